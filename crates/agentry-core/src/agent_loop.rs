@@ -1,0 +1,399 @@
+//! The agent loop as a state machine without IO: feed in what happened, ask what to do next.
+//!
+//! The runner drives it; recovery replays the journal into it. Both use the same `apply_*` calls, so a resumed task
+//! stands exactly where it stood.
+
+use serde_json::{Value, json};
+
+use crate::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, ToolDefinition};
+use crate::journal::JournalBody;
+use crate::task::{ErrorCode, TaskError};
+
+/// Model calls in one loop at most, so that an agent that never stops calling tools is stopped.
+pub const MAX_TURNS: u32 = 50;
+/// The name of the built-in tool by which a model asks a human.
+pub const ASK_HUMAN: &str = "ask_human";
+/// The longest tool output that is kept, in bytes; more is cut with a note.
+pub const MAX_TOOL_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Call the model.
+    CallModel {
+        /// Which turn this is, from 0.
+        turn: u32,
+    },
+    /// Call these tools, in any order or at once.
+    CallTools {
+        /// The turn that asked for them.
+        turn: u32,
+        /// Those without a result.
+        calls: Vec<PendingCall>,
+    },
+    /// Only questions to humans are open.
+    AwaitHuman,
+    /// The loop is over.
+    Done(Result<Value, TaskError>),
+}
+
+/// A tool call without a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingCall {
+    /// The call.
+    pub call: ToolCall,
+    /// Whether an intent was journaled: after a crash the outcome is unknown.
+    pub started: bool,
+}
+
+/// What the loop needs to know of the agent.
+#[derive(Debug, Clone)]
+pub struct LoopConfig {
+    /// The tools the model is told of.
+    pub tools: Vec<ToolDefinition>,
+    /// Schema that the answer must fit.
+    pub output_schema: Option<Value>,
+    /// Whether the model may ask a human.
+    pub may_ask: bool,
+    /// Model calls at most.
+    pub max_turns: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum CallState {
+    Requested,
+    Started,
+    Asked(crate::id::ClarificationId),
+    Returned(String),
+}
+
+/// The loop of one agent on one input.
+#[derive(Debug, Clone)]
+pub struct AgentLoop {
+    config: LoopConfig,
+    messages: Vec<Message>,
+    given: usize,
+    turn: u32,
+    calls: Vec<(ToolCall, CallState)>,
+    done: Option<Result<Value, TaskError>>,
+}
+
+impl AgentLoop {
+    /// A loop that begins with these messages: system, history, and the user's input last.
+    #[must_use]
+    pub fn new(config: LoopConfig, messages: Vec<Message>) -> Self {
+        let given = messages.len();
+        Self { config, messages, given, turn: 0, calls: Vec::new(), done: None }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        if let Some(done) = &self.done {
+            return Next::Done(done.clone());
+        }
+        if self.calls.is_empty() {
+            if self.turn >= self.config.max_turns {
+                return Next::Done(Err(TaskError::new(
+                    ErrorCode::TooManySteps,
+                    format!("the agent made {} model calls without coming to an end", self.turn),
+                )));
+            }
+            return Next::CallModel { turn: self.turn };
+        }
+        let open: Vec<PendingCall> = self
+            .calls
+            .iter()
+            .filter_map(|(call, state)| match state {
+                CallState::Requested => Some(PendingCall { call: call.clone(), started: false }),
+                CallState::Started => Some(PendingCall { call: call.clone(), started: true }),
+                CallState::Asked(_) | CallState::Returned(_) => None,
+            })
+            .collect();
+        // `apply_*` clears `calls` once all have returned, so an empty list here means that humans are awaited.
+        if open.is_empty() { Next::AwaitHuman } else { Next::CallTools { turn: self.turn - 1, calls: open } }
+    }
+
+    /// The request for the next model call.
+    #[must_use]
+    pub fn request(&self) -> ChatRequest {
+        let mut tools = self.config.tools.clone();
+        if self.config.may_ask {
+            tools.push(ask_human_definition());
+        }
+        ChatRequest { messages: self.messages.clone(), tools, output_schema: self.config.output_schema.clone() }
+    }
+
+    /// The conversation so far.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// What this loop added to the messages it was given.
+    #[must_use]
+    pub fn added(&self) -> &[Message] {
+        &self.messages[self.given..]
+    }
+
+    /// The model answered.
+    pub fn apply_reply(&mut self, reply: &ChatReply) {
+        self.turn += 1;
+        self.messages.push(reply.to_message());
+        if reply.tool_calls.is_empty() {
+            self.done = Some(self.conclude(reply));
+        } else {
+            self.calls = reply.tool_calls.iter().map(|call| (call.clone(), CallState::Requested)).collect();
+        }
+    }
+
+    fn conclude(&self, reply: &ChatReply) -> Result<Value, TaskError> {
+        if reply.stop == StopReason::ContentFilter {
+            return Err(TaskError::new(ErrorCode::ProviderInvalidRequest, "the provider withheld the answer"));
+        }
+        if self.config.output_schema.is_none() {
+            return Ok(Value::String(reply.content.clone()));
+        }
+        serde_json::from_str(&reply.content).map_err(|error| {
+            TaskError::new(
+                ErrorCode::OutputInvalid,
+                format!("the answer is not the JSON that output_schema asks for: {error}"),
+            )
+        })
+    }
+
+    /// A tool call is about to be made.
+    pub fn apply_tool_started(&mut self, call_id: &str) {
+        self.set(call_id, CallState::Started);
+    }
+
+    /// A tool call returned, well or not: the model is told either way.
+    pub fn apply_tool_output(&mut self, call_id: &str, output: &str) {
+        self.set(call_id, CallState::Returned(bounded(output)));
+        self.close_turn();
+    }
+
+    /// A human was asked by this call.
+    pub fn apply_asked(&mut self, call_id: &str, clarification: crate::id::ClarificationId) {
+        self.set(call_id, CallState::Asked(clarification));
+    }
+
+    /// A human answered.
+    pub fn apply_answer(&mut self, clarification: crate::id::ClarificationId, answer: &str) {
+        for (_, state) in &mut self.calls {
+            if *state == CallState::Asked(clarification) {
+                *state = CallState::Returned(bounded(answer));
+            }
+        }
+        self.close_turn();
+    }
+
+    /// The questions that are open.
+    pub fn open_questions(&self) -> impl Iterator<Item = crate::id::ClarificationId> {
+        self.calls.iter().filter_map(|(_, state)| match state {
+            CallState::Asked(id) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// The loop ends with this error.
+    pub fn fail(&mut self, error: TaskError) {
+        self.done = Some(Err(error));
+    }
+
+    /// Takes in a journal entry of this loop's scope and attempt. An entry of another turn than the loop's is one
+    /// that was written twice, because its first write was not heard of: it changes nothing.
+    pub fn replay(&mut self, body: &JournalBody) {
+        match body {
+            JournalBody::ModelCompleted { reply, turn, .. } if *turn == self.turn => self.apply_reply(reply),
+            JournalBody::ToolStarted { call, turn } if self.is_open(*turn, &call.id) => {
+                self.apply_tool_started(&call.id);
+            }
+            JournalBody::ToolCompleted { call_id, output, turn, .. } if self.is_open(*turn, call_id) => {
+                self.apply_tool_output(call_id, output);
+            }
+            JournalBody::Asked { clarification, call_id: Some(call_id), .. } => {
+                self.apply_asked(call_id, *clarification);
+            }
+            JournalBody::Answered { clarification, resolution } => match resolution.answer() {
+                Some(answer) => self.apply_answer(*clarification, answer),
+                None => self.fail(expired(*clarification)),
+            },
+            _ => {}
+        }
+    }
+
+    fn is_open(&self, turn: u32, call_id: &str) -> bool {
+        turn + 1 == self.turn
+            && self.calls.iter().any(|(call, state)| call.id == call_id && !matches!(state, CallState::Returned(_)))
+    }
+
+    fn set(&mut self, call_id: &str, state: CallState) {
+        if let Some(slot) = self.calls.iter_mut().find(|(call, _)| call.id == call_id) {
+            slot.1 = state;
+        }
+    }
+
+    fn close_turn(&mut self) {
+        if !self.calls.iter().all(|(_, state)| matches!(state, CallState::Returned(_))) {
+            return;
+        }
+        for (call, state) in self.calls.drain(..) {
+            if let CallState::Returned(content) = state {
+                self.messages.push(Message::Tool { call_id: call.id, content });
+            }
+        }
+    }
+}
+
+fn expired(clarification: crate::id::ClarificationId) -> TaskError {
+    TaskError::new(
+        ErrorCode::ClarificationExpired,
+        format!("nobody answered clarification {clarification} in time, and it has no default"),
+    )
+}
+
+fn bounded(output: &str) -> String {
+    if output.len() <= MAX_TOOL_OUTPUT_BYTES {
+        return output.to_owned();
+    }
+    let mut end = MAX_TOOL_OUTPUT_BYTES;
+    while !output.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}\n[cut: {} of {} bytes shown]", &output[..end], end, output.len())
+}
+
+fn ask_human_definition() -> ToolDefinition {
+    ToolDefinition {
+        name: ASK_HUMAN.to_owned(),
+        description: "Ask a human one question when you cannot go on without an answer.".to_owned(),
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "question": {"type": "string"},
+                "options": {"type": "array", "items": {"type": "string"}}
+            },
+            "required": ["question"],
+            "additionalProperties": false
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Usage;
+    use crate::id::ClarificationId;
+
+    fn config(may_ask: bool) -> LoopConfig {
+        LoopConfig { tools: Vec::new(), output_schema: None, may_ask, max_turns: 3 }
+    }
+
+    fn reply(content: &str, calls: &[&str]) -> ChatReply {
+        ChatReply {
+            content: content.to_owned(),
+            tool_calls: calls
+                .iter()
+                .map(|id| ToolCall { id: (*id).to_owned(), name: "lookup".to_owned(), arguments: "{}".to_owned() })
+                .collect(),
+            stop: StopReason::End,
+            usage: Usage::default(),
+            model: "m".to_owned(),
+        }
+    }
+
+    fn start(may_ask: bool) -> AgentLoop {
+        AgentLoop::new(config(may_ask), vec![Message::User { content: "hi".to_owned() }])
+    }
+
+    #[test]
+    fn a_plain_answer_ends_the_loop() {
+        let mut machine = start(false);
+        assert_eq!(machine.next(), Next::CallModel { turn: 0 });
+        machine.apply_reply(&reply("hello", &[]));
+        assert_eq!(machine.next(), Next::Done(Ok(Value::String("hello".to_owned()))));
+        assert_eq!(machine.added().len(), 1);
+    }
+
+    #[test]
+    fn tools_return_in_any_order_and_the_model_sees_them_in_its_own() {
+        let mut machine = start(false);
+        machine.apply_reply(&reply("", &["a", "b"]));
+        machine.apply_tool_started("b");
+        machine.apply_tool_output("b", "second");
+        let Next::CallTools { calls, .. } = machine.next() else { panic!("a is open") };
+        assert_eq!(calls.iter().map(|c| c.call.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        machine.apply_tool_output("a", "first");
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        let contents: Vec<_> = machine.added()[1..].iter().map(Message::content).collect();
+        assert_eq!(contents, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_started_tool_without_result_is_reported_as_such() {
+        let mut machine = start(false);
+        machine.apply_reply(&reply("", &["a"]));
+        machine.apply_tool_started("a");
+        let Next::CallTools { calls, .. } = machine.next() else { panic!() };
+        assert!(calls[0].started);
+    }
+
+    #[test]
+    fn an_entry_that_was_written_twice_is_replayed_once() {
+        let completed = |turn, reply| JournalBody::ModelCompleted {
+            call: crate::id::CallId::from_parts(1, 1),
+            turn,
+            provider: crate::agent::ProviderKind::Openai,
+            reply,
+            cost: None,
+            duration_us: 1,
+            first_token_us: None,
+        };
+        let mut machine = start(false);
+        for _ in 0..2 {
+            machine.replay(&completed(0, reply("", &["a"])));
+        }
+        for _ in 0..2 {
+            machine.replay(&JournalBody::ToolCompleted {
+                turn: 0,
+                call_id: "a".to_owned(),
+                output: "x".to_owned(),
+                is_error: false,
+                duration_us: 1,
+            });
+        }
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        assert_eq!(machine.added().len(), 2);
+    }
+
+    #[test]
+    fn a_question_pauses_until_it_is_answered() {
+        let mut machine = start(true);
+        machine.apply_reply(&reply("", &["q"]));
+        let id = ClarificationId::from_parts(1, 2);
+        machine.apply_asked("q", id);
+        assert_eq!(machine.next(), Next::AwaitHuman);
+        assert_eq!(machine.open_questions().collect::<Vec<_>>(), [id]);
+        machine.apply_answer(id, "EU");
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+    }
+
+    #[test]
+    fn a_loop_that_never_ends_is_ended() {
+        let mut machine = start(false);
+        for _ in 0..3 {
+            machine.apply_reply(&reply("", &["a"]));
+            machine.apply_tool_output("a", "x");
+        }
+        let Next::Done(Err(error)) = machine.next() else { panic!() };
+        assert_eq!(error.code, ErrorCode::TooManySteps);
+    }
+
+    #[test]
+    fn long_outputs_are_cut_at_a_character() {
+        let text = "ä".repeat(MAX_TOOL_OUTPUT_BYTES);
+        let cut = bounded(&text);
+        assert!(cut.len() < MAX_TOOL_OUTPUT_BYTES + 64 && cut.contains("[cut:"));
+    }
+}

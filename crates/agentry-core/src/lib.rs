@@ -1,0 +1,25 @@
+//! Words and decisions of Agentry: no IO, no tokio, no clock reads, no randomness.
+//!
+//! Everything that must be decided the same way by every process lives here as plain data and pure
+//! functions: what an agent is, which transitions a task may take, what the agent loop does next, when a
+//! schedule fires, what a call costs. Callers bring time and random bytes.
+
+pub mod agent;
+pub mod agent_loop;
+pub mod chat;
+pub mod clarification;
+pub mod event;
+pub mod fleet;
+pub mod id;
+pub mod journal;
+pub mod money;
+pub mod outbox;
+pub mod plan;
+pub mod retry;
+pub mod sample;
+pub mod schedule;
+pub mod session;
+pub mod task;
+pub mod time;
+pub mod topic;
+pub mod worker;

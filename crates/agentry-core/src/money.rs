@@ -1,0 +1,186 @@
+//! Money is an integer: nano-dollars. One ledger row per provider call; sums are taken from rows.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{AgentName, ProviderKind};
+use crate::chat::Usage;
+use crate::id::{CallId, TaskId};
+use crate::time::Timestamp;
+
+/// Billionths of a US dollar. A million tokens at one nano-dollar each cost $0.001.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NanoUsd(pub i64);
+
+impl NanoUsd {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// The sum; saturates.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// Reads a decimal number of dollars exactly, for example `0.25`.
+    ///
+    /// # Errors
+    /// When it is not a decimal number, is negative, has more than nine decimals, or is too large.
+    pub fn parse_usd(text: &str) -> Result<Self, InvalidAmount> {
+        let bad = || InvalidAmount(text.chars().take(40).collect());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 || !digits(whole) || !digits(fraction) {
+            return Err(bad());
+        }
+        let dollars: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
+        let nanos: i64 = format!("{fraction:0<9}").parse().map_err(|_| bad())?;
+        dollars.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).map(Self).ok_or_else(bad)
+    }
+}
+
+/// Text that is not an amount of dollars.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an amount in dollars: expected a number such as 0.25, with at most nine decimals")]
+pub struct InvalidAmount(pub String);
+
+impl fmt::Display for NanoUsd {
+    /// Dollars with six decimals, or nine where six would hide something.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let (dollars, nanos) = (self.0.unsigned_abs() / 1_000_000_000, self.0.unsigned_abs() % 1_000_000_000);
+        if nanos % 1_000 == 0 {
+            write!(f, "{sign}${dollars}.{:06}", nanos / 1_000)
+        } else {
+            write!(f, "{sign}${dollars}.{nanos:09}")
+        }
+    }
+}
+
+/// How a provider call ended, as far as money goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallStatus {
+    /// Answered whole.
+    Completed = 0,
+    /// Ended with an error or cut off; `usage` is what the provider counted until then.
+    Failed = 1,
+}
+
+/// One provider call, paid or not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// The call; unique.
+    pub call: CallId,
+    /// The task it was made for.
+    pub task: TaskId,
+    /// The agent that made it.
+    pub agent: AgentName,
+    /// The provider.
+    pub provider: ProviderKind,
+    /// The model asked for.
+    pub model: String,
+    /// How it ended.
+    pub status: CallStatus,
+    /// What the provider counted.
+    pub usage: Usage,
+    /// What it cost; `None` is *unpriced*: the model has no price and none is guessed.
+    pub cost: Option<NanoUsd>,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+}
+
+/// Prices of models, by provider and exact model id.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PriceTable {
+    /// The version of the table, kept with reports.
+    pub version: String,
+    /// Prices by `provider/model`.
+    pub models: HashMap<String, Price>,
+}
+
+/// What a model costs, in nano-dollars per token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// Per token sent.
+    pub input: i64,
+    /// Per token received.
+    pub output: i64,
+    /// Per token sent and found in the provider's cache.
+    pub cached: i64,
+}
+
+impl PriceTable {
+    /// The table that ships with Agentry.
+    ///
+    /// Source: the providers' public price lists; the simulator's models carry prices of their own so that cost can
+    /// be shown and tested without a key. A model that is not listed is unpriced.
+    #[must_use]
+    pub fn builtin() -> Self {
+        let per_million_cents = |cents: i64| cents * 10;
+        let price = |input: i64, cached: i64, output: i64| Price {
+            input: per_million_cents(input),
+            cached: per_million_cents(cached),
+            output: per_million_cents(output),
+        };
+        let rows = [
+            ("openai/gpt-4o", price(250, 125, 1_000)),
+            ("openai/gpt-4.1", price(200, 50, 800)),
+            ("openai/gpt-4.1-mini", Price { input: 400, cached: 100, output: 1_600 }),
+            ("openai/sim-large", price(250, 125, 1_000)),
+            ("openai/sim-small", Price { input: 150, cached: 75, output: 600 }),
+            ("simulated/echo", Price { input: 0, cached: 0, output: 0 }),
+        ];
+        Self {
+            version: "2026-11".to_owned(),
+            models: rows.into_iter().map(|(id, price)| (id.to_owned(), price)).collect(),
+        }
+    }
+
+    /// What a call costs; `None` when the model is not listed. Cached tokens are charged at their own price instead
+    /// of the input price.
+    #[must_use]
+    pub fn cost(&self, provider: ProviderKind, model: &str, usage: &Usage) -> Option<NanoUsd> {
+        if provider == ProviderKind::Simulated {
+            return Some(NanoUsd::ZERO);
+        }
+        let price = self.models.get(&format!("{provider}/{model}"))?;
+        let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        let fresh = signed(usage.input_tokens.saturating_sub(usage.cached_tokens));
+        let cost = fresh
+            .saturating_mul(price.input)
+            .saturating_add(signed(usage.cached_tokens.min(usage.input_tokens)).saturating_mul(price.cached))
+            .saturating_add(signed(usage.output_tokens).saturating_mul(price.output));
+        Some(NanoUsd(cost))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_read_and_shown_exactly() {
+        assert_eq!(NanoUsd::parse_usd("0.25").unwrap(), NanoUsd(250_000_000));
+        assert_eq!(NanoUsd::parse_usd("12").unwrap(), NanoUsd(12_000_000_000));
+        assert_eq!(NanoUsd::parse_usd(".000000001").unwrap(), NanoUsd(1));
+        for bad in ["", ".", "-1", "1e3", "0.0000000001", "99999999999999", "NaN"] {
+            assert!(NanoUsd::parse_usd(bad).is_err(), "{bad}");
+        }
+        assert_eq!(NanoUsd(41_000).to_string(), "$0.000041");
+        assert_eq!(NanoUsd(41_500).to_string(), "$0.000041500");
+    }
+
+    #[test]
+    fn cached_tokens_are_charged_once_at_their_own_price() {
+        let usage = Usage { input_tokens: 1_000, cached_tokens: 400, output_tokens: 10, reasoning_tokens: 4 };
+        let cost = PriceTable::builtin().cost(ProviderKind::Openai, "gpt-4o", &usage).unwrap();
+        assert_eq!(cost, NanoUsd(600 * 2_500 + 400 * 1_250 + 10 * 10_000));
+        assert_eq!(PriceTable::builtin().cost(ProviderKind::Openai, "gpt-unknown", &usage), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! The outbox: what must leave once a task has ended, written in the transaction that ended it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Event, outcome_data, outcome_kind, output_topic};
+use crate::id::{OutboxId, TaskId};
+use crate::task::{Outcome, Task};
+use crate::time::Timestamp;
+
+/// A message that waits to be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutboxMessage {
+    /// Its name; receivers may deduplicate on it.
+    pub id: OutboxId,
+    /// The task that caused it.
+    pub task: TaskId,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// What and where to.
+    pub body: OutboxBody,
+}
+
+/// What waits to be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum OutboxBody {
+    /// An event for subscribers.
+    Event {
+        /// The event.
+        event: Event,
+    },
+    /// A signed HTTP POST (Standard Webhooks).
+    Callback {
+        /// Where to.
+        url: String,
+        /// The body.
+        payload: Value,
+    },
+}
+
+/// What must leave when a task ends: its callback, and its event when somebody may listen (`publish`).
+#[must_use]
+pub fn messages_of_end(
+    task: &Task,
+    outcome: &Outcome,
+    at: Timestamp,
+    publish: bool,
+    mut new_id: impl FnMut() -> OutboxId,
+) -> Vec<OutboxMessage> {
+    let mut bodies = Vec::new();
+    if publish {
+        bodies.push(OutboxBody::Event {
+            event: Event {
+                id: task.id.to_string(),
+                source: format!("agentry/agents/{}", task.agent),
+                kind: outcome_kind(outcome.status),
+                topic: output_topic(&task.agent),
+                time: at,
+                trace_id: task.trace_id,
+                hops: task.hops,
+                data: outcome_data(task.id, &task.agent, outcome),
+            },
+        });
+    }
+    if let Some(url) = &task.callback_url {
+        bodies.push(OutboxBody::Callback { url: url.clone(), payload: outcome_data(task.id, &task.agent, outcome) });
+    }
+    bodies.into_iter().map(|body| OutboxMessage { id: new_id(), task: task.id, created_at: at, body }).collect()
+}
