@@ -1,0 +1,104 @@
+//! What the rules are made of: tasks, workers, writes, with ids and times of their own.
+
+use std::sync::Arc;
+
+use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::session::SessionId;
+use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
+use agentry_core::time::Timestamp;
+use agentry_core::worker::WorkerRecord;
+
+use crate::{Accepted, Advance, Claimed, Lease, NewTask, StateStore, Step, Want};
+
+/// When rules begin: 2026-01-01T00:00:00Z.
+pub const T0: Timestamp = Timestamp(1_767_225_600_000_000);
+
+/// So many seconds after [`T0`].
+#[must_use]
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp(T0.0 + seconds * 1_000_000)
+}
+
+/// The agent of the rules.
+#[must_use]
+pub fn agent() -> AgentName {
+    AgentName::new("writer").unwrap()
+}
+
+/// A task accepted at `created`.
+#[must_use]
+pub fn task(created: Timestamp) -> Task {
+    Task {
+        id: TaskId::generate(),
+        agent: agent(),
+        mode: ExecutionMode::Autonomous,
+        input: "hello".into(),
+        session: None,
+        priority: Priority::Normal,
+        source: TaskSource::Api,
+        trace_id: TraceId(1),
+        created_at: created,
+        timeout_ms: 1_000,
+        callback_url: None,
+        budget: None,
+        hops: 0,
+    }
+}
+
+/// A task of a session.
+#[must_use]
+pub fn message(session: &SessionId, created: Timestamp) -> Task {
+    Task { mode: ExecutionMode::Continuous, session: Some(session.clone()), ..task(created) }
+}
+
+/// At the door, without a key, due at once.
+#[must_use]
+pub fn new(task: Task) -> NewTask {
+    NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
+}
+
+/// Accepts a task.
+pub async fn accept(store: &Arc<dyn StateStore>, task: Task) -> TaskId {
+    let id = task.id;
+    assert_eq!(store.accept(vec![new(task)]).await.unwrap(), [Ok(Accepted::New)]);
+    id
+}
+
+/// Accepts and claims a task.
+pub async fn running(store: &Arc<dyn StateStore>, worker: WorkerId) -> Claimed {
+    let id = accept(store, task(T0)).await;
+    claim(store, worker, id, T0).await.unwrap()
+}
+
+/// Claims a task; `None`: it was not to be had.
+pub async fn claim(store: &Arc<dyn StateStore>, worker: WorkerId, id: TaskId, now: Timestamp) -> Option<Claimed> {
+    store.claim(worker, Want::Known(vec![id]), now).await.unwrap().pop()
+}
+
+/// A worker that lives at `now`.
+pub async fn worker(store: &Arc<dyn StateStore>, now: Timestamp) -> WorkerId {
+    let id = WorkerId::generate();
+    beat(store, id, now).await;
+    id
+}
+
+/// A worker says that it lives.
+pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
+    let record = WorkerRecord {
+        id,
+        host: "here".to_owned(),
+        modes: ModeSet::ALL,
+        slots: 8,
+        busy: 0,
+        started_at: T0,
+        heartbeat_at: now,
+    };
+    store.heartbeat(&record).await.unwrap();
+}
+
+/// Ends a task well.
+#[must_use]
+pub fn finish(lease: Lease, now: Timestamp) -> Advance {
+    Advance::new(lease, now, Step::Finish { outcome: Outcome::completed("done".into()), dead_letter: false })
+}

@@ -1,0 +1,89 @@
+//! Questions to humans.
+
+use std::sync::Arc;
+
+use agentry_core::clarification::{Clarification, Resolution};
+use agentry_core::id::{ClarificationId, TaskId, WorkerId};
+use agentry_core::journal::JournalBody;
+use agentry_core::task::TaskStatus;
+
+use super::advance::entry;
+use super::build::{T0, agent, at, claim, finish, running};
+use crate::{Advance, Answered, Lease, StateStore, Step};
+
+fn question(task: TaskId) -> Clarification {
+    Clarification {
+        id: ClarificationId::generate(),
+        task,
+        agent: agent(),
+        scope: "step/a".to_owned(),
+        question: "Which?".to_owned(),
+        options: vec!["this".to_owned(), "that".to_owned()],
+        asked_at: T0,
+        expires_at: at(60),
+        default: None,
+        resolution: None,
+    }
+}
+
+fn answer(text: &str) -> Resolution {
+    Resolution::Answered { answer: text.to_owned(), by: "ada".to_owned(), at: at(2) }
+}
+
+async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step) -> Vec<Clarification> {
+    let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
+    let mut write = Advance::new(lease, at(1), step);
+    write.clarifications.clone_from(&questions);
+    assert!(!store.advance(write).await.unwrap().requeued);
+    questions
+}
+
+/// The task wakes with the last of its answers; a second answer to a question changes nothing.
+pub async fn the_first_answer_wins_and_wakes(store: Arc<dyn StateStore>) {
+    let worker = WorkerId::generate();
+    let lease = running(&store, worker).await.lease;
+    let asked = ask(&store, lease, 2, Step::Wait).await;
+    let waiting = store.task(lease.task).await.unwrap().unwrap();
+    assert_eq!((waiting.status, waiting.clarifications.len()), (TaskStatus::Waiting, 2));
+    assert_eq!(store.clarifications(true, None, 10).await.unwrap().items, asked);
+    assert_eq!(store.clarifications(true, Some(asked[0].id), 10).await.unwrap().items, asked[1..]);
+
+    let first = store.resolve(asked[0].id, answer("this")).await.unwrap();
+    assert!(matches!(first, Answered::Accepted { wake: None, .. }), "{first:?}");
+    let late = store.resolve(asked[0].id, answer("that")).await.unwrap();
+    assert!(matches!(&late, Answered::AlreadyResolved(kept) if kept.resolution == Some(answer("this"))), "{late:?}");
+    assert!(store.expired_clarifications(at(59), 10).await.unwrap().is_empty());
+    assert_eq!(store.expired_clarifications(at(60), 10).await.unwrap(), asked[1..]);
+    let last = store.resolve(asked[1].id, Resolution::Expired { at: at(60) }).await.unwrap();
+    assert!(matches!(&last, Answered::Accepted { wake: Some(woken), .. } if woken.task == lease.task), "{last:?}");
+
+    let journal = store.journal(lease.task, 0, 10).await.unwrap();
+    let first = JournalBody::Answered { clarification: asked[0].id, resolution: answer("this") };
+    assert_eq!((journal[0].seq, journal[0].scope.as_str(), &journal[0].body), (1, "step/a", &first));
+    let again = claim(&store, worker, lease.task, at(60)).await.unwrap();
+    assert_eq!(again.used_us, 1_000_000, "waiting does not count");
+}
+
+/// An answer that comes while the task still runs is in the journal, and the wait ends at once.
+pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let asked = ask(&store, lease, 1, Step::Continue).await;
+    let early = store.resolve(asked[0].id, answer("this")).await.unwrap();
+    assert!(matches!(early, Answered::Accepted { wake: None, .. }), "{early:?}");
+    let mut wait = Advance::new(lease, at(3), Step::Wait);
+    wait.journal.push(entry(1));
+    assert!(store.advance(wait).await.unwrap().requeued);
+    assert_eq!(store.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
+    let journal = store.journal(lease.task, 0, 10).await.unwrap();
+    assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// Questions of a task that ended are withdrawn.
+pub async fn the_end_withdraws_questions(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let asked = ask(&store, lease, 1, Step::Continue).await;
+    store.advance(finish(lease, at(5))).await.unwrap();
+    let kept = store.clarification(asked[0].id).await.unwrap().unwrap();
+    assert_eq!(kept.resolution, Some(Resolution::Withdrawn { at: at(5) }));
+    assert!(matches!(store.resolve(asked[0].id, answer("this")).await.unwrap(), Answered::AlreadyResolved(_)));
+}

@@ -1,0 +1,52 @@
+//! The rules of the port as functions over any backend: `contract_tests!` makes a test of each.
+//!
+//! A rule panics when the backend breaks it. Time is data here: rules begin at [`T0`] and say how it passes.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a rule panics when it is broken")]
+
+pub mod advance;
+pub mod build;
+pub mod clarifications;
+pub mod money;
+pub mod outbox;
+pub mod queue;
+pub mod recovery;
+pub mod schedules;
+pub mod sessions;
+
+pub use build::T0;
+
+/// Makes a test of every rule: `contract_tests!(open)`, where `open()` gives `(guard, Arc<dyn StateStore>)`; the guard is
+/// kept until the rule has run.
+#[macro_export]
+macro_rules! contract_tests {
+    ($open:expr) => {
+        $crate::contract_tests!(@ $open,
+            queue: accepted_tasks_are_shown_as_they_were_asked, queue: a_key_brings_the_same_task_for_a_day,
+            queue: known_tasks_are_claimed_by_one_of_many, queue: the_next_go_by_priority_and_age,
+            queue: delayed_tasks_are_claimed_when_due, queue: pages_join_without_gaps, queue: counts_follow_the_tasks;
+            advance: stale_leases_are_fenced, advance: a_task_ends_once, advance: a_task_cannot_end_as_running,
+            advance: retry_begins_a_new_attempt_later, advance: hand_back_keeps_the_attempt_and_its_time,
+            advance: journals_number_on, advance: cancel_ends_what_nobody_runs_and_asks_who_runs;
+            recovery: tasks_of_the_dead_are_queued_again, recovery: tasks_of_the_deregistered_are_queued_at_once,
+            recovery: versions_and_statuses_are_kept;
+            sessions: an_inbox_is_worked_in_order_by_one, sessions: messages_have_no_gaps_and_stale_fences_write_nothing,
+            sessions: later_tasks_wait_behind_the_first, sessions: sessions_are_listed_and_deleted;
+            clarifications: the_first_answer_wins_and_wakes, clarifications: an_answer_before_the_wait_is_found,
+            clarifications: the_end_withdraws_questions;
+            schedules: a_slot_is_decided_once, schedules: overlap_is_held, schedules: changes_keep_what_was_decided,
+            schedules: an_event_is_accepted_once;
+            outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
+            outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
+            money: sums_are_sums_of_rows, money: a_call_is_counted_once;
+        );
+    };
+    (@ $open:expr, $($($file:ident: $rule:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                let (_guard, store) = $open();
+                $crate::contract::$file::$rule(store).await;
+            }
+        )+)+
+    };
+}

@@ -1,0 +1,88 @@
+//! The outbox and dead letters.
+
+use std::sync::Arc;
+
+use agentry_core::id::{OutboxId, TaskId, WorkerId};
+use agentry_core::outbox::{OutboxBody, OutboxMessage};
+use agentry_core::task::{ErrorCode, Outcome, TaskError};
+use serde_json::json;
+
+use super::build::{T0, at, finish, new, running, task, worker};
+use crate::{Advance, DeadLetterOrigin, DeadLetterState, Delivery, StateStore, Step};
+
+/// A callback of a task.
+#[must_use]
+pub fn callback(task: TaskId) -> OutboxMessage {
+    let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"a": 1}) };
+    OutboxMessage { id: OutboxId::generate(), task, created_at: T0, body }
+}
+
+/// Ends a task and leaves a callback.
+async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
+    let lease = running(store, WorkerId::generate()).await.lease;
+    let message = callback(lease.task);
+    let mut end = finish(lease, at(1));
+    end.outbox.push(message.clone());
+    store.advance(end).await.unwrap();
+    message
+}
+
+/// One claimer gets a message; a failed try comes again when due; a sent one is gone.
+pub async fn messages_are_claimed_once_and_settled(store: Arc<dyn StateStore>) {
+    let message = leave(&store).await;
+    let (one, two) = (worker(&store, at(1)).await, worker(&store, at(1)).await);
+    assert_eq!(store.next_outbox().await.unwrap(), Some(T0));
+    let claimed = store.claim_outbox(one, at(1), 10).await.unwrap();
+    assert_eq!((&claimed[0].message, claimed[0].attempt), (&message, 1));
+    assert!(store.claim_outbox(two, at(1), 10).await.unwrap().is_empty());
+    store.settle_outbox(vec![(message.id, Delivery::RetryAt(at(2)))], at(1)).await.unwrap();
+    assert!(store.claim_outbox(two, at(1), 10).await.unwrap().is_empty());
+    assert_eq!(store.claim_outbox(two, at(2), 10).await.unwrap()[0].attempt, 2);
+    store.settle_outbox(vec![(message.id, Delivery::Sent)], at(2)).await.unwrap();
+    assert_eq!(store.next_outbox().await.unwrap(), None);
+}
+
+/// A claim ends with its owner's life.
+pub async fn claims_of_the_dead_are_free(store: Arc<dyn StateStore>) {
+    leave(&store).await;
+    let (dead, living) = (worker(&store, at(1)).await, worker(&store, at(9)).await);
+    assert_eq!(store.claim_outbox(dead, at(1), 10).await.unwrap().len(), 1);
+    assert!(store.claim_outbox(living, at(2), 10).await.unwrap().is_empty());
+    assert_eq!(store.claim_outbox(living, at(9), 10).await.unwrap()[0].attempt, 2);
+}
+
+/// A message that was given up is kept, edited, and sent again with fresh tries.
+pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateStore>) {
+    let message = leave(&store).await;
+    let one = worker(&store, at(1)).await;
+    store.claim_outbox(one, at(1), 10).await.unwrap();
+    store.settle_outbox(vec![(message.id, Delivery::Dead("410 Gone".to_owned()))], at(1)).await.unwrap();
+    let letter = store.dead_letters(true, None, 10).await.unwrap().items.remove(0);
+    assert_eq!((letter.origin, letter.task, letter.created_at), (DeadLetterOrigin::Outbox, message.task, at(1)));
+    assert_eq!(letter.payload, json!({"url": "https://example.com", "payload": {"a": 1}}));
+    let edited = json!({"url": "https://example.org", "payload": {"a": 2}});
+    assert!(store.edit_dead_letter(letter.id, edited).await.unwrap());
+    assert!(store.replay_dead_letter(letter.id, None, at(2)).await.unwrap());
+    assert!(!store.replay_dead_letter(letter.id, None, at(2)).await.unwrap());
+    let again = store.claim_outbox(one, at(2), 10).await.unwrap();
+    assert_eq!((again[0].attempt, again[0].message.id), (1, message.id));
+    assert!(matches!(&again[0].message.body, OutboxBody::Callback { url, .. } if url == "https://example.org"));
+}
+
+/// A task that was given up keeps its input; its replay is accepted with the mark, once.
+pub async fn a_dead_task_can_be_replayed_once(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
+    store.advance(Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true })).await.unwrap();
+    let letter = store.dead_letters(true, None, 10).await.unwrap().items.remove(0);
+    assert_eq!((letter.origin, letter.task), (DeadLetterOrigin::Task, lease.task));
+    assert_eq!((letter.payload, letter.reason.message.as_str()), (json!({"input": "hello"}), "broken"));
+    let replay = task(at(2));
+    let id = replay.id;
+    assert!(store.replay_dead_letter(letter.id, Some(new(replay)), at(2)).await.unwrap());
+    assert!(!store.replay_dead_letter(letter.id, Some(new(task(at(2)))), at(2)).await.unwrap());
+    assert!(!store.drop_dead_letter(letter.id).await.unwrap());
+    assert_eq!(store.dead_letter(letter.id).await.unwrap().unwrap().state, DeadLetterState::Replayed);
+    assert!(store.task(id).await.unwrap().is_some());
+    assert_eq!(store.counts().await.unwrap().queued, 1);
+}

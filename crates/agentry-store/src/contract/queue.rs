@@ -1,0 +1,117 @@
+//! The queue: acceptance, claims, lists.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use agentry_core::agent::{ExecutionMode, ModeSet};
+use agentry_core::id::WorkerId;
+use agentry_core::task::{Priority, Task, TaskStatus};
+
+use super::build::{T0, accept, at, claim, finish, new, running, task};
+use crate::{Accepted, NewTask, QueueCounts, Refused, StateStore, TaskFilter, Want};
+
+/// What was asked comes back unchanged.
+pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateStore>) {
+    let asked =
+        Task { priority: Priority::High, callback_url: Some("https://example.com/done".to_owned()), ..task(T0) };
+    accept(&store, asked.clone()).await;
+    let shown = store.task(asked.id).await.unwrap().unwrap();
+    assert_eq!(shown.task, asked);
+    assert_eq!((shown.status, shown.attempt, shown.epoch, shown.started_at), (TaskStatus::Queued, 1, 0, None));
+    assert_eq!(store.task(agentry_core::id::TaskId::generate()).await.unwrap(), None);
+}
+
+/// The same key and request is the same task, another request is refused, and after a day the key is free.
+pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
+    let keyed = |task: Task, fingerprint| NewTask { idempotency: Some(("key".to_owned(), fingerprint)), ..new(task) };
+    let first = task(T0);
+    let id = first.id;
+    let answers =
+        store.accept(vec![keyed(first, u64::MAX), keyed(task(at(1)), u64::MAX), keyed(task(at(1)), 2)]).await.unwrap();
+    assert_eq!(answers, [Ok(Accepted::New), Ok(Accepted::Duplicate(id)), Err(Refused::KeyReused(id))]);
+    let later = store.accept(vec![keyed(task(at(86_400)), 2)]).await.unwrap();
+    assert_eq!(later, [Ok(Accepted::New)]);
+}
+
+/// Many claim the same tasks; each task has one winner.
+pub async fn known_tasks_are_claimed_by_one_of_many(store: Arc<dyn StateStore>) {
+    let tasks: Vec<Task> = (0..50).map(|_| task(T0)).collect();
+    let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
+    store.accept(tasks.into_iter().map(new).collect()).await.unwrap();
+    let claimers: Vec<_> = (0..16)
+        .map(|_| {
+            let (store, want) = (Arc::clone(&store), Want::Known(ids.clone()));
+            tokio::spawn(async move { store.claim(WorkerId::generate(), want, T0).await.unwrap() })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for claimer in claimers {
+        won.extend(claimer.await.unwrap().into_iter().map(|claimed| claimed.lease.task));
+    }
+    assert_eq!(won.len(), 50);
+    assert_eq!(won.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
+}
+
+/// High before normal before low, older before newer, only the modes that were asked for.
+pub async fn the_next_go_by_priority_and_age(store: Arc<dyn StateStore>) {
+    let mut ids = Vec::new();
+    for priority in [Priority::Low, Priority::Normal, Priority::High, Priority::Normal] {
+        ids.push(accept(&store, Task { priority, ..task(T0) }).await);
+    }
+    let planned = accept(&store, Task { mode: ExecutionMode::Collaborative, ..task(T0) }).await;
+    let next = |modes, limit| store.claim(WorkerId::generate(), Want::Next { modes, limit }, T0);
+    let autonomous = ModeSet::NONE.with(ExecutionMode::Autonomous);
+    let order = |claimed: Vec<crate::Claimed>| claimed.iter().map(|one| one.lease.task).collect::<Vec<_>>();
+    assert_eq!(order(next(autonomous, 2).await.unwrap()), [ids[2], ids[1]]);
+    let rest = next(ModeSet::ALL, 10).await.unwrap();
+    assert!(rest.iter().all(|claimed| claimed.task.as_ref().is_some_and(|task| task.id == claimed.lease.task)));
+    assert_eq!(order(rest), [ids[3], planned, ids[0]]);
+}
+
+/// A task that is to wait is seen by `next_due` and claimed from then on.
+pub async fn delayed_tasks_are_claimed_when_due(store: Arc<dyn StateStore>) {
+    let later = task(T0);
+    let id = later.id;
+    store.accept(vec![NewTask { ready_at: Some(at(10)), ..new(later) }]).await.unwrap();
+    let worker = WorkerId::generate();
+    assert!(claim(&store, worker, id, at(9)).await.is_none());
+    let next = |now| store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: 5 }, now);
+    assert!(next(at(9)).await.unwrap().is_empty());
+    assert_eq!(store.next_due(at(9)).await.unwrap(), Some(at(10)));
+    assert_eq!(next(at(10)).await.unwrap().len(), 1);
+    assert_eq!(store.next_due(at(9)).await.unwrap(), None);
+}
+
+/// Pages go on where the last one ended, and filters hold.
+pub async fn pages_join_without_gaps(store: Arc<dyn StateStore>) {
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(accept(&store, task(at(n))).await);
+    }
+    claim(&store, WorkerId::generate(), ids[2], at(9)).await.unwrap();
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.tasks(&TaskFilter::default(), before, 2).await.unwrap();
+        seen.extend(page.items.iter().map(|record| record.task.id));
+        before = seen.last().copied();
+        if !page.more {
+            break;
+        }
+    }
+    ids.reverse();
+    assert_eq!(seen, ids);
+    for (status, count) in [(TaskStatus::Running, 1), (TaskStatus::Queued, 4), (TaskStatus::Waiting, 0)] {
+        let filter = TaskFilter { status: Some(status), agent: Some(super::build::agent()), ..TaskFilter::default() };
+        assert_eq!(store.tasks(&filter, None, 100).await.unwrap().items.len(), count, "{status}");
+    }
+}
+
+/// Counts are those of the tasks.
+pub async fn counts_follow_the_tasks(store: Arc<dyn StateStore>) {
+    let worker = WorkerId::generate();
+    accept(&store, task(T0)).await;
+    let claimed = running(&store, worker).await;
+    assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 1, waiting: 0 });
+    store.advance(finish(claimed.lease, at(1))).await.unwrap();
+    assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 0, waiting: 0 });
+}

@@ -1,0 +1,35 @@
+//! What can go wrong in a store, split by who must react.
+
+use std::time::Duration;
+
+/// What can go wrong in a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The lease is no longer the task's: another owner has it, or it has ended. The caller drops its work.
+    #[error("the lease is stale: the task has another owner or has ended")]
+    Fenced,
+    /// A bound is reached; try again after the given time.
+    #[error("{what} is full ({bound}); try again in {} s", retry_after.as_secs_f32())]
+    Full {
+        /// Which queue.
+        what: &'static str,
+        /// Its bound.
+        bound: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store cannot be reached or cannot write now (disk full, closed, lost connection); trying again may help.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store holds something it cannot read, or refuses a statement: a fault in Agentry or on the disk.
+    #[error("the store failed: {0}")]
+    Broken(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Unavailable(_))
+    }
+}

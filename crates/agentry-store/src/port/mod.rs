@@ -1,0 +1,54 @@
+//! The port, one trait for each concern. A backend implements them all.
+
+mod clarifications;
+mod dead_letters;
+mod events;
+mod fleet;
+mod outbox;
+mod schedules;
+mod sessions;
+mod tasks;
+mod usage;
+
+pub use clarifications::{Answered, ClarificationStore};
+pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
+pub use events::{EventAccepted, EventStore};
+pub use fleet::{AgentStatus, FleetStore};
+pub use outbox::{Delivery, OutboxStore, PendingMessage};
+pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
+pub use sessions::{SessionClaim, SessionStore, SessionView};
+pub use tasks::{
+    Accepted, Advance, Advanced, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused, Step,
+    TaskFilter, TaskStore, Want,
+};
+pub use usage::{UsageGroup, UsageRow, UsageStore};
+
+/// The most rows any list returns at once.
+pub const MAX_PAGE: usize = 1_000;
+
+/// Everything Agentry asks of a state store.
+pub trait StateStore:
+    TaskStore
+    + SessionStore
+    + ClarificationStore
+    + ScheduleStore
+    + EventStore
+    + OutboxStore
+    + DeadLetterStore
+    + FleetStore
+    + UsageStore
+{
+}
+
+impl<T> StateStore for T where
+    T: TaskStore
+        + SessionStore
+        + ClarificationStore
+        + ScheduleStore
+        + EventStore
+        + OutboxStore
+        + DeadLetterStore
+        + FleetStore
+        + UsageStore
+{
+}

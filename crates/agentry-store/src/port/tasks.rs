@@ -1,0 +1,301 @@
+//! Tasks: accept, claim, advance, end.
+
+use std::sync::Arc;
+
+use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
+use agentry_core::clarification::Clarification;
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::journal::JournalEntry;
+use agentry_core::money::LedgerRow;
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::session::{SessionId, SessionWrite};
+use agentry_core::task::{Outcome, Task, TaskRecord, TaskStatus};
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+
+use crate::StoreError;
+
+/// A task at the door.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// What is asked.
+    pub task: Arc<Task>,
+    /// The caller's key and a fingerprint of what was asked under it: the same key with the same fingerprint is the
+    /// same task, with another one it is a mistake. Keys are kept for 24 h.
+    pub idempotency: Option<(String, u64)>,
+    /// Not to be claimed before this moment; `None`: at once.
+    pub ready_at: Option<Timestamp>,
+}
+
+/// What became of a task at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is durable.
+    New,
+    /// The same key brought the same task before: this one.
+    Duplicate(TaskId),
+}
+
+/// Why a single task was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The key was used for something else.
+    #[error("the idempotency key was used for another request (task {0})")]
+    KeyReused(TaskId),
+    /// The store's answer for this one.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a worker wants to claim.
+#[derive(Debug, Clone)]
+pub enum Want {
+    /// These tasks, as far as they are still queued and due; their bodies are known to the caller and not read again.
+    /// Tasks of sessions are never among them: see [`crate::SessionStore::claim_session`].
+    Known(Vec<TaskId>),
+    /// The next tasks of these modes that are due, by priority and age, outside sessions.
+    Next {
+        /// Which modes.
+        modes: ModeSet,
+        /// How many at most.
+        limit: usize,
+    },
+}
+
+/// The right to work on a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The task.
+    pub task: TaskId,
+    /// The claim's number: a later claim makes this one stale.
+    pub epoch: u32,
+    /// The owner.
+    pub worker: WorkerId,
+}
+
+/// A task that was claimed.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The right to work on it.
+    pub lease: Lease,
+    /// What is asked; `None` when the caller knew it ([`Want::Known`]).
+    pub task: Option<Arc<Task>>,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How often workers died over it.
+    pub recoveries: u32,
+    /// Running time already used by earlier claims of this attempt, in microseconds.
+    pub used_us: u64,
+    /// Whether a journal may exist, to be loaded before anything is done: false on a first claim.
+    pub resumes: bool,
+}
+
+/// A write by the owner of a task: everything in it happens in one transaction, or nothing when the lease is stale.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// The owner's right.
+    pub lease: Lease,
+    /// When.
+    pub at: Timestamp,
+    /// The version of the agent it runs on; kept from the first write that names it.
+    pub agent_version: Option<Box<str>>,
+    /// Entries to append; their numbers continue the journal's.
+    pub journal: Vec<JournalEntry>,
+    /// Provider calls that ended.
+    pub ledger: Vec<LedgerRow>,
+    /// Questions to ask.
+    pub clarifications: Vec<Clarification>,
+    /// What the turn adds to its session; refused as [`StoreError::Fenced`] when its fence is stale.
+    pub session: Option<SessionWrite>,
+    /// What must leave.
+    pub outbox: Vec<OutboxMessage>,
+    /// Where the task goes.
+    pub step: Step,
+}
+
+impl Advance {
+    /// A write that changes nothing yet.
+    #[must_use]
+    pub fn new(lease: Lease, at: Timestamp, step: Step) -> Self {
+        Self {
+            lease,
+            at,
+            agent_version: None,
+            journal: Vec::new(),
+            ledger: Vec::new(),
+            clarifications: Vec::new(),
+            session: None,
+            outbox: Vec::new(),
+            step,
+        }
+    }
+}
+
+/// Where a task goes with a write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// It goes on running.
+    Continue,
+    /// It ends. `dead_letter`: it is given up and kept for replay. Open questions are withdrawn.
+    Finish {
+        /// How.
+        outcome: Outcome,
+        /// Whether it becomes a dead letter.
+        dead_letter: bool,
+    },
+    /// Back to the queue as a new attempt, not before this moment.
+    Retry {
+        /// Not before.
+        at: Timestamp,
+    },
+    /// It waits for a human. When every open question of it has been answered meanwhile, it is queued at once.
+    Wait,
+    /// Back to the queue, to go on from its journal: the owner is shutting down.
+    HandBack,
+}
+
+/// What the owner learns from a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Advanced {
+    /// Somebody asked to cancel the task.
+    pub cancel_requested: bool,
+    /// After [`Step::Wait`]: the answers were already there and the task is queued again (wake it).
+    pub requeued: bool,
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It was not running and has ended now.
+    Ended,
+    /// It runs; its owner has been asked.
+    Requested,
+    /// It had ended before.
+    AlreadyEnded(TaskStatus),
+    /// There is no such task.
+    Unknown,
+}
+
+/// A task that was queued again, to be woken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The task.
+    pub task: TaskId,
+    /// Its agent.
+    pub agent: AgentName,
+    /// Its mode.
+    pub mode: ExecutionMode,
+    /// Its session.
+    pub session: Option<SessionId>,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of this agent.
+    pub agent: Option<AgentName>,
+    /// In this status.
+    pub status: Option<TaskStatus>,
+    /// In this mode.
+    pub mode: Option<ExecutionMode>,
+    /// Of this session.
+    pub session: Option<SessionId>,
+}
+
+/// A page of a list: newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Whether there are older ones: ask again from the last row.
+    pub more: bool,
+}
+
+/// How many tasks stand where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueCounts {
+    /// Queued, due or not.
+    pub queued: u64,
+    /// Running.
+    pub running: u64,
+    /// Waiting for a human.
+    pub waiting: u64,
+}
+
+/// Tasks.
+#[async_trait]
+pub trait TaskStore: Send + Sync + 'static {
+    /// Makes tasks durable, each by itself: the answers stand in the order of the tasks. When this returns, accepted
+    /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound.
+    ///
+    /// # Errors
+    /// When the store is unavailable: then none of them was accepted.
+    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
+
+    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Writes as the owner of a task. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease or the session's fence is stale.
+    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError>;
+
+    /// Asks to cancel. Ended at once when nobody runs it, with the callback and event of its end in the outbox.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn cancel(&self, task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Result<Cancelled, StoreError>;
+
+    /// Queues again what workers own that are not alive at `now` (see
+    /// [`agentry_core::worker::WorkerRecord::is_alive`]), or were never registered; counts a recovery of each and
+    /// appends [`agentry_core::journal::JournalBody::Recovered`]. At most `limit`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError>;
+
+    /// Sessions whose inbox holds a queued task that is due: to be woken. At most `limit`, in no order.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// When the next queued task that is not due at `now` will be.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// A task.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;
+
+    /// Tasks, newest first, older than `before`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Page<TaskRecord>, StoreError>;
+
+    /// The entries of a task's journal after number `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
+
+    /// How many tasks stand where.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn counts(&self) -> Result<QueueCounts, StoreError>;
+}

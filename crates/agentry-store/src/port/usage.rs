@@ -1,0 +1,63 @@
+//! What was spent: sums of ledger rows.
+
+use agentry_core::agent::AgentName;
+use agentry_core::id::TaskId;
+use agentry_core::money::{LedgerRow, NanoUsd};
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+
+use crate::StoreError;
+
+/// What to sum over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageGroup {
+    /// One row for each agent.
+    Agent,
+    /// One row for each provider and model.
+    Model,
+    /// One row for each UTC day.
+    Day,
+}
+
+/// A sum.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct UsageRow {
+    /// The agent, `provider/model`, or day.
+    pub key: String,
+    /// Provider calls.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed_calls: u64,
+    /// Those without a price.
+    pub unpriced_calls: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Those of them found in the provider's cache.
+    pub cached_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+    /// What the priced calls cost.
+    pub cost_nanos: NanoUsd,
+}
+
+/// What was spent.
+#[async_trait]
+pub trait UsageStore: Send + Sync + 'static {
+    /// Sums over `[from, to)`, by key.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn usage(&self, group: UsageGroup, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// What an agent spent in `[from, to)`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError>;
+
+    /// The ledger rows of a task, oldest first.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError>;
+}

@@ -1,0 +1,110 @@
+//! Tasks at the door: durable, bounded, once per idempotency key.
+
+use std::time::Duration;
+
+use agentry_core::id::TaskId;
+use agentry_core::task::TaskStatus;
+
+use super::db::Db;
+use super::failure::Failure;
+use super::rows::{micros, to_json};
+use crate::{Accepted, NewTask, Refused, StoreError};
+
+/// How long idempotency keys are kept, in microseconds (the port: 24 h).
+const KEY_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
+/// When a caller may try again after a full queue: a worker slot or two have come free by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A task with its body as it is kept; serialised by the caller, not by the writer.
+pub(super) struct Arrival {
+    pub(super) new: NewTask,
+    body: String,
+}
+
+impl Arrival {
+    /// Writes the body.
+    pub(super) fn new(new: NewTask) -> Result<Self, StoreError> {
+        let body = to_json(&*new.task).map_err(|failure| failure.to_store_error())?;
+        Ok(Self { new, body })
+    }
+
+    /// Writes the bodies of several.
+    pub(super) fn all(tasks: Vec<NewTask>) -> Result<Vec<Self>, StoreError> {
+        tasks.into_iter().map(Self::new).collect()
+    }
+}
+
+/// The answer when the queue cannot take more.
+pub(super) fn full(db: &Db) -> StoreError {
+    StoreError::Full { what: "the task queue", bound: db.max_queued, retry_after: RETRY_AFTER }
+}
+
+/// Whether the queue can take `more` tasks.
+pub(super) fn has_room(db: &Db, more: usize) -> bool {
+    db.counts.queued.saturating_add(more as u64) <= db.max_queued
+}
+
+/// Accepts one task, or says why not.
+pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, Refused>, Failure> {
+    let task = &arrival.new.task;
+    if let Some((key, fingerprint)) = &arrival.new.idempotency
+        && let Some((kept, first)) = known_key(db, key, task.created_at)?
+    {
+        let same = kept == fingerprint.cast_signed();
+        return Ok(if same { Ok(Accepted::Duplicate(first)) } else { Err(Refused::KeyReused(first)) });
+    }
+    if !has_room(db, 1) {
+        return Ok(Err(Refused::Store(full(db))));
+    }
+    if !insert(db, arrival)? {
+        return Ok(Ok(Accepted::Duplicate(task.id)));
+    }
+    if let Some((key, fingerprint)) = &arrival.new.idempotency {
+        db.sql("INSERT OR REPLACE INTO idempotency (key, fingerprint, task, created_at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute((key, fingerprint.cast_signed(), task.id.as_bytes(), task.created_at.0))?;
+    }
+    Ok(Ok(Accepted::New))
+}
+
+/// The fingerprint and task of a key that is not older than 24 h.
+fn known_key(db: &Db, key: &str, now: agentry_core::time::Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
+    let mut statement = db.sql("SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1")?;
+    let mut rows = statement.query([key])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    if micros(row.get(2)?, now) >= KEY_LIFE_US {
+        return Ok(None);
+    }
+    Ok(Some((row.get(0)?, TaskId::from_bytes(row.get(1)?))))
+}
+
+/// Inserts the rows of a task. False: a task of this id is there already.
+fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
+    let task = &arrival.new.task;
+    let agent = db.name(task.agent.as_str())?;
+    let created = task.created_at.0;
+    let ready_at = arrival.new.ready_at.map_or(created, |at| at.0);
+    let seq = {
+        let mut statement = db.sql(
+            "INSERT OR IGNORE INTO tasks (id, agent, mode, rank, session, status, delayed, ready_at, attempt, epoch, owner,
+                 recoveries, version, claimed_at, started_at, finished_at, used_us, cancel, journal, questions)
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 1, 0, zeroblob(16), 0, 0, ?8, ?8, ?8, 0, 0, 0, 0)",
+        )?;
+        let inserted = statement.execute((
+            task.id.as_bytes(),
+            agent,
+            task.mode as u8,
+            2 - task.priority as u8,
+            task.session.as_ref().map(agentry_core::session::SessionId::as_str),
+            ready_at > created,
+            ready_at,
+            created,
+        ))?;
+        if inserted == 0 {
+            return Ok(false);
+        }
+        db.conn.last_insert_rowid()
+    };
+    db.sql("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)")?.execute((seq, &arrival.body))?;
+    db.moved(None, TaskStatus::Queued);
+    Ok(true)
+}

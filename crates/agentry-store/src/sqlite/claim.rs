@@ -1,0 +1,110 @@
+//! Claims: a compare-and-set on the status; the loser gets nothing.
+
+use std::sync::Arc;
+
+use agentry_core::agent::ModeSet;
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::task::{Task, TaskStatus};
+use agentry_core::time::Timestamp;
+use rusqlite::Row;
+
+use super::db::Db;
+use super::failure::Failure;
+use super::rows::{collect, first, from_json, sql_limit};
+use crate::{Claimed, Lease};
+
+/// Claims those of the tasks that are queued, due and outside sessions.
+pub(super) fn known(db: &mut Db, worker: WorkerId, tasks: &[TaskId], now: Timestamp) -> Result<Vec<Claimed>, Failure> {
+    let mut claimed = Vec::with_capacity(tasks.len());
+    for id in tasks {
+        let queued = {
+            let mut statement = db.sql(
+                "SELECT seq, id, epoch, attempt, recoveries, used_us FROM tasks
+                 WHERE id = ?1 AND status = 0 AND session IS NULL AND ready_at <= ?2",
+            )?;
+            first(&mut statement, (id.as_bytes(), now.0), |row| queued(row, worker))?
+        };
+        if let Some((seq, queued)) = queued {
+            claimed.push(own(db, seq, queued, now)?);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Claims the next tasks of some modes, by priority and age, with their bodies.
+pub(super) fn next(
+    db: &mut Db,
+    worker: WorkerId,
+    modes: ModeSet,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Vec<Claimed>, Failure> {
+    promote(db, now)?;
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    for mode in modes.iter() {
+        let mut statement = db.sql(
+            "SELECT rank, seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0 AND mode = ?1
+             ORDER BY rank, seq LIMIT ?2",
+        )?;
+        found.extend(collect(&mut statement, (mode as u8, sql_limit(limit)), |row| Ok((row.get(0)?, row.get(1)?)))?);
+    }
+    found.sort_unstable();
+    found.truncate(limit);
+    found
+        .into_iter()
+        .map(|(_, seq)| {
+            let mut claimed = take(db, worker, seq, now)?;
+            claimed.task = Some(Arc::new(body(db, seq)?));
+            Ok(claimed)
+        })
+        .collect()
+}
+
+/// Moves delayed tasks whose time has come among the ready ones.
+fn promote(db: &Db, now: Timestamp) -> Result<(), Failure> {
+    db.sql("UPDATE tasks SET delayed = 0 WHERE status = 0 AND delayed = 1 AND ready_at <= ?1")?.execute([now.0])?;
+    Ok(())
+}
+
+/// Makes `worker` the owner of a queued task. The caller has checked that it is queued.
+pub(super) fn take(db: &mut Db, worker: WorkerId, seq: i64, now: Timestamp) -> Result<Claimed, Failure> {
+    let queued = {
+        let mut statement =
+            db.sql("SELECT seq, id, epoch, attempt, recoveries, used_us FROM tasks WHERE seq = ?1 AND status = 0")?;
+        first(&mut statement, [seq], |row| queued(row, worker))?
+    };
+    let (seq, queued) = queued.ok_or_else(|| Failure::Data(format!("task row {seq} is not queued")))?;
+    own(db, seq, queued, now)
+}
+
+/// The claim that a queued row would become.
+fn queued(row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Failure> {
+    let epoch = row.get::<_, u32>(2)? + 1;
+    let claimed = Claimed {
+        lease: Lease { task: TaskId::from_bytes(row.get(1)?), epoch, worker },
+        task: None,
+        attempt: row.get(3)?,
+        recoveries: row.get(4)?,
+        used_us: row.get(5)?,
+        resumes: epoch > 1,
+    };
+    Ok((row.get(0)?, claimed))
+}
+
+/// Writes a claim. A plain update by row number: `RETURNING` would build a table in memory for each.
+fn own(db: &mut Db, seq: i64, claimed: Claimed, now: Timestamp) -> Result<Claimed, Failure> {
+    let sql = if claimed.resumes {
+        "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4 WHERE seq = ?1"
+    } else {
+        "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4, started_at = ?4 WHERE seq = ?1"
+    };
+    db.sql(sql)?.execute((seq, claimed.lease.epoch, claimed.lease.worker.as_bytes(), now.0))?;
+    db.moved(Some(TaskStatus::Queued), TaskStatus::Running);
+    Ok(claimed)
+}
+
+/// What was asked.
+pub(super) fn body(db: &Db, seq: i64) -> Result<Task, Failure> {
+    let text: String = db.sql("SELECT body FROM task_bodies WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?;
+    from_json(&text)
+}

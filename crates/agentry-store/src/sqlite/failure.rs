@@ -1,0 +1,73 @@
+//! Why a command of this backend did not succeed, and what its caller hears of it.
+
+use rusqlite::ErrorCode;
+
+use crate::StoreError;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was refused before it wrote anything.
+    Refused(StoreError),
+    /// SQLite refused a statement; what the command wrote must be rolled back.
+    Sql(rusqlite::Error),
+    /// A row says something that cannot be read; what the command wrote must be rolled back.
+    Data(String),
+}
+
+impl Failure {
+    /// Whether the machine is the cause (disk full, IO error) and not the command, so that no other one would succeed.
+    pub(super) fn is_environment(&self) -> bool {
+        matches!(self, Self::Sql(error) if is_environment(error))
+    }
+
+    /// What the caller hears.
+    pub(super) fn to_store_error(&self) -> StoreError {
+        match self {
+            Self::Refused(error) => error.clone(),
+            Self::Data(detail) => StoreError::Broken(detail.clone()),
+            Self::Sql(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => StoreError::Unavailable(
+                    "no space is left for the data folder; free some and work goes on by itself".to_owned(),
+                ),
+                _ if is_environment(error) => {
+                    StoreError::Unavailable(format!("{error}; check the disk of the data folder"))
+                }
+                _ => StoreError::Broken(error.to_string()),
+            },
+        }
+    }
+}
+
+fn is_environment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory
+        )
+    )
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Data(format!("JSON of a row cannot be read: {error}"))
+    }
+}

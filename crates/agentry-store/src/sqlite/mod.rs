@@ -1,0 +1,154 @@
+//! The SQLite backend: one file, one writer thread with group commit, readers apart.
+//!
+//! In memory it runs without threads, every call on its caller: deterministic, for the seeded simulator.
+
+mod accept;
+mod advance;
+mod agents;
+mod claim;
+mod clarifications;
+mod db;
+mod dead_letters;
+mod events;
+mod failure;
+mod fleet;
+mod migrations;
+mod open;
+mod outbox;
+mod readers;
+mod recover;
+mod rows;
+mod schedules;
+mod sessions;
+mod task_list;
+mod tasks;
+mod usage;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use open::{DATABASE_FILE, LOCK_FILE, OpenError};
+pub use readers::MAX_WAITING_READS;
+use rusqlite::Connection;
+pub use writer::MAX_WAITING_COMMANDS;
+
+use crate::{QueueCounts, StoreError};
+use db::{Db, PublishedCounts};
+use failure::Failure;
+
+/// Queued tasks that are kept at most when nobody said otherwise.
+pub const DEFAULT_MAX_QUEUED: u64 = 1_000_000;
+
+/// Settings of the backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Queued tasks (due or not) at most; more are refused with [`StoreError::Full`].
+    pub max_queued: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { max_queued: DEFAULT_MAX_QUEUED }
+    }
+}
+
+/// The state store on SQLite.
+pub struct SqliteStore {
+    engine: Engine,
+    counts: PublishedCounts,
+}
+
+/// Where commands run.
+enum Engine {
+    /// On threads of their own. Fields are dropped in order: readers close first, the writer tidies the file, and only
+    /// then the folder is free for another process.
+    Threads { readers: readers::Readers, writer: writer::Writer, _lock: open::FolderLock },
+    /// On the caller.
+    Inline(Box<Mutex<Db>>),
+}
+
+impl SqliteStore {
+    /// Opens the store in a folder, which is made if need be. Nobody else can use the folder until it is dropped.
+    /// Dropping finishes what waits; it blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// Why the folder or the file in it cannot be used, and what to do.
+    pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        let lock = open::lock(dir)?;
+        let file = dir.join(DATABASE_FILE);
+        let conn = open::writer(&file)?;
+        let counts = PublishedCounts::default();
+        let db = Db::new(conn, &options, Arc::clone(&counts)).map_err(|error| OpenError::from_sqlite(&file, &error))?;
+        let readers = readers::Readers::start(&file)?;
+        let writer = writer::Writer::start(db).map_err(|source| OpenError::from_io(dir, source))?;
+        Ok(Self { engine: Engine::Threads { readers, writer, _lock: lock }, counts })
+    }
+
+    /// A store in memory without threads: every call runs on its caller and is done when it returns.
+    ///
+    /// # Errors
+    /// When SQLite cannot make it.
+    pub fn in_memory(options: SqliteOptions) -> Result<Self, OpenError> {
+        let counts = PublishedCounts::default();
+        let db = Db::new(open::memory()?, &options, Arc::clone(&counts))
+            .map_err(|error| OpenError::from_sqlite(Path::new(":memory:"), &error))?;
+        Ok(Self { engine: Engine::Inline(Box::new(Mutex::new(db))), counts })
+    }
+
+    /// Bounds the size of the file in pages of 4 KiB, or takes the bound away (`None`). A full file answers like a full
+    /// disk: [`StoreError::Unavailable`] until there is room again.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn limit_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
+        // SQLite's own largest bound stands for none.
+        let pages = pages.unwrap_or(4_294_967_294);
+        self.write(1, move |db| Ok(db.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?))
+            .await
+    }
+
+    /// Runs a closure in a transaction; returns once it is durable. See [`writer::Writer::call`] for its duties.
+    async fn write<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
+    {
+        match &self.engine {
+            Engine::Threads { writer, .. } => writer.call(weight, run).await,
+            Engine::Inline(db) => inline(&mut db.lock().unwrap_or_else(PoisonError::into_inner), run),
+        }
+    }
+
+    /// Runs a closure on a connection that only reads.
+    async fn read<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        match &self.engine {
+            Engine::Threads { readers, .. } => readers.call(run).await,
+            Engine::Inline(db) => {
+                let db = db.lock().unwrap_or_else(PoisonError::into_inner);
+                run(&db.conn).map_err(|failure| failure.to_store_error())
+            }
+        }
+    }
+
+    fn published(&self) -> QueueCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn inline<T>(db: &mut Db, run: impl Fn(&mut Db) -> Result<T, Failure>) -> Result<T, StoreError> {
+    let transact = |db: &mut Db| {
+        db.begin()?;
+        let value = run(db)?;
+        db.commit()?;
+        Ok(value)
+    };
+    transact(db).map_err(|failure: Failure| {
+        db.rollback();
+        failure.to_store_error()
+    })
+}

@@ -1,0 +1,211 @@
+//! [`ScheduleStore`] on SQLite: a slot is decided once.
+
+use agentry_core::id::TaskId;
+use agentry_core::schedule::ScheduleRecord;
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use rusqlite::Row;
+
+use super::accept::{self, Arrival};
+use super::db::Db;
+use super::failure::Failure;
+use super::rows::{collect, first, json_at, signed, sql_limit, to_json};
+use super::{SqliteStore, advance, agents};
+use crate::{Firing, FiringResult, NewTask, ScheduleStore, SlotRecord, SlotState, StoreError};
+
+const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
+
+fn record(row: &Row<'_>) -> Result<ScheduleRecord, Failure> {
+    Ok(ScheduleRecord {
+        name: row.get(0)?,
+        agent: agents::name_at(row, 1)?,
+        from_file: row.get(2)?,
+        spec: json_at(row, 3)?,
+        paused: row.get(4)?,
+        last_slot: row.get::<_, Option<i64>>(5)?.map(Timestamp),
+        missed: row.get(6)?,
+        skipped: row.get(7)?,
+        created_at: Timestamp(row.get(8)?),
+    })
+}
+
+fn one(db: &Db, name: &str) -> Result<Option<ScheduleRecord>, Failure> {
+    first(&mut *db.sql(&format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1"))?, [name], record)
+}
+
+fn put(db: &Db, mut new: ScheduleRecord) -> Result<ScheduleRecord, Failure> {
+    if let Some(old) = one(db, &new.name)? {
+        if new.from_file {
+            (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
+        }
+        if new.spec.timing != old.spec.timing {
+            new.last_slot = None;
+        } else {
+            new.created_at = old.created_at;
+            // What was decided stays decided, whatever the caller had read before.
+            new.last_slot = if new.from_file { old.last_slot } else { new.last_slot.max(old.last_slot) };
+        }
+    }
+    db.sql(&format!("INSERT OR REPLACE INTO schedules ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"))?
+        .execute((
+            &new.name,
+            new.agent.as_str(),
+            new.from_file,
+            to_json(&new.spec)?,
+            new.paused,
+            new.last_slot.map(|slot| slot.0),
+            signed(new.missed),
+            signed(new.skipped),
+            new.created_at.0,
+        ))?;
+    Ok(new)
+}
+
+fn set_paused(db: &Db, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, Failure> {
+    let mut statement = db.sql(&format!(
+        "UPDATE schedules SET last_slot = CASE WHEN paused AND NOT ?2 THEN max(?3, coalesce(last_slot, ?3)) ELSE last_slot END,
+             paused = ?2 WHERE name = ?1 RETURNING {COLUMNS}"
+    ))?;
+    first(&mut statement, (name, paused, now.0), record)
+}
+
+/// A firing with its task's body.
+struct Shot {
+    schedule: String,
+    slot: Timestamp,
+    max_open: u32,
+    buffer: bool,
+    task: Option<Arrival>,
+}
+
+impl Shot {
+    fn new(firing: Firing) -> Result<Self, StoreError> {
+        let Firing { schedule, slot, task, max_open, buffer } = firing;
+        Ok(Self { schedule, slot, max_open, buffer, task: task.map(|new: NewTask| Arrival::new(new)).transpose()? })
+    }
+}
+
+fn fire_all(db: &mut Db, shots: &[Shot], now: Timestamp) -> Result<Vec<FiringResult>, Failure> {
+    // All or none: a slot whose task finds no room must stay undecided.
+    if !accept::has_room(db, shots.iter().filter(|shot| shot.task.is_some()).count()) {
+        return Err(accept::full(db).into());
+    }
+    shots.iter().map(|shot| fire(db, shot, now)).collect()
+}
+
+fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failure> {
+    let Some(paused) = first(&mut *db.sql("SELECT paused FROM schedules WHERE name = ?1")?, [&shot.schedule], |row| {
+        Ok(row.get::<_, bool>(0)?)
+    })?
+    else {
+        return Ok(FiringResult::NotActive);
+    };
+    if paused {
+        return Ok(FiringResult::NotActive);
+    }
+    if db.sql("SELECT 1 FROM slots WHERE schedule = ?1 AND slot = ?2")?.exists((&shot.schedule, shot.slot.0))? {
+        return Ok(FiringResult::AlreadyDecided);
+    }
+    let (state, result, task) = match &shot.task {
+        None => (SlotState::Missed, FiringResult::Missed, None),
+        Some(_) if too_many_open(db, &shot.schedule, shot.max_open)? => {
+            if shot.buffer {
+                return Ok(FiringResult::Deferred);
+            }
+            (SlotState::Skipped, FiringResult::Skipped, None)
+        }
+        Some(arrival) => {
+            let accepted = accept::accept(db, arrival)?;
+            let id = match accepted {
+                Ok(crate::Accepted::New) => arrival.new.task.id,
+                Ok(crate::Accepted::Duplicate(id)) => id,
+                Err(refused) => {
+                    return Err(Failure::Data(format!("slot {} of {}: {refused}", shot.slot, shot.schedule)));
+                }
+            };
+            (SlotState::Fired, FiringResult::Fired(id), Some(id))
+        }
+    };
+    let watched = task.is_some() && shot.max_open < u32::MAX;
+    db.sql("INSERT INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute((&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0))?;
+    db.sql(
+        "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3, skipped = skipped + ?4
+         WHERE name = ?1",
+    )?
+    .execute((&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped))?;
+    Ok(result)
+}
+
+/// Whether more than `max` earlier tasks of a schedule are open. Slots whose task has ended are passed over from then on.
+fn too_many_open(db: &Db, schedule: &str, max: u32) -> Result<bool, Failure> {
+    if max == u32::MAX {
+        return Ok(false);
+    }
+    let mut statement = db.sql("SELECT slot, task FROM slots WHERE schedule = ?1 AND open = 1 ORDER BY slot")?;
+    let slots: Vec<(i64, [u8; 16])> = collect(&mut statement, [schedule], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut open = 0;
+    for (slot, task) in slots {
+        if advance::find(db, &task)?.is_some_and(|(_, status)| !status.is_terminal()) {
+            open += 1;
+        } else {
+            db.sql("UPDATE slots SET open = 0 WHERE schedule = ?1 AND slot = ?2")?.execute((schedule, slot))?;
+        }
+    }
+    Ok(open > max)
+}
+
+fn slot(row: &Row<'_>) -> Result<SlotRecord, Failure> {
+    Ok(SlotRecord {
+        slot: Timestamp(row.get(0)?),
+        state: match row.get::<_, u8>(1)? {
+            0 => SlotState::Fired,
+            1 => SlotState::Skipped,
+            2 => SlotState::Missed,
+            other => return Err(Failure::Data(format!("there is no slot state {other}"))),
+        },
+        task: row.get::<_, Option<[u8; 16]>>(2)?.map(TaskId::from_bytes),
+        decided_at: Timestamp(row.get(3)?),
+    })
+}
+
+#[async_trait]
+impl ScheduleStore for SqliteStore {
+    async fn put_schedule(&self, record: ScheduleRecord) -> Result<ScheduleRecord, StoreError> {
+        self.write(1, move |db| put(db, record.clone())).await
+    }
+
+    async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError> {
+        let name = name.to_owned();
+        self.write(1, move |db| set_paused(db, &name, paused, now)).await
+    }
+
+    async fn delete_schedule(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write(1, move |db| Ok(db.sql("DELETE FROM schedules WHERE name = ?1")?.execute([&name])? > 0)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules ORDER BY name"))?;
+            collect(&mut statement, [], record)
+        })
+        .await
+    }
+
+    async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
+        let shots = firings.into_iter().map(Shot::new).collect::<Result<Vec<_>, _>>()?;
+        self.write(shots.len() * 3, move |db| fire_all(db, &shots, now)).await
+    }
+
+    async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 ORDER BY slot DESC LIMIT ?2",
+            )?;
+            collect(&mut statement, (name, sql_limit(limit)), slot)
+        })
+        .await
+    }
+}

@@ -1,0 +1,131 @@
+//! Reading tasks: one, a page, a journal.
+
+use agentry_core::id::{ClarificationId, TaskId, WorkerId};
+use agentry_core::journal::{JournalEntry, Scope};
+use agentry_core::money::NanoUsd;
+use agentry_core::task::{Spent, TaskRecord, TaskStatus};
+use agentry_core::time::Timestamp;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::failure::Failure;
+use super::rows::{collect, first, json_at, json_or_none, page_len, signed, sql_limit, status};
+use crate::{Page, TaskFilter};
+
+const SELECT: &str = "SELECT t.seq, b.body, t.status, t.attempt, t.epoch, t.owner, v.name, t.ready_at, t.started_at,
+        t.finished_at, t.cancel, o.outcome, t.questions
+    FROM tasks t JOIN task_bodies b ON b.seq = t.seq LEFT JOIN task_outcomes o ON o.seq = t.seq
+        LEFT JOIN names v ON v.id = t.version";
+
+/// A task.
+pub(super) fn one(conn: &Connection, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
+    let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE t.id = ?1"))?;
+    first(&mut statement, [id.as_bytes()], |row| record(conn, row))
+}
+
+/// Tasks, newest first.
+pub(super) fn page(
+    conn: &Connection,
+    filter: &TaskFilter,
+    before: Option<TaskId>,
+    limit: usize,
+) -> Result<Page<TaskRecord>, Failure> {
+    let limit = page_len(limit);
+    let (sql, mut values) = query(filter, before);
+    values.push(Sql::Integer(signed(limit as u64 + 1)));
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut items = collect(&mut statement, params_from_iter(values), |row| record(conn, row))?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+fn query(filter: &TaskFilter, before: Option<TaskId>) -> (String, Vec<Sql>) {
+    let mut sql = format!("{SELECT} WHERE 1");
+    let mut values = Vec::new();
+    if let Some(agent) = &filter.agent {
+        sql.push_str(" AND t.agent = (SELECT id FROM names WHERE name = ?)");
+        values.push(Sql::Text(agent.to_string()));
+    }
+    if let Some(session) = &filter.session {
+        sql.push_str(" AND t.session = ?");
+        values.push(Sql::Text(session.to_string()));
+    }
+    // As literals, so that SQLite sees which partial index may be used.
+    if let Some(status) = filter.status {
+        sql.push_str(&format!(" AND t.status = {}", status as u8));
+    }
+    if let Some(mode) = filter.mode {
+        sql.push_str(&format!(" AND t.mode = {}", mode as u8));
+    }
+    if let Some(before) = before {
+        sql.push_str(" AND t.seq < (SELECT seq FROM tasks WHERE id = ?)");
+        values.push(Sql::Blob(before.as_bytes().to_vec()));
+    }
+    sql.push_str(" ORDER BY t.seq DESC LIMIT ?");
+    (sql, values)
+}
+
+fn record(conn: &Connection, row: &Row<'_>) -> Result<TaskRecord, Failure> {
+    let seq: i64 = row.get(0)?;
+    let status = status(row.get(2)?)?;
+    let epoch = row.get(4)?;
+    let questions: i64 = row.get(12)?;
+    let owner = WorkerId::from_bytes(row.get(5)?);
+    Ok(TaskRecord {
+        task: json_at(row, 1)?,
+        status,
+        attempt: row.get(3)?,
+        epoch,
+        owner: (status == TaskStatus::Running).then_some(owner),
+        agent_version: row.get(6)?,
+        ready_at: Timestamp(row.get(7)?),
+        started_at: if epoch > 0 { Some(Timestamp(row.get(8)?)) } else { None },
+        finished_at: if status.is_terminal() { Some(Timestamp(row.get(9)?)) } else { None },
+        cancel_requested: row.get(10)?,
+        outcome: json_or_none(row, 11)?,
+        spent: spent(conn, seq)?,
+        clarifications: if questions > 0 { open_questions(conn, seq)? } else { Vec::new() },
+    })
+}
+
+/// Sums of the task's ledger rows.
+fn spent(conn: &Connection, seq: i64) -> Result<Spent, Failure> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0), count(*) - count(cost)
+             FROM ledger WHERE task = ?1",
+        )?
+        .query_row([seq], |row| {
+            Ok(Spent {
+                llm_calls: row.get(0)?,
+                input_tokens: row.get(1)?,
+                output_tokens: row.get(2)?,
+                cost_nanos: NanoUsd(row.get(3)?),
+                unpriced_calls: row.get(4)?,
+            })
+        })?)
+}
+
+fn open_questions(conn: &Connection, seq: i64) -> Result<Vec<ClarificationId>, Failure> {
+    let mut statement =
+        conn.prepare_cached("SELECT id FROM clarifications WHERE task = ?1 AND resolution IS NULL ORDER BY seq")?;
+    collect(&mut statement, [seq], |row| Ok(ClarificationId::from_bytes(row.get(0)?)))
+}
+
+/// The entries of a task's journal after a number.
+pub(super) fn journal(conn: &Connection, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, Failure> {
+    let mut statement = conn.prepare_cached(
+        "SELECT seq, attempt, scope, at, body FROM journal
+         WHERE task = (SELECT seq FROM tasks WHERE id = ?1) AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    collect(&mut statement, (task.as_bytes(), after, sql_limit(limit)), |row| {
+        Ok(JournalEntry {
+            seq: row.get(0)?,
+            attempt: row.get(1)?,
+            scope: Scope::from(row.get::<_, String>(2)?),
+            at: Timestamp(row.get(3)?),
+            body: json_at(row, 4)?,
+        })
+    })
+}

@@ -1,0 +1,115 @@
+//! [`TaskStore`] on SQLite.
+
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::journal::JournalEntry;
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::session::SessionId;
+use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus};
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+
+use super::accept::{self, Arrival};
+use super::advance::{self, Write};
+use super::rows::{collect, first, sql_limit};
+use super::{SqliteStore, agents, claim, outbox, recover, task_list};
+use crate::{
+    Accepted, Advance, Advanced, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused, StoreError,
+    TaskFilter, TaskStore, Want,
+};
+
+#[async_trait]
+impl TaskStore for SqliteStore {
+    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+        let arrivals = Arrival::all(tasks)?;
+        self.write(arrivals.len(), move |db| arrivals.iter().map(|arrival| accept::accept(db, arrival)).collect()).await
+    }
+
+    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+        let weight = match &want {
+            Want::Known(tasks) => tasks.len(),
+            Want::Next { limit, .. } => *limit,
+        };
+        self.write(weight, move |db| match &want {
+            Want::Known(tasks) => claim::known(db, worker, tasks, now),
+            Want::Next { modes, limit } => claim::next(db, worker, *modes, *limit, now),
+        })
+        .await
+    }
+
+    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError> {
+        let write = Write::new(advance)?;
+        self.write(write.weight(), move |db| advance::advance(db, &write)).await
+    }
+
+    async fn cancel(
+        &self,
+        task: TaskId,
+        now: Timestamp,
+        messages: Vec<OutboxMessage>,
+    ) -> Result<Cancelled, StoreError> {
+        self.write(4, move |db| {
+            let Some((seq, status)) = advance::find(db, task.as_bytes())? else { return Ok(Cancelled::Unknown) };
+            match status {
+                TaskStatus::Queued | TaskStatus::Waiting => {
+                    let error = TaskError::new(ErrorCode::Cancelled, format!("cancelled while {status}"));
+                    advance::end_idle(db, seq, status, &Outcome::from_error(error), now)?;
+                    outbox::insert_all(db, &messages)?;
+                    Ok(Cancelled::Ended)
+                }
+                TaskStatus::Running => {
+                    db.sql("UPDATE tasks SET cancel = 1 WHERE seq = ?1")?.execute([seq])?;
+                    Ok(Cancelled::Requested)
+                }
+                ended => Ok(Cancelled::AlreadyEnded(ended)),
+            }
+        })
+        .await
+    }
+
+    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.write(limit.min(crate::MAX_PAGE), move |db| recover::recover(db, now, limit)).await
+    }
+
+    async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT DISTINCT session FROM tasks
+                 WHERE session IS NOT NULL AND status < 3 AND status = 0 AND ready_at <= ?1 LIMIT ?2",
+            )?;
+            collect(&mut statement, (now.0, sql_limit(limit)), |row| agents::session(&row.get::<_, String>(0)?))
+        })
+        .await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT ready_at FROM tasks WHERE status = 0 AND delayed = 1 AND ready_at > ?1 ORDER BY ready_at LIMIT 1",
+            )?;
+            first(&mut statement, [now.0], |row| Ok(Timestamp(row.get(0)?)))
+        })
+        .await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.read(move |conn| task_list::one(conn, id)).await
+    }
+
+    async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Page<TaskRecord>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |conn| task_list::page(conn, &filter, before, limit)).await
+    }
+
+    async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        self.read(move |conn| task_list::journal(conn, task, after, limit)).await
+    }
+
+    async fn counts(&self) -> Result<QueueCounts, StoreError> {
+        Ok(self.published())
+    }
+}

@@ -1,0 +1,25 @@
+//! The contract of the port on both engines of the SQLite backend.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use agentry_store::StateStore;
+use agentry_store::sqlite::{SqliteOptions, SqliteStore};
+
+fn file() -> (tempfile::TempDir, Arc<dyn StateStore>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
+    (folder, Arc::new(store))
+}
+
+fn memory() -> ((), Arc<dyn StateStore>) {
+    ((), Arc::new(SqliteStore::in_memory(SqliteOptions::default()).unwrap()))
+}
+
+mod on_file {
+    agentry_store::contract_tests!(super::file);
+}
+
+mod in_memory {
+    agentry_store::contract_tests!(super::memory);
+}

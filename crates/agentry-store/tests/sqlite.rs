@@ -1,0 +1,174 @@
+//! What only this backend promises: the file, its lock, group commit, a full disk.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agentry_core::id::WorkerId;
+use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::money::LedgerRow;
+use agentry_core::task::TaskStatus;
+use agentry_store::contract::build::{accept, agent, at, claim, finish, new, running, task};
+use agentry_store::sqlite::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
+use agentry_store::{Advance, EventStore, Refused, StateStore, Step, StoreError, TaskStore};
+
+use agentry_store::contract::T0;
+
+fn open(folder: &Path) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(folder, SqliteOptions::default())
+}
+
+fn shared(folder: &Path) -> Arc<dyn StateStore> {
+    Arc::new(open(folder).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_a_reopen() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = shared(folder.path());
+    let queued = accept(&store, task(T0)).await;
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let counts = store.counts().await.unwrap();
+    drop(store);
+    let store = shared(folder.path());
+    assert_eq!(store.counts().await.unwrap(), counts);
+    assert_eq!(store.task(queued).await.unwrap().unwrap().status, TaskStatus::Queued);
+    store.advance(finish(lease, at(1))).await.unwrap();
+}
+
+#[test]
+fn a_second_store_on_the_folder_is_refused_with_the_first_ones_pid() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path()).unwrap();
+    let error = open(folder.path()).err().unwrap().to_string();
+    assert!(error.contains(&format!("another agentry (pid {}) uses the data folder", std::process::id())), "{error}");
+    drop(first);
+    open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_says_so() {
+    // Nobody, root included, may make files there.
+    let error = open(Path::new("/sys/kernel")).err().unwrap();
+    assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
+    assert!(error.to_string().contains("choose another one with --data"));
+}
+
+#[test]
+fn a_path_that_is_a_file_a_damaged_file_and_a_newer_file_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "x").unwrap();
+    assert!(matches!(open(&plain).err().unwrap(), OpenError::Folder { .. }));
+
+    let damaged = folder.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    std::fs::write(damaged.join(DATABASE_FILE), "no database ".repeat(1_000)).unwrap();
+    assert!(matches!(open(&damaged).err().unwrap(), OpenError::Corrupt { .. }));
+
+    let newer = folder.path().join("newer");
+    drop(open(&newer).unwrap());
+    let conn = rusqlite::Connection::open(newer.join(DATABASE_FILE)).unwrap();
+    conn.execute_batch("PRAGMA user_version = 99").unwrap();
+    drop(conn);
+    assert!(matches!(open(&newer).err().unwrap(), OpenError::NewerSchema { found: 99, .. }));
+}
+
+#[tokio::test]
+async fn the_queue_has_a_bound() {
+    let store = SqliteStore::in_memory(SqliteOptions { max_queued: 2 }).unwrap();
+    let answers = store.accept((0..3).map(|_| new(task(T0))).collect()).await.unwrap();
+    assert!(answers[..2].iter().all(Result::is_ok));
+    assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
+    let event = agentry_core::event::Event {
+        id: "1".to_owned(),
+        source: "s".to_owned(),
+        kind: "k".to_owned(),
+        topic: "t".to_owned(),
+        time: T0,
+        trace_id: agentry_core::task::TraceId(1),
+        hops: 0,
+        data: serde_json::Value::Null,
+    };
+    assert!(matches!(store.accept_event(&event, vec![new(task(T0))]).await, Err(StoreError::Full { .. })));
+    assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
+}
+
+#[tokio::test]
+async fn a_failing_command_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = shared(folder.path());
+    let worker = WorkerId::generate();
+    let mut leases = Vec::new();
+    for _ in 0..20 {
+        leases.push(running(&store, worker).await.lease);
+    }
+    // From here on no row may be written into the ledger for an empty model.
+    let conn = rusqlite::Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    conn.execute_batch(
+        "CREATE TRIGGER poison BEFORE INSERT ON names WHEN NEW.name = '' BEGIN SELECT RAISE(ABORT, 'poison'); END",
+    )
+    .unwrap();
+    let ends = leases.iter().enumerate().map(|(n, lease)| {
+        let mut end = finish(*lease, at(1));
+        let body = JournalBody::PlanRejected { problems: Vec::new() };
+        end.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at: T0, body });
+        if n == 7 {
+            let row = LedgerRow {
+                call: agentry_core::id::CallId::generate(),
+                task: lease.task,
+                agent: agent(),
+                provider: agentry_core::agent::ProviderKind::Openai,
+                model: String::new(),
+                status: agentry_core::money::CallStatus::Completed,
+                usage: agentry_core::chat::Usage::default(),
+                cost: None,
+                at: T0,
+                duration_us: 0,
+            };
+            end.ledger.push(row);
+        }
+        store.advance(end)
+    });
+    let answers = futures_util::future::join_all(ends).await;
+    for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {
+        let entries = store.journal(lease.task, 0, 10).await.unwrap().len();
+        let status = store.task(lease.task).await.unwrap().unwrap().status;
+        if n == 7 {
+            assert!(matches!(answer, Err(StoreError::Broken(_))), "{answer:?}");
+            assert_eq!((entries, status), (0, TaskStatus::Running), "nothing of it was written");
+        } else {
+            assert!(answer.is_ok(), "{answer:?}");
+            assert_eq!((entries, status), (1, TaskStatus::Completed));
+        }
+    }
+    assert_eq!(store.counts().await.unwrap().running, 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_work_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = Arc::new(open(folder.path()).unwrap());
+    let store: Arc<dyn StateStore> = sqlite.clone();
+    let worker = WorkerId::generate();
+    let kept = running(&store, worker).await.lease;
+    sqlite.limit_pages(Some(1)).await.unwrap();
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let mut large = task(T0);
+        large.input = "x".repeat(10_000).into();
+        let id = large.id;
+        match store.accept(vec![new(large)]).await {
+            Ok(_) => accepted.push(id),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() < 1_000, "the bound holds");
+    };
+    assert!(matches!(&refused, StoreError::Unavailable(message) if message.contains("no space")), "{refused:?}");
+    assert!(refused.is_transient());
+    assert_eq!(store.counts().await.unwrap().queued, accepted.len() as u64);
+    sqlite.limit_pages(None).await.unwrap();
+    let after = accept(&store, task(T0)).await;
+    assert!(claim(&store, worker, after, T0).await.is_some());
+    store.advance(Advance::new(kept, at(1), Step::HandBack)).await.unwrap();
+}
