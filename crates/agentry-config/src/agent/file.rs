@@ -1,0 +1,168 @@
+//! One file from bytes to a spec, or to everything that is wrong with it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use agentry_core::agent::{AgentName, AgentSpec};
+use agentry_core::time::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::check::{Checker, check};
+use super::raw;
+use super::read::{FromNode, Reader};
+use crate::problem::{Place, Problem};
+use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, canonical, fill, parse};
+
+/// Room that is kept for the bytes of a file.
+const TYPICAL_FILE_BYTES: usize = 32 * 1024;
+/// Hex digits of a version.
+const VERSION_DIGITS: usize = 12;
+
+/// What reading a file needs from outside.
+pub(crate) struct Environment<'e> {
+    /// The value of a variable.
+    pub variable: &'e (dyn Fn(&str) -> Option<String> + Sync),
+    /// The moment after which a schedule must fire.
+    pub now: Timestamp,
+}
+
+/// The environment of this process.
+pub(crate) fn process_environment() -> Environment<'static> {
+    Environment { variable: &|name| std::env::var(name).ok(), now: Timestamp::from_jiff(jiff::Timestamp::now()) }
+}
+
+/// What one thread keeps from file to file.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Strings that agents have in common.
+    share: HashSet<Arc<str>>,
+    /// The bytes of the file at hand: with room from the start, a file takes two reads instead of eight.
+    bytes: Vec<u8>,
+}
+
+/// What came of a file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ParsedFile {
+    /// The name it gives, also when something else in it is wrong.
+    pub name: Option<(AgentName, Place)>,
+    /// The agent; `None` when there are problems.
+    pub spec: Option<Arc<AgentSpec>>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+    /// What somebody should look at.
+    pub warnings: Vec<Problem>,
+    /// Whom it plans with, with the places that say so.
+    pub collaborators: Vec<(AgentName, Place)>,
+}
+
+impl ParsedFile {
+    fn refused(problem: Problem) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+}
+
+/// Reads a file of the disk. `shown` is its name for people.
+pub(crate) fn parse_file(path: &Path, shown: Arc<str>, env: &Environment<'_>, scratch: &mut Scratch) -> ParsedFile {
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    scratch.bytes.clear();
+    scratch.bytes.reserve(TYPICAL_FILE_BYTES);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut scratch.bytes));
+    if let Err(error) = read {
+        return ParsedFile::refused(
+            Problem::of_file(shown, format!("cannot read the file: {error}"))
+                .help("check that it exists and who may read it"),
+        );
+    }
+    parse_bytes(&scratch.bytes, shown, env, &mut scratch.share)
+}
+
+/// Reads a file's bytes.
+fn parse_bytes(bytes: &[u8], shown: Arc<str>, env: &Environment<'_>, share: &mut HashSet<Arc<str>>) -> ParsedFile {
+    if bytes.len() > MAX_FILE_BYTES {
+        return ParsedFile::refused(
+            Problem::of_file(shown, "the file is larger than 1 MiB")
+                .help("an agent file is settings and prompts; keep data where a tool can fetch it"),
+        );
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse_text(text, shown, env, share),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let byte = bytes.get(at).copied().unwrap_or_default();
+            ParsedFile::refused(
+                Problem::of_file(shown, format!("the file is not UTF-8: byte {at} is 0x{byte:02x}"))
+                    .help("save it as UTF-8 in your editor"),
+            )
+        }
+    }
+}
+
+/// Reads a file's text.
+pub(crate) fn parse_text(
+    text: &str,
+    shown: Arc<str>,
+    env: &Environment<'_>,
+    share: &mut HashSet<Arc<str>>,
+) -> ParsedFile {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let source = Source { file: shown, text };
+    let mut parsed = match parse(&source) {
+        Ok(parsed) => parsed,
+        Err(problem) => return ParsedFile::refused(problem),
+    };
+    let version = version(&parsed.root);
+    let missing = if text.contains("${") { fill(&mut parsed.root, &env.variable) } else { Vec::new() };
+    let name = name_of(&parsed.root, &source);
+    let mut reader = Reader::new(&source);
+    reader.problems = parsed.problems;
+    let raw = raw::Agent::read(&parsed.root, &mut reader);
+    let clean = reader.problems.is_empty();
+    let mut checker =
+        Checker { warnings: missing_variables(&missing, &source), now: env.now, share, clean, reader: &mut reader };
+    let checked = raw.and_then(|raw| check(raw, &mut checker));
+    let warnings = std::mem::take(&mut checker.warnings);
+    let mut problems = reader.problems;
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    let mut file = ParsedFile { name, spec: None, problems, warnings, collaborators: Vec::new() };
+    if let (true, Some((mut spec, collaborators))) = (file.problems.is_empty(), checked) {
+        spec.version = version;
+        file.spec = Some(Arc::new(spec));
+        file.collaborators = collaborators.into_iter().map(|(name, span)| (name, source.place(span))).collect();
+    }
+    file
+}
+
+/// The content hash of a file: SHA-256 over its values as canonical JSON *before* variables are filled in, so that all
+/// replicas agree whatever their environment, and no hash depends on a secret.
+fn version(root: &Node<'_>) -> Box<str> {
+    let mut json = Vec::with_capacity(2 * 1024);
+    canonical(root, &mut json);
+    let digest = Sha256::digest(&json);
+    let mut text: String = digest.iter().take(VERSION_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+    text.shrink_to_fit();
+    text.into()
+}
+
+fn name_of(root: &Node<'_>, source: &Source<'_>) -> Option<(AgentName, Place)> {
+    let Kind::Map(entries) = &root.kind else { return None };
+    let (_, value) = entries.iter().find(|(key, _)| key.text == "name")?;
+    match &value.kind {
+        Kind::Scalar { text, .. } => AgentName::new(text).ok().map(|name| (name, source.place(value.span))),
+        _ => None,
+    }
+}
+
+fn missing_variables(missing: &[Missing], source: &Source<'_>) -> Vec<Problem> {
+    let warning = |missing: &Missing| {
+        let name = &missing.name;
+        source
+            .problem(missing.span, format!("the environment variable `{name}` is not set"))
+            .label("the text stays as it is")
+            .help(format!("set it, or give a default: ${{{name}:-…}}"))
+            .warning()
+    };
+    missing.iter().map(warning).collect()
+}

@@ -1,0 +1,300 @@
+//! The keys of an agent file (INTERFACES §3), as files spell them.
+
+use agentry_core::agent::{ExecutionMode, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind};
+use agentry_core::schedule::Overlap;
+use serde_json::Value;
+
+use super::leaf::{Choice, Command, Seconds, Usd, Words};
+use super::read::At;
+use super::record::record;
+
+/// The kinds of tool that a file can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToolType {
+    Mcp,
+    Http,
+}
+
+/// The kinds of schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScheduleType {
+    Cron,
+    Interval,
+}
+
+macro_rules! words {
+    ($($ty:ty : $name:literal { $($word:literal => $value:expr),* $(,)? })*) => {$(
+        impl Words for $ty {
+            const NAME: &'static str = $name;
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),*];
+        }
+    )*};
+}
+
+words! {
+    ExecutionMode: "ExecutionMode" {
+        "autonomous" => Self::Autonomous,
+        "continuous" => Self::Continuous,
+        "collaborative" => Self::Collaborative,
+        "scheduled" => Self::Scheduled,
+    }
+    ProviderKind: "Provider" {
+        "openai" => Self::Openai,
+        "anthropic" => Self::Anthropic,
+        "bedrock" => Self::Bedrock,
+        "aws_bedrock" => Self::Bedrock,
+        "ollama" => Self::Ollama,
+        "simulated" => Self::Simulated,
+    }
+    ToolType: "ToolType" { "mcp" => Self::Mcp, "http" => Self::Http, "function" => Self::Http, "api" => Self::Http }
+    ToolAuthKind: "AuthType" {
+        "bearer_token" => Self::BearerToken,
+        "api_key" => Self::ApiKey,
+        "oauth2" => Self::Oauth2,
+    }
+    OnUnknown: "OnUnknown" { "retry" => Self::Retry, "ask" => Self::Ask, "fail" => Self::Fail }
+    Pruning: "Pruning" { "sliding_window" => Self::SlidingWindow, "summarize" => Self::Summarize }
+    PlanningStrategy: "PlanningStrategy" {
+        "hierarchical" => Self::Hierarchical,
+        "consensus" => Self::Consensus,
+        "sequential" => Self::Sequential,
+    }
+    ScheduleType: "ScheduleType" { "cron" => Self::Cron, "interval" => Self::Interval }
+    Overlap: "Overlap" { "skip" => Self::Skip, "buffer_one" => Self::BufferOne, "allow_all" => Self::AllowAll }
+}
+
+record! {
+    /// An agent of an Agentry fleet.
+    pub(crate) struct Agent = "an agent" {
+        /// Its name, unique in the fleet: letters, digits, `-`, `_` and `.`.
+        required name: At<Box<str>>,
+        /// How it executes: each task by itself, one message at a time per session, by a plan over several agents, or
+        /// at the times of a schedule.
+        required execution_mode: At<Choice<ExecutionMode>>,
+        /// The model and its settings.
+        required llm_config: Llm,
+        /// What the model is told it is.
+        required system_prompt: At<Box<str>>,
+        /// What the model is told to do, after the system prompt.
+        optional instructions: Box<str>,
+        /// What kind of agent you call it; free text.
+        optional agent_type: Box<str>,
+        /// What it is for.
+        optional description: Box<str>,
+        /// Whether it takes tasks; true by default.
+        optional enabled: bool,
+        /// Words to find it by.
+        optional tags: Vec<Box<str>>,
+        /// Anything you want to keep with it.
+        optional metadata: Value,
+        /// Topics whose events start a task; `*` is one word and `#` any number of words.
+        optional event_subscriptions: Vec<At<Box<str>>>,
+        /// What it may call.
+        optional tools: Vec<Tool>,
+        /// Attempts with fresh context after a failure.
+        optional retry_config: Retry,
+        /// Conversations; for continuous agents.
+        optional continuous_config: At<Continuous>,
+        /// Plans; for collaborative agents.
+        optional collaborative_config: At<Collaborative>,
+        /// When it runs by itself; for scheduled agents.
+        optional schedule_config: At<Schedule>,
+        /// What it may spend.
+        optional budget: Budget,
+        /// JSON Schema that its answers must fit.
+        optional output_schema: At<Value>,
+    }
+}
+
+record! {
+    /// The model and its settings.
+    pub(crate) struct Llm = "`llm_config`" {
+        /// Which protocol the model is reached by.
+        required provider: Choice<ProviderKind>,
+        /// The exact model id.
+        required model | "model_id": At<Box<str>>,
+        /// Randomness, from 0 to 2.
+        optional temperature: At<f64>,
+        /// Tokens to answer with at most.
+        optional max_tokens: At<u32>,
+        /// Nucleus sampling, from 0 to 1.
+        optional top_p: At<f64>,
+        /// Sample from the most likely tokens only.
+        optional top_k: At<u32>,
+        /// Texts at which the model stops.
+        optional stop_sequences: Vec<Box<str>>,
+        /// From -2 to 2 (OpenAI).
+        optional frequency_penalty: At<f64>,
+        /// From -2 to 2 (OpenAI).
+        optional presence_penalty: At<f64>,
+        /// For repeatable sampling, where the provider has it.
+        optional seed: i64,
+        /// Seconds for one call; 60 by default.
+        optional timeout: At<Seconds>,
+        /// AWS region (Bedrock).
+        optional region | "aws_region": Box<str>,
+        /// Another host than the provider's own.
+        optional base_url | "host" | "api_base" | "endpoint_url": At<Box<str>>,
+        /// As the provider takes it.
+        optional response_format: Value,
+        /// Models to call when this one is unavailable, in order.
+        optional fallback: Vec<Fallback>,
+    }
+}
+
+record! {
+    /// A model to call instead.
+    pub(crate) struct Fallback = "a fallback model" {
+        /// Which protocol; that of `llm_config` by default.
+        optional provider: Choice<ProviderKind>,
+        /// The exact model id.
+        required model | "model_id": At<Box<str>>,
+        /// AWS region (Bedrock).
+        optional region | "aws_region": Box<str>,
+        /// Another host than the provider's own.
+        optional base_url | "host" | "api_base" | "endpoint_url": At<Box<str>>,
+    }
+}
+
+record! {
+    /// A tool that the agent may call.
+    pub(crate) struct Tool = "a tool" {
+        /// The name the model calls it by.
+        required name: At<Box<str>>,
+        /// `mcp` is a server of the Model Context Protocol; `http`, `function` and `api` are an HTTP endpoint that
+        /// takes the arguments as JSON.
+        required r#type: At<Choice<ToolType>>,
+        /// Where it is reached.
+        optional url: At<Box<str>>,
+        /// The program to start (MCP over stdio), with its arguments.
+        optional command: At<Command>,
+        /// What the model is told it does.
+        optional description: Box<str>,
+        /// JSON Schema of its arguments.
+        optional parameters: At<Value>,
+        /// How it authenticates.
+        optional auth: Auth,
+        /// Seconds for one call; 30 by default.
+        optional timeout_seconds: At<Seconds>,
+        /// What to do when a crash leaves a call's outcome unknown; `fail` by default.
+        optional on_unknown: Choice<OnUnknown>,
+    }
+}
+
+record! {
+    /// How a tool authenticates.
+    pub(crate) struct Auth = "`auth`" {
+        /// Where the token goes.
+        required r#type: Choice<ToolAuthKind>,
+        /// The token, as `${VARIABLE}`: it is read from the environment at the moment of the call.
+        required token: Box<str>,
+    }
+}
+
+record! {
+    /// Attempts with fresh context after a failure.
+    pub(crate) struct Retry = "`retry_config`" {
+        /// Attempts after the first one; 2 by default.
+        optional max_retries: At<u32>,
+        /// Seconds before the first retry; 1 by default.
+        optional retry_delay_seconds: Seconds,
+        /// Whether the delay grows; true by default.
+        optional exponential_backoff: bool,
+        /// By how much it grows; 2 by default.
+        optional backoff_multiplier: At<f64>,
+        /// The longest delay in seconds; 60 by default.
+        optional max_retry_delay: Seconds,
+    }
+}
+
+record! {
+    /// Conversations.
+    pub(crate) struct Continuous = "`continuous_config`" {
+        /// Seconds that an idle session stays in memory; 600 by default.
+        optional idle_timeout_seconds: At<Seconds>,
+        /// Accepted for older files; Agentry saves after every step.
+        optional save_interval_seconds: At<Seconds>,
+        /// Messages sent with a turn at most; 50 by default.
+        optional max_conversation_history: At<u32>,
+        /// What happens to older messages; `sliding_window` by default.
+        optional conversation_pruning_strategy: Choice<Pruning>,
+        /// Accepted for older files; Agentry always saves.
+        optional auto_save_on_shutdown: At<bool>,
+        /// Accepted for older files; Agentry always restores.
+        optional restore_on_startup: At<bool>,
+    }
+}
+
+record! {
+    /// Plans over several agents.
+    pub(crate) struct Collaborative = "`collaborative_config`" {
+        /// Whom the planner may give steps to; everybody else in the fleet by default.
+        optional preferred_collaborators: Vec<At<Box<str>>>,
+        /// Another model for planning.
+        optional planning_agent: Planner,
+        /// Steps of a plan at most; 10 by default.
+        optional max_plan_steps: At<u32>,
+        /// Different agents in a plan at least; 1 by default.
+        optional min_collaborators: At<u32>,
+        /// Different agents in a plan at most; 10 by default.
+        optional max_collaborators: At<u32>,
+        /// How the planner divides the work; `hierarchical` by default.
+        optional planning_strategy: Choice<PlanningStrategy>,
+        /// Whether a step may ask a human; false by default.
+        optional allow_human_clarification: bool,
+        /// Seconds that a question stays open; one day by default.
+        optional clarification_timeout_seconds: At<Seconds>,
+        /// What is answered for a human who does not; without it the task fails.
+        optional clarification_default: Box<str>,
+        /// Seconds for one step; 120 by default.
+        optional timeout_seconds: At<Seconds>,
+    }
+}
+
+record! {
+    /// Another model for planning.
+    pub(crate) struct Planner = "`planning_agent`" {
+        /// The exact model id, at the provider of `llm_config`.
+        optional model | "model_id": Box<str>,
+        /// Randomness, from 0 to 2.
+        optional temperature: At<f64>,
+    }
+}
+
+record! {
+    /// When the agent runs by itself.
+    pub(crate) struct Schedule = "`schedule_config`" {
+        /// `cron` or `interval`; told by the other keys when left out.
+        optional r#type: At<Choice<ScheduleType>>,
+        /// Five fields, or six with seconds first, or a nickname such as `@daily`.
+        optional cron: At<Box<str>>,
+        /// How often, in seconds; at least 1.
+        optional interval_seconds: At<Seconds>,
+        /// IANA name such as Europe/Berlin; UTC by default.
+        optional timezone: At<Box<str>>,
+        /// What each task gets as its input.
+        optional task_data: Value,
+        /// Seconds for each task.
+        optional timeout_seconds: At<Seconds>,
+        /// Whether it fires; true by default.
+        optional enabled: bool,
+        /// What happens when the task of the slot before still runs; `skip` by default.
+        optional overlap: Choice<Overlap>,
+        /// Slots missed by at most this many seconds are fired late; 60 by default.
+        optional catchup_window_seconds: Seconds,
+        /// Tasks start up to this many seconds after their slot; 0 by default.
+        optional jitter_seconds: Seconds,
+    }
+}
+
+record! {
+    /// What the agent may spend.
+    pub(crate) struct Budget = "`budget`" {
+        /// Dollars that one task may cost.
+        optional per_task_usd: Usd,
+        /// Dollars that all tasks of a UTC day may cost.
+        optional per_day_usd: Usd,
+        /// Model calls in one task at most.
+        optional max_llm_calls: At<u32>,
+    }
+}

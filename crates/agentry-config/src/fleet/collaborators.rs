@@ -1,0 +1,111 @@
+//! Checks across files: collaborators that are not there, and agents that reach themselves through others.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+
+use agentry_core::agent::AgentName;
+use agentry_core::fleet::Fleet;
+
+use super::assemble::{Member, at};
+use crate::problem::{Place, did_you_mean};
+
+/// Names that a message about a cycle shows at most.
+const MAX_SHOWN: usize = 8;
+
+/// Adds to every member what is wrong with its collaborators.
+pub(crate) fn check(members: &mut HashMap<AgentName, Member<'_>>, previous: &Fleet) {
+    let planners: Vec<AgentName> = members
+        .iter()
+        .filter(|(_, member)| !member.file.collaborators.is_empty())
+        .map(|(name, _)| name.clone())
+        .collect();
+    if planners.is_empty() {
+        return;
+    }
+    absent(&planners, members, previous);
+    let graph = Graph::new(&planners, members);
+    for start in 0..planners.len() {
+        let Some(cycle) = graph.cycle_from(start) else { continue };
+        let words: Vec<&str> = cycle.iter().chain([&start]).map(|&node| planners[node].as_str()).collect();
+        let path = if words.len() > MAX_SHOWN {
+            format!("{} → … → {}", words[..MAX_SHOWN - 2].join(" → "), words[words.len() - 2..].join(" → "))
+        } else {
+            words.join(" → ")
+        };
+        let second = cycle.get(1).map_or(&planners[start], |&node| &planners[node]);
+        let Some(member) = members.get_mut(&planners[start]) else { continue };
+        let place = place_of(member, second);
+        let problem = at(member.path, place, format!("`{}` reaches itself through its collaborators", planners[start]))
+            .label(path)
+            .help(format!("remove `{second}` here, or one of the others further on"));
+        member.problems.push(problem);
+    }
+}
+
+fn place_of(member: &Member<'_>, collaborator: &AgentName) -> Place {
+    let named = member.file.collaborators.iter().find(|(name, _)| name == collaborator);
+    named.map_or_else(Place::default, |(_, place)| *place)
+}
+
+fn absent(planners: &[AgentName], members: &mut HashMap<AgentName, Member<'_>>, previous: &Fleet) {
+    for planner in planners {
+        let Some(member) = members.get(planner) else { continue };
+        let mut warnings = Vec::new();
+        for (name, place) in &member.file.collaborators {
+            if members.contains_key(name) || previous.entry(name.as_str()).is_some_and(|entry| entry.error.is_some()) {
+                continue;
+            }
+            let warning = at(member.path, *place, format!("collaborator `{name}` is not in the fleet"))
+                .label("no plan can use it until it is")
+                .warning();
+            warnings.push(match did_you_mean(name.as_str(), members.keys().map(AgentName::as_str)) {
+                Some(near) => warning.help(format!("did you mean `{near}`?")),
+                None => warning,
+            });
+        }
+        if let Some(member) = members.get_mut(planner) {
+            member.warnings = warnings;
+        }
+    }
+}
+
+/// Who plans with whom, among those who plan: nobody else can be on a cycle.
+struct Graph {
+    edges: Vec<Vec<usize>>,
+}
+
+impl Graph {
+    fn new(planners: &[AgentName], members: &HashMap<AgentName, Member<'_>>) -> Self {
+        let number: HashMap<&AgentName, usize> = planners.iter().enumerate().map(|(i, name)| (name, i)).collect();
+        let of = |name: &AgentName| -> Vec<usize> {
+            let named = members.get(name).map(|member| member.file.collaborators.as_slice()).unwrap_or_default();
+            named.iter().filter_map(|(name, _)| number.get(name).copied()).collect()
+        };
+        Self { edges: planners.iter().map(of).collect() }
+    }
+
+    /// The shortest way from a node back to itself, starting with it; `None` when there is none.
+    fn cycle_from(&self, start: usize) -> Option<Vec<usize>> {
+        let mut came_from: HashMap<usize, usize> = HashMap::new();
+        let mut queue = VecDeque::from([start]);
+        while let Some(node) = queue.pop_front() {
+            for &next in &self.edges[node] {
+                if next == start {
+                    let mut path = vec![node];
+                    while let Some(&before) =
+                        path.last().filter(|&&last| last != start).and_then(|last| came_from.get(last))
+                    {
+                        path.push(before);
+                    }
+                    path.reverse();
+                    return Some(path);
+                }
+                if let Entry::Vacant(unseen) = came_from.entry(next) {
+                    unseen.insert(node);
+                    queue.push_back(next);
+                }
+            }
+        }
+        None
+    }
+}

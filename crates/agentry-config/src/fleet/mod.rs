@@ -1,0 +1,12 @@
+//! A directory of agent files as a fleet: read in parallel, checked across files, read again when it changes.
+
+mod assemble;
+mod collaborators;
+mod list;
+mod load;
+mod validate;
+mod watch;
+
+pub use load::{FleetLoader, LoadedFleet, load_fleet, reload};
+pub use validate::{validate_paths, validate_text};
+pub use watch::{FleetWatcher, WatchError};

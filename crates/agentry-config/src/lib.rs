@@ -1,0 +1,16 @@
+//! Agent files and settings: from YAML and TOML to checked values, with positions.
+
+mod agent;
+mod fleet;
+mod handle;
+mod problem;
+mod settings;
+mod yaml;
+
+pub use agent::agent_file_schema;
+pub use fleet::{
+    FleetLoader, FleetWatcher, LoadedFleet, WatchError, load_fleet, reload, validate_paths, validate_text,
+};
+pub use handle::FleetHandle;
+pub use problem::{Place, Problem, Severity};
+pub use settings::{Engine, KEYS, Key, LogFormat, Role, Settings, Sources, settings_reference};

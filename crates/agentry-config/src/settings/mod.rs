@@ -1,0 +1,104 @@
+//! Settings of a process: flags over environment (`AGENTRY_…`) over `agentry.toml` over defaults, from one table.
+
+mod file;
+mod read;
+mod table;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentry_core::agent::ModeSet;
+use secrecy::SecretString;
+
+pub use read::Sources;
+pub use table::{KEYS, Key, settings_reference};
+
+/// Which backends a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite and an in-process bus.
+    Embedded,
+    /// PostgreSQL, RabbitMQ and Redis.
+    Cluster,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The HTTP API and the dashboard.
+    Api,
+    /// Slack's webhooks and answers.
+    Slack,
+    /// Fires schedules.
+    Scheduler,
+    /// Executes tasks.
+    Worker,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Api, Self::Slack, Self::Scheduler, Self::Worker];
+
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Slack => "slack",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Every setting of a process. Secrets are of a type that does not print them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The settings file to read.
+    pub config: PathBuf,
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// The server that client commands talk to.
+    pub url: Option<String>,
+    /// Where the embedded engine keeps its data.
+    pub data: PathBuf,
+    /// The directory of agent files.
+    pub agents: PathBuf,
+    /// Which backends.
+    pub engine: Engine,
+    /// What this process does, in order and each once.
+    pub roles: Vec<Role>,
+    /// Modes whose tasks its workers execute.
+    pub modes: ModeSet,
+    /// Tasks executed at once at most.
+    pub slots: u32,
+    /// Tasks waiting at most; more are refused.
+    pub max_queued: u64,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long running work may take to end after SIGTERM.
+    pub drain: Duration,
+    /// What is logged, as a filter of `tracing`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Signs callbacks; without it they are not signed.
+    pub callback_secret: Option<SecretString>,
+    /// The key for OpenAI and what is compatible with it.
+    pub openai_api_key: Option<SecretString>,
+    /// Another host for provider `openai`.
+    pub openai_base_url: Option<String>,
+    /// Whether every provider is answered by the simulators.
+    pub sim: bool,
+}

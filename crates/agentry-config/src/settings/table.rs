@@ -1,0 +1,117 @@
+//! Every setting, declared once: name, environment variable, place in `agentry.toml`, default, meaning and parser.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::value::{bytes, choice, modes, number, roles, seconds, web_address};
+use super::{Engine, LogFormat, Settings};
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name, which is also its flag without the dashes.
+    pub name: &'static str,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// Its place in `agentry.toml`.
+    pub toml: &'static str,
+    /// Its default as text; empty when it has none.
+    pub default: &'static str,
+    /// What it is.
+    pub description: &'static str,
+    pub(super) apply: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+macro_rules! keys {
+    ($( $name:literal, $env:literal, $toml:literal, $default:literal, $description:literal, $apply:expr; )*) => {
+        /// Every setting.
+        pub const KEYS: &[Key] = &[ $( Key {
+            name: $name, env: $env, toml: $toml, default: $default, description: $description, apply: $apply,
+        } ),* ];
+    };
+}
+
+keys! {
+    "config", "AGENTRY_CONFIG", "", "agentry.toml",
+        "The settings file. The default may be absent; a file that is named must exist.",
+        |s, v| { s.config = v.into(); Ok(()) };
+    "listen", "AGENTRY_LISTEN", "server.listen", "127.0.0.1:8080",
+        "Address and port the server listens on; port 0 takes a free one.",
+        |s, v| { s.listen = address(v)?; Ok(()) };
+    "max-body-bytes", "AGENTRY_MAX_BODY_BYTES", "server.max_body_bytes", "1MiB",
+        "The largest request body; larger ones are refused with 413.",
+        |s, v| { s.max_body_bytes = bytes(v)?; Ok(()) };
+    "drain", "AGENTRY_DRAIN", "server.drain", "30",
+        "Seconds that running work may take to end, or to be handed back, after SIGTERM.",
+        |s, v| { s.drain = seconds(v)?; Ok(()) };
+    "url", "AGENTRY_URL", "client.url", "",
+        "The server that client commands talk to, for example http://127.0.0.1:8080.",
+        |s, v| { s.url = Some(web_address(v)?); Ok(()) };
+    "agents", "AGENTRY_AGENTS", "fleet.agents", "agents",
+        "The directory of agent files.",
+        |s, v| { s.agents = v.into(); Ok(()) };
+    "engine", "AGENTRY_ENGINE", "engine.kind", "embedded",
+        "Which backends: embedded (no server needed) or cluster.",
+        |s, v| { s.engine = choice(v, &[("embedded", Engine::Embedded), ("cluster", Engine::Cluster)])?; Ok(()) };
+    "data", "AGENTRY_DATA", "engine.data", "data",
+        "Where the embedded engine keeps its data; one process per directory.",
+        |s, v| { s.data = v.into(); Ok(()) };
+    "role", "AGENTRY_ROLE", "worker.roles", "api,slack,scheduler,worker",
+        "What this process does: any of api, slack, scheduler and worker.",
+        |s, v| { s.roles = roles(v)?; Ok(()) };
+    "mode", "AGENTRY_MODE", "worker.modes", "autonomous,continuous,collaborative,scheduled",
+        "Modes whose tasks this process executes.",
+        |s, v| { s.modes = modes(v)?; Ok(()) };
+    "slots", "AGENTRY_SLOTS", "worker.slots", "1024",
+        "Tasks that this process executes at once at most.",
+        |s, v| { s.slots = number(v, 1, 1_000_000)?; Ok(()) };
+    "max-queued", "AGENTRY_MAX_QUEUED", "worker.max_queued", "1000000",
+        "Tasks that may wait; further ones are refused with 429.",
+        |s, v| { s.max_queued = number(v, 1, 1_000_000_000)?; Ok(()) };
+    "log", "AGENTRY_LOG", "log.filter", "info",
+        "What is logged: error, warn, info, debug or trace, or a filter such as info,agentry_store=debug.",
+        |s, v| { s.log = v.to_owned(); Ok(()) };
+    "log-format", "AGENTRY_LOG_FORMAT", "log.format", "text",
+        "How it is logged: text for people, json for machines.",
+        |s, v| { s.log_format = choice(v, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?; Ok(()) };
+    "callback-secret", "AGENTRY_CALLBACK_SECRET", "callbacks.secret", "",
+        "Signs callbacks (Standard Webhooks); without it they are not signed.",
+        |s, v| { s.callback_secret = Some(v.to_owned().into()); Ok(()) };
+    "openai-api-key", "OPENAI_API_KEY", "openai.api_key", "",
+        "The key for provider openai.",
+        |s, v| { s.openai_api_key = Some(v.to_owned().into()); Ok(()) };
+    "openai-base-url", "OPENAI_BASE_URL", "openai.base_url", "",
+        "Another host for provider openai; an agent's own base_url comes first.",
+        |s, v| { s.openai_base_url = Some(web_address(v)?); Ok(()) };
+    "sim", "AGENTRY_SIM", "engine.sim", "false",
+        "Answers every provider by the simulators, for use without keys.",
+        |s, v| { s.sim = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
+}
+
+impl Key {
+    /// Whether its value must never be shown.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!(self.name, "callback-secret" | "openai-api-key")
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:8080".to_owned())
+}
+
+/// The reference of all settings, as a Markdown table.
+#[must_use]
+pub fn settings_reference() -> String {
+    let mut text = String::from("| flag | environment | `agentry.toml` | default | meaning |\n|---|---|---|---|---|\n");
+    for key in KEYS {
+        let code = |text: &str| if text.is_empty() { "–".to_owned() } else { format!("`{text}`") };
+        let flag = format!("--{}", key.name);
+        // Secrets have no flag: a command line is visible to every process of a machine.
+        let flag = if key.is_secret() { String::new() } else { flag };
+        let (flag, env, toml, default) = (code(&flag), code(key.env), code(key.toml), code(key.default));
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "| {flag} | {env} | {toml} | {default} | {} |", key.description);
+    }
+    text
+}
