@@ -1,0 +1,68 @@
+//! How long to wait between two calls to the same provider.
+
+use std::time::Duration;
+
+use crate::{LlmError, LlmErrorKind};
+
+/// Retries of one target after its first call.
+pub(crate) const MAX_RETRIES: u32 = 3;
+/// The longest wait before the first retry; doubles with every retry.
+const BASE: Duration = Duration::from_millis(250);
+/// The longest wait of all, unless the provider asks for more.
+const CAP: Duration = Duration::from_secs(8);
+
+/// The wait before retry number `retry` (from 1) after `error`, or `None` when there is nothing to retry or the
+/// wait would not leave anything of `remaining`.
+///
+/// Full jitter (a uniform share of the exponential bound) spreads callers that failed together; a provider's
+/// `Retry-After` is a lower bound, and the jitter comes on top of it.
+pub(crate) fn wait_before(retry: u32, error: &LlmError, remaining: Duration, jitter: f64) -> Option<Duration> {
+    if retry > MAX_RETRIES || !error.is_retryable() {
+        return None;
+    }
+    let bound = BASE.saturating_mul(1 << (retry - 1).min(16)).min(CAP);
+    let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
+    let wait = match error.kind {
+        LlmErrorKind::RateLimited { retry_after: Some(asked) } => asked.saturating_add(BASE.mul_f64(jitter)),
+        _ => bound.mul_f64(jitter),
+    };
+    (wait < remaining).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use agentry_core::chat::Usage;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn error(kind: LlmErrorKind) -> LlmError {
+        LlmError { kind, provider: "openai", model: "m".into(), message: String::new(), usage: Usage::default() }
+    }
+
+    #[test]
+    fn waits_double_and_are_a_share_of_the_bound() {
+        let down = error(LlmErrorKind::Unavailable);
+        let waits: Vec<_> = (1..=4).map(|retry| wait_before(retry, &down, LONG, 1.0)).collect();
+        let expected = [250, 500, 1_000].map(|ms| Some(Duration::from_millis(ms)));
+        assert_eq!(waits[..3], expected);
+        assert_eq!(waits[3], None, "three retries at most");
+        assert_eq!(wait_before(2, &down, LONG, 0.5), Some(Duration::from_millis(250)));
+        assert_eq!(wait_before(1, &down, LONG, 0.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn retry_after_is_honoured_only_while_time_is_left() {
+        let limited = error(LlmErrorKind::RateLimited { retry_after: Some(Duration::from_secs(20)) });
+        assert_eq!(wait_before(1, &limited, LONG, 0.0), Some(Duration::from_secs(20)));
+        assert_eq!(wait_before(1, &limited, Duration::from_secs(10), 0.0), None);
+    }
+
+    #[test]
+    fn what_cannot_get_better_is_not_retried() {
+        for kind in [LlmErrorKind::Authentication, LlmErrorKind::InvalidRequest] {
+            assert_eq!(wait_before(1, &error(kind), LONG, 0.0), None);
+        }
+    }
+}

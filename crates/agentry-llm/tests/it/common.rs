@@ -1,0 +1,82 @@
+//! What the tests of this crate share: a simulator on a free port, a call, a sink.
+
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
+use agentry_core::chat::{ChatRequest, Message};
+use agentry_core::id::CallId;
+use agentry_core::task::TraceId;
+use agentry_llm::{Call, TokenSink};
+use agentry_sim::llm::{LlmSim, SimOptions};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A simulator that ends with the test.
+pub struct Sim {
+    pub base_url: String,
+    sim: LlmSim,
+    _stop: DropGuard,
+}
+
+impl Sim {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let sim = LlmSim::new(SimOptions::default()).unwrap();
+        let stop = CancellationToken::new();
+        let (server, shutdown) = (sim.clone(), stop.clone());
+        tokio::spawn(async move { server.serve(listener, shutdown).await.unwrap() });
+        Self { base_url, sim, _stop: stop.drop_guard() }
+    }
+}
+
+impl Deref for Sim {
+    type Target = LlmSim;
+
+    fn deref(&self) -> &LlmSim {
+        &self.sim
+    }
+}
+
+/// A call that says `text` to a model at `base_url`.
+pub fn call(base_url: &str, text: &str) -> Call {
+    Call {
+        id: CallId::from_parts(1, 2),
+        agent: AgentName::new("tester").unwrap(),
+        trace_id: TraceId(7),
+        target: LlmTarget {
+            provider: ProviderKind::Openai,
+            model: "sim-small".into(),
+            base_url: (!base_url.is_empty()).then(|| base_url.into()),
+            region: None,
+        },
+        request: ChatRequest {
+            messages: vec![
+                Message::System { content: "You are a support agent.".into() },
+                Message::User { content: text.into() },
+            ],
+            tools: Vec::new(),
+            output_schema: None,
+        },
+        params: SamplingParams::default(),
+        response_format: None,
+        timeout: Duration::from_secs(20),
+    }
+}
+
+/// Keeps the pieces of a stream.
+#[derive(Default)]
+pub struct Pieces(Mutex<Vec<String>>);
+
+impl Pieces {
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl TokenSink for Pieces {
+    fn piece(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}

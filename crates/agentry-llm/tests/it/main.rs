@@ -1,0 +1,6 @@
+//! The clients and the pool against the simulator, over sockets. One binary, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
+
+mod chat;
+mod common;
+mod openai;

@@ -1,0 +1,128 @@
+//! Arguments: what a model wrote, checked against the tool's schema before anything is sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentry_core::agent::ToolSpec;
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::ToolError;
+
+/// Compiled schemas kept at most; more make it forget all of them.
+const MAX_VALIDATORS: usize = 1_024;
+/// Problems told at once.
+const MAX_PROBLEMS: usize = 5;
+
+/// What a tool without a schema takes.
+pub(crate) fn any_object() -> Value {
+    json!({"type": "object"})
+}
+
+/// Compiled schemas, by their text.
+#[derive(Debug, Default)]
+pub(crate) struct Validators {
+    compiled: Mutex<HashMap<String, Arc<Validator>>>,
+}
+
+impl Validators {
+    /// The arguments, when they fit.
+    ///
+    /// # Errors
+    /// [`ToolError::Arguments`] in words that the model can act on; [`ToolError::Unavailable`] when the schema itself
+    /// is broken.
+    pub(crate) fn check(&self, tool: &ToolSpec, arguments: &str) -> Result<Value, ToolError> {
+        let problem = |problem: String| ToolError::Arguments { tool: tool.name.to_string(), problem };
+        // Models write nothing for tools that take nothing.
+        let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+        let value: Value = serde_json::from_str(text).map_err(|error| problem(format!("not JSON: {error}")))?;
+        if !value.is_object() {
+            return Err(problem("they must be a JSON object".to_owned()));
+        }
+        let Some(schema) = &tool.parameters else { return Ok(value) };
+        let validator = self.validator(schema).map_err(|reason| ToolError::Unavailable {
+            tool: tool.name.to_string(),
+            reason: format!("its `parameters` are not a JSON Schema: {reason}"),
+        })?;
+        let problems: Vec<String> = validator
+            .iter_errors(&value)
+            .take(MAX_PROBLEMS)
+            .map(|error| match error.instance_path().to_string() {
+                path if path.is_empty() => error.to_string(),
+                path => format!("{path}: {error}"),
+            })
+            .collect();
+        if problems.is_empty() { Ok(value) } else { Err(problem(problems.join("; "))) }
+    }
+
+    fn validator(&self, schema: &Value) -> Result<Arc<Validator>, String> {
+        let key = schema.to_string();
+        if let Some(known) = self.lock().get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let compiled = Arc::new(jsonschema::validator_for(schema).map_err(|error| error.to_string())?);
+        let mut all = self.lock();
+        if all.len() >= MAX_VALIDATORS {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Validator>>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentry_core::agent::{OnUnknown, ToolKind};
+
+    use super::*;
+
+    fn tool(parameters: Option<Value>) -> ToolSpec {
+        ToolSpec {
+            name: "find".into(),
+            kind: ToolKind::Http { url: "http://localhost".into() },
+            description: None,
+            parameters: parameters.map(Box::new),
+            auth: None,
+            timeout_ms: 1_000,
+            on_unknown: OnUnknown::Fail,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_with_its_place() {
+        let validators = Validators::default();
+        let schema = json!({"type": "object", "properties": {"ids": {"type": "array", "items": {"type": "integer"}}},
+            "required": ["ids"], "additionalProperties": false});
+        let tool = tool(Some(schema));
+        assert_eq!(validators.check(&tool, r#"{"ids":[1]}"#), Ok(json!({"ids": [1]})));
+        for (arguments, expected) in [
+            ("", "\"ids\" is a required property"),
+            ("{", "not JSON"),
+            ("[]", "must be a JSON object"),
+            (r#"{"ids":[1,"x"]}"#, "/ids/1: "),
+            (r#"{"ids":[],"more":1}"#, "more"),
+        ] {
+            let error = validators.check(&tool, arguments).unwrap_err();
+            assert!(matches!(error, ToolError::Arguments { .. }), "{error}");
+            assert!(error.to_string().contains(expected), "{arguments}: {error}");
+        }
+        assert_eq!(validators.lock().len(), 1, "compiled once");
+    }
+
+    #[test]
+    fn without_a_schema_any_object_fits() {
+        assert_eq!(Validators::default().check(&tool(None), " "), Ok(json!({})));
+    }
+
+    #[test]
+    fn a_broken_schema_makes_the_tool_unavailable_and_nothing_is_fetched() {
+        for schema in [json!({"type": "objekt"}), json!({"$ref": "http://localhost:1/schema.json"})] {
+            let error = Validators::default().check(&tool(Some(schema)), "{}").unwrap_err();
+            assert!(matches!(error, ToolError::Unavailable { .. }), "{error}");
+        }
+    }
+}

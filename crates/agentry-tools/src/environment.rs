@@ -1,0 +1,52 @@
+//! Credentials from the environment, read at the moment of a call so that no spec holds a secret.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+/// Where variables come from: the process environment, or whatever a test says.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The process environment.
+pub(crate) fn process() -> Lookup {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+/// `text` with every `${VAR}` replaced.
+///
+/// # Errors
+/// What is wrong with it, without a value in it: a variable that is not set, or a `${` that is not closed.
+pub(crate) fn resolve(text: &str, lookup: &Lookup) -> Result<SecretString, String> {
+    let mut resolved = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        resolved.push_str(&rest[..start]);
+        let name = &rest[start + 2..];
+        let end = name.find('}').ok_or("its token has a `${` without `}`")?;
+        let name = &name[..end];
+        match lookup(name) {
+            Some(value) if !value.is_empty() => resolved.push_str(&value),
+            _ => return Err(format!("the environment variable {name} is not set; set it where Agentry runs")),
+        }
+        rest = &rest[start + 2 + end + 1..];
+    }
+    resolved.push_str(rest);
+    Ok(resolved.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_and_missing_ones_named() {
+        let lookup: Lookup = Arc::new(|name| (name == "A").then(|| "one".to_owned()));
+        let text = |text: &str| resolve(text, &lookup).map(|secret| secret.expose_secret().to_owned());
+        assert_eq!(text("x-${A}-${A}"), Ok("x-one-one".to_owned()));
+        assert_eq!(text("plain $A"), Ok("plain $A".to_owned()));
+        assert!(text("${A}${B}").unwrap_err().contains("variable B is not set"));
+        assert!(text("${A").is_err());
+    }
+}

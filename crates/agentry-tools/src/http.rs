@@ -1,0 +1,186 @@
+//! HTTP tools: the arguments are posted as JSON, the body that comes back is the output.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use agentry_core::agent::{ToolAuth, ToolAuthKind};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::environment::{Lookup, resolve};
+use crate::{Invocation, ToolError, ToolOutput};
+
+/// The longest output that is read, in bytes; the rest is cut with a note.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+/// How much of the body of an error is shown to the model, in bytes.
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+/// Time to open a connection; a tool with less time than this has only that.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections kept for each host.
+const MAX_IDLE_CONNECTIONS: usize = 64;
+
+/// The client for HTTP tools, shared by all of them.
+pub(crate) struct HttpTools {
+    lookup: Lookup,
+    direct: OnceLock<Result<Client, String>>,
+    outside: OnceLock<Result<Client, String>>,
+}
+
+impl HttpTools {
+    pub(crate) fn new(lookup: Lookup) -> Self {
+        Self { lookup, direct: OnceLock::new(), outside: OnceLock::new() }
+    }
+
+    /// Proxies from the environment are for the outside only: what listens on this machine is reached directly.
+    /// Redirects are not followed: a POST that carries a credential goes where the file says and nowhere else.
+    fn client(&self, url: &str) -> Result<&Client, String> {
+        let local = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| url.starts_with(start));
+        let slot = if local { &self.direct } else { &self.outside };
+        let built = slot.get_or_init(|| {
+            let builder = Client::builder()
+                .http1_only()
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("agentry/", env!("CARGO_PKG_VERSION")));
+            let builder = if local { builder.no_proxy() } else { builder };
+            builder.build().map_err(|error| error.to_string())
+        });
+        built.as_ref().map_err(|problem| format!("no HTTP client: {problem}"))
+    }
+
+    /// One call.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        arguments: &Value,
+        invocation: &Invocation<'_>,
+    ) -> Result<ToolOutput, ToolError> {
+        let limit = Duration::from_millis(invocation.tool.timeout_ms);
+        let request = self.request(url, arguments, invocation).map_err(|reason| unavailable(invocation, reason))?;
+        let exchange = async {
+            let response = request.send().await.map_err(|error| not_sent(invocation, error))?;
+            output(invocation, response).await
+        };
+        match timeout(limit, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(unknown(invocation, format!("no whole answer within {limit:?}"))),
+        }
+    }
+
+    fn request(&self, url: &str, arguments: &Value, invocation: &Invocation<'_>) -> Result<RequestBuilder, String> {
+        let key = HeaderValue::from_str(&invocation.idempotency_key)
+            .map_err(|_| "its idempotency key has characters that no HTTP header takes".to_owned())?;
+        let mut request = self
+            .client(url)?
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/plain;q=0.9, */*;q=0.8")
+            .header("idempotency-key", key)
+            .header("traceparent", traceparent(invocation))
+            .body(arguments.to_string());
+        if let Some(auth) = &invocation.tool.auth {
+            let (name, value) = self.credential(auth)?;
+            request = request.header(name, value);
+        }
+        Ok(request)
+    }
+
+    fn credential(&self, auth: &ToolAuth) -> Result<(HeaderName, HeaderValue), String> {
+        let token = resolve(&auth.token, &self.lookup)?;
+        let token = token.expose_secret().trim();
+        let (name, text) = match auth.kind {
+            ToolAuthKind::BearerToken | ToolAuthKind::Oauth2 => (AUTHORIZATION, format!("Bearer {token}")),
+            ToolAuthKind::ApiKey => (HeaderName::from_static("x-api-key"), token.to_owned()),
+        };
+        let mut value =
+            HeaderValue::try_from(text).map_err(|_| "its token has characters that no HTTP header takes".to_owned())?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
+}
+
+/// The answer as the model sees it. A tool that answers with an error has answered: the model is told.
+async fn output(invocation: &Invocation<'_>, response: Response) -> Result<ToolOutput, ToolError> {
+    let status = response.status();
+    let bound = if status.is_success() { MAX_OUTPUT_BYTES } else { MAX_ERROR_BYTES };
+    let body = match read(response, bound).await {
+        Ok(body) => body,
+        // The status tells what happened, also when the text that explains it is lost.
+        Err(error) if !status.is_success() => format!("(body lost: {})", with_causes(&error.without_url())),
+        Err(error) => {
+            return Err(unknown(invocation, format!("the answer was cut off: {}", with_causes(&error.without_url()))));
+        }
+    };
+    if status.is_success() {
+        return Ok(ToolOutput { text: body, is_error: false });
+    }
+    let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
+    Ok(ToolOutput { text: format!("HTTP {status}{hint}: {body}"), is_error: true })
+}
+
+/// At most `bound` bytes of a body as text, with a note when there was more.
+async fn read(mut response: Response, bound: usize) -> Result<String, reqwest::Error> {
+    let mut body = Vec::new();
+    let mut is_cut = false;
+    while let Some(chunk) = response.chunk().await? {
+        let room = bound - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            is_cut = true;
+            break;
+        }
+    }
+    if is_cut && let Err(error) = std::str::from_utf8(&body) {
+        // A character that the cut went through is left out; other bytes that are no text are kept to be replaced.
+        if error.error_len().is_none() {
+            body.truncate(error.valid_up_to());
+        }
+    }
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    if is_cut {
+        text.push_str(&format!("\n[cut: the first {bound} bytes are shown]"));
+    }
+    Ok(text)
+}
+
+/// A request that got no answer: nothing happened if there never was a connection, otherwise nobody knows.
+fn not_sent(invocation: &Invocation<'_>, error: reqwest::Error) -> ToolError {
+    let nothing_happened = error.is_connect() || error.is_builder();
+    let reason = with_causes(&error.without_url());
+    if nothing_happened { unavailable(invocation, reason) } else { unknown(invocation, reason) }
+}
+
+fn unavailable(invocation: &Invocation<'_>, reason: String) -> ToolError {
+    ToolError::Unavailable { tool: invocation.tool.name.to_string(), reason }
+}
+
+fn unknown(invocation: &Invocation<'_>, reason: String) -> ToolError {
+    ToolError::Unknown { tool: invocation.tool.name.to_string(), reason }
+}
+
+/// W3C trace context; the span is named by the idempotency key, so that tries of one call share it.
+fn traceparent(invocation: &Invocation<'_>) -> String {
+    let mut hasher = DefaultHasher::new();
+    invocation.idempotency_key.hash(&mut hasher);
+    format!("00-{}-{:016x}-01", invocation.trace_id, hasher.finish().max(1))
+}
+
+/// An error with everything that caused it: reqwest's own text names only the outermost layer.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
