@@ -1,0 +1,240 @@
+//! What every part of the orchestrator shares.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentry_bus::EventBus;
+use agentry_config::FleetHandle;
+use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
+use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
+use agentry_core::money::PriceTable;
+use agentry_core::task::TraceId;
+use agentry_core::time::{Clock, Timestamp};
+use agentry_llm::Providers;
+use agentry_store::{StateStore, StoreError};
+use agentry_tools::ToolBox;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budgets;
+use crate::lifecycle::Probes;
+use crate::sessions::{Lanes, Windows};
+use crate::webhook::CallbackSender;
+
+/// Where random numbers come from, so that a test can own them.
+pub trait Entropy: Send + Sync + 'static {
+    /// The next 64 random bits.
+    fn next(&self) -> u64;
+}
+
+/// Random numbers of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn next(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// What the orchestrator is made of. Concrete backends are chosen by the caller.
+pub struct OrchestratorDeps {
+    /// The truth.
+    pub store: Arc<dyn StateStore>,
+    /// The hints.
+    pub bus: Arc<dyn EventBus>,
+    /// The agents.
+    pub fleet: FleetHandle,
+    /// The models.
+    pub providers: Arc<Providers>,
+    /// The tools.
+    pub tools: Arc<dyn ToolBox>,
+    /// Posts callbacks.
+    pub callbacks: Arc<dyn CallbackSender>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// What models cost.
+    pub prices: PriceTable,
+    /// How much of it.
+    pub options: Options,
+}
+
+/// Which roles, and how much at once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Host and process id, as shown among the workers.
+    pub host: String,
+    /// The modes whose tasks are executed here.
+    pub modes: ModeSet,
+    /// Tasks executed at once.
+    pub slots: u32,
+    /// Whether schedules are fired here.
+    pub scheduler: bool,
+    /// How long ended outbox rows, events and idempotency keys are kept.
+    pub retention: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            modes: ModeSet::ALL,
+            slots: 1_024,
+            scheduler: true,
+            retention: Duration::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// The shared state of a running orchestrator.
+pub(crate) struct Context {
+    pub store: Arc<dyn StateStore>,
+    pub bus: Arc<dyn EventBus>,
+    pub fleet: FleetHandle,
+    pub providers: Arc<Providers>,
+    pub tools: Arc<dyn ToolBox>,
+    pub callbacks: Arc<dyn CallbackSender>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub prices: PriceTable,
+    pub options: Options,
+    pub worker: WorkerId,
+    pub started_at: Timestamp,
+    /// Places for tasks.
+    pub slots: Arc<Semaphore>,
+    pub busy: AtomicU32,
+    /// No more work is taken from here on.
+    pub stop: CancellationToken,
+    /// Runs give their tasks back at once from here on.
+    pub interrupt: CancellationToken,
+    /// Everything that runs a task.
+    pub runs: TaskTracker,
+    /// How running tasks are told to stop.
+    pub running: Mutex<HashMap<TaskId, CancellationToken>>,
+    pub lanes: Lanes,
+    pub windows: Windows,
+    pub budgets: Budgets,
+    /// Rings when this process put something into the outbox.
+    pub outbox: Notify,
+    /// Rings when a delayed task was queued, so that the sweep looks again when it is due.
+    pub delayed: Notify,
+    /// Asks the dispatcher whether it listens; see [`crate::lifecycle`].
+    pub probes: Probes,
+    kept_versions: Mutex<HashSet<(AgentName, Box<str>)>>,
+}
+
+/// A task that executes.
+pub(crate) struct Busy<'a>(&'a AtomicU32);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A poisoned lock guards maps that no panic can leave half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Context {
+    pub fn new(deps: OrchestratorDeps) -> Self {
+        let started_at = deps.clock.now();
+        let worker = WorkerId::from_parts(millis(started_at), wide(&*deps.entropy));
+        let slots = usize::try_from(deps.options.slots).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            store: deps.store,
+            bus: deps.bus,
+            fleet: deps.fleet,
+            providers: deps.providers,
+            tools: deps.tools,
+            callbacks: deps.callbacks,
+            clock: deps.clock,
+            entropy: deps.entropy,
+            prices: deps.prices,
+            options: deps.options,
+            worker,
+            started_at,
+            slots: Arc::new(Semaphore::new(slots)),
+            busy: AtomicU32::new(0),
+            stop: CancellationToken::new(),
+            interrupt: CancellationToken::new(),
+            runs: TaskTracker::new(),
+            running: Mutex::default(),
+            lanes: Lanes::default(),
+            windows: Windows::default(),
+            budgets: Budgets::default(),
+            outbox: Notify::new(),
+            delayed: Notify::new(),
+            kept_versions: Mutex::default(),
+            probes: Probes::default(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn new_task_id(&self) -> TaskId {
+        TaskId::from_parts(millis(self.now()), wide(&*self.entropy))
+    }
+
+    pub fn new_call_id(&self) -> CallId {
+        CallId::from_parts(millis(self.now()), wide(&*self.entropy))
+    }
+
+    pub fn new_outbox_id(&self) -> OutboxId {
+        OutboxId::from_parts(millis(self.now()), wide(&*self.entropy))
+    }
+
+    pub fn new_clarification_id(&self) -> ClarificationId {
+        ClarificationId::from_parts(millis(self.now()), wide(&*self.entropy))
+    }
+
+    pub fn new_trace_id(&self) -> TraceId {
+        TraceId(wide(&*self.entropy))
+    }
+
+    /// A number from 0 to 1.
+    pub fn jitter(&self) -> f64 {
+        // The upper 53 bits fill a double's mantissa exactly.
+        #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let unit = (self.entropy.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        unit
+    }
+
+    /// Whether an event on this topic has anyone to go to.
+    pub fn is_heard(&self, topic: &str) -> bool {
+        self.bus.has_foreign_consumers() || self.fleet.current().has_subscribers(topic)
+    }
+
+    /// Keeps the version of an agent, once per process, before work on it leaves the first trace.
+    pub async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
+        let key = (spec.name.clone(), spec.version.clone());
+        if lock(&self.kept_versions).contains(&key) {
+            return Ok(());
+        }
+        self.store.keep_version(spec).await?;
+        lock(&self.kept_versions).insert(key);
+        Ok(())
+    }
+
+    /// Counts a task as executing until the guard is dropped.
+    pub fn enter(&self) -> Busy<'_> {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(&self.busy)
+    }
+}
+
+fn millis(now: Timestamp) -> u64 {
+    u64::try_from(now.millis()).unwrap_or(0)
+}
+
+fn wide(entropy: &dyn Entropy) -> u128 {
+    (u128::from(entropy.next()) << 64) | u128::from(entropy.next())
+}

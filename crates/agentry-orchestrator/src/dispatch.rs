@@ -1,0 +1,154 @@
+//! Takes wakes, claims, starts. The loser of a claim stops here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::{Wake, Wakes};
+use agentry_core::id::TaskId;
+use agentry_core::task::Task;
+use agentry_store::{Claimed, StoreError, Want};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::context::Context;
+use crate::execute::execute;
+use crate::sessions::poke;
+
+/// Wakes taken at once at most: a claim of this many is one group commit.
+const MAX_BATCH: usize = 256;
+/// Wait after a claim that the store could not take.
+const CLAIM_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Runs until the process stops taking work.
+pub(crate) async fn dispatch(ctx: Arc<Context>) {
+    let mut wakes = ctx.bus.wakes(ctx.options.modes);
+    loop {
+        let batch = tokio::select! {
+            () = ctx.stop.cancelled() => return,
+            probe = ctx.probes.next() => {
+                probe.answer();
+                continue;
+            }
+            batch = next_batch(&ctx, &mut *wakes) => batch,
+        };
+        if batch.is_empty() {
+            return;
+        }
+        start(&ctx, batch).await;
+        if wakes.overflowed() {
+            sweep(&ctx).await;
+        }
+    }
+}
+
+/// Waits for a free place, then for wakes: at most as many as there are places. Cancel safe.
+async fn next_batch(ctx: &Context, wakes: &mut dyn Wakes) -> Vec<Wake> {
+    if let Ok(permit) = ctx.slots.acquire().await {
+        drop(permit);
+    }
+    let free = ctx.slots.available_permits().clamp(1, MAX_BATCH);
+    wakes.next(free).await
+}
+
+/// Pokes sessions and claims the other tasks in one write.
+async fn start(ctx: &Arc<Context>, batch: Vec<Wake>) {
+    let mut bodies: HashMap<TaskId, Option<Arc<Task>>> = HashMap::with_capacity(batch.len());
+    let mut ids = Vec::with_capacity(batch.len());
+    for wake in batch {
+        match wake.session {
+            Some(session) => poke(ctx, session),
+            None => {
+                ids.push(wake.task);
+                bodies.insert(wake.task, wake.body);
+            }
+        }
+    }
+    if ids.is_empty() {
+        return;
+    }
+    // Claimed without a batch's places in hand, a few tasks more than slots can be ours; they wait for a place.
+    match ctx.store.claim(ctx.worker, Want::Known(ids), ctx.now()).await {
+        Ok(claimed) => {
+            for claimed in claimed {
+                let body = bodies.remove(&claimed.lease.task).flatten();
+                spawn(ctx, claimed, body);
+            }
+        }
+        Err(error) => claim_failed(&error).await,
+    }
+}
+
+/// Claims what is queued and due but was never woken, as far as there are places.
+pub(crate) async fn sweep(ctx: &Arc<Context>) {
+    while !ctx.stop.is_cancelled() {
+        let limit = ctx.slots.available_permits().min(MAX_BATCH);
+        if limit == 0 {
+            return;
+        }
+        let want = Want::Next { modes: ctx.options.modes, limit };
+        match ctx.store.claim(ctx.worker, want, ctx.now()).await {
+            Ok(claimed) => {
+                let last = claimed.len() < limit;
+                for claimed in claimed {
+                    spawn(ctx, claimed, None);
+                }
+                if last {
+                    return;
+                }
+            }
+            Err(error) => {
+                claim_failed(&error).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn claim_failed(error: &StoreError) {
+    tracing::warn!(%error, "could not claim; the tasks stay queued and are found again");
+    tokio::time::sleep(CLAIM_BACKOFF).await;
+}
+
+fn spawn(ctx: &Arc<Context>, mut claimed: Claimed, body: Option<Arc<Task>>) {
+    let ctx = Arc::clone(ctx);
+    let permit = Arc::clone(&ctx.slots).try_acquire_owned().ok();
+    let tracker = ctx.runs.clone();
+    tracker.spawn(async move {
+        let Some(_permit) = place(&ctx, permit).await else { return };
+        let _busy = ctx.enter();
+        let task = match claimed.task.take().or(body) {
+            Some(task) => task,
+            None => match read_body(&ctx, claimed.lease.task).await {
+                Some(task) => task,
+                None => return,
+            },
+        };
+        execute(&ctx, claimed, task, None).await;
+    });
+}
+
+async fn place(ctx: &Context, permit: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
+    match permit {
+        Some(permit) => Some(permit),
+        None => Arc::clone(&ctx.slots).acquire_owned().await.ok(),
+    }
+}
+
+/// The body of a task that was claimed without it. A worker that cannot read it dies for the task: it stays claimed
+/// until this process ends, so it keeps trying.
+async fn read_body(ctx: &Context, id: TaskId) -> Option<Arc<Task>> {
+    loop {
+        match ctx.store.task(id).await {
+            Ok(Some(record)) => return Some(Arc::new(record.task)),
+            Ok(None) => {
+                tracing::error!(task = %id, "a claimed task is not in the store");
+                return None;
+            }
+            Err(error) => tracing::warn!(task = %id, %error, "could not read a claimed task; trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CLAIM_BACKOFF) => {}
+            () = ctx.interrupt.cancelled() => return None,
+        }
+    }
+}

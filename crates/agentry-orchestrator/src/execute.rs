@@ -1,0 +1,219 @@
+//! Executes a claimed task from its claim to one write that ends it, pauses it or gives it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::{Signal, Wake};
+use agentry_core::agent::AgentSpec;
+use agentry_core::event::output_topic;
+use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::outbox::messages_of_end;
+use agentry_core::session::{SessionRecord, SessionWrite};
+use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
+use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
+use serde_json::Value;
+
+use crate::context::{Context, lock};
+use crate::modes;
+use crate::run::{Run, Stop, persist};
+
+/// Times a worker may die over a task before it is given up.
+pub(crate) const MAX_RECOVERIES: u32 = 5;
+/// Journal entries read at once when a task is taken up again.
+const JOURNAL_PAGE: usize = 1_000;
+/// Journal entries of a task at most: beyond, it is not taken up again.
+const MAX_JOURNAL: usize = 100_000;
+
+/// What a mode made of a task.
+pub(crate) enum ModeEnd {
+    /// It ended; with what its turn adds to a session.
+    Done(Result<Value, TaskError>, Option<SessionWrite>),
+    /// It waits for humans.
+    Paused,
+}
+
+/// Executes a claimed task to the end of this claim. Returns where the task stands then, if this worker knows.
+pub(crate) async fn execute(
+    ctx: &Arc<Context>,
+    claimed: Claimed,
+    task: Arc<Task>,
+    session: Option<&SessionRecord>,
+) -> Option<TaskStatus> {
+    let lease = claimed.lease;
+    let run = match begin(ctx, &claimed, Arc::clone(&task)).await {
+        Ok(run) => run,
+        Err(Begin::End(error)) => return end_at_once(ctx, lease, &task, error).await,
+        Err(Begin::Store(error)) => {
+            tracing::warn!(task = %task.id, %error, "could not take the task up; it goes back to the queue");
+            return give_back(ctx, lease, &task).await;
+        }
+    };
+    lock(&ctx.running).insert(task.id, run.cancel.clone());
+    let remaining = task.timeout().saturating_sub(Duration::from_micros(claimed.used_us));
+    let ended = tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => Err(Stop::Cancelled),
+        () = ctx.interrupt.cancelled() => Err(Stop::Draining),
+        ended = modes::execute(&run, session) => ended,
+        () = tokio::time::sleep(remaining) => Ok(ModeEnd::Done(Err(timed_out(&task)), None)),
+    };
+    let status = settle(&run, ended).await;
+    lock(&ctx.running).remove(&task.id);
+    status
+}
+
+enum Begin {
+    End(TaskError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Begin {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Finds the agent's version and the journal.
+async fn begin(ctx: &Arc<Context>, claimed: &Claimed, task: Arc<Task>) -> Result<Run, Begin> {
+    if claimed.recoveries > MAX_RECOVERIES {
+        let message = format!("workers died {} times while they worked on this task", claimed.recoveries);
+        return Err(Begin::End(TaskError::new(ErrorCode::PoisonTask, message)));
+    }
+    let past = if claimed.resumes { load_journal(ctx, &task).await? } else { Vec::new() };
+    let spec = find_spec(ctx, &task, claimed.resumes && !past.is_empty()).await?;
+    ctx.keep_version(&spec).await?;
+    Ok(Run::new(Arc::clone(ctx), task, spec, claimed.lease, claimed.attempt, past))
+}
+
+async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, Begin> {
+    let mut past: Vec<JournalEntry> = Vec::new();
+    loop {
+        let after = past.last().map_or(0, |entry| entry.seq);
+        let page = ctx.store.journal(task.id, after, JOURNAL_PAGE).await?;
+        let whole = page.len() < JOURNAL_PAGE;
+        past.extend(page);
+        if whole {
+            return Ok(past);
+        }
+        if past.len() > MAX_JOURNAL {
+            let message = format!("the task's journal has more than {MAX_JOURNAL} entries");
+            return Err(Begin::End(TaskError::new(ErrorCode::TooManySteps, message)));
+        }
+    }
+}
+
+/// The live version of the agent, or the one that the task began on.
+async fn find_spec(ctx: &Context, task: &Task, resumes: bool) -> Result<Arc<AgentSpec>, Begin> {
+    let live = ctx.fleet.current().live(&task.agent).cloned();
+    if resumes && let Some(version) = ctx.store.task(task.id).await?.and_then(|record| record.agent_version) {
+        match &live {
+            Some(spec) if *spec.version == *version => {}
+            _ => {
+                if let Some(spec) = ctx.store.version(&task.agent, &version).await? {
+                    return Ok(Arc::new(spec));
+                }
+            }
+        }
+    }
+    live.ok_or_else(|| {
+        let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
+        Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message))
+    })
+}
+
+fn timed_out(task: &Task) -> TaskError {
+    TaskError::new(
+        ErrorCode::TimedOut,
+        format!("the task ran longer than its timeout of {} s", task.timeout().as_secs_f64()),
+    )
+}
+
+/// The one write that follows from how a run ended.
+async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
+    let (mut advance, status) = match ended {
+        Ok(ModeEnd::Done(Ok(output), session)) => {
+            let mut advance = finish(run, Outcome::completed(output), false);
+            advance.session = session;
+            (advance, TaskStatus::Completed)
+        }
+        Ok(ModeEnd::Done(Err(error), _)) => failed(run, error),
+        Ok(ModeEnd::Paused) => (run.advance(Step::Wait), TaskStatus::Waiting),
+        Err(Stop::Cancelled) => {
+            let error = TaskError::new(ErrorCode::Cancelled, "the task was cancelled while it ran");
+            (finish(run, Outcome::from_error(error), false), TaskStatus::Cancelled)
+        }
+        Err(Stop::Draining) => {
+            run.defer(&Scope::MAIN, vec![JournalBody::HandedBack { worker: run.lease.worker }], Vec::new());
+            (run.advance(Step::HandBack), TaskStatus::Queued)
+        }
+        Err(Stop::Fenced) => {
+            tracing::debug!(task = %run.task.id, "another owner has the task");
+            return None;
+        }
+        Err(Stop::Broken(reason)) => failed(run, TaskError::new(ErrorCode::Internal, reason)),
+    };
+    advance.ledger.extend(run.abandoned_calls());
+    write_end(&run.ctx, &run.task, advance, status).await
+}
+
+async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: TaskStatus) -> Option<TaskStatus> {
+    let has_outbox = !advance.outbox.is_empty();
+    let delayed = matches!(advance.step, Step::Retry { .. });
+    let advanced = match persist(ctx, advance).await {
+        Ok(advanced) => advanced,
+        Err(Stop::Broken(reason)) => {
+            tracing::error!(task = %task.id, reason, "the store refuses the end of the task; recovery will take it up");
+            return None;
+        }
+        Err(_) => return None,
+    };
+    if has_outbox {
+        ctx.outbox.notify_one();
+    }
+    if delayed {
+        ctx.delayed.notify_one();
+    }
+    if advanced.requeued {
+        ctx.bus.wake(vec![Wake::of(Arc::clone(task))]);
+    }
+    ctx.bus.signal(Signal::Progress { task: task.id, status });
+    Some(status)
+}
+
+fn finish(run: &Run, outcome: Outcome, dead_letter: bool) -> Advance {
+    let at = run.ctx.now();
+    let publish = run.ctx.is_heard(&output_topic(&run.task.agent));
+    let outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
+    let mut advance = run.advance(Step::Finish { outcome, dead_letter });
+    advance.outbox = outbox;
+    advance
+}
+
+/// Another attempt with fresh context when the error and the policy allow one; else the end.
+fn failed(run: &Run, error: TaskError) -> (Advance, TaskStatus) {
+    let delay = error.code.is_retryable().then(|| run.spec.retry.delay_before(run.attempt)).flatten();
+    let Some(delay) = delay else {
+        let outcome = Outcome::from_error(error);
+        let status = outcome.status;
+        return (finish(run, outcome, true), status);
+    };
+    let retry_at = run.ctx.now().after(delay);
+    run.defer(&Scope::MAIN, vec![JournalBody::AttemptFailed { error, retry_at }], Vec::new());
+    (run.advance(Step::Retry { at: retry_at }), TaskStatus::Queued)
+}
+
+/// Ends a task that could not begin.
+async fn end_at_once(ctx: &Context, lease: Lease, task: &Arc<Task>, error: TaskError) -> Option<TaskStatus> {
+    let at = ctx.now();
+    let outcome = Outcome::from_error(error);
+    let status = outcome.status;
+    let publish = ctx.is_heard(&output_topic(&task.agent));
+    let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
+    advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
+    write_end(ctx, task, advance, status).await
+}
+
+async fn give_back(ctx: &Context, lease: Lease, task: &Arc<Task>) -> Option<TaskStatus> {
+    let advance = Advance::new(lease, ctx.now(), Step::HandBack);
+    write_end(ctx, task, advance, TaskStatus::Queued).await
+}

@@ -1,0 +1,25 @@
+//! Runs tasks: dispatch, the four modes, scheduler, relay, recovery, health, drain.
+//!
+//! A task in a straight line: a wake reaches [`dispatch`], which claims; [`execute`] finds the agent's version, the
+//! journal and the deadline; [`modes`] decides what the task is made of; [`runner`] drives one agent loop and journals
+//! every call; [`execute`] ends the task in one write. Everything that was begun and not ended is found again by
+//! [`recovery`].
+
+mod budget;
+mod context;
+mod dispatch;
+mod execute;
+mod lifecycle;
+mod modes;
+mod recovery;
+mod relay;
+mod run;
+mod runner;
+mod scheduler;
+mod sessions;
+mod start;
+mod webhook;
+
+pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy};
+pub use start::{Drained, Orchestrator, Running};
+pub use webhook::{CallbackError, CallbackSender, HttpCallbacks};

@@ -1,0 +1,135 @@
+//! Continuous: one message of a session. The window of the conversation is sent along; what the turn adds is written
+//! in the transaction that ends the task, under the session's fence.
+
+use agentry_core::agent::{ContinuousConfig, Pruning};
+use agentry_core::chat::{ChatRequest, Message};
+use agentry_core::journal::{JournalBody, Scope};
+use agentry_core::session::{SessionRecord, SessionWrite, Summary};
+use agentry_core::task::{ErrorCode, TaskError};
+
+use super::prompts;
+use crate::execute::ModeEnd;
+use crate::run::{Run, Stop};
+use crate::runner::{Asking, LoopEnd, Runner};
+
+/// The messages of a session that are in memory: a suffix of the conversation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Window {
+    /// The number of the last message; matches the session's record when the window is current.
+    pub last: u64,
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+}
+
+pub(super) async fn execute(run: &Run, session: &SessionRecord) -> Result<ModeEnd, Stop> {
+    let config = run.spec.continuous.as_deref().cloned().unwrap_or_default();
+    let window = match load(run, session, &config).await {
+        Ok(window) => window,
+        Err(error) => return Ok(ModeEnd::Done(Err(error), None)),
+    };
+    let (window, summary) = match summarise(run, session, &config, window).await? {
+        Ok(pair) => pair,
+        Err(error) => return Ok(ModeEnd::Done(Err(error), None)),
+    };
+    let user = Message::User { content: run.task.input_text() };
+    let mut messages = vec![Message::System { content: run.spec.system_text() }];
+    if let Some(summary) = summary.as_ref().or(session.summary.as_ref()) {
+        messages.push(Message::System { content: prompts::summary_of_before(&summary.text) });
+    }
+    messages.extend(within(&window.messages, config.max_history).iter().cloned());
+    messages.push(user.clone());
+
+    let runner = Runner { run, spec: &run.spec, scope: Scope::MAIN, asking: Asking::default() };
+    let mut machine = runner.machine(messages);
+    let result = match runner.drive(&mut machine).await? {
+        LoopEnd::Done(result) => result,
+        LoopEnd::Paused => return Ok(ModeEnd::Paused),
+    };
+    if result.is_err() {
+        return Ok(ModeEnd::Done(result, None));
+    }
+    let mut added = vec![user];
+    added.extend(machine.added().iter().cloned());
+    run.ctx.windows.keep(session, window, &added, config.max_history, config.idle_timeout_ms, run.ctx.now());
+    let write = SessionWrite { session: session.id.clone(), fence: session.fence, messages: added, summary };
+    Ok(ModeEnd::Done(result, Some(write)))
+}
+
+/// The window from memory when it is current, else from the store: a bounded number of messages either way.
+async fn load(run: &Run, session: &SessionRecord, config: &ContinuousConfig) -> Result<Window, TaskError> {
+    if let Some(window) = run.ctx.windows.take(session) {
+        return Ok(window);
+    }
+    let summarised = session.summary.as_ref().map_or(0, |summary| summary.through);
+    let keep = u64::from(config.max_history) * if config.pruning == Pruning::Summarize { 2 } else { 1 };
+    let after = summarised.max(session.messages.saturating_sub(keep));
+    let limit = usize::try_from(session.messages - after).unwrap_or(usize::MAX);
+    let messages =
+        run.ctx.store.messages(&session.id, after, limit).await.map_err(|error| {
+            TaskError::new(ErrorCode::Internal, format!("cannot read session {}: {error}", session.id))
+        })?;
+    Ok(Window { last: session.messages, messages: messages.into_iter().map(|m| m.message).collect() })
+}
+
+/// The last `most` messages, from the first that is a user's: an answer or a tool's result never stands alone.
+fn within(messages: &[Message], most: u32) -> &[Message] {
+    let start = messages.len().saturating_sub(most as usize);
+    let tail = &messages[start..];
+    let first = tail.iter().position(|message| matches!(message, Message::User { .. })).unwrap_or(tail.len());
+    &tail[first..]
+}
+
+/// With `summarize`: once the window holds twice what is sent, the model sums up the older half.
+async fn summarise(
+    run: &Run,
+    session: &SessionRecord,
+    config: &ContinuousConfig,
+    mut window: Window,
+) -> Result<Result<(Window, Option<Summary>), TaskError>, Stop> {
+    let most = config.max_history as usize;
+    if config.pruning != Pruning::Summarize || window.messages.len() < most * 2 {
+        return Ok(Ok((window, None)));
+    }
+    let kept = within(&window.messages, config.max_history).len();
+    let older: Vec<Message> = window.messages.drain(..window.messages.len() - kept).collect();
+    let through = window.last - u64::try_from(kept).unwrap_or(0);
+    let recorded = run.past_of(&Scope::SUMMARY).find_map(|body| match body {
+        JournalBody::ModelCompleted { reply, .. } => Some(reply.content.clone()),
+        _ => None,
+    });
+    let text = match recorded {
+        Some(text) => text,
+        None => {
+            let before = session.summary.as_ref().map(|summary| summary.text.as_str());
+            let request =
+                ChatRequest { messages: prompts::summarise(before, &older), tools: Vec::new(), output_schema: None };
+            let runner = Runner { run, spec: &run.spec, scope: Scope::SUMMARY, asking: Asking::default() };
+            match runner.call_model(0, request).await? {
+                Ok(reply) => reply.content,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    };
+    Ok(Ok((window, Some(Summary { text, through }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Message {
+        Message::User { content: text.to_owned() }
+    }
+
+    fn tool(text: &str) -> Message {
+        Message::Tool { call_id: "c".to_owned(), content: text.to_owned() }
+    }
+
+    #[test]
+    fn a_window_begins_with_a_user() {
+        let messages = [user("a"), tool("b"), user("c"), tool("d")];
+        assert_eq!(within(&messages, 3), &messages[2..]);
+        assert_eq!(within(&messages, 1), &[] as &[Message]);
+        assert_eq!(within(&messages, 10), &messages);
+    }
+}

@@ -1,0 +1,232 @@
+//! One claim of one task: its lease, its journal, and the only way to write for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agentry_bus::Signal;
+use agentry_core::agent::{AgentSpec, LlmTarget};
+use agentry_core::chat::Usage;
+use agentry_core::clarification::Clarification;
+use agentry_core::id::CallId;
+use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::task::{Task, TaskStatus};
+use agentry_store::{Advance, Advanced, Lease, Step, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, lock};
+
+/// Wait between tries of a write that the store could not take, in milliseconds; doubles up to [`MAX_WRITE_WAIT_MS`].
+const FIRST_WRITE_WAIT_MS: u64 = 10;
+/// The longest wait between tries of a write, in milliseconds.
+const MAX_WRITE_WAIT_MS: u64 = 1_000;
+
+/// Why a run ends without an outcome of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stop {
+    /// Another owner has the task, or it has ended: drop everything.
+    Fenced,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// The process is shutting down: give it back.
+    Draining,
+    /// The store refuses the write for a reason that trying again does not mend.
+    Broken(String),
+}
+
+/// One claim of one task.
+pub(crate) struct Run {
+    pub ctx: Arc<Context>,
+    pub task: Arc<Task>,
+    pub spec: Arc<AgentSpec>,
+    pub lease: Lease,
+    pub attempt: u32,
+    pub cancel: CancellationToken,
+    /// The journal as it was when the task was claimed.
+    pub past: Vec<JournalEntry>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next_seq: u32,
+    version_written: bool,
+    pending: Vec<JournalEntry>,
+    pending_ledger: Vec<LedgerRow>,
+    /// Calls that left the process and have no ledger row yet.
+    in_flight: HashMap<CallId, InFlight>,
+    llm_calls: u32,
+    cost: NanoUsd,
+}
+
+struct InFlight {
+    target: LlmTarget,
+    agent: agentry_core::agent::AgentName,
+}
+
+impl Run {
+    pub fn new(
+        ctx: Arc<Context>,
+        task: Arc<Task>,
+        spec: Arc<AgentSpec>,
+        lease: Lease,
+        attempt: u32,
+        past: Vec<JournalEntry>,
+    ) -> Self {
+        let mut state = State { next_seq: past.last().map_or(1, |entry| entry.seq + 1), ..State::default() };
+        for entry in &past {
+            match &entry.body {
+                JournalBody::ModelStarted { call, provider, model, .. } => {
+                    let target =
+                        LlmTarget { provider: *provider, model: model.as_str().into(), base_url: None, region: None };
+                    state.in_flight.insert(*call, InFlight { target, agent: spec.name.clone() });
+                }
+                JournalBody::ModelCompleted { call, cost, .. } => {
+                    state.in_flight.remove(call);
+                    state.llm_calls += 1;
+                    state.cost = state.cost.plus(cost.unwrap_or_default());
+                }
+                JournalBody::ModelFailed { call, .. } => {
+                    state.in_flight.remove(call);
+                }
+                _ => {}
+            }
+        }
+        let cancel = CancellationToken::new();
+        Self { ctx, task, spec, lease, attempt, cancel, past, state: Mutex::new(state) }
+    }
+
+    /// The entries of a scope that this attempt wrote.
+    pub fn past_of(&self, scope: &Scope) -> impl Iterator<Item = &JournalBody> {
+        let scope = scope.clone();
+        self.past
+            .iter()
+            .filter(move |entry| entry.attempt == self.attempt && entry.scope == scope)
+            .map(|entry| &entry.body)
+    }
+
+    /// Whether the run should end here. Asked between steps.
+    pub fn checkpoint(&self) -> Result<(), Stop> {
+        if self.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if self.ctx.stop.is_cancelled() {
+            return Err(Stop::Draining);
+        }
+        Ok(())
+    }
+
+    /// Model calls and dollars of this task so far, over all attempts that the journal knows.
+    pub fn spent(&self) -> (u32, NanoUsd) {
+        let state = lock(&self.state);
+        (state.llm_calls, state.cost)
+    }
+
+    /// A call is about to leave the process.
+    pub fn call_started(&self, call: CallId, target: &LlmTarget, agent: &agentry_core::agent::AgentName) {
+        lock(&self.state).in_flight.insert(call, InFlight { target: target.clone(), agent: agent.clone() });
+    }
+
+    /// Keeps entries and ledger rows for the next write. For what needs no write of its own: a final answer is
+    /// written together with the end that follows from it.
+    pub fn defer(&self, scope: &Scope, bodies: Vec<JournalBody>, ledger: Vec<LedgerRow>) {
+        let at = self.ctx.now();
+        let mut state = lock(&self.state);
+        for row in &ledger {
+            state.in_flight.remove(&row.call);
+            state.llm_calls += 1;
+            state.cost = state.cost.plus(row.cost.unwrap_or_default());
+        }
+        for body in bodies {
+            let seq = state.next_seq;
+            state.next_seq += 1;
+            state.pending.push(JournalEntry { seq, attempt: self.attempt, scope: scope.clone(), at, body });
+        }
+        state.pending_ledger.extend(ledger);
+    }
+
+    /// Writes entries and everything deferred before them. Durable when it returns.
+    pub async fn record(&self, scope: &Scope, bodies: Vec<JournalBody>, ledger: Vec<LedgerRow>) -> Result<(), Stop> {
+        self.record_with(scope, bodies, ledger, Vec::new()).await
+    }
+
+    /// As [`Self::record`], with questions to ask in the same write.
+    pub async fn record_with(
+        &self,
+        scope: &Scope,
+        bodies: Vec<JournalBody>,
+        ledger: Vec<LedgerRow>,
+        clarifications: Vec<Clarification>,
+    ) -> Result<(), Stop> {
+        self.defer(scope, bodies, ledger);
+        let mut advance = self.advance(Step::Continue);
+        advance.clarifications = clarifications;
+        let advanced = self.persist(advance).await?;
+        self.ctx.bus.signal(Signal::Progress { task: self.task.id, status: TaskStatus::Running });
+        if advanced.cancel_requested {
+            self.cancel.cancel();
+        }
+        Ok(())
+    }
+
+    /// A write that takes everything deferred with it.
+    pub fn advance(&self, step: Step) -> Advance {
+        let mut advance = Advance::new(self.lease, self.ctx.now(), step);
+        let mut state = lock(&self.state);
+        advance.journal = std::mem::take(&mut state.pending);
+        advance.ledger = std::mem::take(&mut state.pending_ledger);
+        if !state.version_written {
+            state.version_written = true;
+            advance.agent_version = Some(self.spec.version.clone());
+        }
+        advance
+    }
+
+    /// Ledger rows of calls that left the process and were given up: what the provider counted is not known.
+    pub fn abandoned_calls(&self) -> Vec<LedgerRow> {
+        let at = self.ctx.now();
+        lock(&self.state)
+            .in_flight
+            .drain()
+            .map(|(call, flight)| LedgerRow {
+                call,
+                task: self.task.id,
+                agent: flight.agent,
+                provider: flight.target.provider,
+                model: flight.target.model.to_string(),
+                status: CallStatus::Failed,
+                usage: Usage::default(),
+                cost: None,
+                at,
+                duration_us: 0,
+            })
+            .collect()
+    }
+
+    /// Writes until the store has taken it. An owner that cannot write keeps trying: what it knows must not be lost,
+    /// and nobody else may go on while it lives.
+    pub async fn persist(&self, advance: Advance) -> Result<Advanced, Stop> {
+        persist(&self.ctx, advance).await
+    }
+}
+
+/// See [`Run::persist`].
+pub(crate) async fn persist(ctx: &Context, advance: Advance) -> Result<Advanced, Stop> {
+    let mut wait = Duration::from_millis(FIRST_WRITE_WAIT_MS);
+    loop {
+        match ctx.store.advance(advance.clone()).await {
+            Ok(advanced) => return Ok(advanced),
+            Err(StoreError::Fenced) => return Err(Stop::Fenced),
+            Err(StoreError::Broken(reason)) => return Err(Stop::Broken(reason)),
+            Err(error) => {
+                tracing::warn!(task = %advance.lease.task, %error, "the store did not take a write; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = ctx.interrupt.cancelled() => return Err(Stop::Draining),
+                }
+                wait = (wait * 2).min(Duration::from_millis(MAX_WRITE_WAIT_MS));
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Drives one agent loop: does what the machine says, journals it, feeds it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::Signal;
+use agentry_core::agent::{AgentSpec, OnUnknown, ToolSpec};
+use agentry_core::agent_loop::{ASK_HUMAN, AgentLoop, LoopConfig, MAX_TURNS, Next, PendingCall};
+use agentry_core::chat::{ChatReply, ChatRequest, Message, ToolCall};
+use agentry_core::clarification::Clarification;
+use agentry_core::id::{CallId, TaskId};
+use agentry_core::journal::{JournalBody, Scope};
+use agentry_core::money::{CallStatus, LedgerRow};
+use agentry_core::task::{ErrorCode, TaskError};
+use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
+use agentry_tools::{Invocation, ToolError};
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use serde_json::Value;
+
+use crate::run::{Run, Stop};
+
+/// How a loop ended for now.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LoopEnd {
+    /// With an output or an error.
+    Done(Result<Value, TaskError>),
+    /// Only humans can move it on.
+    Paused,
+}
+
+/// How the agent of a loop may ask humans.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asking {
+    pub allowed: bool,
+    pub timeout: Duration,
+    pub default: Option<String>,
+}
+
+/// One agent loop within a run.
+pub(crate) struct Runner<'a> {
+    pub run: &'a Run,
+    /// The agent of this loop: in a plan's step another one than the task's.
+    pub spec: &'a AgentSpec,
+    pub scope: Scope,
+    pub asking: Asking,
+}
+
+impl Runner<'_> {
+    /// A loop that begins with these messages and stands where the journal left it.
+    pub fn machine(&self, messages: Vec<Message>) -> AgentLoop {
+        let config = LoopConfig {
+            tools: self.run.ctx.tools.definitions(self.spec),
+            output_schema: self.spec.output_schema.as_deref().cloned(),
+            may_ask: self.asking.allowed,
+            max_turns: MAX_TURNS,
+        };
+        let mut machine = AgentLoop::new(config, messages);
+        for body in self.run.past_of(&self.scope) {
+            machine.replay(body);
+        }
+        machine
+    }
+
+    /// Drives the loop until it is done or waits for humans.
+    pub async fn drive(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
+        loop {
+            match machine.next() {
+                Next::Done(result) => return Ok(LoopEnd::Done(result)),
+                Next::AwaitHuman => return Ok(LoopEnd::Paused),
+                Next::CallModel { turn } => {
+                    self.run.checkpoint()?;
+                    match self.call_model(turn, machine.request()).await? {
+                        Ok(reply) => machine.apply_reply(&reply),
+                        Err(error) => machine.fail(error),
+                    }
+                }
+                Next::CallTools { turn, calls } => {
+                    self.run.checkpoint()?;
+                    self.call_tools(machine, turn, calls).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes a model call and journals it. An answer that calls tools is durable before any of them is called; a
+    /// final answer is written together with what follows from it.
+    pub async fn call_model(&self, turn: u32, request: ChatRequest) -> Result<Result<ChatReply, TaskError>, Stop> {
+        let call = self.call(request);
+        if let Err(error) = self.run.ctx.budgets.reserve(&self.run.ctx, self.run, self.spec, &call).await {
+            return Ok(Err(error));
+        }
+        let hooks = CallHooks { runner: self, turn };
+        let outcome = self.run.ctx.providers.chat(&call, &self.spec.llm.fallback, self.sink(), &hooks).await;
+        let answer = outcome.answer().map(|(attempt, timed)| (attempt.call, timed.reply.clone()));
+        let mut bodies = Vec::with_capacity(outcome.attempts.len());
+        let mut ledger = Vec::with_capacity(outcome.attempts.len());
+        self.run.ctx.budgets.settle(call.id, None);
+        for attempt in outcome.attempts {
+            let row = self.ledger_row(&attempt);
+            self.run.ctx.budgets.settle(attempt.call, row.cost);
+            bodies.push(journal_body(turn, attempt, &row));
+            ledger.push(row);
+        }
+        if self.run.ctx.interrupt.is_cancelled() {
+            self.run.defer(&self.scope, bodies, ledger);
+            return Err(Stop::Draining);
+        }
+        match answer {
+            Ok((_, reply)) if reply.tool_calls.is_empty() => {
+                self.run.defer(&self.scope, bodies, ledger);
+                Ok(Ok(reply))
+            }
+            Ok((_, reply)) => {
+                self.run.record(&self.scope, bodies, ledger).await?;
+                Ok(Ok(reply))
+            }
+            Err(error) => {
+                self.run.defer(&self.scope, bodies, ledger);
+                Ok(Err(error))
+            }
+        }
+    }
+
+    fn call(&self, request: ChatRequest) -> Call {
+        Call {
+            id: self.run.ctx.new_call_id(),
+            agent: self.spec.name.clone(),
+            trace_id: self.run.task.trace_id,
+            target: self.spec.llm.target.clone(),
+            request,
+            params: self.spec.llm.params.clone(),
+            response_format: self.spec.llm.response_format.as_deref().cloned(),
+            timeout: Duration::from_millis(self.spec.llm.timeout_ms),
+        }
+    }
+
+    /// Somebody watches the task: the answer is streamed to them.
+    fn sink(&self) -> Option<Arc<dyn TokenSink>> {
+        let bus = &self.run.ctx.bus;
+        bus.is_watched(self.run.task.id).then(|| {
+            let sink: Arc<dyn TokenSink> = Arc::new(Watchers { bus: Arc::clone(bus), task: self.run.task.id });
+            sink
+        })
+    }
+
+    fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
+        let (status, usage) = match &attempt.result {
+            Ok(timed) => (CallStatus::Completed, timed.reply.usage),
+            Err(error) => (CallStatus::Failed, error.usage),
+        };
+        let cost = self.run.ctx.prices.cost(attempt.target.provider, &attempt.target.model, &usage);
+        LedgerRow {
+            call: attempt.call,
+            task: self.run.task.id,
+            agent: self.spec.name.clone(),
+            provider: attempt.target.provider,
+            model: attempt.target.model.to_string(),
+            status,
+            usage,
+            cost,
+            at: self.run.ctx.now(),
+            duration_us: micros(attempt.duration),
+        }
+    }
+
+    /// Calls the tools of a turn, side by side: an intent row before each, its result after.
+    async fn call_tools(&self, machine: &mut AgentLoop, turn: u32, calls: Vec<PendingCall>) -> Result<(), Stop> {
+        let results = try_join_all(calls.iter().map(|pending| self.call_tool(turn, pending))).await?;
+        for result in results {
+            match result {
+                Ok(body) => machine.replay(&body),
+                Err(error) => machine.fail(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls one tool; returns the journal entry of what came of it, or the error that ends the loop.
+    async fn call_tool(&self, turn: u32, pending: &PendingCall) -> Result<Result<JournalBody, TaskError>, Stop> {
+        let call = &pending.call;
+        if call.name == ASK_HUMAN && self.asking.allowed {
+            return self.ask(call, None).await.map(Ok);
+        }
+        let Some(tool) = self.spec.tools.iter().find(|tool| *tool.name == *call.name) else {
+            let text = format!("there is no tool `{}`", call.name);
+            return self.returned(turn, call, text, true, Duration::ZERO).await.map(Ok);
+        };
+        let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
+        // The same idempotency key every time; one more try than a single lost answer needs.
+        for _ in 0..3 {
+            if let Some(reason) = &unknown {
+                match tool.on_unknown {
+                    OnUnknown::Retry => {}
+                    OnUnknown::Ask => return self.ask(call, Some(reason)).await.map(Ok),
+                    OnUnknown::Fail => return Ok(Err(unknown_outcome(tool, reason))),
+                }
+            }
+            match self.invoke(turn, tool, call).await? {
+                Ok(body) => return Ok(Ok(body)),
+                Err(reason) => unknown = Some(reason),
+            }
+        }
+        Ok(Err(unknown_outcome(tool, unknown.as_deref().unwrap_or("no answer"))))
+    }
+
+    /// One try. `Err`: it may or may not have happened, and why that is so.
+    async fn invoke(&self, turn: u32, tool: &ToolSpec, call: &ToolCall) -> Result<Result<JournalBody, String>, Stop> {
+        let intent = JournalBody::ToolStarted { turn, call: call.clone() };
+        self.run.record(&self.scope, vec![intent], Vec::new()).await?;
+        let invocation = Invocation {
+            tool,
+            call,
+            task: self.run.task.id,
+            idempotency_key: format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id),
+            trace_id: self.run.task.trace_id,
+        };
+        let began = tokio::time::Instant::now();
+        let (text, is_error) = match self.run.ctx.tools.invoke(invocation).await {
+            Ok(output) => (output.text, output.is_error),
+            Err(ToolError::Unknown { reason, .. }) => return Ok(Err(reason)),
+            Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => (error.to_string(), true),
+        };
+        self.returned(turn, call, text, is_error, began.elapsed()).await.map(Ok)
+    }
+
+    async fn returned(
+        &self,
+        turn: u32,
+        call: &ToolCall,
+        output: String,
+        is_error: bool,
+        took: Duration,
+    ) -> Result<JournalBody, Stop> {
+        let body =
+            JournalBody::ToolCompleted { turn, call_id: call.id.clone(), output, is_error, duration_us: micros(took) };
+        self.run.record(&self.scope, vec![body.clone()], Vec::new()).await?;
+        Ok(body)
+    }
+
+    /// Asks a human what the model wants to know, or (`unknown`) what a lost call returned.
+    async fn ask(&self, call: &ToolCall, unknown: Option<&str>) -> Result<JournalBody, Stop> {
+        let now = self.run.ctx.now();
+        let (question, options) = match unknown {
+            Some(reason) => (
+                format!("What did `{}` with {} return? Its outcome is unknown: {reason}.", call.name, call.arguments),
+                Vec::new(),
+            ),
+            None => question_of(call),
+        };
+        let timeout = if self.asking.timeout.is_zero() { Duration::from_secs(86_400) } else { self.asking.timeout };
+        let clarification = Clarification {
+            id: self.run.ctx.new_clarification_id(),
+            task: self.run.task.id,
+            agent: self.spec.name.clone(),
+            scope: self.scope.as_str().to_owned(),
+            question: question.clone(),
+            options,
+            asked_at: now,
+            expires_at: now.after(timeout),
+            default: if unknown.is_some() { None } else { self.asking.default.clone() },
+            resolution: None,
+        };
+        let body = JournalBody::Asked { clarification: clarification.id, call_id: Some(call.id.clone()), question };
+        self.run.record_with(&self.scope, vec![body.clone()], Vec::new(), vec![clarification]).await?;
+        Ok(body)
+    }
+}
+
+/// The question in the arguments of `ask_human`; arguments that do not parse are the question themselves.
+fn question_of(call: &ToolCall) -> (String, Vec<String>) {
+    let Ok(arguments) = serde_json::from_str::<Value>(&call.arguments) else {
+        return (call.arguments.clone(), Vec::new());
+    };
+    let question = arguments.get("question").and_then(Value::as_str).unwrap_or(&call.arguments).to_owned();
+    let options = arguments
+        .get("options")
+        .and_then(Value::as_array)
+        .map(|options| options.iter().filter_map(Value::as_str).map(str::to_owned).take(20).collect());
+    (question, options.unwrap_or_default())
+}
+
+fn unknown_outcome(tool: &ToolSpec, reason: &str) -> TaskError {
+    let message = format!(
+        "the outcome of tool `{}` is unknown ({reason}) and its on_unknown policy does not let it be called again",
+        tool.name
+    );
+    TaskError::new(ErrorCode::ToolOutcomeUnknown, message)
+}
+
+fn journal_body(turn: u32, attempt: Attempt, row: &LedgerRow) -> JournalBody {
+    match attempt.result {
+        Ok(timed) => JournalBody::ModelCompleted {
+            call: attempt.call,
+            turn,
+            provider: attempt.target.provider,
+            reply: timed.reply,
+            cost: row.cost,
+            duration_us: row.duration_us,
+            first_token_us: timed.first_token.map(micros),
+        },
+        Err(error) => JournalBody::ModelFailed {
+            call: attempt.call,
+            turn,
+            error: error.to_task_error(),
+            duration_us: row.duration_us,
+        },
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Journals every call that leaves the process before it does.
+struct CallHooks<'a> {
+    runner: &'a Runner<'a>,
+    turn: u32,
+}
+
+#[async_trait]
+impl Hooks for CallHooks<'_> {
+    async fn before(&self, call: &Call) -> Result<(), Abort> {
+        let run = self.runner.run;
+        run.call_started(call.id, &call.target, &call.agent);
+        let body = JournalBody::ModelStarted {
+            call: call.id,
+            turn: self.turn,
+            provider: call.target.provider,
+            model: call.target.model.to_string(),
+        };
+        run.record(&self.runner.scope, vec![body], Vec::new()).await.map_err(|stop| {
+            Abort(TaskError::new(ErrorCode::Internal, format!("the call could not be journaled: {stop:?}")))
+        })
+    }
+
+    fn new_call_id(&self) -> CallId {
+        self.runner.run.ctx.new_call_id()
+    }
+
+    fn jitter(&self) -> f64 {
+        self.runner.run.ctx.jitter()
+    }
+}
+
+struct Watchers {
+    bus: Arc<dyn agentry_bus::EventBus>,
+    task: TaskId,
+}
+
+impl TokenSink for Watchers {
+    fn piece(&self, text: &str) {
+        self.bus.signal(Signal::Delta { task: self.task, text: text.into() });
+    }
+}

@@ -1,0 +1,11 @@
+//! What tests share: a clock and a chance that a seed owns, stores and buses with faults, scripted models.
+
+mod clock;
+mod faulty_bus;
+mod faulty_store;
+mod model;
+
+pub use clock::{Dice, SimClock};
+pub use faulty_bus::FaultyBus;
+pub use faulty_store::{FaultyStore, StoreFaults};
+pub use model::{ModelFaults, ScriptedModel};
