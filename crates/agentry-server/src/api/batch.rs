@@ -1,0 +1,211 @@
+//! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused by itself.
+
+use std::sync::Arc;
+
+use agentry_bus::Wake;
+use agentry_core::id::TaskId;
+use agentry_core::session::SessionId;
+use agentry_core::task::{Task, TraceId};
+use agentry_store::{Accepted, NewTask};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::intake::{Door, TaskRequest, refusal};
+use super::tasks::idempotency_key;
+use crate::extract::{incoming_trace, json_problem, new_trace, parse, read_body};
+use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::state::AppState;
+
+/// Tasks of a batch at most.
+const MAX_BATCH: usize = 1_000;
+
+/// Tasks to accept.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest<'a> {
+    /// The tasks, at most 1,000.
+    #[serde(borrow)]
+    tasks: Vec<TaskRequest<'a>>,
+}
+
+/// The same, when not every task can be read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBatch<'a> {
+    #[serde(borrow)]
+    tasks: Vec<&'a RawValue>,
+}
+
+/// What became of the tasks, in their order.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchReply<'a> {
+    /// How many are durable, duplicates of earlier requests included.
+    accepted: usize,
+    /// How many were refused.
+    refused: usize,
+    /// One row for each task: `id` and `trace_id`, or `error`.
+    tasks: Vec<BatchRow<'a>>,
+}
+
+/// What became of one task of a batch.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum BatchRow<'a> {
+    /// It is durable.
+    Accepted {
+        /// Its id.
+        #[schema(value_type = String)]
+        id: TaskId,
+        /// Its trace, when this request made it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        trace_id: Option<TraceId>,
+        /// Its conversation; continuous agents only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<String>)]
+        session: Option<SessionId>,
+        /// Whether the same key brought the same task before.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        duplicate: bool,
+    },
+    /// It was refused.
+    Refused {
+        /// Why.
+        #[schema(inline)]
+        error: ProblemBody<'a>,
+    },
+}
+
+/// Accepts many tasks at once
+///
+/// Each task is accepted or refused by itself; those accepted are durable when the answer arrives. With an
+/// `Idempotency-Key` header each task gets the key `<header>/<index>` unless it has one of its own, so that a batch
+/// can be sent again whole.
+#[utoipa::path(
+    post, path = "/v1/tasks/batch", tag = "tasks",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the batch repeatable")),
+    request_body = BatchRequest,
+    responses(
+        (status = 200, description = "What became of each task, in their order", body = BatchReply),
+        (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Full or unavailable: nothing was accepted", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn create(State(state): State<AppState>, request: Request) -> Answer {
+    let headers = request.headers().clone();
+    let body = read_body(request, state.deps.limits.max_batch_bytes).await?;
+    let fleet = state.deps.fleet.current();
+    let mut intake = Intake::new(Door::new(&fleet, state.now()), &headers)?;
+    match serde_json::from_slice::<BatchRequest<'_>>(&body) {
+        Ok(batch) => {
+            bound(batch.tasks.len())?;
+            batch.tasks.into_iter().for_each(|task| intake.take(Ok(task)));
+        }
+        // Something in it cannot be read: find out what, task by task.
+        Err(_) => {
+            let batch: RawBatch<'_> = parse(&body)?;
+            bound(batch.tasks.len())?;
+            for raw in batch.tasks {
+                intake.take(serde_json::from_str(raw.get()).map_err(|error| json_problem(&error)));
+            }
+        }
+    }
+    let rows = intake.rows;
+    let tasks: Vec<Arc<Task>> = intake.accepted.iter().map(|new| Arc::clone(&new.task)).collect();
+    let answers = if tasks.is_empty() { Vec::new() } else { state.store().accept(intake.accepted).await? };
+    let mut wakes = Vec::with_capacity(tasks.len());
+    let mut outcomes = tasks.into_iter().zip(answers).map(|(task, answer)| match answer {
+        Ok(Accepted::New) => {
+            wakes.push(Wake::of(Arc::clone(&task)));
+            Ok(BatchRow::Accepted {
+                id: task.id,
+                trace_id: Some(task.trace_id),
+                session: task.session.clone(),
+                duplicate: false,
+            })
+        }
+        Ok(Accepted::Duplicate(id)) => Ok(BatchRow::Accepted { id, trace_id: None, session: None, duplicate: true }),
+        Err(refused) => Err(refusal(refused)),
+    });
+    let settled: Vec<Result<BatchRow<'_>, Problem>> = rows
+        .into_iter()
+        .map(|row| match row {
+            Some(problem) => Err(problem),
+            None => outcomes.next().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the store lost an answer"))),
+        })
+        .collect();
+    drop(outcomes);
+    if !wakes.is_empty() {
+        state.bus().wake(wakes);
+    }
+    Ok(reply(settled, &intake.trace.unwrap_or_else(new_trace).to_string()))
+}
+
+fn bound(tasks: usize) -> Answer<()> {
+    if tasks == 0 || tasks > MAX_BATCH {
+        let text = format!("there are {tasks}; a batch has 1 to {MAX_BATCH}: send several");
+        return Err(Problem::field("/tasks", text));
+    }
+    Ok(())
+}
+
+/// The tasks of a batch on their way in.
+struct Intake<'f> {
+    door: Door<'f>,
+    trace: Option<TraceId>,
+    key: Option<String>,
+    accepted: Vec<NewTask>,
+    /// One for each task: why it was refused at the door, or `None`.
+    rows: Vec<Option<Problem>>,
+}
+
+impl<'f> Intake<'f> {
+    fn new(door: Door<'f>, headers: &HeaderMap) -> Answer<Self> {
+        let (trace, key) = (incoming_trace(headers), idempotency_key(headers)?);
+        Ok(Self { door, trace, key, accepted: Vec::new(), rows: Vec::new() })
+    }
+
+    fn take(&mut self, request: Answer<TaskRequest<'_>>) {
+        let index = self.rows.len();
+        let admitted = request.and_then(|request| {
+            let key = match (&self.key, &request.idempotency_key) {
+                (Some(key), None) => Some(format!("{key}/{index}")),
+                _ => None,
+            };
+            self.door.admit(request, self.trace.unwrap_or_else(new_trace), key)
+        });
+        self.rows.push(match admitted {
+            Ok(new) => {
+                self.accepted.push(new);
+                None
+            }
+            Err(problem) => Some(problem),
+        });
+    }
+}
+
+fn reply(settled: Vec<Result<BatchRow<'_>, Problem>>, trace: &str) -> Response {
+    let refused = settled.iter().filter(|row| row.is_err()).count();
+    let (mut rows, mut problems) = (Vec::with_capacity(settled.len()), Vec::with_capacity(refused));
+    for row in settled {
+        match row {
+            Ok(row) => rows.push(Some(row)),
+            Err(problem) => {
+                rows.push(None);
+                problems.push(problem);
+            }
+        }
+    }
+    let mut errors = problems.iter().map(|problem| BatchRow::Refused { error: problem.body(trace) });
+    let tasks: Vec<BatchRow<'_>> = rows.into_iter().filter_map(|row| row.or_else(|| errors.next())).collect();
+    let body = BatchReply { accepted: tasks.len() - refused, refused, tasks };
+    match serde_json::to_vec(&body) {
+        Ok(bytes) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => Problem::new(Code::Internal, format!("the reply cannot be written: {error}")).into_response(),
+    }
+}

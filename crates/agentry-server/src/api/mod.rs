@@ -1,0 +1,17 @@
+//! The endpoints, one file for each resource.
+
+pub(crate) mod agents;
+pub(crate) mod batch;
+pub(crate) mod clarifications;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod intake;
+pub(crate) mod page;
+pub(crate) mod schedules;
+pub(crate) mod sessions;
+pub(crate) mod task_end;
+pub(crate) mod tasks;
+pub(crate) mod usage;
+pub(crate) mod views;
+pub(crate) mod workers;

@@ -1,0 +1,350 @@
+//! `/v1/tasks`: ask, look, cancel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::{Received, Signal, Signals, Wake};
+use agentry_core::agent::{AgentName, ExecutionMode};
+use agentry_core::id::TaskId;
+use agentry_core::session::SessionId;
+use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus, TraceId};
+use agentry_store::{Accepted, Cancelled, MAX_PAGE, TaskFilter};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::intake::{Door, TaskRequest, refusal};
+use super::task_end::outbox_of_end;
+use super::views::{List, TaskDetail, TaskView};
+use crate::extract::{Id, Query, from_cursor, page_size, parse, read_body, to_cursor, trace_of};
+use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::sse::{RECHECK, task_stream};
+use crate::state::AppState;
+
+/// Journal entries that a task's page shows at most; the event stream has all of them.
+const MAX_JOURNAL: usize = 10_000;
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CreateQuery {
+    /// Wait up to this many seconds (at most 60) for the task to end.
+    wait: Option<f64>,
+}
+
+/// A task that is durable.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskReceipt {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: TaskId,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    pub(crate) status: TaskStatus,
+    /// W3C trace id.
+    #[schema(value_type = String)]
+    pub(crate) trace_id: TraceId,
+    /// Its conversation; continuous agents only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) session: Option<SessionId>,
+}
+
+/// Accepts a task
+///
+/// The task is durable when the answer arrives. A `traceparent` header continues its trace.
+#[utoipa::path(
+    post, path = "/v1/tasks", tag = "tasks",
+    params(
+        CreateQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key with the same request is the same task for 24 h"),
+    ),
+    request_body = TaskRequest,
+    responses(
+        (status = 202, description = "Accepted; `Location` has the task", body = TaskReceipt),
+        (status = 200, description = "It ended within `wait`", body = TaskView),
+        (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown agent", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The agent is invalid or disabled", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Full; see `Retry-After`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    Query(query): Query<CreateQuery>,
+    request: Request,
+) -> Answer {
+    let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
+    let (trace, key) = (trace_of(request.headers()), idempotency_key(request.headers())?);
+    let body = read_body(request, state.deps.limits.max_body_bytes).await?;
+    let fleet = state.deps.fleet.current();
+    let new = Door::new(&fleet, state.now()).admit(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
+    let task = Arc::clone(&new.task);
+    // Watched before it is accepted: an end between accepting and watching would not be heard.
+    let watch = wait.map(|_| state.bus().watch(task.id));
+    let accepted = state.store().accept(vec![new]).await?.pop();
+    match accepted {
+        Some(Ok(Accepted::New)) => {
+            let receipt = TaskReceipt {
+                id: task.id,
+                status: TaskStatus::Queued,
+                trace_id: task.trace_id,
+                session: task.session.clone(),
+            };
+            state.bus().wake(vec![Wake::of(task)]);
+            if let (Some(wait), Some(watch)) = (wait, watch)
+                && let Some(record) = wait_for_end(&state, receipt.id, watch, wait).await?
+            {
+                return Ok(axum::Json(TaskView::of(&record)).into_response());
+            }
+            Ok(accepted_reply(&receipt))
+        }
+        Some(Ok(Accepted::Duplicate(id))) => replay(&state, id, wait).await,
+        Some(Err(refused)) => Err(refusal(refused)),
+        None => Err(Problem::new(Code::Internal, "the store gave no answer for the task")),
+    }
+}
+
+/// The answer to a request whose key brought a task before: that task.
+async fn replay(state: &AppState, id: TaskId, wait: Option<Duration>) -> Answer {
+    let ended = match wait {
+        Some(wait) => wait_for_end(state, id, state.bus().watch(id), wait).await?,
+        None => None,
+    };
+    let mut response = match ended {
+        Some(record) => axum::Json(TaskView::of(&record)).into_response(),
+        None => {
+            let record = find(state, id).await?;
+            let task = record.task;
+            accepted_reply(&TaskReceipt { id, status: record.status, trace_id: task.trace_id, session: task.session })
+        }
+    };
+    response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+pub(crate) fn accepted_reply(receipt: &TaskReceipt) -> Response {
+    let location = format!("/v1/tasks/{}", receipt.id);
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(receipt)).into_response()
+}
+
+fn check_wait(seconds: f64, most: Duration) -> Answer<Duration> {
+    if (0.0..=most.as_secs_f64()).contains(&seconds) {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    let most = most.as_secs_f64();
+    Err(Problem::new(Code::InvalidQuery, format!("`wait` is {seconds}: use 0 to {most} seconds")))
+}
+
+/// The `Idempotency-Key` header.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::field("/idempotency_key", "the header is not printable ASCII"))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Waits until a task has ended, the time is up or the server shuts down. `watch` must be older than the first look.
+async fn wait_for_end(
+    state: &AppState,
+    id: TaskId,
+    mut watch: Box<dyn Signals>,
+    wait: Duration,
+) -> Answer<Option<TaskRecord>> {
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        let record = find(state, id).await?;
+        if record.status.is_terminal() {
+            return Ok(Some(record));
+        }
+        let moved = async {
+            loop {
+                match watch.next().await {
+                    Received::Signal(Signal::Progress { status, .. }) if status.is_terminal() => break,
+                    Received::Signal(_) => {}
+                    Received::Missed => break,
+                    Received::Closed => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = moved => {}
+            // Hints may be lost: look now and then.
+            () = tokio::time::sleep(RECHECK) => {}
+            () = tokio::time::sleep_until(deadline) => return Ok(None),
+            () = state.shutdown.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// A task, or the problem that there is none.
+pub(crate) async fn find(state: &AppState, id: TaskId) -> Answer<TaskRecord> {
+    let record = state.store().task(id).await?;
+    record.ok_or_else(|| Problem::new(Code::UnknownTask, format!("no task has the id {id}")))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Tasks of this agent.
+    agent: Option<String>,
+    /// Tasks in this status.
+    status: Option<String>,
+    /// Tasks of this mode.
+    mode: Option<String>,
+    /// Tasks of this session, as `agent:key`.
+    session: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows, 1 to 1,000; 50 when absent.
+    limit: Option<usize>,
+}
+
+impl ListQuery {
+    fn filter(&self) -> Answer<TaskFilter> {
+        let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+        let agent = self.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
+        let status = self.status.as_deref().map(str::parse).transpose().map_err(bad)?;
+        let mode = self.mode.as_deref().map(str::parse::<ExecutionMode>).transpose();
+        let mode = mode.map_err(|expected| bad(format!("unknown mode: {expected}")))?;
+        let session = match self.session.as_deref() {
+            Some(text) => Some(SessionId::parse(text).ok_or_else(|| bad("`session` is written `agent:key`".into()))?),
+            None => None,
+        };
+        Ok(TaskFilter { agent, status, mode, session })
+    }
+}
+
+/// Lists tasks, newest first
+#[utoipa::path(
+    get, path = "/v1/tasks", tag = "tasks", params(ListQuery),
+    responses(
+        (status = 200, description = "A page of tasks", body = List<TaskView>),
+        (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+    let (filter, limit) = (query.filter()?, page_size(query.limit)?);
+    let before = from_cursor(query.cursor.as_deref())?;
+    let page = state.store().tasks(&filter, before, limit).await?;
+    let last = page.items.last().filter(|_| page.more);
+    let next_cursor = last.map(|record| to_cursor(&record.task.id));
+    Ok(axum::Json(List { items: page.items.iter().map(TaskView::of).collect(), next_cursor }).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetQuery {
+    /// Whether to show the journal: every model and tool call.
+    #[serde(default)]
+    journal: bool,
+}
+
+/// Shows a task
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path), GetQuery),
+    responses(
+        (status = 200, description = "The task", body = TaskDetail),
+        (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<TaskId>, Query(query): Query<GetQuery>) -> Answer {
+    let record = find(&state, id).await?;
+    let mut journal = None;
+    if query.journal {
+        let entries = journal.insert(Vec::new());
+        while entries.len() < MAX_JOURNAL {
+            let after = entries.last().map_or(0, |entry: &agentry_core::journal::JournalEntry| entry.seq);
+            let page = state.store().journal(id, after, MAX_PAGE).await?;
+            let whole = page.len() < MAX_PAGE;
+            entries.extend(page);
+            if whole {
+                break;
+            }
+        }
+    }
+    Ok(axum::Json(TaskDetail { task: TaskView::of(&record), journal }).into_response())
+}
+
+/// Streams a task
+///
+/// Server-sent events: every journal entry under its kind with `id:` = its number, `status` when the task moves on,
+/// `delta` with text as a model writes it (live only), and `end` with the task. Comes back where it broke off with
+/// `Last-Event-ID`, on any replica.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/events", tag = "tasks",
+    params(
+        ("id" = String, Path),
+        ("Last-Event-ID" = Option<u32>, Header, description = "Go on after this journal entry"),
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many streams", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn events(State(state): State<AppState>, Id(id): Id<TaskId>, headers: HeaderMap) -> Answer {
+    let after = match headers.get("last-event-id") {
+        None => 0,
+        Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
+            Problem::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of a journal entry")
+        })?,
+    };
+    let permit = state.stream_permit()?;
+    find(&state, id).await?;
+    Ok(task_stream(&state, id, after, permit))
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CancelReply {
+    /// The task.
+    #[schema(value_type = String, format = "uuid")]
+    id: TaskId,
+    /// Where it stands: `cancelled`, or `running` until its worker has stopped.
+    #[schema(value_type = String)]
+    status: TaskStatus,
+}
+
+/// Cancels a task
+///
+/// A task that nobody runs ends at once; a running one is asked to stop.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)),
+    responses(
+        (status = 200, description = "It has ended", body = CancelReply),
+        (status = 202, description = "Its worker has been asked to stop", body = CancelReply),
+        (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It had ended before", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) -> Answer {
+    let record = find(&state, id).await?;
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled before it ran to its end"));
+    let now = state.now();
+    let outbox = outbox_of_end(&record.task, &outcome, &state.deps.fleet.current(), state.bus(), now);
+    match state.store().cancel(id, now, outbox).await? {
+        Cancelled::Ended => {
+            let status = TaskStatus::Cancelled;
+            state.bus().signal(Signal::Progress { task: id, status });
+            if record.task.session.is_some() {
+                // Later tasks of the session may have waited behind it.
+                state.bus().wake(vec![Wake { body: None, ..Wake::of(Arc::new(record.task)) }]);
+            }
+            Ok(axum::Json(CancelReply { id, status }).into_response())
+        }
+        Cancelled::Requested => {
+            state.bus().signal(Signal::Cancel(id));
+            let body = axum::Json(CancelReply { id, status: TaskStatus::Running });
+            Ok((StatusCode::ACCEPTED, body).into_response())
+        }
+        Cancelled::AlreadyEnded(status) => {
+            Err(Problem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
+        }
+        Cancelled::Unknown => Err(Problem::new(Code::UnknownTask, format!("no task has the id {id}"))),
+    }
+}

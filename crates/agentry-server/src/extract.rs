@@ -1,0 +1,199 @@
+//! Reading requests: bodies, queries and ids, with errors that say where and what was meant.
+
+use std::str::FromStr;
+
+use agentry_core::task::TraceId;
+use agentry_store::MAX_PAGE;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{Answer, Code, FieldError, Problem, did_you_mean};
+use crate::state::AppState;
+
+/// Rows of a page when the caller does not say.
+pub(crate) const DEFAULT_PAGE: usize = 50;
+
+/// A JSON body that is read whole and owned.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Answer<Self> {
+        let body = read_body(request, state.deps.limits.max_body_bytes).await?;
+        parse(&body).map(Self)
+    }
+}
+
+/// Reads a JSON body of at most `limit` bytes.
+pub(crate) async fn read_body(mut request: Request, limit: usize) -> Answer<Bytes> {
+    require_json(request.headers())?;
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    DefaultBodyLimit::max(limit).apply(&mut request);
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
+        other => Problem::new(Code::IncompleteBody, format!("the body did not arrive whole: {}", other.body_text())),
+    })
+}
+
+fn require_json(headers: &HeaderMap) -> Answer<()> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = sent.split(';').next().unwrap_or("").trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let sent = if sent.is_empty() { "no Content-Type".to_owned() } else { format!("`{sent}`") };
+    Err(Problem::new(Code::UnsupportedMediaType, format!("{sent} was sent; send `Content-Type: application/json`")))
+}
+
+/// Parses a JSON body; borrows from it where `T` does.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Answer<T> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::new(Code::InvalidUtf8, format!("byte {at} of the body does not belong to any UTF-8 character"))
+    })?;
+    serde_json::from_str(text).map_err(|error| json_problem(&error))
+}
+
+/// What is wrong with a JSON body.
+pub(crate) fn json_problem(error: &serde_json::Error) -> Problem {
+    if !error.is_data() {
+        return Problem::new(Code::MalformedJson, format!("the body is not JSON: {error}"));
+    }
+    let detail = format!("{}{}", error, suggestion(&error.to_string()));
+    let mut problem = Problem::new(Code::InvalidRequest, detail.clone());
+    problem.errors.push(FieldError { pointer: String::new(), detail });
+    problem
+}
+
+/// What was meant by an unknown field or variant, from serde's message: ``unknown field `a`, expected one of `b`, `c` ``.
+fn suggestion(message: &str) -> String {
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return String::new();
+    }
+    let mut words = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = words.next() else { return String::new() };
+    did_you_mean(unknown, words)
+}
+
+/// The query of a request.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Answer<Self> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let found = reason.find("unknown ").map_or("", |at| &reason[at..]);
+            Problem::new(Code::InvalidQuery, format!("{reason}{}", suggestion(found)))
+        })
+    }
+}
+
+/// The one parameter of a path, parsed.
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<T> FromRequestParts<AppState> for Id<T>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Answer<Self> {
+        let bad = |text: String| Problem::new(Code::InvalidId, text);
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, &()).await.map_err(|error| bad(error.body_text()))?;
+        text.parse().map(Self).map_err(|error: T::Err| bad(error.to_string()))
+    }
+}
+
+/// The trace that a request belongs to: its `traceparent`, or a new one.
+pub(crate) fn trace_of(headers: &HeaderMap) -> TraceId {
+    incoming_trace(headers).unwrap_or_else(new_trace)
+}
+
+/// A trace that begins here.
+pub(crate) fn new_trace() -> TraceId {
+    // Zero is not a trace id (W3C Trace Context §3.2.2.3).
+    TraceId(rand::random::<u128>().max(1))
+}
+
+/// The trace id of a `traceparent` header (`00-<32 hex>-<16 hex>-<2 hex>`), when it has a good one.
+pub(crate) fn incoming_trace(headers: &HeaderMap) -> Option<TraceId> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !hex(version, 2) || version == "ff" || !hex(trace, 32) || !hex(parent, 16) {
+        return None;
+    }
+    trace.parse().ok().filter(|id: &TraceId| id.0 != 0)
+}
+
+/// How many rows a page has: what was asked for, within 1 and [`MAX_PAGE`].
+pub(crate) fn page_size(limit: Option<usize>) -> Answer<usize> {
+    match limit.unwrap_or(DEFAULT_PAGE) {
+        limit @ 1..=MAX_PAGE => Ok(limit),
+        other => Err(Problem::new(Code::InvalidQuery, format!("`limit` is {other}: use 1 to {MAX_PAGE}"))),
+    }
+}
+
+/// The cursor of a list's next page: opaque to callers.
+pub(crate) fn to_cursor(last: &impl std::fmt::Display) -> String {
+    URL_SAFE_NO_PAD.encode(last.to_string())
+}
+
+/// What a cursor stands for.
+pub(crate) fn from_cursor<T: FromStr>(cursor: Option<&str>) -> Answer<Option<T>> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let last = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    last.map(Some).ok_or_else(|| {
+        Problem::new(Code::InvalidQuery, "`cursor` is not one of this list: pass `next_cursor` of the page before")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_is_taken_only_when_it_is_one() {
+        let trace = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", text.parse().unwrap());
+            incoming_trace(&headers).map(|id| id.to_string())
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(trace(good).as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+        for bad in [
+            "",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c",
+        ] {
+            assert_eq!(trace(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn cursors_round_trip_and_foreign_ones_are_refused() {
+        let cursor = to_cursor(&17);
+        assert_eq!(from_cursor::<u64>(Some(&cursor)).unwrap(), Some(17));
+        assert!(from_cursor::<u64>(Some("???")).is_err());
+        assert!(from_cursor::<u64>(Some(&to_cursor(&"x"))).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP API: `/v1`, health, metrics, the OpenAPI document and a plain page of the fleet.
+//!
+//! The server meets the orchestrator only through the store and the bus, so that it runs the same lines in one process
+//! or in ten. Every route is a row of [`routes`]; every error is a [`problem::Problem`].
+
+mod api;
+mod extract;
+mod metrics;
+mod openapi;
+pub mod problem;
+mod routes;
+mod serve;
+mod sse;
+mod state;
+
+pub use openapi::openapi;
+pub use serve::{router, serve};
+pub use state::{Limits, ServerDeps};

@@ -1,0 +1,99 @@
+//! The API's document, from the handlers' own annotations.
+
+use utoipa::OpenApi;
+
+use crate::api::{
+    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, workers,
+};
+use crate::problem::{Code, FieldError, ProblemBody};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Agentry",
+        description = "A fleet of LLM agents: tasks, sessions, schedules, events. Errors are RFC 9457 problem details with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        tasks::create,
+        tasks::list,
+        tasks::get,
+        tasks::events,
+        tasks::cancel,
+        batch::create,
+        agents::list,
+        agents::get,
+        sessions::list,
+        sessions::get,
+        sessions::delete,
+        schedules::list,
+        schedules::get,
+        schedules::create,
+        schedules::change,
+        schedules::delete,
+        schedules::trigger,
+        clarifications::list,
+        clarifications::answer,
+        dead_letters::list,
+        dead_letters::get,
+        dead_letters::edit,
+        dead_letters::delete,
+        dead_letters::replay,
+        events::publish,
+        events::tail,
+        usage::get,
+        workers::list,
+        health::live,
+        health::ready,
+        health::metrics,
+        page::document,
+        page::index,
+    ),
+    components(schemas(ProblemBody, Code, FieldError))
+)]
+struct Document;
+
+/// The OpenAPI 3.1 document, as indented JSON with a line break at its end.
+#[must_use]
+pub fn openapi() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                documented.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let routed: BTreeSet<String> = crate::routes::table()
+            .iter()
+            .flat_map(|route| route.methods.iter().map(|(method, _)| format!("{method} {}", route.path)))
+            .collect();
+        assert_eq!(documented, routed);
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    }
+
+    #[test]
+    fn the_document_that_is_checked_in_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+        let current = openapi();
+        if std::env::var_os("UPDATE_REFERENCES").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &current).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == current, "docs/openapi.json is stale: run with UPDATE_REFERENCES=1 and look at the difference");
+    }
+}

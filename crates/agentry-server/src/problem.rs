@@ -1,0 +1,275 @@
+//! Errors as RFC 9457 problem details: one stable code each, with the words that name the thing and the way out.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use agentry_store::StoreError;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The media type of problem details.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:ident, $title:literal;)+) => {
+        /// The stable codes of errors; part of the API's contract.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Code {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Its word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// The HTTP status it comes with.
+            #[must_use]
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)+ }
+            }
+
+            /// What kind of problem it is, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+
+            /// When it happens and what to do, for the page of codes.
+            #[must_use]
+            pub fn doc(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc, "\n",)+),)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON; `detail` has line and column.
+    MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON";
+    /// The body is not UTF-8; `detail` has the position of the first bad byte.
+    InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8";
+    /// An id in the path cannot be one.
+    InvalidId = "invalid_id", BAD_REQUEST, "Not an id";
+    /// The body was not received whole.
+    IncompleteBody = "incomplete_body", BAD_REQUEST, "The body did not arrive";
+    /// The body is JSON but not what the route takes: an unknown, missing or out-of-bounds field.
+    InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "The request cannot be carried out";
+    /// A query parameter is unknown or has a bad value.
+    InvalidQuery = "invalid_query", UNPROCESSABLE_ENTITY, "The query cannot be understood";
+    /// The body's `Content-Type` is not `application/json`.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Send JSON";
+    /// The body is larger than the server takes.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// There is no such route.
+    RouteNotFound = "route_not_found", NOT_FOUND, "No such route";
+    /// The route exists but not with this method; `Allow` has those it takes.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
+    /// No agent of the fleet has this name.
+    UnknownAgent = "unknown_agent", NOT_FOUND, "No such agent";
+    /// The agent's file has no good version; `detail` has its error.
+    AgentInvalid = "agent_invalid", CONFLICT, "The agent's file is invalid";
+    /// The agent's file says `enabled: false`.
+    AgentDisabled = "agent_disabled", CONFLICT, "The agent is disabled";
+    /// No task has this id.
+    UnknownTask = "unknown_task", NOT_FOUND, "No such task";
+    /// The task has ended: it cannot be cancelled any more.
+    TaskEnded = "task_ended", CONFLICT, "The task has ended";
+    /// No session has this id.
+    UnknownSession = "unknown_session", NOT_FOUND, "No such session";
+    /// The session's inbox holds tasks that have not ended: cancel them or wait, then delete it.
+    SessionBusy = "session_busy", CONFLICT, "The session has open tasks";
+    /// No schedule has this name.
+    UnknownSchedule = "unknown_schedule", NOT_FOUND, "No such schedule";
+    /// A schedule of this name exists: change it with `PATCH`.
+    ScheduleExists = "schedule_exists", CONFLICT, "The schedule exists";
+    /// The schedule comes from an agent file: it can be paused here, anything else is changed in the file.
+    ScheduleFromFile = "schedule_from_file", CONFLICT, "The schedule comes from a file";
+    /// No clarification has this id.
+    UnknownClarification = "unknown_clarification", NOT_FOUND, "No such clarification";
+    /// The question ended before; the first answer stands.
+    ClarificationResolved = "clarification_resolved", CONFLICT, "The question has ended";
+    /// No dead letter has this id.
+    UnknownDeadLetter = "unknown_dead_letter", NOT_FOUND, "No such dead letter";
+    /// The dead letter was replayed or dropped before.
+    DeadLetterClosed = "dead_letter_closed", CONFLICT, "The dead letter is closed";
+    /// The idempotency key was used for another request within 24 h.
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The idempotency key was used before";
+    /// A queue of the store is full: try again after `Retry-After`.
+    QueueFull = "queue_full", SERVICE_UNAVAILABLE, "The queue is full";
+    /// Too many requests are in flight: try again after `Retry-After`.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The server is overloaded";
+    /// Too many event streams are open: close one or try again after `Retry-After`.
+    TooManyStreams = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams";
+    /// The store cannot be reached or cannot write: try again after `Retry-After`.
+    StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
+    /// A fault in Agentry; the log has it under the trace id.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "A fault in Agentry";
+}
+
+/// One error of several in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Which field, as a JSON pointer; empty: the whole body.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// The body of an error.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// `urn:agentry:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What kind of problem it is.
+    pub title: &'a str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here, and the way out.
+    pub detail: &'a str,
+    /// The stable code.
+    pub code: Code,
+    /// The trace id of the request, 32 hex digits.
+    pub trace_id: &'a str,
+    /// Each error by itself, when there are several.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub errors: &'a [FieldError],
+}
+
+/// An error on its way out. It becomes a body where the trace id of the request is known: in the endpoint's frame.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Its code.
+    pub code: Code,
+    /// What happened here, and the way out.
+    pub detail: Cow<'static, str>,
+    /// Each error by itself.
+    pub errors: Vec<FieldError>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// What handlers return.
+pub type Answer<T = Response> = Result<T, Problem>;
+
+impl Problem {
+    /// A problem with this code and detail.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// A field that is not as it must be.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let (pointer, detail) = (pointer.into(), detail.into());
+        let mut problem = Self::new(Code::InvalidRequest, format!("`{}`: {detail}", pointer.trim_start_matches('/')));
+        problem.errors.push(FieldError { pointer, detail });
+        problem
+    }
+
+    /// The same problem with `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Its body under this trace id.
+    #[must_use]
+    pub fn body<'a>(&'a self, trace_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
+            kind: format!("urn:agentry:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            trace_id,
+            errors: &self.errors,
+        }
+    }
+
+    /// The whole response; headers that `frame` already has (such as `Allow`) are kept.
+    #[must_use]
+    pub fn render(&self, frame: Response, trace_id: &str) -> Response {
+        let (mut parts, _) = frame.into_parts();
+        parts.status = self.code.status();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: earlier would be refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        let body = serde_json::to_vec(&self.body(trace_id)).unwrap_or_default();
+        Response::from_parts(parts, Body::from(body))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Full { retry_after, .. } => {
+                let after = *retry_after;
+                Self::new(Code::QueueFull, error.to_string()).retry_after(after)
+            }
+            StoreError::Unavailable(_) => {
+                Self::new(Code::StoreUnavailable, error.to_string()).retry_after(Duration::from_secs(1))
+            }
+            StoreError::Fenced | StoreError::Broken(_) => {
+                tracing::error!(%error, "the store failed");
+                Self::new(Code::Internal, "the store failed; the log has the reason")
+            }
+        }
+    }
+}
+
+/// `; did you mean …?`, when one of `known` is close to `word`.
+pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    // 0.8 keeps one typo in a short word and two in a longer one.
+    let best = known
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(score, _)| *score >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or_else(String::new, |(_, candidate)| format!("; did you mean `{candidate}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_code_is_its_serde_name_and_codes_are_unique() {
+        let mut seen = std::collections::HashSet::new();
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!(seen.insert(code.as_str()));
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+            assert!(!code.doc().trim().is_empty());
+        }
+    }
+
+    #[test]
+    fn typos_are_recognised_and_strangers_are_not() {
+        let known = ["support", "triage"];
+        assert_eq!(did_you_mean("suport", known.into_iter()), "; did you mean `support`?");
+        assert_eq!(did_you_mean("xyz", known.into_iter()), "");
+    }
+}

@@ -1,0 +1,71 @@
+//! The table of routes: what the router is built from, and what the document is checked against.
+
+use axum::routing::{MethodRouter, delete, get, patch, post};
+
+use crate::api::{
+    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, workers,
+};
+use crate::state::AppState;
+
+/// One route template.
+pub(crate) struct Route {
+    /// The template, with parameters in braces.
+    pub(crate) path: &'static str,
+    /// Its methods and what answers them.
+    pub(crate) methods: Vec<(&'static str, MethodRouter<AppState>)>,
+    /// Whether the bound on requests in flight counts it: probes and scrapes always pass.
+    pub(crate) bounded: bool,
+}
+
+fn route(path: &'static str, methods: Vec<(&'static str, MethodRouter<AppState>)>) -> Route {
+    Route { path, methods, bounded: true }
+}
+
+fn probe(path: &'static str, handler: MethodRouter<AppState>) -> Route {
+    Route { path, methods: vec![("GET", handler)], bounded: false }
+}
+
+/// Every route.
+pub(crate) fn table() -> Vec<Route> {
+    vec![
+        route("/v1/tasks", vec![("POST", post(tasks::create)), ("GET", get(tasks::list))]),
+        route("/v1/tasks/batch", vec![("POST", post(batch::create))]),
+        route("/v1/tasks/{id}", vec![("GET", get(tasks::get))]),
+        route("/v1/tasks/{id}/events", vec![("GET", get(tasks::events))]),
+        route("/v1/tasks/{id}/cancel", vec![("POST", post(tasks::cancel))]),
+        route("/v1/agents", vec![("GET", get(agents::list))]),
+        route("/v1/agents/{name}", vec![("GET", get(agents::get))]),
+        route("/v1/sessions", vec![("GET", get(sessions::list))]),
+        route("/v1/sessions/{id}", vec![("GET", get(sessions::get)), ("DELETE", delete(sessions::delete))]),
+        route("/v1/schedules", vec![("GET", get(schedules::list)), ("POST", post(schedules::create))]),
+        route(
+            "/v1/schedules/{name}",
+            vec![
+                ("GET", get(schedules::get)),
+                ("PATCH", patch(schedules::change)),
+                ("DELETE", delete(schedules::delete)),
+            ],
+        ),
+        route("/v1/schedules/{name}/trigger", vec![("POST", post(schedules::trigger))]),
+        route("/v1/clarifications", vec![("GET", get(clarifications::list))]),
+        route("/v1/clarifications/{id}/answer", vec![("POST", post(clarifications::answer))]),
+        route("/v1/dead-letters", vec![("GET", get(dead_letters::list))]),
+        route(
+            "/v1/dead-letters/{id}",
+            vec![
+                ("GET", get(dead_letters::get)),
+                ("PATCH", patch(dead_letters::edit)),
+                ("DELETE", delete(dead_letters::delete)),
+            ],
+        ),
+        route("/v1/dead-letters/{id}/replay", vec![("POST", post(dead_letters::replay))]),
+        route("/v1/events", vec![("POST", post(events::publish)), ("GET", get(events::tail))]),
+        route("/v1/usage", vec![("GET", get(usage::get))]),
+        route("/v1/workers", vec![("GET", get(workers::list))]),
+        probe("/health/live", get(health::live)),
+        probe("/health/ready", get(health::ready)),
+        probe("/metrics", get(health::metrics)),
+        probe("/openapi.json", get(page::document)),
+        route("/", vec![("GET", get(page::index))]),
+    ]
+}

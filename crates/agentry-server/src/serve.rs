@@ -1,0 +1,181 @@
+//! From the table of routes to a running server: the frame around every endpoint, and the way down.
+
+use std::convert::Infallible;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any};
+use axum::serve::ListenerExt as _;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, Service};
+
+use crate::extract::{incoming_trace, new_trace};
+use crate::metrics::RouteMetrics;
+use crate::problem::{Code, Problem};
+use crate::routes;
+use crate::state::{AppState, ServerDeps};
+
+/// Serves the API until `shutdown`; then streams end, requests in flight get [`crate::Limits::drain`], and it returns.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, deps: ServerDeps, shutdown: CancellationToken) -> io::Result<()> {
+    let drain = deps.limits.drain;
+    // Streams and waits hang on a token of their own: when this future is dropped, they end too.
+    let streams = shutdown.child_token();
+    let _end_streams = streams.clone().drop_guard();
+    let router = router_until(deps, streams);
+    let listener = listener.tap_io(|tcp| {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let deadline = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        ended = serving.into_future() => ended,
+        () = deadline => {
+            tracing::warn!(after = ?drain, "requests still in flight were cut off");
+            Ok(())
+        }
+    }
+}
+
+/// The whole API as a service, without a listener.
+pub fn router(deps: ServerDeps) -> Router {
+    router_until(deps, CancellationToken::new())
+}
+
+fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
+    let state = AppState::new(deps, shutdown);
+    let unrouted = Frame::new(&state, "any", "unrouted", true);
+    let mut router = Router::new();
+    for route in routes::table() {
+        let mut methods = MethodRouter::new().fallback(method_not_allowed).layer(unrouted.clone());
+        for (method, handler) in route.methods {
+            methods = methods.merge(handler.layer(Frame::new(&state, method, route.path, route.bounded)));
+        }
+        router = router.route(route.path, methods);
+    }
+    router.fallback_service(any(route_not_found).layer(unrouted).with_state(state.clone())).with_state(state)
+}
+
+async fn route_not_found(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    let (method, path) = (request.method().clone(), request.uri().path().chars().take(200).collect::<String>());
+    Problem::new(
+        Code::MethodNotAllowed,
+        format!("`{path}` does not take {method}; the `Allow` header has what it takes"),
+    )
+}
+
+/// The frame around an endpoint: bounds requests in flight, counts and times them, turns a panic into a problem, and
+/// gives every problem its body. One layer, so that the hot path crosses one box.
+#[derive(Clone)]
+struct Frame {
+    state: AppState,
+    metrics: Arc<RouteMetrics>,
+    bounded: bool,
+}
+
+impl Frame {
+    fn new(state: &AppState, method: &'static str, path: &'static str, bounded: bool) -> Self {
+        Self { state: state.clone(), metrics: state.metrics.route(method, path), bounded }
+    }
+}
+
+impl<S: Clone> Layer<S> for Frame {
+    type Service = Framed<S>;
+
+    fn layer(&self, endpoint: S) -> Framed<S> {
+        Framed { frame: self.clone(), endpoint }
+    }
+}
+
+/// An endpoint in its frame.
+#[derive(Clone)]
+struct Framed<S> {
+    frame: Frame,
+    endpoint: S,
+}
+
+impl<S> Service<Request> for Framed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.endpoint.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let frame = self.frame.clone();
+        let mut endpoint = self.endpoint.clone();
+        Box::pin(async move {
+            let trace = request.headers().get("traceparent").cloned();
+            let most = if frame.bounded { frame.state.deps.limits.max_in_flight } else { usize::MAX };
+            let response = match frame.state.metrics.enter(most) {
+                None => overloaded(most).into_response(),
+                Some(_in_flight) => match AssertUnwindSafe(async { endpoint.call(request).await }).catch_unwind().await
+                {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(never)) => match never {},
+                    Err(panic) => panicked(&*panic).into_response(),
+                },
+            };
+            let response = finish(response, trace.as_ref());
+            frame.metrics.observe(response.status().as_u16(), started.elapsed());
+            Ok(response)
+        })
+    }
+}
+
+fn overloaded(most: usize) -> Problem {
+    Problem::new(Code::Overloaded, format!("{most} requests are in flight, the most this server takes"))
+        .retry_after(Duration::from_secs(1))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("not text"), "a handler panicked");
+    Problem::new(Code::Internal, "a fault in Agentry ended this request; the log has it")
+}
+
+/// Gives a problem its body under the request's trace id.
+fn finish(mut response: Response, traceparent: Option<&HeaderValue>) -> Response {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let mut headers = HeaderMap::new();
+    if let Some(value) = traceparent {
+        headers.insert("traceparent", value.clone());
+    }
+    let trace = incoming_trace(&headers).unwrap_or_else(new_trace).to_string();
+    if response.status().is_server_error() {
+        tracing::warn!(trace_id = %trace, code = problem.code.as_str(), detail = %problem.detail, "request failed");
+    }
+    problem.render(response, &trace)
+}

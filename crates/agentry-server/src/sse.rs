@@ -1,0 +1,170 @@
+//! Server-sent events: a task from its journal and live, and the tail of all events.
+//!
+//! A stream is bounded in number, ends on shutdown (a graceful shutdown never ends while one is open), and never
+//! trusts a hint: it reads the store whenever one arrives, and now and then without one.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use agentry_bus::{Received, Signal, Signals};
+use agentry_core::event::Event as FleetEvent;
+use agentry_core::id::TaskId;
+use agentry_core::journal::JournalEntry;
+use agentry_core::task::TaskStatus;
+use agentry_core::topic::TopicPattern;
+use agentry_store::StoreError;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{Stream, StreamExt as _, unfold};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::api::views::TaskView;
+use crate::state::AppState;
+
+/// Comments keep proxies from closing a quiet stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A stream without hints reads the store this often, since hints may be lost.
+pub(crate) const RECHECK: Duration = Duration::from_secs(1);
+/// Journal entries read at once.
+const JOURNAL_PAGE: usize = 256;
+
+fn respond(state: &AppState, stream: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let until_shutdown = stream.take_until(state.shutdown.clone().cancelled_owned());
+    Sse::new(until_shutdown.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// The stream of a task: journal entries after `after`, then live, then `end` with the task.
+pub(crate) fn task_stream(state: &AppState, task: TaskId, after: u32, permit: OwnedSemaphorePermit) -> Response {
+    let stream = TaskStream {
+        signals: state.bus().watch(task),
+        state: state.clone(),
+        task,
+        last: after,
+        status: None,
+        ready: VecDeque::new(),
+        ended: false,
+        stale: true,
+        _permit: permit,
+    };
+    respond(state, unfold(stream, |mut stream| async move { stream.next().await.map(|event| (event, stream)) }))
+}
+
+struct TaskStream {
+    state: AppState,
+    task: TaskId,
+    signals: Box<dyn Signals>,
+    /// The number of the last journal entry that was sent.
+    last: u32,
+    /// The status that was last sent.
+    status: Option<TaskStatus>,
+    ready: VecDeque<Event>,
+    ended: bool,
+    /// Whether the store may hold something that was not sent.
+    stale: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl TaskStream {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            if self.stale {
+                if let Err(error) = self.read().await {
+                    // The client comes back with Last-Event-ID and loses nothing.
+                    tracing::warn!(%error, "an event stream ended early");
+                    return None;
+                }
+            } else {
+                self.listen().await;
+            }
+        }
+    }
+
+    /// Reads what the store holds beyond what was sent. The record is read before the journal: when it says that the
+    /// task has ended, the journal that is read after it is whole.
+    async fn read(&mut self) -> Result<(), StoreError> {
+        let Some(record) = self.state.store().task(self.task).await? else {
+            self.ended = true;
+            return Ok(());
+        };
+        let entries = self.state.store().journal(self.task, self.last, JOURNAL_PAGE).await?;
+        let whole = entries.len() < JOURNAL_PAGE;
+        for entry in entries {
+            self.last = entry.seq;
+            self.ready.push_back(journal_event(&entry));
+        }
+        if !whole {
+            return Ok(());
+        }
+        self.stale = false;
+        if record.status.is_terminal() {
+            self.ended = true;
+            self.ready.push_back(json_event("end", &TaskView::of(&record)));
+        } else if self.status.replace(record.status) != Some(record.status) {
+            self.ready.push_back(json_event("status", &serde_json::json!({"status": record.status})));
+        }
+        Ok(())
+    }
+
+    async fn listen(&mut self) {
+        match tokio::time::timeout(RECHECK, self.signals.next()).await {
+            Ok(Received::Signal(Signal::Delta { text, .. })) => {
+                self.ready.push_back(json_event("delta", &serde_json::json!({"text": &*text})));
+            }
+            Ok(Received::Closed) => {
+                // The bus is gone, the store may not be: go on by reading now and then.
+                tokio::time::sleep(RECHECK).await;
+                self.stale = true;
+            }
+            Ok(Received::Signal(_) | Received::Missed) | Err(_) => self.stale = true,
+        }
+    }
+}
+
+fn journal_event(entry: &JournalEntry) -> Event {
+    let value = serde_json::to_value(entry).unwrap_or_default();
+    let kind = value.pointer("/body/kind").and_then(serde_json::Value::as_str).unwrap_or("entry").to_owned();
+    json_event(&kind, &value).id(entry.seq.to_string())
+}
+
+fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
+    // Compact JSON has no line break, so it is one `data:` line.
+    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
+}
+
+/// The tail of events on topics: `recent` ones first (oldest first), then live.
+pub(crate) fn event_tail(
+    state: &AppState,
+    signals: Box<dyn Signals>,
+    recent: Vec<FleetEvent>,
+    pattern: Option<TopicPattern>,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let start = (signals, pattern, permit, VecDeque::from(recent));
+    let stream = unfold(start, |(mut signals, pattern, permit, mut recent)| async move {
+        loop {
+            let event = match recent.pop_front() {
+                Some(event) => std::sync::Arc::new(event),
+                None => match signals.next().await {
+                    Received::Signal(Signal::Event(event)) => event,
+                    Received::Signal(_) => continue,
+                    Received::Missed => {
+                        let missed = Event::default().event("missed").data("{}");
+                        return Some((missed, (signals, pattern, permit, recent)));
+                    }
+                    Received::Closed => return None,
+                },
+            };
+            if pattern.as_ref().is_none_or(|pattern| pattern.matches(&event.topic)) {
+                return Some((json_event("event", &*event), (signals, pattern, permit, recent)));
+            }
+        }
+    });
+    respond(state, stream)
+}

@@ -1,0 +1,431 @@
+//! The command line: every verb and its flags. What they do is in [`crate::verbs`] and the modules named like them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::render::Format;
+
+/// A fleet of LLM agents in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "agentry", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the platform
+    Serve(Serve),
+    /// Give an agent one task: on a server with --url, else inside this process
+    Run(Run),
+    /// Boot a simulated fleet, exercise every mode and a crash, and show what happened
+    Demo(Demo),
+    /// Check agent files: file, line, column, what is wrong and what was meant
+    Validate(Validate),
+    /// Print the JSON Schema of agent files, for editors
+    Schema,
+    /// Check settings, agent files, the data folder and the server, and say what to do
+    Doctor(Doctor),
+    /// The agents of a server and how they are doing
+    Agents(Agents),
+    /// Tasks: list, show, cancel, follow
+    Tasks(Verb<Tasks>),
+    /// Conversations of continuous agents
+    Sessions(Verb<Sessions>),
+    /// Schedules: list, trigger, pause, resume
+    Schedules(Verb<Schedules>),
+    /// Questions that wait for a person
+    Clarifications(Verb<Clarifications>),
+    /// What was given up: show, edit, replay, drop
+    DeadLetters(Verb<DeadLetters>),
+    /// Publish events and follow them
+    Events(Events),
+    /// Worker processes
+    Workers(Reading),
+    /// What was spent
+    Usage(Usage),
+    /// Simulators as servers
+    #[command(subcommand)]
+    Sim(Sim),
+}
+
+/// Which server.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Which server, and how to print what it says.
+#[derive(Debug, Clone, Args)]
+pub struct Reading {
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// A resource with verbs; `list` when none is given.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Verb<S: Subcommand> {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: Option<S>,
+    /// For the list.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Where a fleet runs and on what. Every flag is a setting: it wins over the environment and agentry.toml.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Place {
+    /// Settings file [env: AGENTRY_CONFIG] [default: agentry.toml, when there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Folder of agent files [env: AGENTRY_AGENTS] [default: agents]
+    #[arg(long, value_name = "DIR")]
+    pub agents: Option<String>,
+    /// Folder of the data [env: AGENTRY_DATA] [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Answer every provider by the simulator: no key is needed and nothing leaves the machine
+    #[arg(long)]
+    pub sim: bool,
+    /// Send the calls of every provider to this simulator or compatible server
+    #[arg(long, value_name = "URL", conflicts_with = "sim")]
+    pub sim_url: Option<String>,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// Address to listen on; port 0 takes a free one [env: AGENTRY_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Backends: embedded [env: AGENTRY_ENGINE] [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
+    #[arg(long, value_name = "ROLES")]
+    pub role: Option<String>,
+    /// Modes whose tasks it executes, by commas [env: AGENTRY_MODE] [default: all four]
+    #[arg(long, value_name = "MODES")]
+    pub mode: Option<String>,
+    /// Tasks executed at once at most [env: AGENTRY_SLOTS] [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<String>,
+    /// Tasks that may wait; more are refused [env: AGENTRY_MAX_QUEUED] [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub max_queued: Option<String>,
+    /// The largest request body [env: AGENTRY_MAX_BODY_BYTES] [default: 1MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub max_body_bytes: Option<String>,
+    /// Seconds that running tasks may take to end after SIGTERM [env: AGENTRY_DRAIN] [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub drain: Option<String>,
+    /// What is logged, such as warn or info,agentry_store=debug [env: AGENTRY_LOG] [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text or json [env: AGENTRY_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The agent
+    pub agent: String,
+    /// What is asked: text, or JSON with --json
+    pub input: String,
+    /// Read the input as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The conversation it belongs to (continuous agents)
+    #[arg(long, value_name = "KEY")]
+    pub session: Option<String>,
+    /// Wait for the end and print the answer (always so inside this process)
+    #[arg(long)]
+    pub wait: bool,
+    /// Print the answer while it is written
+    #[arg(long)]
+    pub stream: bool,
+    /// A running server's address; without one the task runs inside this process [env: AGENTRY_URL]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Where, inside this process.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// table: live lines; json or yaml: one object at the end
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Leave the server up until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Agent files, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `agents`.
+#[derive(Debug, Args)]
+pub struct Agents {
+    /// Only this one, with everything about it
+    pub name: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `tasks …`.
+#[derive(Debug, Subcommand)]
+pub enum Tasks {
+    /// Tasks, newest first
+    List(TaskList),
+    /// One task; with its journal as JSON or YAML
+    Show(One),
+    /// Cancel a task
+    Cancel(Act),
+    /// Follow a task until it ends: one line for each entry of its journal
+    Events(One),
+}
+
+/// `tasks list`.
+#[derive(Debug, Args)]
+pub struct TaskList {
+    /// Only of this agent
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// Only in this status
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Rows at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// One thing to read.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its id or name
+    pub id: String,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// One thing to act on.
+#[derive(Debug, Args)]
+pub struct Act {
+    /// Its id or name
+    pub id: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `sessions …`.
+#[derive(Debug, Subcommand)]
+pub enum Sessions {
+    /// Sessions, last used first
+    List(Reading),
+    /// One session and its messages
+    Show(One),
+    /// Forget a session and its messages
+    Delete(Act),
+}
+
+/// `schedules …`.
+#[derive(Debug, Subcommand)]
+pub enum Schedules {
+    /// Schedules by name
+    List(Reading),
+    /// Fire now, besides the slots
+    Trigger(Act),
+    /// Fire no slots until resumed
+    Pause(Act),
+    /// Fire again, from the next slot on
+    Resume(Act),
+}
+
+/// `clarifications …`.
+#[derive(Debug, Subcommand)]
+pub enum Clarifications {
+    /// Open questions, oldest first
+    List(Reading),
+    /// Answer a question; the first answer stands
+    Answer(Answer),
+}
+
+/// `clarifications answer`.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// The question's id
+    pub id: String,
+    /// The answer
+    pub answer: String,
+    /// Who answers
+    #[arg(long, env = "USER", hide_env_values = true, default_value = "cli")]
+    pub by: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `dead-letters …`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// Open dead letters, newest first
+    List(Reading),
+    /// One dead letter with its payload
+    Show(One),
+    /// Try again
+    Replay(Act),
+    /// Replace the payload of an open one
+    Edit(Edit),
+    /// Give up for good
+    Drop(Act),
+}
+
+/// `dead-letters edit`.
+#[derive(Debug, Args)]
+pub struct Edit {
+    /// Its id
+    pub id: String,
+    /// The new payload, as JSON; `-` reads standard input
+    pub payload: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `events …`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EventVerb,
+}
+
+/// `events …`.
+#[derive(Debug, Subcommand)]
+pub enum EventVerb {
+    /// Publish an event; agents that subscribe to its topic get a task
+    Publish(Publish),
+    /// Follow events, one JSON object a line, until Ctrl-C
+    Tail(Tail),
+}
+
+/// `events publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Its topic, for example customer.ticket.created
+    pub topic: String,
+    /// Its data: JSON, or any text
+    pub data: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `events tail`.
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// Only topics of this pattern: `*` is one word, `#` any number
+    pub pattern: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What `usage` sums over.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub enum UsageBy {
+    /// One row for each agent.
+    #[default]
+    Agent,
+    /// One row for each provider and model.
+    Model,
+    /// One row for each UTC day.
+    Day,
+}
+
+/// `usage`.
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// One row for each
+    #[arg(long, value_enum, default_value_t)]
+    pub by: UsageBy,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `sim …`.
+#[derive(Debug, Subcommand)]
+pub enum Sim {
+    /// An LLM provider that speaks OpenAI's protocol, deterministic from its seed
+    Llm(SimLlm),
+}
+
+/// `sim llm`.
+#[derive(Debug, Args)]
+pub struct SimLlm {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Answers depend on it
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Latency: instant, fast or realistic
+    #[arg(long, default_value = "instant", value_name = "PROFILE")]
+    pub profile: String,
+    /// Share of calls that fail with a server error, from 0 to 1
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub error_rate: f64,
+    /// Calls of one second at most; more are answered with 429
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<u32>,
+    /// File to append every call to
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}

@@ -1,0 +1,164 @@
+//! `agentry doctor`: what can be checked from here, each with what to do about it.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use agentry_config::Settings;
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::render::{self, Format};
+use crate::{out, settings};
+
+/// Open files below which a busy server runs out of connections.
+const FILES_WANTED: u64 = 4_096;
+/// Before this the clock is surely wrong (2026-01-01), in seconds since the Unix epoch.
+const EARLIEST: u64 = 1_767_225_600;
+
+/// One thing that was looked at.
+struct Check {
+    what: &'static str,
+    state: State,
+    found: String,
+    advice: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Look,
+    Bad,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Look => "look",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// Checks and reports.
+///
+/// # Errors
+/// When something found keeps Agentry from working.
+pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
+    let settings = settings::of_fleet(&args.place)?;
+    let checks = vec![
+        agents(&settings.agents),
+        data(&settings.data),
+        keys(&settings, args.place.sim_url.is_some()),
+        clock(),
+        open_files(),
+        server(&args.reading.server.address()?).await,
+    ];
+    let bad = checks.iter().any(|check| check.state == State::Bad);
+    show(args.reading.output, &checks)?;
+    if bad { Err(Failure::Said) } else { Ok(()) }
+}
+
+fn show(format: Format, checks: &[Check]) -> Result<(), Failure> {
+    if format == Format::Table {
+        for check in checks {
+            out::line(&format!("{:<5} {:<12} {}", check.state.word(), check.what, check.found))?;
+            if let Some(advice) = &check.advice {
+                out::line(&format!("{:<18} = help: {advice}", ""))?;
+            }
+        }
+        return Ok(());
+    }
+    let row = |check: &Check| -> Value {
+        json!({"check": check.what, "state": check.state.word(), "found": check.found, "help": check.advice})
+    };
+    render::document(format, &Value::Array(checks.iter().map(row).collect()))
+}
+
+fn check(what: &'static str, state: State, found: impl Into<String>, advice: Option<&str>) -> Check {
+    Check { what, state, found: found.into(), advice: advice.map(str::to_owned) }
+}
+
+fn agents(folder: &Path) -> Check {
+    let (problems, files) = agentry_config::validate_paths(&[folder]);
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    if let Some(problem) = problems.iter().find(|problem| problem.is_error()).filter(|_| files == 0) {
+        return check("agents", State::Bad, problem.one_line(), Some("name the folder with --agents"));
+    }
+    let folder = folder.display();
+    match (files, errors, problems.len()) {
+        (0, ..) => {
+            check("agents", State::Bad, format!("no agent files in {folder}"), Some("name the folder with --agents"))
+        }
+        (_, 0, 0) => check("agents", State::Good, format!("{files} files in {folder}"), None),
+        (_, 0, warnings) => {
+            let found = format!("{files} files in {folder}, {warnings} warnings");
+            check("agents", State::Look, found, Some("`agentry validate` shows them"))
+        }
+        _ => check("agents", State::Bad, format!("{errors} errors in {folder}"), Some("`agentry validate` shows them")),
+    }
+}
+
+/// Whether a file can be made in the data folder, or in the nearest folder above that exists.
+fn data(folder: &Path) -> Check {
+    let existing = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    match tempfile::tempfile_in(existing) {
+        Ok(_) => check("data", State::Good, format!("{} can be written", folder.display()), None),
+        Err(error) => {
+            let found = format!("{} cannot be written: {error}", folder.display());
+            check("data", State::Bad, found, Some("choose another folder with --data, or change who owns it"))
+        }
+    }
+}
+
+fn keys(settings: &Settings, replaced: bool) -> Check {
+    if replaced || settings.sim {
+        return check("keys", State::Good, "none needed: providers are simulated or replaced", None);
+    }
+    if settings.openai_api_key.is_some() {
+        check("keys", State::Good, "OPENAI_API_KEY is set", None)
+    } else {
+        let advice = "set it, or use --sim; agents with a base_url of their own may not need it";
+        check("keys", State::Look, "OPENAI_API_KEY is not set", Some(advice))
+    }
+}
+
+fn clock() -> Check {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    if since.as_secs() < EARLIEST {
+        let advice = "set it: ids, schedules and budgets depend on it";
+        return check("clock", State::Bad, "it is before 2026", Some(advice));
+    }
+    check("clock", State::Good, "plausible", None)
+}
+
+/// The soft limit of this process, as Linux shows it.
+fn open_files() -> Check {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    match soft.map(|soft| (soft, soft.parse::<u64>())) {
+        None => check("open files", State::Good, "not known on this system", None),
+        Some((_, Ok(soft))) if soft < FILES_WANTED => {
+            check("open files", State::Look, format!("at most {soft}"), Some("raise it: ulimit -n 65536"))
+        }
+        Some((soft, _)) => check("open files", State::Good, format!("at most {soft}"), None),
+    }
+}
+
+async fn server(url: &str) -> Check {
+    let client = match Client::new(url) {
+        Ok(client) => client,
+        Err(_) => return check("server", State::Bad, format!("`{url}` is not an address"), Some("see --url")),
+    };
+    match client.get(&["health", "ready"], &[]).await {
+        Ok(_) => check("server", State::Good, format!("{url} is ready"), None),
+        Err(failure) => {
+            let text = failure.text(false).unwrap_or_default();
+            let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            check("server", State::Look, found, Some("start one with `agentry serve`"))
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
+
+mod cli;
+mod client;
+mod demo;
+mod doctor;
+mod failure;
+mod out;
+mod platform;
+mod render;
+mod run;
+mod serve;
+mod settings;
+mod sim;
+mod validate;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let ended = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => usage(&error),
+    };
+    let Err(failure) = ended else { return ExitCode::SUCCESS };
+    if let Some(text) = failure.text(out::colour_err()) {
+        out::complain(&text);
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+/// Help and version go to standard output; everything else that clap says is a usage error.
+fn usage(error: &clap::Error) -> Result<(), Failure> {
+    if error.use_stderr() {
+        let text = error.to_string();
+        return Err(Failure::usage(text.trim_start_matches("error: ").trim_end()));
+    }
+    out::print(&error.to_string())
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Validate(args) => validate::validate(&args.paths),
+        Command::Schema => validate::schema(),
+        Command::Serve(args) => runtime()?.block_on(serve::serve(args)),
+        Command::Run(args) => runtime()?.block_on(run::run(args)),
+        Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),
+        Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
+        Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
+        reading => runtime()?.block_on(verbs::dispatch(reading)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(format!("cannot start the runtime: {error}")).help("check `ulimit -u` and memory")
+    })
+}

@@ -1,0 +1,317 @@
+//! The wiring: which parts run, on which backends, in which order they start and end. The only place that names
+//! concrete backends.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use agentry_bus::{EmbeddedBus, EventBus};
+use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, LogFormat, Role, Settings};
+use agentry_core::agent::ModeSet;
+use agentry_core::money::PriceTable;
+use agentry_core::time::{Clock, Timestamp};
+use agentry_llm::{Endpoints, Providers};
+use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running};
+use agentry_server::{Limits, ServerDeps};
+use agentry_sim::llm::{LlmSim, SimOptions};
+use agentry_store::StateStore;
+use agentry_store::sqlite::{SqliteOptions, SqliteStore};
+use agentry_tools::Tools;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::serve::listen;
+
+/// The seed of the simulator inside the process: the same question gets the same answer every day.
+const SIM_SEED: u64 = 1;
+/// How long the parts around the orchestrator may take to end after it has.
+const LAST_PARTS: Duration = Duration::from_secs(15);
+
+/// Any free port of this machine, for this machine only.
+#[must_use]
+pub fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// The wall clock of the operating system.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A running platform.
+pub struct Platform {
+    url: String,
+    agents: usize,
+    drain: Duration,
+    running: Running,
+    watcher: FleetWatcher,
+    store: Arc<SqliteStore>,
+    shutdown: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+    /// Cancelled when the server has ended, for whatever reason.
+    server_ended: CancellationToken,
+    simulator: Option<Simulator>,
+}
+
+/// The simulator inside the process.
+struct Simulator {
+    shutdown: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Platform {
+    /// Starts everything. With `upstream` the calls of every provider go there.
+    ///
+    /// # Errors
+    /// When a part cannot start: the address, the agent files, the data folder.
+    pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
+        check(settings)?;
+        let (listener, address) = listen(settings.listen).await?;
+        let (loader, fleet) = load_fleet(&settings.agents)?;
+        let agents = fleet.current().len();
+        let store = Arc::new(open_store(settings).await?);
+        let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
+        let wanted = settings.sim && upstream.is_none();
+        let simulator = if wanted { Some(Simulator::start().await?) } else { None };
+        let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
+        let parts =
+            Parts { store: store.clone(), bus: Arc::new(EmbeddedBus::new()), fleet, clock: Arc::new(SystemClock) };
+        let running = start_orchestrator(&parts, settings, upstream).await?;
+        let shutdown = CancellationToken::new();
+        let server_ended = CancellationToken::new();
+        let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
+        let serving = serve(listener, parts, limits, shutdown.clone(), server_ended.clone());
+        let (url, drain) = (format!("http://{address}"), settings.drain);
+        let simulator = simulator.map(|(simulator, _)| simulator);
+        Ok(Self { url, agents, drain, running, watcher, store, shutdown, serving, server_ended, simulator })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many agents it started with, invalid ones included.
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.agents
+    }
+
+    /// How long running tasks may take to end.
+    #[must_use]
+    pub fn drain_time(&self) -> Duration {
+        self.drain
+    }
+
+    /// Waits until the server ends by itself, which it should not.
+    pub async fn broken(&self) -> Failure {
+        self.server_ended.cancelled().await;
+        Failure::new(format!("the server on {} ended by itself", self.url)).help("the log says why")
+    }
+
+    /// Takes no more requests and work, lets running tasks end or gives them back within `drain`, and ends.
+    ///
+    /// # Errors
+    /// When a part did not end in time; nothing is lost, recovery finds what was left.
+    pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
+        self.shutdown.cancel();
+        let drained = self.running.drain(drain).await;
+        let rest = async {
+            let served = self.serving.await;
+            if let Some(simulator) = self.simulator {
+                simulator.shutdown.cancel();
+                // It serves only this process; how it ends is of no interest.
+                let _ = simulator.serving.await;
+            }
+            // Both join threads of their own: the watcher, and the writer of the store.
+            let closed = tokio::task::spawn_blocking(move || drop((self.watcher, self.store))).await;
+            served.is_ok_and(|served| served.is_ok()) && closed.is_ok()
+        };
+        let ended = tokio::time::timeout(LAST_PARTS, rest).await.unwrap_or(false);
+        match (drained.clean, ended) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Failure::new(format!("tasks were still running after {} s", drain.as_secs()))
+                .help("they go on when the server is back; a longer drain gives them more time")),
+            (true, false) => Err(Failure::new("a part of the server did not end well").help("the log says which")),
+        }
+    }
+}
+
+/// What server and orchestrator share.
+struct Parts {
+    store: Arc<dyn StateStore>,
+    bus: Arc<dyn EventBus>,
+    fleet: FleetHandle,
+    clock: Arc<dyn Clock>,
+}
+
+/// The fleet as it is now. Bad files are agents with an error, not a reason not to start.
+fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
+    let mut loader = FleetLoader::new(folder);
+    let loaded = loader.load(&agentry_core::fleet::Fleet::default()).map_err(|problem| {
+        let text = problem.to_string();
+        Failure::new(text.trim_start_matches("error: "))
+    })?;
+    for problem in &loaded.problems {
+        tracing::warn!(problem = %problem.one_line(), "the file of an agent is bad");
+    }
+    for warning in &loaded.warnings {
+        tracing::info!(warning = %warning.one_line(), "somebody should look at an agent's file");
+    }
+    if loaded.fleet.is_empty() {
+        tracing::warn!(folder = %folder.display(), "there are no agent files (*.yml) yet; they are loaded when they appear");
+    }
+    Ok((loader, FleetHandle::new(loaded.fleet)))
+}
+
+async fn open_store(settings: &Settings) -> Result<SqliteStore, Failure> {
+    let (data, options) = (settings.data.clone(), SqliteOptions { max_queued: settings.max_queued });
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await;
+    let opened = opened.map_err(|error| Failure::new(format!("opening the data folder broke: {error}")))?;
+    opened.map_err(|error| {
+        // The store's errors carry the way out behind a semicolon.
+        let text = error.to_string();
+        match text.split_once("; ") {
+            Some((what, help)) => Failure::new(what).help(help),
+            None => Failure::new(text),
+        }
+    })
+}
+
+async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
+    let callbacks =
+        HttpCallbacks::new(settings.callback_secret.clone()).map_err(|error| Failure::new(error.to_string()))?;
+    let providers = Providers::new(Endpoints {
+        openai_api_key: settings.openai_api_key.clone(),
+        openai_base_url: settings.openai_base_url.clone(),
+        override_base_url: upstream,
+    });
+    let deps = OrchestratorDeps {
+        store: parts.store.clone(),
+        bus: parts.bus.clone(),
+        fleet: parts.fleet.clone(),
+        providers: Arc::new(providers),
+        tools: Arc::new(Tools::new()),
+        callbacks: Arc::new(callbacks),
+        clock: parts.clock.clone(),
+        entropy: Arc::new(OsEntropy),
+        prices: PriceTable::builtin(),
+        options: options(settings),
+    };
+    Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
+}
+
+fn options(settings: &Settings) -> Options {
+    let has = |role| settings.roles.contains(&role);
+    Options {
+        host: host(),
+        modes: if has(Role::Worker) { settings.modes } else { ModeSet::NONE },
+        slots: settings.slots,
+        scheduler: has(Role::Scheduler),
+        ..Options::default()
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    parts: Parts,
+    limits: Limits,
+    shutdown: CancellationToken,
+    ended: CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    let deps = ServerDeps {
+        store: parts.store,
+        bus: parts.bus,
+        fleet: parts.fleet,
+        clock: parts.clock,
+        limits,
+        engine: "embedded",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    tokio::spawn(async move {
+        let _ended = ended.drop_guard();
+        let served = agentry_server::serve(listener, deps, shutdown).await;
+        if let Err(error) = &served {
+            tracing::error!(%error, "the server's listener broke");
+        }
+        served
+    })
+}
+
+impl Simulator {
+    /// Starts it on a free port; returns it and its address.
+    async fn start() -> Result<(Self, String), Failure> {
+        let options = SimOptions { seed: SIM_SEED, ..SimOptions::default() };
+        let simulator = LlmSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
+        let (listener, address) = listen(any_port()).await?;
+        let shutdown = CancellationToken::new();
+        let until = shutdown.clone();
+        let serving = tokio::spawn(async move { simulator.serve(listener, until).await });
+        Ok((Self { shutdown, serving }, format!("http://{address}")))
+    }
+}
+
+/// Host and process id, as the list of workers shows them.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+    format!("{name}:{}", std::process::id())
+}
+
+/// What this version cannot do is refused before anything starts.
+fn check(settings: &Settings) -> Result<(), Failure> {
+    if settings.engine == Engine::Cluster {
+        return Err(Failure::usage("engine `cluster` is not in this version")
+            .help("use the embedded engine: --engine embedded"));
+    }
+    if !settings.roles.contains(&Role::Api) {
+        let message = "the embedded engine is one process, so it needs the role `api` to be given work";
+        return Err(Failure::usage(message).help("add api to --role"));
+    }
+    // Anybody who reaches the API may run agents, and this version has no keys to tell people apart.
+    let listen = settings.listen;
+    if !listen.ip().is_loopback() {
+        let advice =
+            format!("use --listen 127.0.0.1:{}, and something that authenticates in front of it", listen.port());
+        let message = format!("cannot listen on {listen}: without API keys only this machine may reach the server");
+        return Err(Failure::new(message).help(advice));
+    }
+    Ok(())
+}
+
+/// Logs to standard error by this filter. The first call in a process counts.
+///
+/// # Errors
+/// When the filter cannot be understood.
+pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), Failure> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!("`{filter}` is not a log filter: {error}"))
+            .help("for example warn, or info,agentry_store=debug")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber is refused; the first one serves.
+    let _ = match format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_ansi(crate::out::colour_err()).with_target(false).try_init(),
+    };
+    Ok(())
+}
+
+/// Logs of verbs that are not servers: what goes wrong, and what `AGENTRY_LOG` asks for.
+///
+/// # Errors
+/// When the filter cannot be understood.
+pub fn start_quiet_logging() -> Result<(), Failure> {
+    let filter = std::env::var("AGENTRY_LOG").ok().filter(|filter| !filter.is_empty());
+    start_logging(filter.as_deref().unwrap_or("warn"), LogFormat::Text)
+}

@@ -1,0 +1,197 @@
+//! Values for people and programs: aligned tables, JSON, YAML, and how numbers are written.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::out;
+
+/// How a reading verb prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, for people.
+    #[default]
+    Table,
+    /// JSON as the API returns it.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// The widest a cell of text may be, in characters: longer text ends in `…`.
+const MAX_CELL: usize = 60;
+
+/// A column: its heading, where its numbers line up, and what it shows of a row.
+pub struct Column {
+    heading: &'static str,
+    right: bool,
+    cell: fn(&Value) -> String,
+}
+
+/// A column of words.
+#[must_use]
+pub const fn text(heading: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column { heading, right: false, cell }
+}
+
+/// A column of numbers.
+#[must_use]
+pub const fn number(heading: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column { heading, right: true, cell }
+}
+
+/// Prints rows in the format asked for. `empty` is what a table says when there are none.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn rows(format: Format, rows: &[Value], columns: &[Column], empty: &str) -> Result<(), Failure> {
+    match format {
+        Format::Table if rows.is_empty() => out::line(empty),
+        Format::Table => out::print(&table(rows, columns)),
+        _ => document(format, &Value::Array(rows.to_vec())),
+    }
+}
+
+/// Prints one value: JSON or YAML; as a table, its fields one a line.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn document(format: Format, value: &Value) -> Result<(), Failure> {
+    match format {
+        Format::Json => out::line(&serde_json::to_string_pretty(value).unwrap_or_default()),
+        Format::Yaml => {
+            let yaml = serde_saphyr::to_string(value)
+                .map_err(|error| Failure::new(format!("cannot write this as YAML: {error}")).help("use -o json"))?;
+            out::print(&yaml)
+        }
+        Format::Table => out::print(&fields(value)),
+    }
+}
+
+/// Fields of an object, one a line; nested objects by their path.
+fn fields(value: &Value) -> String {
+    let mut pairs = Vec::new();
+    flatten("", value, &mut pairs);
+    let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, shown) in pairs {
+        let _ = writeln!(text, "{name:width$}  {shown}");
+    }
+    text
+}
+
+fn flatten(path: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, pairs);
+            }
+        }
+        Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
+        other => pairs.push((path.to_owned(), plain(other))),
+    }
+}
+
+fn table(rows: &[Value], columns: &[Column]) -> String {
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| columns.iter().map(|column| shorten(&(column.cell)(row))).collect()).collect();
+    let width = |index: usize| {
+        let body = cells.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
+        body.max(columns[index].heading.chars().count())
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let headings: Vec<String> = columns.iter().map(|column| column.heading.to_owned()).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&headings).chain(&cells) {
+        let mut line = String::new();
+        for ((cell, column), &width) in row.iter().zip(columns).zip(&widths) {
+            let _ = if column.right { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:<width$}  ") };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn shorten(text: &str) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if one_line.chars().count() <= MAX_CELL {
+        return one_line;
+    }
+    one_line.chars().take(MAX_CELL - 1).chain(['…']).collect()
+}
+
+/// A value as one reads it: text without quotes, nothing as `–`.
+#[must_use]
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// What stands at a JSON pointer, as one reads it.
+#[must_use]
+pub fn at(row: &Value, pointer: &str) -> String {
+    plain(row.pointer(pointer).unwrap_or(&Value::Null))
+}
+
+/// A moment (RFC 3339) to the second.
+#[must_use]
+pub fn moment(row: &Value, pointer: &str) -> String {
+    let text = at(row, pointer);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z").replace('T', " "),
+        None => text,
+    }
+}
+
+/// Nano-dollars as dollars, with as many digits as small amounts need.
+#[must_use]
+pub fn dollars(nanos: u64) -> String {
+    let whole = nanos / 1_000_000_000;
+    let micros = nanos % 1_000_000_000 / 1_000;
+    if whole > 0 { format!("${whole}.{:02}", micros / 10_000) } else { format!("$0.{micros:06}") }
+}
+
+/// Milliseconds, or seconds from a tenth of a minute on.
+#[must_use]
+pub fn duration(duration: std::time::Duration) -> String {
+    let millis = duration.as_secs_f64() * 1_000.0;
+    match millis {
+        m if m < 10.0 => format!("{m:.1} ms"),
+        m if m < 6_000.0 => format!("{m:.0} ms"),
+        m => format!("{:.1} s", m / 1_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_long_text_is_cut() {
+        let rows = [json!({"agent": "support", "n": 7}), json!({"agent": "x".repeat(80), "n": 12_345})];
+        let columns = [text("agent", |row| at(row, "/agent")), number("tasks", |row| at(row, "/n"))];
+        let shown = table(&rows, &columns);
+        let ends: Vec<usize> = shown.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(ends, [MAX_CELL + 7; 3], "{shown}");
+        assert!(shown.contains('…'), "{shown}");
+    }
+
+    #[test]
+    fn amounts_have_the_digits_they_need() {
+        assert_eq!(dollars(41_000), "$0.000041");
+        assert_eq!(dollars(4_180_000_000), "$4.18");
+        assert_eq!(duration(std::time::Duration::from_micros(600)), "0.6 ms");
+        assert_eq!(duration(std::time::Duration::from_millis(12_340)), "12.3 s");
+    }
+}

@@ -1,0 +1,97 @@
+//! `agentry serve`: the platform until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use crate::cli;
+use crate::demo::LISTENING;
+use crate::failure::Failure;
+use crate::platform::{self, Platform};
+use crate::{out, settings};
+
+/// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal ends it at once.
+///
+/// # Errors
+/// When it cannot start, or did not end well.
+pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
+    let settings = settings::of_serve(&args)?;
+    platform::start_logging(&settings.log, settings.log_format)?;
+    let platform = Platform::start(&settings, args.place.sim_url).await?;
+    out::line(&ready(&platform))?;
+    let broke = tokio::select! {
+        signal = stop_signal() => signal.err(),
+        broke = platform.broken() => Some(broke),
+    };
+    let drain = platform.drain_time();
+    tracing::info!(seconds = drain.as_secs(), "draining: running tasks end or are given back");
+    let drained = tokio::select! {
+        drained = platform.stop(drain) => drained,
+        again = stop_signal() => {
+            // Nothing is lost: recovery finds what runs, as after a crash.
+            again?;
+            Err(Failure::new("stopped at once by a second signal").help("running tasks go on when the server is back"))
+        }
+    };
+    broke.map_or(drained, Err)
+}
+
+/// The line that says that it runs: for a person, or for a script that reads the address.
+fn ready(platform: &Platform) -> String {
+    let url = platform.url();
+    if !out::is_terminal() {
+        return format!("{LISTENING}{url}");
+    }
+    let (version, agents) = (env!("CARGO_PKG_VERSION"), platform.agents());
+    let plural = if agents == 1 { "" } else { "s" };
+    format!("agentry {version} · embedded engine · {agents} agent{plural} · {url}")
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When signals cannot be waited for.
+pub async fn stop_signal() -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(format!("cannot wait for signals: {error}"));
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(failed),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.map_err(failed)
+}
+
+/// Listens, and says where: the port is known even when a free one was asked for.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
+    let address = listener.local_addr().map_err(|error| cannot_listen(address, &error))?;
+    Ok((listener, address))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let (why, help) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            "the port is in use".to_owned(),
+            "agentry may already be running (try `agentry agents`), or choose another with --listen 127.0.0.1:0",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "this user may not use the port".to_owned(),
+            "ports below 1024 are reserved: choose another with --listen 127.0.0.1:8080",
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "this machine does not have the address".to_owned(),
+            "choose one that it has, for example --listen 127.0.0.1:8080",
+        ),
+        _ => (error.to_string(), "choose another address with --listen"),
+    };
+    Failure::new(format!("cannot listen on {address}: {why}")).help(help)
+}

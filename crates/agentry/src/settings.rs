@@ -1,0 +1,92 @@
+//! From the command line to settings: flags go on top of the environment and `agentry.toml`.
+
+use agentry_config::{Problem, Settings, Sources};
+
+use crate::cli::{Place, Serve, Server};
+use crate::client::Client;
+use crate::failure::Failure;
+
+/// Where verbs look for a server when nobody says otherwise: where `serve` listens by default.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// Flags by name, those that were given.
+type Flags = Vec<(String, String)>;
+
+fn given<'f>(flags: impl IntoIterator<Item = (&'f str, Option<&'f String>)>) -> Flags {
+    flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect()
+}
+
+fn of_place(place: &Place) -> Flags {
+    let sim = place.sim.then(|| "true".to_owned());
+    given([
+        ("config", place.config.as_ref()),
+        ("agents", place.agents.as_ref()),
+        ("data", place.data.as_ref()),
+        ("sim", sim.as_ref()),
+    ])
+}
+
+/// The settings of a fleet inside this process.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_fleet(place: &Place) -> Result<Settings, Failure> {
+    load(of_place(place))
+}
+
+/// The settings of `serve`.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
+    let mut flags = of_place(&args.place);
+    flags.extend(given([
+        ("listen", args.listen.as_ref()),
+        ("engine", args.engine.as_ref()),
+        ("role", args.role.as_ref()),
+        ("mode", args.mode.as_ref()),
+        ("slots", args.slots.as_ref()),
+        ("max-queued", args.max_queued.as_ref()),
+        ("max-body-bytes", args.max_body_bytes.as_ref()),
+        ("drain", args.drain.as_ref()),
+        ("log", args.log.as_ref()),
+        ("log-format", args.log_format.as_ref()),
+    ]));
+    load(flags)
+}
+
+/// The server that a flag, the environment or the settings file names; `None` when none does.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn named_server(url: Option<&String>, config: Option<&String>) -> Result<Option<String>, Failure> {
+    Ok(load(given([("url", url), ("config", config)]))?.url)
+}
+
+impl Server {
+    /// The address of the server to talk to.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn address(&self) -> Result<String, Failure> {
+        Ok(named_server(self.url.as_ref(), None)?.unwrap_or_else(|| DEFAULT_URL.to_owned()))
+    }
+
+    /// A client of it.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, or the address.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.address()?)
+    }
+}
+
+fn load(flags: Flags) -> Result<Settings, Failure> {
+    Settings::load(&Sources::of_process(flags)).map_err(|problems| all_of(&problems))
+}
+
+/// Problems as one failure: each in its own words, the first without its label, which the failure brings.
+fn all_of(problems: &[Problem]) -> Failure {
+    let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Failure::usage(text.trim_start_matches("error: "))
+}

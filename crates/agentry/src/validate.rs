@@ -1,0 +1,53 @@
+//! `agentry validate` and `agentry schema`: agent files without running anything.
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::out;
+
+/// Checks files and folders of files; what is wrong goes to standard error, a count to standard output.
+///
+/// # Errors
+/// When any file cannot be used.
+pub fn validate(paths: &[PathBuf]) -> Result<(), Failure> {
+    let (problems, files) = agentry_config::validate_paths(paths);
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    for problem in &problems {
+        out::complain(&format!("{problem}\n\n"));
+    }
+    if errors > 0 {
+        out::complain(&format!(
+            "{files} {} checked: {}\n",
+            plural(files, "file"),
+            found(errors, problems.len() - errors)
+        ));
+        return Err(Failure::Said);
+    }
+    if files == 0 {
+        return Err(Failure::new("there are no agent files here").help("agent files end in .yml or .yaml"));
+    }
+    out::line(&format!("{files} {} checked: {}", plural(files, "file"), found(0, problems.len())))
+}
+
+fn found(errors: usize, warnings: usize) -> String {
+    match (errors, warnings) {
+        (0, 0) => "all good".to_owned(),
+        (0, warnings) => format!("good, {warnings} {}", plural(warnings, "warning")),
+        (errors, 0) => format!("{errors} {}", plural(errors, "error")),
+        (errors, warnings) => {
+            format!("{errors} {}, {warnings} {}", plural(errors, "error"), plural(warnings, "warning"))
+        }
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+/// Prints the JSON Schema of agent files.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn schema() -> Result<(), Failure> {
+    out::line(&serde_json::to_string_pretty(&agentry_config::agent_file_schema()).unwrap_or_default())
+}

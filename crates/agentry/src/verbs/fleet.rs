@@ -1,0 +1,114 @@
+//! `agents`, `workers`, `usage`, `schedules`: how the fleet is doing.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{act, list, send};
+use crate::cli::{Agents, Reading, Schedules, Usage, UsageBy, Verb};
+use crate::failure::Failure;
+use crate::out;
+use crate::render::{self, Column, Format, at, dollars, moment, number, text};
+
+const AGENTS: &[Column] = &[
+    text("agent", |agent| at(agent, "/name")),
+    text("mode", |agent| at(agent, "/mode")),
+    text("version", |agent| at(agent, "/version").chars().take(8).collect()),
+    text("state", |agent| at(agent, "/status")),
+    text("model", |agent| at(agent, "/model")),
+    text("note", note),
+];
+
+/// Why an agent is not as it should be: its file's error, why it is not healthy, or what to look at.
+fn note(agent: &Value) -> String {
+    ["/error", "/reason", "/warnings"]
+        .map(|pointer| at(agent, pointer))
+        .into_iter()
+        .find(|text| text != "–")
+        .unwrap_or_default()
+}
+
+pub async fn agents(args: &Agents) -> Result<(), Failure> {
+    match &args.name {
+        None => {
+            list(&args.reading, &["v1", "agents"], AGENTS, "no agents: put agent files into the folder of --agents")
+                .await
+        }
+        Some(name) => {
+            let agent = args.reading.server.client()?.get(&["v1", "agents", name], &[]).await?;
+            render::document(args.reading.output, &agent)
+        }
+    }
+}
+
+const WORKERS: &[Column] = &[
+    text("worker", |worker| at(worker, "/id")),
+    text("host", |worker| at(worker, "/host")),
+    text("modes", |worker| at(worker, "/modes")),
+    number("busy", |worker| at(worker, "/busy")),
+    number("slots", |worker| at(worker, "/slots")),
+    text("alive", |worker| at(worker, "/alive")),
+    text("heartbeat", |worker| moment(worker, "/heartbeat_at")),
+];
+
+pub async fn workers(reading: &Reading) -> Result<(), Failure> {
+    list(reading, &["v1", "workers"], WORKERS, "no workers are registered").await
+}
+
+const USAGE: &[Column] = &[
+    text("for", |row| at(row, "/key")),
+    number("calls", |row| at(row, "/calls")),
+    number("failed", |row| at(row, "/failed_calls")),
+    number("unpriced", |row| at(row, "/unpriced_calls")),
+    number("tokens in", |row| at(row, "/input_tokens")),
+    number("cached", |row| at(row, "/cached_tokens")),
+    number("tokens out", |row| at(row, "/output_tokens")),
+    number("cost", |row| dollars(row["cost_nanos"].as_u64().unwrap_or(0))),
+];
+
+pub async fn usage(args: &Usage) -> Result<(), Failure> {
+    let by = match args.by {
+        UsageBy::Agent => "agent",
+        UsageBy::Model => "model",
+        UsageBy::Day => "day",
+    };
+    let usage = args.reading.server.client()?.get(&["v1", "usage"], &[("by", by.to_owned())]).await?;
+    let rows = usage["rows"].as_array().cloned().unwrap_or_default();
+    if args.reading.output != Format::Table {
+        return render::document(args.reading.output, &usage);
+    }
+    render::rows(Format::Table, &rows, USAGE, "no provider was called yet")
+}
+
+const SCHEDULES: &[Column] = &[
+    text("schedule", |schedule| at(schedule, "/name")),
+    text("agent", |schedule| at(schedule, "/agent")),
+    text("when", |schedule| match schedule["spec"]["timing"]["every_ms"].as_f64() {
+        Some(every_ms) => format!("every {} s", every_ms / 1_000.0),
+        None => format!("{} ({})", at(schedule, "/spec/timing/cron"), at(schedule, "/spec/timing/timezone")),
+    }),
+    text("paused", |schedule| at(schedule, "/paused")),
+    text("next", |schedule| moment(schedule, "/next_slots/0")),
+    text("last", |schedule| moment(schedule, "/last_slot")),
+    number("missed", |schedule| at(schedule, "/missed")),
+    number("skipped", |schedule| at(schedule, "/skipped")),
+];
+
+pub async fn schedules(verb: Verb<Schedules>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(Schedules::List(verb.reading)) {
+        Schedules::List(reading) => {
+            let empty = "no schedules: a scheduled agent's file makes one, and so does POST /v1/schedules";
+            list(&reading, &["v1", "schedules"], SCHEDULES, empty).await
+        }
+        Schedules::Trigger(args) => {
+            act(&args, Method::POST, &["v1", "schedules", &args.id, "trigger"], "is triggered").await
+        }
+        Schedules::Pause(args) => {
+            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": true})).await?;
+            out::line(&format!("{} is paused", args.id))
+        }
+        Schedules::Resume(args) => {
+            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": false})).await?;
+            out::line(&format!("{} fires again", args.id))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Without a server: help, usage errors, agent files, a server that is not there, a pipe that closes.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::support::{agentry, run};
+
+macro_rules! snapshot {
+    ($args:expr) => {{
+        let folder = tempfile::tempdir().unwrap();
+        insta::assert_snapshot!(run(folder.path(), $args));
+    }};
+}
+
+#[test]
+fn help_of_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let verbs = [
+        "",
+        "serve",
+        "run",
+        "demo",
+        "validate",
+        "schema",
+        "doctor",
+        "agents",
+        "tasks",
+        "tasks list",
+        "tasks show",
+        "tasks cancel",
+        "tasks events",
+        "sessions",
+        "sessions show",
+        "sessions delete",
+        "schedules",
+        "schedules trigger",
+        "schedules pause",
+        "schedules resume",
+        "clarifications",
+        "clarifications answer",
+        "dead-letters",
+        "dead-letters show",
+        "dead-letters replay",
+        "dead-letters edit",
+        "dead-letters drop",
+        "events",
+        "events publish",
+        "events tail",
+        "workers",
+        "usage",
+        "sim",
+        "sim llm",
+    ];
+    for verb in verbs {
+        let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help {verb}").trim().replace([' ', '-'], "_");
+        insta::assert_snapshot!(name, run(folder.path(), &args));
+    }
+}
+
+#[test]
+fn an_unknown_verb_is_a_usage_error() {
+    snapshot!(&["tasx"]);
+}
+
+#[test]
+fn an_unknown_flag_is_a_usage_error() {
+    snapshot!(&["serve", "--agent", "x"]);
+}
+
+#[test]
+fn a_bad_setting_is_a_usage_error() {
+    snapshot!(&["serve", "--listen", "8080"]);
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    // Port 1 is reserved and nobody listens on it.
+    snapshot!(&["agents", "--url", "http://127.0.0.1:1"]);
+}
+
+#[test]
+fn an_address_that_is_none() {
+    snapshot!(&["tasks", "--url", "localhost:8080"]);
+}
+
+#[test]
+fn a_public_address_is_refused() {
+    snapshot!(&["serve", "--listen", "0.0.0.0:0"]);
+}
+
+#[test]
+fn a_folder_of_agents_that_is_missing() {
+    snapshot!(&["serve", "--listen", "127.0.0.1:0"]);
+}
+
+#[test]
+fn an_agent_file_with_a_typing_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name: triage\nexecution_mode: autonomos\nllm_config:\n  provider: openai\n  model: gpt-4.1\nsystem_prompt: Sort.\n";
+    std::fs::write(folder.path().join("triage.yml"), text).unwrap();
+    insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
+}
+
+#[test]
+fn a_good_agent_file_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name: triage\nexecution_mode: autonomous\nllm_config:\n  provider: simulated\n  model: any\nsystem_prompt: Sort.\n";
+    std::fs::write(folder.path().join("triage.yml"), text).unwrap();
+    insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = crate::support::json(folder.path(), &["schema"]);
+    assert!(schema["properties"]["execution_mode"].is_object(), "{schema}");
+}
+
+#[test]
+fn a_pipe_that_closes_ends_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        agentry(folder.path()).args(["schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,8 @@
+//! The real binary from outside: what it prints, where, and how it ends. One integration binary for all of it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod cli;
+mod demo;
+mod serve;
+mod support;

@@ -1,0 +1,91 @@
+//! A run of the binary, and a server that ends with its test.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The binary, in a folder of its own, with nothing of the caller's settings.
+pub fn agentry(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentry"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AGENTRY_") || name.to_string_lossy().starts_with("OPENAI_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder).env("USER", "tester").stdin(Stdio::null());
+    command
+}
+
+/// Exit code, standard output and standard error of a run, as a snapshot shows them.
+pub fn run(folder: &Path, args: &[&str]) -> String {
+    let output = agentry(folder).args(args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!(
+        "exit code: {}\n----- stdout -----\n{}----- stderr -----\n{}",
+        output.status.code().map_or("none".to_owned(), |code| code.to_string()),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// Standard output of a run that must succeed, as JSON.
+pub fn json(folder: &Path, args: &[&str]) -> serde_json::Value {
+    let output = agentry(folder).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A folder with the example fleet in `agents`.
+pub fn folder_with_fleet() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let agents = folder.path().join("agents");
+    std::fs::create_dir(&agents).unwrap();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../agents")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, agents.join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts `serve --sim` on a free port in this folder and waits until it listens.
+    pub fn start(folder: &Path) -> Self {
+        let mut child = agentry(folder)
+            .args(["serve", "--sim", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url =
+            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {line:?}")).to_owned();
+        Self { child, url }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

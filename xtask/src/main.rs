@@ -1,0 +1,114 @@
+//! Project chores: one command for the tests, one for everything else that must hold.
+//!
+//! `cargo xtask test` and `cargo xtask check` are what `.ci/run` calls; the rest are their parts, to run by themselves.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+mod deny;
+mod layers;
+
+const USAGE: &str = "\
+Usage: cargo xtask <command> [arguments]
+
+Commands:
+  test [ARGS]        layer table, all tests, documentation examples; ARGS go to the test runner
+  check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans
+  layers             which crate may use which, against `cargo metadata`
+  deny               licences, bans, sources and advisories of dependencies
+  references         rewrites the checked-in references (OpenAPI, JSON Schema, …) from the code
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match command.as_str() {
+        "test" => test(&rest, &[]),
+        "check" => check(),
+        "layers" => layers::check(),
+        "deny" => deny::check(),
+        "references" => references(&rest),
+        "help" | "--help" | "-h" => {
+            say(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            complain(&format!("unknown command `{other}`\n\n{USAGE}"));
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The layer table, the documentation examples, then the tests: nextest's summary is the last thing printed.
+fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
+    layers::check()?;
+    // Documentation examples are no part of nextest; a selection of tests (extra arguments) leaves them out.
+    if has_nextest() {
+        if extra.is_empty() {
+            run(cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
+        }
+        return run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(extra).envs(env.to_vec()));
+    }
+    say("cargo-nextest is not installed: running cargo test (cargo install cargo-nextest --locked is faster)\n");
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(extra).envs(env.to_vec()))
+}
+
+fn check() -> Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"])).context("formatting differs: run `cargo fmt --all`")?;
+    layers::check()?;
+    deny::check()?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+/// Checked-in references are compared by tests; with `UPDATE_REFERENCES=1` the same tests write them.
+fn references(extra: &[String]) -> Result<()> {
+    test(extra, &[("UPDATE_REFERENCES", "1"), ("INSTA_UPDATE", "always")])
+}
+
+fn has_nextest() -> bool {
+    cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+/// The cargo that runs this.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command with our terminal; an error names it.
+fn run(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    say(&format!("$ {shown}\n"));
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+fn show(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    std::iter::once(name)
+        .chain(command.get_args().map(|arg| arg.to_string_lossy().into_owned()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[allow(clippy::print_stderr, reason = "progress of a chore is for the terminal; standard output is the tools'")]
+fn say(text: &str) {
+    eprint!("{text}");
+}
+
+fn complain(text: &str) {
+    say(&format!("{text}\n"));
+}
