@@ -63,15 +63,16 @@ fn is_zero(hops: &u8) -> bool {
 }
 
 impl Task {
-    /// The task that an event starts for a subscriber: its input is where the event came from, and its data.
+    /// The task that an event starts for a subscriber: its input is the event's data. A continuous agent begins a new
+    /// session with it.
     #[must_use]
     pub fn of_event(event: &Event, spec: &AgentSpec, id: TaskId, now: Timestamp) -> Self {
         Self {
             id,
             agent: spec.name.clone(),
             mode: spec.mode,
-            input: serde_json::json!({ "topic": event.topic, "data": event.data }),
-            session: None,
+            input: event.data.clone(),
+            session: (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &id.to_string())),
             priority: Priority::Normal,
             source: TaskSource::Event {
                 source: event.source.clone(),

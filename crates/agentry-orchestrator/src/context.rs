@@ -121,6 +121,8 @@ pub(crate) struct Context {
     pub budgets: Budgets,
     /// Rings when this process put something into the outbox.
     pub outbox: Notify,
+    /// Rings when the store may hold work that nobody was woken for.
+    pub backlog: Notify,
     /// Rings when a delayed task was queued, so that the sweep looks again when it is due.
     pub delayed: Notify,
     /// Asks the dispatcher whether it listens; see [`crate::lifecycle`].
@@ -170,6 +172,7 @@ impl Context {
             windows: Windows::default(),
             budgets: Budgets::default(),
             outbox: Notify::new(),
+            backlog: Notify::new(),
             delayed: Notify::new(),
             kept_versions: Mutex::default(),
             probes: Probes::default(),

@@ -19,24 +19,26 @@ const MAX_BATCH: usize = 256;
 /// Wait after a claim that the store could not take.
 const CLAIM_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Places that should be free before a backlog is claimed from, so that a claim is worth its commit.
+const BACKLOG_BATCH: u32 = 64;
+
 /// Runs until the process stops taking work.
+///
+/// Wakes are the fast path: they carry what would be read. When some were dropped, or recovery finds work that nobody
+/// was woken for, there is a backlog, and the dispatcher claims from the store until it is gone.
 pub(crate) async fn dispatch(ctx: Arc<Context>) {
     let mut wakes = ctx.bus.wakes(ctx.options.modes);
+    let mut backlog = false;
     loop {
-        let batch = tokio::select! {
+        tokio::select! {
             () = ctx.stop.cancelled() => return,
-            probe = ctx.probes.next() => {
-                probe.answer();
-                continue;
+            probe = ctx.probes.next() => probe.answer(),
+            () = ctx.backlog.notified() => backlog = true,
+            batch = next_batch(&ctx, &mut *wakes) => {
+                start(&ctx, batch).await;
+                backlog |= wakes.overflowed();
             }
-            batch = next_batch(&ctx, &mut *wakes) => batch,
-        };
-        if batch.is_empty() {
-            return;
-        }
-        start(&ctx, batch).await;
-        if wakes.overflowed() {
-            sweep(&ctx).await;
+            free = free_places(&ctx), if backlog => backlog = claim_next(&ctx, free).await,
         }
     }
 }
@@ -48,6 +50,15 @@ async fn next_batch(ctx: &Context, wakes: &mut dyn Wakes) -> Vec<Wake> {
     }
     let free = ctx.slots.available_permits().clamp(1, MAX_BATCH);
     wakes.next(free).await
+}
+
+/// Waits until a good part of the places is free. Cancel safe.
+async fn free_places(ctx: &Context) -> usize {
+    let enough = BACKLOG_BATCH.min(ctx.options.slots.div_ceil(4)).max(1);
+    if let Ok(permits) = ctx.slots.acquire_many(enough).await {
+        drop(permits);
+    }
+    ctx.slots.available_permits().clamp(1, MAX_BATCH)
 }
 
 /// Pokes sessions and claims the other tasks in one write.
@@ -78,28 +89,20 @@ async fn start(ctx: &Arc<Context>, batch: Vec<Wake>) {
     }
 }
 
-/// Claims what is queued and due but was never woken, as far as there are places.
-pub(crate) async fn sweep(ctx: &Arc<Context>) {
-    while !ctx.stop.is_cancelled() {
-        let limit = ctx.slots.available_permits().min(MAX_BATCH);
-        if limit == 0 {
-            return;
+/// Claims what is queued and due, woken or not. Whether there may be more.
+async fn claim_next(ctx: &Arc<Context>, limit: usize) -> bool {
+    let want = Want::Next { modes: ctx.options.modes, limit };
+    match ctx.store.claim(ctx.worker, want, ctx.now()).await {
+        Ok(claimed) => {
+            let more = claimed.len() == limit;
+            for claimed in claimed {
+                spawn(ctx, claimed, None);
+            }
+            more
         }
-        let want = Want::Next { modes: ctx.options.modes, limit };
-        match ctx.store.claim(ctx.worker, want, ctx.now()).await {
-            Ok(claimed) => {
-                let last = claimed.len() < limit;
-                for claimed in claimed {
-                    spawn(ctx, claimed, None);
-                }
-                if last {
-                    return;
-                }
-            }
-            Err(error) => {
-                claim_failed(&error).await;
-                return;
-            }
+        Err(error) => {
+            claim_failed(&error).await;
+            true
         }
     }
 }

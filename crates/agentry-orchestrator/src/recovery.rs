@@ -12,7 +12,6 @@ use agentry_store::{Answered, Recovered};
 use std::sync::atomic::Ordering;
 
 use crate::context::{Context, lock};
-use crate::dispatch::sweep;
 use crate::sessions::poke;
 
 /// Rows looked at in one tick at most.
@@ -79,7 +78,7 @@ async fn take_due(ctx: &Arc<Context>) {
         Ok(sessions) => sessions.into_iter().for_each(|session| poke(ctx, session)),
         Err(error) => tracing::warn!(%error, "could not look for sessions that are due"),
     }
-    sweep(ctx).await;
+    ctx.backlog.notify_one();
 }
 
 /// Takes delayed tasks up at the moment they are due, not at the next tick.

@@ -1,7 +1,7 @@
 //! The HTTP API: `/v1`, health, metrics, the OpenAPI document and a plain page of the fleet.
 //!
 //! The server meets the orchestrator only through the store and the bus, so that it runs the same lines in one process
-//! or in ten. Every route is a row of [`routes`]; every error is a [`problem::Problem`].
+//! or in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
 
 mod api;
 mod extract;

@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::api::{
-    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, workers,
+    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, validate,
+    workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 
@@ -23,6 +24,7 @@ use crate::problem::{Code, FieldError, ProblemBody};
         batch::create,
         agents::list,
         agents::get,
+        validate::validate,
         sessions::list,
         sessions::get,
         sessions::delete,

@@ -3,7 +3,8 @@
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
-    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, workers,
+    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, validate,
+    workers,
 };
 use crate::state::AppState;
 
@@ -35,6 +36,7 @@ pub(crate) fn table() -> Vec<Route> {
         route("/v1/tasks/{id}/cancel", vec![("POST", post(tasks::cancel))]),
         route("/v1/agents", vec![("GET", get(agents::list))]),
         route("/v1/agents/{name}", vec![("GET", get(agents::get))]),
+        route("/v1/agents/validate", vec![("POST", post(validate::validate))]),
         route("/v1/sessions", vec![("GET", get(sessions::list))]),
         route("/v1/sessions/{id}", vec![("GET", get(sessions::get)), ("DELETE", delete(sessions::delete))]),
         route("/v1/schedules", vec![("GET", get(schedules::list)), ("POST", post(schedules::create))]),

@@ -22,6 +22,11 @@ use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
 
+/// A task makes some hundred small allocations on one thread that another frees; glibc's allocator spends about an
+/// eighth of the processor time on that (see BENCHMARKS.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ended = match Cli::try_parse() {
         Ok(cli) => dispatch(cli.command),

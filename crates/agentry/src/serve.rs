@@ -19,18 +19,19 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
     platform::start_logging(&settings.log, settings.log_format)?;
     let platform = Platform::start(&settings, args.place.sim_url).await?;
+    // Heard before anybody is told that it runs: who is told may stop it at once.
+    let mut signals = StopSignals::listen()?;
     out::line(&ready(&platform))?;
     let broke = tokio::select! {
-        signal = stop_signal() => signal.err(),
+        () = signals.next() => None,
         broke = platform.broken() => Some(broke),
     };
     let drain = platform.drain_time();
     tracing::info!(seconds = drain.as_secs(), "draining: running tasks end or are given back");
     let drained = tokio::select! {
         drained = platform.stop(drain) => drained,
-        again = stop_signal() => {
+        () = signals.next() => {
             // Nothing is lost: recovery finds what runs, as after a crash.
-            again?;
             Err(Failure::new("stopped at once by a second signal").help("running tasks go on when the server is back"))
         }
     };
@@ -48,23 +49,53 @@ fn ready(platform: &Platform) -> String {
     format!("agentry {version} · embedded engine · {agents} agent{plural} · {url}")
 }
 
+/// SIGTERM and Ctrl-C, heard from the moment this is made.
+pub struct StopSignals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl StopSignals {
+    /// From now on these signals end nothing by themselves.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub fn listen() -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot wait for signals: {error}"));
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+            let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+            Ok(Self { terminate, interrupt })
+        }
+        #[cfg(windows)]
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c().map_err(failed)? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(windows)]
+        self.interrupt.recv().await;
+    }
+}
+
 /// Waits for SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// When signals cannot be waited for.
 pub async fn stop_signal() -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::new(format!("cannot wait for signals: {error}"));
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(failed),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.map_err(failed)
+    StopSignals::listen()?.next().await;
+    Ok(())
 }
 
 /// Listens, and says where: the port is known even when a free one was asked for.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::SimLlm;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
-use crate::serve::{listen, stop_signal};
+use crate::serve::{StopSignals, listen};
 use crate::{out, platform};
 
 /// Runs the simulator until it is told to stop.
@@ -31,10 +31,11 @@ pub async fn llm(args: SimLlm) -> Result<(), Failure> {
         Failure::new(error.to_string()).help("choose a file in a folder that can be written with --ledger")
     })?;
     let (listener, address) = listen(args.listen).await?;
+    let mut signals = StopSignals::listen()?;
     out::line(&format!("{LISTENING}http://{address}"))?;
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve(simulator, listener, shutdown.clone()));
-    stop_signal().await?;
+    signals.next().await;
     shutdown.cancel();
     serving.await.map_err(|error| Failure::new(format!("the simulator broke: {error}")))?
 }

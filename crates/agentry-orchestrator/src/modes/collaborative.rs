@@ -152,7 +152,6 @@ enum Steps {
 /// Runs the steps of a plan, as many at once as are ready. After a failure nothing new is begun; what runs may end,
 /// because its result is a checkpoint for the next attempt.
 async fn carry_out(run: &Run, config: &CollaborativeConfig, progress: &mut PlanRun) -> Result<Steps, Stop> {
-    let request = run.task.input_text();
     let mut begun: HashSet<String> = HashSet::new();
     let mut paused = false;
     let mut running = FuturesUnordered::new();
@@ -162,7 +161,7 @@ async fn carry_out(run: &Run, config: &CollaborativeConfig, progress: &mut PlanR
                 progress.ready().into_iter().filter(|step| !begun.contains(&step.id)).cloned().collect();
             for step in ready {
                 begun.insert(step.id.clone());
-                let input = prompts::step(progress, &step, &request);
+                let input = prompts::step(progress, &step);
                 running.push(run_step(run, config, step, input));
             }
         }
@@ -199,8 +198,10 @@ async fn run_step(
         default: config.clarification_default.as_deref().map(str::to_owned),
     };
     let runner = Runner { run, spec: &spec, scope: scope.clone(), asking };
-    let mut machine =
-        runner.machine(vec![Message::System { content: spec.system_text() }, Message::User { content: input }]);
+    let mut machine = runner.machine(vec![
+        Message::System { content: prompts::step_system(&spec, &run.task.input_text()) },
+        Message::User { content: input },
+    ]);
     let limit = Duration::from_millis(config.step_timeout_ms);
     let end = match tokio::time::timeout(limit, runner.drive(&mut machine)).await {
         Ok(end) => end?,

@@ -40,11 +40,19 @@ pub(super) fn repair(problems: &[String]) -> String {
     format!("That plan cannot be used:\n- {}\nAnswer with a corrected plan, JSON only.", problems.join("\n- "))
 }
 
-/// What the agent of a step is given.
-pub(super) fn step(run: &PlanRun, step: &PlanStep, request: &str) -> String {
-    let mut text = format!("{}\n\nThis is one step of a larger request:\n{request}\n", step.task);
+/// The system message of a step: who the agent is, and what its step is part of.
+pub(super) fn step_system(spec: &AgentSpec, request: &str) -> String {
+    format!(
+        "{}\n\nYou do one step of a larger request. The whole request, for context only:\n{request}",
+        spec.system_text()
+    )
+}
+
+/// What the agent of a step is given: its task, and the results that it needs.
+pub(super) fn step(run: &PlanRun, step: &PlanStep) -> String {
+    let mut text = step.task.clone();
     for (id, output) in run.inputs(step) {
-        let _ = write!(text, "\nResult of step `{id}`:\n{}\n", text_of(&output));
+        let _ = write!(text, "\n\nResult of step `{id}`:\n{}", text_of(&output));
     }
     text
 }

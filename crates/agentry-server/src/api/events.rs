@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_bus::Wake;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
-use agentry_core::task::TaskSource;
+use agentry_core::task::Task;
 use agentry_core::topic::{TopicPattern, check_topic};
 use agentry_store::{EventAccepted, NewTask};
 use axum::extract::State;
@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::intake::{session_of, task_for};
 use crate::extract::{Json, Query, trace_of};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::sse::event_tail;
@@ -108,7 +107,7 @@ pub(crate) async fn publish(
         hops: 0,
         data: request.data,
     };
-    let tasks = tasks_of(&state, &event)?;
+    let tasks = tasks_of(&state, &event);
     let accepted = state.store().accept_event(&event, tasks.clone()).await?;
     let Event { id, source, .. } = event.clone();
     if accepted == EventAccepted::Duplicate {
@@ -128,19 +127,14 @@ pub(crate) async fn publish(
 }
 
 /// One task for each agent that subscribes to the event's topic.
-fn tasks_of(state: &AppState, event: &Event) -> Answer<Vec<NewTask>> {
+fn tasks_of(state: &AppState, event: &Event) -> Vec<NewTask> {
     let fleet = state.deps.fleet.current();
-    let mut tasks = Vec::new();
-    for name in fleet.subscribers(&event.topic) {
-        let Some(spec) = fleet.live(&name) else { continue };
-        let source =
-            TaskSource::Event { source: event.source.clone(), id: event.id.clone(), topic: event.topic.clone() };
-        let mut task = task_for(spec, event.data.clone(), None, source, event.trace_id, event.time);
-        task.session = session_of(spec, None, task.id)?;
-        task.hops = event.hops;
-        tasks.push(NewTask { task: Arc::new(task), idempotency: None, ready_at: None });
-    }
-    Ok(tasks)
+    let names = fleet.subscribers(&event.topic);
+    let specs = names.iter().filter_map(|name| fleet.live(name));
+    specs
+        .map(|spec| Task::of_event(event, spec, TaskId::generate(), event.time))
+        .map(|task| NewTask { task: Arc::new(task), idempotency: None, ready_at: None })
+        .collect()
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

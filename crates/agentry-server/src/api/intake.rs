@@ -27,7 +27,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 255;
 
 /// What a caller asks for. Borrows from the body where the body allows it.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a task: an object with `agent` and `input`")]
 pub(crate) struct TaskRequest<'a> {
     /// Who is to do it.
     #[serde(borrow)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Signals, Wake};
 use agentry_core::agent::{AgentName, ExecutionMode};
-use agentry_core::id::TaskId;
+use agentry_core::event::output_topic;
+use agentry_core::id::{OutboxId, TaskId};
+use agentry_core::outbox::messages_of_end;
 use agentry_core::session::SessionId;
 use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus, TraceId};
 use agentry_store::{Accepted, Cancelled, MAX_PAGE, TaskFilter};
@@ -16,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::intake::{Door, TaskRequest, refusal};
-use super::task_end::outbox_of_end;
 use super::views::{List, TaskDetail, TaskView};
 use crate::extract::{Id, Query, from_cursor, page_size, parse, read_body, to_cursor, trace_of};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -326,7 +327,9 @@ pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) ->
     let record = find(&state, id).await?;
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled before it ran to its end"));
     let now = state.now();
-    let outbox = outbox_of_end(&record.task, &outcome, &state.deps.fleet.current(), state.bus(), now);
+    let topic = output_topic(&record.task.agent);
+    let publish = state.deps.fleet.current().has_subscribers(&topic) || state.bus().has_foreign_consumers();
+    let outbox = messages_of_end(&record.task, &outcome, now, publish, OutboxId::generate);
     match state.store().cancel(id, now, outbox).await? {
         Cancelled::Ended => {
             let status = TaskStatus::Cancelled;

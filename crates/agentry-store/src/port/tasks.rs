@@ -99,7 +99,7 @@ pub struct Advance {
     pub at: Timestamp,
     /// The version of the agent it runs on; kept from the first write that names it.
     pub agent_version: Option<Box<str>>,
-    /// Entries to append; their numbers continue the journal's.
+    /// Entries to append, in order. The store numbers them: it may have appended an entry of its own meanwhile.
     pub journal: Vec<JournalEntry>,
     /// Provider calls that ended.
     pub ledger: Vec<LedgerRow>,
@@ -232,7 +232,8 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable: then none of them was accepted.
     async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
-    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable when it returns.
+    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable no later than the first write under
+    /// it: an owner journals a call before it makes it, so nothing is done in the name of a claim that could be lost.
     ///
     /// # Errors
     /// When the store is unavailable.

@@ -144,6 +144,8 @@ pub(super) fn writer(file: &Path) -> Result<Connection, OpenError> {
         .map_err(fail)?;
     settings(&conn).map_err(fail)?;
     migrations::apply(&conn).map_err(fail)?;
+    // The folder is locked: whoever worked here before is dead, and its work may be taken up at once.
+    conn.execute_batch("DELETE FROM workers").map_err(fail)?;
     Ok(conn)
 }
 

@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod bad_input;
 mod cli;
 mod demo;
+mod http;
+mod kill9;
+mod listener;
+mod operations;
 mod serve;
 mod support;

@@ -59,12 +59,14 @@ pub struct Server {
 impl Server {
     /// Starts `serve --sim` on a free port in this folder and waits until it listens.
     pub fn start(folder: &Path) -> Self {
-        let mut child = agentry(folder)
-            .args(["serve", "--sim", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = agentry(folder);
+        command.args(["serve", "--sim", "--listen", "127.0.0.1:0"]).stderr(Stdio::null());
+        Self::spawn(&mut command)
+    }
+
+    /// Starts any verb that serves, and waits until it says where it listens.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url =
@@ -84,6 +86,7 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// kill -9, and gone when this returns.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,0 +1,88 @@
+//! `POST /v1/agents/validate`: checks an agent file without putting it into the fleet.
+
+use agentry_config::{Problem as FileProblem, Severity, validate_text};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::extract::Json;
+use crate::problem::{Answer, Code, Problem, ProblemBody};
+
+/// What a file is called in messages when the caller does not say.
+const UNNAMED: &str = "agent.yml";
+/// The longest name of a file, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// An agent file to check.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidateRequest {
+    /// The text of the file (YAML).
+    text: String,
+    /// What it is called in messages; `agent.yml` when absent.
+    file: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidateReply {
+    /// Whether the file can be used; warnings do not count.
+    valid: bool,
+    /// Everything that is wrong, errors first.
+    problems: Vec<FileProblemView>,
+}
+
+/// A mistake in a file.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FileProblem)]
+pub(crate) struct FileProblemView {
+    /// `error` or `warning`.
+    severity: &'static str,
+    /// Line, from 1; 0 when it has no place in the text.
+    line: u32,
+    /// Column in characters, from 1; 0 when it has no place in the text.
+    column: u32,
+    /// What is wrong.
+    message: String,
+    /// What to do.
+    help: Option<String>,
+    /// The same as `agentry validate` prints it.
+    text: String,
+}
+
+impl From<FileProblem> for FileProblemView {
+    fn from(problem: FileProblem) -> Self {
+        Self {
+            text: problem.to_string(),
+            severity: problem.severity.as_str(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message,
+            help: problem.help,
+        }
+    }
+}
+
+/// Checks an agent file
+#[utoipa::path(
+    post, path = "/v1/agents/validate", tag = "agents", request_body = ValidateRequest,
+    responses(
+        (status = 200, description = "What was found; an invalid file is an answer, not an error", body = ValidateReply),
+        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn validate(Json(request): Json<ValidateRequest>) -> Answer {
+    let file = request.file.unwrap_or_else(|| UNNAMED.to_owned());
+    if file.is_empty() || file.len() > MAX_NAME_BYTES || file.chars().any(char::is_control) {
+        return Err(Problem::field("/file", format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")));
+    }
+    // A file of a mebibyte takes a while: not on the threads that answer everybody else.
+    let found = tokio::task::spawn_blocking(move || validate_text(&file, &request.text)).await;
+    let found = found.map_err(|error| {
+        tracing::error!(%error, "checking an agent file failed");
+        Problem::new(Code::Internal, "the check itself failed; the log has the reason")
+    })?;
+    let valid = found.iter().all(|problem| problem.severity == Severity::Warning);
+    let problems = found.into_iter().map(FileProblemView::from).collect();
+    Ok(axum::Json(ValidateReply { valid, problems }).into_response())
+}

@@ -1,0 +1,11 @@
+//! The API as callers see it: the whole router over a store in memory and the embedded bus.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod people;
+mod problems;
+mod resources;
+mod schedules;
+mod streams;
+mod support;
+mod tasks;

@@ -1,0 +1,86 @@
+//! `/v1/schedules`.
+
+use agentry_bus::{EventBus as _, Received, Signal};
+use agentry_store::ScheduleStore as _;
+use serde_json::json;
+
+use crate::support::{NOW, Server};
+
+#[tokio::test]
+async fn a_schedule_is_made_shown_changed_paused_and_deleted() {
+    let server = Server::new().await;
+    let mut signals = server.bus.signals();
+    let body = r#"{"name":"daily","agent":"triage","cron":"0 9 * * *","timezone":"Europe/Berlin","input":"go"}"#;
+    let made = server.post("/v1/schedules", body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.header("location"), "/v1/schedules/daily");
+    assert!(matches!(signals.next().await, Received::Signal(Signal::Schedules)));
+    // 10:00 in Berlin now: the next slots are tomorrow's and on.
+    assert_eq!(made.json()["next_slots"][0], "2026-11-24T08:00:00.000000Z");
+    assert_eq!(made.json()["next_slots"].as_array().unwrap().len(), 5);
+
+    let twice = server.post("/v1/schedules", body).await;
+    assert_eq!((twice.status.as_u16(), twice.json()["code"].clone()), (409, json!("schedule_exists")));
+    let changed = server.call("PATCH", "/v1/schedules/daily", &[], r#"{"timezone":"UTC","overlap":"allow_all"}"#).await;
+    assert_eq!(changed.json()["next_slots"][0], "2026-11-24T09:00:00.000000Z", "{}", changed.text);
+    assert_eq!(changed.json()["spec"]["overlap"], "allow_all");
+    assert_eq!(changed.json()["spec"]["input"], "go");
+
+    let paused = server.call("PATCH", "/v1/schedules/daily", &[], r#"{"paused":true}"#).await.json();
+    assert_eq!((&paused["paused"], &paused["next_slots"]), (&json!(true), &json!([])));
+    let resumed = server.call("PATCH", "/v1/schedules/daily", &[], r#"{"paused":false}"#).await.json();
+    assert_eq!(resumed["paused"], false);
+    assert_eq!(server.get("/v1/schedules").await.json()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/v1/schedules/daily").await.json()["last_slots"], json!([]));
+    assert_eq!(server.delete("/v1/schedules/daily").await.status, 204);
+    assert_eq!(server.delete("/v1/schedules/daily").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_trigger_accepts_a_task_now_even_when_paused() {
+    let server = Server::new().await;
+    let body =
+        r#"{"name":"s","agent":"triage","interval_seconds":60,"task_data":{"n":1},"timeout_seconds":9,"paused":true}"#;
+    assert_eq!(server.post("/v1/schedules", body).await.status, 201);
+    let reply = server.post("/v1/schedules/s/trigger", "").await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    let task = server.get(reply.header("location")).await.json();
+    assert_eq!((&task["input"], &task["timeout_seconds"]), (&json!({"n": 1}), &json!(9.0)));
+    assert_eq!(task["source"]["kind"], "api");
+    assert_eq!(server.post("/v1/schedules/nope/trigger", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_schedule_of_a_file_can_only_be_paused() {
+    let server = Server::new().await;
+    let body = r#"{"name":"s","agent":"triage","interval_seconds":60}"#;
+    server.post("/v1/schedules", body).await;
+    let mut record = server.store.schedules().await.unwrap().remove(0);
+    (record.name, record.from_file, record.created_at) = ("filed".to_owned(), true, NOW);
+    server.store.put_schedule(record).await.unwrap();
+    for reply in [
+        server.call("PATCH", "/v1/schedules/filed", &[], r#"{"interval_seconds":5}"#).await,
+        server.delete("/v1/schedules/filed").await,
+    ] {
+        assert_eq!((reply.status.as_u16(), reply.json()["code"].clone()), (409, json!("schedule_from_file")));
+    }
+    let paused = server.call("PATCH", "/v1/schedules/filed", &[], r#"{"paused":true}"#).await;
+    assert_eq!(paused.json()["paused"], true, "{}", paused.text);
+}
+
+#[tokio::test]
+async fn timings_that_cannot_be_are_refused_at_their_field() {
+    let server = Server::new().await;
+    for (timing, pointer) in [
+        (r#""cron":"0 0 30 2 *""#, "/cron"),
+        (r#""cron":"0 9 * * *","timezone":"Mars/Olympus""#, "/timezone"),
+        (r#""interval_seconds":0.5"#, "/interval_seconds"),
+        (r#""interval_seconds":5,"cron":"0 9 * * *""#, "/interval_seconds"),
+        (r#""timezone":"UTC""#, "/timezone"),
+        (r#""enabled":true"#, "/cron"),
+    ] {
+        let reply = server.post("/v1/schedules", format!(r#"{{"name":"s","agent":"triage",{timing}}}"#)).await;
+        assert_eq!(reply.status, 422, "{timing}");
+        assert_eq!(reply.json()["errors"][0]["pointer"], pointer, "{timing}: {}", reply.text);
+    }
+}

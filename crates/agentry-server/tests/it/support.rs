@@ -1,0 +1,210 @@
+//! A server without a listener, and a caller.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use agentry_bus::{EmbeddedBus, EventBus};
+use agentry_config::FleetHandle;
+use agentry_core::agent::{
+    AgentName, AgentSpec, BudgetConfig, ExecutionMode, LlmConfig, LlmTarget, ModeSet, ProviderKind, SamplingParams,
+};
+use agentry_core::fleet::{AgentEntry, Fleet};
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::retry::RetryPolicy;
+use agentry_core::task::Outcome;
+use agentry_core::time::{Clock, Timestamp};
+use agentry_core::topic::TopicPattern;
+use agentry_core::worker::WorkerRecord;
+use agentry_server::{Limits, ServerDeps, router};
+use agentry_store::sqlite::{SqliteOptions, SqliteStore};
+use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// 2026-11-23 09:00:00 UTC.
+pub const NOW: Timestamp = Timestamp(1_795_424_400_000_000);
+
+/// A clock that stands still until it is moved.
+pub struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Hand {
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+pub struct Server {
+    pub router: Router,
+    pub deps: ServerDeps,
+    pub store: Arc<SqliteStore>,
+    pub bus: EmbeddedBus,
+    pub clock: Arc<Hand>,
+    pub worker: WorkerId,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub fn spec(name: &str, mode: ExecutionMode, topics: &[&str]) -> AgentSpec {
+    AgentSpec {
+        name: AgentName::new(name).unwrap(),
+        version: "0123456789ab".into(),
+        mode,
+        agent_type: None,
+        description: Some("for tests".into()),
+        enabled: name != "off",
+        tags: Vec::new(),
+        metadata: None,
+        system_prompt: "x".into(),
+        instructions: None,
+        subscriptions: topics.iter().map(|topic| TopicPattern::new(topic).unwrap()).collect(),
+        llm: LlmConfig {
+            target: LlmTarget { provider: ProviderKind::Simulated, model: "echo".into(), base_url: None, region: None },
+            fallback: Vec::new(),
+            params: SamplingParams::default(),
+            timeout_ms: 1_000,
+            response_format: None,
+        },
+        tools: Vec::new(),
+        retry: RetryPolicy::default(),
+        continuous: None,
+        collaborative: None,
+        schedule: None,
+        budget: BudgetConfig::default(),
+        output_schema: None,
+    }
+}
+
+fn fleet() -> Fleet {
+    let entry = |spec: Option<AgentSpec>, error: Option<&str>| AgentEntry {
+        file: format!("agents/{}.yml", spec.as_ref().map_or("broken", |spec| spec.name.as_str())).into(),
+        spec: spec.map(Arc::new),
+        error: error.map(Into::into),
+        warnings: Vec::new(),
+    };
+    let live = [
+        spec("triage", ExecutionMode::Autonomous, &["customer.#"]),
+        spec("support", ExecutionMode::Continuous, &["agent.output.triage"]),
+        spec("off", ExecutionMode::Autonomous, &["customer.#"]),
+    ];
+    let mut agents: HashMap<AgentName, AgentEntry> =
+        live.into_iter().map(|spec| (spec.name.clone(), entry(Some(spec), None))).collect();
+    let broken = "agents/broken.yml:7:3: unknown key `modle`, did you mean `model`?";
+    agents.insert(AgentName::new("broken").unwrap(), entry(None, Some(broken)));
+    Fleet::new(agents)
+}
+
+impl Server {
+    pub async fn new() -> Self {
+        Self::with(Limits::default(), SqliteOptions::default()).await
+    }
+
+    pub async fn with(limits: Limits, options: SqliteOptions) -> Self {
+        let store = Arc::new(SqliteStore::in_memory(options).unwrap());
+        let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
+        let deps = ServerDeps {
+            store: Arc::clone(&store) as Arc<dyn StateStore>,
+            bus: Arc::new(bus.clone()),
+            fleet: FleetHandle::new(fleet()),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            limits,
+            engine: "embedded",
+            version: "0.0.0-test",
+        };
+        let server = Self { router: router(deps.clone()), deps, store, bus, clock, worker };
+        server.beat().await;
+        server
+    }
+
+    /// The test's worker says that it lives.
+    pub async fn beat(&self) {
+        let now = self.clock.now();
+        let record = WorkerRecord {
+            id: self.worker,
+            host: "test/1".to_owned(),
+            modes: ModeSet::ALL,
+            slots: 4,
+            busy: 0,
+            started_at: NOW,
+            heartbeat_at: now,
+        };
+        self.store.heartbeat(&record).await.unwrap();
+    }
+
+    pub async fn raw(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.raw(request).await.into_parts();
+        let bytes = to_bytes(body, 64 << 20).await.unwrap();
+        Reply { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send(Request::delete(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
+        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Body>) -> Reply {
+        self.call("POST", path, &[], body).await
+    }
+
+    /// Asks `triage` something; the task's id.
+    pub async fn ask(&self, input: &str) -> TaskId {
+        let reply = self.post("/v1/tasks", format!(r#"{{"agent":"triage","input":"{input}"}}"#)).await;
+        assert_eq!(reply.status, 202, "{}", reply.text);
+        reply.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The test's worker claims the next task.
+    pub async fn claim(&self) -> Claimed {
+        let want = Want::Next { modes: ModeSet::ALL, limit: 1 };
+        self.store.claim(self.worker, want, self.clock.now()).await.unwrap().remove(0)
+    }
+
+    /// Ends a claimed task and tells watchers.
+    pub async fn finish(&self, claimed: &Claimed, outcome: Outcome, dead_letter: bool) {
+        let status = outcome.status;
+        let step = Step::Finish { outcome, dead_letter };
+        self.store.advance(Advance::new(claimed.lease, self.clock.now(), step)).await.unwrap();
+        self.bus.signal(agentry_bus::Signal::Progress { task: claimed.lease.task, status });
+    }
+}
