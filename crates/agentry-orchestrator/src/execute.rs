@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use crate::context::{Context, lock};
 use crate::modes;
-use crate::run::{Run, Stop, persist};
+use crate::run::{Run, Stop, persist, unanswered};
 
-/// Times a worker may die over a task before it is given up.
-pub(crate) const MAX_RECOVERIES: u32 = 5;
+/// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
+/// only there when somebody restarted a server now and then is not.
+pub(crate) const MAX_RECOVERIES: u32 = 20;
 /// Journal entries read at once when a task is taken up again.
 const JOURNAL_PAGE: usize = 1_000;
 /// Journal entries of a task at most: beyond, it is not taken up again.
@@ -42,7 +43,7 @@ pub(crate) async fn execute(
     let lease = claimed.lease;
     let run = match begin(ctx, &claimed, Arc::clone(&task)).await {
         Ok(run) => run,
-        Err(Begin::End(error)) => return end_at_once(ctx, lease, &task, error).await,
+        Err(Begin::End(error, past)) => return end_at_once(ctx, lease, &task, error, &past).await,
         Err(Begin::Store(error)) => {
             tracing::warn!(task = %task.id, %error, "could not take the task up; it goes back to the queue");
             return give_back(ctx, lease, &task).await;
@@ -63,7 +64,8 @@ pub(crate) async fn execute(
 }
 
 enum Begin {
-    End(TaskError),
+    /// It cannot go on; with its journal as far as it was read.
+    End(TaskError, Vec<JournalEntry>),
     Store(StoreError),
 }
 
@@ -75,12 +77,15 @@ impl From<StoreError> for Begin {
 
 /// Finds the agent's version and the journal.
 async fn begin(ctx: &Arc<Context>, claimed: &Claimed, task: Arc<Task>) -> Result<Run, Begin> {
+    let past = if claimed.resumes { load_journal(ctx, &task).await? } else { Vec::new() };
     if claimed.recoveries > MAX_RECOVERIES {
         let message = format!("workers died {} times while they worked on this task", claimed.recoveries);
-        return Err(Begin::End(TaskError::new(ErrorCode::PoisonTask, message)));
+        return Err(Begin::End(TaskError::new(ErrorCode::PoisonTask, message), past));
     }
-    let past = if claimed.resumes { load_journal(ctx, &task).await? } else { Vec::new() };
-    let spec = find_spec(ctx, &task, claimed.resumes && !past.is_empty()).await?;
+    let Some(spec) = find_spec(ctx, &task, !past.is_empty()).await? else {
+        let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
+        return Err(Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
+    };
     ctx.keep_version(&spec).await?;
     Ok(Run::new(Arc::clone(ctx), task, spec, claimed.lease, claimed.attempt, past))
 }
@@ -97,28 +102,25 @@ async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, B
         }
         if past.len() > MAX_JOURNAL {
             let message = format!("the task's journal has more than {MAX_JOURNAL} entries");
-            return Err(Begin::End(TaskError::new(ErrorCode::TooManySteps, message)));
+            return Err(Begin::End(TaskError::new(ErrorCode::TooManySteps, message), past));
         }
     }
 }
 
 /// The live version of the agent, or the one that the task began on.
-async fn find_spec(ctx: &Context, task: &Task, resumes: bool) -> Result<Arc<AgentSpec>, Begin> {
+async fn find_spec(ctx: &Context, task: &Task, resumes: bool) -> Result<Option<Arc<AgentSpec>>, StoreError> {
     let live = ctx.fleet.current().live(&task.agent).cloned();
     if resumes && let Some(version) = ctx.store.task(task.id).await?.and_then(|record| record.agent_version) {
         match &live {
             Some(spec) if *spec.version == *version => {}
             _ => {
                 if let Some(spec) = ctx.store.version(&task.agent, &version).await? {
-                    return Ok(Arc::new(spec));
+                    return Ok(Some(Arc::new(spec)));
                 }
             }
         }
     }
-    live.ok_or_else(|| {
-        let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
-        Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message))
-    })
+    Ok(live)
 }
 
 fn timed_out(task: &Task) -> TaskError {
@@ -203,13 +205,21 @@ fn failed(run: &Run, error: TaskError) -> (Advance, TaskStatus) {
 }
 
 /// Ends a task that could not begin.
-async fn end_at_once(ctx: &Context, lease: Lease, task: &Arc<Task>, error: TaskError) -> Option<TaskStatus> {
+async fn end_at_once(
+    ctx: &Context,
+    lease: Lease,
+    task: &Arc<Task>,
+    error: TaskError,
+    past: &[JournalEntry],
+) -> Option<TaskStatus> {
     let at = ctx.now();
     let outcome = Outcome::from_error(error);
     let status = outcome.status;
     let publish = ctx.is_heard(&output_topic(&task.agent));
     let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
     advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
+    advance.ledger =
+        unanswered(past, &task.agent).into_iter().map(|(call, of)| of.abandoned(call, task.id, at)).collect();
     write_end(ctx, task, advance, status).await
 }
 

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::Signal;
-use agentry_core::agent::{AgentSpec, LlmTarget};
+use agentry_core::agent::{AgentName, AgentSpec, LlmTarget, ProviderKind};
 use agentry_core::chat::Usage;
 use agentry_core::clarification::Clarification;
-use agentry_core::id::CallId;
+use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{Task, TaskStatus};
+use agentry_core::time::Timestamp;
 use agentry_store::{Advance, Advanced, Lease, Step, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -60,9 +61,47 @@ struct State {
     cost: NanoUsd,
 }
 
-struct InFlight {
-    target: LlmTarget,
-    agent: agentry_core::agent::AgentName,
+/// A call that left the process.
+pub(crate) struct InFlight {
+    provider: ProviderKind,
+    model: String,
+    agent: AgentName,
+}
+
+impl InFlight {
+    /// The ledger row of a call that was given up: what the provider counted is not known.
+    pub fn abandoned(self, call: CallId, task: TaskId, at: Timestamp) -> LedgerRow {
+        LedgerRow {
+            call,
+            task,
+            agent: self.agent,
+            provider: self.provider,
+            model: self.model,
+            status: CallStatus::Failed,
+            usage: Usage::default(),
+            cost: None,
+            at,
+            duration_us: 0,
+        }
+    }
+}
+
+/// Calls that a journal saw leave and not come back: their worker died.
+pub(crate) fn unanswered(past: &[JournalEntry], agent: &AgentName) -> HashMap<CallId, InFlight> {
+    let mut open = HashMap::new();
+    for entry in past {
+        match &entry.body {
+            JournalBody::ModelStarted { call, provider, model, .. } => {
+                let flight = InFlight { provider: *provider, model: model.clone(), agent: agent.clone() };
+                open.insert(*call, flight);
+            }
+            JournalBody::ModelCompleted { call, .. } | JournalBody::ModelFailed { call, .. } => {
+                open.remove(call);
+            }
+            _ => {}
+        }
+    }
+    open
 }
 
 impl Run {
@@ -74,23 +113,15 @@ impl Run {
         attempt: u32,
         past: Vec<JournalEntry>,
     ) -> Self {
-        let mut state = State { next_seq: past.last().map_or(1, |entry| entry.seq + 1), ..State::default() };
+        let mut state = State {
+            next_seq: past.last().map_or(1, |entry| entry.seq + 1),
+            in_flight: unanswered(&past, &spec.name),
+            ..State::default()
+        };
         for entry in &past {
-            match &entry.body {
-                JournalBody::ModelStarted { call, provider, model, .. } => {
-                    let target =
-                        LlmTarget { provider: *provider, model: model.as_str().into(), base_url: None, region: None };
-                    state.in_flight.insert(*call, InFlight { target, agent: spec.name.clone() });
-                }
-                JournalBody::ModelCompleted { call, cost, .. } => {
-                    state.in_flight.remove(call);
-                    state.llm_calls += 1;
-                    state.cost = state.cost.plus(cost.unwrap_or_default());
-                }
-                JournalBody::ModelFailed { call, .. } => {
-                    state.in_flight.remove(call);
-                }
-                _ => {}
+            if let JournalBody::ModelCompleted { cost, .. } = &entry.body {
+                state.llm_calls += 1;
+                state.cost = state.cost.plus(cost.unwrap_or_default());
             }
         }
         let cancel = CancellationToken::new();
@@ -124,8 +155,9 @@ impl Run {
     }
 
     /// A call is about to leave the process.
-    pub fn call_started(&self, call: CallId, target: &LlmTarget, agent: &agentry_core::agent::AgentName) {
-        lock(&self.state).in_flight.insert(call, InFlight { target: target.clone(), agent: agent.clone() });
+    pub fn call_started(&self, call: CallId, target: &LlmTarget, agent: &AgentName) {
+        let flight = InFlight { provider: target.provider, model: target.model.to_string(), agent: agent.clone() };
+        lock(&self.state).in_flight.insert(call, flight);
     }
 
     /// Keeps entries and ledger rows for the next write. For what needs no write of its own: a final answer is
@@ -186,22 +218,8 @@ impl Run {
     /// Ledger rows of calls that left the process and were given up: what the provider counted is not known.
     pub fn abandoned_calls(&self) -> Vec<LedgerRow> {
         let at = self.ctx.now();
-        lock(&self.state)
-            .in_flight
-            .drain()
-            .map(|(call, flight)| LedgerRow {
-                call,
-                task: self.task.id,
-                agent: flight.agent,
-                provider: flight.target.provider,
-                model: flight.target.model.to_string(),
-                status: CallStatus::Failed,
-                usage: Usage::default(),
-                cost: None,
-                at,
-                duration_us: 0,
-            })
-            .collect()
+        let calls = std::mem::take(&mut lock(&self.state).in_flight);
+        calls.into_iter().map(|(call, flight)| flight.abandoned(call, self.task.id, at)).collect()
     }
 
     /// Writes until the store has taken it. An owner that cannot write keeps trying: what it knows must not be lost,

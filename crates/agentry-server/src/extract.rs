@@ -63,6 +63,10 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Answer<T> {
         let at = error.valid_up_to();
         Problem::new(Code::InvalidUtf8, format!("byte {at} of the body does not belong to any UTF-8 character"))
     })?;
+    // serde reads a struct from an array as well; nobody means that.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(Problem::new(Code::InvalidRequest, "the body is an array: expected an object"));
+    }
     serde_json::from_str(text).map_err(|error| json_problem(&error))
 }
 

@@ -23,7 +23,7 @@ pub struct DeadLetter {
     pub agent: AgentName,
     /// Why it was given up.
     pub reason: TaskError,
-    /// What can be edited and replayed: a task's input, or a callback's `{url, payload}`, or an event.
+    /// What can be edited and replayed: a task's input as it was, or an outbox message's body.
     pub payload: Value,
     /// When it was given up.
     pub created_at: Timestamp,

@@ -232,8 +232,7 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable: then none of them was accepted.
     async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
-    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable no later than the first write under
-    /// it: an owner journals a call before it makes it, so nothing is done in the name of a claim that could be lost.
+    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable when it returns.
     ///
     /// # Errors
     /// When the store is unavailable.

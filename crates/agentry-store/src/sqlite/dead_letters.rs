@@ -57,7 +57,7 @@ pub(super) fn insert_task(
             task,
             agent: agents::name(&name)?,
             reason: outcome.error.clone().unwrap_or_else(unknown),
-            payload: json!({ "input": claim::body(db, seq)?.input }),
+            payload: claim::body(db, seq)?.input.clone(),
             created_at: at,
             state: DeadLetterState::Open,
         },

@@ -32,7 +32,6 @@ pub use open::{DATABASE_FILE, LOCK_FILE, OpenError};
 pub use readers::MAX_WAITING_READS;
 use rusqlite::Connection;
 pub use writer::MAX_WAITING_COMMANDS;
-use writer::When;
 
 use crate::{QueueCounts, StoreError};
 use db::{Db, PublishedCounts};
@@ -115,17 +114,8 @@ impl SqliteStore {
         T: Send + 'static,
         F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
     {
-        self.write_when(weight, When::Committed, run).await
-    }
-
-    /// As [`Self::write`], with a choice of when to return.
-    async fn write_when<T, F>(&self, weight: usize, when: When, run: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
-    {
         match &self.engine {
-            Engine::Threads { writer, .. } => writer.call(weight, when, run).await,
+            Engine::Threads { writer, .. } => writer.call(weight, run).await,
             Engine::Inline(db) => inline(&mut db.lock().unwrap_or_else(PoisonError::into_inner), run),
         }
     }

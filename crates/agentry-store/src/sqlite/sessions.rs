@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, json_or_none, page_len, signed, sql_limit, status, to_json};
-use super::writer::When;
 use super::{SqliteStore, agents, claim, recover};
 use crate::{Page, SessionClaim, SessionStore, SessionView, StoreError};
 
@@ -190,7 +189,7 @@ impl SessionStore for SqliteStore {
         now: Timestamp,
     ) -> Result<SessionClaim, StoreError> {
         let session = session.clone();
-        self.write_when(3, When::Run, move |db| claim_session(db, worker, &session, now)).await
+        self.write(3, move |db| claim_session(db, worker, &session, now)).await
     }
 
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError> {

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use super::accept::{self, Arrival};
 use super::advance::{self, Write};
 use super::rows::{collect, first, sql_limit};
-use super::writer::When;
 use super::{SqliteStore, agents, claim, outbox, recover, task_list};
 use crate::{
     Accepted, Advance, Advanced, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused, StoreError,
@@ -30,7 +29,7 @@ impl TaskStore for SqliteStore {
             Want::Known(tasks) => tasks.len(),
             Want::Next { limit, .. } => *limit,
         };
-        self.write_when(weight, When::Run, move |db| match &want {
+        self.write(weight, move |db| match &want {
             Want::Known(tasks) => claim::known(db, worker, tasks, now),
             Want::Next { modes, limit } => claim::next(db, worker, *modes, *limit, now),
         })

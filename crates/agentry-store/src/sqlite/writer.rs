@@ -38,21 +38,9 @@ pub(super) trait Command: Send {
 /// A command made of a closure.
 struct Call<T, F> {
     weight: usize,
-    when: When,
     run: F,
     found: Option<Result<T, StoreError>>,
-    /// Gone once the caller was told.
-    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
-}
-
-/// When a caller is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    /// Once it is durable.
-    Committed,
-    /// As soon as it has run. For claims: whatever an owner does for the world to see begins with a write of its own,
-    /// which stands behind the claim in the same log. A claim that is rolled back leaves its owner a stale lease.
-    Run,
+    reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T: Send, F: Fn(&mut Db) -> Result<T, Failure> + Send> Command for Call<T, F> {
@@ -66,19 +54,13 @@ impl<T: Send, F: Fn(&mut Db) -> Result<T, Failure> + Send> Command for Call<T, F
             Err(Failure::Refused(error)) => Some(Err(error)),
             Err(failure) => return Err(failure),
         };
-        if self.when == When::Run
-            && let (Some(reply), Some(found)) = (self.reply.take(), self.found.take())
-        {
-            // The caller may have gone; what it asked for has happened all the same.
-            let _ = reply.send(found);
-        }
         Ok(())
     }
 
     fn answer(self: Box<Self>, end: Result<(), StoreError>) {
-        let Self { found, reply, .. } = *self;
-        let Some(reply) = reply else { return };
         let lost = || Err(StoreError::Broken("a command was answered before it ran".to_owned()));
+        let Self { found, reply, .. } = *self;
+        // The caller may have gone; what it asked for has happened or not all the same.
         let _ = reply.send(end.and_then(|()| found.unwrap_or_else(lost)));
     }
 }
@@ -102,15 +84,15 @@ impl Writer {
         Ok(Self { commands: Some(commands), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs a closure in the next transaction; returns once it is committed, or has run. The closure may run twice, so it must not
+    /// Runs a closure in the next transaction; returns once it is committed. The closure may run twice, so it must not
     /// consume what it captured, and it must refuse ([`Failure::Refused`]) before it writes.
-    pub(super) async fn call<T, F>(&self, weight: usize, when: When, run: F) -> Result<T, StoreError>
+    pub(super) async fn call<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let command = Box::new(Call { weight, when, run, found: None, reply: Some(reply) });
+        let command = Box::new(Call { weight, run, found: None, reply });
         let Some(commands) = &self.commands else { return Err(stopped()) };
         commands.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Full {

@@ -110,7 +110,7 @@ pub async fn latency(rate: u64, window: Duration) {
     }
     let idle = Arc::new(Mutex::new(idle));
     let micros = Arc::new(Mutex::new(Vec::new()));
-    let (sender, mut due) = tokio::sync::mpsc::unbounded_channel::<Instant>();
+    let (sender, mut due) = tokio::sync::mpsc::channel::<Instant>(100_000);
     // A thread of its own keeps time: the runtime's timers tick in milliseconds.
     let generator = std::thread::spawn(move || {
         let mut chance = rand::rngs::StdRng::seed_from_u64(7);
@@ -119,7 +119,7 @@ pub async fn latency(rate: u64, window: Duration) {
         while next < end {
             #[allow(clippy::disallowed_methods, reason = "this thread only keeps time")]
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            if sender.send(next).is_err() {
+            if sender.blocking_send(next).is_err() {
                 return;
             }
             next += Duration::from_secs_f64(-chance.random::<f64>().max(1e-12).ln() / rate as f64);

@@ -73,7 +73,6 @@ fn bodies_that_cannot_be_taken() {
 }
 
 #[test]
-#[ignore = "agentry-server takes an array for an object: TaskRequest is derived, and serde reads structs from arrays too"]
 fn an_array_is_not_a_task() {
     let folder = folder_with_fleet();
     let server = Server::start(folder.path());

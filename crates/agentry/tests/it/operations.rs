@@ -153,7 +153,6 @@ fn dead_letters_are_shown_edited_replayed_and_dropped() {
 }
 
 #[test]
-#[ignore = "agentry-store writes {\"input\": …} as the payload, agentry-server replays the payload as the input"]
 fn a_dead_letter_that_nobody_edits_is_replayed_as_it_was() {
     let stage = Stage::start();
     let lost = stage.http.submit("clerk", "as it was [[fail:400:1]]");
