@@ -52,6 +52,9 @@ pub struct Task {
     /// The most that its model calls may cost together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<NanoUsd>,
+    /// Whether somebody will watch it: model calls stream from their first one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     /// How many agents triggered one another before this task.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u8,
@@ -84,6 +87,7 @@ impl Task {
             timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             callback_url: None,
             budget: None,
+            stream: false,
             hops: event.hops.saturating_add(1),
         }
     }

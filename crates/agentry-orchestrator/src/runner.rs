@@ -135,10 +135,10 @@ impl Runner<'_> {
         }
     }
 
-    /// Somebody watches the task: the answer is streamed to them.
+    /// Somebody watches the task, or said that they will: the answer is streamed to them.
     fn sink(&self) -> Option<Arc<dyn TokenSink>> {
         let bus = &self.run.ctx.bus;
-        bus.is_watched(self.run.task.id).then(|| {
+        (self.run.task.stream || bus.is_watched(self.run.task.id)).then(|| {
             let sink: Arc<dyn TokenSink> = Arc::new(Watchers { bus: Arc::clone(bus), task: self.run.task.id });
             sink
         })

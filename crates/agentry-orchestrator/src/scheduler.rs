@@ -216,6 +216,7 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
         timeout_ms: record.spec.timeout_ms.unwrap_or(default),
         callback_url: None,
         budget: None,
+        stream: false,
         hops: 0,
     };
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })

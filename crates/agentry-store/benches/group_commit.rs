@@ -97,6 +97,7 @@ impl Stage {
                 timeout_ms: 300_000,
                 callback_url: None,
                 budget: None,
+                stream: false,
                 hops: 0,
             }),
             idempotency: None,

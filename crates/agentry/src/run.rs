@@ -63,6 +63,9 @@ fn request(args: &cli::Run) -> Result<Value, Failure> {
         Value::String(args.input.clone())
     };
     let mut body = Map::from_iter([("agent".to_owned(), json!(args.agent)), ("input".to_owned(), input)]);
+    if args.stream {
+        body.insert("stream".to_owned(), json!(true));
+    }
     if let Some(session) = &args.session {
         body.insert("session".to_owned(), json!(session));
     }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use super::load::{FleetLoader, LoadedFleet};
 use crate::handle::FleetHandle;
 use crate::problem::Problem;
 
+/// Changes that wait to be looked at; one is enough for a reload, so what does not fit is dropped.
+const MAX_WAITING_SIGNALS: usize = 64;
 /// How long it must be quiet before a reload.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a burst is waited for at most, so that a saved file is live within a second.
@@ -27,7 +29,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Watches a directory until it is dropped.
 #[derive(Debug)]
 pub struct FleetWatcher {
-    tell: Sender<Signal>,
+    tell: SyncSender<Signal>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,7 +62,7 @@ impl FleetWatcher {
     /// # Errors
     /// When the thread cannot be started.
     pub fn resume(loader: FleetLoader, handle: FleetHandle) -> Result<Self, WatchError> {
-        let (tell, told) = channel();
+        let (tell, told) = sync_channel(MAX_WAITING_SIGNALS);
         let dir = loader.dir().to_owned();
         let mut work = Work { tell: tell.clone(), loader, handle, watcher: None, dir: dir.clone(), failed: None };
         let thread = std::thread::Builder::new().name("fleet-watcher".to_owned()).spawn(move || work.run(&told));
@@ -80,7 +82,7 @@ impl Drop for FleetWatcher {
 }
 
 struct Work {
-    tell: Sender<Signal>,
+    tell: SyncSender<Signal>,
     loader: FleetLoader,
     handle: FleetHandle,
     watcher: Option<(RecommendedWatcher, Identity)>,
@@ -118,8 +120,8 @@ impl Work {
         let tell = self.tell.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
             if event.is_err() || event.is_ok_and(|event| matters(&event.kind)) {
-                // The receiver ends with the watcher.
-                let _ = tell.send(Signal::Changed);
+                // A full queue reloads anyway, and the receiver ends with the watcher.
+                let _ = tell.try_send(Signal::Changed);
             }
         };
         let started = notify::recommended_watcher(on_event).and_then(|mut watcher| {

@@ -199,6 +199,7 @@ impl World {
             timeout_ms: 60_000,
             callback_url: self.dice.happens(0.5).then(|| "http://callback.test/".to_owned()),
             budget: None,
+            stream: false,
             hops: 0,
         });
         let key = format!("key-{number}");

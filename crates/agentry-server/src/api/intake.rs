@@ -53,6 +53,9 @@ pub(crate) struct TaskRequest<'a> {
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>)]
     pub(crate) budget: Option<&'a RawValue>,
+    /// Whether you will follow `/v1/tasks/{id}/events`: the model's answers then stream from the first call on.
+    #[serde(default)]
+    pub(crate) stream: bool,
     /// The same key with the same request is the same task for 24 h. The `Idempotency-Key` header wins.
     #[serde(default)]
     pub(crate) idempotency_key: Option<String>,
@@ -94,6 +97,7 @@ impl<'f> Door<'f> {
             timeout_ms,
             callback_url: request.callback_url,
             budget,
+            stream: request.stream,
             hops: 0,
         };
         Ok(NewTask { task: Arc::new(task), idempotency, ready_at: None })
@@ -294,6 +298,7 @@ pub(crate) fn task_for(
         timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         callback_url: None,
         budget: None,
+        stream: false,
         hops: 0,
     }
 }

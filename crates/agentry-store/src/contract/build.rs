@@ -42,6 +42,7 @@ pub fn task(created: Timestamp) -> Task {
         timeout_ms: 1_000,
         callback_url: None,
         budget: None,
+        stream: false,
         hops: 0,
     }
 }
