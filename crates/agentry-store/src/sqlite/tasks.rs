@@ -73,7 +73,7 @@ impl TaskStore for SqliteStore {
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT DISTINCT session FROM tasks
+                "SELECT DISTINCT session FROM tasks INDEXED BY tasks_inbox
                  WHERE session IS NOT NULL AND status < 3 AND status = 0 AND ready_at <= ?1 LIMIT ?2",
             )?;
             collect(&mut statement, (now.0, sql_limit(limit)), |row| agents::session(&row.get::<_, String>(0)?))

@@ -32,7 +32,7 @@ pub async fn throughput(rounds: usize) {
             let (status, body) = connection.send(&get(&format!("/v1/sessions/chat:s{session}?limit=1000"))).await;
             assert_eq!(status, 200);
             let view: serde_json::Value = serde_json::from_slice(body).unwrap();
-            let messages = view["messages"].as_array().unwrap();
+            let messages = view["history"].as_array().unwrap();
             let said: Vec<&str> = messages
                 .iter()
                 .filter(|m| m["message"]["role"] == "user" || m["role"] == "user")
