@@ -83,13 +83,13 @@ impl Budgets {
     }
 
     /// A call ended: its reservation becomes what it cost.
-    pub fn settle(&self, call: CallId, cost: Option<NanoUsd>) {
+    pub fn settle(&self, call: CallId, cost: NanoUsd) {
         let mut inner = lock(&self.inner);
         if let Some(reservation) = inner.reserved.remove(&call)
             && let Some(day) = inner.days.get_mut(&reservation.agent)
         {
             day.reserved = NanoUsd(day.reserved.0 - reservation.amount.0);
-            day.spent = day.spent.plus(cost.unwrap_or_default());
+            day.spent = day.spent.plus(cost);
         }
     }
 

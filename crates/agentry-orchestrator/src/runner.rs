@@ -10,7 +10,7 @@ use agentry_core::chat::{ChatReply, ChatRequest, Message, ToolCall};
 use agentry_core::clarification::Clarification;
 use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, Scope};
-use agentry_core::money::{CallStatus, LedgerRow};
+use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
 use agentry_tools::{Invocation, ToolError};
@@ -95,13 +95,15 @@ impl Runner<'_> {
         let answer = outcome.answer().map(|(attempt, timed)| (attempt.call, timed.reply.clone()));
         let mut bodies = Vec::with_capacity(outcome.attempts.len());
         let mut ledger = Vec::with_capacity(outcome.attempts.len());
-        self.run.ctx.budgets.settle(call.id, None);
+        let mut cost = NanoUsd::ZERO;
         for attempt in outcome.attempts {
             let row = self.ledger_row(&attempt);
-            self.run.ctx.budgets.settle(attempt.call, row.cost);
+            cost = cost.plus(row.cost.unwrap_or_default());
             bodies.push(journal_body(turn, attempt, &row));
             ledger.push(row);
         }
+        // One reservation stands for the call and its retries.
+        self.run.ctx.budgets.settle(call.id, cost);
         if self.run.ctx.interrupt.is_cancelled() {
             self.run.defer(&self.scope, bodies, ledger);
             return Err(Stop::Draining);
