@@ -16,24 +16,28 @@ struct Row {
 }
 
 const CORE: &[&str] = &["agentry-core"];
+/// What speaks HTTP to the outside.
+const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
 /// What the siblings of the third layer may use: everything below, never one another.
 const BELOW_L3: &[&str] =
-    &["agentry-core", "agentry-config", "agentry-store", "agentry-bus", "agentry-llm", "agentry-tools"];
+    &["agentry-core", "agentry-http", "agentry-config", "agentry-store", "agentry-bus", "agentry-llm", "agentry-tools"];
 
 /// The rooms of ARCHITECTURE.md, from the bottom up.
 const TABLE: &[Row] = &[
     Row { name: "agentry-core", uses: &[] },
+    Row { name: "agentry-http", uses: &[] },
     Row { name: "agentry-config", uses: CORE },
     Row { name: "agentry-store", uses: CORE },
     Row { name: "agentry-bus", uses: CORE },
-    Row { name: "agentry-llm", uses: CORE },
-    Row { name: "agentry-tools", uses: CORE },
+    Row { name: "agentry-llm", uses: CORE_AND_HTTP },
+    Row { name: "agentry-tools", uses: CORE_AND_HTTP },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     Row {
         name: "agentry",
         uses: &[
             "agentry-core",
+            "agentry-http",
             "agentry-config",
             "agentry-store",
             "agentry-bus",

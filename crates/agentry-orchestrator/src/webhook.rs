@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentry_core::id::OutboxId;
 use agentry_core::time::Timestamp;
+use agentry_http::{Clients, with_causes};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,8 @@ use sha2::Sha256;
 
 /// Time for one delivery (Standard Webhooks advises 15 to 30 s).
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Idle connections kept for each receiver: as many callbacks as the relay has under way to one at most.
+const MAX_IDLE_CONNECTIONS: usize = 16;
 
 /// Why a callback did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,22 +36,15 @@ pub trait CallbackSender: Send + Sync + 'static {
 
 /// Posts callbacks over HTTP.
 pub struct HttpCallbacks {
-    client: reqwest::Client,
+    clients: Clients,
     secret: Option<SecretString>,
 }
 
 impl HttpCallbacks {
     /// With this secret every callback is signed; without one none is.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made (no TLS roots, for example).
-    pub fn new(secret: Option<SecretString>) -> Result<Self, CallbackError> {
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| CallbackError(format!("cannot make an HTTP client: {error}")))?;
-        Ok(Self { client, secret })
+    #[must_use]
+    pub fn new(secret: Option<SecretString>) -> Self {
+        Self { clients: Clients::new(MAX_IDLE_CONNECTIONS), secret }
     }
 }
 
@@ -58,19 +54,20 @@ impl CallbackSender for HttpCallbacks {
         let body = payload.to_string();
         let seconds = at.millis().div_euclid(1_000);
         let mut request = self
-            .client
+            .clients
+            .client(url)
+            .map_err(CallbackError)?
             .post(url)
+            .timeout(TIMEOUT)
             .header("content-type", "application/json")
             .header("webhook-id", id.to_string())
             .header("webhook-timestamp", seconds.to_string());
         if let Some(secret) = &self.secret {
             request = request.header("webhook-signature", signature(secret, id, seconds, &body));
         }
-        let response = request
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| CallbackError(format!("{url} did not take the callback: {}", error.without_url())))?;
+        let response = request.body(body).send().await.map_err(|error| {
+            CallbackError(format!("{url} did not take the callback: {}", with_causes(&error.without_url())))
+        })?;
         if response.status().is_success() {
             Ok(())
         } else {

@@ -1,12 +1,12 @@
 //! HTTP tools: the arguments are posted as JSON, the body that comes back is the output.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use agentry_core::agent::{ToolAuth, ToolAuthKind};
+use agentry_http::{Clients, with_causes};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -18,40 +18,18 @@ use crate::{Invocation, ToolError, ToolOutput};
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 /// How much of the body of an error is shown to the model, in bytes.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
-/// Time to open a connection; a tool with less time than this has only that.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept for each host.
 const MAX_IDLE_CONNECTIONS: usize = 64;
 
 /// The client for HTTP tools, shared by all of them.
 pub(crate) struct HttpTools {
     lookup: Lookup,
-    direct: OnceLock<Result<Client, String>>,
-    outside: OnceLock<Result<Client, String>>,
+    clients: Clients,
 }
 
 impl HttpTools {
     pub(crate) fn new(lookup: Lookup) -> Self {
-        Self { lookup, direct: OnceLock::new(), outside: OnceLock::new() }
-    }
-
-    /// Proxies from the environment are for the outside only: what listens on this machine is reached directly.
-    /// Redirects are not followed: a POST that carries a credential goes where the file says and nowhere else.
-    fn client(&self, url: &str) -> Result<&Client, String> {
-        let local = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| url.starts_with(start));
-        let slot = if local { &self.direct } else { &self.outside };
-        let built = slot.get_or_init(|| {
-            let builder = Client::builder()
-                .http1_only()
-                .tcp_nodelay(true)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent(concat!("agentry/", env!("CARGO_PKG_VERSION")));
-            let builder = if local { builder.no_proxy() } else { builder };
-            builder.build().map_err(|error| error.to_string())
-        });
-        built.as_ref().map_err(|problem| format!("no HTTP client: {problem}"))
+        Self { lookup, clients: Clients::new(MAX_IDLE_CONNECTIONS) }
     }
 
     /// One call.
@@ -77,6 +55,7 @@ impl HttpTools {
         let key = HeaderValue::from_str(&invocation.idempotency_key)
             .map_err(|_| "its idempotency key has characters that no HTTP header takes".to_owned())?;
         let mut request = self
+            .clients
             .client(url)?
             .post(url)
             .header(CONTENT_TYPE, "application/json")
@@ -169,18 +148,4 @@ fn traceparent(invocation: &Invocation<'_>) -> String {
     let mut hasher = DefaultHasher::new();
     invocation.idempotency_key.hash(&mut hasher);
     format!("00-{}-{:016x}-01", invocation.trace_id, hasher.finish().max(1))
-}
-
-/// An error with everything that caused it: reqwest's own text names only the outermost layer.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -9,8 +9,6 @@ use sse_stream::SseStream;
 
 use crate::failure::Failure;
 
-/// Time for a connection; a server that is there answers in milliseconds.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence on an open connection; streams send comments more often than that.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// The most pages that a list asks for, so that a list that grows as fast as it is read ends.
@@ -46,11 +44,10 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(Failure::usage(format!("`{url}` is not an http or https URL")).help(example));
         }
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
-        if matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| Failure::new(format!("cannot set up HTTP: {}", causes(&error))))?;
+        let http = agentry_http::builder(url)
+            .read_timeout(READ_TIMEOUT)
+            .build()
+            .map_err(|error| Failure::new(format!("cannot set up HTTP: {}", causes(&error))))?;
         Ok(Self { http, base })
     }
 

@@ -188,8 +188,7 @@ async fn open_store(settings: &Settings) -> Result<SqliteStore, Failure> {
 }
 
 async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
-    let callbacks =
-        HttpCallbacks::new(settings.callback_secret.clone()).map_err(|error| Failure::new(error.to_string()))?;
+    let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let providers = Providers::new(Endpoints {
         openai_api_key: settings.openai_api_key.clone(),
         openai_base_url: settings.openai_base_url.clone(),

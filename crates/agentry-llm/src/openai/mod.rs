@@ -5,13 +5,14 @@ mod reply;
 mod request;
 mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_http::{Clients, with_causes};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 
@@ -23,8 +24,6 @@ pub(crate) use failure::word;
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 /// The largest answer that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// Time to open a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence within a stream.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle connections kept for each host: as many as may have been in use at once.
@@ -47,39 +46,19 @@ pub struct OpenAiSettings {
 #[derive(Debug)]
 pub struct OpenAi {
     settings: OpenAiSettings,
-    direct: OnceLock<Result<Client, String>>,
-    outside: OnceLock<Result<Client, String>>,
+    clients: Clients,
 }
 
 impl OpenAi {
     /// A client; connections are opened with the first calls.
     #[must_use]
     pub fn new(settings: OpenAiSettings) -> Self {
-        Self { settings, direct: OnceLock::new(), outside: OnceLock::new() }
+        Self { settings, clients: Clients::new(MAX_IDLE_CONNECTIONS) }
     }
 
     fn base_url<'a>(&'a self, call: &'a Call) -> &'a str {
         let chosen = self.settings.override_base_url.as_deref().or(call.target.base_url.as_deref());
         chosen.or(self.settings.base_url.as_deref()).unwrap_or(DEFAULT_BASE_URL).trim_end_matches('/')
-    }
-
-    /// The pooled client for a host. Proxies from the environment are for the outside only: what listens on this
-    /// machine is reached directly.
-    fn client(&self, base_url: &str) -> Result<&Client, String> {
-        let local = ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| base_url.starts_with(start));
-        let slot = if local { &self.direct } else { &self.outside };
-        let built = slot.get_or_init(|| {
-            let builder = Client::builder()
-                .http1_only()
-                .tcp_nodelay(true)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-                .redirect(reqwest::redirect::Policy::none())
-                .user_agent(concat!("agentry/", env!("CARGO_PKG_VERSION")));
-            let builder = if local { builder.no_proxy() } else { builder };
-            builder.build().map_err(|error| with_causes(&error))
-        });
-        built.as_ref().map_err(|problem| format!("no HTTP client: {problem}"))
     }
 
     fn key(&self, call: &Call, base_url: &str) -> Result<Option<HeaderValue>, LlmError> {
@@ -118,8 +97,10 @@ impl OpenAi {
         let body = request::body(call, stream, base_url == DEFAULT_BASE_URL)
             .map_err(|error| invalid(format!("the request cannot be written: {error}")))?;
         let id = call.id.to_string();
-        let client =
-            self.client(base_url).map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem))?;
+        let client = self
+            .clients
+            .client(base_url)
+            .map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem))?;
         let mut request = client
             .post(format!("{base_url}/chat/completions"))
             .header(CONTENT_TYPE, "application/json")
@@ -210,20 +191,6 @@ fn traceparent(call: &Call) -> String {
     let mut span = [0; 8];
     span.copy_from_slice(&call.id.as_bytes()[8..]);
     format!("00-{}-{:016x}-01", call.trace_id, u64::from_be_bytes(span).max(1))
-}
-
-/// An error with everything that caused it: reqwest's own text names only the outermost layer.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::io;
 
+use agentry_http::with_causes;
 use futures_util::{Stream, StreamExt};
 use reqwest::Response;
 use sse_stream::{Error as SseError, SseStream};
 use tokio::time::{Instant, timeout};
 
 use super::reply::{Assembly, Chunk};
-use super::{IDLE_TIMEOUT, MAX_BODY_BYTES, cut_off, failure, too_large, with_causes};
+use super::{IDLE_TIMEOUT, MAX_BODY_BYTES, cut_off, failure, too_large};
 use crate::{Call, LlmError, LlmErrorKind, Timed, TokenSink};
 
 /// Reads the stream to its end and hands every piece of text on as it comes.
