@@ -14,6 +14,7 @@ mod settings;
 mod sim;
 mod validate;
 mod verbs;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::out;
+use crate::yaml::to_yaml;
 
 /// How a reading verb prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -61,11 +62,7 @@ pub fn rows(format: Format, rows: &[Value], columns: &[Column], empty: &str) -> 
 pub fn document(format: Format, value: &Value) -> Result<(), Failure> {
     match format {
         Format::Json => out::line(&serde_json::to_string_pretty(value).unwrap_or_default()),
-        Format::Yaml => {
-            let yaml = serde_saphyr::to_string(value)
-                .map_err(|error| Failure::new(format!("cannot write this as YAML: {error}")).help("use -o json"))?;
-            out::print(&yaml)
-        }
+        Format::Yaml => out::print(&to_yaml(value)),
         Format::Table => out::print(&fields(value)),
     }
 }
