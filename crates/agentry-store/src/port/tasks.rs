@@ -232,7 +232,8 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable: then none of them was accepted.
     async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
-    /// Claims queued tasks that are due: the loser of a claim gets nothing. Durable when it returns.
+    /// Claims queued tasks that are due: the loser of a claim gets nothing. When it returns, the claim survives the death
+    /// of this process; a loss of power may undo it, together with everything that was written after it.
     ///
     /// # Errors
     /// When the store is unavailable.

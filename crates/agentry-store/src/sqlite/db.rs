@@ -23,6 +23,7 @@ pub(super) struct Db {
     pub(super) conn: Connection,
     pub(super) counts: QueueCounts,
     pub(super) max_queued: u64,
+    syncs: bool,
     names: HashMap<Box<str>, i64>,
     committed: QueueCounts,
     published: PublishedCounts,
@@ -43,8 +44,15 @@ impl Db {
             running: count("SELECT count(*) FROM tasks WHERE status = 1")?,
             waiting: count("SELECT count(*) FROM tasks WHERE status = 2")?,
         };
-        let db =
-            Self { conn, counts, max_queued: options.max_queued, names: HashMap::new(), committed: counts, published };
+        let db = Self {
+            conn,
+            counts,
+            max_queued: options.max_queued,
+            syncs: true,
+            names: HashMap::new(),
+            committed: counts,
+            published,
+        };
         db.publish();
         Ok(db)
     }
@@ -79,6 +87,20 @@ impl Db {
         }
         self.names.insert(name.into(), number);
         Ok(number)
+    }
+
+    /// Whether commits from here on wait for the disk. Those that do take what was written before them along: the
+    /// write-ahead log is one file, written from front to back.
+    pub(super) fn sync_commits(&mut self, wanted: bool) -> rusqlite::Result<()> {
+        if self.syncs != wanted {
+            self.conn.execute_batch(if wanted {
+                "PRAGMA synchronous = FULL"
+            } else {
+                "PRAGMA synchronous = NORMAL"
+            })?;
+            self.syncs = wanted;
+        }
+        Ok(())
     }
 
     pub(super) fn begin(&mut self) -> rusqlite::Result<()> {

@@ -47,7 +47,7 @@ impl FleetStore for SqliteStore {
     async fn heartbeat(&self, worker: &WorkerRecord) -> Result<(), StoreError> {
         let record = to_json(worker).map_err(|failure| failure.to_store_error())?;
         let (id, at) = (worker.id, worker.heartbeat_at);
-        self.write(1, move |db| {
+        self.write_soon(1, move |db| {
             db.sql("INSERT OR REPLACE INTO workers (id, heartbeat_at, record) VALUES (?1, ?2, ?3)")?.execute((
                 id.as_bytes(),
                 at.0,

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use open::{DATABASE_FILE, LOCK_FILE, OpenError};
 pub use readers::MAX_WAITING_READS;
 use rusqlite::Connection;
+use writer::Durability;
 pub use writer::MAX_WAITING_COMMANDS;
 
 use crate::{QueueCounts, StoreError};
@@ -114,8 +115,26 @@ impl SqliteStore {
         T: Send + 'static,
         F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
     {
+        self.write_with(Durability::Now, weight, run).await
+    }
+
+    /// The same for a claim or a sign of life: see [`Durability::WithNext`]. Safe, because whoever claimed writes down
+    /// durably what it is about to do before it does anything that the outside can see.
+    async fn write_soon<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
+    {
+        self.write_with(Durability::WithNext, weight, run).await
+    }
+
+    async fn write_with<T, F>(&self, durability: Durability, weight: usize, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
+    {
         match &self.engine {
-            Engine::Threads { writer, .. } => writer.call(weight, run).await,
+            Engine::Threads { writer, .. } => writer.call(weight, durability, run).await,
             Engine::Inline(db) => inline(&mut db.lock().unwrap_or_else(PoisonError::into_inner), run),
         }
     }

@@ -193,7 +193,7 @@ impl SessionStore for SqliteStore {
         now: Timestamp,
     ) -> Result<SessionClaim, StoreError> {
         let session = session.clone();
-        self.write(3, move |db| claim_session(db, worker, &session, now)).await
+        self.write_soon(3, move |db| claim_session(db, worker, &session, now)).await
     }
 
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError> {

@@ -29,7 +29,7 @@ impl TaskStore for SqliteStore {
             Want::Known(tasks) => tasks.len(),
             Want::Next { limit, .. } => *limit,
         };
-        self.write(weight, move |db| match &want {
+        self.write_soon(weight, move |db| match &want {
             Want::Known(tasks) => claim::known(db, worker, tasks, now),
             Want::Next { modes, limit } => claim::next(db, worker, *modes, *limit, now),
         })

@@ -25,10 +25,22 @@ const CHECKPOINT_PAGES: u64 = 8_000;
 /// When a caller may try again after [`MAX_WAITING_COMMANDS`]: the writer empties the channel well within it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// When what a command wrote must have reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Before its caller hears of it.
+    Now,
+    /// With the next command that is durable. Its caller hears of it when it is committed: it survives the death of the
+    /// process, and when the machine loses power, it is lost only together with everything that followed from it.
+    WithNext,
+}
+
 /// Something to do in a transaction.
 pub(super) trait Command: Send {
     /// About how many rows it writes.
     fn weight(&self) -> usize;
+    /// When it must have reached the disk.
+    fn durability(&self) -> Durability;
     /// Does it; runs again after a rollback.
     fn run(&mut self, db: &mut Db) -> Result<(), Failure>;
     /// Tells the caller: what `run` found, or why nothing of it happened.
@@ -38,6 +50,7 @@ pub(super) trait Command: Send {
 /// A command made of a closure.
 struct Call<T, F> {
     weight: usize,
+    durability: Durability,
     run: F,
     found: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -46,6 +59,10 @@ struct Call<T, F> {
 impl<T: Send, F: Fn(&mut Db) -> Result<T, Failure> + Send> Command for Call<T, F> {
     fn weight(&self) -> usize {
         self.weight
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
     }
 
     fn run(&mut self, db: &mut Db) -> Result<(), Failure> {
@@ -86,13 +103,13 @@ impl Writer {
 
     /// Runs a closure in the next transaction; returns once it is committed. The closure may run twice, so it must not
     /// consume what it captured, and it must refuse ([`Failure::Refused`]) before it writes.
-    pub(super) async fn call<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
+    pub(super) async fn call<T, F>(&self, weight: usize, durability: Durability, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let command = Box::new(Call { weight, run, found: None, reply });
+        let command = Box::new(Call { weight, durability, run, found: None, reply });
         let Some(commands) = &self.commands else { return Err(stopped()) };
         commands.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Full {
@@ -140,7 +157,8 @@ fn serve(db: &mut Db, waiting: &Receiver<Box<dyn Command>>) -> bool {
 
 /// Runs a batch and answers it.
 pub(super) fn run_batch(db: &mut Db, mut batch: Vec<Box<dyn Command>>) {
-    match together(db, &mut batch) {
+    let durable = batch.iter().any(|command| command.durability() == Durability::Now);
+    match db.sync_commits(durable).map_err(Failure::from).and_then(|()| together(db, &mut batch)) {
         Ok(()) => batch.into_iter().for_each(|command| command.answer(Ok(()))),
         Err(failure) => {
             db.rollback();
