@@ -1,24 +1,19 @@
 //! The bus of one process: queues in memory, nothing durable, nothing to connect to.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
-use agentry_core::task::Priority;
 use async_trait::async_trait;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
-use crate::port::{BusError, EventBus, Received, Signal, Signals, Wake, Wakes};
+use crate::lanes::Lanes;
+use crate::listeners::{Listeners, lock};
+use crate::port::{BusError, EventBus, Signal, Signals, Wake, Wakes};
 
 /// Wakes that wait for a consumer at most; further ones are dropped and found by recovery in the store.
 const MAX_WAKES: usize = 100_000;
-/// Signals that a slow listener may lag behind before it misses some.
-const SIGNAL_BACKLOG: usize = 4_096;
-/// Signals about one task that a slow watcher may lag behind.
-const WATCH_BACKLOG: usize = 256;
 
 /// The bus of one process.
 #[derive(Debug, Clone)]
@@ -28,18 +23,14 @@ pub struct EmbeddedBus {
 
 #[derive(Debug)]
 struct Shared {
-    lanes: Mutex<Lanes>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
-    signals: broadcast::Sender<Signal>,
-    watchers: Mutex<HashMap<TaskId, broadcast::Sender<Signal>>>,
-    watched: AtomicUsize,
+    listeners: Listeners,
 }
 
-/// One queue for each mode and priority.
 #[derive(Debug, Default)]
-struct Lanes {
-    queues: [[VecDeque<Wake>; 3]; 4],
-    len: usize,
+struct Waiting {
+    lanes: Lanes<Wake>,
     dropped: [u64; 4],
 }
 
@@ -54,28 +45,8 @@ impl EmbeddedBus {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
-                lanes: Mutex::default(),
-                arrived: Notify::new(),
-                signals: broadcast::Sender::new(SIGNAL_BACKLOG),
-                watchers: Mutex::default(),
-                watched: AtomicUsize::new(0),
-            }),
+            shared: Arc::new(Shared { waiting: Mutex::default(), arrived: Notify::new(), listeners: Listeners::new() }),
         }
-    }
-}
-
-/// A poisoned lock guards plain queues that no panic can leave half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    fn watchers_of(&self, task: TaskId) -> Option<broadcast::Sender<Signal>> {
-        if self.watched.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        lock(&self.watchers).get(&task).cloned()
     }
 }
 
@@ -84,14 +55,12 @@ impl EventBus for EmbeddedBus {
     fn wake(&self, wakes: Vec<Wake>) {
         let count = wakes.len();
         {
-            let mut lanes = lock(&self.shared.lanes);
+            let mut waiting = lock(&self.shared.waiting);
             for wake in wakes {
-                let mode = wake.mode as usize;
-                if lanes.len >= MAX_WAKES {
-                    lanes.dropped[mode] += 1;
+                if waiting.lanes.len() >= MAX_WAKES {
+                    waiting.dropped[wake.mode as usize] += 1;
                 } else {
-                    lanes.queues[mode][wake.priority as usize].push_back(wake);
-                    lanes.len += 1;
+                    waiting.lanes.push(wake.mode, wake.priority, wake);
                 }
             }
         }
@@ -102,50 +71,39 @@ impl EventBus for EmbeddedBus {
     }
 
     fn wakes(&self, modes: ModeSet) -> Box<dyn Wakes> {
-        let seen = lock(&self.shared.lanes).dropped;
+        let seen = lock(&self.shared.waiting).dropped;
         Box::new(EmbeddedWakes { shared: Arc::clone(&self.shared), modes, seen_dropped: seen })
     }
 
     fn signal(&self, signal: Signal) {
-        match &signal {
-            Signal::Progress { task, .. } | Signal::Delta { task, .. } => {
-                if let Some(watchers) = self.shared.watchers_of(*task) {
-                    let _nobody_listens = watchers.send(signal);
-                }
-            }
-            _ => {
-                let _nobody_listens = self.shared.signals.send(signal);
-            }
-        }
+        self.shared.listeners.tell(signal);
     }
 
     fn signals(&self) -> Box<dyn Signals> {
-        Box::new(EmbeddedSignals { receiver: self.shared.signals.subscribe() })
+        self.shared.listeners.signals()
     }
 
     fn is_watched(&self, task: TaskId) -> bool {
-        self.shared.watchers_of(task).is_some()
+        self.shared.listeners.is_watched(task)
     }
 
     fn watch(&self, task: TaskId) -> Box<dyn Signals> {
-        let mut watchers = lock(&self.shared.watchers);
-        let sender = watchers.entry(task).or_insert_with(|| broadcast::Sender::new(WATCH_BACKLOG));
-        let receiver = sender.subscribe();
-        self.shared.watched.store(watchers.len(), Ordering::Release);
-        Box::new(Watch { shared: Arc::clone(&self.shared), task, receiver: Some(receiver) })
+        Box::new(self.shared.listeners.watch(task))
     }
 
     async fn publish(&self, event: &Event) -> Result<(), BusError> {
-        self.signal(Signal::Event(Arc::new(event.clone())));
+        if self.shared.listeners.anybody() {
+            self.signal(Signal::Event(Arc::new(event.clone())));
+        }
         Ok(())
     }
 
-    fn has_foreign_consumers(&self) -> bool {
+    fn is_heard_outside(&self, _topic: &str) -> bool {
         false
     }
 
     fn depth(&self) -> usize {
-        lock(&self.shared.lanes).len
+        lock(&self.shared.waiting).lanes.len()
     }
 }
 
@@ -153,22 +111,6 @@ struct EmbeddedWakes {
     shared: Arc<Shared>,
     modes: ModeSet,
     seen_dropped: [u64; 4],
-}
-
-impl EmbeddedWakes {
-    fn take(&self, limit: usize) -> Vec<Wake> {
-        let mut lanes = lock(&self.shared.lanes);
-        let mut taken = Vec::new();
-        for priority in [Priority::High, Priority::Normal, Priority::Low] {
-            for mode in self.modes.iter() {
-                let queue = &mut lanes.queues[mode as usize][priority as usize];
-                let count = queue.len().min(limit - taken.len());
-                taken.extend(queue.drain(..count));
-            }
-        }
-        lanes.len -= taken.len();
-        taken
-    }
 }
 
 #[async_trait]
@@ -179,7 +121,7 @@ impl Wakes for EmbeddedWakes {
             tokio::pin!(bell);
             // Registered before looking, so that a wake between the look and the wait is heard.
             bell.as_mut().enable();
-            let taken = self.take(limit.max(1));
+            let taken = lock(&self.shared.waiting).lanes.take(self.modes, limit.max(1));
             if !taken.is_empty() {
                 return taken;
             }
@@ -188,56 +130,10 @@ impl Wakes for EmbeddedWakes {
     }
 
     fn overflowed(&mut self) -> bool {
-        let dropped = lock(&self.shared.lanes).dropped;
+        let dropped = lock(&self.shared.waiting).dropped;
         let modes = ExecutionMode::ALL.into_iter().filter(|mode| self.modes.contains(*mode));
         let overflowed = modes.into_iter().any(|mode| dropped[mode as usize] != self.seen_dropped[mode as usize]);
         self.seen_dropped = dropped;
         overflowed
-    }
-}
-
-struct EmbeddedSignals {
-    receiver: broadcast::Receiver<Signal>,
-}
-
-#[async_trait]
-impl Signals for EmbeddedSignals {
-    async fn next(&mut self) -> Received {
-        received(self.receiver.recv().await)
-    }
-}
-
-fn received(result: Result<Signal, broadcast::error::RecvError>) -> Received {
-    match result {
-        Ok(signal) => Received::Signal(signal),
-        Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
-        Err(broadcast::error::RecvError::Closed) => Received::Closed,
-    }
-}
-
-struct Watch {
-    shared: Arc<Shared>,
-    task: TaskId,
-    receiver: Option<broadcast::Receiver<Signal>>,
-}
-
-#[async_trait]
-impl Signals for Watch {
-    async fn next(&mut self) -> Received {
-        match &mut self.receiver {
-            Some(receiver) => received(receiver.recv().await),
-            None => Received::Closed,
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let mut watchers = lock(&self.shared.watchers);
-        self.receiver = None;
-        if watchers.get(&self.task).is_some_and(|sender| sender.receiver_count() == 0) {
-            watchers.remove(&self.task);
-        }
-        self.shared.watched.store(watchers.len(), Ordering::Release);
     }
 }

@@ -104,6 +104,70 @@ pub trait Signals: Send {
     async fn next(&mut self) -> Received;
 }
 
+/// An event that somebody outside published. What is dropped without a word comes again.
+pub struct Delivered {
+    /// The event.
+    pub event: Event,
+    settle: Option<Settle>,
+}
+
+/// Tells the bus what became of a delivered event.
+type Settle = Box<dyn FnOnce(Verdict) + Send>;
+
+/// What became of a delivered event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable, or known: the bus may forget it.
+    Taken,
+    /// It can never be taken; the bus keeps it apart with the reason, for people to look at.
+    Rejected(String),
+    /// It was not looked at: the bus delivers it again, here or elsewhere.
+    Returned,
+}
+
+impl Delivered {
+    /// An event and whom to tell what became of it.
+    #[must_use]
+    pub fn new(event: Event, settle: impl FnOnce(Verdict) + Send + 'static) -> Self {
+        Self { event, settle: Some(Box::new(settle)) }
+    }
+
+    /// The event is durable in the store, or was known to it. Never blocks.
+    pub fn ack(mut self) {
+        self.settle(Verdict::Taken);
+    }
+
+    /// The event can never be taken, and why. Never blocks.
+    pub fn reject(mut self, reason: impl Into<String>) {
+        self.settle(Verdict::Rejected(reason.into()));
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        if let Some(settle) = self.settle.take() {
+            settle(verdict);
+        }
+    }
+}
+
+impl Drop for Delivered {
+    fn drop(&mut self) {
+        self.settle(Verdict::Returned);
+    }
+}
+
+impl std::fmt::Debug for Delivered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivered").field("event", &self.event).finish_non_exhaustive()
+    }
+}
+
+/// The receiving end of events from outside: one consumer among competing ones.
+#[async_trait]
+pub trait Inbound: Send {
+    /// Waits for at least one event and takes all that are there. Empty only when the bus is closed. Cancel safe.
+    async fn next(&mut self) -> Vec<Delivered>;
+}
+
 /// Everything Agentry asks of an event bus.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
@@ -119,6 +183,12 @@ pub trait EventBus: Send + Sync + 'static {
     /// Hears everything that is told from now on.
     fn signals(&self) -> Box<dyn Signals>;
 
+    /// Hears everything that is told from now on, and the events of all processes besides: [`EventBus::signals`] need
+    /// not bring events that other processes published.
+    fn tail(&self) -> Box<dyn Signals> {
+        self.signals()
+    }
+
     /// Whether somebody listens to signals about this task: an unheard delta need not be made.
     fn is_watched(&self, task: TaskId) -> bool;
 
@@ -131,9 +201,18 @@ pub trait EventBus: Send + Sync + 'static {
     /// When the bus is unavailable.
     async fn publish(&self, event: &Event) -> Result<(), BusError>;
 
-    /// Whether consumers may exist that this process does not know of, so that every event must be published.
-    fn has_foreign_consumers(&self) -> bool;
+    /// Whether somebody outside of Agentry may listen to events on this topic: an unheard event need not be made.
+    ///
+    /// A bus that cannot see who listens asks by publishing: `false` only while it is sure that an event on the topic
+    /// found nobody within the last second. A new listener hears everything from at most one second after it came.
+    fn is_heard_outside(&self, topic: &str) -> bool;
 
-    /// Wakes that wait for a consumer.
+    /// Joins the competing consumers of events that others than Agentry publish; `None` when nobody else can.
+    /// The same event may come more than once: acknowledge it when the store has it.
+    fn inbound(&self) -> Option<Box<dyn Inbound>> {
+        None
+    }
+
+    /// Wakes that wait for a consumer, as far as this process knows.
     fn depth(&self) -> usize;
 }

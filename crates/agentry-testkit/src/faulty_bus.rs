@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use agentry_bus::{BusError, EventBus, Signal, Signals, Wake, Wakes};
+use agentry_bus::{BusError, EventBus, Inbound, Signal, Signals, Wake, Wakes};
 use agentry_core::agent::ModeSet;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
@@ -67,6 +67,10 @@ impl EventBus for FaultyBus {
         self.inner.signals()
     }
 
+    fn tail(&self) -> Box<dyn Signals> {
+        self.inner.tail()
+    }
+
     fn is_watched(&self, task: TaskId) -> bool {
         self.inner.is_watched(task)
     }
@@ -82,8 +86,12 @@ impl EventBus for FaultyBus {
         self.inner.publish(event).await
     }
 
-    fn has_foreign_consumers(&self) -> bool {
-        self.inner.has_foreign_consumers()
+    fn is_heard_outside(&self, topic: &str) -> bool {
+        self.inner.is_heard_outside(topic)
+    }
+
+    fn inbound(&self) -> Option<Box<dyn Inbound>> {
+        self.inner.inbound()
     }
 
     fn depth(&self) -> usize {

@@ -1,0 +1,180 @@
+//! Who listens in this process: to everything, or to one task.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentry_core::id::TaskId;
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::port::{Received, Signal, Signals};
+
+/// Signals that a slow listener may lag behind before it misses some.
+const SIGNAL_BACKLOG: usize = 4_096;
+/// Signals about one task that a slow watcher may lag behind.
+const WATCH_BACKLOG: usize = 256;
+
+/// The listeners of a process. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Listeners {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    signals: broadcast::Sender<Received>,
+    watchers: Mutex<HashMap<TaskId, broadcast::Sender<Received>>>,
+    watched: AtomicUsize,
+    closed: CancellationToken,
+}
+
+/// A poisoned lock guards plain queues and maps that no panic can leave half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Listeners {
+    /// Nobody yet.
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                signals: broadcast::Sender::new(SIGNAL_BACKLOG),
+                watchers: Mutex::default(),
+                watched: AtomicUsize::new(0),
+                closed: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Tells those whom it concerns: what is about one task its watchers, everything else everybody.
+    pub fn tell(&self, signal: Signal) {
+        match &signal {
+            Signal::Progress { task, .. } | Signal::Delta { task, .. } => {
+                if let Some(watchers) = self.shared.watchers_of(*task) {
+                    let _nobody_listens = watchers.send(Received::Signal(signal));
+                }
+            }
+            _ => {
+                let _nobody_listens = self.shared.signals.send(Received::Signal(signal));
+            }
+        }
+    }
+
+    /// Whether anybody would hear what is told to everybody.
+    pub fn anybody(&self) -> bool {
+        self.shared.signals.receiver_count() > 0
+    }
+
+    /// Hears everything that is told to everybody.
+    pub fn signals(&self) -> Box<dyn Signals> {
+        Box::new(Listener { receiver: self.shared.signals.subscribe(), closed: self.shared.closed.clone() })
+    }
+
+    /// Whether somebody here watches the task.
+    pub fn is_watched(&self, task: TaskId) -> bool {
+        self.shared.watchers_of(task).is_some()
+    }
+
+    /// Hears what is told about one task.
+    pub fn watch(&self, task: TaskId) -> Watch {
+        let mut watchers = lock(&self.shared.watchers);
+        let sender = watchers.entry(task).or_insert_with(|| broadcast::Sender::new(WATCH_BACKLOG));
+        let receiver = sender.subscribe();
+        self.shared.watched.store(watchers.len(), Ordering::Release);
+        let listener = Listener { receiver, closed: self.shared.closed.clone() };
+        Watch { shared: Arc::clone(&self.shared), task, listener: Some(listener) }
+    }
+}
+
+/// What a bus with other processes behind it needs besides.
+impl Listeners {
+    /// The tasks that somebody here watches.
+    pub fn watched(&self) -> Vec<TaskId> {
+        lock(&self.shared.watchers).keys().copied().collect()
+    }
+
+    /// How many tasks are watched here.
+    pub fn watched_count(&self) -> usize {
+        self.shared.watched.load(Ordering::Acquire)
+    }
+
+    /// Tells everybody that signals were lost.
+    pub fn missed(&self) {
+        let _nobody_listens = self.shared.signals.send(Received::Missed);
+        self.missed_by_watchers();
+    }
+
+    /// Tells the watchers of all tasks that signals were lost.
+    pub fn missed_by_watchers(&self) {
+        for watchers in lock(&self.shared.watchers).values() {
+            let _nobody_listens = watchers.send(Received::Missed);
+        }
+    }
+
+    /// Ends every listener, once it has heard what was told before.
+    pub fn close(&self) {
+        self.shared.closed.cancel();
+    }
+}
+
+impl Shared {
+    fn watchers_of(&self, task: TaskId) -> Option<broadcast::Sender<Received>> {
+        if self.watched.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        lock(&self.watchers).get(&task).cloned()
+    }
+}
+
+#[derive(Debug)]
+struct Listener {
+    receiver: broadcast::Receiver<Received>,
+    closed: CancellationToken,
+}
+
+#[async_trait]
+impl Signals for Listener {
+    async fn next(&mut self) -> Received {
+        let result = tokio::select! {
+            biased;
+            result = self.receiver.recv() => result,
+            () = self.closed.cancelled() => return Received::Closed,
+        };
+        match result {
+            Ok(received) => received,
+            Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
+            Err(broadcast::error::RecvError::Closed) => Received::Closed,
+        }
+    }
+}
+
+/// A watch of one task; the task is no longer watched when the last one is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    task: TaskId,
+    listener: Option<Listener>,
+}
+
+#[async_trait]
+impl Signals for Watch {
+    async fn next(&mut self) -> Received {
+        match &mut self.listener {
+            Some(listener) => listener.next().await,
+            None => Received::Closed,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watchers = lock(&self.shared.watchers);
+        self.listener = None;
+        if watchers.get(&self.task).is_some_and(|sender| sender.receiver_count() == 0) {
+            watchers.remove(&self.task);
+        }
+        self.shared.watched.store(watchers.len(), Ordering::Release);
+    }
+}

@@ -1,0 +1,188 @@
+//! Events as CloudEvents 1.0 in structured JSON, the form that others read and write.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use agentry_core::event::Event;
+use agentry_core::task::TraceId;
+use agentry_core::time::Timestamp;
+use agentry_core::topic::check_topic;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::fault::Fault;
+
+/// The content type of a structured CloudEvent.
+pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
+/// The largest foreign event, in bytes; larger ones are rejected.
+const MAX_EVENT_BYTES: usize = 1_024 * 1_024;
+/// The longest id, source or type, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+#[derive(Serialize)]
+struct Outgoing<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    traceparent: String,
+    /// How many agents triggered one another before it: kept by whoever answers it with an event of their own.
+    agentryhops: u8,
+    data: &'a Value,
+}
+
+/// The CloudEvent of an event of ours. Its topic is the routing key.
+pub(super) fn encode(event: &Event) -> Result<Vec<u8>, Fault> {
+    let outgoing = Outgoing {
+        specversion: "1.0",
+        id: &event.id,
+        source: &event.source,
+        kind: &event.kind,
+        time: event.time,
+        datacontenttype: "application/json",
+        traceparent: traceparent(event.trace_id),
+        agentryhops: event.hops,
+        data: &event.data,
+    };
+    serde_json::to_vec(&outgoing).map_err(|error| Fault::new(format!("the event `{}` has no JSON: {error}", event.id)))
+}
+
+/// The W3C form of a trace. No span of ours stands for the publication, so one is named after the trace.
+fn traceparent(trace: TraceId) -> String {
+    let parent = u64::try_from(trace.0 & u128::from(u64::MAX)).unwrap_or(1).max(1);
+    format!("00-{trace}-{parent:016x}-01")
+}
+
+fn trace_of(traceparent: &str) -> Option<TraceId> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !hex(version, 2) || version == "ff" || !hex(trace, 32) || !hex(parent, 16) {
+        return None;
+    }
+    trace.parse().ok().filter(|id: &TraceId| id.0 != 0)
+}
+
+#[derive(Deserialize)]
+struct Incoming {
+    specversion: String,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    time: Option<Timestamp>,
+    traceparent: Option<String>,
+    agentryhops: Option<u8>,
+    data: Option<Value>,
+    data_base64: Option<Value>,
+}
+
+/// The event in a message that somebody else published on `topic`, or what is wrong with it.
+pub(super) fn decode(topic: &str, content_type: Option<&str>, body: &[u8]) -> Result<Event, String> {
+    let media = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
+    if let Some(media) = media
+        && media != CONTENT_TYPE
+        && media != "application/json"
+    {
+        return Err(format!("content-type is `{}`: use `{CONTENT_TYPE}`", media.escape_debug()));
+    }
+    check_topic(topic).map_err(|error| format!("routing key: {error}"))?;
+    if body.len() > MAX_EVENT_BYTES {
+        return Err(format!("{} bytes: an event has at most {MAX_EVENT_BYTES}", body.len()));
+    }
+    let incoming: Incoming = serde_json::from_slice(body).map_err(|error| format!("not a CloudEvent: {error}"))?;
+    if incoming.specversion != "1.0" {
+        return Err(format!("specversion is `{}`: use `1.0`", incoming.specversion.escape_debug()));
+    }
+    if incoming.data_base64.is_some() {
+        return Err("`data_base64` cannot be an agent's input: send JSON in `data`".to_owned());
+    }
+    for (field, text) in [("id", &incoming.id), ("source", &incoming.source), ("type", &incoming.kind)] {
+        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+            return Err(format!("`{field}` has 1 to {MAX_NAME_BYTES} bytes and no control characters"));
+        }
+    }
+    Ok(Event {
+        id: incoming.id,
+        source: incoming.source,
+        kind: incoming.kind,
+        topic: topic.to_owned(),
+        time: incoming.time.unwrap_or_else(now),
+        trace_id: incoming.traceparent.as_deref().and_then(trace_of).unwrap_or_else(new_trace),
+        hops: incoming.agentryhops.unwrap_or(0),
+        data: incoming.data.unwrap_or(Value::Null),
+    })
+}
+
+/// A trace that begins here; zero is not a trace id (W3C Trace Context §3.2.2.3).
+fn new_trace() -> TraceId {
+    TraceId(rand::random::<u128>().max(1))
+}
+
+/// The time of an event whose publisher does not say.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            id: "7".to_owned(),
+            source: "shop".to_owned(),
+            kind: "order.placed".to_owned(),
+            topic: "shop.order.placed".to_owned(),
+            time: Timestamp(1_700_000_000_123_456),
+            trace_id: TraceId(0xabc),
+            hops: 3,
+            data: serde_json::json!({"order": 7}),
+        }
+    }
+
+    #[test]
+    fn an_event_round_trips_as_a_cloudevent() {
+        let body = encode(&event()).unwrap();
+        let json: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(json["specversion"], "1.0");
+        assert_eq!(json["type"], "order.placed");
+        assert_eq!(json["time"], "2023-11-14T22:13:20.123456Z");
+        assert_eq!(json["traceparent"], "00-00000000000000000000000000000abc-0000000000000abc-01");
+        assert_eq!(decode("shop.order.placed", Some(CONTENT_TYPE), &body).unwrap(), event());
+    }
+
+    #[test]
+    fn the_least_that_a_foreign_event_needs() {
+        let body = br#"{"specversion":"1.0","id":"1","source":"s","type":"t","subject":"unknown members are ignored"}"#;
+        let event = decode("a.b", None, body).unwrap();
+        assert_eq!((event.topic.as_str(), event.hops, &event.data), ("a.b", 0, &Value::Null));
+        assert!(event.trace_id.0 != 0 && event.time.0 > 0);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let with =
+            |name: &str, value: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"s","{name}":{value}}}"#);
+        let long = format!("\"{}\"", "x".repeat(256));
+        let cases = [
+            ("a.b", Some("text/plain"), with("type", "\"t\""), "content-type is `text/plain`"),
+            ("a..b", None, with("type", "\"t\""), "routing key"),
+            ("a", None, "{".to_owned(), "not a CloudEvent"),
+            ("a", None, with("other", "1"), "missing field `type`"),
+            ("a", None, with("type", "\"\""), "`type` has 1 to 255 bytes"),
+            ("a", None, with("type", &long), "`type` has 1 to 255 bytes"),
+            ("a", None, with("type", "\"t\"").replace("1.0", "0.3"), "specversion is `0.3`"),
+            ("a", None, with("type", "\"t\",\"data_base64\":\"AA==\""), "data_base64"),
+            ("a", None, with("type", "\"t\",\"time\":\"yesterday\""), "not a CloudEvent"),
+            ("a", None, format!("\"{}\"", "x".repeat(MAX_EVENT_BYTES)), "at most 1048576"),
+        ];
+        for (topic, content_type, body, expected) in cases {
+            let reason = decode(topic, content_type, body.as_bytes()).unwrap_err();
+            assert!(reason.contains(expected), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What ends a connection, and the bound on every call to the broker.
+
+use std::future::Future;
+use std::time::Duration;
+
+/// The time a broker is given for an answer. It answers in milliseconds; a slow disk may take a second.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why something with the broker did not work, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Fault(String);
+
+impl Fault {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// A call to the broker that ends within [`CALL_TIMEOUT`].
+pub(super) async fn within<T>(what: &str, call: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Fault(format!("{what}: {error}"))),
+        Err(_) => Err(Fault(format!("{what}: no answer in {} s", CALL_TIMEOUT.as_secs()))),
+    }
+}

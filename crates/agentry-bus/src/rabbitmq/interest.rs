@@ -1,0 +1,89 @@
+//! Which tasks other processes watch, as far as they said so lately.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use agentry_core::id::TaskId;
+
+use super::wire::signals::Process;
+
+/// How long a word about a watched task counts. A process that died says nothing more.
+const EXPIRY: Duration = Duration::from_secs(60);
+/// How often a process says again which tasks it watches.
+pub(super) const RENEW: Duration = Duration::from_secs(20);
+/// Tasks of other processes that are remembered at most; deltas of further ones are not made.
+const MAX_TASKS: usize = 65_536;
+
+/// The tasks that others watch.
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    tasks: HashMap<TaskId, HashMap<Process, Instant>>,
+}
+
+impl Interest {
+    /// `process` watches `task`.
+    pub fn add(&mut self, process: Process, task: TaskId, now: Instant) {
+        if self.tasks.len() >= MAX_TASKS && !self.tasks.contains_key(&task) {
+            self.forget_old(now);
+            if self.tasks.len() >= MAX_TASKS {
+                return;
+            }
+        }
+        self.tasks.entry(task).or_default().insert(process, now + EXPIRY);
+    }
+
+    /// `process` does not watch `task` any more.
+    pub fn remove(&mut self, process: Process, task: TaskId) {
+        if let Some(processes) = self.tasks.get_mut(&task) {
+            processes.remove(&process);
+            if processes.is_empty() {
+                self.tasks.remove(&task);
+            }
+        }
+    }
+
+    /// Whether somebody watches `task`.
+    pub fn contains(&self, task: TaskId, now: Instant) -> bool {
+        self.tasks.get(&task).is_some_and(|processes| processes.values().any(|until| *until > now))
+    }
+
+    /// Drops what nobody renewed.
+    pub fn forget_old(&mut self, now: Instant) {
+        self.tasks.retain(|_, processes| {
+            processes.retain(|_, until| *until > now);
+            !processes.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interest_ends_with_the_last_process_or_with_time() {
+        let (task, now) = (TaskId::from_parts(1, 1), Instant::now());
+        let (one, two) = (Process([1; 16]), Process([2; 16]));
+        let mut interest = Interest::default();
+        assert!(!interest.contains(task, now));
+        interest.add(one, task, now);
+        interest.add(two, task, now + Duration::from_secs(30));
+        interest.remove(one, task);
+        assert!(interest.contains(task, now + Duration::from_secs(89)));
+        assert!(!interest.contains(task, now + Duration::from_secs(90)));
+        interest.forget_old(now + Duration::from_secs(90));
+        assert!(interest.tasks.is_empty());
+    }
+
+    #[test]
+    fn the_table_has_a_bound() {
+        let now = Instant::now();
+        let mut interest = Interest::default();
+        for n in 0..=MAX_TASKS as u64 {
+            interest.add(Process([1; 16]), TaskId::from_parts(n, 0), now);
+        }
+        assert_eq!(interest.tasks.len(), MAX_TASKS);
+        interest.add(Process([1; 16]), TaskId::from_parts(u64::from(u32::MAX), 0), now + EXPIRY);
+        assert_eq!(interest.tasks.len(), 1, "what is old makes room");
+    }
+}

@@ -1,0 +1,168 @@
+//! Exchanges and queues: declared on every connection, so that a broker that lost its disk gets them back.
+
+use agentry_core::agent::ExecutionMode;
+use futures_util::future::try_join_all;
+use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, ExchangeKind};
+
+use super::fault::{Fault, within};
+use super::link::Link;
+use super::options::Names;
+
+/// The header that marks events of ours; its value is the publishing process. Headers that begin with `x-` are not
+/// looked at by headers exchanges.
+pub(super) const PROCESS_HEADER: &str = "agentry-process";
+/// The routing key of signals that concern every process.
+pub(super) const TO_ALL: &str = "all";
+/// The routing key of signals that concern processes with watchers.
+pub(super) const TO_WATCHERS: &str = "watchers";
+
+/// Messages of wakes that wait in one queue at most; the oldest are dropped and found by recovery in the store.
+const MAX_WAKE_MESSAGES: i64 = 10_000;
+/// How long a wake may wait, in milliseconds. Recovery looks every second: an older wake tells nothing new.
+const WAKE_TTL_MS: i64 = 60_000;
+/// AMQP priorities of messages of wakes go from 0 to this.
+const MAX_PRIORITY: i64 = 2;
+/// Messages of signals that wait for a slow process at most; it is told that it missed some when it falls behind
+/// in its own queues, and looks into the store now and then anyway.
+const MAX_SIGNAL_MESSAGES: i64 = 10_000;
+/// Foreign events that wait at most. Then publishers are refused: an event that was confirmed is not dropped.
+const MAX_INBOUND: i64 = 1_000_000;
+/// Rejected messages kept for people to look at; the oldest go first.
+const MAX_REJECTED: i64 = 10_000;
+
+fn arguments(pairs: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (key, value) in pairs {
+        table.insert(key.into(), value);
+    }
+    table
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// Declares what every process needs: the exchanges, and the queues of wakes.
+pub(super) async fn declare(channel: &Channel, names: &Names) -> Result<(), Fault> {
+    exchange(channel, names.events(), ExchangeKind::Topic, true, FieldTable::default()).await?;
+    exchange(channel, names.signals(), ExchangeKind::Direct, false, FieldTable::default()).await?;
+    let queues = ExecutionMode::ALL.into_iter().flat_map(|mode| {
+        (0..names.shards()).map(move |shard| {
+            // Classic and with transient messages: wakes are hints, and a quorum queue would fsync each.
+            let arguments = arguments([
+                ("x-max-length", MAX_WAKE_MESSAGES.into()),
+                ("x-message-ttl", WAKE_TTL_MS.into()),
+                ("x-max-priority", MAX_PRIORITY.into()),
+            ]);
+            queue(channel, names.wakes(mode, shard), durable(), arguments)
+        })
+    });
+    try_join_all(queues).await?;
+    Ok(())
+}
+
+/// Declares the queue of signals of this connection and binds it to what concerns every process.
+pub(super) async fn declare_signals(channel: &Channel, names: &Names, own: ShortString) -> Result<(), Fault> {
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let arguments = arguments([("x-max-length", MAX_SIGNAL_MESSAGES.into())]);
+    queue(channel, own.clone(), options, arguments).await?;
+    bind(channel, own, names.signals(), TO_ALL.into()).await
+}
+
+/// Declares the way of foreign events into the inbound queue.
+///
+/// Events of ours carry a header. The sorter sends those to an exchange without queues, where they end at no cost;
+/// what it has no binding for goes to its alternate exchange, and from there into the queue.
+pub(super) async fn declare_inbound(link: &Link, names: &Names) -> Result<(), Fault> {
+    let channel = link.channel().await?;
+    let none = FieldTable::default;
+    exchange(&channel, names.foreign(), ExchangeKind::Fanout, true, none()).await?;
+    exchange(&channel, names.own(), ExchangeKind::Fanout, true, none()).await?;
+    let alternate = arguments([("alternate-exchange", text(names.foreign().as_str()))]);
+    exchange(&channel, names.sorter(), ExchangeKind::Headers, true, alternate).await?;
+    let marked = arguments([("x-match", text("all")), (PROCESS_HEADER, AMQPValue::Void)]);
+    bind_exchange(&channel, names.own(), names.sorter(), "", marked).await?;
+    let bounded = [("x-max-length", MAX_REJECTED.into())];
+    lasting_queue(link, names.rejected(), arguments(bounded)).await?;
+    let bounded = [("x-max-length", MAX_INBOUND.into()), ("x-overflow", text("reject-publish"))];
+    lasting_queue(link, names.inbound(), arguments(bounded)).await?;
+    bind(&channel, names.inbound(), names.foreign(), "".into()).await?;
+    // Last: from here on foreign events arrive.
+    bind_exchange(&channel, names.sorter(), names.events(), "#", none()).await
+}
+
+/// A durable queue whose messages survive: a quorum queue, or a classic one where the broker has no quorum queues or
+/// has this queue as a classic one from before.
+async fn lasting_queue(link: &Link, name: ShortString, bounds: FieldTable) -> Result<(), Fault> {
+    let channel = link.channel().await?;
+    let mut quorum = bounds.clone();
+    quorum.insert("x-queue-type".into(), text("quorum"));
+    let Err(fault) = queue(&channel, name.clone(), durable(), quorum).await else { return Ok(()) };
+    // A failed declaration closes its channel.
+    let channel = link.channel().await?;
+    queue(&channel, name.clone(), durable(), bounds).await?;
+    tracing::warn!(queue = %name, %fault, "RabbitMQ has no quorum queue here; a classic one holds events on one node only");
+    Ok(())
+}
+
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }
+}
+
+async fn queue(
+    channel: &Channel,
+    name: ShortString,
+    options: QueueDeclareOptions,
+    arguments: FieldTable,
+) -> Result<(), Fault> {
+    let what = format!("declaring the queue `{name}`");
+    within(&what, channel.queue_declare(name, options, arguments)).await.map(drop)
+}
+
+async fn exchange(
+    channel: &Channel,
+    name: ShortString,
+    kind: ExchangeKind,
+    durable: bool,
+    arguments: FieldTable,
+) -> Result<(), Fault> {
+    let what = format!("declaring the exchange `{name}`");
+    let options = ExchangeDeclareOptions { durable, ..ExchangeDeclareOptions::default() };
+    within(&what, channel.exchange_declare(name, kind, options, arguments)).await
+}
+
+/// Binds a queue to an exchange.
+pub(super) async fn bind(
+    channel: &Channel,
+    queue: ShortString,
+    exchange: ShortString,
+    key: ShortString,
+) -> Result<(), Fault> {
+    let what = format!("binding the queue `{queue}`");
+    let options = QueueBindOptions::default();
+    within(&what, channel.queue_bind(queue, exchange, key, options, FieldTable::default())).await
+}
+
+/// Unbinds a queue from an exchange.
+pub(super) async fn unbind(
+    channel: &Channel,
+    queue: ShortString,
+    exchange: ShortString,
+    key: ShortString,
+) -> Result<(), Fault> {
+    let what = format!("unbinding the queue `{queue}`");
+    within(&what, channel.queue_unbind(queue, exchange, key, FieldTable::default())).await
+}
+
+async fn bind_exchange(
+    channel: &Channel,
+    to: ShortString,
+    from: ShortString,
+    key: &str,
+    arguments: FieldTable,
+) -> Result<(), Fault> {
+    let what = format!("binding the exchange `{to}`");
+    within(&what, channel.exchange_bind(to, from, key.into(), ExchangeBindOptions::default(), arguments)).await
+}
