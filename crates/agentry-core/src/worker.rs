@@ -1,4 +1,4 @@
-//! Workers: who executes, and whether it lives.
+//! Workers: who executes, in which roles, and whether it lives.
 
 use std::time::Duration;
 
@@ -13,14 +13,47 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats missed before a worker counts as dead (DESIGN: "a paused one within 3 heartbeats").
 pub const MISSED_HEARTBEATS: u32 = 3;
 
-/// A worker process.
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The HTTP API and the dashboard.
+    Api,
+    /// Slack's webhooks and answers.
+    Slack,
+    /// Fires schedules.
+    Scheduler,
+    /// Executes tasks.
+    Worker,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Api, Self::Slack, Self::Scheduler, Self::Worker];
+
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Slack => "slack",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A process that claims: a worker, or a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// Its name; new with every start of a process.
     pub id: WorkerId,
     /// Where it runs: host and process id.
     pub host: String,
-    /// Which modes it executes.
+    /// What it does; empty in records of versions that did not say.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// Which modes it executes; none when it is no worker.
     pub modes: ModeSet,
     /// Tasks it executes at most at once.
     pub slots: u32,

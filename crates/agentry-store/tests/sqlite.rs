@@ -8,7 +8,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::LedgerRow;
 use agentry_core::task::TaskStatus;
-use agentry_store::contract::build::{accept, agent, at, claim, finish, new, running, task};
+use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, new, running, task};
 use agentry_store::sqlite::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
 use agentry_store::{Advance, EventStore, Refused, StateStore, Step, StoreError, TaskStore};
 
@@ -34,6 +34,24 @@ async fn what_was_accepted_is_there_after_a_reopen() {
     assert_eq!(store.counts().await.unwrap(), counts);
     assert_eq!(store.task(queued).await.unwrap().unwrap().status, TaskStatus::Queued);
     store.advance(finish(lease, at(1))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reopen_proves_earlier_workers_dead_and_their_last_heartbeat_ends_the_running_time() {
+    for now in [at(1), at(3_600)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = shared(folder.path());
+        let dead = WorkerId::generate();
+        let lost = running(&store, dead).await.lease.task;
+        beat(&store, dead, at(1)).await;
+        drop(store);
+        let store = shared(folder.path());
+        let recovered = store.recover(now, 10).await.unwrap();
+        assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lost]);
+        let again = claim(&store, WorkerId::generate(), lost, now).await.unwrap();
+        assert_eq!(again.used_us, 1_000_000, "the time while nobody ran it is not its own");
+        assert!(store.workers().await.unwrap().is_empty());
+    }
 }
 
 #[test]

@@ -89,6 +89,7 @@ pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
     let record = WorkerRecord {
         id,
         host: "here".to_owned(),
+        roles: agentry_core::worker::Role::ALL.to_vec(),
         modes: ModeSet::ALL,
         slots: 8,
         busy: 0,

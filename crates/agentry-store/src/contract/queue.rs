@@ -7,7 +7,9 @@ use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::id::WorkerId;
 use agentry_core::task::{Priority, Task, TaskStatus};
 
-use super::build::{T0, accept, at, claim, finish, new, running, task};
+use agentry_core::session::SessionId;
+
+use super::build::{T0, accept, at, claim, finish, message, new, running, task};
 use crate::{Accepted, NewTask, QueueCounts, Refused, StateStore, TaskFilter, Want};
 
 /// What was asked comes back unchanged.
@@ -114,4 +116,11 @@ pub async fn counts_follow_the_tasks(store: Arc<dyn StateStore>) {
     assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 1, waiting: 0 });
     store.advance(finish(claimed.lease, at(1))).await.unwrap();
     assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 0, waiting: 0 });
+    let session = SessionId::new(&super::build::agent(), "counted");
+    let (later, said) = (task(T0), message(&session, T0));
+    let delayed = NewTask { task: Arc::new(later), idempotency: None, ready_at: Some(at(60)) };
+    store.accept(vec![delayed]).await.unwrap();
+    accept(&store, said).await;
+    let queued = store.queued_by_mode().await.unwrap();
+    assert_eq!(queued, [2, 1, 0, 0], "ready, delayed and in an inbox");
 }

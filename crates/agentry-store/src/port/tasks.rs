@@ -226,7 +226,8 @@ pub struct QueueCounts {
 #[async_trait]
 pub trait TaskStore: Send + Sync + 'static {
     /// Makes tasks durable, each by itself: the answers stand in the order of the tasks. When this returns, accepted
-    /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound.
+    /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound (about, where several processes share
+    /// the store).
     ///
     /// # Errors
     /// When the store is unavailable: then none of them was accepted.
@@ -299,4 +300,11 @@ pub trait TaskStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn counts(&self) -> Result<QueueCounts, StoreError>;
+
+    /// How many queued tasks each mode has, in the order of [`ExecutionMode::ALL`]: what pools are scaled by. Counted
+    /// afresh by each call, so it is for a scrape every few seconds.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError>;
 }

@@ -1,8 +1,9 @@
 //! The connection that writes, with what it keeps in memory: how many tasks stand where, and the numbers of names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use agentry_core::id::WorkerId;
 use agentry_core::task::TaskStatus;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
@@ -23,6 +24,9 @@ pub(super) struct Db {
     pub(super) conn: Connection,
     pub(super) counts: QueueCounts,
     pub(super) max_queued: u64,
+    /// Workers that were registered when the file was opened. The folder is locked: they are dead, however fresh their
+    /// last heartbeat is, and their work may be taken up at once.
+    pub(super) gone: HashSet<WorkerId>,
     syncs: bool,
     names: HashMap<Box<str>, i64>,
     committed: QueueCounts,
@@ -44,10 +48,15 @@ impl Db {
             running: count("SELECT count(*) FROM tasks WHERE status = 1")?,
             waiting: count("SELECT count(*) FROM tasks WHERE status = 2")?,
         };
+        let gone = conn
+            .prepare("SELECT id FROM workers")?
+            .query_map([], |row| Ok(WorkerId::from_bytes(row.get(0)?)))?
+            .collect::<rusqlite::Result<_>>()?;
         let db = Self {
             conn,
             counts,
             max_queued: options.max_queued,
+            gone,
             syncs: true,
             names: HashMap::new(),
             committed: counts,

@@ -9,10 +9,10 @@ use rusqlite::Connection;
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/V1__state.sql")];
 
 /// The schema that this version of Agentry reads and writes.
-pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+pub(crate) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// The schema of a file; 0 for an empty one.
-pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
+pub(crate) fn version(conn: &Connection) -> rusqlite::Result<u32> {
     conn.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 

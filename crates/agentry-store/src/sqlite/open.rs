@@ -91,7 +91,7 @@ impl OpenError {
     }
 
     /// What an error of SQLite at `path` means.
-    pub(super) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+    pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, detail) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { path },
@@ -104,10 +104,10 @@ impl OpenError {
 
 /// The lock on a data folder; held until it is dropped.
 #[derive(Debug)]
-pub(super) struct FolderLock(#[allow(dead_code, reason = "the open file is the lock")] File);
+pub(crate) struct FolderLock(#[allow(dead_code, reason = "the open file is the lock")] File);
 
 /// Makes the folder if need be and locks it.
-pub(super) fn lock(dir: &Path) -> Result<FolderLock, OpenError> {
+pub(crate) fn lock(dir: &Path) -> Result<FolderLock, OpenError> {
     std::fs::create_dir_all(dir).map_err(|source| OpenError::from_io(dir, source))?;
     let path = dir.join(LOCK_FILE);
     let io = |source| OpenError::from_io(&path, source);
@@ -144,13 +144,11 @@ pub(super) fn writer(file: &Path) -> Result<Connection, OpenError> {
         .map_err(fail)?;
     settings(&conn).map_err(fail)?;
     migrations::apply(&conn).map_err(fail)?;
-    // The folder is locked: whoever worked here before is dead, and its work may be taken up at once.
-    conn.execute_batch("DELETE FROM workers").map_err(fail)?;
     Ok(conn)
 }
 
 /// Opens a connection that only reads.
-pub(super) fn reader(file: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn reader(file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let conn = Connection::open_with_flags(file, flags)?;

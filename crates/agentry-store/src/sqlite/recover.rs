@@ -19,7 +19,7 @@ pub(super) fn recover(db: &mut Db, now: Timestamp, limit: usize) -> Result<Vec<R
     })?;
     for owner in owners {
         let record = worker(db, owner)?;
-        if record.as_ref().is_some_and(|record| record.is_alive(now)) {
+        if record.as_ref().is_some_and(|record| lives(db, record, now)) {
             continue;
         }
         let left = limit - recovered.len();
@@ -65,13 +65,18 @@ pub(super) fn worker(db: &Db, id: WorkerId) -> Result<Option<WorkerRecord>, Fail
 
 /// Whether a worker is registered and alive.
 pub(super) fn is_alive(db: &Db, id: WorkerId, now: Timestamp) -> Result<bool, Failure> {
-    Ok(worker(db, id)?.is_some_and(|record| record.is_alive(now)))
+    Ok(worker(db, id)?.is_some_and(|record| lives(db, &record, now)))
+}
+
+fn lives(db: &Db, record: &WorkerRecord, now: Timestamp) -> bool {
+    !db.gone.contains(&record.id) && record.is_alive(now)
 }
 
 fn forget_dead(db: &Db, now: Timestamp) -> Result<(), Failure> {
     let records: Vec<WorkerRecord> = collect(&mut *db.sql("SELECT record FROM workers")?, [], |row| json_at(row, 0))?;
-    for dead in records.iter().filter(|record| !record.is_alive(now)) {
-        db.sql("DELETE FROM workers WHERE id = ?1")?.execute([dead.id.as_bytes()])?;
+    let dead: Vec<_> = records.iter().filter(|record| !lives(db, record, now)).map(|record| record.id).collect();
+    for id in dead {
+        db.sql("DELETE FROM workers WHERE id = ?1")?.execute([id.as_bytes()])?;
     }
     Ok(())
 }

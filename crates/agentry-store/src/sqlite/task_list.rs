@@ -129,3 +129,22 @@ pub(super) fn journal(conn: &Connection, task: TaskId, after: u32, limit: usize)
         })
     })
 }
+
+/// Queued tasks of each mode, from the three indexes that hold them.
+pub(super) fn queued_by_mode(conn: &Connection) -> Result<[u64; 4], Failure> {
+    let mut statement = conn.prepare_cached(
+        "SELECT mode, count(*) FROM (
+             SELECT mode FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0
+             UNION ALL SELECT mode FROM tasks WHERE status = 0 AND delayed = 1
+             UNION ALL SELECT mode FROM tasks INDEXED BY tasks_inbox
+                 WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3
+         ) GROUP BY mode",
+    )?;
+    let mut queued = [0; 4];
+    for (mode, count) in collect(&mut statement, [], |row| Ok((row.get::<_, usize>(0)?, row.get(1)?)))? {
+        if let Some(place) = queued.get_mut(mode) {
+            *place = count;
+        }
+    }
+    Ok(queued)
+}

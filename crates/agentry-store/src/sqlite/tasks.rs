@@ -112,4 +112,8 @@ impl TaskStore for SqliteStore {
     async fn counts(&self) -> Result<QueueCounts, StoreError> {
         Ok(self.published())
     }
+
+    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError> {
+        self.read(task_list::queued_by_mode).await
+    }
 }

@@ -1,0 +1,194 @@
+//! Group commit: callers wait on one queue for each kind of write; what waits goes out as one statement, one commit.
+//!
+//! Nothing waits while no batch is out: a lone caller's write leaves at once. While one is out, arrivals gather, so that
+//! batches grow by themselves with load.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::accept::Accepts;
+use super::advance::{Ends, Steps, Turns};
+use super::claim::Claims;
+use super::events::Events;
+use super::failure::Failure;
+use super::pool::{Db, Tries};
+use super::sessions_claim::SessionClaims;
+use crate::StoreError;
+
+/// Callers that wait for one kind of write at most; more are refused with [`StoreError::Full`].
+pub const MAX_WAITING_WRITES: usize = 16_384;
+/// Rows after which a batch is closed: beyond some hundred the cost of a row falls no further, and the first caller of
+/// the batch waits for the last row.
+const MAX_BATCH_ROWS: usize = 400;
+/// Batches of one kind that are out at once.
+const FLIGHTS: usize = 2;
+/// How long a batch is out before the next one leaves beside it. A commit takes less, and arrivals that gather meanwhile
+/// make a larger, cheaper batch; a batch that waits for a lock takes more, and must not hold up the others.
+const OVERTAKE_AFTER: Duration = Duration::from_millis(5);
+/// When a caller may try again after [`MAX_WAITING_WRITES`]: the queue is worked off well within it.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A kind of write that goes in batches.
+#[async_trait]
+pub(super) trait Kind: Send + Sync + 'static {
+    /// What one caller wants.
+    type Item: Send + Sync + 'static;
+    /// What it hears.
+    type Answer: Send + 'static;
+    /// What orders items that must not share a batch: the task or the session.
+    type Key: Eq + std::hash::Hash + Send;
+
+    /// About how many rows it writes.
+    fn rows(item: &Self::Item) -> usize;
+
+    /// Its key; items with equal keys never share a batch.
+    fn key(item: &Self::Item) -> Option<Self::Key>;
+
+    /// Writes all items with one commit and answers in their order. An error means that nothing was written, or that it
+    /// is not known (then `tries` says so when it runs again).
+    async fn run(db: &Db, items: &[Self::Item], tries: Tries) -> Result<Vec<Self::Answer>, Failure>;
+}
+
+/// The queues.
+pub(super) struct Batches {
+    pub(super) accepts: Queue<Accepts>,
+    pub(super) claims: Queue<Claims>,
+    pub(super) steps: Queue<Steps>,
+    pub(super) ends: Queue<Ends>,
+    pub(super) turns: Queue<Turns>,
+    pub(super) session_claims: Queue<SessionClaims>,
+    pub(super) events: Queue<Events>,
+}
+
+impl Batches {
+    /// Starts the queues on the current runtime; each ends when it is dropped and what waited is written.
+    pub(super) fn start(db: &Arc<Db>) -> Self {
+        Self {
+            accepts: Queue::start(db),
+            claims: Queue::start(db),
+            steps: Queue::start(db),
+            ends: Queue::start(db),
+            turns: Queue::start(db),
+            session_claims: Queue::start(db),
+            events: Queue::start(db),
+        }
+    }
+}
+
+struct Waiting<K: Kind> {
+    item: K::Item,
+    reply: oneshot::Sender<Result<K::Answer, StoreError>>,
+}
+
+/// The callers' end of a queue.
+pub(super) struct Queue<K: Kind> {
+    waiting: mpsc::Sender<Waiting<K>>,
+}
+
+impl<K: Kind> Queue<K> {
+    fn start(db: &Arc<Db>) -> Self {
+        let (waiting, arrivals) = mpsc::channel(MAX_WAITING_WRITES);
+        tokio::spawn(serve::<K>(Arc::clone(db), arrivals));
+        Self { waiting }
+    }
+
+    /// Writes with the next batch; returns once it is committed.
+    pub(super) async fn call(&self, item: K::Item) -> Result<K::Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.waiting.try_send(Waiting { item, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Full {
+                what: "the store's write queue",
+                bound: MAX_WAITING_WRITES as u64,
+                retry_after: RETRY_AFTER,
+            },
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the store's write queue has stopped; restart Agentry".to_owned())
+}
+
+/// Sends batches until nobody can call any more and everything is answered.
+async fn serve<K: Kind>(db: Arc<Db>, mut arrivals: mpsc::Receiver<Waiting<K>>) {
+    let mut flights = FuturesUnordered::new();
+    // Items whose key was in the batch already; they go first in the next one.
+    let mut held_back: Vec<Waiting<K>> = Vec::new();
+    loop {
+        if flights.len() >= FLIGHTS || (!held_back.is_empty() && !flights.is_empty()) {
+            flights.next().await;
+            continue;
+        }
+        if !flights.is_empty() && timeout(OVERTAKE_AFTER, flights.next()).await.is_ok() {
+            continue;
+        }
+        if held_back.is_empty() {
+            tokio::select! {
+                biased;
+                Some(()) = flights.next(), if !flights.is_empty() => continue,
+                first = arrivals.recv() => match first {
+                    Some(first) => held_back.push(first),
+                    None => break,
+                },
+            }
+        }
+        flights.push(fly(&db, gather(&mut held_back, &mut arrivals)));
+    }
+    while flights.next().await.is_some() {}
+}
+
+/// Takes what waits, up to a batch; what clashes stays in `held_back`.
+fn gather<K: Kind>(held_back: &mut Vec<Waiting<K>>, arrivals: &mut mpsc::Receiver<Waiting<K>>) -> Vec<Waiting<K>> {
+    let (mut batch, mut keys, mut rows) = (Vec::new(), std::collections::HashSet::new(), 0);
+    let mut waiting = std::mem::take(held_back).into_iter();
+    while rows < MAX_BATCH_ROWS
+        && let Some(next) = waiting.next().or_else(|| arrivals.try_recv().ok())
+    {
+        if K::key(&next.item).is_none_or(|key| keys.insert(key)) {
+            rows += K::rows(&next.item);
+            batch.push(next);
+        } else {
+            held_back.push(next);
+        }
+    }
+    held_back.extend(waiting);
+    batch
+}
+
+/// Writes a batch and answers it. When the batch fails because of what is in it, each item is written alone, so that it
+/// fails alone.
+async fn fly<K: Kind>(db: &Db, batch: Vec<Waiting<K>>) {
+    let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
+    let mut last = Tries::default();
+    let once = |tries| {
+        last = tries;
+        K::run(db, &items, tries)
+    };
+    let answers = match db.retrying(once).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(StoreError::Broken(_)) if items.len() > 1 => one_by_one::<K>(db, &items, last).await,
+        Err(error) => items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
+    };
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // The caller may have gone; what it asked for has happened or not all the same.
+        let _ = reply.send(answer);
+    }
+}
+
+/// Writes each item alone; `before` says what is known of the tries of the whole batch.
+async fn one_by_one<K: Kind>(db: &Db, items: &[K::Item], before: Tries) -> Vec<Result<K::Answer, StoreError>> {
+    let mut answers = Vec::with_capacity(items.len());
+    for item in items {
+        let alone = db.retrying(|tries| K::run(db, std::slice::from_ref(item), tries.or(before))).await;
+        answers.push(alone.and_then(|mut answers| answers.pop().ok_or_else(stopped)));
+    }
+    answers
+}

@@ -1,0 +1,64 @@
+//! Cancelling: ended at once when nobody runs it, asked for when somebody does.
+
+use agentry_core::clarification::Resolution;
+use agentry_core::id::TaskId;
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskStatus};
+use agentry_core::time::Timestamp;
+
+use super::alone::{End, put_end};
+use super::counts::{self, Moves};
+use super::failure::Failure;
+use super::pool::{Db, Tries, Tx};
+use super::rows::{SqlId, execute, first, status_at, to_json};
+use super::{clarifications, outbox};
+use crate::Cancelled;
+
+/// Cancels a task.
+pub(super) async fn cancel(
+    db: &Db,
+    task: TaskId,
+    now: Timestamp,
+    messages: &[OutboxMessage],
+    tries: Tries,
+) -> Result<Cancelled, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    let id = SqlId(*task.as_bytes());
+    let sql = "SELECT status, used_us, questions FROM open_tasks WHERE id = $1 FOR UPDATE";
+    let Some(row) = first(&tx, sql, &[&id]).await? else { return ended(&tx, id, now, tries).await };
+    let status = status_at(&row, 0)?;
+    if status == TaskStatus::Running {
+        execute(&tx, "UPDATE open_tasks SET cancel = true WHERE id = $1", &[&id]).await?;
+        tx.commit().await?;
+        return Ok(Cancelled::Requested);
+    }
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, format!("cancelled while {status}")));
+    let end = End {
+        status: outcome.status,
+        at: now,
+        used_us: row.try_get(1)?,
+        cancel: true,
+        owner: None,
+        version: None,
+        outcome: &to_json(&outcome)?,
+    };
+    put_end(&tx, id, &end).await?;
+    if row.try_get::<_, i32>(2)? > 0 {
+        clarifications::withdraw(&tx, task, &Resolution::Withdrawn { at: now }).await?;
+    }
+    outbox::insert_all(&tx, messages).await?;
+    let waited = status == TaskStatus::Waiting;
+    counts::add(&tx, Moves { queued: -i64::from(!waited), waiting: -i64::from(waited), running: 0 }).await?;
+    tx.commit().await?;
+    Ok(Cancelled::Ended)
+}
+
+/// The answer for a task that is not open. After a try whose answer was lost, an end by nobody at this moment is its own.
+async fn ended(tx: &Tx<'_>, id: SqlId, now: Timestamp, tries: Tries) -> Result<Cancelled, Failure> {
+    let sql = "SELECT status, owner IS NULL AND finished_at = $2 FROM ended_tasks WHERE id = $1";
+    let Some(row) = first(tx, sql, &[&id, &now.0]).await? else { return Ok(Cancelled::Unknown) };
+    let status = status_at(&row, 0)?;
+    let own = tries.maybe_done && status == TaskStatus::Cancelled && row.try_get::<_, bool>(1)?;
+    Ok(if own { Cancelled::Ended } else { Cancelled::AlreadyEnded(status) })
+}

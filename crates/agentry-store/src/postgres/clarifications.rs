@@ -1,0 +1,190 @@
+//! [`ClarificationStore`] on PostgreSQL: the first resolution wins.
+//!
+//! A task's row in `open_tasks` is locked before its questions are touched, here as in an owner's write: so an answer
+//! and the wait for it cannot pass each other.
+
+use agentry_core::clarification::{Clarification, Resolution};
+use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::journal::JournalBody;
+use agentry_core::task::TaskStatus;
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::pool::{Conn, Db, Tries, Tx};
+use super::rows::{
+    SqlId, agent_at, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none,
+    signed, signed32, sql_limit, status_at, to_json, u32_at,
+};
+use super::{PostgresStore, advance, counts};
+use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
+
+/// Keeps a question. One that is known already stays as it is.
+pub(super) async fn insert(tx: &Tx<'_>, task: TaskId, attempt: u32, question: &Clarification) -> Result<(), Failure> {
+    let sql = "INSERT INTO clarifications (id, task, attempt, expires_at, body, resolution)
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+    let resolution = question.resolution.as_ref().map(to_json).transpose()?;
+    let (id, task) = (SqlId(*question.id.as_bytes()), SqlId(*task.as_bytes()));
+    let body = to_json(question)?;
+    execute(tx, sql, &[&id, &task, &signed32(attempt), &question.expires_at.0, &body, &resolution]).await.map(drop)
+}
+
+/// Whether a task has a question that nobody has resolved.
+pub(super) async fn any_open(tx: &Tx<'_>, task: TaskId) -> Result<bool, Failure> {
+    let sql = "SELECT 1 FROM clarifications WHERE task = $1 AND resolution IS NULL LIMIT 1";
+    Ok(first(tx, sql, &[&SqlId(*task.as_bytes())]).await?.is_some())
+}
+
+/// Ends the open questions of a task.
+pub(super) async fn withdraw(tx: &Tx<'_>, task: TaskId, resolution: &Resolution) -> Result<(), Failure> {
+    let sql = "UPDATE clarifications SET resolution = $2 WHERE task = $1 AND resolution IS NULL";
+    execute(tx, sql, &[&SqlId(*task.as_bytes()), &to_json(resolution)?]).await.map(drop)
+}
+
+fn moment(resolution: &Resolution) -> Timestamp {
+    match resolution {
+        Resolution::Answered { at, .. }
+        | Resolution::Defaulted { at, .. }
+        | Resolution::Expired { at }
+        | Resolution::Withdrawn { at } => *at,
+    }
+}
+
+/// A question with what only the store knows of it.
+struct Kept {
+    question: Clarification,
+    task: TaskId,
+    attempt: u32,
+}
+
+async fn find(client: &impl GenericClient, id: ClarificationId) -> Result<Option<Kept>, Failure> {
+    let sql = "SELECT body, resolution, task, attempt FROM clarifications WHERE id = $1";
+    let Some(row) = first(client, sql, &[&SqlId(*id.as_bytes())]).await? else { return Ok(None) };
+    let task = TaskId::from_bytes(id_at(&row, 2)?);
+    Ok(Some(Kept { question: clarification(&row)?, task, attempt: u32_at(&row, 3)? }))
+}
+
+/// The task that asked, as it is while its row is locked.
+struct Asker {
+    status: TaskStatus,
+    recovered: Recovered,
+}
+
+/// Locks the task's row. `None`: it has ended.
+async fn lock_asker(tx: &Tx<'_>, task: TaskId) -> Result<Option<Asker>, Failure> {
+    let sql = "SELECT status, agent, mode, session FROM open_tasks WHERE id = $1 FOR UPDATE";
+    let Some(row) = first(tx, sql, &[&SqlId(*task.as_bytes())]).await? else { return Ok(None) };
+    let recovered =
+        Recovered { task, agent: agent_at(&row, 1)?, mode: mode_at(&row, 2)?, session: session_or_none(&row, 3)? };
+    Ok(Some(Asker { status: status_at(&row, 0)?, recovered }))
+}
+
+async fn resolve(db: &Db, id: ClarificationId, resolution: &Resolution, tries: Tries) -> Result<Answered, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    let Some(Kept { mut question, task, attempt }) = find(&tx, id).await? else { return Ok(Answered::Unknown) };
+    let asker = match question.resolution {
+        // Resolved for good: no lock is needed to know it.
+        Some(_) => None,
+        None => lock_asker(&tx, task).await?,
+    };
+    let sql = "UPDATE clarifications SET resolution = $2 WHERE id = $1 AND resolution IS NULL";
+    let won = match &asker {
+        Some(_) => execute(&tx, sql, &[&SqlId(*id.as_bytes()), &to_json(resolution)?]).await? == 1,
+        None => false,
+    };
+    let Some(asker) = asker.filter(|_| won) else { return lost(&tx, id, resolution, tries).await };
+    let at = moment(resolution);
+    let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
+    advance::append_own(&tx, task, attempt, &question.scope, at, &entry).await?;
+    let wake = wake(&tx, asker, at).await?;
+    tx.commit().await?;
+    question.resolution = Some(resolution.clone());
+    Ok(Answered::Accepted { clarification: Box::new(question), wake })
+}
+
+/// Queues a waiting task again when no question of it is open.
+async fn wake(tx: &Tx<'_>, asker: Asker, at: Timestamp) -> Result<Option<Recovered>, Failure> {
+    let task = asker.recovered.task;
+    if asker.status != TaskStatus::Waiting || any_open(tx, task).await? {
+        return Ok(None);
+    }
+    let sql = "UPDATE open_tasks SET status = 0, lane = 0, ready_at = $2 WHERE id = $1";
+    execute(tx, sql, &[&SqlId(*task.as_bytes()), &at.0]).await?;
+    counts::add(tx, counts::Moves { queued: 1, waiting: -1, ..Default::default() }).await?;
+    Ok(Some(asker.recovered))
+}
+
+/// Another resolution was first, or this very one in a try whose answer was lost.
+async fn lost(tx: &Tx<'_>, id: ClarificationId, own: &Resolution, tries: Tries) -> Result<Answered, Failure> {
+    let Some(kept) = find(tx, id).await? else { return Ok(Answered::Unknown) };
+    let question = Box::new(kept.question);
+    match &question.resolution {
+        None => Err(Failure::Data(format!("question {id} is open, but its task {} has ended", kept.task))),
+        Some(first) if tries.maybe_done && first == own => {
+            // A wake is a hint: one too many does no harm.
+            let asker = lock_asker(tx, kept.task).await?;
+            let wake = asker.filter(|asker| asker.status == TaskStatus::Queued).map(|asker| asker.recovered);
+            Ok(Answered::Accepted { clarification: question, wake })
+        }
+        Some(_) => Ok(Answered::AlreadyResolved(question)),
+    }
+}
+
+/// A question of a row that begins with `body, resolution`.
+fn clarification(row: &Row) -> Result<Clarification, Failure> {
+    let mut question: Clarification = json_at(row, 0)?;
+    question.resolution = json_or_none(row, 1)?;
+    Ok(question)
+}
+
+async fn page(
+    conn: &Conn,
+    only_open: bool,
+    after: Option<ClarificationId>,
+    limit: usize,
+) -> Result<Page<Clarification>, Failure> {
+    let limit = page_len(limit);
+    // In the text and not a parameter, so that the server sees which partial index may be used.
+    let open = if only_open { " AND resolution IS NULL" } else { "" };
+    let sql = format!("SELECT body, resolution FROM clarifications WHERE id > $1{open} ORDER BY id LIMIT $2");
+    // No id is nil, and every id is greater.
+    let after = SqlId(after.map_or([0; 16], |id| *id.as_bytes()));
+    let mut items = collect(&query(conn, &sql, &[&after, &signed(limit as u64 + 1)]).await?, clarification)?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+#[async_trait]
+impl ClarificationStore for PostgresStore {
+    async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<Answered, StoreError> {
+        self.db.retrying(|tries| resolve(&self.db, id, &resolution, tries)).await
+    }
+
+    async fn clarification(&self, id: ClarificationId) -> Result<Option<Clarification>, StoreError> {
+        self.db.retrying(|_| async move { Ok(find(&self.db.conn().await?, id).await?.map(|kept| kept.question)) }).await
+    }
+
+    async fn clarifications(
+        &self,
+        only_open: bool,
+        after: Option<ClarificationId>,
+        limit: usize,
+    ) -> Result<Page<Clarification>, StoreError> {
+        self.db.retrying(|_| async move { page(&self.db.conn().await?, only_open, after, limit).await }).await
+    }
+
+    async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {
+        self.db
+            .retrying(|_| async move {
+                let sql = "SELECT body, resolution FROM clarifications WHERE resolution IS NULL AND expires_at <= $1
+                           ORDER BY expires_at LIMIT $2";
+                let conn = self.db.conn().await?;
+                collect(&query(&conn, sql, &[&now.0, &sql_limit(limit)]).await?, clarification)
+            })
+            .await
+    }
+}

@@ -1,0 +1,118 @@
+//! How many tasks stand where, and whether the queue has room.
+//!
+//! The truth is in the table `counters`: whoever moves tasks adds the difference to the row of its own connection in
+//! the same transaction. Sums are exact and cost no scan.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::pool::Db;
+use super::rows::{execute, first, query, signed};
+use crate::{QueueCounts, StoreError};
+
+/// How old the count of queued tasks may be when the queue's bound is checked.
+const ROOM_AGE: Duration = Duration::from_millis(200);
+/// When a caller may try again after a full queue: a worker slot or two have come free by then.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Tasks that came (positive) or went (negative), by status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moves {
+    pub(super) queued: i64,
+    pub(super) running: i64,
+    pub(super) waiting: i64,
+}
+
+/// Adds moves to the sums. In the transaction that moves the tasks.
+pub(super) async fn add(client: &impl GenericClient, moves: Moves) -> Result<(), Failure> {
+    if moves == Moves::default() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO counters AS c (pid, queued, running, waiting) VALUES (pg_backend_pid(), $1, $2, $3)
+               ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued,
+                   running = c.running + excluded.running, waiting = c.waiting + excluded.waiting";
+    execute(client, sql, &[&moves.queued, &moves.running, &moves.waiting]).await.map(drop)
+}
+
+/// The sums.
+pub(super) async fn read(client: &impl GenericClient) -> Result<QueueCounts, Failure> {
+    let sql = "SELECT coalesce(sum(queued), 0)::bigint, coalesce(sum(running), 0)::bigint,
+                   coalesce(sum(waiting), 0)::bigint FROM counters";
+    let row = first(client, sql, &[]).await?.ok_or_else(|| Failure::Data("there are no sums".to_owned()))?;
+    let count = |column| Ok::<_, Failure>(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
+    Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
+}
+
+/// Queued tasks of each mode: a count over the open tasks.
+pub(super) async fn queued_by_mode(client: &impl GenericClient) -> Result<[u64; 4], Failure> {
+    let mut queued = [0; 4];
+    let sql = "SELECT mode, count(*) FROM open_tasks WHERE status = 0 GROUP BY mode";
+    for row in query(client, sql, &[]).await? {
+        let mode = usize::try_from(row.try_get::<_, i16>(0)?).unwrap_or(usize::MAX);
+        if let Some(place) = queued.get_mut(mode) {
+            *place = u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0);
+        }
+    }
+    Ok(queued)
+}
+
+/// How full the queue is, about: what this process accepted counts at once, what others did after [`ROOM_AGE`].
+pub(super) struct Room {
+    bound: u64,
+    queued: AtomicI64,
+    read_at: Mutex<Option<Instant>>,
+}
+
+impl Room {
+    pub(super) fn new(bound: u64) -> Self {
+        Self { bound, queued: AtomicI64::new(0), read_at: Mutex::new(None) }
+    }
+
+    /// How many more tasks the queue can take.
+    pub(super) fn left(&self) -> u64 {
+        self.bound.saturating_sub(u64::try_from(self.queued.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
+    /// Counts tasks that were queued (or, negative, left the queue).
+    pub(super) fn moved(&self, queued: i64) {
+        self.queued.fetch_add(queued, Ordering::Relaxed);
+    }
+
+    /// The answer when the queue cannot take more.
+    pub(super) fn full(&self) -> StoreError {
+        StoreError::Full { what: "the task queue", bound: self.bound, retry_after: RETRY_AFTER }
+    }
+
+    /// Reads the sums again when they are too old.
+    pub(super) async fn refresh(&self, client: &impl GenericClient) -> Result<(), Failure> {
+        let due = {
+            let mut read_at = self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = read_at.is_none_or(|at| at.elapsed() >= ROOM_AGE);
+            if due {
+                *read_at = Some(Instant::now());
+            }
+            due
+        };
+        if due {
+            let counts = read(client).await?;
+            self.queued.store(signed(counts.queued), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Db {
+    /// Refuses when the queue cannot take `more` tasks.
+    pub(super) async fn check_room(&self, client: &impl GenericClient, more: usize) -> Result<(), Failure> {
+        self.room.refresh(client).await?;
+        if (more as u64) > self.room.left() {
+            return Err(self.room.full().into());
+        }
+        Ok(())
+    }
+}

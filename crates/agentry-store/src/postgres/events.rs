@@ -1,0 +1,164 @@
+//! [`EventStore`] on PostgreSQL: an event and its tasks, once. Events go in batches.
+
+use std::collections::HashSet;
+
+use agentry_core::event::Event;
+use agentry_core::id::TaskId;
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::accept::{self, Arrival};
+use super::batch::Kind;
+use super::failure::Failure;
+use super::pool::{Db, Tries, Tx};
+use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json};
+use super::{PostgresStore, prune, text};
+use crate::{EventAccepted, EventStore, NewTask, Refused, StoreError};
+
+/// While another process inserts the same event, this waits for what becomes of it. Always in the same order, so that
+/// two that bring the same events do not wait for each other.
+const INSERT: &str = "
+    INSERT INTO events (source, id, at, body)
+    SELECT source, id, at, body FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
+        AS i (source, id, at, body)
+    ORDER BY source, id
+    ON CONFLICT (source, id) DO NOTHING
+    RETURNING source, id";
+
+const KNOWN: &str = "
+    SELECT e.source, e.id FROM unnest($1::text[], $2::text[]) AS i (source, id)
+        CROSS JOIN LATERAL (SELECT source, id FROM events WHERE source = i.source AND id = i.id LIMIT 1) e";
+
+/// An event's source and id, as their columns have them.
+type Key = (String, String);
+
+/// An event with the tasks it starts, as they are written.
+pub(super) struct Incoming {
+    key: Key,
+    at: Timestamp,
+    body: String,
+    tasks: Vec<Arrival>,
+}
+
+impl Incoming {
+    fn new(event: &Event, tasks: Vec<NewTask>) -> Result<Self, StoreError> {
+        // An event may carry a time long ago; it is forgotten by when it came, so that it stays deduplicated.
+        let came = tasks.iter().map(|new| new.task.created_at).max().map_or(event.time, |at| at.max(event.time));
+        Ok(Self {
+            key: (text::escape(&event.source).into_owned(), text::escape(&event.id).into_owned()),
+            at: came,
+            body: to_json(event).map_err(|failure| failure.to_store_error())?,
+            tasks: Arrival::all(tasks)?,
+        })
+    }
+}
+
+/// Batches of events; each is accepted or refused by itself.
+pub(super) enum Events {}
+
+#[async_trait]
+impl Kind for Events {
+    type Item = Incoming;
+    type Answer = Result<EventAccepted, StoreError>;
+    type Key = Key;
+
+    fn rows(item: &Incoming) -> usize {
+        1 + item.tasks.len()
+    }
+
+    fn key(item: &Incoming) -> Option<Key> {
+        Some(item.key.clone())
+    }
+
+    async fn run(db: &Db, items: &[Incoming], tries: Tries) -> Result<Vec<Self::Answer>, Failure> {
+        let mut conn = db.batch_conn().await?;
+        let tx = conn.transaction().await?;
+        let fitting = fitting(db, &tx, items).await?;
+        let new = insert(&tx, &fitting).await?;
+        let tasks: Vec<&Arrival> =
+            fitting.iter().filter(|item| new.contains(&item.key)).flat_map(|item| &item.tasks).collect();
+        if !tasks.is_empty() {
+            for accepted in accept::accept_all(db, &tx, &tasks).await? {
+                match accepted {
+                    Ok(_) | Err(Refused::KeyReused(_)) => {}
+                    Err(Refused::Store(error)) => return Err(error.into()),
+                }
+            }
+        }
+        let own = if tries.maybe_done { own(&tx, items).await? } else { HashSet::new() };
+        tx.commit().await?;
+        let tried: HashSet<&Key> = fitting.iter().map(|item| &item.key).collect();
+        let answer = |item: &Incoming| {
+            if !tried.contains(&item.key) {
+                Err(db.room.full())
+            } else if new.contains(&item.key) || item.tasks.first().is_some_and(|task| own.contains(&task.id())) {
+                Ok(EventAccepted::New)
+            } else {
+                Ok(EventAccepted::Duplicate)
+            }
+        };
+        Ok(items.iter().map(answer).collect())
+    }
+}
+
+/// Those whose tasks the queue can take, one after the other; known ones need no room.
+async fn fitting<'a>(db: &Db, tx: &Tx<'_>, items: &'a [Incoming]) -> Result<Vec<&'a Incoming>, Failure> {
+    db.room.refresh(tx).await?;
+    let mut room = db.room.left();
+    if items.iter().map(|item| item.tasks.len() as u64).sum::<u64>() <= room {
+        return Ok(items.iter().collect());
+    }
+    let columns = |part: fn(&Key) -> &str| items.iter().map(|item| part(&item.key)).collect::<Vec<_>>();
+    let (sources, ids) = (columns(|key| &key.0), columns(|key| &key.1));
+    let known = keys(&query(tx, KNOWN, &[&sources, &ids]).await?)?;
+    let fits = |item: &&Incoming| {
+        let needed = if known.contains(&item.key) { 0 } else { item.tasks.len() as u64 };
+        let fits = needed <= room;
+        room -= if fits { needed } else { 0 };
+        fits
+    };
+    Ok(items.iter().filter(fits).collect())
+}
+
+/// Inserts events. Returns those that are new.
+async fn insert(tx: &Tx<'_>, items: &[&Incoming]) -> Result<HashSet<Key>, Failure> {
+    let sources: Vec<&str> = items.iter().map(|item| item.key.0.as_str()).collect();
+    let ids: Vec<&str> = items.iter().map(|item| item.key.1.as_str()).collect();
+    let ats: Vec<i64> = items.iter().map(|item| item.at.0).collect();
+    let bodies: Vec<&str> = items.iter().map(|item| item.body.as_str()).collect();
+    keys(&query(tx, INSERT, &[&sources, &ids, &ats, &bodies]).await?)
+}
+
+fn keys(rows: &[Row]) -> Result<HashSet<Key>, Failure> {
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Tasks that are there, of the first ones of each event: an event that is there with the caller's own task came with an
+/// earlier try, whose answer was lost.
+async fn own(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<TaskId>, Failure> {
+    let firsts = items.iter().filter_map(|item| item.tasks.first());
+    let ids: Vec<SqlId> = firsts.map(|task| SqlId(*task.id().as_bytes())).collect();
+    let rows = query(tx, "SELECT id FROM tasks WHERE id = ANY($1)", &[&ids]).await?;
+    rows.iter().map(|row| Ok(TaskId::from_bytes(id_at(row, 0)?))).collect()
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn accept_event(&self, event: &Event, tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
+        self.batches.events.call(Incoming::new(event, tasks)?).await?
+    }
+
+    async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.db
+            .retrying(|_| async move {
+                let sql = "SELECT body FROM events ORDER BY seq DESC LIMIT $1";
+                collect(&query(&self.db.conn().await?, sql, &[&sql_limit(limit)]).await?, |row| json_at(row, 0))
+            })
+            .await
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        prune::prune(self, before).await
+    }
+}

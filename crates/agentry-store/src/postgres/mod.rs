@@ -1,0 +1,75 @@
+//! The PostgreSQL backend: any number of processes on one database.
+//!
+//! What comes often (accept, claim, advance) goes in batches: one statement over arrays for all callers that wait, one
+//! commit, then their answers. The rest is a transaction each. Whoever appends to a task's journal locks its row of
+//! `open_tasks` first; everything else follows from that order.
+
+mod accept;
+mod advance;
+mod alone;
+mod batch;
+mod cancel;
+mod claim;
+mod clarifications;
+mod counts;
+mod dead_letters;
+mod events;
+pub(crate) mod failure;
+mod fleet;
+mod liveness;
+mod migrations;
+pub(crate) mod options;
+mod outbox;
+mod pool;
+mod prune;
+mod recover;
+pub(crate) mod rows;
+mod schedules;
+mod sessions;
+mod sessions_claim;
+mod task_list;
+mod tasks;
+pub(crate) mod text;
+mod usage;
+mod write;
+
+use std::sync::Arc;
+
+pub use options::{DEFAULT_CONNECTIONS, DEFAULT_MAX_QUEUED, DEFAULT_SCHEMA, MIN_CONNECTIONS, PostgresOptions};
+pub use pool::PoolStatus;
+
+use crate::StoreError;
+use pool::Db;
+
+/// The state store on PostgreSQL.
+pub struct PostgresStore {
+    db: Arc<Db>,
+    batches: batch::Batches,
+    lives: liveness::Lives,
+    outbox: outbox::Loose,
+}
+
+impl PostgresStore {
+    /// Connects, migrates the schema if need be, and is ready. Any number of processes may do so at once.
+    ///
+    /// Dropping it lets batches that wait finish in the background and closes the connections.
+    ///
+    /// # Errors
+    /// Why the server cannot be used, and what to do.
+    pub async fn connect(options: PostgresOptions) -> Result<Self, StoreError> {
+        let db = Arc::new(Db::new(options)?);
+        db.retrying_within(migrations::MIGRATION_TIMEOUT, |_| migrations::run(&db.options)).await?;
+        Ok(Self {
+            batches: batch::Batches::start(&db),
+            lives: liveness::Lives::default(),
+            outbox: outbox::Loose::default(),
+            db,
+        })
+    }
+
+    /// How its connections are used now, without those that hold workers' locks.
+    #[must_use]
+    pub fn pool_status(&self) -> PoolStatus {
+        self.db.status()
+    }
+}

@@ -1,0 +1,225 @@
+//! [`OutboxStore`] on PostgreSQL. A message that was sent is deleted; one that was given up becomes a dead letter.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use agentry_core::id::{OutboxId, WorkerId};
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::liveness::{self, Life};
+use super::pool::{Conn, Db, Tries, Tx};
+use super::rows::{Params, SqlId, collect, execute, first, json_at, query, sql_limit, time_at, to_json, u32_at};
+use super::{PostgresStore, dead_letters};
+use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
+
+/// Due messages whose claimers are looked at with each claim. Messages of the dead are among the oldest; with more than
+/// this many claimed ones before them, they are found once those are settled.
+const MAX_LOOKED_AT: i64 = 4_096;
+
+/// Messages remembered at most whose settling failed: a relay settles a hundred at a time and tries one batch at once.
+const MAX_LOOSE: usize = 4_096;
+
+/// Claims of this process that nobody works on: the answer to the claim, or the settling of it, was lost. They are
+/// claimed again with the next claim; otherwise they would be held for as long as this process lives.
+#[derive(Default)]
+pub(super) struct Loose(Mutex<LooseClaims>);
+
+#[derive(Default, Clone)]
+struct LooseClaims {
+    messages: HashSet<SqlId>,
+    claimers: HashSet<SqlId>,
+}
+
+impl Loose {
+    fn with<T>(&self, change: impl FnOnce(&mut LooseClaims) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Puts messages into the outbox, due at once. A message that is there already stays as it is.
+pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Result<(), Failure> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<SqlId> = messages.iter().map(|message| SqlId(*message.id.as_bytes())).collect();
+    let ready: Vec<i64> = messages.iter().map(|message| message.created_at.0).collect();
+    let bodies: Vec<String> = messages.iter().map(to_json).collect::<Result<_, _>>()?;
+    let sql = "INSERT INTO outbox (id, ready_at, attempt, message)
+               SELECT id, ready_at, 0, message
+               FROM UNNEST($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY AS f (id, ready_at, message, n)
+               ORDER BY n
+               ON CONFLICT (id) DO NOTHING";
+    execute(tx, sql, &[&ids, &ready, &bodies]).await.map(drop)
+}
+
+/// Claimers of due messages that are dead: a killed one is known by its free lock before its heartbeats are missed.
+///
+/// One snapshot shows claims and workers: a worker is registered before it claims, so its row is there with its claims.
+async fn dead_claimers(conn: &Conn, now: Timestamp) -> Result<Vec<SqlId>, Failure> {
+    let sql = "SELECT c.claimed_by, w.heartbeat_at, w.locked,
+                   clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $3)
+               FROM (
+                   SELECT DISTINCT claimed_by FROM (
+                       SELECT claimed_by FROM outbox WHERE ready_at <= $1 ORDER BY ready_at, seq LIMIT $2
+                   ) AS oldest WHERE claimed_by IS NOT NULL
+               ) AS c LEFT JOIN workers w ON w.id = c.claimed_by AND NOT w.gone AND w.record IS NOT NULL";
+    let (mut dead, mut unsure) = (Vec::new(), Vec::new());
+    for row in query(conn, sql, &[&now.0, &MAX_LOOKED_AT, &liveness::GRACE.as_secs_f64()]).await? {
+        let (id, heartbeat): (SqlId, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let locked: Option<bool> = row.try_get(2)?;
+        match Life::new(heartbeat.unwrap_or(0), locked.unwrap_or(false), row.try_get(3)?, now) {
+            Life::Dead => dead.push(id),
+            Life::Unsure => unsure.push(WorkerId::from_bytes(id.0)),
+            Life::Alive => {}
+        }
+    }
+    dead.extend(liveness::unlocked(conn, &unsure).await?.iter().map(|worker| SqlId(*worker.as_bytes())));
+    Ok(dead)
+}
+
+async fn claim(
+    db: &Db,
+    worker: WorkerId,
+    now: Timestamp,
+    limit: usize,
+    loose: &LooseClaims,
+    tries: Tries,
+) -> Result<Vec<PendingMessage>, Failure> {
+    let conn = db.conn().await?;
+    let worker = SqlId(*worker.as_bytes());
+    let mut dead = if liveness::just_back(db) { Vec::new() } else { dead_claimers(&conn, now).await? };
+    // What an earlier try claimed, when its answer was lost.
+    if tries.maybe_done || loose.claimers.contains(&worker) {
+        dead.push(worker);
+    }
+    let loose: Vec<SqlId> = loose.messages.iter().copied().collect();
+    let sql = "WITH due AS (
+                   SELECT id FROM outbox
+                   WHERE ready_at <= $2 AND (claimed_by IS NULL OR claimed_by = ANY($4)
+                                             OR (claimed_by = $1 AND id = ANY($5)))
+                   ORDER BY ready_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
+               )
+               UPDATE outbox o SET claimed_by = $1, attempt = o.attempt + 1 FROM due WHERE o.id = due.id
+               RETURNING o.ready_at, o.seq, o.attempt, o.message";
+    let rows = query(&conn, sql, &[&worker, &now.0, &sql_limit(limit), &dead, &loose]).await?;
+    let mut claimed = collect(&rows, |row| {
+        let order: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok((order, PendingMessage { attempt: u32_at(row, 2)?, message: json_at(row, 3)? }))
+    })?;
+    // The server returns them in the order of the update.
+    claimed.sort_unstable_by_key(|(order, _)| *order);
+    Ok(claimed.into_iter().map(|(_, pending)| pending).collect())
+}
+
+/// What became of claimed messages, by kind.
+#[derive(Default)]
+struct Results {
+    sent: Vec<SqlId>,
+    again: Vec<SqlId>,
+    again_at: Vec<i64>,
+    dead: Vec<SqlId>,
+    reasons: Vec<String>,
+}
+
+impl Results {
+    fn new(mut results: Vec<(OutboxId, Delivery)>) -> Self {
+        // In the order of ids, so that two who settle the same messages do not wait for each other.
+        results.sort_by_key(|(id, _)| *id.as_bytes());
+        let mut sorted = Self::default();
+        for (id, delivery) in results {
+            let id = SqlId(*id.as_bytes());
+            match delivery {
+                Delivery::Sent => sorted.sent.push(id),
+                Delivery::RetryAt(at) => {
+                    sorted.again.push(id);
+                    sorted.again_at.push(at.0);
+                }
+                Delivery::Dead(reason) => {
+                    sorted.dead.push(id);
+                    sorted.reasons.push(reason);
+                }
+            }
+        }
+        sorted
+    }
+}
+
+const SETTLE: &str = "
+    WITH again AS (
+        UPDATE outbox o SET claimed_by = NULL, ready_at = f.ready_at
+        FROM UNNEST($2::uuid[], $3::bigint[]) AS f (id, ready_at) WHERE o.id = ANY($2) AND o.id = f.id
+    ) DELETE FROM outbox WHERE id = ANY($1)";
+
+async fn settle(db: &Db, results: &Results, now: Timestamp) -> Result<(), Failure> {
+    let mut conn = db.conn().await?;
+    let settled: Params<'_> = &[&results.sent, &results.again, &results.again_at];
+    if results.dead.is_empty() {
+        return execute(&conn, SETTLE, settled).await.map(drop);
+    }
+    let tx = conn.transaction().await?;
+    execute(&tx, SETTLE, settled).await?;
+    let rows = query(&tx, "DELETE FROM outbox WHERE id = ANY($1) RETURNING message", &[&results.dead]).await?;
+    let messages = collect(&rows, |row: &Row| json_at::<OutboxMessage>(row, 0))?;
+    let reason = |message: OutboxMessage| {
+        let place = results.dead.binary_search(&SqlId(*message.id.as_bytes())).ok()?;
+        Some((message, results.reasons[place].as_str()))
+    };
+    let given_up: Vec<_> = messages.into_iter().filter_map(reason).collect();
+    dead_letters::insert_messages(&tx, &given_up, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+#[async_trait]
+impl OutboxStore for PostgresStore {
+    /// Claims whose answer or settling was lost come again, to the same worker, with its next claim.
+    async fn claim_outbox(
+        &self,
+        worker: WorkerId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PendingMessage>, StoreError> {
+        let loose = &self.outbox.with(|loose| loose.clone());
+        let claimed = self.db.retrying(|tries| claim(&self.db, worker, now, limit, loose, tries)).await;
+        let id = SqlId(*worker.as_bytes());
+        self.outbox.with(|kept| match &claimed {
+            Ok(_) => {
+                kept.messages.retain(|message| !loose.messages.contains(message));
+                kept.claimers.remove(&id);
+            }
+            Err(_) => {
+                kept.claimers.insert(id);
+            }
+        });
+        claimed
+    }
+
+    async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError> {
+        if results.is_empty() {
+            return Ok(());
+        }
+        let results = &Results::new(results);
+        let settled = self.db.retrying(|_| settle(&self.db, results, now)).await;
+        if settled.is_err() {
+            let ids = results.sent.iter().chain(&results.again).chain(&results.dead);
+            self.outbox.with(|loose| {
+                let room = MAX_LOOSE.saturating_sub(loose.messages.len());
+                loose.messages.extend(ids.take(room));
+            });
+        }
+        settled
+    }
+
+    async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.db
+            .retrying(|_| async move {
+                let sql = "SELECT ready_at FROM outbox WHERE claimed_by IS NULL ORDER BY ready_at, seq LIMIT 1";
+                first(&self.db.conn().await?, sql, &[]).await?.map(|row| time_at(&row, 0)).transpose()
+            })
+            .await
+    }
+}

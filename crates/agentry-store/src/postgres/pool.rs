@@ -1,0 +1,197 @@
+//! Connections: two pools (batches, everything else), and trying again when a connection or the server is lost.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::NoTls;
+
+use super::claim::Registered;
+use super::counts::Room;
+use super::failure::{Failure, Help};
+use super::options::{CONNECT_TIMEOUT, MIN_CONNECTIONS, Planner, PostgresOptions};
+use crate::StoreError;
+
+/// A connection of a pool; it goes back when it is dropped. A transaction is `conn.transaction().await?`, which rolls
+/// back when it is dropped without `commit`.
+pub(super) type Conn = Object;
+/// A transaction.
+pub(super) type Tx<'a> = deadpool_postgres::Transaction<'a>;
+
+/// Batches in flight at most; each uses a connection of its own. More would make batches smaller, and a batch costs the
+/// server about as much as ten rows.
+pub(super) const MAX_BATCH_CONNECTIONS: usize = 6;
+/// How long a caller waits for a connection before it hears `Full`: several batches and short transactions.
+const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(2);
+/// Callers that may wait for a connection at once; more are refused at once.
+const MAX_WAITING: usize = 1_024;
+/// How long a try of a command may take in all before its connection counts as cut: longer than the server's own bound on a
+/// statement, so that the server's answer, if there is one, comes first.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a command is tried again while the server is away: restarts and fail-overs take seconds, and callers of the
+/// API wait about this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// First and longest pause between two tries.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Tries when other transactions are in the way: the winner of a deadlock is done before the loser has tried thrice.
+const MAX_CONFLICTS: u32 = 8;
+
+/// Which try of a command this is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tries {
+    /// An earlier try may have been committed although its answer was lost: the command must recognise its own work.
+    pub(super) maybe_done: bool,
+}
+
+impl Tries {
+    /// Together with what is known of tries before these.
+    pub(super) fn or(self, before: Self) -> Self {
+        Self { maybe_done: self.maybe_done || before.maybe_done }
+    }
+}
+
+/// What the files of the backend share.
+pub(super) struct Db {
+    pub(super) options: PostgresOptions,
+    pub(super) room: Room,
+    pub(super) registered: Registered,
+    /// Tasks that ended here since the hot table was last vacuumed.
+    pub(super) ended: AtomicU64,
+    batches: Pool,
+    general: Pool,
+    unreachable: Mutex<Option<Instant>>,
+}
+
+/// How the connections of a store are used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStatus {
+    /// Connections that exist.
+    pub size: usize,
+    /// Those of them that are idle.
+    pub available: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
+impl Db {
+    /// Pools that connect when they are first used.
+    pub(super) fn new(options: PostgresOptions) -> Result<Self, StoreError> {
+        let connections = options.connections.max(MIN_CONNECTIONS);
+        let batches = (connections / 2).clamp(1, MAX_BATCH_CONNECTIONS);
+        Ok(Self {
+            room: Room::new(options.max_queued),
+            registered: Registered::default(),
+            ended: AtomicU64::new(0),
+            batches: pool(&options, Planner::Batches, batches)?,
+            general: pool(&options, Planner::General, connections - batches)?,
+            unreachable: Mutex::new(None),
+            options,
+        })
+    }
+
+    /// A connection for anything but batches.
+    pub(super) async fn conn(&self) -> Result<Conn, Failure> {
+        self.take(&self.general).await
+    }
+
+    /// A connection whose planner is set for batches (see [`Planner::Batches`]).
+    pub(super) async fn batch_conn(&self) -> Result<Conn, Failure> {
+        self.take(&self.batches).await
+    }
+
+    async fn take(&self, pool: &Pool) -> Result<Conn, Failure> {
+        let status = pool.status();
+        if status.waiting >= MAX_WAITING {
+            return Err(Failure::Busy(status.max_size as u64));
+        }
+        let taken = pool.get().await.map_err(|error| Failure::from_pool(error, status.max_size));
+        if let Err(Failure::Unreachable(_)) = taken {
+            *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        taken
+    }
+
+    /// Runs a command until it succeeds or no try helps any more: it is tried again when the connection or the server is
+    /// lost (up to [`PATIENCE`]) and when other transactions are in the way. Every try begins anew: takes a connection,
+    /// begins, commits.
+    pub(super) async fn retrying<T, F>(&self, once: impl FnMut(Tries) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.retrying_within(ANSWER_TIMEOUT, once).await
+    }
+
+    /// The same with another bound on the time of each try.
+    pub(super) async fn retrying_within<T, F>(
+        &self,
+        answer: Duration,
+        mut once: impl FnMut(Tries) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let start = Instant::now();
+        let mut tries = Tries::default();
+        let mut conflicts = 0;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match timeout(answer, once(tries)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::Silent,
+            };
+            match failure.help() {
+                Help::Again if conflicts < MAX_CONFLICTS => conflicts += 1,
+                Help::Reconnect { unknown } if start.elapsed() + pause < PATIENCE => {
+                    tracing::warn!(?failure, "PostgreSQL is lost; trying again");
+                    tries.maybe_done |= unknown;
+                    self.drop_idle();
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                _ => {
+                    if !matches!(failure, Failure::Refused(_)) {
+                        tracing::error!(?failure, "a command of the store failed");
+                    }
+                    return Err(failure.to_store_error());
+                }
+            }
+        }
+    }
+
+    /// Closes idle connections: after a loss they lead to the same place, which is gone, silent or read-only now.
+    pub(super) fn drop_idle(&self) {
+        for pool in [&self.batches, &self.general] {
+            pool.retain(|_, _| false);
+        }
+    }
+
+    /// When a connection was last asked for in vain.
+    pub(super) fn last_unreachable(&self) -> Option<Instant> {
+        *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let mut sum = PoolStatus::default();
+        for status in [self.batches.status(), self.general.status()] {
+            sum.size += status.size;
+            sum.available += status.available;
+            sum.waiting += status.waiting;
+        }
+        sum
+    }
+}
+
+fn pool(options: &PostgresOptions, planner: Planner, size: usize) -> Result<Pool, StoreError> {
+    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    Pool::builder(Manager::from_config(options.config(planner)?, NoTls, manager))
+        .max_size(size)
+        .wait_timeout(Some(WAIT_FOR_CONNECTION))
+        .create_timeout(Some(CONNECT_TIMEOUT))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Broken(format!("the pool of PostgreSQL connections cannot be made: {error}")))
+}

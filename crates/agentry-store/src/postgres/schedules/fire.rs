@@ -1,0 +1,250 @@
+//! A round of firings: one short transaction, however many slots and schedules.
+//!
+//! Schedules are locked in the order of their names. Under the locks it is read what was decided and what is open, then
+//! every firing is decided in memory, in order, then everything is written at once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use agentry_core::id::TaskId;
+use agentry_core::time::Timestamp;
+
+use super::super::accept::{self, Arrival};
+use super::super::failure::Failure;
+use super::super::pool::{Db, Tries, Tx};
+use super::super::rows::{SqlId, execute, id_or_none, query};
+use super::super::text;
+use crate::{Accepted, Firing, FiringResult, Refused, SlotState, StoreError};
+
+/// A firing with its task's body.
+pub(super) struct Shot {
+    schedule: String,
+    slot: Timestamp,
+    max_open: u32,
+    buffer: bool,
+    task: Option<Arrival>,
+}
+
+impl Shot {
+    /// Writes the bodies.
+    pub(super) fn all(firings: Vec<Firing>) -> Result<Vec<Self>, StoreError> {
+        let shot = |Firing { schedule, slot, task, max_open, buffer }| {
+            let schedule = text::escape(&schedule).into_owned();
+            Ok(Self { schedule, slot, max_open, buffer, task: task.map(Arrival::new).transpose()? })
+        };
+        firings.into_iter().map(shot).collect()
+    }
+
+    /// Whether the overlap policy looks at its task later.
+    fn is_watched(&self) -> bool {
+        self.max_open < u32::MAX
+    }
+}
+
+/// A schedule whose row is locked.
+struct Schedule {
+    paused: bool,
+    /// Slots of this round that were decided, with their tasks.
+    decided: HashMap<i64, Option<TaskId>>,
+    /// Watched tasks that are open.
+    open: u32,
+}
+
+/// What is written for one slot.
+struct Decided {
+    shot: usize,
+    state: SlotState,
+}
+
+/// Decides a round of slots.
+pub(super) async fn fire(db: &Db, shots: &[Shot], now: Timestamp, tries: Tries) -> Result<Vec<FiringResult>, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    // All or none: a slot whose task finds no room must stay undecided.
+    let wanted = shots.iter().filter(|shot| shot.task.is_some()).count();
+    if wanted > 0 {
+        db.check_room(&tx, wanted).await?;
+    }
+    let mut schedules = lock(&tx, shots).await?;
+    find_decided(&tx, shots, &mut schedules).await?;
+    find_open(&tx, shots, &mut schedules).await?;
+    let (mut results, decided) = decide(shots, &mut schedules, tries);
+    accept_tasks(db, &tx, shots, &decided, &mut results).await?;
+    write_slots(&tx, shots, &decided, &results, now).await?;
+    count(&tx, shots, &decided).await?;
+    tx.commit().await?;
+    Ok(results)
+}
+
+async fn lock(tx: &Tx<'_>, shots: &[Shot]) -> Result<HashMap<String, Schedule>, Failure> {
+    let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
+    let sql = "SELECT name, paused FROM schedules WHERE name = ANY($1) ORDER BY name FOR UPDATE";
+    let rows = query(tx, sql, &[&names]).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, Schedule { paused: row.try_get(1)?, decided: HashMap::new(), open: 0 })))
+        .collect()
+}
+
+async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
+    let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
+    let slots: Vec<i64> = shots.iter().map(|shot| shot.slot.0).collect();
+    let sql = "SELECT s.schedule, s.slot, s.task FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
+                   JOIN slots s ON s.schedule = f.schedule AND s.slot = f.slot";
+    for row in query(tx, sql, &[&names, &slots]).await? {
+        if let Some(schedule) = schedules.get_mut(row.try_get::<_, &str>(0)?) {
+            schedule.decided.insert(row.try_get(1)?, id_or_none(&row, 2)?.map(TaskId::from_bytes));
+        }
+    }
+    Ok(())
+}
+
+/// Counts the open tasks of watched schedules. Slots whose task has ended are passed over from then on.
+async fn find_open(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
+    let watched: Vec<&str> = shots
+        .iter()
+        .filter(|shot| shot.is_watched() && shot.task.is_some() && schedules.contains_key(&shot.schedule))
+        .map(|shot| shot.schedule.as_str())
+        .collect();
+    if watched.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT s.schedule, s.slot, o.id IS NOT NULL FROM slots s LEFT JOIN open_tasks o ON o.id = s.task
+               WHERE s.schedule = ANY($1) AND s.open";
+    let (mut names, mut ended): (Vec<String>, Vec<i64>) = (Vec::new(), Vec::new());
+    for row in query(tx, sql, &[&watched]).await? {
+        let name: &str = row.try_get(0)?;
+        if !row.try_get::<_, bool>(2)? {
+            names.push(name.to_owned());
+            ended.push(row.try_get(1)?);
+        } else if let Some(schedule) = schedules.get_mut(name) {
+            schedule.open += 1;
+        }
+    }
+    if !ended.is_empty() {
+        let sql = "UPDATE slots s SET open = false FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
+                   WHERE s.schedule = f.schedule AND s.slot = f.slot";
+        execute(tx, sql, &[&names, &ended]).await?;
+    }
+    Ok(())
+}
+
+fn decide(
+    shots: &[Shot],
+    schedules: &mut HashMap<String, Schedule>,
+    tries: Tries,
+) -> (Vec<FiringResult>, Vec<Decided>) {
+    let mut decided = Vec::new();
+    let results = shots.iter().enumerate().map(|(number, shot)| {
+        let Some(schedule) = schedules.get_mut(&shot.schedule).filter(|schedule| !schedule.paused) else {
+            return FiringResult::NotActive;
+        };
+        let own = shot.task.as_ref().map(|arrival| arrival.new.task.id);
+        if let Some(task) = schedule.decided.get(&shot.slot.0) {
+            // A try whose answer was lost fired it: the task is this one's.
+            return match task {
+                Some(task) if tries.maybe_done && own == Some(*task) => FiringResult::Fired(*task),
+                _ => FiringResult::AlreadyDecided,
+            };
+        }
+        let (state, result) = match own {
+            None => (SlotState::Missed, FiringResult::Missed),
+            Some(_) if shot.is_watched() && schedule.open > shot.max_open => {
+                if shot.buffer {
+                    return FiringResult::Deferred;
+                }
+                (SlotState::Skipped, FiringResult::Skipped)
+            }
+            Some(task) => {
+                schedule.open += u32::from(shot.is_watched());
+                (SlotState::Fired, FiringResult::Fired(task))
+            }
+        };
+        schedule.decided.insert(shot.slot.0, own);
+        decided.push(Decided { shot: number, state });
+        result
+    });
+    let results = results.collect();
+    (results, decided)
+}
+
+/// Accepts the tasks of the slots that fire; a result names the first task of the same key, if there was one.
+async fn accept_tasks(
+    db: &Db,
+    tx: &Tx<'_>,
+    shots: &[Shot],
+    decided: &[Decided],
+    results: &mut [FiringResult],
+) -> Result<(), Failure> {
+    let fired: Vec<(usize, &Arrival)> = decided
+        .iter()
+        .filter(|one| one.state == SlotState::Fired)
+        .filter_map(|one| Some((one.shot, shots[one.shot].task.as_ref()?)))
+        .collect();
+    if fired.is_empty() {
+        return Ok(());
+    }
+    let arrivals: Vec<&Arrival> = fired.iter().map(|(_, arrival)| *arrival).collect();
+    let accepted = accept::accept_all(db, tx, &arrivals).await?;
+    for ((shot, _), accepted) in fired.into_iter().zip(accepted) {
+        match accepted {
+            Ok(Accepted::New) => {}
+            Ok(Accepted::Duplicate(first)) => results[shot] = FiringResult::Fired(first),
+            Err(Refused::Store(error)) => return Err(error.into()),
+            Err(refused) => {
+                let Shot { schedule, slot, .. } = &shots[shot];
+                return Err(Failure::Data(format!("slot {slot} of {schedule}: {refused}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn write_slots(
+    tx: &Tx<'_>,
+    shots: &[Shot],
+    decided: &[Decided],
+    results: &[FiringResult],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if decided.is_empty() {
+        return Ok(());
+    }
+    let shot = |one: &Decided| &shots[one.shot];
+    let task = |one: &Decided| match results[one.shot] {
+        FiringResult::Fired(task) => Some(SqlId(*task.as_bytes())),
+        _ => None,
+    };
+    let names: Vec<&str> = decided.iter().map(|one| shot(one).schedule.as_str()).collect();
+    let slots: Vec<i64> = decided.iter().map(|one| shot(one).slot.0).collect();
+    let states: Vec<i16> = decided.iter().map(|one| one.state as i16).collect();
+    let tasks: Vec<Option<SqlId>> = decided.iter().map(task).collect();
+    let open: Vec<bool> = decided.iter().map(|one| task(one).is_some() && shot(one).is_watched()).collect();
+    let sql = "INSERT INTO slots (schedule, slot, state, task, open, decided_at)
+               SELECT schedule, slot, state, task, open, $6
+               FROM UNNEST($1::text[], $2::bigint[], $3::smallint[], $4::uuid[], $5::boolean[])
+                   AS f (schedule, slot, state, task, open)";
+    execute(tx, sql, &[&names, &slots, &states, &tasks, &open, &now.0]).await.map(drop)
+}
+
+/// Moves `last_slot` and the counters of the schedules.
+async fn count(tx: &Tx<'_>, shots: &[Shot], decided: &[Decided]) -> Result<(), Failure> {
+    let mut sums: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
+    for one in decided {
+        let shot = &shots[one.shot];
+        let (last, missed, skipped) = sums.entry(&shot.schedule).or_insert((shot.slot.0, 0, 0));
+        *last = shot.slot.0.max(*last);
+        *missed += i64::from(one.state == SlotState::Missed);
+        *skipped += i64::from(one.state == SlotState::Skipped);
+    }
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = sums.keys().copied().collect();
+    let last: Vec<i64> = sums.values().map(|sum| sum.0).collect();
+    let missed: Vec<i64> = sums.values().map(|sum| sum.1).collect();
+    let skipped: Vec<i64> = sums.values().map(|sum| sum.2).collect();
+    let sql = "UPDATE schedules s SET last_slot = greatest(s.last_slot, f.last), missed = s.missed + f.missed,
+                   skipped = s.skipped + f.skipped
+               FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS f (name, last, missed, skipped)
+               WHERE s.name = f.name";
+    execute(tx, sql, &[&names, &last, &missed, &skipped]).await.map(drop)
+}

@@ -1,0 +1,235 @@
+//! Sessions on the hot path: claims with their inbox, and turns of a write that goes alone.
+//!
+//! A claim locks its session first and looks at the inbox then, so that a claimer that finds it empty and a task that
+//! arrives meanwhile cannot miss each other: whoever comes second sees what the first one left.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::id::WorkerId;
+use agentry_core::session::{SessionId, SessionRecord};
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::batch::Kind;
+use super::claim::{claimed, count_taken};
+use super::failure::Failure;
+use super::liveness::ALIVE_FOR;
+use super::pool::{Db, Tries, Tx};
+use super::rows::{Params, SqlId, execute, first, json_at, json_or_none, session_at, signed, time_at, u64_at};
+use super::write::{Messages, Write};
+use super::{PostgresStore, text};
+use crate::{SessionClaim, StoreError};
+
+/// Tries when the head of an inbox changes between look and claim: only its end or a cancellation can do that.
+const MAX_RACES: u32 = 8;
+/// Pause between them, so that the other transaction can commit.
+const RACE_PAUSE: Duration = Duration::from_millis(2);
+
+const LOCK: &str = "SELECT 1 FROM sessions WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE";
+
+/// What a head means to its claimer (`what`): 0 empty, 1 busy, 2 waiting, 3 not before, 4 to be taken, 5 taken by an
+/// earlier try of the same claim whose answer was lost.
+const CLAIM: &str = concat!(
+    "WITH input AS MATERIALIZED (
+         SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS i (session, worker, now)
+     ), found AS MATERIALIZED (
+         SELECT i.*, h.id, h.owner, h.epoch, h.attempt, h.recoveries, h.used_us, h.ready_at,
+             s.fence, s.messages, s.turns, s.summary, s.created_at, s.updated_at,
+             CASE
+                 WHEN h.id IS NULL THEN 0
+                 WHEN $5 AND h.status = 1 AND h.owner = i.worker AND h.claimed_at = i.now THEN 5
+                 WHEN s.held AND s.owner <> i.worker AND NOT w.gone AND w.heartbeat_at > i.now - $4 THEN 1
+                 WHEN h.status = 1 THEN 1
+                 WHEN h.status = 2 THEN 2
+                 WHEN h.ready_at > i.now THEN 3
+                 ELSE 4
+             END AS what
+         FROM input i
+             LEFT JOIN LATERAL (SELECT * FROM open_tasks WHERE session = i.session ORDER BY seq LIMIT 1) h ON true
+             LEFT JOIN (SELECT * FROM sessions WHERE id = ANY($1)) s ON s.id = i.session
+             LEFT JOIN workers w ON w.id = s.owner
+     ), taken AS (
+         UPDATE open_tasks t SET status = 1, lane = 0, epoch = t.epoch + 1, owner = f.worker, claimed_at = f.now,
+             started_at = CASE WHEN t.epoch = 0 THEN f.now ELSE t.started_at END
+         FROM found f
+         WHERE t.id = ANY(ARRAY(SELECT id FROM found WHERE what = 4)) AND t.id = f.id AND f.what = 4 AND t.status = 0
+         RETURNING t.id, t.epoch, f.session, f.worker, f.now
+     ), owned AS (
+         INSERT INTO sessions AS s (id, agent, fence, owner, held, messages, turns, created_at, updated_at)
+         SELECT session, split_part(session, ':', 1), 1, worker, true, 0, 0, now, now FROM taken ORDER BY session
+         ON CONFLICT (id) DO UPDATE SET fence = s.fence + (s.owner IS DISTINCT FROM excluded.owner)::integer,
+             owner = excluded.owner, held = true
+         RETURNING *
+     ), released AS (
+         UPDATE sessions SET held = false
+         WHERE id = ANY(ARRAY(SELECT session FROM found WHERE what IN (0, 2, 3))) AND held
+     ), counted AS (",
+    count_taken!(),
+    ") SELECT f.id, f.worker, coalesce(t.epoch, f.epoch), f.attempt, f.recoveries, f.used_us, f.what, t.id IS NOT NULL,
+         f.ready_at, f.session, coalesce(o.fence, f.fence), coalesce(o.messages, f.messages), coalesce(o.turns, f.turns),
+         coalesce(o.summary, f.summary), coalesce(o.created_at, f.created_at), coalesce(o.updated_at, f.updated_at),
+         b.body
+     FROM found f LEFT JOIN taken t ON t.id = f.id LEFT JOIN owned o ON o.id = f.session
+         LEFT JOIN (
+             SELECT id, body FROM tasks WHERE id = ANY(ARRAY(SELECT id FROM found WHERE what >= 4))
+         ) b ON b.id = f.id"
+);
+
+/// A session that one caller wants.
+pub(super) struct Wanted {
+    worker: WorkerId,
+    session: SessionId,
+    now: Timestamp,
+}
+
+/// Batches of claims of sessions.
+pub(super) enum SessionClaims {}
+
+#[async_trait]
+impl Kind for SessionClaims {
+    type Item = Wanted;
+    /// `None`: the head changed under the claim; it is to be tried again.
+    type Answer = Option<SessionClaim>;
+    type Key = SessionId;
+
+    fn rows(_: &Wanted) -> usize {
+        2
+    }
+
+    fn key(item: &Wanted) -> Option<SessionId> {
+        Some(item.session.clone())
+    }
+
+    async fn run(db: &Db, items: &[Wanted], tries: Tries) -> Result<Vec<Option<SessionClaim>>, Failure> {
+        let conn = db.batch_conn().await?;
+        for worker in items.iter().map(|item| item.worker).collect::<HashSet<_>>() {
+            db.registered.ensure(&conn, worker).await?;
+        }
+        let sessions: Vec<Cow<'_, str>> = items.iter().map(|item| text::escape(item.session.as_str())).collect();
+        let workers: Vec<SqlId> = items.iter().map(|item| SqlId(*item.worker.as_bytes())).collect();
+        let nows: Vec<i64> = items.iter().map(|item| item.now.0).collect();
+        let (lock, claim) = (conn.prepare_cached(LOCK).await?, conn.prepare_cached(CLAIM).await?);
+        let (locked, wanted): (Params<'_>, Params<'_>) =
+            (&[&sessions], &[&sessions, &workers, &nows, &ALIVE_FOR, &tries.maybe_done]);
+        // Polled together they travel together: one round trip for the whole transaction. When one of them fails, the
+        // server turns the commit into a rollback.
+        let (begun, locked, rows, committed) = tokio::join!(
+            biased;
+            conn.batch_execute("BEGIN"),
+            conn.query(&lock, locked),
+            conn.query(&claim, wanted),
+            conn.batch_execute("COMMIT")
+        );
+        begun?;
+        locked?;
+        let rows = rows?;
+        committed?;
+        let mut answers = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            answers.insert(session_at(row, 9)?, answer(db, row)?);
+        }
+        Ok(items.iter().map(|item| answers.remove(&item.session).flatten()).collect())
+    }
+}
+
+fn answer(db: &Db, row: &Row) -> Result<Option<SessionClaim>, Failure> {
+    Ok(Some(match row.try_get::<_, i32>(6)? {
+        0 => SessionClaim::Empty,
+        1 => SessionClaim::Busy,
+        2 => SessionClaim::Waiting,
+        3 => SessionClaim::NotBefore(time_at(row, 8)?),
+        4 if !row.try_get::<_, bool>(7)? => return Ok(None),
+        _ => {
+            db.room.moved(-1);
+            let mut claimed = claimed(row)?;
+            claimed.task = Some(Arc::new(json_at(row, 16)?));
+            SessionClaim::Claimed { claimed: Box::new(claimed), session: Box::new(record(row)?) }
+        }
+    }))
+}
+
+fn record(row: &Row) -> Result<SessionRecord, Failure> {
+    Ok(SessionRecord {
+        id: session_at(row, 9)?,
+        fence: u64_at(row, 10)?,
+        messages: u64_at(row, 11)?,
+        turns: u64_at(row, 12)?,
+        summary: json_or_none(row, 13)?,
+        created_at: time_at(row, 14)?,
+        updated_at: time_at(row, 15)?,
+    })
+}
+
+/// Claims the oldest task of an inbox and with it the session.
+pub(super) async fn claim_session(
+    store: &PostgresStore,
+    worker: WorkerId,
+    session: &SessionId,
+    now: Timestamp,
+) -> Result<SessionClaim, StoreError> {
+    for _ in 0..MAX_RACES {
+        let wanted = Wanted { worker, session: session.clone(), now };
+        if let Some(claim) = store.batches.session_claims.call(wanted).await? {
+            return Ok(claim);
+        }
+        tokio::time::sleep(RACE_PAUSE).await;
+    }
+    // Somebody works on the inbox all the time.
+    Ok(SessionClaim::Busy)
+}
+
+/// A locked session whose fence and owner a write holds.
+pub(super) struct Fenced {
+    seq: i64,
+    said: i64,
+}
+
+/// The session of a write, which the caller has locked. `None`: it has none.
+pub(super) async fn fenced(tx: &Tx<'_>, write: &Write) -> Result<Option<Fenced>, Failure> {
+    let Some(turn) = &write.advance.session else { return Ok(None) };
+    let sql = "SELECT seq, messages FROM sessions WHERE id = $1 AND fence = $2 AND owner = $3 FOR UPDATE";
+    let owner = SqlId(*write.advance.lease.worker.as_bytes());
+    let row = first(tx, sql, &[&text::escape(turn.session.as_str()), &signed(turn.fence), &owner]).await?;
+    let row = row.ok_or(StoreError::Fenced)?;
+    Ok(Some(Fenced { seq: row.try_get(0)?, said: row.try_get(1)? }))
+}
+
+/// Appends the messages of a turn, numbered on from the session's last one.
+pub(super) async fn append_turn(
+    tx: &Tx<'_>,
+    session: Fenced,
+    write: &Write,
+    messages: &Messages<'_>,
+) -> Result<(), Failure> {
+    let Some(turn) = &write.advance.session else { return Ok(()) };
+    let sql = "UPDATE sessions SET messages = messages + $2, turns = turns + 1, summary = coalesce($3, summary),
+                   updated_at = $4
+               WHERE id = $1";
+    let count = signed(messages.n.len() as u64);
+    execute(tx, sql, &[&text::escape(turn.session.as_str()), &count, &write.summary, &write.at().0]).await?;
+    let sql = "INSERT INTO messages (session, number, task, at, body)
+               SELECT $1, $2 + m.n, $3, $4, m.body FROM unnest($5::bigint[], $6::text[]) AS m (n, body)";
+    execute(tx, sql, &[&session.seq, &session.said, &write.id(), &write.at().0, &messages.n, &messages.body])
+        .await
+        .map(drop)
+}
+
+/// Whether the turn of a write stands in its session; without a turn never.
+pub(super) async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failure> {
+    let Some(turn) = &write.advance.session else { return Ok(false) };
+    let sql = "SELECT count(*) FROM messages m JOIN sessions s ON s.seq = m.session
+               WHERE s.id = $1 AND m.number > s.messages - $2 AND m.task = $3 AND m.at = $4";
+    let count = signed(turn.messages.len() as u64);
+    let row = first(tx, sql, &[&text::escape(turn.session.as_str()), &count, &write.id(), &write.at().0]).await?;
+    let found: i64 = row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
+    Ok(count > 0 && found == count)
+}
+
+/// The session has no owner until the next claim; when the same worker claims next, its fence stays.
+pub(super) async fn release(tx: &Tx<'_>, session: &str) -> Result<(), Failure> {
+    execute(tx, "UPDATE sessions SET held = false WHERE id = $1 AND held", &[&session]).await.map(drop)
+}

@@ -1,0 +1,139 @@
+//! Reading tasks: one, a page.
+
+use agentry_core::id::{ClarificationId, TaskId, WorkerId};
+use agentry_core::money::NanoUsd;
+use agentry_core::task::{Spent, TaskRecord, TaskStatus};
+use agentry_core::time::Timestamp;
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::failure::Failure;
+use super::rows::{
+    SqlId, collect, first, id_or_none, json_at, json_or_none, page_len, query, signed, status_at, time_at, u32_at,
+};
+use super::text;
+use crate::{Page, TaskFilter};
+
+/// The columns of a record, from `t` (tasks), `o` (open_tasks) and `e` (ended_tasks). The sums and questions come with
+/// each row, so that a page is one statement.
+const COLUMNS: &str =
+    "t.body, coalesce(o.status, e.status), coalesce(o.attempt, e.attempt), coalesce(o.epoch, e.epoch),
+    o.owner, coalesce(o.version, e.version), coalesce(o.ready_at, e.ready_at), coalesce(o.started_at, e.started_at),
+    e.finished_at, coalesce(o.cancel, e.cancel), e.outcome,
+    CASE WHEN o.questions > 0 THEN
+        ARRAY(SELECT c.id FROM clarifications c WHERE c.task = t.id AND c.resolution IS NULL ORDER BY c.id)
+    END,
+    l.calls, l.input, l.output, l.cost, l.unpriced";
+
+/// Sums of a task's ledger rows.
+const SPENT: &str = "CROSS JOIN LATERAL (
+        SELECT count(*)::integer AS calls, coalesce(sum(input), 0)::bigint AS input,
+            coalesce(sum(output), 0)::bigint AS output, coalesce(sum(cost), 0)::bigint AS cost,
+            (count(*) - count(cost))::integer AS unpriced
+        FROM ledger WHERE task = t.id
+    ) l";
+
+/// A task.
+pub(super) async fn one(client: &impl GenericClient, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tasks t LEFT JOIN open_tasks o ON o.id = t.id LEFT JOIN ended_tasks e ON e.id = t.id {SPENT}
+         WHERE t.id = $1"
+    );
+    first(client, &sql, &[&SqlId(*id.as_bytes())]).await?.map(|row| record(&row)).transpose()
+}
+
+/// Tasks, newest first.
+pub(super) async fn page(
+    client: &impl GenericClient,
+    filter: &TaskFilter,
+    before: Option<TaskId>,
+    limit: usize,
+) -> Result<Page<TaskRecord>, Failure> {
+    let limit = page_len(limit);
+    let before = before.map(|id| SqlId(*id.as_bytes()));
+    let agent = filter.agent.as_ref().map(|agent| agent.as_str());
+    let session = filter.session.as_ref().map(|session| text::escape(session.as_str()));
+    let mut params: Vec<&(dyn ToSql + Sync)> = Vec::new();
+    let sql = select(filter, before.is_some());
+    if let Some(agent) = &agent {
+        params.push(agent);
+    }
+    if let Some(session) = &session {
+        params.push(session);
+    }
+    if let Some(before) = &before {
+        params.push(before);
+    }
+    let rows_wanted = signed(limit as u64 + 1);
+    params.push(&rows_wanted);
+    let mut items = collect(&query(client, &sql, &params).await?, record)?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+/// The statement of a page. It starts from the table that the status says, and takes one page of ids before it looks at
+/// anything else. Statuses and modes are literals, so that the planner sees which partial index may be used.
+fn select(filter: &TaskFilter, before: bool) -> String {
+    let source = match filter.status {
+        None => "tasks t",
+        Some(status) if status.is_terminal() => "ended_tasks s JOIN tasks t ON t.id = s.id",
+        Some(_) => "open_tasks s JOIN tasks t ON t.id = s.id",
+    };
+    let mut wanted = format!("SELECT t.id FROM {source} WHERE true");
+    let mut number = 0;
+    let mut param = || {
+        number += 1;
+        number
+    };
+    if filter.agent.is_some() {
+        wanted.push_str(&format!(" AND t.agent = ${}", param()));
+    }
+    if filter.session.is_some() {
+        wanted.push_str(&format!(" AND t.session = ${}", param()));
+    }
+    if let Some(status) = filter.status {
+        wanted.push_str(&format!(" AND s.status = {}", status as u8));
+    }
+    if let Some(mode) = filter.mode {
+        wanted.push_str(&format!(" AND t.mode = {}", mode as u8));
+    }
+    if before {
+        wanted.push_str(&format!(" AND t.id < ${}", param()));
+    }
+    wanted.push_str(&format!(" ORDER BY t.id DESC LIMIT ${}", param()));
+    format!(
+        "SELECT {COLUMNS} FROM ({wanted}) w JOIN tasks t ON t.id = w.id LEFT JOIN open_tasks o ON o.id = w.id
+             LEFT JOIN ended_tasks e ON e.id = w.id {SPENT}
+         ORDER BY w.id DESC"
+    )
+}
+
+fn record(row: &Row) -> Result<TaskRecord, Failure> {
+    let status = status_at(row, 1)?;
+    let epoch = u32_at(row, 3)?;
+    let owner = id_or_none(row, 4)?.map(WorkerId::from_bytes);
+    let questions = row.try_get::<_, Option<Vec<SqlId>>>(11)?.unwrap_or_default();
+    Ok(TaskRecord {
+        task: json_at(row, 0)?,
+        status,
+        attempt: u32_at(row, 2)?,
+        epoch,
+        owner: owner.filter(|_| status == TaskStatus::Running),
+        agent_version: row.try_get::<_, Option<&str>>(5)?.map(|version| text::unescape(version).into()),
+        ready_at: time_at(row, 6)?,
+        started_at: if epoch > 0 { Some(time_at(row, 7)?) } else { None },
+        finished_at: row.try_get::<_, Option<i64>>(8)?.map(Timestamp),
+        cancel_requested: row.try_get(9)?,
+        outcome: json_or_none(row, 10)?,
+        spent: Spent {
+            llm_calls: u32_at(row, 12)?,
+            input_tokens: super::rows::u64_at(row, 13)?,
+            output_tokens: super::rows::u64_at(row, 14)?,
+            cost_nanos: NanoUsd(row.try_get(15)?),
+            unpriced_calls: u32_at(row, 16)?,
+        },
+        clarifications: questions.into_iter().map(|id| ClarificationId::from_bytes(id.0)).collect(),
+    })
+}

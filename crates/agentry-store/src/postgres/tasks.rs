@@ -1,0 +1,117 @@
+//! [`TaskStore`] on PostgreSQL.
+
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::journal::{JournalEntry, Scope};
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::session::SessionId;
+use agentry_core::task::TaskRecord;
+use agentry_core::time::Timestamp;
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::accept::Arrival;
+use super::claim::Known;
+use super::failure::Failure;
+use super::rows::{SqlId, collect, first, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
+use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list, text};
+use crate::{
+    Accepted, Advance, Advanced, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused, StoreError,
+    TaskFilter, TaskStore, Want,
+};
+
+#[async_trait]
+impl TaskStore for PostgresStore {
+    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+        self.batches.accepts.call(Arrival::all(tasks)?).await
+    }
+
+    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+        match want {
+            Want::Known(tasks) => self.batches.claims.call(Known { worker, tasks, now }).await,
+            Want::Next { modes, limit } => {
+                self.db.retrying(|tries| claim::next(&self.db, worker, modes, limit, now, tries)).await
+            }
+        }
+    }
+
+    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError> {
+        advance::advance(self, advance).await
+    }
+
+    async fn cancel(
+        &self,
+        task: TaskId,
+        now: Timestamp,
+        messages: Vec<OutboxMessage>,
+    ) -> Result<Cancelled, StoreError> {
+        self.db.retrying(|tries| cancel::cancel(&self.db, task, now, &messages, tries)).await
+    }
+
+    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.db.retrying(|_| recover::recover(&self.db, now, limit)).await
+    }
+
+    async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let sql = "SELECT DISTINCT session FROM open_tasks
+                   WHERE session IS NOT NULL AND status = 0 AND ready_at <= $1 LIMIT $2";
+        self.db
+            .retrying(|_| async move {
+                let rows = query(&self.db.conn().await?, sql, &[&now.0, &sql_limit(limit)]).await?;
+                collect(&rows, |row| session_at(row, 0))
+            })
+            .await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT ready_at FROM open_tasks WHERE lane = 1 AND status = 0 AND ready_at > $1
+                   ORDER BY ready_at LIMIT 1";
+        self.db
+            .retrying(|_| async move {
+                first(&self.db.conn().await?, sql, &[&now.0]).await?.map(|row| time_at(&row, 0)).transpose()
+            })
+            .await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.db.retrying(|_| async move { task_list::one(&self.db.conn().await?, id).await }).await
+    }
+
+    async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Page<TaskRecord>, StoreError> {
+        self.db.retrying(|_| async move { task_list::page(&self.db.conn().await?, filter, before, limit).await }).await
+    }
+
+    async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        let sql =
+            "SELECT seq, attempt, scope, at, body FROM journal WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let task = SqlId(*task.as_bytes());
+        self.db
+            .retrying(|_| async move {
+                let rows = query(&self.db.conn().await?, sql, &[&task, &signed32(after), &sql_limit(limit)]).await?;
+                collect(&rows, entry)
+            })
+            .await
+    }
+
+    async fn counts(&self) -> Result<QueueCounts, StoreError> {
+        self.db.retrying(|_| async move { counts::read(&self.db.conn().await?).await }).await
+    }
+
+    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError> {
+        self.db.retrying(|_| async move { counts::queued_by_mode(&self.db.conn().await?).await }).await
+    }
+}
+
+fn entry(row: &Row) -> Result<JournalEntry, Failure> {
+    Ok(JournalEntry {
+        seq: u32_at(row, 0)?,
+        attempt: u32_at(row, 1)?,
+        scope: Scope::from(text::unescape(row.try_get(2)?).into_owned()),
+        at: time_at(row, 3)?,
+        body: json_at(row, 4)?,
+    })
+}

@@ -1,0 +1,115 @@
+//! Caches for tests: what stands behind them, and the tasks and turns that they see.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use agentry_core::chat::Message;
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::session::{SessionId, SessionRecord, SessionWrite};
+use agentry_core::task::TaskStatus;
+use agentry_core::time::Timestamp;
+use agentry_store::cache::{CacheStats, CachedStore, RedisOptions};
+use agentry_store::contract::build::{accept, agent, claim, finish, message, task};
+use agentry_store::sqlite::{SqliteOptions, SqliteStore};
+use agentry_store::{Claimed, Lease, SessionClaim, StateStore};
+
+use crate::server::{Prefix, shared_url};
+
+/// How long anything is waited for: far longer than it takes, so that only a fault runs into it.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// What `contract_tests!` opens: a cache on the shared Redis over a store in memory, connected.
+pub fn cached() -> (Prefix, Arc<dyn StateStore>) {
+    let prefix = Prefix::new();
+    let cache = Arc::new(CachedStore::connect(memory(), options(&shared_url(), &prefix)));
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connected(&cache)));
+    (prefix, cache)
+}
+
+/// A store in memory.
+pub fn memory() -> Arc<dyn StateStore> {
+    Arc::new(SqliteStore::in_memory(SqliteOptions::default()).unwrap())
+}
+
+/// Settings for a test: nothing times out merely because the machine is busy.
+pub fn options(url: &str, prefix: &Prefix) -> RedisOptions {
+    let mut options = RedisOptions::new(url).unwrap();
+    options.prefix = prefix.name().to_owned();
+    options.timeout = Duration::from_secs(1);
+    options
+}
+
+/// Waits until a cache uses Redis.
+pub async fn connected(cache: &CachedStore) {
+    until(cache, "Redis is used", |stats| stats.connected).await;
+}
+
+/// Waits until the counters show something.
+pub async fn until(cache: &CachedStore, what: &str, is_so: impl Fn(&CacheStats) -> bool) {
+    let began = Instant::now();
+    while !is_so(&cache.stats()) {
+        assert!(began.elapsed() < LONG, "waited {LONG:?} until {what}: {:?}", cache.stats());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Now.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp(i64::try_from(since.as_micros()).unwrap())
+}
+
+/// A task that has ended.
+pub async fn ended(store: &Arc<dyn StateStore>) -> TaskId {
+    let lease = open(store).await;
+    store.advance(finish(lease, now())).await.unwrap();
+    lease.task
+}
+
+/// A task that runs.
+pub async fn open(store: &Arc<dyn StateStore>) -> Lease {
+    let id = accept(store, task(now())).await;
+    claim(store, WorkerId::generate(), id, now()).await.unwrap().lease
+}
+
+/// The status of a task that there is.
+pub async fn status(store: &Arc<dyn StateStore>, id: TaskId) -> TaskStatus {
+    store.task(id).await.unwrap().unwrap().status
+}
+
+/// A session of this test.
+pub fn thread(name: &str) -> SessionId {
+    SessionId::new(&agent(), name)
+}
+
+/// Accepts a message and claims it with its session, as a worker that nobody knows: another one may claim next.
+pub async fn begin_turn(store: &Arc<dyn StateStore>, session: &SessionId) -> (Claimed, SessionRecord) {
+    accept(store, message(session, now())).await;
+    match store.claim_session(WorkerId::generate(), session, now()).await.unwrap() {
+        SessionClaim::Claimed { claimed, session } => (*claimed, *session),
+        other => panic!("expected a claim, got {other:?}"),
+    }
+}
+
+/// Ends a turn with these messages.
+pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &Claimed, record: &SessionRecord, texts: &[String]) {
+    let mut write = finish(claimed.lease, now());
+    let messages = texts.iter().map(|text| Message::User { content: text.clone() }).collect();
+    write.session = Some(SessionWrite { session: record.id.clone(), fence: record.fence, messages, summary: None });
+    store.advance(write).await.unwrap();
+}
+
+/// A turn with these messages.
+pub async fn turn(store: &Arc<dyn StateStore>, session: &SessionId, texts: &[&str]) {
+    let (claimed, record) = begin_turn(store, session).await;
+    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    end_turn(store, &claimed, &record, &texts).await;
+}
+
+/// All messages of a session, read as a worker reads its window: the record first.
+pub async fn window(store: &Arc<dyn StateStore>, session: &SessionId) -> Vec<String> {
+    let Some(view) = store.session(session).await.unwrap() else { return Vec::new() };
+    let count = usize::try_from(view.record.messages).unwrap();
+    let messages = store.messages(session, 0, count).await.unwrap();
+    messages.into_iter().map(|kept| kept.message.content().to_owned()).collect()
+}

@@ -1,0 +1,329 @@
+//! A laptop's life in short: a bit of everything that a store can hold.
+
+use std::sync::Arc;
+
+use agentry_core::agent::{
+    AgentName, AgentSpec, BudgetConfig, ExecutionMode, LlmConfig, LlmTarget, ProviderKind, SamplingParams,
+};
+use agentry_core::chat::{Message, Usage};
+use agentry_core::clarification::{Clarification, Resolution};
+use agentry_core::event::Event;
+use agentry_core::fleet::AgentState;
+use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
+use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::outbox::{OutboxBody, OutboxMessage};
+use agentry_core::retry::RetryPolicy;
+use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
+use agentry_core::session::{SessionId, SessionWrite, Summary};
+use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
+use agentry_store::contract::build::{T0, accept, agent, at, beat, claim, finish, message, new, running, task, worker};
+use agentry_store::{Advance, AgentStatus, Delivery, Firing, Lease, NewTask, SessionClaim, StateStore, Step};
+use serde_json::json;
+
+/// Text that is not ASCII and that a `text` column of PostgreSQL does not take.
+pub const ODD: &str = "zürich \u{1f980} nul\0 one\u{1}0 \\ \"quoted\"";
+/// The same without what PostgreSQL does not take, for names.
+pub const NAME: &str = "zürich \u{1f980} \\ \"quoted\"";
+/// The key of one task, and the fingerprint of what was asked under it.
+pub const KEY: (&str, u64) = ("order-7 ü", u64::MAX - 5);
+
+/// What a test wants to meet again.
+pub struct Filled {
+    pub keyed: TaskId,
+    /// Runs; its owner is registered and dead on the other side.
+    pub running: Lease,
+    /// Its only open question.
+    pub open_question: ClarificationId,
+    pub sessions: Vec<SessionId>,
+    pub schedule: String,
+    pub event: Event,
+    pub spec: AgentSpec,
+}
+
+pub fn event(id: &str) -> Event {
+    Event {
+        id: id.to_owned(),
+        source: format!("crm {ODD}"),
+        kind: "ticket".to_owned(),
+        topic: "customer.ticket.created".to_owned(),
+        time: at(3),
+        trace_id: TraceId(u128::MAX),
+        hops: 1,
+        data: json!({"text": ODD}),
+    }
+}
+
+pub fn firing(schedule: &str, seconds: i64, task: Option<Task>) -> Firing {
+    Firing { schedule: schedule.to_owned(), slot: at(seconds), task: task.map(new), max_open: 0, buffer: false }
+}
+
+fn spec() -> AgentSpec {
+    AgentSpec {
+        name: agent(),
+        version: "0123456789ab".into(),
+        mode: ExecutionMode::Autonomous,
+        agent_type: None,
+        description: Some(ODD.into()),
+        enabled: true,
+        tags: Vec::new(),
+        metadata: None,
+        system_prompt: ODD.into(),
+        instructions: None,
+        subscriptions: Vec::new(),
+        llm: LlmConfig {
+            target: LlmTarget { provider: ProviderKind::Simulated, model: "echo".into(), base_url: None, region: None },
+            fallback: Vec::new(),
+            params: SamplingParams::default(),
+            timeout_ms: 1_000,
+            response_format: None,
+        },
+        tools: Vec::new(),
+        retry: RetryPolicy::default(),
+        continuous: None,
+        collaborative: None,
+        schedule: None,
+        budget: BudgetConfig::default(),
+        output_schema: None,
+    }
+}
+
+fn entry(scope: Scope, text: &str) -> JournalEntry {
+    JournalEntry {
+        seq: 0,
+        attempt: 1,
+        scope,
+        at: at(1),
+        body: JournalBody::PlanRejected { problems: vec![text.to_owned()] },
+    }
+}
+
+fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
+    LedgerRow {
+        call: CallId::generate(),
+        task: lease.task,
+        agent: agent(),
+        provider: ProviderKind::Openai,
+        model: model.to_owned(),
+        status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
+        usage: Usage { input_tokens: 1_000, output_tokens: 50, cached_tokens: 30, reasoning_tokens: 10 },
+        cost: cost.map(NanoUsd),
+        at: at(seconds),
+        duration_us: 1_234_567,
+    }
+}
+
+fn question(task: TaskId) -> Clarification {
+    Clarification {
+        id: ClarificationId::generate(),
+        task,
+        agent: agent(),
+        scope: "step/a".to_owned(),
+        question: ODD.to_owned(),
+        options: vec!["this".to_owned(), ODD.to_owned()],
+        asked_at: at(1),
+        expires_at: at(3_600),
+        default: None,
+        resolution: None,
+    }
+}
+
+fn callback(task: TaskId, seconds: i64) -> OutboxMessage {
+    let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"text": ODD}) };
+    OutboxMessage { id: OutboxId::generate(), task, created_at: at(seconds), body }
+}
+
+/// Fills a store; times lie between 0 and 40 s.
+pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
+    let dead = worker(store, at(1)).await;
+    let keyed = queued(store).await;
+    let running = in_progress(store, dead).await;
+    ended(store, dead).await;
+    let open_question = waiting(store, dead).await;
+    let sessions = conversations(store, dead).await;
+    let schedule = schedules(store).await;
+    let event = event("1");
+    for id in ["0", "1"] {
+        store.accept_event(&self::event(id), vec![new(task(at(4)))]).await.unwrap();
+    }
+    outbox(store, dead).await;
+    let spec = fleet(store).await;
+    Filled { keyed, running, open_question, sessions, schedule, event, spec }
+}
+
+/// Priorities, modes, a delay and a key; tasks whose order in the queue is not the order of their ids.
+async fn queued(store: &Arc<dyn StateStore>) -> TaskId {
+    let (early, late) = (task(T0), task(T0));
+    accept(store, late).await;
+    accept(store, early).await;
+    for priority in [Priority::Low, Priority::High, Priority::Normal, Priority::High] {
+        accept(store, Task { priority, input: json!({"text": ODD}), ..task(T0) }).await;
+    }
+    for mode in [ExecutionMode::Scheduled, ExecutionMode::Collaborative] {
+        accept(store, Task { mode, budget: Some(NanoUsd(5)), ..task(T0) }).await;
+    }
+    let delayed = NewTask { ready_at: Some(at(150)), ..new(task(T0)) };
+    let keyed = NewTask { idempotency: Some((KEY.0.to_owned(), KEY.1)), ..new(task(T0)) };
+    let id = keyed.task.id;
+    assert!(store.accept(vec![delayed, keyed]).await.unwrap().iter().all(Result::is_ok));
+    id
+}
+
+/// Tasks that run: one with a life before this one, one that is to be cancelled.
+async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
+    let fallen = worker(store, T0).await;
+    let lease = running(store, fallen).await.lease;
+    store.deregister(fallen).await.unwrap();
+    assert_eq!(store.recover(at(1), 10).await.unwrap().len(), 1);
+    let lease = claim(store, owner, lease.task, at(2)).await.unwrap().lease;
+    let mut write = Advance::new(lease, at(3), Step::Continue);
+    write.agent_version = Some("0123456789ab".into());
+    write.journal = vec![entry(Scope::MAIN, ODD), entry(Scope::step(NAME), "plain")];
+    write.ledger =
+        vec![paid(lease, "gpt", Some(100), 2), paid(lease, ODD, None, 3), paid(lease, "gpt", Some(0), 86_400)];
+    store.advance(write).await.unwrap();
+    running(store, WorkerId::generate()).await;
+    let cancelled = running(store, owner).await.lease;
+    store.cancel(cancelled.task, at(2), Vec::new()).await.unwrap();
+    lease
+}
+
+/// Every way to end, and a retry and a hand-back, which are none.
+async fn ended(store: &Arc<dyn StateStore>, owner: WorkerId) {
+    for number in 0..3 {
+        let lease = running(store, owner).await.lease;
+        let mut end = finish(lease, at(5));
+        end.journal.push(entry(Scope::MAIN, "end"));
+        end.ledger.push(paid(lease, "gpt", Some(41_000), number));
+        store.advance(end).await.unwrap();
+    }
+    for code in [ErrorCode::Internal, ErrorCode::TimedOut, ErrorCode::Cancelled] {
+        let lease = running(store, owner).await.lease;
+        let outcome = Outcome::from_error(TaskError::new(code, ODD));
+        store.advance(Advance::new(lease, at(6), Step::Finish { outcome, dead_letter: true })).await.unwrap();
+    }
+    let idle = accept(store, task(T0)).await;
+    store.cancel(idle, at(7), vec![callback(idle, 7)]).await.unwrap();
+    let retried = running(store, owner).await.lease;
+    store.advance(Advance::new(retried, at(8), Step::Retry { at: at(120) })).await.unwrap();
+    let back = running(store, owner).await.lease;
+    store.advance(Advance::new(back, at(9), Step::HandBack)).await.unwrap();
+}
+
+/// A task that waits with one question answered and one open; questions of a task that ended.
+async fn waiting(store: &Arc<dyn StateStore>, owner: WorkerId) -> ClarificationId {
+    let ended = running(store, owner).await.lease;
+    let mut write = Advance::new(ended, at(1), Step::Continue);
+    write.clarifications = vec![question(ended.task)];
+    store.advance(write).await.unwrap();
+    store.advance(finish(ended, at(2))).await.unwrap();
+    let lease = running(store, owner).await.lease;
+    let mut write = Advance::new(lease, at(4), Step::Wait);
+    write.clarifications = vec![question(lease.task), question(lease.task)];
+    let (answered, open) = (write.clarifications[0].id, write.clarifications[1].id);
+    store.advance(write).await.unwrap();
+    let answer = Resolution::Answered { answer: ODD.to_owned(), by: "ada".to_owned(), at: at(5) };
+    store.resolve(answered, answer).await.unwrap();
+    open
+}
+
+async fn take(store: &Arc<dyn StateStore>, owner: WorkerId, session: &SessionId) -> (Lease, u64) {
+    match store.claim_session(owner, session, at(10)).await.unwrap() {
+        SessionClaim::Claimed { claimed, session } => (claimed.lease, session.fence),
+        other => panic!("expected a claim, got {other:?}"),
+    }
+}
+
+/// A conversation with turns and an inbox, one whose first task runs, one that is over, one that never began.
+async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<SessionId> {
+    let names = [NAME, "runs", "over", "not begun"].map(|key| SessionId::new(&agent(), key)).to_vec();
+    for session in &names[..3] {
+        for turn in 0..2 {
+            accept(store, message(session, at(9))).await;
+            let (lease, fence) = take(store, owner, session).await;
+            let mut end = finish(lease, at(11 + turn));
+            let said = [ODD, "plain"].map(|text| Message::User { content: text.to_owned() }).to_vec();
+            let summary = (turn == 1).then(|| Summary { text: ODD.to_owned(), through: 2 });
+            end.session = Some(SessionWrite { session: session.clone(), fence, messages: said, summary });
+            store.advance(end).await.unwrap();
+        }
+    }
+    for session in [&names[0], &names[0], &names[1], &names[1], &names[3]] {
+        accept(store, message(session, at(20))).await;
+    }
+    let SessionClaim::Claimed { .. } = store.claim_session(owner, &names[1], at(21)).await.unwrap() else {
+        panic!("the session is free")
+    };
+    names
+}
+
+async fn schedules(store: &Arc<dyn StateStore>) -> String {
+    let name = format!("report {ODD}");
+    for (schedule, every_ms) in [(name.as_str(), 5_000), ("paused", 7_000)] {
+        let record = ScheduleRecord {
+            name: schedule.to_owned(),
+            agent: agent(),
+            from_file: true,
+            spec: ScheduleSpec {
+                timing: Timing::Interval { every_ms },
+                input: ODD.into(),
+                timeout_ms: Some(9),
+                enabled: true,
+                overlap: Overlap::Skip,
+                catchup_ms: 0,
+                jitter_ms: 0,
+            },
+            paused: false,
+            last_slot: None,
+            missed: 0,
+            skipped: 0,
+            created_at: T0,
+        };
+        store.put_schedule(record).await.unwrap();
+    }
+    let firings =
+        vec![firing(&name, 5, Some(task(at(5)))), firing(&name, 10, Some(task(at(10)))), firing(&name, 15, None)];
+    store.fire(firings, at(16)).await.unwrap();
+    store.set_paused("paused", true, at(17)).await.unwrap();
+    name
+}
+
+/// Messages that wait, that were tried, that are claimed, that were given up, and letters that were decided.
+async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
+    let mut sent = Vec::new();
+    for seconds in [33, 31, 32, 30, 34] {
+        let lease = running(store, owner).await.lease;
+        let mut end = finish(lease, at(seconds));
+        sent.push(callback(lease.task, seconds));
+        end.outbox.push(sent[sent.len() - 1].clone());
+        store.advance(end).await.unwrap();
+    }
+    beat(store, owner, at(35)).await;
+    assert_eq!(store.claim_outbox(owner, at(35), 5).await.unwrap().len(), 5);
+    let results = vec![
+        (sent[0].id, Delivery::RetryAt(at(60))),
+        (sent[1].id, Delivery::Dead(ODD.to_owned())),
+        (sent[2].id, Delivery::Sent),
+    ];
+    store.settle_outbox(results, at(36)).await.unwrap();
+    let letters = store.dead_letters(true, None, 10).await.unwrap().items;
+    assert!(store.drop_dead_letter(letters[1].id).await.unwrap());
+    assert!(store.replay_dead_letter(letters[2].id, Some(new(task(at(37)))), at(37)).await.unwrap());
+}
+
+async fn fleet(store: &Arc<dyn StateStore>) -> AgentSpec {
+    let spec = spec();
+    store.keep_version(&spec).await.unwrap();
+    let status = |agent, state, reason: Option<&str>| AgentStatus {
+        agent,
+        state,
+        version: Some("0123456789ab".into()),
+        restarts: 3,
+        reason: reason.map(str::to_owned),
+        since: at(2),
+    };
+    let ill = AgentName::new("reader").unwrap();
+    let statuses = vec![status(agent(), AgentState::Healthy, None), status(ill, AgentState::Failed, Some(ODD))];
+    store.put_agent_status(statuses).await.unwrap();
+    spec
+}

@@ -1,0 +1,409 @@
+//! The contract of the port on PostgreSQL, and what only this backend promises: many processes on one database, lost
+//! connections, locks that show who lives.
+//!
+//! The server is that of `AGENTRY_TEST_POSTGRES_URL`, or the usual one of this machine. Every test has a schema of its
+//! own.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentry_core::agent::{ModeSet, ProviderKind};
+use agentry_core::chat::Usage;
+use agentry_core::id::{CallId, TaskId, WorkerId};
+use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::money::{CallStatus, LedgerRow};
+use agentry_core::task::{TaskStatus, TraceId};
+use agentry_core::time::Timestamp;
+use agentry_store::contract::T0;
+use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, message, new, running, task, worker};
+use agentry_store::contract::outbox::callback;
+use agentry_store::postgres::{PostgresOptions, PostgresStore};
+use agentry_store::{
+    Advance, EventAccepted, EventStore, QueueCounts, Refused, SessionClaim, StateStore, Step, StoreError, TaskStore,
+    Want,
+};
+use tokio_postgres::NoTls;
+
+const HINT: &str = "PostgreSQL 15 or newer is needed for this test: run `cargo xtask services`, or name one with \
+                    AGENTRY_TEST_POSTGRES_URL";
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(20);
+
+fn url() -> String {
+    std::env::var("AGENTRY_TEST_POSTGRES_URL")
+        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
+}
+
+/// A connection beside the store's.
+async fn client() -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&url(), NoTls).await.expect(HINT);
+    tokio::spawn(connection);
+    client
+}
+
+/// A schema of a test; it goes when this is dropped.
+struct Schema(String);
+
+impl Schema {
+    fn new() -> Self {
+        Self(format!("t_{}", TaskId::generate().to_string().replace('-', "")))
+    }
+
+    fn options(&self) -> PostgresOptions {
+        let url = url();
+        let and = if url.contains('?') { '&' } else { '?' };
+        // The name lets a test find the connections of its own stores.
+        let url = format!("{url}{and}application_name={}", self.0);
+        PostgresOptions { schema: self.0.clone(), connections: 4, ..PostgresOptions::new(url) }
+    }
+
+    async fn store(&self) -> Arc<dyn StateStore> {
+        Arc::new(PostgresStore::connect(self.options()).await.expect(HINT))
+    }
+
+    /// Cuts connections of the test's stores; returns how many.
+    async fn cut(&self, client: &tokio_postgres::Client) -> usize {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        client.query(sql, &[&self.0]).await.unwrap().len()
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                client().await.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0)).await.unwrap();
+            });
+        });
+    }
+}
+
+fn open() -> (Schema, Arc<dyn StateStore>) {
+    let schema = Schema::new();
+    let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(schema.store()));
+    (schema, store)
+}
+
+mod contract {
+    agentry_store::contract_tests!(super::open);
+}
+
+/// Waits until something is there.
+async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("{what} did not come within {SOON:?}"))
+}
+
+fn entry(n: usize) -> JournalEntry {
+    let body = JournalBody::PlanRejected { problems: vec![format!("problem {n}")] };
+    JournalEntry { seq: 0, attempt: 1, scope: Scope::MAIN, at: at(1), body }
+}
+
+fn paid(task: TaskId, model: &str) -> LedgerRow {
+    LedgerRow {
+        call: CallId::generate(),
+        task,
+        agent: agent(),
+        provider: ProviderKind::Openai,
+        model: model.to_owned(),
+        status: CallStatus::Completed,
+        usage: Usage::default(),
+        cost: None,
+        at: T0,
+        duration_us: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_processes_start_at_once() {
+    let schema = Schema::new();
+    let starts = (0..8).map(|_| PostgresStore::connect(schema.options()));
+    for started in futures_util::future::join_all(starts).await {
+        started.unwrap();
+    }
+    let sql = format!("SELECT count(*) FROM {}.schema_versions", schema.0);
+    assert_eq!(client().await.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_database_is_refused() {
+    let (schema, store) = open();
+    drop(store);
+    let sql = format!("INSERT INTO {}.schema_versions (version) VALUES (99)", schema.0);
+    client().await.batch_execute(&sql).await.unwrap();
+    let error = PostgresStore::connect(schema.options()).await.err().unwrap().to_string();
+    assert!(error.contains("is of version 99, written by a newer Agentry"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_out_of_reach_says_so() {
+    // Port 1 of the loopback has no listener.
+    let options = PostgresOptions::new("postgres://postgres:secret@127.0.0.1:1/postgres");
+    let error = PostgresStore::connect(options).await.err().unwrap();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(error.to_string().contains("PostgreSQL cannot be reached"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_claimers_never_claim_a_task_twice() {
+    let (schema, one) = open();
+    let two = schema.store().await;
+    let ids: Vec<TaskId> = futures_util::future::join_all((0..200).map(|_| accept(&one, task(T0)))).await;
+    let claimers: Vec<_> = (0..8)
+        .map(|n| {
+            let (store, ids) = (Arc::clone(if n % 2 == 0 { &one } else { &two }), ids.clone());
+            tokio::spawn(async move {
+                let worker = WorkerId::generate();
+                let mut mine = Vec::new();
+                for part in ids.chunks(20) {
+                    mine.extend(store.claim(worker, Want::Known(part.to_vec()), T0).await.unwrap());
+                    let next = Want::Next { modes: ModeSet::ALL, limit: 5 };
+                    mine.extend(store.claim(worker, next, T0).await.unwrap());
+                }
+                assert!(mine.iter().all(|claimed| claimed.lease.worker == worker && claimed.lease.epoch == 1));
+                mine.into_iter().map(|claimed| claimed.lease.task).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut won = Vec::new();
+    for claimer in claimers {
+        won.extend(claimer.await.unwrap());
+    }
+    assert_eq!(won.len(), 200);
+    assert_eq!(won.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
+    assert_eq!(two.counts().await.unwrap(), QueueCounts { queued: 0, running: 200, waiting: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_has_one_owner_whoever_asks() {
+    let (schema, one) = open();
+    let two = schema.store().await;
+    let thread = agentry_core::session::SessionId::new(&agent(), "thread");
+    let first = accept(&one, message(&thread, T0)).await;
+    accept(&two, message(&thread, T0)).await;
+    let claims = (0..12).map(|n| {
+        let (store, thread) = (Arc::clone(if n % 2 == 0 { &one } else { &two }), thread.clone());
+        async move {
+            let worker = worker(&store, T0).await;
+            store.claim_session(worker, &thread, T0).await.unwrap()
+        }
+    });
+    let mut won = Vec::new();
+    for claim in futures_util::future::join_all(claims).await {
+        match claim {
+            SessionClaim::Claimed { claimed, session } => won.push((claimed.lease.task, session.fence)),
+            other => assert!(matches!(other, SessionClaim::Busy), "{other:?}"),
+        }
+    }
+    assert_eq!(won, [(first, 1)]);
+}
+
+/// One task through the store while its connections are cut all the time.
+async fn work(store: Arc<dyn StateStore>, worker: WorkerId) -> TaskId {
+    let id = accept(&store, task(T0)).await;
+    let claimed = claim(&store, worker, id, T0).await.expect("nobody else wants it");
+    let mut step = Advance::new(claimed.lease, at(1), Step::Continue);
+    step.journal.extend([entry(1), entry(2)]);
+    store.advance(step).await.unwrap();
+    let mut end = finish(claimed.lease, at(2));
+    end.journal.push(entry(3));
+    end.ledger.push(paid(id, "a"));
+    store.advance(end).await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_lose_nothing_and_repeat_nothing() {
+    let (schema, store) = open();
+    let done = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+            tokio::spawn(async move {
+                let (worker, mut ids) = (WorkerId::generate(), Vec::new());
+                while !done.load(Ordering::Relaxed) {
+                    ids.push(work(Arc::clone(&store), worker).await);
+                }
+                ids
+            })
+        })
+        .collect();
+    let (cutter, mut cut) = (client().await, 0);
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        cut += schema.cut(&cutter).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut ids = Vec::new();
+    for caller in callers {
+        ids.extend(caller.await.unwrap());
+    }
+    assert!(cut > 10 && ids.len() > 10, "{cut} connections were cut under {} tasks", ids.len());
+    for id in &ids {
+        let record = store.task(*id).await.unwrap().unwrap();
+        assert_eq!((record.status, record.epoch, record.attempt), (TaskStatus::Completed, 1, 1));
+        let bodies: Vec<_> =
+            store.journal(*id, 0, 100).await.unwrap().into_iter().map(|one| (one.seq, one.body)).collect();
+        assert_eq!(bodies, [(1, entry(1).body), (2, entry(2).body), (3, entry(3).body)]);
+        assert_eq!(store.ledger(*id).await.unwrap().len(), 1);
+    }
+    assert_eq!(store.counts().await.unwrap(), QueueCounts::default());
+    assert!(
+        store.tasks(&agentry_store::TaskFilter::default(), None, 1_000).await.unwrap().items.len()
+            >= ids.len().min(1_000)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
+    let (schema, living) = open();
+    let doomed = schema.store().await;
+    let dead = worker(&doomed, T0).await;
+    let lease = running(&doomed, dead).await.lease;
+    assert!(living.recover(at(2), 10).await.unwrap().is_empty(), "its lock is held and its heartbeat is young");
+    // The connection that holds the lock closes with the store, as with a killed process.
+    drop(doomed);
+    let recovered = soon("the recovery", || async { living.recover(at(2), 10).await.unwrap().pop() }).await;
+    assert_eq!(recovered.task, lease.task);
+    assert_eq!(living.advance(finish(lease, at(2))).await, Err(StoreError::Fenced));
+    assert!(living.workers().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_lost_its_locks_connection_lives_on() {
+    let (schema, store) = open();
+    let other = schema.store().await;
+    let worker = worker(&store, T0).await;
+    let lease = running(&store, worker).await.lease;
+    assert!(schema.cut(&client().await).await > 0);
+    assert!(other.recover(at(1), 10).await.unwrap().is_empty(), "its heartbeat is young");
+    beat(&store, worker, at(2)).await;
+    assert!(other.recover(at(4), 10).await.unwrap().is_empty(), "it has its lock again, or says that it has none");
+    store.advance(finish(lease, at(4))).await.unwrap();
+}
+
+/// What somebody else holds at the moment is passed over, and found by the next look at the dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
+    let (schema, store) = open();
+    let dead = worker(&store, T0).await;
+    let (free, held) = (running(&store, dead).await.lease.task, running(&store, dead).await.lease.task);
+    let holder = client().await;
+    let lock = format!("BEGIN; SELECT 1 FROM {}.open_tasks WHERE id = '{held}' FOR UPDATE", schema.0);
+    holder.batch_execute(&lock).await.unwrap();
+    let tasks = async || store.recover(at(9), 10).await.unwrap().into_iter().map(|one| one.task).collect::<Vec<_>>();
+    assert_eq!(tasks().await, [free]);
+    assert!(tasks().await.is_empty(), "it is still held");
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(tasks().await, [held]);
+    assert!(tasks().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_relay_frees_its_messages_before_its_heartbeats_are_missed() {
+    let (schema, living) = open();
+    let doomed = schema.store().await;
+    let dead = worker(&doomed, T0).await;
+    let lease = running(&living, worker(&living, at(2)).await).await.lease;
+    let mut end = finish(lease, at(1));
+    end.outbox.push(callback(lease.task));
+    living.advance(end).await.unwrap();
+    assert_eq!(doomed.claim_outbox(dead, at(1), 10).await.unwrap().len(), 1);
+    let rival = worker(&living, at(2)).await;
+    assert!(
+        living.claim_outbox(rival, at(2), 10).await.unwrap().is_empty(),
+        "its lock is held, its heartbeat is young"
+    );
+    drop(doomed);
+    let claimed = soon("the message", || async { living.claim_outbox(rival, at(2), 10).await.unwrap().pop() }).await;
+    assert_eq!(claimed.attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_recover_at_once_and_each_task_once() {
+    let (schema, one) = open();
+    let two = schema.store().await;
+    let dead = worker(&one, T0).await;
+    for _ in 0..20 {
+        running(&one, dead).await;
+    }
+    let recoveries = (0..8).map(|n| if n % 2 == 0 { &one } else { &two }).map(|store| store.recover(at(9), 7));
+    let mut recovered = Vec::new();
+    for found in futures_util::future::join_all(recoveries).await {
+        let found = found.unwrap();
+        assert!(found.len() <= 7, "bounded");
+        recovered.extend(found.into_iter().map(|one| one.task));
+    }
+    // Rows that another recovery had locked are left to it; what nobody took comes with a later one.
+    while let Some(more) = Some(one.recover(at(9), 7).await.unwrap()).filter(|more| !more.is_empty()) {
+        recovered.extend(more.into_iter().map(|one| one.task));
+    }
+    assert_eq!(recovered.len(), 20);
+    assert_eq!(recovered.into_iter().collect::<HashSet<_>>().len(), 20);
+    assert_eq!(one.counts().await.unwrap(), QueueCounts { queued: 20, running: 0, waiting: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_has_a_bound() {
+    let schema = Schema::new();
+    let store = PostgresStore::connect(PostgresOptions { max_queued: 2, ..schema.options() }).await.expect(HINT);
+    let answers = store.accept((0..3).map(|_| new(task(T0))).collect()).await.unwrap();
+    assert!(answers[..2].iter().all(Result::is_ok), "{answers:?}");
+    assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
+    let event = agentry_core::event::Event {
+        id: "1".to_owned(),
+        source: "s".to_owned(),
+        kind: "k".to_owned(),
+        topic: "t".to_owned(),
+        time: T0,
+        trace_id: TraceId(1),
+        hops: 0,
+        data: serde_json::Value::Null,
+    };
+    assert!(matches!(store.accept_event(&event, vec![new(task(T0))]).await, Err(StoreError::Full { .. })));
+    assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
+    assert_eq!(store.accept_event(&event, Vec::new()).await, Ok(EventAccepted::New), "it needs no room");
+    let again = store.accept_event(&event, vec![new(task(T0))]).await;
+    assert_eq!(again, Ok(EventAccepted::Duplicate), "what is known needs no room");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_write_fails_alone() {
+    let (_schema, store) = open();
+    let worker = WorkerId::generate();
+    let mut leases = Vec::new();
+    for _ in 0..20 {
+        leases.push(running(&store, worker).await.lease);
+    }
+    let ends = leases.iter().enumerate().map(|(n, lease)| {
+        // The time it ran, up to such an end, is beyond PostgreSQL's numbers.
+        let mut end = finish(*lease, if n == 7 { Timestamp(i64::MIN) } else { at(1) });
+        end.journal.push(entry(1));
+        end.ledger.push(paid(lease.task, "a"));
+        store.advance(end)
+    });
+    let answers = futures_util::future::join_all(ends).await;
+    for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {
+        let entries = store.journal(lease.task, 0, 10).await.unwrap().len();
+        let status = store.task(lease.task).await.unwrap().unwrap().status;
+        if n == 7 {
+            assert!(matches!(answer, Err(StoreError::Broken(_))), "{answer:?}");
+            assert_eq!((entries, status), (0, TaskStatus::Running), "nothing of it was written");
+        } else {
+            assert!(answer.is_ok(), "{answer:?}");
+            assert_eq!((entries, status), (1, TaskStatus::Completed));
+        }
+    }
+    assert_eq!(store.counts().await.unwrap().running, 1);
+}
