@@ -83,6 +83,54 @@ fn secrets_are_read_and_never_shown() {
     assert!(!shown.contains("sk-secret-1") && !shown.contains("whsec-2"), "{shown}");
 }
 
+/// Addresses with passwords in them: neither the settings nor a complaint about them shows one.
+#[test]
+fn addresses_of_servers_are_secrets() {
+    let environment = [
+        ("AGENTRY_POSTGRES_URL", "postgres://agentry:pg-pass@db:5432/agentry"),
+        ("AGENTRY_REDIS_URL", "redis://:redis-pass@cache:6379/0"),
+        ("AGENTRY_RABBITMQ_URL", "amqp://agentry:mq-pass@mq:5672/%2f"),
+    ];
+    let settings = load("[engine]\nkind = \"cluster\"\n", &environment, &[]).unwrap();
+    let cluster = settings.cluster().unwrap();
+    assert_eq!(cluster.postgres_url.expose_secret(), "postgres://agentry:pg-pass@db:5432/agentry");
+    let shown = format!("{settings:?} {cluster:?}");
+    assert!(["pg-pass", "redis-pass", "mq-pass"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+    let bad = [("AGENTRY_POSTGRES_URL", "mysql://u:pg-pass@db"), ("AGENTRY_RABBITMQ_URL", "https://u:mq-pass@mq")];
+    let problems = load("[redis]\nurl = \"http://:redis-pass@x\"\n", &bad, &[]).unwrap_err();
+    assert!(problems.contains("postgres://user") && problems.contains("amqp://user"), "{problems}");
+    assert!(problems.contains("agentry.toml:2:"), "{problems}");
+    assert!(["pg-pass", "redis-pass", "mq-pass"].iter().all(|secret| !problems.contains(secret)), "{problems}");
+}
+
+#[test]
+fn the_cluster_engine_says_everything_that_it_misses() {
+    let settings = load("", &[], &[("engine", "cluster")]).unwrap();
+    let problems: Vec<String> = settings.cluster().unwrap_err().iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!("cluster", problems.join("\n\n"));
+    let settings = load("[rabbitmq]\nurl = \"amqp://localhost\"\n", &[], &[("engine", "cluster")]).unwrap();
+    let problems = settings.cluster().unwrap_err();
+    assert!(problems.len() == 1 && problems[0].to_string().contains("AGENTRY_POSTGRES_URL"), "{problems:?}");
+}
+
+#[test]
+fn names_and_times_are_checked() {
+    for (key, good, bad) in [
+        ("postgres-schema", "agentry_2", "Agentry;"),
+        ("rabbitmq-prefix", "team.agentry-1", "agentry/*"),
+        ("retention", "7d", "1h"),
+        ("postgres-connections", "2", "1"),
+        ("rabbitmq-shards", "64", "65"),
+        ("allow-unauthenticated", "true", "yes"),
+    ] {
+        assert!(load("", &[], &[(key, good)]).is_ok(), "{key} {good}");
+        let problems = load("", &[], &[(key, bad)]).unwrap_err();
+        assert!(problems.contains(key) && problems.contains("expected"), "{problems}");
+    }
+    assert_eq!(load("", &[], &[("retention", "36h")]).unwrap().retention, Duration::from_secs(36 * 3_600));
+    assert_eq!(load("", &[], &[]).unwrap().retention, Duration::from_secs(86_400));
+}
+
 #[test]
 fn the_reference_has_every_key_once() {
     let reference = settings_reference();
@@ -98,4 +146,20 @@ fn the_reference_has_every_key_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), KEYS.len());
+}
+
+#[test]
+fn the_reference_that_is_checked_in_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
+    let text = format!(
+        "# Settings\n\nFlags win over the environment, the environment over `agentry.toml`, that over defaults. In \
+         `agentry.toml` a setting `table.key` stands as `key` under `[table]`. Secrets and addresses that may hold one \
+         have no flag: a command line is visible to every process of a machine.\n\n{}",
+        settings_reference()
+    );
+    if std::env::var_os("UPDATE_REFERENCES").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let checked_in = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(checked_in == text, "docs/settings.md is stale: run with UPDATE_REFERENCES=1 and look at the difference");
 }

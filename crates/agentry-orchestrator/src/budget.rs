@@ -1,10 +1,15 @@
 //! Budgets: reserved before a call, settled after it, never overspent by calls whose price is known.
 //!
 //! A reservation assumes the most a call can cost: every byte of the request a token, and `max_tokens` (or
-//! [`ASSUMED_OUTPUT_TOKENS`]) of answer. Reservations live in this process; a task's own spending comes from its journal.
+//! [`ASSUMED_OUTPUT_TOKENS`]) of answer. A task's own spending comes from its journal.
+//!
+//! With one process a day's cap is exact. With several it is approximate: reservations live in the process that made
+//! them, and what others spent is read from the store at most once a [`REREAD`]. So a cap can be overspent by what the
+//! other processes have under way, and no further.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::chat::Usage;
@@ -20,6 +25,9 @@ use crate::run::Run;
 /// Answer tokens assumed for a model without `max_tokens`.
 pub(crate) const ASSUMED_OUTPUT_TOKENS: u64 = 4_096;
 
+/// How old the sum of the ledger may be when a call of an agent with a cap for the day is reserved.
+const REREAD: Duration = Duration::from_secs(1);
+
 /// What is reserved and spent, by agent and by task.
 #[derive(Default)]
 pub(crate) struct Budgets {
@@ -34,6 +42,8 @@ struct Inner {
 
 struct Day {
     date: String,
+    /// When the ledger was last asked.
+    read_at: Timestamp,
     spent: NanoUsd,
     reserved: NanoUsd,
 }
@@ -93,25 +103,44 @@ impl Budgets {
         }
     }
 
-    /// Takes over what was spent today before this process looked, once a day and agent.
+    /// Takes over what was spent today by others, and by this process before it looked.
     async fn load_day(&self, ctx: &Context, agent: &AgentName) -> Result<(), TaskError> {
         let now = ctx.now();
         let date = now.utc_day();
-        if lock(&self.inner).days.get(agent).is_some_and(|day| day.date == date) {
-            return Ok(());
-        }
+        let known = match lock(&self.inner).days.get_mut(agent).filter(|day| day.date == date) {
+            Some(day) if now.since(day.read_at) < REREAD => return Ok(()),
+            Some(day) => {
+                // Calls that come while the ledger is read go by the sum before.
+                day.read_at = now;
+                true
+            }
+            None => false,
+        };
         let midnight = Timestamp(now.0 - now.0.rem_euclid(86_400_000_000));
-        let spent =
-            ctx.store.spent(agent, midnight, now).await.map_err(|error| {
-                TaskError::new(ErrorCode::Internal, format!("cannot read today's spending: {error}"))
-            })?;
+        let spent = match ctx.store.spent(agent, midnight, now).await {
+            Ok(spent) => spent,
+            Err(error) if known => {
+                tracing::warn!(%agent, %error, "could not read today's spending again; going by what is known here");
+                return Ok(());
+            }
+            Err(error) => {
+                let message = format!("cannot read today's spending: {error}");
+                return Err(TaskError::new(ErrorCode::Internal, message));
+            }
+        };
         let mut inner = lock(&self.inner);
-        let day =
-            inner.days.entry(agent.clone()).or_insert(Day { date: String::new(), spent, reserved: NanoUsd::ZERO });
-        if day.date != date {
+        let day = inner.days.entry(agent.clone()).or_insert_with(|| Day {
+            date: date.clone(),
+            read_at: now,
+            spent,
+            reserved: NanoUsd::ZERO,
+        });
+        if day.date == date {
+            // The ledger may lack calls that were settled here and are not written yet: the larger sum knows more.
+            day.spent = day.spent.max(spent);
+        } else {
             // Reservations of running calls carry over: they will be paid today.
-            day.date = date;
-            day.spent = spent;
+            (day.date, day.read_at, day.spent) = (date, now, spent);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What every part of the orchestrator shares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
 use agentry_core::money::PriceTable;
 use agentry_core::task::TraceId;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_core::worker::Role;
 use agentry_llm::Providers;
 use agentry_store::{StateStore, StoreError};
 use agentry_tools::ToolBox;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budgets;
 use crate::lifecycle::Probes;
+use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
 use crate::webhook::CallbackSender;
 
@@ -69,12 +71,12 @@ pub struct OrchestratorDeps {
 pub struct Options {
     /// Host and process id, as shown among the workers.
     pub host: String,
-    /// The modes whose tasks are executed here.
+    /// What this process does.
+    pub roles: Vec<Role>,
+    /// The modes whose tasks are executed here, when it is a worker.
     pub modes: ModeSet,
     /// Tasks executed at once.
     pub slots: u32,
-    /// Whether schedules are fired here.
-    pub scheduler: bool,
     /// How long ended outbox rows, events and idempotency keys are kept.
     pub retention: Duration,
 }
@@ -83,11 +85,34 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             host: String::new(),
+            roles: Role::ALL.to_vec(),
             modes: ModeSet::ALL,
             slots: 1_024,
-            scheduler: true,
             retention: Duration::from_secs(24 * 3_600),
         }
+    }
+}
+
+impl Options {
+    /// Whether tasks are executed here.
+    pub(crate) fn executes(&self) -> bool {
+        self.roles.contains(&Role::Worker) && self.modes != ModeSet::NONE
+    }
+
+    /// Whether schedules are fired here.
+    pub(crate) fn fires(&self) -> bool {
+        self.roles.contains(&Role::Scheduler)
+    }
+
+    /// Whether this process claims anything: then it is registered, says that it lives, and looks for what others left.
+    pub(crate) fn claims(&self) -> bool {
+        self.executes() || self.fires()
+    }
+
+    /// Whether events from outside are taken in here: every API process is a door, and so is every worker, for
+    /// deployments without an API.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.executes() || self.roles.contains(&Role::Api)
     }
 }
 
@@ -114,8 +139,7 @@ pub(crate) struct Context {
     pub interrupt: CancellationToken,
     /// Everything that runs a task.
     pub runs: TaskTracker,
-    /// How running tasks are told to stop.
-    pub running: Mutex<HashMap<TaskId, CancellationToken>>,
+    pub running: Running,
     pub lanes: Lanes,
     pub windows: Windows,
     pub budgets: Budgets,
@@ -167,7 +191,7 @@ impl Context {
             stop: CancellationToken::new(),
             interrupt: CancellationToken::new(),
             runs: TaskTracker::new(),
-            running: Mutex::default(),
+            running: Running::default(),
             lanes: Lanes::default(),
             windows: Windows::default(),
             budgets: Budgets::default(),
@@ -213,7 +237,7 @@ impl Context {
 
     /// Whether an event on this topic has anyone to go to.
     pub fn is_heard(&self, topic: &str) -> bool {
-        self.bus.has_foreign_consumers() || self.fleet.current().has_subscribers(topic)
+        self.bus.is_heard_outside(topic) || self.fleet.current().has_subscribers(topic)
     }
 
     /// Keeps the version of an agent, once per process, before work on it leaves the first trace.

@@ -12,8 +12,9 @@ use agentry_core::session::{SessionRecord, SessionWrite};
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, lock};
+use crate::context::Context;
 use crate::modes;
 use crate::run::{Run, Stop, persist, unanswered};
 
@@ -41,7 +42,11 @@ pub(crate) async fn execute(
     session: Option<&SessionRecord>,
 ) -> Option<TaskStatus> {
     let lease = claimed.lease;
-    let run = match begin(ctx, &claimed, Arc::clone(&task)).await {
+    let Some(execution) = ctx.running.begin(lease) else {
+        tracing::debug!(task = %task.id, "the task executes here already");
+        return None;
+    };
+    let run = match begin(ctx, &claimed, Arc::clone(&task), execution.cancel.clone()).await {
         Ok(run) => run,
         Err(Begin::End(error, past)) => return end_at_once(ctx, lease, &task, error, &past).await,
         Err(Begin::Store(error)) => {
@@ -49,7 +54,6 @@ pub(crate) async fn execute(
             return give_back(ctx, lease, &task).await;
         }
     };
-    lock(&ctx.running).insert(task.id, run.cancel.clone());
     let remaining = task.timeout().saturating_sub(Duration::from_micros(claimed.used_us));
     let ended = tokio::select! {
         biased;
@@ -58,9 +62,7 @@ pub(crate) async fn execute(
         ended = modes::execute(&run, session) => ended,
         () = tokio::time::sleep(remaining) => Ok(ModeEnd::Done(Err(timed_out(&task)), None)),
     };
-    let status = settle(&run, ended).await;
-    lock(&ctx.running).remove(&task.id);
-    status
+    settle(&run, ended).await
 }
 
 enum Begin {
@@ -76,7 +78,12 @@ impl From<StoreError> for Begin {
 }
 
 /// Finds the agent's version and the journal.
-async fn begin(ctx: &Arc<Context>, claimed: &Claimed, task: Arc<Task>) -> Result<Run, Begin> {
+async fn begin(
+    ctx: &Arc<Context>,
+    claimed: &Claimed,
+    task: Arc<Task>,
+    cancel: CancellationToken,
+) -> Result<Run, Begin> {
     let past = if claimed.resumes { load_journal(ctx, &task).await? } else { Vec::new() };
     if claimed.recoveries > MAX_RECOVERIES {
         let message = format!("workers died {} times while they worked on this task", claimed.recoveries);
@@ -87,7 +94,7 @@ async fn begin(ctx: &Arc<Context>, claimed: &Claimed, task: Arc<Task>) -> Result
         return Err(Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
     };
     ctx.keep_version(&spec).await?;
-    Ok(Run::new(Arc::clone(ctx), task, spec, claimed.lease, claimed.attempt, past))
+    Ok(Run::new(Arc::clone(ctx), task, spec, claimed, cancel, past))
 }
 
 async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, Begin> {

@@ -9,15 +9,18 @@ mod budget;
 mod context;
 mod dispatch;
 mod execute;
+mod inbound;
 mod lifecycle;
 mod modes;
 mod recovery;
 mod relay;
 mod run;
 mod runner;
+mod running;
 mod scheduler;
 mod sessions;
 mod start;
+mod status;
 mod webhook;
 
 pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy};

@@ -1,31 +1,39 @@
 //! Finds again what was begun and not ended: work of dead owners, tasks that were never woken, questions that
 //! nobody answered. One tick a second, and one timer for delayed tasks.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Wake};
+use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::clarification::Resolution;
+use agentry_core::id::TaskId;
 use agentry_core::task::Priority;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
 use agentry_store::{Answered, Recovered};
 use std::sync::atomic::Ordering;
 
-use crate::context::{Context, lock};
+use crate::context::Context;
 use crate::sessions::poke;
 
 /// Rows looked at in one tick at most.
 const MAX_BATCH: usize = 1_000;
 /// Ticks between prunings of what is kept for a while.
 const TICKS_PER_PRUNE: u32 = 600;
+/// Ticks between looks for cancelled tasks in the store: what finds a request whose signal was lost while its task
+/// waits for a slow model and writes nothing.
+const TICKS_PER_CANCEL_LOOK: u32 = 15;
 
 /// This worker as the store knows it.
 pub(crate) fn record(ctx: &Context) -> WorkerRecord {
+    let executes = ctx.options.executes();
     WorkerRecord {
         id: ctx.worker,
         host: ctx.options.host.clone(),
-        modes: ctx.options.modes,
-        slots: ctx.options.slots,
+        roles: ctx.options.roles.clone(),
+        modes: if executes { ctx.options.modes } else { ModeSet::NONE },
+        slots: if executes { ctx.options.slots } else { 0 },
         busy: ctx.busy.load(Ordering::Relaxed),
         started_at: ctx.started_at,
         heartbeat_at: ctx.now(),
@@ -47,11 +55,19 @@ pub(crate) async fn heartbeat(ctx: Arc<Context>, end: tokio_util::sync::Cancella
 
 /// Looks once a second for what nobody else would find.
 pub(crate) async fn recover(ctx: Arc<Context>) {
-    let mut ticks = 0_u32;
+    // Processes that start together do not all tidy up at the same moment.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to TICKS_PER_PRUNE")]
+    let mut ticks = (ctx.jitter() * f64::from(TICKS_PER_PRUNE)) as u32;
+    let mut long_running = HashSet::new();
     loop {
         tick(&ctx).await;
         if ticks.is_multiple_of(TICKS_PER_PRUNE) {
             prune(&ctx).await;
+        }
+        if ticks.is_multiple_of(TICKS_PER_CANCEL_LOOK) {
+            let running: HashSet<TaskId> = ctx.running.tasks().into_iter().collect();
+            look_for_cancelled(&ctx, running.intersection(&long_running)).await;
+            long_running = running;
         }
         ticks = ticks.wrapping_add(1);
         tokio::select! {
@@ -69,14 +85,18 @@ async fn tick(ctx: &Arc<Context>) {
         Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
     }
     expire_clarifications(ctx).await;
-    take_due(ctx).await;
+    if ctx.options.executes() {
+        take_due(ctx).await;
+    }
 }
 
 /// Everything that is due and has no wake under way.
 async fn take_due(ctx: &Arc<Context>) {
-    match ctx.store.due_sessions(ctx.now(), MAX_BATCH).await {
-        Ok(sessions) => sessions.into_iter().for_each(|session| poke(ctx, session)),
-        Err(error) => tracing::warn!(%error, "could not look for sessions that are due"),
+    if ctx.options.modes.contains(ExecutionMode::Continuous) {
+        match ctx.store.due_sessions(ctx.now(), MAX_BATCH).await {
+            Ok(sessions) => sessions.into_iter().for_each(|session| poke(ctx, session)),
+            Err(error) => tracing::warn!(%error, "could not look for sessions that are due"),
+        }
     }
     ctx.backlog.notify_one();
 }
@@ -104,26 +124,24 @@ pub(crate) async fn listen(ctx: Arc<Context>) {
         };
         match received {
             Received::Signal(Signal::Cancel(task)) => {
-                if let Some(token) = lock(&ctx.running).get(&task) {
-                    token.cancel();
-                }
+                ctx.running.cancel(task);
             }
             Received::Signal(_) => {}
-            Received::Missed => look_for_cancelled(&ctx).await,
+            Received::Missed => {
+                look_for_cancelled(&ctx, &ctx.running.tasks()).await;
+            }
             Received::Closed => return,
         }
     }
 }
 
-/// Signals were missed: asks the store about every task that runs here.
-async fn look_for_cancelled(ctx: &Context) {
-    let running: Vec<_> = lock(&ctx.running).keys().copied().collect();
-    for task in running {
-        if let Ok(Some(record)) = ctx.store.task(task).await
+/// Signals may have been lost: asks the store about tasks that run here.
+async fn look_for_cancelled(ctx: &Context, tasks: impl IntoIterator<Item = &TaskId>) {
+    for task in tasks {
+        if let Ok(Some(record)) = ctx.store.task(*task).await
             && record.cancel_requested
-            && let Some(token) = lock(&ctx.running).get(&task)
         {
-            token.cancel();
+            ctx.running.cancel(*task);
         }
     }
 }

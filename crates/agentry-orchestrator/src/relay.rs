@@ -14,12 +14,17 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::context::Context;
 
-/// Messages claimed at once at most.
-const MAX_BATCH: usize = 100;
-/// Messages sent side by side at most.
-const MAX_SENDING: usize = 32;
+/// Messages claimed at once at most: one write claims and one settles them all.
+const MAX_BATCH: usize = 500;
+/// Callbacks sent side by side at most: each is a request to somebody else's server.
+const MAX_CALLBACKS: usize = 32;
+/// Events published side by side at most: store and broker take many at the cost of one.
+const MAX_EVENTS: usize = 256;
 /// How often the outbox is looked at when nothing rings: for messages of workers that died.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// The longest wait before an event is tried again while store or bus are away: it leaves soon after they are back.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs until the process stops taking work; what is claimed then is still sent.
 pub(crate) async fn relay(ctx: Arc<Context>) {
@@ -52,14 +57,11 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
     if count == 0 {
         return 0;
     }
-    let results: Vec<(OutboxId, Delivery)> = stream::iter(batch)
-        .map(|pending| async move {
-            let id = pending.message.id;
-            (id, send(ctx, &pending).await)
-        })
-        .buffer_unordered(MAX_SENDING)
-        .collect()
-        .await;
+    let (events, callbacks): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|pending| matches!(pending.message.body, OutboxBody::Event { .. }));
+    // A slow receiver of callbacks holds up no events for longer than one batch.
+    let (mut results, sent) = tokio::join!(send_all(ctx, events, MAX_EVENTS), send_all(ctx, callbacks, MAX_CALLBACKS));
+    results.extend(sent);
     // A settle that is lost repeats deliveries; receivers deduplicate on the id, events on (source, id).
     if let Err(error) = ctx.store.settle_outbox(results, ctx.now()).await {
         tracing::warn!(%error, "could not note what was sent; it will be sent again");
@@ -67,12 +69,26 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
     count
 }
 
+async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -> Vec<(OutboxId, Delivery)> {
+    let sending = batch.into_iter().map(|pending| async move {
+        let id = pending.message.id;
+        (id, send(ctx, &pending).await)
+    });
+    stream::iter(sending).buffer_unordered(most).collect().await
+}
+
 async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
     let result = match &pending.message.body {
         OutboxBody::Event { event } => match publish(ctx, event).await {
-            Err(Undeliverable::Never(reason)) => return Delivery::Dead(reason),
-            Err(Undeliverable::Now(reason)) => Err(reason),
             Ok(()) => Ok(()),
+            Err(Undeliverable::Never(reason)) => return Delivery::Dead(reason),
+            Err(Undeliverable::Refused(reason)) => Err(reason),
+            // The outage of a server is no fault of the event: it waits for as long as that takes.
+            Err(Undeliverable::Now(reason)) => {
+                tracing::debug!(task = %pending.message.task, reason, "an event cannot leave yet");
+                let delay = DELIVERY.delay_before(pending.attempt).unwrap_or(LONGEST_WAIT);
+                return Delivery::RetryAt(ctx.now().after(delay.min(LONGEST_WAIT)));
+            }
         },
         OutboxBody::Callback { url, payload } => {
             ctx.callbacks.post(url, pending.message.id, ctx.now(), payload).await.map_err(|error| error.0)
@@ -90,30 +106,45 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
     }
 }
 
-enum Undeliverable {
+/// Why an event was not accepted.
+pub(crate) enum Undeliverable {
+    /// Not now: trying again may help.
     Now(String),
+    /// The store refuses it: a fault of ours or of a disk, or a value that it cannot hold.
+    Refused(String),
+    /// It never can be.
     Never(String),
 }
 
-/// Makes an event durable together with the tasks it starts, wakes them, and hands it to consumers outside.
+/// Makes an event durable together with the tasks it starts, wakes them, and hands it to consumers outside. One that
+/// starts nothing is durable in the outbox until the bus has it: writing it again would only cost.
 async fn publish(ctx: &Arc<Context>, event: &Event) -> Result<(), Undeliverable> {
-    let names = ctx.fleet.current().subscribers(&event.topic);
+    if ctx.fleet.current().has_subscribers(&event.topic) {
+        accept(ctx, event).await?;
+    }
+    ctx.bus.publish(event).await.map_err(|error| Undeliverable::Now(error.to_string()))
+}
+
+/// Makes an event durable together with the tasks it starts, once per (source, id), and wakes them.
+pub(crate) async fn accept(ctx: &Arc<Context>, event: &Event) -> Result<(), Undeliverable> {
+    let fleet = ctx.fleet.current();
+    let names = fleet.subscribers(&event.topic);
     if event.hops >= MAX_HOPS && !names.is_empty() {
         return Err(Undeliverable::Never(format!(
             "{MAX_HOPS} agents triggered one another in a row; the chain was cut at topic `{}`",
             event.topic
         )));
     }
-    let tasks: Vec<Arc<Task>> = {
-        let fleet = ctx.fleet.current();
-        let specs = names.iter().filter_map(|name| fleet.live(name));
-        specs.map(|spec| Arc::new(Task::of_event(event, spec, ctx.new_task_id(), ctx.now()))).collect()
-    };
+    let specs = names.iter().filter_map(|name| fleet.live(name));
+    let tasks: Vec<Arc<Task>> =
+        specs.map(|spec| Arc::new(Task::of_event(event, spec, ctx.new_task_id(), ctx.now()))).collect();
+    drop(fleet);
     let new = tasks.iter().map(|task| NewTask { task: Arc::clone(task), idempotency: None, ready_at: None }).collect();
     match ctx.store.accept_event(event, new).await {
         Ok(EventAccepted::New) => ctx.bus.wake(tasks.into_iter().map(Wake::of).collect()),
         Ok(EventAccepted::Duplicate) => {}
-        Err(error) => return Err(Undeliverable::Now(error.to_string())),
+        Err(error) if error.is_transient() => return Err(Undeliverable::Now(error.to_string())),
+        Err(error) => return Err(Undeliverable::Refused(error.to_string())),
     }
-    ctx.bus.publish(event).await.map_err(|error| Undeliverable::Now(error.to_string()))
+    Ok(())
 }

@@ -13,7 +13,7 @@ use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
-use agentry_store::{Advance, Advanced, Lease, Step, StoreError};
+use agentry_store::{Advance, Advanced, Claimed, Lease, Step, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
@@ -109,8 +109,8 @@ impl Run {
         ctx: Arc<Context>,
         task: Arc<Task>,
         spec: Arc<AgentSpec>,
-        lease: Lease,
-        attempt: u32,
+        claimed: &Claimed,
+        cancel: CancellationToken,
         past: Vec<JournalEntry>,
     ) -> Self {
         let mut state = State {
@@ -124,7 +124,7 @@ impl Run {
                 state.cost = state.cost.plus(cost.unwrap_or_default());
             }
         }
-        let cancel = CancellationToken::new();
+        let (lease, attempt) = (claimed.lease, claimed.attempt);
         Self { ctx, task, spec, lease, attempt, cancel, past, state: Mutex::new(state) }
     }
 

@@ -1,18 +1,24 @@
 //! Fires schedules: one timer over all of them, every slot decided once in the store.
 //!
 //! Slots are anchored to the wall clock. The timer may wake late, twice, or on several replicas: the store's unique
-//! slot row is what makes a slot fire once.
+//! slot row is what makes a slot fire once; the replicas that come later learn that it was decided and go on.
+//!
+//! Definitions come from agent files when this process starts and when its own files change, and at no other time: in
+//! a rolling deployment replicas with older files do not put theirs back. A replica decides no slots of agents that it
+//! does not know: one with newer files does.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Wake};
+use agentry_core::id::TaskId;
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord, Slots};
 use agentry_core::task::{DEFAULT_TIMEOUT, Priority, Task, TaskSource};
 use agentry_core::time::Timestamp;
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::context::Context;
 
@@ -20,6 +26,12 @@ use crate::context::Context;
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// Wait after a round that the store could not take.
 const BACKOFF: Duration = Duration::from_millis(200);
+/// How often the schedules are read again unasked: what finds a change whose signal was lost.
+const REREAD: Duration = Duration::from_secs(10);
+/// Definitions written side by side at most; the store commits them together.
+const MAX_WRITING: usize = 64;
+/// Fired tasks that wait here for their spread moment (`jitter_seconds`) at most; recovery finds further ones.
+const MAX_LATER: usize = 10_000;
 /// How often slots that wait behind a running task (`buffer_one`) are tried again.
 const BUFFERED_RETRY: Duration = Duration::from_millis(100);
 
@@ -36,6 +48,18 @@ struct Entry {
 struct Table {
     entries: HashMap<String, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, String)>>,
+    /// Fired tasks that are to be woken later.
+    later: BTreeMap<(Timestamp, TaskId), Arc<Task>>,
+}
+
+/// What the schedules are to be brought in line with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reload {
+    No,
+    /// The store has changed, or may have.
+    Store,
+    /// So have the files of this process.
+    Files,
 }
 
 /// Runs until the process stops taking work.
@@ -43,69 +67,58 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
     let mut fleet_changes = ctx.fleet.changes();
     let mut signals = ctx.bus.signals();
     let mut table = Table::default();
-    let mut reload = true;
+    let mut reload = Reload::Files;
+    let mut read_at = ctx.now();
     loop {
-        if reload {
-            reload = !refresh(&ctx, &mut table).await;
+        if reload != Reload::No && refresh(&ctx, &mut table, reload).await {
+            (reload, read_at) = (Reload::No, ctx.now());
         }
-        let wait = if reload { BACKOFF } else { table.wait(ctx.now()) };
+        let wait = if reload == Reload::No { table.wait(ctx.now()) } else { BACKOFF };
         tokio::select! {
             () = ctx.stop.cancelled() => return,
             changed = fleet_changes.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                reload = true;
+                reload = Reload::Files;
             }
             signal = signals.next() => match signal {
-                Received::Signal(Signal::Schedules) | Received::Missed => reload = true,
+                Received::Signal(Signal::Schedules) | Received::Missed => reload = reload.or_store(),
                 Received::Signal(_) => {}
                 Received::Closed => return,
             },
             () = tokio::time::sleep(wait) => {}
         }
-        if !reload && let Err(error) = fire_due(&ctx, &mut table).await {
+        if ctx.now().since(read_at) >= REREAD {
+            reload = reload.or_store();
+        }
+        if reload == Reload::No
+            && let Err(error) = fire_due(&ctx, &mut table).await
+        {
             tracing::warn!(%error, "could not decide slots; trying again");
             tokio::time::sleep(BACKOFF).await;
-            reload = true;
+            reload = Reload::Store;
         }
     }
 }
 
-/// Brings the store's schedules in line with the fleet's files, and the table with the store's. False: try again.
-async fn refresh(ctx: &Context, table: &mut Table) -> bool {
+impl Reload {
+    /// At least from the store.
+    fn or_store(self) -> Self {
+        if self == Self::No { Self::Store } else { self }
+    }
+}
+
+/// Brings the store's schedules in line with the fleet's files, when those changed, and the table with the store's.
+/// False: try again.
+async fn refresh(ctx: &Context, table: &mut Table, reload: Reload) -> bool {
     let result = async {
         let known = ctx.store.schedules().await?;
-        let fleet = ctx.fleet.current();
-        let mut of_files = HashSet::new();
-        for (name, entry) in fleet.iter() {
-            let Some(spec) = entry.spec.as_ref().filter(|spec| spec.enabled) else { continue };
-            let Some(schedule) = &spec.schedule else { continue };
-            of_files.insert(name.to_string());
-            let current = known.iter().find(|record| record.name == name.as_str());
-            if current.is_none_or(|record| record.spec != **schedule || !record.from_file) {
-                let record = ScheduleRecord {
-                    name: name.to_string(),
-                    agent: name.clone(),
-                    from_file: true,
-                    spec: (**schedule).clone(),
-                    paused: false,
-                    last_slot: None,
-                    missed: 0,
-                    skipped: 0,
-                    created_at: ctx.now(),
-                };
-                ctx.store.put_schedule(record).await?;
-            }
-        }
-        for record in known.iter().filter(|record| record.from_file && !of_files.contains(&record.name)) {
-            ctx.store.delete_schedule(&record.name).await?;
-        }
-        ctx.store.schedules().await
+        if reload == Reload::Files && reconcile(ctx, &known).await? { ctx.store.schedules().await } else { Ok(known) }
     };
     match result.await {
         Ok(records) => {
-            table.replace(records, ctx.now());
+            table.replace(ctx, records);
             true
         }
         Err(error) => {
@@ -115,12 +128,49 @@ async fn refresh(ctx: &Context, table: &mut Table) -> bool {
     }
 }
 
+/// Puts what the files of this process say into the store. Whether anything differed.
+async fn reconcile(ctx: &Context, known: &[ScheduleRecord]) -> Result<bool, StoreError> {
+    let fleet = ctx.fleet.current();
+    let of_store: HashMap<&str, &ScheduleRecord> = known.iter().map(|record| (record.name.as_str(), record)).collect();
+    let (mut of_files, mut wrong) = (HashSet::new(), Vec::new());
+    for (name, entry) in fleet.iter() {
+        let Some(spec) = entry.spec.as_ref().filter(|spec| spec.enabled) else { continue };
+        let Some(schedule) = &spec.schedule else { continue };
+        of_files.insert(name.as_str());
+        let current = of_store.get(name.as_str());
+        if current.is_none_or(|record| record.spec != **schedule || !record.from_file) {
+            wrong.push(ScheduleRecord {
+                name: name.to_string(),
+                agent: name.clone(),
+                from_file: true,
+                spec: (**schedule).clone(),
+                paused: false,
+                last_slot: None,
+                missed: 0,
+                skipped: 0,
+                created_at: ctx.now(),
+            });
+        }
+    }
+    let gone: Vec<&str> =
+        known.iter().filter(|r| r.from_file && !of_files.contains(r.name.as_str())).map(|r| r.name.as_str()).collect();
+    let changed = !wrong.is_empty() || !gone.is_empty();
+    let writes = wrong.into_iter().map(|record| async move { ctx.store.put_schedule(record).await.map(drop) });
+    stream::iter(writes).buffer_unordered(MAX_WRITING).try_collect::<Vec<()>>().await?;
+    for name in gone {
+        ctx.store.delete_schedule(name).await?;
+    }
+    Ok(changed)
+}
+
 impl Table {
-    fn replace(&mut self, records: Vec<ScheduleRecord>, now: Timestamp) {
+    fn replace(&mut self, ctx: &Context, records: Vec<ScheduleRecord>) {
+        let (now, fleet) = (ctx.now(), ctx.fleet.current());
         let mut old = std::mem::take(&mut self.entries);
         self.due.clear();
         for record in records {
-            if record.paused || !record.spec.enabled {
+            let is_known = fleet.entry(record.agent.as_str()).is_some();
+            if record.paused || !record.spec.enabled || !is_known {
                 continue;
             }
             let slots = match record.spec.timing.slots(now) {
@@ -141,11 +191,22 @@ impl Table {
 
     fn wait(&self, now: Timestamp) -> Duration {
         let most = if self.entries.values().any(|entry| entry.buffered.is_some()) { BUFFERED_RETRY } else { MAX_SLEEP };
-        match self.due.peek() {
-            Some(Reverse((next, _))) if *next <= now => Duration::ZERO,
-            Some(Reverse((next, _))) => next.since(now).min(most),
+        let slot = self.due.peek().map(|Reverse((next, _))| *next);
+        let later = self.later.keys().next().map(|(at, _)| *at);
+        match [slot, later].into_iter().flatten().min() {
+            Some(next) if next <= now => Duration::ZERO,
+            Some(next) => next.since(now).min(most),
             None => most,
         }
+    }
+
+    /// Fired tasks whose moment is here.
+    fn take_later(&mut self, now: Timestamp) -> Vec<Wake> {
+        let mut wakes = Vec::new();
+        while let Some(first) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
+            wakes.push(Wake::of(first.remove()));
+        }
+        wakes
     }
 
     /// The names whose next slot is here.
@@ -165,6 +226,10 @@ impl Table {
 
 async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreError> {
     let now = ctx.now();
+    let later = table.take_later(now);
+    if !later.is_empty() {
+        ctx.bus.wake(later);
+    }
     let mut firings: Vec<Firing> = Vec::new();
     for name in table.take_due(now) {
         let Some(entry) = table.entries.get_mut(&name) else { continue };
@@ -234,8 +299,13 @@ fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<Fir
             }
         }
         match (result, firing.task) {
-            (FiringResult::Fired(_), Some(new)) if new.ready_at.is_none() => wakes.push(Wake::of(new.task)),
-            (FiringResult::Fired(_), Some(_)) => ctx.delayed.notify_one(),
+            (FiringResult::Fired(_), Some(new)) => match new.ready_at {
+                None => wakes.push(Wake::of(new.task)),
+                Some(at) if table.later.len() < MAX_LATER => {
+                    table.later.insert((at, new.task.id), new.task);
+                }
+                Some(_) => {}
+            },
             (FiringResult::Missed, _) => {
                 tracing::warn!(schedule = firing.schedule, slot = %firing.slot, "a slot was missed");
             }

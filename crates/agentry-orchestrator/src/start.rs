@@ -1,4 +1,13 @@
-//! Starts everything, and ends it: one stop token, one tracker, one drain.
+//! Starts what the roles of this process ask for, and ends it: one stop token, one tracker, one drain.
+//!
+//! | role | what runs |
+//! |---|---|
+//! | worker | dispatcher and its supervisor, the timer of delayed tasks, who is to be cancelled, events from outside |
+//! | scheduler | schedules |
+//! | worker or scheduler | heartbeat, recovery, the relay of the outbox |
+//! | api | events from outside |
+//!
+//! Every service may run in any number of processes: what it does is decided by a claim or a unique row in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::{Context, OrchestratorDeps};
-use crate::{lifecycle, recovery, relay, scheduler};
+use crate::{inbound, lifecycle, recovery, relay, scheduler};
 
 /// Of the drain's time, what is kept for giving tasks back that would not end.
 const GIVE_BACK: Duration = Duration::from_secs(2);
@@ -18,24 +27,34 @@ const GIVE_BACK: Duration = Duration::from_secs(2);
 pub struct Orchestrator;
 
 impl Orchestrator {
-    /// Registers this worker and begins to take work.
+    /// Registers this process when it claims anything, and begins.
     ///
     /// # Errors
     /// When the store does not take the registration: nothing runs then.
     pub async fn start(deps: OrchestratorDeps) -> Result<Running, StoreError> {
         let ctx = Arc::new(Context::new(deps));
-        // Registered before the first claim: an owner that nobody knows counts as dead.
-        ctx.store.heartbeat(&recovery::record(&ctx)).await?;
         let services = TaskTracker::new();
         let end = CancellationToken::new();
-        services.spawn(recovery::heartbeat(Arc::clone(&ctx), end.clone()));
-        services.spawn(recovery::listen(Arc::clone(&ctx)));
-        services.spawn(lifecycle::supervise(Arc::clone(&ctx)));
-        services.spawn(recovery::recover(Arc::clone(&ctx)));
-        services.spawn(recovery::delayed(Arc::clone(&ctx)));
-        services.spawn(relay::relay(Arc::clone(&ctx)));
-        if ctx.options.scheduler {
+        let options = &ctx.options;
+        if options.claims() {
+            // Registered before the first claim: an owner that nobody knows counts as dead.
+            ctx.store.heartbeat(&recovery::record(&ctx)).await?;
+            services.spawn(recovery::heartbeat(Arc::clone(&ctx), end.clone()));
+            services.spawn(recovery::recover(Arc::clone(&ctx)));
+            services.spawn(relay::relay(Arc::clone(&ctx)));
+        }
+        if options.executes() {
+            services.spawn(recovery::listen(Arc::clone(&ctx)));
+            services.spawn(lifecycle::supervise(Arc::clone(&ctx)));
+            services.spawn(recovery::delayed(Arc::clone(&ctx)));
+        }
+        if options.fires() {
             services.spawn(scheduler::schedule(Arc::clone(&ctx)));
+        }
+        if options.takes_events()
+            && let Some(events) = ctx.bus.inbound()
+        {
+            services.spawn(inbound::take_in(Arc::clone(&ctx), events));
         }
         services.close();
         Ok(Running { ctx, services, end })
@@ -79,7 +98,10 @@ impl Running {
         if tokio::time::timeout(GIVE_BACK, self.services.wait()).await.is_err() {
             tracing::warn!("a service did not end in time");
         }
-        if clean && let Err(error) = ctx.store.deregister(ctx.worker).await {
+        if clean
+            && ctx.options.claims()
+            && let Err(error) = ctx.store.deregister(ctx.worker).await
+        {
             tracing::warn!(%error, "could not leave the list of workers");
         }
         Drained { clean }

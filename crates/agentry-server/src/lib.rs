@@ -4,6 +4,7 @@
 //! or in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
 
 mod api;
+mod dependency;
 mod extract;
 mod metrics;
 mod openapi;
@@ -13,6 +14,7 @@ mod serve;
 mod sse;
 mod state;
 
+pub use dependency::{Dependency, DependencyState, Metric};
 pub use openapi::openapi;
 pub use serve::{router, serve};
 pub use state::{Limits, ServerDeps};

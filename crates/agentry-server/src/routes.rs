@@ -1,5 +1,6 @@
 //! The table of routes: what the router is built from, and what the document is checked against.
 
+use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
@@ -16,14 +17,22 @@ pub(crate) struct Route {
     pub(crate) methods: Vec<(&'static str, MethodRouter<AppState>)>,
     /// Whether the bound on requests in flight counts it: probes and scrapes always pass.
     pub(crate) bounded: bool,
+    /// Whether processes without the role `api` answer it too.
+    everywhere: bool,
 }
 
 fn route(path: &'static str, methods: Vec<(&'static str, MethodRouter<AppState>)>) -> Route {
-    Route { path, methods, bounded: true }
+    Route { path, methods, bounded: true, everywhere: false }
 }
 
 fn probe(path: &'static str, handler: MethodRouter<AppState>) -> Route {
-    Route { path, methods: vec![("GET", handler)], bounded: false }
+    Route { path, methods: vec![("GET", handler)], bounded: false, everywhere: true }
+}
+
+/// The routes of a process with these roles.
+pub(crate) fn of_roles(roles: &[Role]) -> Vec<Route> {
+    let is_api = roles.contains(&Role::Api);
+    table().into_iter().filter(|route| is_api || route.everywhere).collect()
 }
 
 /// Every route.
@@ -67,7 +76,7 @@ pub(crate) fn table() -> Vec<Route> {
         probe("/health/live", get(health::live)),
         probe("/health/ready", get(health::ready)),
         probe("/metrics", get(health::metrics)),
-        probe("/openapi.json", get(page::document)),
+        Route { everywhere: false, ..probe("/openapi.json", get(page::document)) },
         route("/", vec![("GET", get(page::index))]),
     ]
 }

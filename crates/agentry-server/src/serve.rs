@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use agentry_core::worker::Role;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
@@ -63,7 +64,7 @@ fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
     let state = AppState::new(deps, shutdown);
     let unrouted = Frame::new(&state, "any", "unrouted", true);
     let mut router = Router::new();
-    for route in routes::table() {
+    for route in routes::of_roles(&state.deps.roles) {
         let mut methods = MethodRouter::new().fallback(method_not_allowed).layer(unrouted.clone());
         for (method, handler) in route.methods {
             methods = methods.merge(handler.layer(Frame::new(&state, method, route.path, route.bounded)));
@@ -73,8 +74,18 @@ fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
     router.fallback_service(any(route_not_found).layer(unrouted).with_state(state.clone())).with_state(state)
 }
 
-async fn route_not_found(request: Request) -> Problem {
+async fn route_not_found(State(state): State<AppState>, request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
+    let roles = &state.deps.roles;
+    if !roles.contains(&Role::Api) {
+        let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let detail = format!(
+            "`{path}` is answered by processes with the role `api`; this one is {} and answers /health/live, \
+             /health/ready and /metrics",
+            roles.join(", ")
+        );
+        return Problem::new(Code::RouteNotFound, detail);
+    }
     Problem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
 }
 

@@ -24,8 +24,12 @@ use crate::state::AppState;
 
 /// Comments keep proxies from closing a quiet stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A stream without hints reads the store this often, since hints may be lost.
+/// A stream without hints reads the store after this time, since hints may be lost; doubles up to [`MAX_RECHECK`].
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
+/// The longest time without a look at the store: what a lost hint costs at most.
+pub(crate) const MAX_RECHECK: Duration = Duration::from_secs(5);
+/// Reads in a row that a store may not answer before a stream ends; the client then comes back and loses nothing.
+const MAX_FAILED_READS: u32 = 20;
 /// Journal entries read at once.
 const JOURNAL_PAGE: usize = 256;
 
@@ -45,6 +49,8 @@ pub(crate) fn task_stream(state: &AppState, task: TaskId, after: u32, permit: Ow
         ready: VecDeque::new(),
         ended: false,
         stale: true,
+        recheck: RECHECK,
+        failed: 0,
         _permit: permit,
     };
     respond(state, unfold(stream, |mut stream| async move { stream.next().await.map(|event| (event, stream)) }))
@@ -62,6 +68,10 @@ struct TaskStream {
     ended: bool,
     /// Whether the store may hold something that was not sent.
     stale: bool,
+    /// When to look without a hint.
+    recheck: Duration,
+    /// Reads in a row that failed.
+    failed: u32,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -75,10 +85,16 @@ impl TaskStream {
                 return None;
             }
             if self.stale {
-                if let Err(error) = self.read().await {
-                    // The client comes back with Last-Event-ID and loses nothing.
-                    tracing::warn!(%error, "an event stream ended early");
-                    return None;
+                match self.read().await {
+                    Ok(()) => self.failed = 0,
+                    Err(error) if error.is_transient() && self.failed < MAX_FAILED_READS => {
+                        self.failed += 1;
+                        tokio::time::sleep(RECHECK).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "an event stream ended early");
+                        return None;
+                    }
                 }
             } else {
                 self.listen().await;
@@ -113,7 +129,9 @@ impl TaskStream {
     }
 
     async fn listen(&mut self) {
-        match tokio::time::timeout(RECHECK, self.signals.next()).await {
+        let heard = tokio::time::timeout(self.recheck, self.signals.next()).await;
+        self.recheck = if heard.is_ok() { RECHECK } else { (self.recheck * 2).min(MAX_RECHECK) };
+        match heard {
             Ok(Received::Signal(Signal::Delta { text, .. })) => {
                 self.ready.push_back(json_event("delta", &serde_json::json!({"text": &*text})));
             }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_core::worker::Role;
 use agentry_store::StateStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::dependency::Dependency;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
 
@@ -57,6 +59,10 @@ pub struct ServerDeps {
     pub clock: Arc<dyn Clock>,
     /// The bounds.
     pub limits: Limits,
+    /// What this process does: without [`Role::Api`] only probes and metrics are answered.
+    pub roles: Vec<Role>,
+    /// Servers besides the store.
+    pub dependencies: Vec<Dependency>,
     /// Which backends run: `embedded` or `cluster`.
     pub engine: &'static str,
     /// The version of Agentry.

@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the platform
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Give an agent one task: on a server with --url, else inside this process
     Run(Run),
     /// Boot a simulated fleet, exercise every mode and a crash, and show what happened
@@ -31,6 +31,8 @@ pub enum Command {
     Schema,
     /// Check settings, agent files, the data folder and the server, and say what to do
     Doctor(Doctor),
+    /// Move the state of a stopped server to PostgreSQL, for the cluster engine
+    Migrate(Migrate),
     /// The agents of a server and how they are doing
     Agents(Agents),
     /// Tasks: list, show, cancel, follow
@@ -114,9 +116,28 @@ pub struct Serve {
     /// Address to listen on; port 0 takes a free one [env: AGENTRY_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Backends: embedded [env: AGENTRY_ENGINE] [default: embedded]
+    /// Listen beyond this machine without API keys: whoever reaches the address may run agents
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
+    /// Backends: embedded, or cluster (PostgreSQL and RabbitMQ by AGENTRY_POSTGRES_URL and AGENTRY_RABBITMQ_URL, a
+    /// cache by AGENTRY_REDIS_URL) [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
+    /// Schema of the cluster's tables [env: AGENTRY_POSTGRES_SCHEMA] [default: agentry]
+    #[arg(long, value_name = "NAME")]
+    pub postgres_schema: Option<String>,
+    /// Connections of this process to PostgreSQL at most [env: AGENTRY_POSTGRES_CONNECTIONS] [default: 8]
+    #[arg(long, value_name = "N")]
+    pub postgres_connections: Option<String>,
+    /// What names on RabbitMQ begin with [env: AGENTRY_RABBITMQ_PREFIX] [default: agentry]
+    #[arg(long, value_name = "NAME")]
+    pub rabbitmq_prefix: Option<String>,
+    /// Queues for each mode; the same for all processes [env: AGENTRY_RABBITMQ_SHARDS] [default: 2]
+    #[arg(long, value_name = "N")]
+    pub rabbitmq_shards: Option<String>,
+    /// How long events, idempotency keys and sent messages are kept [env: AGENTRY_RETENTION] [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<String>,
     /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
     #[arg(long, value_name = "ROLES")]
     pub role: Option<String>,
@@ -176,6 +197,10 @@ pub struct Run {
 /// `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
+    /// Backends: embedded or cluster, the latter on servers at AGENTRY_POSTGRES_URL, AGENTRY_RABBITMQ_URL and
+    /// AGENTRY_REDIS_URL or the usual ports of this machine [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     /// table: live lines; json or yaml: one object at the end
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -198,9 +223,32 @@ pub struct Doctor {
     /// Where.
     #[command(flatten)]
     pub place: Place,
+    /// Backends to check: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
     /// The server.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// Data folder of the stopped server [env: AGENTRY_DATA] [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<String>,
+    /// Where to: postgres://user:password@host:5432/database [env: AGENTRY_POSTGRES_URL]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Schema there, which must be empty [env: AGENTRY_POSTGRES_SCHEMA] [default: agentry]
+    #[arg(long, value_name = "NAME")]
+    pub postgres_schema: Option<String>,
+    /// Read and count, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
 }
 
 /// `agents`.

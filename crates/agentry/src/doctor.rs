@@ -1,9 +1,11 @@
 //! `agentry doctor`: what can be checked from here, each with what to do about it.
 
+mod cluster;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use agentry_config::Settings;
+use agentry_config::{Engine, Settings};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -47,15 +49,14 @@ impl State {
 /// # Errors
 /// When something found keeps Agentry from working.
 pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
-    let settings = settings::of_fleet(&args.place)?;
-    let checks = vec![
-        agents(&settings.agents),
-        data(&settings.data),
-        keys(&settings, args.place.sim_url.is_some()),
-        clock(),
-        open_files(),
-        server(&args.reading.server.address()?).await,
-    ];
+    let settings = settings::of_doctor(args)?;
+    let mut checks = vec![agents(&settings.agents)];
+    match settings.engine {
+        Engine::Embedded => checks.push(data(&settings.data)),
+        Engine::Cluster => checks.extend(cluster::checks(&settings).await?),
+    }
+    checks.extend([keys(&settings, args.place.sim_url.is_some()), clock(), open_files()]);
+    checks.push(server(&args.reading.server.address()?).await);
     let bad = checks.iter().any(|check| check.state == State::Bad);
     show(args.reading.output, &checks)?;
     if bad { Err(Failure::Said) } else { Ok(()) }

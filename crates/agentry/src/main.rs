@@ -2,14 +2,19 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod demo;
 mod doctor;
+mod engine;
 mod failure;
+mod log;
+mod migrate;
 mod out;
 mod platform;
 mod render;
 mod run;
 mod serve;
+mod servers;
 mod settings;
 mod sim;
 mod validate;
@@ -53,10 +58,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
-        Command::Serve(args) => runtime()?.block_on(serve::serve(args)),
+        Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
+        Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }

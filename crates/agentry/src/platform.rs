@@ -1,27 +1,25 @@
-//! The wiring: which parts run, on which backends, in which order they start and end. The only place that names
-//! concrete backends.
+//! The wiring: which parts run, in which order they start and end. Backends are chosen in [`crate::engine`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agentry_bus::{EmbeddedBus, EventBus};
-use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, LogFormat, Role, Settings};
-use agentry_core::agent::ModeSet;
+use agentry_bus::EventBus;
+use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
 use agentry_core::money::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::{Endpoints, Providers};
 use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running};
-use agentry_server::{Limits, ServerDeps};
+use agentry_server::{Dependency, Limits, ServerDeps};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
-use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_tools::Tools;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::{self, Backends};
 use crate::failure::Failure;
 use crate::serve::listen;
 
@@ -53,7 +51,7 @@ pub struct Platform {
     drain: Duration,
     running: Running,
     watcher: FleetWatcher,
-    store: Arc<SqliteStore>,
+    backends: Backends,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
@@ -75,23 +73,32 @@ impl Platform {
     pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
         check(settings)?;
         let (listener, address) = listen(settings.listen).await?;
-        let (loader, fleet) = load_fleet(&settings.agents)?;
+        let folder = settings.agents.clone();
+        // Side by side: files are read while servers are connected.
+        let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
+        let (loaded, opened) = tokio::join!(loading, Backends::open(settings));
+        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
+        let backends = opened?;
         let agents = fleet.current().len();
-        let store = Arc::new(open_store(settings).await?);
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let wanted = settings.sim && upstream.is_none();
         let simulator = if wanted { Some(Simulator::start().await?) } else { None };
         let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
-        let parts =
-            Parts { store: store.clone(), bus: Arc::new(EmbeddedBus::new()), fleet, clock: Arc::new(SystemClock) };
+        let parts = Parts {
+            store: Arc::clone(&backends.store),
+            bus: Arc::clone(&backends.bus),
+            dependencies: backends.dependencies.clone(),
+            fleet,
+            clock: Arc::new(SystemClock),
+        };
         let running = start_orchestrator(&parts, settings, upstream).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
-        let serving = serve(listener, parts, limits, shutdown.clone(), server_ended.clone());
+        let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("http://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, store, shutdown, serving, server_ended, simulator })
+        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
     }
 
     /// Where it listens.
@@ -132,9 +139,10 @@ impl Platform {
                 // It serves only this process; how it ends is of no interest.
                 let _ = simulator.serving.await;
             }
-            // Both join threads of their own: the watcher, and the writer of the store.
-            let closed = tokio::task::spawn_blocking(move || drop((self.watcher, self.store))).await;
-            served.is_ok_and(|served| served.is_ok()) && closed.is_ok()
+            // The watcher joins a thread of its own.
+            let unwatched = tokio::task::spawn_blocking(move || drop(self.watcher)).await.is_ok();
+            let closed = self.backends.close().await;
+            served.is_ok_and(|served| served.is_ok()) && unwatched && closed
         };
         let ended = tokio::time::timeout(LAST_PARTS, rest).await.unwrap_or(false);
         match (drained.clean, ended) {
@@ -150,6 +158,7 @@ impl Platform {
 struct Parts {
     store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
+    dependencies: Vec<Dependency>,
     fleet: FleetHandle,
     clock: Arc<dyn Clock>,
 }
@@ -171,20 +180,6 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
         tracing::warn!(folder = %folder.display(), "there are no agent files (*.yml) yet; they are loaded when they appear");
     }
     Ok((loader, FleetHandle::new(loaded.fleet)))
-}
-
-async fn open_store(settings: &Settings) -> Result<SqliteStore, Failure> {
-    let (data, options) = (settings.data.clone(), SqliteOptions { max_queued: settings.max_queued });
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await;
-    let opened = opened.map_err(|error| Failure::new(format!("opening the data folder broke: {error}")))?;
-    opened.map_err(|error| {
-        // The store's errors carry the way out behind a semicolon.
-        let text = error.to_string();
-        match text.split_once("; ") {
-            Some((what, help)) => Failure::new(what).help(help),
-            None => Failure::new(text),
-        }
-    })
 }
 
 async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
@@ -210,19 +205,19 @@ async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option
 }
 
 fn options(settings: &Settings) -> Options {
-    let has = |role| settings.roles.contains(&role);
     Options {
         host: host(),
-        modes: if has(Role::Worker) { settings.modes } else { ModeSet::NONE },
+        roles: settings.roles.clone(),
+        modes: settings.modes,
         slots: settings.slots,
-        scheduler: has(Role::Scheduler),
-        ..Options::default()
+        retention: settings.retention,
     }
 }
 
 fn serve(
     listener: TcpListener,
     parts: Parts,
+    settings: &Settings,
     limits: Limits,
     shutdown: CancellationToken,
     ended: CancellationToken,
@@ -233,7 +228,9 @@ fn serve(
         fleet: parts.fleet,
         clock: parts.clock,
         limits,
-        engine: "embedded",
+        roles: settings.roles.clone(),
+        dependencies: parts.dependencies,
+        engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),
     };
     tokio::spawn(async move {
@@ -266,51 +263,22 @@ fn host() -> String {
     format!("{name}:{}", std::process::id())
 }
 
-/// What this version cannot do is refused before anything starts.
+/// What cannot be is refused before anything starts.
 fn check(settings: &Settings) -> Result<(), Failure> {
-    if settings.engine == Engine::Cluster {
-        return Err(Failure::usage("engine `cluster` is not in this version")
-            .help("use the embedded engine: --engine embedded"));
-    }
-    if !settings.roles.contains(&Role::Api) {
+    if settings.engine == Engine::Embedded && !settings.roles.contains(&Role::Api) {
         let message = "the embedded engine is one process, so it needs the role `api` to be given work";
-        return Err(Failure::usage(message).help("add api to --role"));
+        return Err(Failure::usage(message).help("add api to --role, or use --engine cluster"));
     }
     // Anybody who reaches the API may run agents, and this version has no keys to tell people apart.
     let listen = settings.listen;
-    if !listen.ip().is_loopback() {
-        let advice =
-            format!("use --listen 127.0.0.1:{}, and something that authenticates in front of it", listen.port());
+    if !listen.ip().is_loopback() && !settings.allow_unauthenticated {
+        let advice = format!(
+            "use --listen 127.0.0.1:{} and something that authenticates in front of it; --allow-unauthenticated lets \
+             everybody who reaches the address run agents, spend money and read everything",
+            listen.port()
+        );
         let message = format!("cannot listen on {listen}: without API keys only this machine may reach the server");
         return Err(Failure::new(message).help(advice));
     }
     Ok(())
-}
-
-/// Logs to standard error by this filter. The first call in a process counts.
-///
-/// # Errors
-/// When the filter cannot be understood.
-pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(format!("`{filter}` is not a log filter: {error}"))
-            .help("for example warn, or info,agentry_store=debug")
-    })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second subscriber is refused; the first one serves.
-    let _ = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(crate::out::colour_err()).with_target(false).try_init(),
-    };
-    Ok(())
-}
-
-/// Logs of verbs that are not servers: what goes wrong, and what `AGENTRY_LOG` asks for.
-///
-/// # Errors
-/// When the filter cannot be understood.
-pub fn start_quiet_logging() -> Result<(), Failure> {
-    let filter = std::env::var("AGENTRY_LOG").ok().filter(|filter| !filter.is_empty());
-    start_logging(filter.as_deref().unwrap_or("warn"), LogFormat::Text)
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use agentry_config::{Engine, Role};
 use serde_json::{Map, Value, json};
 
 use crate::cli;
@@ -22,13 +23,15 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it is not accepted, or was waited for and did not complete.
 pub async fn run(args: cli::Run) -> Result<(), Failure> {
-    platform::start_quiet_logging()?;
+    crate::log::start_quiet()?;
     if let Some(url) = settings::named_server(args.url.as_ref(), args.place.config.as_ref())? {
         let client = Client::new(&url)?;
         return ask(&client, &args, args.wait || args.stream).await;
     }
     let mut settings = settings::of_fleet(&args.place)?;
     settings.listen = platform::any_port();
+    // Alone in this process, whatever the settings of servers say.
+    (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
     let platform = Platform::start(&settings, args.place.sim_url.clone()).await?;
     let client = Client::new(platform.url())?;
     let answered = tokio::select! {

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 
+use agentry_config::{Role, Settings};
 use tokio::net::TcpListener;
 
 use crate::cli;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
-use crate::platform::{self, Platform};
-use crate::{out, settings};
+use crate::platform::Platform;
+use crate::{engine, out, settings};
 
 /// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal ends it at once.
 ///
@@ -17,11 +18,11 @@ use crate::{out, settings};
 /// When it cannot start, or did not end well.
 pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
-    platform::start_logging(&settings.log, settings.log_format)?;
+    crate::log::start(&settings.log, settings.log_format)?;
     let platform = Platform::start(&settings, args.place.sim_url).await?;
     // Heard before anybody is told that it runs: who is told may stop it at once.
     let mut signals = StopSignals::listen()?;
-    out::line(&ready(&platform))?;
+    out::line(&ready(&platform, &settings))?;
     let broke = tokio::select! {
         () = signals.next() => None,
         broke = platform.broken() => Some(broke),
@@ -39,14 +40,21 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
 }
 
 /// The line that says that it runs: for a person, or for a script that reads the address.
-fn ready(platform: &Platform) -> String {
+fn ready(platform: &Platform, settings: &Settings) -> String {
     let url = platform.url();
     if !out::is_terminal() {
         return format!("{LISTENING}{url}");
     }
     let (version, agents) = (env!("CARGO_PKG_VERSION"), platform.agents());
     let plural = if agents == 1 { "" } else { "s" };
-    format!("agentry {version} · embedded engine · {agents} agent{plural} · {url}")
+    let engine = engine::word(settings.engine);
+    let mut parts = vec![format!("agentry {version}"), format!("{engine} engine")];
+    if settings.roles != Role::ALL {
+        let roles: Vec<&str> = settings.roles.iter().map(|role| role.as_str()).collect();
+        parts.push(roles.join(", "));
+    }
+    parts.extend([format!("{agents} agent{plural}"), url.to_owned()]);
+    parts.join(" · ")
 }
 
 /// SIGTERM and Ctrl-C, heard from the moment this is made.

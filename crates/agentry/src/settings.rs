@@ -2,7 +2,7 @@
 
 use agentry_config::{Problem, Settings, Sources};
 
-use crate::cli::{Place, Serve, Server};
+use crate::cli::{Demo, Doctor, Migrate, Place, Serve, Server};
 use crate::client::Client;
 use crate::failure::Failure;
 
@@ -34,15 +34,52 @@ pub fn of_fleet(place: &Place) -> Result<Settings, Failure> {
     load(of_place(place))
 }
 
+/// The settings that `doctor` looks at.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_doctor(args: &Doctor) -> Result<Settings, Failure> {
+    let mut flags = of_place(&args.place);
+    flags.extend(given([("engine", args.engine.as_ref())]));
+    load(flags)
+}
+
+/// The settings of `demo`: only which servers it may use. Everything else of them is the demo's own.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_demo(args: &Demo) -> Result<Settings, Failure> {
+    load(given([("engine", args.engine.as_ref())]))
+}
+
+/// The settings of `migrate`: which folder, and where to.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_migrate(args: &Migrate) -> Result<Settings, Failure> {
+    load(given([
+        ("data", args.from.as_ref()),
+        ("postgres-url", args.to.as_ref()),
+        ("postgres-schema", args.postgres_schema.as_ref()),
+    ]))
+}
+
 /// The settings of `serve`.
 ///
 /// # Errors
 /// What is wrong with them.
 pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
     let mut flags = of_place(&args.place);
+    let open = args.allow_unauthenticated.then(|| "true".to_owned());
+    flags.extend(given([("allow-unauthenticated", open.as_ref())]));
     flags.extend(given([
         ("listen", args.listen.as_ref()),
         ("engine", args.engine.as_ref()),
+        ("postgres-schema", args.postgres_schema.as_ref()),
+        ("postgres-connections", args.postgres_connections.as_ref()),
+        ("rabbitmq-prefix", args.rabbitmq_prefix.as_ref()),
+        ("rabbitmq-shards", args.rabbitmq_shards.as_ref()),
+        ("retention", args.retention.as_ref()),
         ("role", args.role.as_ref()),
         ("mode", args.mode.as_ref()),
         ("slots", args.slots.as_ref()),

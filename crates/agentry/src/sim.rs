@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::SimLlm;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
+use crate::out;
 use crate::serve::{StopSignals, listen};
-use crate::{out, platform};
 
 /// Runs the simulator until it is told to stop.
 ///
 /// # Errors
 /// When it cannot listen or its ledger cannot be opened.
 pub async fn llm(args: SimLlm) -> Result<(), Failure> {
-    platform::start_quiet_logging()?;
+    crate::log::start_quiet()?;
     let profile: Profile = args.profile.parse().map_err(Failure::usage)?;
     if !(0.0..=1.0).contains(&args.error_rate) {
         return Err(Failure::usage(format!("--error-rate is {}; it is a share from 0 to 1", args.error_rate)));

@@ -136,7 +136,7 @@ mod tests {
             json!({"name": "triage", "tags": ["a b", "1", ""], "none": {}, "steps": [{"id": 1, "deps": [[2], []]}]});
         assert_eq!(
             to_yaml(&value),
-            "name: triage\ntags:\n- a b\n- \"1\"\n- \"\"\nnone: {}\nsteps:\n- id: 1\n  deps:\n  - - 2\n  - []\n"
+            "name: triage\nnone: {}\nsteps:\n- deps:\n  - - 2\n  - []\n  id: 1\ntags:\n- a b\n- \"1\"\n- \"\"\n"
         );
         assert_eq!(to_yaml(&json!("yes")), "\"yes\"\n");
     }

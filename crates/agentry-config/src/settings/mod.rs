@@ -1,5 +1,6 @@
 //! Settings of a process: flags over environment (`AGENTRY_…`) over `agentry.toml` over defaults, from one table.
 
+mod cluster;
 mod file;
 mod read;
 mod table;
@@ -10,8 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agentry_core::agent::ModeSet;
+pub use agentry_core::worker::Role;
 use secrecy::SecretString;
 
+pub use cluster::Cluster;
 pub use read::Sources;
 pub use table::{KEYS, Key, settings_reference};
 
@@ -22,35 +25,6 @@ pub enum Engine {
     Embedded,
     /// PostgreSQL, RabbitMQ and Redis.
     Cluster,
-}
-
-/// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// The HTTP API and the dashboard.
-    Api,
-    /// Slack's webhooks and answers.
-    Slack,
-    /// Fires schedules.
-    Scheduler,
-    /// Executes tasks.
-    Worker,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 4] = [Self::Api, Self::Slack, Self::Scheduler, Self::Worker];
-
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Slack => "slack",
-            Self::Scheduler => "scheduler",
-            Self::Worker => "worker",
-        }
-    }
 }
 
 /// How logs are written.
@@ -69,6 +43,8 @@ pub struct Settings {
     pub config: PathBuf,
     /// Where the server listens.
     pub listen: SocketAddr,
+    /// Whether it may listen beyond this machine without API keys.
+    pub allow_unauthenticated: bool,
     /// The server that client commands talk to.
     pub url: Option<String>,
     /// Where the embedded engine keeps its data.
@@ -77,6 +53,22 @@ pub struct Settings {
     pub agents: PathBuf,
     /// Which backends.
     pub engine: Engine,
+    /// How long events, idempotency keys and sent messages are kept.
+    pub retention: Duration,
+    /// PostgreSQL; see [`Settings::cluster`].
+    pub postgres_url: Option<SecretString>,
+    /// The schema of the tables.
+    pub postgres_schema: String,
+    /// Connections to PostgreSQL at most.
+    pub postgres_connections: usize,
+    /// Redis; without it nothing is cached.
+    pub redis_url: Option<SecretString>,
+    /// RabbitMQ; see [`Settings::cluster`].
+    pub rabbitmq_url: Option<SecretString>,
+    /// What names of exchanges and queues begin with.
+    pub rabbitmq_prefix: String,
+    /// Queues for each mode.
+    pub rabbitmq_shards: u16,
     /// What this process does, in order and each once.
     pub roles: Vec<Role>,
     /// Modes whose tasks its workers execute.

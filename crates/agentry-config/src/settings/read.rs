@@ -60,10 +60,19 @@ impl Settings {
         let mut settings = Self {
             config: PathBuf::new(),
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            allow_unauthenticated: false,
             url: None,
             data: PathBuf::new(),
             agents: PathBuf::new(),
             engine: Engine::Embedded,
+            retention: std::time::Duration::ZERO,
+            postgres_url: None,
+            postgres_schema: String::new(),
+            postgres_connections: 0,
+            redis_url: None,
+            rabbitmq_url: None,
+            rabbitmq_prefix: String::new(),
+            rabbitmq_shards: 0,
             roles: Vec::new(),
             modes: ModeSet::NONE,
             slots: 0,
@@ -89,7 +98,13 @@ impl Settings {
         let (given, mut wrong) = file::read(&source);
         for given in given {
             if let Err(expected) = (given.key.apply)(self, &given.text) {
-                wrong.push(source.problem(given.span, format!("bad value of `{}`", given.key.toml)).label(expected));
+                let mut problem =
+                    source.problem(given.span, format!("bad value of `{}`", given.key.toml)).label(expected);
+                if given.key.is_secret() {
+                    // The place without the line: a secret is not shown, not even a bad one.
+                    problem.source_line = "".into();
+                }
+                wrong.push(problem);
             }
         }
         wrong.sort_by_key(|problem| (problem.line, problem.column));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::value::{bytes, choice, modes, number, roles, seconds, web_address};
+use super::value::{bytes, choice, modes, name, number, roles, seconds, server_address, span, web_address};
 use super::{Engine, LogFormat, Settings};
 
 /// One setting.
@@ -22,6 +22,13 @@ pub struct Key {
     pub(super) apply: fn(&mut Settings, &str) -> Result<(), String>,
 }
 
+/// What addresses of PostgreSQL begin with, and how one looks.
+const POSTGRES: (&[&str], &str) = (&["postgres://", "postgresql://"], "postgres://user:password@host:5432/database");
+/// The same for Redis.
+const REDIS: (&[&str], &str) = (&["redis://"], "redis://:password@host:6379/0");
+/// The same for RabbitMQ.
+const RABBITMQ: (&[&str], &str) = (&["amqp://"], "amqp://user:password@host:5672/vhost");
+
 macro_rules! keys {
     ($( $name:literal, $env:literal, $toml:literal, $default:literal, $description:literal, $apply:expr; )*) => {
         /// Every setting.
@@ -38,6 +45,10 @@ keys! {
     "listen", "AGENTRY_LISTEN", "server.listen", "127.0.0.1:8080",
         "Address and port the server listens on; port 0 takes a free one.",
         |s, v| { s.listen = address(v)?; Ok(()) };
+    "allow-unauthenticated", "AGENTRY_ALLOW_UNAUTHENTICATED", "server.allow_unauthenticated", "false",
+        "Listens beyond this machine without API keys. Whoever reaches the address may then run agents, spend money and \
+         read everything: only behind a proxy that authenticates, or in a network that nobody else is in.",
+        |s, v| { s.allow_unauthenticated = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
     "max-body-bytes", "AGENTRY_MAX_BODY_BYTES", "server.max_body_bytes", "1MiB",
         "The largest request body; larger ones are refused with 413.",
         |s, v| { s.max_body_bytes = bytes(v)?; Ok(()) };
@@ -56,6 +67,31 @@ keys! {
     "data", "AGENTRY_DATA", "engine.data", "data",
         "Where the embedded engine keeps its data; one process per directory.",
         |s, v| { s.data = v.into(); Ok(()) };
+    "retention", "AGENTRY_RETENTION", "engine.retention", "24h",
+        "How long events, idempotency keys and sent messages are kept: 24h or more, such as 36h or 7d.",
+        |s, v| { s.retention = span(v)?; Ok(()) };
+    "postgres-url", "AGENTRY_POSTGRES_URL", "postgres.url", "",
+        "The PostgreSQL server of the cluster engine (15 or newer): postgres://user:password@host:5432/database.",
+        |s, v| { s.postgres_url = Some(server_address(v, POSTGRES)?); Ok(()) };
+    "postgres-schema", "AGENTRY_POSTGRES_SCHEMA", "postgres.schema", "agentry",
+        "The schema that holds the tables: one for each deployment that shares a database.",
+        |s, v| { s.postgres_schema = name(v, "_")?; Ok(()) };
+    "postgres-connections", "AGENTRY_POSTGRES_CONNECTIONS", "postgres.connections", "8",
+        "Connections of this process to PostgreSQL at most; the server's max_connections must hold those of all processes.",
+        |s, v| { s.postgres_connections = number(v, 2, 500)?; Ok(()) };
+    "redis-url", "AGENTRY_REDIS_URL", "redis.url", "",
+        "The Redis server (6 or newer) that caches what PostgreSQL holds: redis://:password@host:6379/0. Without it \
+         nothing is cached.",
+        |s, v| { s.redis_url = Some(server_address(v, REDIS)?); Ok(()) };
+    "rabbitmq-url", "AGENTRY_RABBITMQ_URL", "rabbitmq.url", "",
+        "The RabbitMQ server of the cluster engine (3.10 or newer): amqp://user:password@host:5672/vhost.",
+        |s, v| { s.rabbitmq_url = Some(server_address(v, RABBITMQ)?); Ok(()) };
+    "rabbitmq-prefix", "AGENTRY_RABBITMQ_PREFIX", "rabbitmq.prefix", "agentry",
+        "What the names of exchanges and queues begin with: one for each deployment that shares a virtual host.",
+        |s, v| { s.rabbitmq_prefix = name(v, "_-.")?; Ok(()) };
+    "rabbitmq-shards", "AGENTRY_RABBITMQ_SHARDS", "rabbitmq.shards", "2",
+        "Queues for each mode, whatever the number of agents; the same for all processes of a deployment.",
+        |s, v| { s.rabbitmq_shards = number(v, 1, 64)?; Ok(()) };
     "role", "AGENTRY_ROLE", "worker.roles", "api,slack,scheduler,worker",
         "What this process does: any of api, slack, scheduler and worker.",
         |s, v| { s.roles = roles(v)?; Ok(()) };
@@ -92,7 +128,9 @@ impl Key {
     /// Whether its value must never be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        matches!(self.name, "callback-secret" | "openai-api-key")
+        // Addresses of servers carry passwords.
+        const SECRETS: [&str; 5] = ["callback-secret", "openai-api-key", "postgres-url", "redis-url", "rabbitmq-url"];
+        SECRETS.contains(&self.name)
     }
 }
 

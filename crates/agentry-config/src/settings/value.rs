@@ -4,12 +4,19 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use agentry_core::agent::{ExecutionMode, ModeSet};
+use secrecy::SecretString;
 
 use super::Role;
 use crate::problem::{did_you_mean, one_of};
 
 /// The longest drain, in seconds: an orchestrator that waits longer has given up on the process.
 const MAX_DRAIN_SECONDS: f64 = 86_400.0;
+/// The shortest retention: the API promises to know an idempotency key for a day.
+const MIN_RETENTION: Duration = Duration::from_secs(86_400);
+/// The longest retention: ten years.
+const MAX_RETENTION: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest name of a schema or a prefix: what is appended to it must fit into PostgreSQL's 63 bytes.
+const MAX_NAME_BYTES: usize = 40;
 
 /// One of a few words.
 pub(super) fn choice<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
@@ -70,4 +77,36 @@ pub(super) fn web_address(text: &str) -> Result<String, String> {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err("expected http://… or https://…".to_owned()),
     }
+}
+
+/// A time with its unit: minutes, hours or days; a bare number is seconds.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+    let (digits, scale) =
+        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale))).unwrap_or((text, 1));
+    let value = digits.parse::<u64>().ok().and_then(|value| value.checked_mul(scale)).map(Duration::from_secs);
+    let expected = || "expected a time of 24h or more, such as 36h or 7d".to_owned();
+    value.filter(|value| (MIN_RETENTION..=MAX_RETENTION).contains(value)).ok_or_else(expected)
+}
+
+/// The address of a server, which may hold a password: what begins as it must, and has a host.
+pub(super) fn server_address(text: &str, (schemes, example): (&[&str], &str)) -> Result<SecretString, String> {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned().into()),
+        _ => Err(format!("expected an address such as {example}")),
+    }
+}
+
+/// A name that servers take without quotes: a letter, then letters, digits and `also`.
+pub(super) fn name(text: &str, also: &str) -> Result<String, String> {
+    let fits = text.len() <= MAX_NAME_BYTES
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c));
+    if fits {
+        return Ok(text.to_owned());
+    }
+    let also: Vec<String> = also.chars().map(|c| format!("`{c}`")).collect();
+    let also = also.join(", ");
+    Err(format!("expected a lower-case letter, then at most {} more, digits and {also}", MAX_NAME_BYTES - 1))
 }

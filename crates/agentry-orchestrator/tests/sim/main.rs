@@ -7,6 +7,7 @@
 
 mod checks;
 mod fleet;
+mod roles;
 mod world;
 
 use world::World;

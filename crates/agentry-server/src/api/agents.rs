@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use agentry_core::agent::{AgentName, ExecutionMode};
+use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
 use agentry_core::fleet::{AgentEntry, AgentState};
 use agentry_core::time::Timestamp;
 use agentry_store::{AgentStatus, UsageGroup, UsageRow};
@@ -96,6 +96,8 @@ pub(crate) struct AgentDetail {
 pub(crate) struct Seen {
     statuses: HashMap<AgentName, AgentStatus>,
     usage: HashMap<String, UsageRow>,
+    /// The modes that workers execute now.
+    executed: ModeSet,
 }
 
 impl Seen {
@@ -106,19 +108,31 @@ impl Seen {
         let tomorrow = midnight.after(Duration::from_secs(86_400));
         let statuses = state.store().agent_statuses().await?;
         let usage = state.store().usage(UsageGroup::Agent, midnight, tomorrow).await?;
+        let workers = state.store().workers().await?;
+        let alive = workers.iter().filter(|worker| worker.is_alive(now));
         Ok(Self {
+            executed: alive.flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with),
             statuses: statuses.into_iter().map(|status| (status.agent.clone(), status)).collect(),
             usage: usage.into_iter().map(|row| (row.key.clone(), row)).collect(),
         })
     }
 
-    /// How an agent is doing: its file decides first, then what the workers say of the version that is live.
+    /// How an agent is doing: its file decides first, then whether anybody executes its mode, then what those say.
     pub(crate) fn state_of(&self, name: &AgentName, entry: &AgentEntry) -> AgentState {
         match &entry.spec {
             None => AgentState::Invalid,
             Some(spec) if !spec.enabled => AgentState::Disabled,
+            Some(spec) if !self.executed.contains(spec.mode) => AgentState::Starting,
             Some(_) => self.statuses.get(name).map_or(AgentState::Starting, |status| status.state),
         }
+    }
+
+    fn reason(&self, name: &AgentName, entry: &AgentEntry) -> Option<String> {
+        let mode = entry.spec.as_ref().filter(|spec| spec.enabled).map(|spec| spec.mode);
+        if let Some(mode) = mode.filter(|mode| !self.executed.contains(*mode)) {
+            return Some(format!("no worker executes {mode} agents now"));
+        }
+        self.statuses.get(name).and_then(|status| status.reason.clone())
     }
 
     fn counters(&self, name: &AgentName) -> AgentCounters {
@@ -148,7 +162,7 @@ impl Seen {
             model: spec.map(|spec| format!("{}/{}", spec.llm.target.provider, spec.llm.target.model)),
             subscriptions: spec.map_or_else(Vec::new, |s| s.subscriptions.iter().map(ToString::to_string).collect()),
             error: entry.error.as_deref().map(str::to_owned),
-            reason: self.statuses.get(name).and_then(|status| status.reason.clone()),
+            reason: self.reason(name, entry),
             warnings: entry.warnings.iter().map(ToString::to_string).collect(),
             counters: self.counters(name),
         }

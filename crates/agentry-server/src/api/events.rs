@@ -1,6 +1,7 @@
 //! `/v1/events`: publish an event, follow the tail of all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_bus::Wake;
 use agentry_core::event::Event;
@@ -26,6 +27,8 @@ const SOURCE: &str = "api";
 const KIND: &str = "dev.agentry.event.published.v1";
 /// The longest id, source or type, in bytes.
 const MAX_NAME_BYTES: usize = 255;
+/// How long the answer to a publisher waits for the bus.
+const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Past events that a tail begins with at most.
 const MAX_RECENT: usize = 1_000;
 
@@ -119,8 +122,10 @@ pub(crate) async fn publish(
         state.bus().wake(tasks.into_iter().map(|new| Wake::of(new.task)).collect());
     }
     // Its tasks are durable whatever the bus says; listeners outside see it late or not at all.
-    if let Err(error) = state.bus().publish(&event).await {
-        tracing::warn!(%error, topic = %event.topic, "an accepted event did not reach listeners");
+    match tokio::time::timeout(TELL_TIMEOUT, state.bus().publish(&event)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, topic = %event.topic, "an accepted event did not reach listeners"),
+        Err(_) => tracing::warn!(topic = %event.topic, "the bus did not confirm an accepted event in time"),
     }
     let receipt = EventReceipt { id, source, duplicate: false, tasks: started };
     Ok((StatusCode::ACCEPTED, axum::Json(receipt)).into_response())
@@ -168,7 +173,7 @@ pub(crate) async fn tail(State(state): State<AppState>, Query(query): Query<Tail
     }
     let permit = state.stream_permit()?;
     // Heard before the past is read: an event in between may come twice, but is not lost.
-    let signals = state.bus().signals();
+    let signals = state.bus().tail();
     let mut recent = if query.recent > 0 { state.store().recent_events(query.recent).await? } else { Vec::new() };
     recent.reverse();
     Ok(event_tail(&state, signals, recent, pattern, permit))

@@ -21,7 +21,7 @@ use super::intake::{Door, TaskRequest, refusal};
 use super::views::{List, TaskDetail, TaskView};
 use crate::extract::{Id, Query, from_cursor, page_size, parse, read_body, to_cursor, trace_of};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
-use crate::sse::{RECHECK, task_stream};
+use crate::sse::{MAX_RECHECK, RECHECK, task_stream};
 use crate::state::AppState;
 
 /// Journal entries that a task's page shows at most; the event stream has all of them.
@@ -148,6 +148,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
 }
 
 /// Waits until a task has ended, the time is up or the server shuts down. `watch` must be older than the first look.
+/// A store that does not answer meanwhile is asked again: the task was accepted, and an error would hide that.
 async fn wait_for_end(
     state: &AppState,
     id: TaskId,
@@ -155,10 +156,14 @@ async fn wait_for_end(
     wait: Duration,
 ) -> Answer<Option<TaskRecord>> {
     let deadline = tokio::time::Instant::now() + wait;
+    let mut recheck = RECHECK;
     loop {
-        let record = find(state, id).await?;
-        if record.status.is_terminal() {
-            return Ok(Some(record));
+        match state.store().task(id).await {
+            Ok(Some(record)) if record.status.is_terminal() => return Ok(Some(record)),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(unknown(id)),
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Err(error.into()),
         }
         let moved = async {
             loop {
@@ -173,7 +178,7 @@ async fn wait_for_end(
         tokio::select! {
             () = moved => {}
             // Hints may be lost: look now and then.
-            () = tokio::time::sleep(RECHECK) => {}
+            () = tokio::time::sleep(recheck) => recheck = (recheck * 2).min(MAX_RECHECK),
             () = tokio::time::sleep_until(deadline) => return Ok(None),
             () = state.shutdown.cancelled() => return Ok(None),
         }
@@ -183,7 +188,11 @@ async fn wait_for_end(
 /// A task, or the problem that there is none.
 pub(crate) async fn find(state: &AppState, id: TaskId) -> Answer<TaskRecord> {
     let record = state.store().task(id).await?;
-    record.ok_or_else(|| Problem::new(Code::UnknownTask, format!("no task has the id {id}")))
+    record.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: TaskId) -> Problem {
+    Problem::new(Code::UnknownTask, format!("no task has the id {id}"))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -328,7 +337,7 @@ pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) ->
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled before it ran to its end"));
     let now = state.now();
     let topic = output_topic(&record.task.agent);
-    let publish = state.deps.fleet.current().has_subscribers(&topic) || state.bus().has_foreign_consumers();
+    let publish = state.deps.fleet.current().has_subscribers(&topic) || state.bus().is_heard_outside(&topic);
     let outbox = messages_of_end(&record.task, &outcome, now, publish, OutboxId::generate);
     match state.store().cancel(id, now, outbox).await? {
         Cancelled::Ended => {

@@ -1,4 +1,4 @@
-//! `/v1/workers`: who executes.
+//! `/v1/workers`: who executes, and who fires schedules.
 
 use agentry_core::worker::WorkerRecord;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::problem::Answer;
 use crate::state::AppState;
 
-/// A worker: `id`, `host`, `modes`, `slots`, `busy`, `started_at`, `heartbeat_at`, and whether it lives.
+/// A worker: `id`, `host`, `roles`, `modes`, `slots`, `busy`, `started_at`, `heartbeat_at`, and whether it lives.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Worker)]
 pub(crate) struct WorkerView {

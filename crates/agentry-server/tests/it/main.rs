@@ -5,6 +5,7 @@
 mod people;
 mod problems;
 mod resources;
+mod roles;
 mod schedules;
 mod streams;
 mod support;

@@ -15,7 +15,7 @@ use agentry_core::retry::RetryPolicy;
 use agentry_core::task::Outcome;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
-use agentry_core::worker::WorkerRecord;
+use agentry_core::worker::{Role, WorkerRecord};
 use agentry_server::{Limits, ServerDeps, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
@@ -134,6 +134,8 @@ impl Server {
             fleet: FleetHandle::new(fleet()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             limits,
+            roles: Role::ALL.to_vec(),
+            dependencies: Vec::new(),
             engine: "embedded",
             version: "0.0.0-test",
         };
@@ -148,6 +150,7 @@ impl Server {
         let record = WorkerRecord {
             id: self.worker,
             host: "test/1".to_owned(),
+            roles: Role::ALL.to_vec(),
             modes: ModeSet::ALL,
             slots: 4,
             busy: 0,

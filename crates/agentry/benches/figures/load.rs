@@ -4,32 +4,47 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
 use tokio::sync::Mutex;
 
 use super::http::{Connection, post};
-use super::server::{Server, agent, child, cpu_of};
+use super::open_loop::{self, Latencies};
+use super::server::{Server, Simulator, agent};
 use super::{skeleton, spread};
 
-fn noop() -> Vec<(String, String)> {
+/// An agent whose answers cost nothing.
+pub fn noop() -> Vec<(String, String)> {
     vec![("noop".to_owned(), agent("noop", "autonomous", "simulated", "echo"))]
 }
 
-fn batch_of(agent: &str, size: usize) -> Vec<u8> {
+/// A batch of tasks, ready to send.
+pub fn batch_of(agent: &str, size: usize) -> Vec<u8> {
     let tasks: Vec<String> = (0..size).map(|n| format!("{{\"agent\":\"{agent}\",\"input\":\"task {n}\"}}")).collect();
     post("/v1/tasks/batch", &format!("{{\"tasks\":[{}]}}", tasks.join(",")))
 }
 
 /// Sends `requests` times the same bytes over `connections`, then waits until everything has ended. Tasks per second.
 async fn blast(server: &Server, request: &[u8], requests: u64, connections: usize, tasks_each: u64) -> f64 {
-    let left = Arc::new(AtomicU64::new(requests));
+    let connections = open(server, connections).await;
+    let began = Instant::now();
+    send_all(connections, request, requests).await;
+    server.drained().await;
+    (requests * tasks_each) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// So many connections.
+pub async fn open(server: &Server, connections: usize) -> Vec<Connection> {
     let mut open = Vec::new();
     for _ in 0..connections {
         open.push(server.connect().await);
     }
-    let began = Instant::now();
+    open
+}
+
+/// Sends `requests` times the same bytes over some connections; each must be accepted.
+pub async fn send_all(connections: Vec<Connection>, request: &[u8], requests: u64) {
+    let left = Arc::new(AtomicU64::new(requests));
     let mut senders = Vec::new();
-    for mut connection in open {
+    for mut connection in connections {
         let (left, request) = (Arc::clone(&left), request.to_vec());
         senders.push(tokio::spawn(async move {
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
@@ -41,8 +56,6 @@ async fn blast(server: &Server, request: &[u8], requests: u64, connections: usiz
     for sender in senders {
         sender.await.unwrap();
     }
-    server.drained().await;
-    (requests * tasks_each) as f64 / began.elapsed().as_secs_f64()
 }
 
 pub async fn batches(rounds: usize) {
@@ -80,11 +93,11 @@ pub async fn singles(rounds: usize) {
 }
 
 pub async fn over_http(rounds: usize) {
-    let (mut sim, address) = child(&["sim", "llm", "--listen", "127.0.0.1:0"]);
+    let sim = Simulator::start();
     let agents = [("caller".to_owned(), agent("caller", "autonomous", "openai", "sim-small"))];
-    let server = Server::start(&agents, &["--sim-url", &format!("http://{address}/v1")]);
+    let server = Server::start(&agents, &["--sim-url", &sim.url]);
     blast(&server, &batch_of("caller", 200), 10, 4, 200).await;
-    let (before, sim_before) = (server.cpu(), cpu_of(sim.id()));
+    let (before, sim_before) = (server.cpu(), sim.cpu());
     let mut rates = Vec::new();
     for _ in 0..rounds {
         rates.push(blast(&server, &batch_of("caller", 200), 200, 4, 200).await);
@@ -94,67 +107,33 @@ pub async fn over_http(rounds: usize) {
         "every model call over HTTP: {} tasks/s; CPU per task: server {:.0} µs, simulator {:.0} µs",
         spread(rates),
         each(server.cpu() - before),
-        each(cpu_of(sim.id()) - sim_before)
+        each(sim.cpu() - sim_before)
     );
-    let _ = sim.kill();
-    let _ = sim.wait();
 }
 
-/// Open loop: Poisson arrivals from a seed, latency from the intended moment to the answer that carries the result.
+/// Open loop: latency from the intended moment to the answer that carries the result.
 pub async fn latency(rate: u64, window: Duration) {
     let server = Server::start(&noop(), &[]);
+    let latencies = results(&server, rate, window).await;
+    println!("open loop {rate}/s for {} s: {}", window.as_secs(), latencies.text());
+}
+
+/// Posts that wait for their results, arriving in an open loop.
+pub async fn results(server: &Server, rate: u64, window: Duration) -> Latencies {
     let request = Arc::new(post("/v1/tasks?wait=10", "{\"agent\":\"noop\",\"input\":\"a task\"}"));
-    let mut idle: Vec<Connection> = Vec::new();
-    for _ in 0..128 {
-        idle.push(server.connect().await);
-    }
-    let idle = Arc::new(Mutex::new(idle));
-    let micros = Arc::new(Mutex::new(Vec::new()));
-    let (sender, mut due) = tokio::sync::mpsc::channel::<Instant>(100_000);
-    // A thread of its own keeps time: the runtime's timers tick in milliseconds.
-    let generator = std::thread::spawn(move || {
-        let mut chance = rand::rngs::StdRng::seed_from_u64(7);
-        let mut next = Instant::now() + Duration::from_millis(100);
-        let end = next + window;
-        while next < end {
-            #[allow(clippy::disallowed_methods, reason = "this thread only keeps time")]
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            if sender.blocking_send(next).is_err() {
-                return;
-            }
-            next += Duration::from_secs_f64(-chance.random::<f64>().max(1e-12).ln() / rate as f64);
-        }
-    });
-    let mut running = Vec::new();
-    while let Some(intended) = due.recv().await {
-        let (idle, micros, request) = (Arc::clone(&idle), Arc::clone(&micros), Arc::clone(&request));
-        let address = server.address.clone();
-        running.push(tokio::spawn(async move {
+    let idle = Arc::new(Mutex::new(open(server, 128).await));
+    let ask = |_| {
+        let (idle, request, address) = (Arc::clone(&idle), Arc::clone(&request), server.address.clone());
+        async move {
             let connection = idle.lock().await.pop();
             let mut connection = match connection {
                 Some(connection) => connection,
                 None => Connection::open(&address).await,
             };
             let (status, _) = connection.send(&request).await;
-            micros.lock().await.push((intended.elapsed().as_micros() as u64, status));
             idle.lock().await.push(connection);
-        }));
-    }
-    generator.join().unwrap();
-    for task in running {
-        task.await.unwrap();
-    }
-    let mut all: Vec<u64> = micros.lock().await.iter().map(|(latency, _)| *latency).collect();
-    let failed = micros.lock().await.iter().filter(|(_, status)| *status != 200).count();
-    all.sort_unstable();
-    let at = |quantile: f64| all[((all.len() - 1) as f64 * quantile) as usize] as f64 / 1_000.0;
-    println!(
-        "open loop {rate}/s for {} s: p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, most {:.2} ms (n = {}, {failed} not ended in time)",
-        window.as_secs(),
-        at(0.5),
-        at(0.95),
-        at(0.99),
-        at(1.0),
-        all.len()
-    );
+            status == 200
+        }
+    };
+    open_loop::run(rate, window, ask).await
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::server::{Server, agent};
 
-fn fleet(count: usize) -> Vec<(String, String)> {
+/// Agents of about forty lines.
+pub fn fleet(count: usize) -> Vec<(String, String)> {
     (0..count)
         .map(|n| {
             let name = format!("agent-{n:05}");

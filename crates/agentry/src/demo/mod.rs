@@ -5,6 +5,7 @@
 
 mod crash;
 mod fleet;
+mod place;
 mod process;
 mod report;
 mod scenes;
@@ -18,6 +19,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Format};
+use place::Place;
 pub use process::LISTENING;
 use process::Stage;
 use report::Report;
@@ -31,9 +33,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// When any part of it does not do what it should.
 pub async fn demo(args: &cli::Demo) -> Result<(), Failure> {
     let mut report = Report::new(args.output == Format::Table);
-    let mut stage = Stage::new()?;
+    let mut stage = Stage::new(Place::find(args).await?)?;
+    let shown = show(args, &mut stage, &mut report).await;
+    let ended = stage.end().await;
+    shown.and(ended)
+}
+
+async fn show(args: &cli::Demo, stage: &mut Stage, report: &mut Report) -> Result<(), Failure> {
     let played = tokio::select! {
-        played = tokio::time::timeout(DEADLINE, play(&mut stage, &mut report)) => played
+        played = tokio::time::timeout(DEADLINE, play(stage, report)) => played
             .unwrap_or_else(|_| Err(Failure::new(format!("the demo did not end within {} s", DEADLINE.as_secs())))),
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("the demo was interrupted"))),
     };
@@ -47,7 +55,7 @@ pub async fn demo(args: &cli::Demo) -> Result<(), Failure> {
         report.next_steps()?;
     }
     if args.keep {
-        keep(args, &stage).await?;
+        keep(args, stage).await?;
     }
     Ok(())
 }
@@ -63,7 +71,7 @@ async fn keep(args: &cli::Demo, stage: &Stage) -> Result<(), Failure> {
 async fn play(stage: &mut Stage, report: &mut Report) -> Result<(), Failure> {
     let started = Instant::now();
     let client = stage.start().await?;
-    report.heading(stage.url())?;
+    report.heading(stage.engine(), stage.url())?;
     let agents = scenes::all_healthy(&client).await?;
     report.healthy(agents, started.elapsed())?;
     scenes::make_schedule(&client).await?;

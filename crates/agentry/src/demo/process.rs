@@ -1,4 +1,5 @@
-//! The demo's processes: the simulator and the server, children of this one, over a temporary folder.
+//! The demo's processes: the simulator and the server, children of this one, over a temporary folder. On the cluster
+//! engine the server is four of them, one role each and two workers.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +8,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use agentry_config::Engine;
+
 use super::fleet;
+use super::place::Place;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
@@ -20,8 +24,12 @@ const LOG_TAIL: usize = 4_096;
 /// Everything the demo started. Dropping it ends the processes and removes the folder.
 pub struct Stage {
     // The order of fields is the order of their end: processes before their folder.
-    server: Option<Child>,
+    /// Who executes: the one that is killed last.
+    workers: Vec<Child>,
+    /// The other roles of a cluster.
+    others: Vec<Child>,
     simulator: Option<Child>,
+    place: Place,
     url: String,
     simulator_url: String,
     folder: TempDir,
@@ -29,13 +37,32 @@ pub struct Stage {
 
 impl Stage {
     /// A folder with the example fleet in it; nothing runs yet.
-    pub fn new() -> Result<Self, Failure> {
+    pub fn new(place: Place) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("agentry-demo-").tempdir().map_err(|error| {
             Failure::new(format!("cannot make a temporary folder: {error}"))
                 .help("set TMPDIR to a folder that can be written")
         })?;
         fleet::write(&folder.path().join("agents"))?;
-        Ok(Self { server: None, simulator: None, url: String::new(), simulator_url: String::new(), folder })
+        let (workers, others, simulator) = (Vec::new(), Vec::new(), None);
+        let (url, simulator_url) = (String::new(), String::new());
+        Ok(Self { workers, others, simulator, place, url, simulator_url, folder })
+    }
+
+    /// Its engine's word.
+    pub fn engine(&self) -> &'static str {
+        self.place.engine()
+    }
+
+    /// Ends all processes and removes what they left on servers.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub async fn end(mut self) -> Result<(), Failure> {
+        for child in self.workers.iter_mut().chain(&mut self.others) {
+            // Gone already is as good.
+            let _ = child.kill().await;
+        }
+        self.place.clean_up().await
     }
 
     /// The server's address.
@@ -55,29 +82,65 @@ impl Stage {
     /// Starts the simulator, then the server that calls it.
     pub async fn start(&mut self) -> Result<Client, Failure> {
         let log = self.log("simulator.log");
-        let (child, url) = spawn(&["sim", "llm", "--listen", "127.0.0.1:0", "--seed", "1"], &log).await?;
+        let args = ["sim", "llm", "--listen", "127.0.0.1:0", "--seed", "1"];
+        let (child, url) = spawn(&args, &[], &log).await?;
         (self.simulator, self.simulator_url) = (Some(child), url);
-        self.start_server("127.0.0.1:0").await
-    }
-
-    /// Starts the server over the demo's folder.
-    async fn start_server(&mut self, listen: &str) -> Result<Client, Failure> {
-        let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let (agents, data) = (text(self.folder.path().join("agents")), text(self.folder.path().join("data")));
-        let upstream = format!("{}/v1", self.simulator_url);
-        let args = ["serve", "--agents", &agents, "--data", &data, "--listen", listen, "--sim-url", &upstream];
-        let (child, url) = spawn(&args, &self.log("server.log")).await?;
-        (self.server, self.url) = (Some(child), url);
+        match self.place.engine {
+            Engine::Embedded => self.start_whole("127.0.0.1:0").await?,
+            Engine::Cluster => self.start_roles().await?,
+        }
         Client::new(&self.url)
     }
 
-    /// kill -9, then a new server over the same folder and address.
+    /// Starts a server over the demo's folder.
+    async fn serve(&self, args: &[&str]) -> Result<(Child, String), Failure> {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (agents, data) = (text(self.folder.path().join("agents")), text(self.folder.path().join("data")));
+        let upstream = format!("{}/v1", self.simulator_url);
+        let base = ["serve", "--agents", &agents, "--data", &data, "--sim-url", &upstream];
+        spawn(&[&base, args].concat(), &self.place.environment, &self.log("server.log")).await
+    }
+
+    /// One process with all roles.
+    async fn start_whole(&mut self, listen: &str) -> Result<(), Failure> {
+        let (child, url) = self.serve(&["--listen", listen]).await?;
+        self.workers.push(child);
+        self.url = url;
+        Ok(())
+    }
+
+    /// One process for each role, and two workers.
+    async fn start_roles(&mut self) -> Result<(), Failure> {
+        let role = |role| self.serve_role(role);
+        let (api, scheduler, one, two) =
+            tokio::try_join!(role("api"), role("scheduler"), role("worker"), role("worker"))?;
+        self.url = api.1;
+        self.others.extend([api.0, scheduler.0]);
+        self.workers.extend([one.0, two.0]);
+        Ok(())
+    }
+
+    async fn serve_role(&self, role: &str) -> Result<(Child, String), Failure> {
+        self.serve(&["--role", role, "--listen", "127.0.0.1:0"]).await
+    }
+
+    /// kill -9 of who executes, then another in its place: over the same folder and address, or beside the workers
+    /// that are left.
     pub async fn kill_and_restart(&mut self) -> Result<Client, Failure> {
-        if let Some(mut server) = self.server.take() {
-            server.kill().await.map_err(|error| Failure::new(format!("cannot kill the demo's server: {error}")))?;
+        if let Some(mut worker) = self.workers.pop() {
+            worker.kill().await.map_err(|error| Failure::new(format!("cannot kill the demo's server: {error}")))?;
         }
-        let address = self.url.trim_start_matches("http://").to_owned();
-        self.start_server(&address).await
+        match self.place.engine {
+            Engine::Embedded => {
+                let address = self.url.trim_start_matches("http://").to_owned();
+                self.start_whole(&address).await?;
+            }
+            Engine::Cluster => {
+                let (child, _) = self.serve_role("worker").await?;
+                self.workers.push(child);
+            }
+        }
+        Client::new(&self.url)
     }
 
     /// The last lines of the children's logs, for a demo that failed.
@@ -93,7 +156,7 @@ impl Stage {
 }
 
 /// Starts this executable with `args` and waits until it says where it listens. Its log is appended to `log`.
-async fn spawn(args: &[&str], log: &Path) -> Result<(Child, String), Failure> {
+async fn spawn(args: &[&str], environment: &[(&'static str, String)], log: &Path) -> Result<(Child, String), Failure> {
     let name = args.first().copied().unwrap_or_default();
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::new(format!("{what} `agentry {name}`: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("cannot find the executable for", &error))?;
@@ -107,6 +170,7 @@ async fn spawn(args: &[&str], log: &Path) -> Result<(Child, String), Failure> {
     let mut child = command
         .args(args)
         .envs([("AGENTRY_LOG", "warn"), ("NO_COLOR", "1")])
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

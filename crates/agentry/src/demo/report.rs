@@ -49,9 +49,9 @@ impl Report {
     }
 
     /// What runs, and where.
-    pub fn heading(&self, url: &str) -> Result<(), Failure> {
+    pub fn heading(&self, engine: &str, url: &str) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        self.say(&format!("  agentry {version} · embedded engine · simulated providers · {url}\n"))
+        self.say(&format!("  agentry {version} · {engine} engine · simulated providers · {url}\n"))
     }
 
     /// All agents are healthy.

@@ -43,6 +43,7 @@ pub async fn agents(args: &Agents) -> Result<(), Failure> {
 const WORKERS: &[Column] = &[
     text("worker", |worker| at(worker, "/id")),
     text("host", |worker| at(worker, "/host")),
+    text("roles", |worker| at(worker, "/roles")),
     text("modes", |worker| at(worker, "/modes")),
     number("busy", |worker| at(worker, "/busy")),
     number("slots", |worker| at(worker, "/slots")),

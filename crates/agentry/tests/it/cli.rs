@@ -23,6 +23,7 @@ fn help_of_every_verb() {
         "validate",
         "schema",
         "doctor",
+        "migrate",
         "agents",
         "tasks",
         "tasks list",
@@ -87,6 +88,16 @@ fn an_address_that_is_none() {
 #[test]
 fn a_public_address_is_refused() {
     snapshot!(&["serve", "--listen", "0.0.0.0:0"]);
+}
+
+#[test]
+fn the_cluster_engine_needs_its_servers() {
+    snapshot!(&["serve", "--engine", "cluster", "--role", "worker"]);
+}
+
+#[test]
+fn the_embedded_engine_needs_its_door() {
+    snapshot!(&["serve", "--role", "worker"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A client with one connection pool; loopback only, so no proxy.
 pub fn client() -> Client {
-    Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+    agentry_http::builder("http://127.0.0.1").timeout(PATIENCE).build().unwrap()
 }
 
 /// A server, asked one request at a time.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Server, folder_with_fleet, json, run};
+use crate::support::{Server, agentry, folder_with_fleet, json, run};
 
 #[test]
 fn a_task_is_run_shown_listed_and_paid_for() {
@@ -70,6 +70,16 @@ fn a_second_server_on_the_same_data_is_refused() {
     let server = Server::start(folder.path());
     let said = run(folder.path(), &["serve", "--sim", "--listen", "127.0.0.1:0"]);
     insta::assert_snapshot!(said.replace(&server.pid(), "PID"));
+}
+
+#[test]
+fn a_public_address_can_be_allowed() {
+    let folder = folder_with_fleet();
+    let args = ["serve", "--sim", "--listen", "0.0.0.0:0", "--allow-unauthenticated"];
+    let server = Server::spawn(agentry(folder.path()).args(args).stderr(std::process::Stdio::null()));
+    let url = server.url.replace("0.0.0.0", "127.0.0.1");
+    let workers = json(folder.path(), &["workers", "--url", &url, "-o", "json"]);
+    assert_eq!(workers[0]["roles"], serde_json::json!(["api", "slack", "scheduler", "worker"]), "{workers}");
 }
 
 #[test]

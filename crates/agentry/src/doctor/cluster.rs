@@ -1,0 +1,116 @@
+//! The servers of the cluster engine: whether they answer, how fast, and whether they are what Agentry needs.
+
+use agentry_config::Settings;
+
+use super::{Check, State, check};
+use crate::failure::Failure;
+
+/// The checks of the servers that the settings name.
+///
+/// # Errors
+/// Which settings are missing.
+pub async fn checks(settings: &Settings) -> Result<Vec<Check>, Failure> {
+    let cluster = crate::engine::cluster_settings(settings)?;
+    let redis = async {
+        match &cluster.redis_url {
+            None => None,
+            Some(url) => Some(crate::servers::redis(url).await),
+        }
+    };
+    let (postgres, rabbitmq, redis) =
+        tokio::join!(crate::servers::postgres(&cluster), crate::servers::rabbitmq(&cluster), redis);
+    let mut checks = servers::postgres(postgres, &cluster);
+    checks.extend([servers::rabbitmq(rabbitmq), servers::redis(redis)]);
+    Ok(checks)
+}
+
+mod servers {
+    use std::time::Duration;
+
+    use agentry_config::Cluster;
+
+    use super::{Check, State, check};
+    use crate::servers::{Postgres, Server};
+
+    /// The oldest PostgreSQL that is tested, as it numbers itself.
+    const OLDEST_POSTGRES: i32 = 150_000;
+    /// The oldest RabbitMQ that is tested.
+    const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
+    /// A round trip beyond which every task is slow.
+    const SLOW: Duration = Duration::from_millis(5);
+    /// A difference of clocks that shows in times and schedules: beyond a heartbeat, workers look late.
+    const CLOCKS_APART_MS: f64 = 500.0;
+
+    fn millis(time: Duration) -> String {
+        format!("{:.2} ms", time.as_secs_f64() * 1_000.0)
+    }
+
+    pub fn postgres(found: Result<Postgres, String>, cluster: &Cluster) -> Vec<Check> {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let advice = "start PostgreSQL, or correct AGENTRY_POSTGRES_URL";
+                return vec![check("postgres", State::Bad, error, Some(advice))];
+            }
+        };
+        let Postgres { version, round_trip, max_connections, .. } = &found;
+        let said = format!("{version}, answers in {}, {max_connections} connections at most", millis(*round_trip));
+        let server = if found.version_number < OLDEST_POSTGRES {
+            check("postgres", State::Bad, said, Some("use PostgreSQL 15 or newer"))
+        } else if found.read_only {
+            check("postgres", State::Bad, format!("{version} takes no writes"), Some("name the primary, not a replica"))
+        } else if *round_trip > SLOW {
+            check("postgres", State::Look, said, Some("every task needs a few round trips: bring it closer"))
+        } else {
+            check("postgres", State::Good, said, None)
+        };
+        let schema = &cluster.postgres_schema;
+        let writable = if found.may_write {
+            check("schema", State::Good, format!("`{schema}` can be written"), None)
+        } else {
+            let advice = "GRANT CREATE on the database or the schema to this user, or choose AGENTRY_POSTGRES_SCHEMA";
+            check("schema", State::Bad, format!("`{schema}` cannot be written by this user"), Some(advice))
+        };
+        let apart = format!("PostgreSQL's clock is {:+.1} ms from ours", found.clock_ms);
+        let clocks = if found.clock_ms.abs() > CLOCKS_APART_MS {
+            check("clocks", State::Look, apart, Some("run NTP on both machines: times and schedules depend on it"))
+        } else {
+            check("clocks", State::Good, apart, None)
+        };
+        vec![server, writable, clocks]
+    }
+
+    pub fn rabbitmq(found: Result<Server, String>) -> Check {
+        match found {
+            Err(error) => check("rabbitmq", State::Bad, error, Some("start RabbitMQ, or correct AGENTRY_RABBITMQ_URL")),
+            Ok(server) => {
+                let said = format!("{}, answers in {}", server.version, millis(server.round_trip));
+                match major_minor(&server.version) {
+                    Some(version) if version < OLDEST_RABBITMQ => {
+                        check("rabbitmq", State::Bad, said, Some("use RabbitMQ 3.10 or newer"))
+                    }
+                    _ => check("rabbitmq", State::Good, said, None),
+                }
+            }
+        }
+    }
+
+    pub fn redis(found: Option<Result<Server, String>>) -> Check {
+        match found {
+            None => check("redis", State::Good, "not used: nothing is cached", None),
+            Some(Ok(server)) => {
+                let said = format!("{}, answers in {}", server.version, millis(server.round_trip));
+                check("redis", State::Good, said, None)
+            }
+            Some(Err(error)) => {
+                let advice = "start Redis or correct AGENTRY_REDIS_URL; without it everything works, uncached";
+                check("redis", State::Look, error, Some(advice))
+            }
+        }
+    }
+
+    fn major_minor(version: &str) -> Option<(u32, u32)> {
+        let mut parts = version.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+}

@@ -1,0 +1,212 @@
+//! The servers of the cluster engine from outside: what `doctor` looks at, and what `demo` removes after itself.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use agentry_config::Cluster;
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::{Connection, ConnectionProperties};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::{Client, NoTls};
+
+/// How long one server may take for everything that it is asked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of RabbitMQ's greeting that are read at most: its properties take some hundred.
+const MAX_GREETING: usize = 4_096;
+
+/// What PostgreSQL says of itself.
+pub struct Postgres {
+    /// Its version, such as 150013.
+    pub version_number: i32,
+    /// Its version, for people.
+    pub version: String,
+    /// The time of one question.
+    pub round_trip: Duration,
+    /// Its clock minus ours, in milliseconds.
+    pub clock_ms: f64,
+    /// Whether it takes writes at all.
+    pub read_only: bool,
+    /// Whether this user may make or fill the schema.
+    pub may_write: bool,
+    /// The most connections it takes.
+    pub max_connections: i64,
+}
+
+/// What RabbitMQ or Redis say of themselves.
+pub struct Server {
+    /// Its version.
+    pub version: String,
+    /// The time of one question.
+    pub round_trip: Duration,
+}
+
+async fn in_time<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = || Err(format!("no answer within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())
+}
+
+/// An error with what caused it, and nothing of the address.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn connect_postgres(url: &SecretString) -> Result<Client, String> {
+    let (client, connection) = tokio_postgres::connect(url.expose_secret(), NoTls).await.map_err(|e| causes(&e))?;
+    // Ends with the client.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to PostgreSQL ended");
+        }
+    });
+    Ok(client)
+}
+
+/// Asks PostgreSQL.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
+    const QUESTIONS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+         current_setting('max_connections')::bigint,
+         pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+         CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+              ELSE has_schema_privilege(to_regnamespace($1)::oid, 'CREATE') END";
+    in_time(async {
+        let client = connect_postgres(&cluster.postgres_url).await?;
+        let row = client.query_one(QUESTIONS, &[&cluster.postgres_schema]).await.map_err(|error| causes(&error))?;
+        let clock = client.prepare("SELECT extract(epoch FROM clock_timestamp())::float8").await;
+        let clock = clock.map_err(|error| causes(&error))?;
+        let (asked_at, asked) = (SystemTime::now(), Instant::now());
+        let theirs: f64 = client.query_one(&clock, &[]).await.map_err(|error| causes(&error))?.get(0);
+        let round_trip = asked.elapsed();
+        // It read its clock about half way.
+        let ours = asked_at + round_trip / 2;
+        let ours = ours.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Ok(Postgres {
+            version_number: row.get(0),
+            version: row.get(1),
+            max_connections: row.get(2),
+            read_only: row.get(3),
+            may_write: row.get(4),
+            round_trip,
+            clock_ms: (theirs - ours) * 1_000.0,
+        })
+    })
+    .await
+}
+
+/// Asks RabbitMQ.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn rabbitmq(cluster: &Cluster) -> Result<Server, String> {
+    in_time(async {
+        let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
+        let asked = Instant::now();
+        connection.create_channel().await.map_err(|error| causes(&error))?;
+        let round_trip = asked.elapsed();
+        let version = greeting(&cluster.rabbitmq_url).await.unwrap_or_else(|| "of unknown version".to_owned());
+        // It answered; how the connection ends is of no interest.
+        let _ = connection.close(200, "OK".into()).await;
+        Ok(Server { version, round_trip })
+    })
+    .await
+}
+
+async fn connect_rabbitmq(url: &SecretString) -> Result<Connection, String> {
+    let properties = ConnectionProperties::default().with_connection_name("agentry doctor".into());
+    Connection::connect(url.expose_secret(), properties).await.map_err(|error| causes(&error))
+}
+
+/// The version that RabbitMQ tells in its first frame, which the client library keeps to itself.
+async fn greeting(url: &SecretString) -> Option<String> {
+    let uri: lapin::uri::AMQPUri = url.expose_secret().parse().ok()?;
+    let mut stream = tokio::net::TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await.ok()?;
+    stream.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
+    let mut bytes = vec![0; MAX_GREETING];
+    let read = stream.read(&mut bytes).await.ok()?;
+    version_in(&bytes[..read])
+}
+
+/// A field table has the name, `S`, four bytes of length, and the text.
+fn version_in(greeting: &[u8]) -> Option<String> {
+    const KEY: &[u8] = b"\x07versionS";
+    let at = greeting.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let length = u32::from_be_bytes(greeting.get(at..at + 4)?.try_into().ok()?);
+    let text = greeting.get(at + 4..at + 4 + usize::try_from(length).ok()?)?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+/// Asks Redis.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn redis(url: &SecretString) -> Result<Server, String> {
+    in_time(async {
+        // Its errors may repeat the address.
+        let client = redis::Client::open(url.expose_secret()).map_err(|error| error.category().to_owned())?;
+        let mut connection =
+            client.get_multiplexed_async_connection().await.map_err(|error| error.category().to_owned())?;
+        let info: String =
+            redis::cmd("INFO").arg("server").query_async(&mut connection).await.map_err(|e| causes(&e))?;
+        let asked = Instant::now();
+        let _pong: String = redis::cmd("PING").query_async(&mut connection).await.map_err(|error| causes(&error))?;
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("of unknown version");
+        Ok(Server { version: version.trim().to_owned(), round_trip: asked.elapsed() })
+    })
+    .await
+}
+
+/// Removes everything that a deployment with this schema and prefix left on its servers.
+///
+/// # Errors
+/// What could not be removed.
+pub async fn remove_all(cluster: &Cluster) -> Result<(), String> {
+    let (postgres, rabbitmq) = tokio::join!(in_time(drop_schema(cluster)), in_time(delete_names(cluster)));
+    postgres.and(rabbitmq)
+}
+
+async fn drop_schema(cluster: &Cluster) -> Result<(), String> {
+    let client = connect_postgres(&cluster.postgres_url).await?;
+    // The settings let only plain names through, so it needs no quotes.
+    let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", cluster.postgres_schema);
+    client.batch_execute(&sql).await.map_err(|error| causes(&error))
+}
+
+async fn delete_names(cluster: &Cluster) -> Result<(), String> {
+    let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
+    let channel = connection.create_channel().await.map_err(|error| causes(&error))?;
+    let prefix = &cluster.rabbitmq_prefix;
+    let modes = agentry_core::agent::ExecutionMode::ALL;
+    let wakes = modes.iter().flat_map(|mode| (0..cluster.rabbitmq_shards).map(move |n| format!("wake.{mode}.{n}")));
+    for queue in wakes.chain(["inbound".to_owned(), "inbound.rejected".to_owned()]) {
+        let deleted = channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await;
+        deleted.map_err(|error| causes(&error))?;
+    }
+    for exchange in ["events", "events.sorter", "events.own", "events.foreign", "signals"] {
+        let name = format!("{prefix}.{exchange}");
+        channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.map_err(|error| causes(&error))?;
+    }
+    // Everything is gone; how the connection ends is of no interest.
+    let _ = connection.close(200, "OK".into()).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_found_in_the_greeting() {
+        let greeting = b"\x01\x00\x00\x07productS\x00\x00\x00\x08RabbitMQ\x07versionS\x00\x00\x00\x063.10.8\x05PLAIN";
+        assert_eq!(version_in(greeting).as_deref(), Some("3.10.8"));
+        assert_eq!(version_in(b"\x07versionS\x00\x00\x00\xff3"), None, "cut off");
+        assert_eq!(version_in(b"HTTP/1.1 400 Bad Request"), None);
+    }
+}
