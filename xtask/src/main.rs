@@ -6,17 +6,25 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+mod cluster;
 mod deny;
+mod deploy;
 mod layers;
+mod place;
+mod process;
+mod services;
 
 const USAGE: &str = "\
 Usage: cargo xtask <command> [arguments]
 
 Commands:
   test [ARGS]        layer table, all tests, documentation examples; ARGS go to the test runner
-  check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans
+  check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans, deployment
+  services           PostgreSQL, Redis and RabbitMQ for tests: up, down, status
+  cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
   deny               licences, bans, sources and advisories of dependencies
+  deploy-check       the files under deploy/ against their schemas and against one another
   references         rewrites the checked-in references (OpenAPI, JSON Schema, …) from the code
 ";
 
@@ -27,8 +35,11 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "test" => test(&rest, &[]),
         "check" => check(),
+        "services" => services::command(&rest),
+        "cluster" => cluster::command(&rest),
         "layers" => layers::check(),
         "deny" => deny::check(),
+        "deploy-check" => deploy::check(),
         "references" => references(&rest),
         "help" | "--help" | "-h" => {
             say(USAGE);
@@ -48,30 +59,43 @@ fn main() -> ExitCode {
     }
 }
 
-/// The layer table, the documentation examples, then the tests: nextest's summary is the last thing printed.
+/// The layer table, the servers, the documentation examples, then the tests: nextest's summary is the last thing
+/// printed. Servers that were started stay up for the next run; `cargo xtask services down` ends them.
 fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     layers::check()?;
+    let servers = services::variables(&services::up(&place::Place::find()?, false)?);
+    let with_env = |command: &mut Command| {
+        command.envs(servers.iter().cloned()).envs(env.to_vec());
+    };
     // Documentation examples are no part of nextest; a selection of tests (extra arguments) leaves them out.
     if has_nextest() {
         if extra.is_empty() {
-            run(cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
+            let mut examples = cargo();
+            with_env(examples.args(["test", "--workspace", "--doc", "--quiet"]));
+            run(&mut examples)?;
         }
-        return run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(extra).envs(env.to_vec()));
+        let mut tests = cargo();
+        with_env(tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(extra));
+        return run(&mut tests);
     }
     say("cargo-nextest is not installed: running cargo test (cargo install cargo-nextest --locked is faster)\n");
-    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(extra).envs(env.to_vec()))
+    let mut tests = cargo();
+    with_env(tests.args(["test", "--workspace", "--no-fail-fast"]).args(extra));
+    run(&mut tests)
 }
 
 fn check() -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"])).context("formatting differs: run `cargo fmt --all`")?;
     layers::check()?;
     deny::check()?;
+    deploy::check()?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Checked-in references are compared by tests; with `UPDATE_REFERENCES=1` the same tests write them.
 fn references(extra: &[String]) -> Result<()> {
+    deploy::references()?;
     test(extra, &[("UPDATE_REFERENCES", "1"), ("INSTA_UPDATE", "always")])
 }
 
@@ -107,6 +131,12 @@ fn show(command: &Command) -> String {
 #[allow(clippy::print_stderr, reason = "progress of a chore is for the terminal; standard output is the tools'")]
 fn say(text: &str) {
     eprint!("{text}");
+}
+
+/// What a script reads. A reader that went away is no error of ours.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn complain(text: &str) {

@@ -1,0 +1,37 @@
+//! The services that run our binary, as deploy/compose/compose.yml has them.
+
+/// A service: any number of equal processes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its word on this command line.
+    pub word: &'static str,
+    /// Its name in the Compose file.
+    pub service: &'static str,
+    /// `--role`.
+    pub roles: &'static str,
+    /// `--mode`, for those that execute tasks.
+    pub modes: Option<&'static str>,
+}
+
+const API: Pool = Pool { word: "api", service: "api", roles: "api,slack", modes: None };
+const SCHEDULER: Pool = Pool { word: "scheduler", service: "scheduler", roles: "scheduler", modes: None };
+const COLLABORATIVE: Pool =
+    Pool { word: "collaborative", service: "collaborative-agent-pool", roles: "worker", modes: Some("collaborative") };
+/// A scheduled task runs as an autonomous one does, so this pool takes both.
+const AUTONOMOUS: Pool =
+    Pool { word: "autonomous", service: "autonomous-agent-pool", roles: "worker", modes: Some("autonomous,scheduled") };
+const CONTINUOUS: Pool =
+    Pool { word: "continuous", service: "continuous-agent-runner", roles: "worker", modes: Some("continuous") };
+
+/// Every pool, in the order in which they are started.
+pub const POOLS: [&Pool; 5] = [&API, &SCHEDULER, &COLLABORATIVE, &AUTONOMOUS, &CONTINUOUS];
+
+/// By word, or by the name of the Compose service.
+pub fn find(name: &str) -> Option<&'static Pool> {
+    POOLS.into_iter().find(|pool| pool.word == name || pool.service == name)
+}
+
+/// What may stand before `=`.
+pub fn words() -> String {
+    POOLS.map(|pool| pool.word).join(", ")
+}

@@ -1,0 +1,73 @@
+//! Servers in containers, where a daemon answers and Compose is there: the images that are deployed.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::service::Service;
+use crate::place::{Place, numbers};
+use crate::process::output_within;
+use crate::say;
+
+/// How long the daemon may take to say its version.
+const DAEMON: Duration = Duration::from_secs(10);
+/// Pulling three images and booting them.
+const UP: Duration = Duration::from_secs(600);
+/// Containers get 10 s to end by themselves.
+const DOWN: Duration = Duration::from_secs(120);
+
+/// Whether there is a daemon and the plugin; an error says what is missing.
+pub fn available() -> Result<()> {
+    output_within(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]), DAEMON)
+        .context("no docker daemon answers")?;
+    output_within(Command::new("docker").args(["compose", "version"]), DAEMON)
+        .context("docker has no `compose` plugin")
+        .map(drop)
+}
+
+/// Starts these and gives their URLs.
+pub fn start(place: &Place, services: &[Service]) -> Result<Vec<(Service, String)>> {
+    say("docker compose: starting containers (images are pulled the first time)\n");
+    let words = services.iter().map(|service| service.word());
+    output_within(compose(place).args(["up", "--detach", "--wait"]).args(words), UP)?;
+    services.iter().map(|service| Ok((*service, service.url(published(place, *service)?)))).collect()
+}
+
+/// Ends them and removes their volumes.
+pub fn stop(place: &Place) -> Result<()> {
+    output_within(compose(place).args(["down", "--volumes"]), DOWN).map(drop)
+}
+
+fn compose(place: &Place) -> Command {
+    let folder = place.root.join("deploy").join("compose");
+    let mut command = Command::new("docker");
+    command.args(["compose", "--project-name", &format!("agentry-{}", place.key().to_lowercase())]);
+    command.arg("--file").arg(folder.join("services.yml"));
+    command
+}
+
+/// The port on loopback behind which a container listens.
+fn published(place: &Place, service: Service) -> Result<u16> {
+    let port = service.standard_port().to_string();
+    let said = output_within(compose(place).args(["port", service.word(), &port]), DAEMON)?;
+    let Some(found) = port_of(&said) else { bail!("`docker compose port` said `{}`", said.trim()) };
+    Ok(found)
+}
+
+fn port_of(said: &str) -> Option<u16> {
+    numbers(said.trim().rsplit_once(':')?.1).first().and_then(|port| u16::try_from(*port).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_port_is_read() {
+        assert_eq!(port_of("127.0.0.1:32768\n"), Some(32_768));
+        assert_eq!(port_of(":0"), Some(0));
+        assert_eq!(port_of("no container"), None);
+        assert_eq!(port_of("127.0.0.1:99999"), None);
+    }
+}

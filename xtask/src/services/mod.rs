@@ -1,0 +1,343 @@
+//! `cargo xtask services`: what tests need, found or brought up: PostgreSQL, Redis, RabbitMQ.
+//!
+//! In this order: the URL in the environment, a server that we started before, one on its standard loopback port, an
+//! installed one that we start, a container, a package that we install. Whatever answers first in its own protocol,
+//! with the credentials of tests and in a version that will do, is used.
+
+pub mod address;
+mod apt;
+mod compose;
+mod ground;
+mod launch;
+pub mod probe;
+pub mod service;
+mod state;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::place::Place;
+use crate::process::{Process, wait_until};
+use crate::{print, say};
+use service::Service;
+use state::{Own, State};
+
+/// How long another `services` command of this checkout may keep us waiting: it may be installing packages.
+const OTHER_COMMAND: Duration = Duration::from_secs(1_200);
+
+pub const USAGE: &str = "\
+Usage: cargo xtask services [up [--fresh] | down | status]
+
+  up        finds or starts PostgreSQL, Redis and RabbitMQ; prints their URLs as `export` lines
+  --fresh   only servers that we start ourselves: skips the environment and the standard ports
+  down      ends what `up` started, and removes its data
+  status    what tests would use now
+";
+
+/// A server that tests may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub service: Service,
+    pub url: String,
+    /// Where it comes from, in words.
+    origin: String,
+}
+
+/// What was tried in vain, in words.
+type Tried = Vec<(Service, String)>;
+
+/// A way to bring up what is missing; what it could not is added to what was tried.
+type Step = fn(&Place, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
+
+pub fn command(arguments: &[String]) -> Result<()> {
+    let place = Place::find()?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] | ["up"] => up(&place, false).map(|found| export(&found)),
+        ["up", "--fresh"] | ["--fresh"] => up(&place, true).map(|found| export(&found)),
+        ["down"] => down(&place),
+        ["status"] => status(&place),
+        ["help" | "--help" | "-h"] => {
+            print(USAGE);
+            Ok(())
+        }
+        other => bail!("unknown arguments: {}\n\n{USAGE}", other.join(" ")),
+    }
+}
+
+/// Finds or starts all three.
+pub fn up(place: &Place, fresh: bool) -> Result<Vec<Found>> {
+    let _lock = lock(place)?;
+    let mut state = State::load(&state_file(place))?;
+    let mut tried = Tried::new();
+    let mut found: Vec<Found> = Vec::new();
+    for service in Service::ALL {
+        found.extend(look(service, &mut state, fresh, &mut tried)?);
+    }
+    let steps: [Step; 3] = [start_installed, start_containers, install_and_start];
+    for step in steps {
+        let missing = missing(&found);
+        if !missing.is_empty() {
+            found.extend(step(place, &mut state, &missing, &mut tried)?);
+        }
+    }
+    let missing = missing(&found);
+    if !missing.is_empty() {
+        bail!("{}", advice(&missing, &tried));
+    }
+    found.sort_by_key(|found| found.service);
+    for server in &found {
+        say(&format!("{}: {}\n", server.service.name(), server.origin));
+    }
+    Ok(found)
+}
+
+/// The variables that tests read.
+pub fn variables(found: &[Found]) -> Vec<(&'static str, String)> {
+    found.iter().map(|server| (server.service.variable(), server.url.clone())).collect()
+}
+
+fn export(found: &[Found]) {
+    for (name, url) in variables(found) {
+        print(&format!("export {name}='{}'\n", url.replace('\'', "'\\''")));
+    }
+}
+
+fn missing(found: &[Found]) -> Vec<Service> {
+    Service::ALL.into_iter().filter(|service| found.iter().all(|found| found.service != *service)).collect()
+}
+
+/// What is there already: named in the environment, started by us before, or on the standard port.
+fn look(service: Service, state: &mut State, fresh: bool, tried: &mut Tried) -> Result<Option<Found>> {
+    if !fresh && let Some(found) = named(service, tried) {
+        return Ok(Some(found));
+    }
+    if let Some(own) = state.servers.iter().find(|own| own.service == service).cloned() {
+        if own.processes.iter().all(Process::runs) && probe::ask(service, &own.url).is_ok() {
+            return Ok(Some(Found { service, url: own.url, origin: "started before, still running".to_owned() }));
+        }
+        say(&format!("{}: what was started before does not answer any more; it is ended\n", service.name()));
+        launch::stop(&own)?;
+        state.forget(service)?;
+    }
+    Ok(if fresh { None } else { standard(service, tried) })
+}
+
+/// Step (a): the URL that the environment names. What cannot be checked from here is taken on trust, and said.
+fn named(service: Service, tried: &mut Tried) -> Option<Found> {
+    let url = std::env::var(service.variable()).ok().filter(|url| !url.is_empty())?;
+    match probe::ask(service, &url) {
+        Ok(answer) => {
+            let note = answer.unchecked.map(|note| format!(" ({note})")).unwrap_or_default();
+            Some(Found { service, url, origin: format!("as {} says{note}", service.variable()) })
+        }
+        Err(error) => {
+            let complaint = format!("{} is set, but {error:#}", service.variable());
+            say(&format!("{}: {complaint}; looking further\n", service.name()));
+            tried.push((service, complaint));
+            None
+        }
+    }
+}
+
+/// Step (b): the standard port on loopback.
+fn standard(service: Service, tried: &mut Tried) -> Option<Found> {
+    let (url, port) = (service.url(service.standard_port()), service.standard_port());
+    let refusal = match probe::ask(service, &url) {
+        Ok(probe::Answer { version, unchecked: None }) => {
+            let origin = format!("{} on its standard port {port}", version.unwrap_or_default());
+            return Some(Found { service, url, origin });
+        }
+        Ok(probe::Answer { unchecked: Some(why), .. }) => why,
+        Err(error) => format!("{error:#}"),
+    };
+    tried.push((service, format!("standard port: {refusal}")));
+    None
+}
+
+/// Step (c): installed servers, all at once because RabbitMQ takes its time.
+fn start_installed(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+    let shared = Mutex::new(state);
+    let remember = |own: Own| shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remember(own);
+    let outcomes: Vec<(Service, Result<Own>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            wanted.iter().map(|service| (*service, scope.spawn(|| launch::start(place, *service, remember)))).collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<Own>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("starting it panicked")))
+        };
+        threads.into_iter().map(|(service, thread)| (service, ended(thread))).collect()
+    });
+    let state = shared.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = Vec::new();
+    for (service, outcome) in outcomes {
+        match outcome {
+            Ok(own) => {
+                let origin = format!("started by us with data in {}", own.dir.display());
+                found.push(Found { service, url: own.url, origin });
+            }
+            Err(error) => {
+                state.forget(service)?;
+                tried.push((service, format!("installed: {error:#}")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Step (d): containers.
+fn start_containers(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+    let found = |(service, url)| Found { service, url, origin: "a container".to_owned() };
+    let outcome = compose::available().and_then(|()| {
+        // Noted first: what came up before a failure must be ended as well.
+        state.compose = true;
+        state.save()?;
+        compose::start(place, wanted)
+    });
+    match outcome {
+        Ok(urls) => Ok(urls.into_iter().map(found).collect()),
+        Err(error) => {
+            tried.extend(wanted.iter().map(|service| (*service, format!("docker compose: {error:#}"))));
+            if state.compose && compose::stop(place).is_ok() {
+                state.compose = false;
+                state.save()?;
+            }
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Step (e): packages.
+fn install_and_start(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+    if let Err(error) = apt::install(wanted) {
+        tried.extend(wanted.iter().map(|service| (*service, format!("packages: {error:#}"))));
+        return Ok(Vec::new());
+    }
+    tried.extend(
+        wanted.iter().map(|service| (*service, format!("packages: {} installed; once more:", service.package()))),
+    );
+    start_installed(place, state, wanted, tried)
+}
+
+/// The failure: for each server what was tried, and what to do.
+fn advice(missing: &[Service], tried: &Tried) -> String {
+    let mut text = String::from("tests need servers that are not there:\n");
+    for service in missing {
+        text.push_str(&format!("  {} ({})\n", service.name(), service.wanted()));
+        for (_, why) in tried.iter().filter(|(of, _)| of == service) {
+            text.push_str(&format!("    - {}\n", why.trim_end().replace('\n', "\n      ")));
+        }
+        text.push_str(&format!(
+            "    = help: install it (Debian: apt-get install {}), or start docker, or set {} to a server that tests \
+             may use\n",
+            service.package(),
+            service.variable()
+        ));
+    }
+    text
+}
+
+/// Ends everything that we started. Servers that were there already stay as they are.
+fn down(place: &Place) -> Result<()> {
+    let _lock = lock(place)?;
+    let mut state = State::load(&state_file(place))?;
+    if state.servers.is_empty() && !state.compose {
+        say("nothing was started by us\n");
+    }
+    for own in state.servers.clone() {
+        launch::stop(&own)?;
+        state.forget(own.service)?;
+        say(&format!("{}: ended\n", own.service.name()));
+        // Removed when it was the last one in it.
+        if let Some(base) = own.dir.parent() {
+            let _ = std::fs::remove_dir(base);
+        }
+    }
+    if state.compose {
+        compose::stop(place)?;
+        state.compose = false;
+        state.save()?;
+        say("docker compose: containers and volumes removed\n");
+    }
+    Ok(())
+}
+
+/// What tests would use now, without starting anything.
+fn status(place: &Place) -> Result<()> {
+    let state = State::load(&state_file(place))?;
+    for service in Service::ALL {
+        let own = state.servers.iter().find(|own| own.service == service);
+        let line = match own {
+            Some(own) => match probe::ask(service, &own.url) {
+                Ok(answer) => format!("{} ({}), started by us", own.url, answer.version.unwrap_or_default()),
+                Err(error) => format!("started by us, but {error:#}"),
+            },
+            None => named(service, &mut Tried::new()).or_else(|| standard(service, &mut Tried::new())).map_or_else(
+                || "not there; `cargo xtask services up` starts it".to_owned(),
+                |found| format!("{}, {}", shown(&found.url), found.origin),
+            ),
+        };
+        print(&format!("{:<11} {line}\n", service.name()));
+    }
+    Ok(())
+}
+
+/// A URL without its password.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// This checkout's folder in the build folder.
+fn folder(place: &Place) -> PathBuf {
+    place.target.join("services").join(place.key())
+}
+
+fn state_file(place: &Place) -> PathBuf {
+    folder(place).join("state.json")
+}
+
+/// One `services` command of a checkout at a time; the lock ends with the process.
+fn lock(place: &Place) -> Result<File> {
+    let folder = folder(place);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_err() {
+        say("another `services` command of this checkout runs; waiting for it\n");
+        if !wait_until(OTHER_COMMAND, || file.try_lock().is_ok()) {
+            bail!("it still runs after {} s; see who holds {}", OTHER_COMMAND.as_secs(), path.display());
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_names_each_server_what_was_tried_and_the_way_out() {
+        let tried = vec![
+            (Service::Redis, "standard port: nothing listens".to_owned()),
+            (Service::Postgres, "standard port: fine".to_owned()),
+            (Service::Redis, "installed: no `redis-server`".to_owned()),
+        ];
+        let text = advice(&[Service::Redis], &tried);
+        assert!(
+            text.contains("Redis (6.2 or later)\n    - standard port: nothing listens\n    - installed: no"),
+            "{text}"
+        );
+        assert!(text.contains("AGENTRY_TEST_REDIS_URL") && !text.contains("PostgreSQL"), "{text}");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("amqp://guest:secret@h:1/%2f"), "amqp://…@h:1/%2f");
+        assert_eq!(shown("redis://h:1"), "redis://h:1");
+    }
+}

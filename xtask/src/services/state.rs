@@ -1,0 +1,139 @@
+//! What we have started and `down` must end, on disk: the next command is another process.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::service::Service;
+use crate::process::Process;
+
+/// A server that we started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    pub service: Service,
+    pub url: String,
+    /// In the order in which they are to be ended.
+    pub processes: Vec<Process>,
+    /// Its data; removed with it.
+    pub dir: PathBuf,
+}
+
+/// Everything that we started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct State {
+    file: PathBuf,
+    pub servers: Vec<Own>,
+    /// Whether containers are up under our project name.
+    pub compose: bool,
+}
+
+impl State {
+    /// What the file says; nothing when there is none.
+    pub fn load(file: &Path) -> Result<Self> {
+        let mut state = Self { file: file.to_owned(), servers: Vec::new(), compose: false };
+        let text = match std::fs::read(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(state),
+            Err(error) => return Err(error).with_context(|| file.display().to_string()),
+        };
+        let damaged = || format!("{} is damaged: end its servers by hand, then remove it", file.display());
+        let value: Value = serde_json::from_slice(&text).with_context(damaged)?;
+        state.compose = value["compose"].as_bool().unwrap_or(false);
+        for server in value["servers"].as_array().with_context(damaged)? {
+            state.servers.push(own_from(server).with_context(damaged)?);
+        }
+        Ok(state)
+    }
+
+    /// Remembers a server from the moment it has a process.
+    pub fn remember(&mut self, own: Own) -> Result<()> {
+        self.servers.retain(|known| known.service != own.service);
+        self.servers.push(own);
+        self.save()
+    }
+
+    pub fn forget(&mut self, service: Service) -> Result<()> {
+        self.servers.retain(|known| known.service != service);
+        self.save()
+    }
+
+    /// Writes it whole or not at all; nothing to remember means no file.
+    pub fn save(&self) -> Result<()> {
+        let shown = || format!("cannot write {}", self.file.display());
+        if self.servers.is_empty() && !self.compose {
+            return match std::fs::remove_file(&self.file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(shown),
+                _ => Ok(()),
+            };
+        }
+        let servers: Vec<Value> = self.servers.iter().map(own_to).collect();
+        let text = serde_json::to_string_pretty(&json!({"servers": servers, "compose": self.compose}))?;
+        let draft = self.file.with_extension("draft");
+        std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &self.file)).with_context(shown)
+    }
+}
+
+fn own_to(own: &Own) -> Value {
+    let processes: Vec<Value> = own.processes.iter().map(Process::to_json).collect();
+    json!({"service": own.service.word(), "url": own.url, "processes": processes, "dir": own.dir})
+}
+
+fn own_from(value: &Value) -> Option<Own> {
+    Some(Own {
+        service: Service::from_word(value["service"].as_str()?)?,
+        url: value["url"].as_str()?.to_owned(),
+        processes: value["processes"].as_array()?.iter().map(Process::from_json).collect::<Option<_>>()?,
+        dir: PathBuf::from(value["dir"].as_str()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file name of this test alone, removed when it ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("agentry-xtask-{}-{name}.json", std::process::id())))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn own(service: Service, port: u16) -> Own {
+        let process = Process { id: 7, started: "1234".to_owned() };
+        Own { service, url: service.url(port), processes: vec![process], dir: PathBuf::from("/x/y") }
+    }
+
+    #[test]
+    fn what_was_remembered_is_read_again_and_forgotten_with_its_file() {
+        let scratch = Scratch::new("state");
+        let mut state = State::load(&scratch.0).unwrap();
+        assert!(state.servers.is_empty());
+        state.remember(own(Service::Redis, 1)).unwrap();
+        state.remember(own(Service::Postgres, 2)).unwrap();
+        state.remember(own(Service::Redis, 3)).unwrap();
+        let mut again = State::load(&scratch.0).unwrap();
+        assert_eq!(again, state);
+        assert_eq!(again.servers, [own(Service::Postgres, 2), own(Service::Redis, 3)]);
+        again.forget(Service::Redis).unwrap();
+        again.forget(Service::Postgres).unwrap();
+        assert!(!scratch.0.exists());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_an_empty_state() {
+        let scratch = Scratch::new("damaged");
+        for text in ["{", "{}", r#"{"servers": [{"service": "mysql"}]}"#] {
+            std::fs::write(&scratch.0, text).unwrap();
+            assert!(State::load(&scratch.0).unwrap_err().to_string().contains("is damaged"), "{text}");
+        }
+    }
+}
