@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use agentry_bus::rabbitmq::{RabbitBus, RabbitOptions};
 use agentry_config::Cluster;
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Connection, ConnectionProperties};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -180,22 +180,10 @@ async fn drop_schema(cluster: &Cluster) -> Result<(), String> {
 }
 
 async fn delete_names(cluster: &Cluster) -> Result<(), String> {
-    let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
-    let channel = connection.create_channel().await.map_err(|error| causes(&error))?;
-    let prefix = &cluster.rabbitmq_prefix;
-    let modes = agentry_core::agent::ExecutionMode::ALL;
-    let wakes = modes.iter().flat_map(|mode| (0..cluster.rabbitmq_shards).map(move |n| format!("wake.{mode}.{n}")));
-    for queue in wakes.chain(["inbound".to_owned(), "inbound.rejected".to_owned()]) {
-        let deleted = channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await;
-        deleted.map_err(|error| causes(&error))?;
-    }
-    for exchange in ["events", "events.sorter", "events.own", "events.foreign", "signals"] {
-        let name = format!("{prefix}.{exchange}");
-        channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.map_err(|error| causes(&error))?;
-    }
-    // Everything is gone; how the connection ends is of no interest.
-    let _ = connection.close(200, "OK".into()).await;
-    Ok(())
+    let url = cluster.rabbitmq_url.expose_secret();
+    let (prefix, shards) = (cluster.rabbitmq_prefix.clone(), cluster.rabbitmq_shards);
+    let options = RabbitOptions { prefix, shards, ..RabbitOptions::new(url) };
+    RabbitBus::remove_all(&options).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

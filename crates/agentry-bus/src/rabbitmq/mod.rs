@@ -41,6 +41,7 @@ use crate::port::{BusError, EventBus, Inbound, Signal, Signals, Wake, Wakes};
 use fault::Fault;
 use inbound::Arrivals;
 use incoming::Incoming;
+use link::Link;
 use options::Names;
 pub use options::RabbitOptions;
 use outgoing::Outgoing;
@@ -112,6 +113,21 @@ pub struct RabbitStatus {
 }
 
 impl RabbitBus {
+    /// Deletes the exchanges and queues of a deployment, with what waits in them. Its processes must have ended.
+    ///
+    /// # Errors
+    /// What could not be deleted.
+    pub async fn remove_all(options: &RabbitOptions) -> Result<(), BusError> {
+        let place = options.place();
+        let removing = async {
+            let link = Link::open(options.uri()?, "agentry cleaning up".to_owned()).await?;
+            topology::delete(&link.channel().await?, &options.names()?).await?;
+            link.close().await;
+            Ok(())
+        };
+        removing.await.map_err(|fault: Fault| BusError::Unavailable(format!("RabbitMQ at {place}: {fault}")))
+    }
+
     /// Connects, and declares exchanges and queues. From then on the bus survives any outage by itself.
     ///
     /// # Errors

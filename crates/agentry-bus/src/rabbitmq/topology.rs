@@ -2,7 +2,10 @@
 
 use agentry_core::agent::ExecutionMode;
 use futures_util::future::try_join_all;
-use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
@@ -91,6 +94,20 @@ pub(super) async fn declare_inbound(link: &Link, names: &Names) -> Result<(), Fa
     bind(&channel, names.inbound(), names.foreign(), "".into()).await?;
     // Last: from here on foreign events arrive.
     bind_exchange(&channel, names.sorter(), names.events(), "#", none()).await
+}
+
+/// Deletes what [`declare`] and [`declare_inbound`] make. Queues of signals go with their connections.
+pub(super) async fn delete(channel: &Channel, names: &Names) -> Result<(), Fault> {
+    let wakes = ExecutionMode::ALL.into_iter().flat_map(|mode| (0..names.shards()).map(move |n| names.wakes(mode, n)));
+    for queue in wakes.chain([names.inbound(), names.rejected()]) {
+        let what = format!("deleting the queue `{queue}`");
+        within(&what, channel.queue_delete(queue, QueueDeleteOptions::default())).await?;
+    }
+    for exchange in [names.events(), names.sorter(), names.own(), names.foreign(), names.signals()] {
+        let what = format!("deleting the exchange `{exchange}`");
+        within(&what, channel.exchange_delete(exchange, ExchangeDeleteOptions::default())).await?;
+    }
+    Ok(())
 }
 
 /// A durable queue whose messages survive: a quorum queue, or a classic one where the broker has no quorum queues or
