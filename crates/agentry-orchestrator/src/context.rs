@@ -14,7 +14,7 @@ use agentry_core::task::TraceId;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::worker::Role;
 use agentry_llm::Providers;
-use agentry_store::{StateStore, StoreError};
+use agentry_store::{Horizon, StateStore, StoreError};
 use agentry_tools::ToolBox;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -77,8 +77,33 @@ pub struct Options {
     pub modes: ModeSet,
     /// Tasks executed at once.
     pub slots: u32,
-    /// How long ended outbox rows, events and idempotency keys are kept.
-    pub retention: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
+}
+
+/// How long what is over is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Events and idempotency keys.
+    pub events: Duration,
+    /// Ended tasks with their journals, and conversations that nobody touches; `None`: for ever. At least as long as
+    /// `events`, so that a key never names a task that is gone.
+    pub tasks: Option<Duration>,
+    /// Ledger rows; `None`: for ever.
+    pub usage: Option<Duration>,
+}
+
+impl Retention {
+    /// What is too old at `now`.
+    pub(crate) fn horizon(&self, now: Timestamp) -> Horizon {
+        let before =
+            |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
+        Horizon {
+            events: before(self.events),
+            tasks: self.tasks.map(|tasks| before(tasks.max(self.events))),
+            usage: self.usage.map(before),
+        }
+    }
 }
 
 impl Default for Options {
@@ -88,7 +113,7 @@ impl Default for Options {
             roles: Role::ALL.to_vec(),
             modes: ModeSet::ALL,
             slots: 1_024,
-            retention: Duration::from_secs(24 * 3_600),
+            retention: Retention { events: Duration::from_secs(24 * 3_600), tasks: None, usage: None },
         }
     }
 }

@@ -142,7 +142,10 @@ pass_on! { ScheduleStore {
 pass_on! { EventStore {
     fn accept_event(event: &Event, tasks: Vec<NewTask>) -> EventAccepted;
     fn recent_events(limit: usize) -> Vec<Event>;
-    fn prune(before: Timestamp) -> u64;
+} }
+
+pass_on! { RetentionStore {
+    fn prune(horizon: Horizon) -> u64;
 } }
 
 pass_on! { OutboxStore {

@@ -135,9 +135,15 @@ pub struct Serve {
     /// Queues for each mode; the same for all processes [env: AGENTRY_RABBITMQ_SHARDS] [default: 2]
     #[arg(long, value_name = "N")]
     pub rabbitmq_shards: Option<String>,
-    /// How long events, idempotency keys and sent messages are kept [env: AGENTRY_RETENTION] [default: 24h]
+    /// How long events and idempotency keys are kept [env: AGENTRY_RETENTION] [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub retention: Option<String>,
+    /// How long ended tasks and idle conversations are kept [env: AGENTRY_TASK_RETENTION] [default: 90d]
+    #[arg(long, value_name = "TIME")]
+    pub task_retention: Option<String>,
+    /// How long the ledger of model calls is kept [env: AGENTRY_USAGE_RETENTION] [default: 400d]
+    #[arg(long, value_name = "TIME")]
+    pub usage_retention: Option<String>,
     /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
     #[arg(long, value_name = "ROLES")]
     pub role: Option<String>,

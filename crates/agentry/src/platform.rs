@@ -10,7 +10,7 @@ use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Setti
 use agentry_core::money::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::{Endpoints, Providers};
-use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running};
+use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};
 use agentry_server::{Dependency, Limits, ServerDeps};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
@@ -210,7 +210,11 @@ fn options(settings: &Settings) -> Options {
         roles: settings.roles.clone(),
         modes: settings.modes,
         slots: settings.slots,
-        retention: settings.retention,
+        retention: Retention {
+            events: settings.retention,
+            tasks: settings.task_retention,
+            usage: settings.usage_retention,
+        },
     }
 }
 

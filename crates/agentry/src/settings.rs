@@ -80,6 +80,8 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
         ("rabbitmq-prefix", args.rabbitmq_prefix.as_ref()),
         ("rabbitmq-shards", args.rabbitmq_shards.as_ref()),
         ("retention", args.retention.as_ref()),
+        ("task-retention", args.task_retention.as_ref()),
+        ("usage-retention", args.usage_retention.as_ref()),
         ("role", args.role.as_ref()),
         ("mode", args.mode.as_ref()),
         ("slots", args.slots.as_ref()),

@@ -53,8 +53,12 @@ pub struct Settings {
     pub agents: PathBuf,
     /// Which backends.
     pub engine: Engine,
-    /// How long events, idempotency keys and sent messages are kept.
+    /// How long events and idempotency keys are kept.
     pub retention: Duration,
+    /// How long ended tasks and idle conversations are kept; `None`: for ever.
+    pub task_retention: Option<Duration>,
+    /// How long the ledger of model calls is kept; `None`: for ever.
+    pub usage_retention: Option<Duration>,
     /// PostgreSQL; see [`Settings::cluster`].
     pub postgres_url: Option<SecretString>,
     /// The schema of the tables.

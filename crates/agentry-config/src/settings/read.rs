@@ -66,6 +66,8 @@ impl Settings {
             agents: PathBuf::new(),
             engine: Engine::Embedded,
             retention: std::time::Duration::ZERO,
+            task_retention: None,
+            usage_retention: None,
             postgres_url: None,
             postgres_schema: String::new(),
             postgres_connections: 0,

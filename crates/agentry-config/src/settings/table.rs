@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::value::{bytes, choice, modes, name, number, roles, seconds, server_address, span, web_address};
+use super::value::{
+    bytes, choice, modes, name, number, roles, seconds, server_address, span, span_or_forever, web_address,
+};
 use super::{Engine, LogFormat, Settings};
 
 /// One setting.
@@ -68,8 +70,15 @@ keys! {
         "Where the embedded engine keeps its data; one process per directory.",
         |s, v| { s.data = v.into(); Ok(()) };
     "retention", "AGENTRY_RETENTION", "engine.retention", "24h",
-        "How long events, idempotency keys and sent messages are kept: 24h or more, such as 36h or 7d.",
+        "How long events and idempotency keys are kept: 24h or more, such as 36h or 7d.",
         |s, v| { s.retention = span(v)?; Ok(()) };
+    "task-retention", "AGENTRY_TASK_RETENTION", "engine.task_retention", "90d",
+        "How long ended tasks with their journals, closed dead letters, and conversations that nobody touches are kept: 24h \
+         or more, such as 30d, or `forever`. Never shorter than `retention`.",
+        |s, v| { s.task_retention = span_or_forever(v)?; Ok(()) };
+    "usage-retention", "AGENTRY_USAGE_RETENTION", "engine.usage_retention", "400d",
+        "How long the ledger of model calls is kept, from which usage is summed: 24h or more, such as 800d, or `forever`.",
+        |s, v| { s.usage_retention = span_or_forever(v)?; Ok(()) };
     "postgres-url", "AGENTRY_POSTGRES_URL", "postgres.url", "",
         "The PostgreSQL server of the cluster engine (15 or newer): postgres://user:password@host:5432/database.",
         |s, v| { s.postgres_url = Some(server_address(v, POSTGRES)?); Ok(()) };

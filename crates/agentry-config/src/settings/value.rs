@@ -89,6 +89,14 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     value.filter(|value| (MIN_RETENTION..=MAX_RETENTION).contains(value)).ok_or_else(expected)
 }
 
+/// A retention, or `None` for `forever`.
+pub(super) fn span_or_forever(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    span(text).map(Some).map_err(|expected| format!("{expected}, or `forever`"))
+}
+
 /// The address of a server, which may hold a password: what begins as it must, and has a host.
 pub(super) fn server_address(text: &str, (schemes, example): (&[&str], &str)) -> Result<SecretString, String> {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));

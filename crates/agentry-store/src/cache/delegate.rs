@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::CachedStore;
 use crate::{
     Answered, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, NewTask, OutboxStore, Page, PendingMessage, ScheduleStore, SlotRecord, StoreError, UsageGroup,
-    UsageRow, UsageStore,
+    FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, RetentionStore, ScheduleStore, SlotRecord,
+    StoreError, UsageGroup, UsageRow, UsageStore,
 };
 
 #[async_trait]
@@ -77,9 +77,12 @@ impl EventStore for CachedStore {
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.inner.recent_events(limit).await
     }
+}
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune(before).await
+#[async_trait]
+impl RetentionStore for CachedStore {
+    async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
+        self.inner.prune(horizon).await
     }
 }
 

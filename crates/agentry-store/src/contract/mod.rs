@@ -10,6 +10,7 @@ pub mod money;
 pub mod outbox;
 pub mod queue;
 pub mod recovery;
+pub mod retention;
 pub mod schedules;
 pub mod sessions;
 
@@ -37,6 +38,8 @@ macro_rules! contract_tests {
             schedules: an_event_is_accepted_once;
             outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
+            retention: ended_tasks_go_and_open_ones_stay, retention: the_ledger_has_an_age_of_its_own,
+            retention: idle_conversations_go;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once;
         );
     };

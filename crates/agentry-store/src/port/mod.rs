@@ -5,6 +5,7 @@ mod dead_letters;
 mod events;
 mod fleet;
 mod outbox;
+mod retention;
 mod schedules;
 mod sessions;
 mod tasks;
@@ -15,6 +16,7 @@ pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetter
 pub use events::{EventAccepted, EventStore};
 pub use fleet::{AgentStatus, FleetStore};
 pub use outbox::{Delivery, OutboxStore, PendingMessage};
+pub use retention::{Horizon, RetentionStore};
 pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
@@ -37,6 +39,7 @@ pub trait StateStore:
     + DeadLetterStore
     + FleetStore
     + UsageStore
+    + RetentionStore
 {
 }
 
@@ -50,5 +53,6 @@ impl<T> StateStore for T where
         + DeadLetterStore
         + FleetStore
         + UsageStore
+        + RetentionStore
 {
 }

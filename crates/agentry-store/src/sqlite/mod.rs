@@ -15,6 +15,7 @@ mod fleet;
 pub(crate) mod migrations;
 pub(crate) mod open;
 mod outbox;
+mod prune;
 mod readers;
 mod recover;
 mod rows;
