@@ -15,6 +15,7 @@ pub mod journal;
 pub mod money;
 pub mod outbox;
 pub mod plan;
+pub mod prices;
 pub mod retry;
 pub mod sample;
 pub mod schedule;

@@ -155,7 +155,11 @@ impl Chat<'_> {
     fn record(&mut self, call: CallId, target: LlmTarget, result: Result<crate::Timed, LlmError>, began: Instant) {
         let duration = result.as_ref().map_or_else(|_| began.elapsed(), |timed| timed.duration);
         let started_after = began.saturating_duration_since(self.started);
-        self.attempts.push(Attempt { call, target, result, started_after, duration });
+        let attempt = Attempt { call, target, result, started_after, duration };
+        if attempt.result.is_err() {
+            self.hooks.failed(&attempt);
+        }
+        self.attempts.push(attempt);
     }
 }
 

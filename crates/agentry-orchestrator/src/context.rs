@@ -9,7 +9,7 @@ use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
 use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use agentry_core::task::TraceId;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::worker::Role;
@@ -20,7 +20,6 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budgets;
 use crate::lifecycle::Probes;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
@@ -167,7 +166,6 @@ pub(crate) struct Context {
     pub running: Running,
     pub lanes: Lanes,
     pub windows: Windows,
-    pub budgets: Budgets,
     /// Rings when this process put something into the outbox.
     pub outbox: Notify,
     /// Rings when the store may hold work that nobody was woken for.
@@ -219,7 +217,6 @@ impl Context {
             running: Running::default(),
             lanes: Lanes::default(),
             windows: Windows::default(),
-            budgets: Budgets::default(),
             outbox: Notify::new(),
             backlog: Notify::new(),
             delayed: Notify::new(),

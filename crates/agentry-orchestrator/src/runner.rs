@@ -1,6 +1,6 @@
 //! Drives one agent loop: does what the machine says, journals it, feeds it back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::Signal;
@@ -18,6 +18,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
+use crate::budget;
+use crate::context::lock;
 use crate::run::{Run, Stop};
 
 /// How a loop ended for now.
@@ -87,23 +89,19 @@ impl Runner<'_> {
     /// final answer is written together with what follows from it.
     pub async fn call_model(&self, turn: u32, request: ChatRequest) -> Result<Result<ChatReply, TaskError>, Stop> {
         let call = self.call(request);
-        if let Err(error) = self.run.ctx.budgets.reserve(&self.run.ctx, self.run, self.spec, &call).await {
+        if let Err(error) = budget::allow_call(self.run, self.spec) {
             return Ok(Err(error));
         }
-        let hooks = CallHooks { runner: self, turn };
+        let hooks = CallHooks { runner: self, turn, first: call.id, lost: Mutex::default() };
         let outcome = self.run.ctx.providers.chat(&call, &self.spec.llm.fallback, self.sink(), &hooks).await;
         let answer = outcome.answer().map(|(attempt, timed)| (attempt.call, timed.reply.clone()));
         let mut bodies = Vec::with_capacity(outcome.attempts.len());
         let mut ledger = Vec::with_capacity(outcome.attempts.len());
-        let mut cost = NanoUsd::ZERO;
         for attempt in outcome.attempts {
             let row = self.ledger_row(&attempt);
-            cost = cost.plus(row.cost.unwrap_or_default());
             bodies.push(journal_body(turn, attempt, &row));
             ledger.push(row);
         }
-        // One reservation stands for the call and its retries.
-        self.run.ctx.budgets.settle(call.id, cost);
         if self.run.ctx.interrupt.is_cancelled() {
             self.run.defer(&self.scope, bodies, ledger);
             return Err(Stop::Draining);
@@ -147,11 +145,12 @@ impl Runner<'_> {
     }
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
-        let (status, usage) = match &attempt.result {
-            Ok(timed) => (CallStatus::Completed, timed.reply.usage),
-            Err(error) => (CallStatus::Failed, error.usage),
+        let (status, usage, provider_call) = match &attempt.result {
+            Ok(timed) => (CallStatus::Completed, timed.reply.usage, timed.reply.provider_call.clone()),
+            Err(error) => (CallStatus::Failed, error.usage, None),
         };
-        let cost = self.run.ctx.prices.cost(attempt.target.provider, &attempt.target.model, &usage);
+        let at = self.run.ctx.now();
+        let cost = self.run.ctx.prices.cost(attempt.target.provider, &attempt.target.model, &usage, at);
         LedgerRow {
             call: attempt.call,
             task: self.run.task.id,
@@ -159,9 +158,10 @@ impl Runner<'_> {
             provider: attempt.target.provider,
             model: attempt.target.model.to_string(),
             status,
+            provider_call,
             usage,
             cost,
-            at: self.run.ctx.now(),
+            at,
             duration_us: micros(attempt.duration),
         }
     }
@@ -314,16 +314,22 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Journals every call that leaves the process before it does.
+/// Sets money aside and journals for every call that leaves the process, before it does.
 struct CallHooks<'a> {
     runner: &'a Runner<'a>,
     turn: u32,
+    /// The first call of the chat: the name of its reservation.
+    first: CallId,
+    /// What failed calls of the chat cost.
+    lost: Mutex<NanoUsd>,
 }
 
 #[async_trait]
 impl Hooks for CallHooks<'_> {
     async fn before(&self, call: &Call) -> Result<(), Abort> {
-        let run = self.runner.run;
+        let (run, spec) = (self.runner.run, self.runner.spec);
+        let lost = *lock(&self.lost);
+        budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
         run.call_started(call.id, &call.target, &call.agent);
         let body = JournalBody::ModelStarted {
             call: call.id,
@@ -331,9 +337,18 @@ impl Hooks for CallHooks<'_> {
             provider: call.target.provider,
             model: call.target.model.to_string(),
         };
-        run.record(&self.runner.scope, vec![body], Vec::new()).await.map_err(|stop| {
-            Abort(TaskError::new(ErrorCode::Internal, format!("the call could not be journaled: {stop:?}")))
-        })
+        if let Err(stop) = run.record(&self.runner.scope, vec![body], Vec::new()).await {
+            budget::release(run, spec, self.first).await;
+            let message = format!("the call could not be journaled: {stop:?}");
+            return Err(Abort(TaskError::new(ErrorCode::Internal, message)));
+        }
+        Ok(())
+    }
+
+    fn failed(&self, attempt: &Attempt) {
+        let cost = self.runner.ledger_row(attempt).cost.unwrap_or_default();
+        let mut lost = lock(&self.lost);
+        *lost = lost.plus(cost);
     }
 
     fn new_call_id(&self) -> CallId {

@@ -109,6 +109,7 @@ impl Stage {
         let (at, call) = (now(), CallId::generate());
         let usage = Usage { input_tokens: 12, output_tokens: 9, ..Usage::default() };
         let reply = ChatReply {
+            provider_call: None,
             content: "The customer cannot sign in.".to_owned(),
             tool_calls: Vec::new(),
             stop: StopReason::End,
@@ -124,6 +125,7 @@ impl Stage {
             JournalBody::ModelCompleted { call, turn: 0, provider, reply, cost, duration_us, first_token_us: None };
         advance.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at, body });
         advance.ledger.push(LedgerRow {
+            provider_call: None,
             call,
             task: lease.task,
             agent: self.agent.clone(),

@@ -522,6 +522,7 @@ async fn nul_comes_back_from_everywhere() {
     let asked = Clarification { question: ODD.to_owned(), scope: ODD.to_owned(), ..question(lease.task) };
     write.clarifications.push(asked.clone());
     let paid = LedgerRow {
+        provider_call: None,
         call: CallId::generate(),
         task: lease.task,
         agent: agent(),

@@ -111,6 +111,7 @@ fn entry(n: usize) -> JournalEntry {
 
 fn paid(task: TaskId, model: &str) -> LedgerRow {
     LedgerRow {
+        provider_call: None,
         call: CallId::generate(),
         task,
         agent: agent(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
-use agentry_core::id::{ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{CallId, ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::outbox::OutboxMessage;
@@ -142,6 +142,11 @@ pass_on! { ScheduleStore {
 pass_on! { EventStore {
     fn accept_event(event: &Event, tasks: Vec<NewTask>) -> EventAccepted;
     fn recent_events(limit: usize) -> Vec<Event>;
+} }
+
+pass_on! { BudgetStore {
+    fn reserve(reservation: Reservation) -> Reserved;
+    fn release(call: CallId) -> ();
 } }
 
 pass_on! { RetentionStore {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::{Endpoints, Providers};
 use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};

@@ -87,6 +87,7 @@ impl From<WireUsage> for Usage {
             output_tokens: wire.completion_tokens,
             cached_tokens: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
             reasoning_tokens: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            ..Usage::default()
         }
     }
 }
@@ -194,7 +195,7 @@ impl Assembly {
         };
         let content = if refused { self.refusal } else { self.content };
         let model = self.model.unwrap_or_else(|| asked.to_owned());
-        Ok(ChatReply { content, tool_calls, stop, usage: self.usage, model })
+        Ok(ChatReply { content, tool_calls, stop, usage: self.usage, model, provider_call: None })
     }
 }
 

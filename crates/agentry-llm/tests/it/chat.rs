@@ -33,6 +33,8 @@ impl Hooks for Journal {
         Ok(())
     }
 
+    fn failed(&self, _: &agentry_llm::Attempt) {}
+
     fn new_call_id(&self) -> CallId {
         let mut made = self.made.lock().unwrap();
         *made += 1;
@@ -65,8 +67,14 @@ impl LlmProvider for Script {
         match self.steps.lock().unwrap().pop().expect("asked more often than expected") {
             Ok(()) => {
                 let usage = Usage::default();
-                let reply =
-                    ChatReply { content: "yes".into(), tool_calls: Vec::new(), stop: StopReason::End, usage, model };
+                let reply = ChatReply {
+                    content: "yes".into(),
+                    tool_calls: Vec::new(),
+                    stop: StopReason::End,
+                    usage,
+                    model,
+                    provider_call: None,
+                };
                 Ok(Timed { reply, duration: Duration::from_millis(1), first_token: None })
             }
             Err(kind) => {

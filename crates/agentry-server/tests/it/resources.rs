@@ -110,13 +110,14 @@ async fn usage_is_summed_exactly() {
     server.ask("x").await;
     let claimed = server.claim().await;
     let row = |cost: Option<i64>| LedgerRow {
+        provider_call: None,
         call: CallId::generate(),
         task: claimed.lease.task,
         agent: AgentName::new("triage").unwrap(),
         provider: ProviderKind::Openai,
         model: "gpt-4o".to_owned(),
         status: CallStatus::Completed,
-        usage: Usage { input_tokens: 10, output_tokens: 2, cached_tokens: 0, reasoning_tokens: 0 },
+        usage: Usage { input_tokens: 10, output_tokens: 2, ..Usage::default() },
         cost: cost.map(NanoUsd),
         at: NOW,
         duration_us: 5,

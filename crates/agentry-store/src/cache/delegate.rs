@@ -3,7 +3,7 @@
 use agentry_core::agent::AgentName;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
-use agentry_core::id::{ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{CallId, ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::time::Timestamp;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::CachedStore;
 use crate::{
-    Answered, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, RetentionStore, ScheduleStore, SlotRecord,
-    StoreError, UsageGroup, UsageRow, UsageStore,
+    Answered, BudgetStore, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted, EventStore,
+    Firing, FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, Reservation, Reserved, RetentionStore,
+    ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
 };
 
 #[async_trait]
@@ -76,6 +76,17 @@ impl EventStore for CachedStore {
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.inner.recent_events(limit).await
+    }
+}
+
+#[async_trait]
+impl BudgetStore for CachedStore {
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
+        self.inner.reserve(reservation).await
+    }
+
+    async fn release(&self, call: CallId) -> Result<(), StoreError> {
+        self.inner.release(call).await
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a rule panics when it is broken")]
 
 pub mod advance;
+pub mod budgets;
 pub mod build;
 pub mod clarifications;
 pub mod money;
@@ -40,6 +41,8 @@ macro_rules! contract_tests {
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
             retention: ended_tasks_go_and_open_ones_stay, retention: the_ledger_has_an_age_of_its_own,
             retention: idle_conversations_go;
+            budgets: a_hundred_at_once_stay_within_the_cap, budgets: a_ledger_row_takes_the_place_of_its_reservation,
+            budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once;
         );
     };

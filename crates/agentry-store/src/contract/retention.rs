@@ -35,6 +35,7 @@ async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) 
         model: "m".to_owned(),
         status: CallStatus::Completed,
         usage: Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() },
+        provider_call: None,
         cost: Some(NanoUsd(7)),
         at: at(end),
         duration_us: 1,

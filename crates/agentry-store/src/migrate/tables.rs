@@ -159,10 +159,11 @@ const JOURNAL: Table = Table {
     numbered: None,
 };
 
+/// The ledger outlives its tasks: a call whose task is forgotten stands for it by its own id.
 const LEDGER: Table = Table {
     name: "ledger",
-    select: "SELECT t.id, l.call, l.at, l.input, l.cached, l.output, l.reasoning, l.cost, l.duration_us, l.status,
-                 a.name, p.name, m.name
+    select: "SELECT coalesce(t.id, l.call), l.call, l.at, l.input, l.cached, l.output, l.reasoning, l.cost, l.duration_us, l.status,
+                 a.name, p.name, m.name, l.cache_write, l.cache_write_1h, l.provider_call
              FROM ledger l LEFT JOIN tasks t ON t.seq = l.task LEFT JOIN names a ON a.id = l.agent
                  LEFT JOIN names p ON p.id = l.provider LEFT JOIN names m ON m.id = l.model
              ORDER BY l.task, l.call",
@@ -180,6 +181,9 @@ const LEDGER: Table = Table {
         text("agent"),
         text("provider"),
         text("model"),
+        big("cache_write"),
+        big("cache_write_1h"),
+        or_null(text("provider_call")),
     ],
     numbered: None,
 };

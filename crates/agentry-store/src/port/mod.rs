@@ -1,5 +1,6 @@
 //! The port, one trait for each concern. A backend implements them all.
 
+mod budgets;
 mod clarifications;
 mod dead_letters;
 mod events;
@@ -11,6 +12,8 @@ mod sessions;
 mod tasks;
 mod usage;
 
+pub(crate) use budgets::REREAD_US;
+pub use budgets::{BudgetStore, Reservation, Reserved};
 pub use clarifications::{Answered, ClarificationStore};
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
 pub use events::{EventAccepted, EventStore};
@@ -40,6 +43,7 @@ pub trait StateStore:
     + FleetStore
     + UsageStore
     + RetentionStore
+    + BudgetStore
 {
 }
 
@@ -54,5 +58,6 @@ impl<T> StateStore for T where
         + FleetStore
         + UsageStore
         + RetentionStore
+        + BudgetStore
 {
 }

@@ -8,6 +8,7 @@ mod accept;
 mod advance;
 mod alone;
 mod batch;
+mod budgets;
 mod cancel;
 mod claim;
 mod clarifications;

@@ -70,7 +70,10 @@ fn ledger_row(task: TaskId, row: &Row) -> Result<LedgerRow, Failure> {
             cached_tokens: u64_at(row, 6)?,
             output_tokens: u64_at(row, 7)?,
             reasoning_tokens: u64_at(row, 8)?,
+            cache_write_tokens: u64_at(row, 12)?,
+            cache_write_1h_tokens: u64_at(row, 13)?,
         },
+        provider_call: row.try_get::<_, Option<&str>>(14)?.map(|text| text::unescape(text).into()),
         cost: row.try_get::<_, Option<i64>>(9)?.map(NanoUsd),
         at: time_at(row, 10)?,
         duration_us: u64_at(row, 11)?,
@@ -103,7 +106,7 @@ impl UsageStore for PostgresStore {
         self.db
             .retrying(|_| async move {
                 let sql = "SELECT call, agent, provider, model, status, input, cached, output, reasoning, cost, at,
-                               duration_us
+                               duration_us, cache_write, cache_write_1h, provider_call
                            FROM ledger WHERE task = $1 ORDER BY at, call";
                 let rows = query(&self.db.conn().await?, sql, &[&SqlId(*task.as_bytes())]).await?;
                 collect(&rows, |row| ledger_row(task, row))

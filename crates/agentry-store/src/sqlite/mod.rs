@@ -5,6 +5,7 @@
 mod accept;
 mod advance;
 mod agents;
+mod budgets;
 mod claim;
 mod clarifications;
 mod db;

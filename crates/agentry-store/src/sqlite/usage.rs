@@ -63,7 +63,10 @@ fn ledger_row(task: TaskId, row: &Row<'_>) -> Result<LedgerRow, Failure> {
             cached_tokens: row.get(6)?,
             output_tokens: row.get(7)?,
             reasoning_tokens: row.get(8)?,
+            cache_write_tokens: row.get(12)?,
+            cache_write_1h_tokens: row.get(13)?,
         },
+        provider_call: row.get::<_, Option<String>>(14)?.map(Into::into),
         cost: row.get::<_, Option<i64>>(9)?.map(NanoUsd),
         at: Timestamp(row.get(10)?),
         duration_us: row.get(11)?,
@@ -94,7 +97,7 @@ impl UsageStore for SqliteStore {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(
                 "SELECT l.call, a.name, p.name, m.name, l.status, l.input, l.cached, l.output, l.reasoning, l.cost, l.at,
-                     l.duration_us
+                     l.duration_us, l.cache_write, l.cache_write_1h, l.provider_call
                  FROM ledger l JOIN names a ON a.id = l.agent JOIN names p ON p.id = l.provider
                      JOIN names m ON m.id = l.model
                  WHERE l.task = (SELECT seq FROM tasks WHERE id = ?1) ORDER BY l.at, l.call",

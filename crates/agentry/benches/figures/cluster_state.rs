@@ -143,6 +143,7 @@ fn step(lease: Lease, step: Step) -> Advance {
     let provider = ProviderKind::Simulated;
     let (cost, duration_us) = (Some(NanoUsd::ZERO), 10);
     let reply = ChatReply {
+        provider_call: None,
         content: "x".repeat(ANSWER_BYTES),
         tool_calls: Vec::new(),
         stop: StopReason::End,
@@ -153,6 +154,7 @@ fn step(lease: Lease, step: Step) -> Advance {
     let mut advance = Advance::new(lease, at, step);
     advance.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at, body });
     advance.ledger.push(LedgerRow {
+        provider_call: None,
         call,
         task: lease.task,
         agent: agent(),
