@@ -178,7 +178,13 @@ mod tests {
 
     #[test]
     fn cached_tokens_are_charged_once_at_their_own_price() {
-        let usage = Usage { input_tokens: 1_000, cached_tokens: 400, output_tokens: 10, reasoning_tokens: 4 };
+        let usage = Usage {
+            input_tokens: 1_000,
+            cached_tokens: 400,
+            output_tokens: 10,
+            reasoning_tokens: 4,
+            ..Usage::default()
+        };
         let cost = PriceTable::builtin().cost(ProviderKind::Openai, "gpt-4o", &usage).unwrap();
         assert_eq!(cost, NanoUsd(600 * 2_500 + 400 * 1_250 + 10 * 10_000));
         assert_eq!(PriceTable::builtin().cost(ProviderKind::Openai, "gpt-unknown", &usage), None);

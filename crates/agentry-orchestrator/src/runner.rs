@@ -134,6 +134,7 @@ impl Runner<'_> {
             params: self.spec.llm.params.clone(),
             response_format: self.spec.llm.response_format.as_deref().cloned(),
             timeout: Duration::from_millis(self.spec.llm.timeout_ms),
+            priority: self.run.task.priority,
         }
     }
 

@@ -184,10 +184,11 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
 
 async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
-    let providers = Providers::new(Endpoints {
+    let providers = Providers::new(&Endpoints {
         openai_api_key: settings.openai_api_key.clone(),
         openai_base_url: settings.openai_base_url.clone(),
         override_base_url: upstream,
+        ..Endpoints::default()
     });
     let deps = OrchestratorDeps {
         store: parts.store.clone(),

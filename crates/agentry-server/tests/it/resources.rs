@@ -116,7 +116,7 @@ async fn usage_is_summed_exactly() {
         provider: ProviderKind::Openai,
         model: "gpt-4o".to_owned(),
         status: CallStatus::Completed,
-        usage: Usage { input_tokens: 10, output_tokens: 2, cached_tokens: 0, reasoning_tokens: 0 },
+        usage: Usage { input_tokens: 10, output_tokens: 2, cached_tokens: 0, reasoning_tokens: 0, ..Usage::default() },
         cost: cost.map(NanoUsd),
         at: NOW,
         duration_us: 5,

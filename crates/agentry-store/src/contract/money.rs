@@ -20,7 +20,7 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
         provider: ProviderKind::Openai,
         model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
-        usage: Usage { input_tokens: 10, output_tokens: 5, cached_tokens: 3, reasoning_tokens: 1 },
+        usage: Usage { input_tokens: 10, output_tokens: 5, cached_tokens: 3, reasoning_tokens: 1, ..Usage::default() },
         cost: cost.map(NanoUsd),
         at,
         duration_us: 7,

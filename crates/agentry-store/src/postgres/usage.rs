@@ -70,6 +70,7 @@ fn ledger_row(task: TaskId, row: &Row) -> Result<LedgerRow, Failure> {
             cached_tokens: u64_at(row, 6)?,
             output_tokens: u64_at(row, 7)?,
             reasoning_tokens: u64_at(row, 8)?,
+            ..Usage::default()
         },
         cost: row.try_get::<_, Option<i64>>(9)?.map(NanoUsd),
         at: time_at(row, 10)?,

@@ -63,6 +63,7 @@ fn ledger_row(task: TaskId, row: &Row<'_>) -> Result<LedgerRow, Failure> {
             cached_tokens: row.get(6)?,
             output_tokens: row.get(7)?,
             reasoning_tokens: row.get(8)?,
+            ..Usage::default()
         },
         cost: row.get::<_, Option<i64>>(9)?.map(NanoUsd),
         at: Timestamp(row.get(10)?),

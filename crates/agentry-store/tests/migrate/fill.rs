@@ -106,7 +106,13 @@ fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow
         provider: ProviderKind::Openai,
         model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
-        usage: Usage { input_tokens: 1_000, output_tokens: 50, cached_tokens: 30, reasoning_tokens: 10 },
+        usage: Usage {
+            input_tokens: 1_000,
+            output_tokens: 50,
+            cached_tokens: 30,
+            reasoning_tokens: 10,
+            ..Usage::default()
+        },
         cost: cost.map(NanoUsd),
         at: at(seconds),
         duration_us: 1_234_567,
