@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentry_sim::llm::FaultRate;
 use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
 
 use crate::render::Format;
 
@@ -451,7 +453,7 @@ pub struct Usage {
 /// `sim …`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
-    /// An LLM provider that speaks OpenAI's protocol, deterministic from its seed
+    /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
     Llm(SimLlm),
 }
 
@@ -470,9 +472,22 @@ pub struct SimLlm {
     /// Share of calls that fail with a server error, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub error_rate: f64,
+    /// What goes wrong in which share of calls: a status, hang, html, truncate, garble, drip, endless, disconnect or
+    /// break, as in 429=0.01; several times for several
+    #[arg(long = "fault", value_name = "KIND=SHARE")]
+    pub faults: Vec<FaultRate>,
     /// Calls of one second at most; more are answered with 429
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Calls of a minute and model at most; more are answered with 429 and when to come back
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens of a minute and model at most
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Refuse calls without this key (of signed requests, the access key)
+    #[arg(long, value_name = "KEY")]
+    pub require_key: Option<SecretString>,
     /// File to append every call to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
