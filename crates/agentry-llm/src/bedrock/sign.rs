@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    /// What botocore 1.40's `SigV4Auth` makes of the same request; `tests/it/botocore.py` asks it anew.
+    /// Whether the signature itself is right is asked of botocore in `tests/it/botocore.rs`.
     #[test]
     fn the_encoded_path_is_what_is_signed() {
         let credentials =

@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn wanted(gate: &Gate, n: u128, tokens: u64) -> Wanted<'_> {
-        Wanted { key: &gate.key, limit: &gate.limit, call: CallId::from_parts(1, n), tokens, lease: LONG }
+        Wanted { key: &gate.key, limit: &gate.limit, call: CallId::from_parts(1, n << 64), tokens, lease: LONG }
     }
 
     /// Passes in a task of its own and then notes its number.

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn wanted(limit: &Limit, n: u128, tokens: u64) -> Wanted<'_> {
-        Wanted { key: "k", limit, call: CallId::from_parts(1, n), tokens, lease: MINUTE }
+        Wanted { key: "k", limit, call: CallId::from_parts(1, n << 64), tokens, lease: MINUTE }
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 /// Counts up, never shortens a wait, and stops the chat before call number `stop_at`.
 #[derive(Default)]
-struct Journal {
+pub struct Journal {
     announced: Mutex<Vec<CallId>>,
     stop_at: Option<usize>,
     made: Mutex<u128>,
@@ -46,14 +46,19 @@ impl Hooks for Journal {
 
 /// Answers or fails as it was told, and notes what it was asked.
 #[derive(Default)]
-struct Script {
+pub struct Script {
     steps: Mutex<Vec<Result<(), LlmErrorKind>>>,
     asked: Mutex<Vec<(CallId, String)>>,
 }
 
 impl Script {
-    fn new(steps: &[Result<(), LlmErrorKind>]) -> Arc<Self> {
+    pub fn new(steps: &[Result<(), LlmErrorKind>]) -> Arc<Self> {
         Arc::new(Self { steps: Mutex::new(steps.iter().rev().copied().collect()), asked: Mutex::default() })
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
     }
 }
 
@@ -76,20 +81,20 @@ impl LlmProvider for Script {
     }
 }
 
-fn providers(script: &Arc<Script>) -> Providers {
+pub fn providers(script: &Arc<Script>) -> Providers {
     let provider: Arc<dyn LlmProvider> = script.clone();
     Providers::with_providers(HashMap::from([(ProviderKind::Openai, provider)]))
 }
 
-fn long_call() -> Call {
+pub fn long_call() -> Call {
     Call { timeout: Duration::from_secs(60), ..call("http://unused", "hi") }
 }
 
-fn other_model() -> LlmTarget {
+pub fn other_model() -> LlmTarget {
     LlmTarget { model: "other".into(), ..long_call().target }
 }
 
-const DOWN: Result<(), LlmErrorKind> = Err(LlmErrorKind::Unavailable);
+pub const DOWN: Result<(), LlmErrorKind> = Err(LlmErrorKind::Unavailable);
 
 #[tokio::test(start_paused = true)]
 async fn retries_back_off_and_every_call_is_announced_and_recorded() {

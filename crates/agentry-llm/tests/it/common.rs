@@ -22,9 +22,18 @@ pub struct Sim {
 
 impl Sim {
     pub async fn start() -> Self {
+        Self::with(SimOptions::default()).await
+    }
+
+    /// One that refuses every other key.
+    pub async fn requiring(key: &str) -> Self {
+        Self::with(SimOptions { require_key: Some(key.to_owned().into()), ..SimOptions::default() }).await
+    }
+
+    async fn with(options: SimOptions) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}", listener.local_addr().unwrap());
-        let sim = LlmSim::new(SimOptions::default()).unwrap();
+        let sim = LlmSim::new(options).unwrap();
         let stop = CancellationToken::new();
         let (server, shutdown) = (sim.clone(), stop.clone());
         tokio::spawn(async move { server.serve(listener, shutdown).await.unwrap() });

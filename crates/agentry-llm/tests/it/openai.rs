@@ -85,7 +85,7 @@ async fn failures_are_told_apart() {
     let sim = Sim::start().await;
     let limited = LlmErrorKind::RateLimited { retry_after: Some(Duration::from_secs(1)) };
     for (directive, kind, words) in [
-        ("[[fail:429]]", limited, "failed as the message asked"),
+        ("[[fail:429]]", limited, "Rate limit reached"),
         ("[[fail:500]]", LlmErrorKind::Unavailable, "HTTP 500"),
         ("[[fail:401]]", LlmErrorKind::Authentication, "check the API key"),
         ("[[fail:422]]", LlmErrorKind::InvalidRequest, "HTTP 422"),
