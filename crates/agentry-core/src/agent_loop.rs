@@ -292,7 +292,6 @@ mod tests {
 
     fn reply(content: &str, calls: &[&str]) -> ChatReply {
         ChatReply {
-            provider_call: None,
             content: content.to_owned(),
             tool_calls: calls
                 .iter()

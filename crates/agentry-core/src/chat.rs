@@ -94,9 +94,6 @@ pub struct ChatReply {
     pub usage: Usage,
     /// The model that answered, as the provider names it.
     pub model: String,
-    /// The provider's own name of the call, as its exports have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider_call: Option<Box<str>>,
 }
 
 impl ChatReply {

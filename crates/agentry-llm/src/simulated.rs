@@ -32,10 +32,9 @@ impl LlmProvider for Simulated {
         let sent: usize = call.request.messages.iter().map(|message| message.content().len()).sum();
         let usage = Usage { input_tokens: tokens(sent), output_tokens: tokens(content.len()), ..Usage::default() };
         let model = call.target.model.to_string();
-        let reply =
-            ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model, provider_call: None };
+        let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model };
         // No clock is read: an answer that takes no time is the point of this provider.
-        Ok(Timed { reply, duration: Duration::ZERO, first_token: None })
+        Ok(Timed { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
     }
 }
 

@@ -132,6 +132,7 @@ impl Runner<'_> {
             params: self.spec.llm.params.clone(),
             response_format: self.spec.llm.response_format.as_deref().cloned(),
             timeout: Duration::from_millis(self.spec.llm.timeout_ms),
+            priority: self.run.task.priority,
         }
     }
 
@@ -146,7 +147,7 @@ impl Runner<'_> {
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
         let (status, usage, provider_call) = match &attempt.result {
-            Ok(timed) => (CallStatus::Completed, timed.reply.usage, timed.reply.provider_call.clone()),
+            Ok(timed) => (CallStatus::Completed, timed.reply.usage, timed.provider_call_id.as_deref().map(Into::into)),
             Err(error) => (CallStatus::Failed, error.usage, None),
         };
         let at = self.run.ctx.now();

@@ -163,7 +163,6 @@ impl Stage {
         let (at, call) = (now(), CallId::generate());
         let usage = Usage { input_tokens: 12, output_tokens: 9, ..Usage::default() };
         let reply = ChatReply {
-            provider_call: None,
             content: "The customer cannot sign in.".to_owned(),
             tool_calls: Vec::new(),
             stop: StopReason::End,

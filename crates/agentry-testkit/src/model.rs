@@ -63,7 +63,7 @@ impl LlmProvider for ScriptedModel {
             });
         }
         self.lock().push(call.id);
-        Ok(Timed { reply: reply(call), duration, first_token: None })
+        Ok(Timed { reply: reply(call), duration, first_token: None, provider_call_id: None })
     }
 }
 
@@ -83,7 +83,7 @@ fn reply(call: &Call) -> ChatReply {
     };
     let stop = if tool_calls.is_empty() { StopReason::End } else { StopReason::ToolCalls };
     let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
-    ChatReply { content, tool_calls, stop, usage, model: call.target.model.to_string(), provider_call: None }
+    ChatReply { content, tool_calls, stop, usage, model: call.target.model.to_string() }
 }
 
 /// One step for each agent of the schema, and a last one that needs them all.

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentry_sim::llm::FaultRate;
 use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
 
 use crate::render::Format;
 
@@ -102,9 +104,46 @@ pub struct Place {
     /// Answer every provider by the simulator: no key is needed and nothing leaves the machine
     #[arg(long)]
     pub sim: bool,
-    /// Send the calls of every provider to this simulator or compatible server
+    /// Send the calls of every provider to this simulator or compatible server, each by its own protocol
     #[arg(long, value_name = "URL", conflicts_with = "sim")]
     pub sim_url: Option<String>,
+    /// Its models.
+    #[command(flatten)]
+    pub providers: ProviderFlags,
+}
+
+/// How model providers are reached. Keys have no flags: a command line is visible to every process of a machine.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Model providers")]
+pub struct ProviderFlags {
+    /// Another host for provider openai [env: OPENAI_BASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub openai_base_url: Option<String>,
+    /// Another host for provider anthropic [env: ANTHROPIC_BASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub anthropic_base_url: Option<String>,
+    /// Another host for provider bedrock [env: AWS_ENDPOINT_URL_BEDROCK_RUNTIME]
+    #[arg(long, value_name = "URL")]
+    pub bedrock_base_url: Option<String>,
+    /// The region for provider bedrock [env: AWS_REGION]
+    #[arg(long, value_name = "REGION")]
+    pub aws_region: Option<String>,
+    /// The host for provider ollama [env: OLLAMA_HOST] [default: http://127.0.0.1:11434]
+    #[arg(long, value_name = "URL")]
+    pub ollama_base_url: Option<String>,
+    /// What models may be asked for, such as "openai/gpt-4.1 rpm=500 tpm=200000, anthropic/* concurrent=8"
+    /// [env: AGENTRY_LLM_LIMITS]
+    #[arg(long, value_name = "LIST")]
+    pub llm_limits: Option<String>,
+    /// Seconds to open a connection [env: AGENTRY_LLM_CONNECT_TIMEOUT] [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_connect_timeout: Option<String>,
+    /// Seconds until the first token of a stream [env: AGENTRY_LLM_FIRST_TOKEN_TIMEOUT] [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_first_token_timeout: Option<String>,
+    /// The longest silence within a stream, in seconds [env: AGENTRY_LLM_TOKEN_TIMEOUT] [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_token_timeout: Option<String>,
 }
 
 /// `serve`.
@@ -457,7 +496,7 @@ pub struct Usage {
 /// `sim …`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
-    /// An LLM provider that speaks OpenAI's protocol, deterministic from its seed
+    /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
     Llm(SimLlm),
 }
 
@@ -476,9 +515,22 @@ pub struct SimLlm {
     /// Share of calls that fail with a server error, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub error_rate: f64,
+    /// What goes wrong in which share of calls: a status, hang, html, truncate, garble, drip, endless, disconnect or
+    /// break, as in 429=0.01; several times for several
+    #[arg(long = "fault", value_name = "KIND=SHARE")]
+    pub faults: Vec<FaultRate>,
     /// Calls of one second at most; more are answered with 429
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Calls of a minute and model at most; more are answered with 429 and when to come back
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens of a minute and model at most
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Refuse calls without this key (of signed requests, the access key)
+    #[arg(long, value_name = "KEY")]
+    pub require_key: Option<SecretString>,
     /// File to append every call to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,

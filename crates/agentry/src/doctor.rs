@@ -1,11 +1,12 @@
 //! `agentry doctor`: what can be checked from here, each with what to do about it.
 
 mod cluster;
+mod keys;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use agentry_config::{Engine, Settings};
+use agentry_config::Engine;
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -55,7 +56,8 @@ pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
         Engine::Embedded => checks.push(data(&settings.data)),
         Engine::Cluster => checks.extend(cluster::checks(&settings).await?),
     }
-    checks.extend([keys(&settings, args.place.sim_url.is_some()), clock(), open_files()]);
+    checks.extend(keys::checks(&settings, args.place.sim_url.is_some()));
+    checks.extend([clock(), open_files()]);
     checks.push(server(&args.reading.server.address()?).await);
     let bad = checks.iter().any(|check| check.state == State::Bad);
     show(args.reading.output, &checks)?;
@@ -111,18 +113,6 @@ fn data(folder: &Path) -> Check {
             let found = format!("{} cannot be written: {error}", folder.display());
             check("data", State::Bad, found, Some("choose another folder with --data, or change who owns it"))
         }
-    }
-}
-
-fn keys(settings: &Settings, replaced: bool) -> Check {
-    if replaced || settings.sim {
-        return check("keys", State::Good, "none needed: providers are simulated or replaced", None);
-    }
-    if settings.openai_api_key.is_some() {
-        check("keys", State::Good, "OPENAI_API_KEY is set", None)
-    } else {
-        let advice = "set it, or use --sim; agents with a base_url of their own may not need it";
-        check("keys", State::Look, "OPENAI_API_KEY is not set", Some(advice))
     }
 }
 

@@ -11,6 +11,7 @@ mod log;
 mod migrate;
 mod out;
 mod platform;
+mod providers;
 mod render;
 mod run;
 mod serve;

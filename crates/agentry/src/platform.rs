@@ -9,7 +9,7 @@ use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
-use agentry_llm::{Endpoints, Providers};
+use agentry_llm::Providers;
 use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};
 use agentry_server::{Dependency, Limits, ServerDeps};
 use agentry_sim::llm::{LlmSim, SimOptions};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
+use crate::providers;
 use crate::serve::listen;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
@@ -83,15 +84,23 @@ impl Platform {
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let wanted = settings.sim && upstream.is_none();
         let simulator = if wanted { Some(Simulator::start().await?) } else { None };
-        let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
+        let upstream = simulator.as_ref().map(|(_, url)| url.clone()).or(upstream);
+        let providers = providers::of(settings, upstream)?;
+        let mut dependencies = backends.dependencies.clone();
+        // Only who executes tasks asks models.
+        if settings.roles.contains(&Role::Worker) {
+            dependencies.push(providers::dependency(Arc::clone(&providers)));
+            providers::warm(&providers, &fleet);
+        }
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
-            dependencies: backends.dependencies.clone(),
+            providers,
+            dependencies,
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings, upstream).await?;
+        let running = start_orchestrator(&parts, settings).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
@@ -158,6 +167,7 @@ impl Platform {
 struct Parts {
     store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
+    providers: Arc<Providers>,
     dependencies: Vec<Dependency>,
     fleet: FleetHandle,
     clock: Arc<dyn Clock>,
@@ -182,18 +192,13 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
+async fn start_orchestrator(parts: &Parts, settings: &Settings) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
-    let providers = Providers::new(Endpoints {
-        openai_api_key: settings.openai_api_key.clone(),
-        openai_base_url: settings.openai_base_url.clone(),
-        override_base_url: upstream,
-    });
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
         bus: parts.bus.clone(),
         fleet: parts.fleet.clone(),
-        providers: Arc::new(providers),
+        providers: parts.providers.clone(),
         tools: Arc::new(Tools::new()),
         callbacks: Arc::new(callbacks),
         clock: parts.clock.clone(),

@@ -18,11 +18,21 @@ fn given<'f>(flags: impl IntoIterator<Item = (&'f str, Option<&'f String>)>) -> 
 
 fn of_place(place: &Place) -> Flags {
     let sim = place.sim.then(|| "true".to_owned());
+    let providers = &place.providers;
     given([
         ("config", place.config.as_ref()),
         ("agents", place.agents.as_ref()),
         ("data", place.data.as_ref()),
         ("sim", sim.as_ref()),
+        ("openai-base-url", providers.openai_base_url.as_ref()),
+        ("anthropic-base-url", providers.anthropic_base_url.as_ref()),
+        ("bedrock-base-url", providers.bedrock_base_url.as_ref()),
+        ("aws-region", providers.aws_region.as_ref()),
+        ("ollama-base-url", providers.ollama_base_url.as_ref()),
+        ("llm-limits", providers.llm_limits.as_ref()),
+        ("llm-connect-timeout", providers.llm_connect_timeout.as_ref()),
+        ("llm-first-token-timeout", providers.llm_first_token_timeout.as_ref()),
+        ("llm-token-timeout", providers.llm_token_timeout.as_ref()),
     ])
 }
 

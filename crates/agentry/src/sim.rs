@@ -1,6 +1,6 @@
 //! `agentry sim llm`: the LLM simulator as a server.
 
-use agentry_sim::llm::{LlmSim, Profile, SimOptions};
+use agentry_sim::llm::{Fault, FaultRate, LlmSim, Profile, SimOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +20,22 @@ pub async fn llm(args: SimLlm) -> Result<(), Failure> {
     if !(0.0..=1.0).contains(&args.error_rate) {
         return Err(Failure::usage(format!("--error-rate is {}; it is a share from 0 to 1", args.error_rate)));
     }
+    let mut faults = args.faults;
+    if args.error_rate > 0.0 {
+        faults.push(FaultRate { fault: Fault::Fail(500), share: args.error_rate });
+    }
+    let all: f64 = faults.iter().map(|rate| rate.share).sum();
+    if all > 1.0 {
+        return Err(Failure::usage(format!("the shares of all faults add up to {all}; they may add up to 1")));
+    }
     let options = SimOptions {
         profile,
         seed: args.seed,
-        error_rate: args.error_rate,
+        faults,
         rate_limit: args.rate_limit,
+        rpm: args.rpm,
+        tpm: args.tpm,
+        require_key: args.require_key,
         ledger: args.ledger,
     };
     let simulator = LlmSim::new(options).map_err(|error| {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod file;
+mod providers;
 mod read;
 mod table;
 mod value;
@@ -15,6 +16,7 @@ pub use agentry_core::worker::Role;
 use secrecy::SecretString;
 
 pub use cluster::Cluster;
+pub use providers::{ModelLimit, ProviderSettings};
 pub use read::Sources;
 pub use table::{KEYS, Key, settings_reference};
 
@@ -95,6 +97,8 @@ pub struct Settings {
     pub openai_api_key: Option<SecretString>,
     /// Another host for provider `openai`.
     pub openai_base_url: Option<String>,
+    /// All other providers, and how they are called.
+    pub providers: ProviderSettings,
     /// Whether every provider is answered by the simulators.
     pub sim: bool,
 }

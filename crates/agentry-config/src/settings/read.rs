@@ -86,6 +86,7 @@ impl Settings {
             callback_secret: None,
             openai_api_key: None,
             openai_base_url: None,
+            providers: super::ProviderSettings::default(),
             sim: false,
         };
         for key in KEYS.iter().filter(|key| !key.default.is_empty()) {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::value::{
-    bytes, choice, modes, name, number, roles, seconds, server_address, span, span_or_forever, web_address,
+    bytes, choice, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
+    span_or_forever, web_address,
 };
 use super::{Engine, LogFormat, Settings};
 
@@ -128,8 +129,42 @@ keys! {
     "openai-base-url", "OPENAI_BASE_URL", "openai.base_url", "",
         "Another host for provider openai; an agent's own base_url comes first.",
         |s, v| { s.openai_base_url = Some(web_address(v)?); Ok(()) };
+    "anthropic-api-key", "ANTHROPIC_API_KEY", "anthropic.api_key", "",
+        "The key for provider anthropic.",
+        |s, v| { s.providers.anthropic_api_key = Some(v.to_owned().into()); Ok(()) };
+    "anthropic-base-url", "ANTHROPIC_BASE_URL", "anthropic.base_url", "",
+        "Another host for provider anthropic; an agent's own base_url comes first.",
+        |s, v| { s.providers.anthropic_base_url = Some(web_address(v)?); Ok(()) };
+    "bedrock-api-key", "AWS_BEARER_TOKEN_BEDROCK", "bedrock.api_key", "",
+        "The key for provider bedrock. Without it calls are signed with AWS credentials; see providers.md for where they come from.",
+        |s, v| { s.providers.bedrock_api_key = Some(v.to_owned().into()); Ok(()) };
+    "bedrock-base-url", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "bedrock.base_url", "",
+        "Another host for provider bedrock, for example a VPC endpoint; an agent's own base_url comes first.",
+        |s, v| { s.providers.bedrock_base_url = Some(web_address(v)?); Ok(()) };
+    "aws-region", "AWS_REGION", "bedrock.region", "",
+        "The region for provider bedrock; an agent's own region comes first, AWS_DEFAULT_REGION and the AWS profile's come after.",
+        |s, v| { s.providers.aws_region = Some(region(v)?); Ok(()) };
+    "ollama-base-url", "OLLAMA_HOST", "ollama.base_url", "http://127.0.0.1:11434",
+        "The host for provider ollama, as Ollama itself takes it; an agent's own base_url comes first.",
+        |s, v| { s.providers.ollama_base_url = Some(ollama_host(v)?); Ok(()) };
+    "ollama-api-key", "OLLAMA_API_KEY", "ollama.api_key", "",
+        "The key for provider ollama, where its host wants one.",
+        |s, v| { s.providers.ollama_api_key = Some(v.to_owned().into()); Ok(()) };
+    "llm-limits", "AGENTRY_LLM_LIMITS", "llm.limits", "",
+        "What models may be asked for, as a list: `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`, or `anthropic/* rpm=50` \
+         for each model of a provider. Shared by all processes through Redis; without it each process counts by itself.",
+        |s, v| { s.providers.limits = super::providers::limits(v)?; Ok(()) };
+    "llm-connect-timeout", "AGENTRY_LLM_CONNECT_TIMEOUT", "llm.connect_timeout", "5",
+        "Seconds to open a connection to a provider.",
+        |s, v| { s.providers.connect_timeout = some_seconds(v)?; Ok(()) };
+    "llm-first-token-timeout", "AGENTRY_LLM_FIRST_TOKEN_TIMEOUT", "llm.first_token_timeout", "300",
+        "Seconds until the first content of a streamed answer. An agent's `timeout` holds for the whole call.",
+        |s, v| { s.providers.first_token_timeout = some_seconds(v)?; Ok(()) };
+    "llm-token-timeout", "AGENTRY_LLM_TOKEN_TIMEOUT", "llm.token_timeout", "60",
+        "The longest silence within a streamed answer, in seconds.",
+        |s, v| { s.providers.token_timeout = some_seconds(v)?; Ok(()) };
     "sim", "AGENTRY_SIM", "engine.sim", "false",
-        "Answers every provider by the simulators, for use without keys.",
+        "Answers every provider by the simulators, each by its own protocol, for use without keys.",
         |s, v| { s.sim = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
 }
 
@@ -138,7 +173,16 @@ impl Key {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         // Addresses of servers carry passwords.
-        const SECRETS: [&str; 5] = ["callback-secret", "openai-api-key", "postgres-url", "redis-url", "rabbitmq-url"];
+        const SECRETS: [&str; 8] = [
+            "callback-secret",
+            "openai-api-key",
+            "anthropic-api-key",
+            "bedrock-api-key",
+            "ollama-api-key",
+            "postgres-url",
+            "redis-url",
+            "rabbitmq-url",
+        ];
         SECRETS.contains(&self.name)
     }
 }

@@ -70,6 +70,34 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     value.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds, from 0 to 86400".to_owned())
 }
 
+/// A number of seconds that is more than none.
+pub(super) fn some_seconds(text: &str) -> Result<Duration, String> {
+    let some = seconds(text).ok().filter(|time| !time.is_zero());
+    some.ok_or_else(|| "expected seconds, more than 0 and up to 86400".to_owned())
+}
+
+/// The name of an AWS region.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_one = !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(fits);
+    if is_one { Ok(text.to_owned()) } else { Err("expected a region such as eu-central-1".to_owned()) }
+}
+
+/// Where Ollama is: a URL, or host and port as Ollama's own variable has them. What it listens on is not always where it
+/// can be reached.
+pub(super) fn ollama_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return web_address(text);
+    }
+    let (host, port) = text.rsplit_once(':').map_or((text, "11434"), |(host, port)| (host, port));
+    let host = if host.is_empty() || host == "0.0.0.0" { "127.0.0.1" } else { host };
+    if port.parse::<u16>().is_err() || host.contains(['/', ' ']) {
+        return Err("expected http://host:port or host:port".to_owned());
+    }
+    Ok(format!("http://{host}:{port}"))
+}
+
 /// An HTTP address, without the slash at its end.
 pub(super) fn web_address(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));

@@ -143,7 +143,6 @@ fn step(lease: Lease, step: Step) -> Advance {
     let provider = ProviderKind::Simulated;
     let (cost, duration_us) = (Some(NanoUsd::ZERO), 10);
     let reply = ChatReply {
-        provider_call: None,
         content: "x".repeat(ANSWER_BYTES),
         tool_calls: Vec::new(),
         stop: StopReason::End,

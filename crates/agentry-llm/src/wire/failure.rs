@@ -2,47 +2,87 @@
 
 use std::time::Duration;
 
-use agentry_core::agent::ProviderKind;
 use agentry_core::chat::Usage;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// How much of a provider's own message is kept, in characters.
+/// How much of a message is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
-/// How much of a body that is not JSON is shown, in characters.
-const EXCERPT_CHARS: usize = 200;
+/// How much of a body that could not be understood is looked at, in bytes. More than can be shown of it, so that a key is
+/// never cut in two before it is looked for.
+const EXCERPT_BYTES: usize = 4 * MAX_MESSAGE_CHARS + 2_048;
 
 /// What begins as a key does and is no longer than this is a word.
 const SHORTEST_KEY_BYTES: usize = 8;
+/// Secrets shorter than this are not looked for: they would be found in every text.
+const SHORTEST_SECRET_BYTES: usize = 6;
 
-/// An error of this call.
-pub(super) fn error(call: &Call, kind: LlmErrorKind, message: impl AsRef<str>) -> LlmError {
+/// An error of this call, with its message as it is: [`shown`] makes it fit to be shown.
+pub(crate) fn error(call: &Call, kind: LlmErrorKind, message: impl Into<String>) -> LlmError {
     LlmError {
         kind,
-        provider: word(call.target.provider),
+        provider: call.target.provider.as_str(),
         model: call.target.model.to_string(),
-        message: redacted(message.as_ref(), MAX_MESSAGE_CHARS),
+        message: message.into(),
         usage: Usage::default(),
     }
 }
 
-/// The provider's word, for errors.
-pub(crate) fn word(provider: ProviderKind) -> &'static str {
-    provider.as_str()
+/// What is not as the protocol says.
+pub(crate) fn malformed(call: &Call, message: impl Into<String>) -> LlmError {
+    error(call, LlmErrorKind::Malformed, message)
+}
+
+/// A call that cannot be written as the protocol wants it.
+pub(crate) fn unwritable(call: &Call, problem: &serde_json::Error) -> LlmError {
+    error(call, LlmErrorKind::InvalidRequest, format!("the request cannot be written: {problem}"))
+}
+
+/// A piece of a stream.
+pub(crate) fn piece<T: DeserializeOwned>(call: &Call, data: &[u8]) -> Result<T, LlmError> {
+    serde_json::from_slice(data).map_err(|problem| {
+        malformed(call, format!("a piece of the stream cannot be understood ({problem}): {}", excerpt(data)))
+    })
+}
+
+/// The error with a message of bounded length on one line, without any of these secrets and without anything that looks
+/// like a key.
+pub(crate) fn shown(mut error: LlmError, secrets: &[SecretString]) -> LlmError {
+    for secret in secrets {
+        let secret = secret.expose_secret().trim();
+        if secret.len() >= SHORTEST_SECRET_BYTES && error.message.contains(secret) {
+            error.message = error.message.replace(secret, "[key]");
+        }
+    }
+    error.message = redacted(&error.message, MAX_MESSAGE_CHARS);
+    error
 }
 
 /// The error that an HTTP status other than success means.
-pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
+pub(crate) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
+    let said = serde_json::from_slice::<Value>(body).ok();
+    let retry_after = retry_after(headers);
+    let is_spent = said.as_ref().and_then(|said| said.pointer("/error/code")?.as_str()) == Some("insufficient_quota");
     let kind = match status.as_u16() {
         401 | 403 => LlmErrorKind::Authentication,
-        429 => LlmErrorKind::RateLimited { retry_after: retry_after(headers) },
-        408 | 409 | 425 | 500.. => LlmErrorKind::Unavailable,
+        429 if is_spent => LlmErrorKind::QuotaExhausted,
+        429 => LlmErrorKind::RateLimited { retry_after },
+        503 | 529 => LlmErrorKind::Overloaded { retry_after },
+        408 | 504 => LlmErrorKind::Timeout,
+        409 | 425 | 500.. => LlmErrorKind::Unavailable,
         _ => LlmErrorKind::InvalidRequest,
     };
-    let said = serde_json::from_slice::<Value>(body).ok().as_ref().and_then(own_words).map(str::to_owned);
+    error(call, kind, status_message(status, "", said.as_ref(), body))
+}
+
+/// What a status says, with the provider's name for it, its words and what to do.
+pub(crate) fn status_message(status: StatusCode, name: &str, said: Option<&Value>, body: &[u8]) -> String {
+    let said = said.and_then(own_words).map(str::to_owned);
     let said = said.unwrap_or_else(|| if body.is_empty() { "(empty body)".to_owned() } else { excerpt(body) });
     let hint = match status.as_u16() {
         401 | 403 => "; check the API key",
@@ -50,24 +90,24 @@ pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, bo
         404 => "; check model and base_url",
         _ => "",
     };
-    error(call, kind, format!("HTTP {}: {said}{hint}", status.as_u16()))
+    let name = if name.is_empty() { String::new() } else { format!(" {name}") };
+    format!("HTTP {}{name}: {said}{hint}", status.as_u16())
 }
 
-/// The provider's own message in `{"error": {"message"}}`, `{"error": "…"}` or `{"message"}`.
-pub(super) fn own_words(body: &Value) -> Option<&str> {
+/// The provider's own message in `{"error": {"message"}}`, `{"error": "…"}`, `{"message"}` or `{"Message"}`.
+pub(crate) fn own_words(body: &Value) -> Option<&str> {
     let inner = body.get("error").unwrap_or(body);
-    inner.as_str().or_else(|| inner.get("message").and_then(Value::as_str))
+    let message = || inner.get("message").or_else(|| inner.get("Message")).and_then(Value::as_str);
+    inner.as_str().or_else(message)
 }
 
 /// The beginning of a body that could not be understood.
-pub(super) fn excerpt(body: &[u8]) -> String {
-    // Four bytes a character at most: no need to decode what is not shown.
-    let head = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_CHARS * 4)]).into_owned();
-    redacted(&head, EXCERPT_CHARS)
+pub(crate) fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]).into_owned()
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), or OpenAI's `retry-after-ms`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::trim).map(str::to_owned);
     if let Some(ms) = headers.get("retry-after-ms").and_then(text).and_then(|ms| ms.parse::<f64>().ok()) {
         return Duration::try_from_secs_f64(ms / 1_000.0).ok();
@@ -109,7 +149,7 @@ fn redacted(text: &str, chars: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::tests::call;
+    use crate::test_call::call;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
@@ -131,8 +171,9 @@ mod tests {
             (422, LlmErrorKind::InvalidRequest),
             (429, LlmErrorKind::RateLimited { retry_after: None }),
             (500, LlmErrorKind::Unavailable),
-            (503, LlmErrorKind::Unavailable),
-            (529, LlmErrorKind::Unavailable),
+            (503, LlmErrorKind::Overloaded { retry_after: None }),
+            (504, LlmErrorKind::Timeout),
+            (529, LlmErrorKind::Overloaded { retry_after: None }),
         ] {
             assert_eq!(of(status), kind, "{status}");
         }
@@ -142,15 +183,26 @@ mod tests {
     fn the_providers_own_words_are_kept_without_keys() {
         let body =
             br#"{"error":{"message":"Incorrect API key provided: sk-proj-abcdefghijkl.","code":"invalid_api_key"}}"#;
-        let error = of_status(&call("http://x"), StatusCode::UNAUTHORIZED, &HeaderMap::new(), body);
+        let error = shown(of_status(&call("http://x"), StatusCode::UNAUTHORIZED, &HeaderMap::new(), body), &[]);
         assert_eq!(error.message, "HTTP 401: Incorrect API key provided: [key].; check the API key");
     }
 
     #[test]
-    fn html_is_shown_in_part() {
-        let page = format!("<html>{}</html>", "x ".repeat(1_000));
-        let shown = excerpt(page.as_bytes());
-        assert!(shown.starts_with("<html>x x") && shown.chars().count() == EXCERPT_CHARS + 1, "{shown}");
+    fn a_page_is_shown_in_part_and_a_key_never_cut_in_two() {
+        let secret: SecretString = "wJalrXUtnFEMI-secret".to_owned().into();
+        let page =
+            format!("<html>{}wJalrXUtnFEMI-secret{}</html>", "x".repeat(MAX_MESSAGE_CHARS - 10), "y ".repeat(9_999));
+        let error = shown(malformed(&call(""), excerpt(page.as_bytes())), &[secret]);
+        assert!(error.message.starts_with("<html>xx"), "{error}");
+        assert!(!error.message.contains("wJal") && error.message.chars().count() == MAX_MESSAGE_CHARS + 1, "{error}");
+    }
+
+    #[test]
+    fn an_account_without_money_is_told_from_a_limit() {
+        let body = br#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#;
+        let error = of_status(&call(""), StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), body);
+        assert_eq!(error.kind, LlmErrorKind::QuotaExhausted);
+        assert!(error.may_fall_back() && !error.is_retryable());
     }
 
     #[test]
