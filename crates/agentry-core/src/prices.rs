@@ -293,7 +293,7 @@ mod tests {
             (entry("from='2026-01-01'\nsource='s'\ninput='-1'\noutput='1'"), "`input` is `-1`"),
             (entry("from='2026-01-01'\nsource='s'\ninput='1'"), "output"),
             (entry("from='2026-01-01'\nsource='s'\ninput='1'\noutput='1'\nprice='2'"), "price"),
-            ("[[prices]]".to_owned(), "version"),
+            ("prices = []".to_owned(), "version"),
         ] {
             let error = PriceTable::parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

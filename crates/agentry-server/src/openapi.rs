@@ -44,6 +44,7 @@ use crate::problem::{Code, FieldError, ProblemBody};
         events::publish,
         events::tail,
         usage::get,
+        usage::calls,
         workers::list,
         health::live,
         health::ready,

@@ -72,6 +72,7 @@ pub(crate) fn table() -> Vec<Route> {
         route("/v1/dead-letters/{id}/replay", vec![("POST", post(dead_letters::replay))]),
         route("/v1/events", vec![("POST", post(events::publish)), ("GET", get(events::tail))]),
         route("/v1/usage", vec![("GET", get(usage::get))]),
+        route("/v1/usage/calls", vec![("GET", get(usage::calls))]),
         route("/v1/workers", vec![("GET", get(workers::list))]),
         probe("/health/live", get(health::live)),
         probe("/health/ready", get(health::ready)),

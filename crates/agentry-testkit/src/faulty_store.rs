@@ -181,5 +181,6 @@ pass_on! { FleetStore {
 pass_on! { UsageStore {
     fn usage(group: UsageGroup, from: Timestamp, to: Timestamp) -> Vec<UsageRow>;
     fn spent(agent: &AgentName, from: Timestamp, to: Timestamp) -> NanoUsd;
+    fn calls(from: Timestamp, to: Timestamp, after: Option<CallCursor>, limit: usize) -> Page<LedgerRow>;
     fn ledger(task: TaskId) -> Vec<LedgerRow>;
 } }

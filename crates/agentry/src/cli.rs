@@ -183,6 +183,9 @@ pub struct Serve {
     /// How long the ledger of model calls is kept [env: AGENTRY_USAGE_RETENTION] [default: 400d]
     #[arg(long, value_name = "TIME")]
     pub usage_retention: Option<String>,
+    /// A price file whose models come before the built-in ones [env: AGENTRY_PRICES]
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<String>,
     /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
     #[arg(long, value_name = "ROLES")]
     pub role: Option<String>,
@@ -480,11 +483,44 @@ pub enum UsageBy {
     Model,
     /// One row for each UTC day.
     Day,
+    /// One row for each task, the most expensive first.
+    Task,
+}
+
+/// `usage reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// What the provider says it did: JSON Lines or CSV, a row for each call
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rows of the ledger from this moment on, such as 2026-11-01 [default: 30 days ago]
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Rows of the ledger before this moment [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Rows of the ledger of this provider only
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// What to do with usage, other than show it.
+#[derive(Debug, Subcommand)]
+pub enum UsageVerb {
+    /// Compare the ledger, call by call, with what a provider says it did
+    Reconcile(Reconcile),
 }
 
 /// `usage`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Usage {
+    /// Something else than to show it.
+    #[command(subcommand)]
+    pub command: Option<UsageVerb>,
     /// One row for each
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,

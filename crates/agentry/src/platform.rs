@@ -203,10 +203,19 @@ async fn start_orchestrator(parts: &Parts, settings: &Settings) -> Result<Runnin
         callbacks: Arc::new(callbacks),
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
-        prices: PriceTable::builtin(),
+        prices: prices(settings)?,
         options: options(settings),
     };
     Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
+}
+
+/// The prices that Agentry knows, behind those of the deployment's own file.
+fn prices(settings: &Settings) -> Result<PriceTable, Failure> {
+    let Some(path) = &settings.prices else { return Ok(PriceTable::builtin()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("cannot read the price file {}: {error}", path.display())))?;
+    let own = PriceTable::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    Ok(own.or(PriceTable::builtin()))
 }
 
 fn options(settings: &Settings) -> Options {

@@ -92,6 +92,7 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
         ("retention", args.retention.as_ref()),
         ("task-retention", args.task_retention.as_ref()),
         ("usage-retention", args.usage_retention.as_ref()),
+        ("prices", args.prices.as_ref()),
         ("role", args.role.as_ref()),
         ("mode", args.mode.as_ref()),
         ("slots", args.slots.as_ref()),

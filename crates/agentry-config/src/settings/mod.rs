@@ -61,6 +61,8 @@ pub struct Settings {
     pub task_retention: Option<Duration>,
     /// How long the ledger of model calls is kept; `None`: for ever.
     pub usage_retention: Option<Duration>,
+    /// A price file whose models come before those that Agentry knows.
+    pub prices: Option<PathBuf>,
     /// PostgreSQL; see [`Settings::cluster`].
     pub postgres_url: Option<SecretString>,
     /// The schema of the tables.

@@ -68,6 +68,7 @@ impl Settings {
             retention: std::time::Duration::ZERO,
             task_retention: None,
             usage_retention: None,
+            prices: None,
             postgres_url: None,
             postgres_schema: String::new(),
             postgres_connections: 0,

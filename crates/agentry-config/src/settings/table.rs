@@ -80,6 +80,9 @@ keys! {
     "usage-retention", "AGENTRY_USAGE_RETENTION", "engine.usage_retention", "400d",
         "How long the ledger of model calls is kept, from which usage is summed: 24h or more, such as 800d, or `forever`.",
         |s, v| { s.usage_retention = span_or_forever(v)?; Ok(()) };
+    "prices", "AGENTRY_PRICES", "usage.prices", "",
+        "A price file (TOML) whose models come before those that Agentry knows; docs/providers.md has its form.",
+        |s, v| { s.prices = Some(v.into()); Ok(()) };
     "postgres-url", "AGENTRY_POSTGRES_URL", "postgres.url", "",
         "The PostgreSQL server of the cluster engine (15 or newer): postgres://user:password@host:5432/database.",
         |s, v| { s.postgres_url = Some(server_address(v, POSTGRES)?); Ok(()) };

@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::CachedStore;
 use crate::{
-    Answered, BudgetStore, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted, EventStore,
-    Firing, FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, Reservation, Reserved, RetentionStore,
-    ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
+    Answered, BudgetStore, CallCursor, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted,
+    EventStore, Firing, FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, Reservation, Reserved,
+    RetentionStore, ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
 };
 
 #[async_trait]
@@ -158,6 +158,16 @@ impl UsageStore for CachedStore {
 
     async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError> {
         self.inner.spent(agent, from, to).await
+    }
+
+    async fn calls(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<CallCursor>,
+        limit: usize,
+    ) -> Result<Page<LedgerRow>, StoreError> {
+        self.inner.calls(from, to, after, limit).await
     }
 
     async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError> {

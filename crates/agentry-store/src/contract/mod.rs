@@ -43,7 +43,7 @@ macro_rules! contract_tests {
             retention: idle_conversations_go;
             budgets: a_hundred_at_once_stay_within_the_cap, budgets: a_ledger_row_takes_the_place_of_its_reservation,
             budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
-            money: sums_are_sums_of_rows, money: a_call_is_counted_once;
+            money: sums_are_sums_of_rows, money: a_call_is_counted_once, money: calls_are_listed_in_pages;
         );
     };
     (@ $open:expr, $($($file:ident: $rule:ident),+;)+) => {

@@ -26,7 +26,8 @@ pub use tasks::{
     Accepted, Advance, Advanced, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused, Step,
     TaskFilter, TaskStore, Want,
 };
-pub use usage::{UsageGroup, UsageRow, UsageStore};
+pub(crate) use usage::FORGOTTEN;
+pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};
 
 /// The most rows any list returns at once.
 pub const MAX_PAGE: usize = 1_000;
