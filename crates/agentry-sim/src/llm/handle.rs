@@ -19,12 +19,12 @@ use super::brain::{Conversation, think};
 use super::directive::{Directive, Found, find};
 use super::emission::{After, Emission, Pace, drops, first_half, half};
 use super::fault::{Fault, drawn};
-use super::ids::since_epoch;
 use super::latency::draw;
 use super::ledger::{End, Entry};
 use super::limits::{Levels, Over};
 use super::server::App;
 use super::wire::{Incoming, Piece, Refusal, Reply, Wire};
+use crate::clock::since_epoch;
 
 /// What draws of times are told apart by from draws of faults.
 const TIME_SALT: u64 = 0x7474_6674;

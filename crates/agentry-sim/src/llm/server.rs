@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::brain::fnv;
 use super::fault::FaultRate;
 use super::handle::{Head, handle};
-use super::ids::{Ids, micros, since_epoch};
+use super::ids::Ids;
 use super::latency::Profile;
 use super::ledger::{Ledger, Stats};
 use super::limits::Limits;
@@ -33,6 +33,7 @@ use super::wire::anthropic::Anthropic;
 use super::wire::bedrock::Bedrock;
 use super::wire::ollama::Ollama;
 use super::wire::openai::OpenAi;
+use crate::clock::now_us;
 
 /// The largest request that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -92,7 +93,7 @@ impl LlmSim {
             limits: Limits::new(options.rpm, options.tpm),
             options,
             ledger,
-            boot: micros(since_epoch()),
+            boot: now_us(),
             arrived: AtomicU64::new(0),
             failures: Mutex::default(),
             window: Mutex::default(),
