@@ -124,6 +124,12 @@ impl LlmSim {
         }
     }
 
+    /// Requests that have arrived, those that have not ended included.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.inner.arrived.load(Ordering::Relaxed)
+    }
+
     /// What was asked so far, in sums.
     #[must_use]
     pub fn stats(&self) -> Stats {
