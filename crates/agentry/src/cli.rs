@@ -491,6 +491,9 @@ pub struct SimLlm {
     /// Refuse calls without this key (of signed requests, the access key)
     #[arg(long, value_name = "KEY")]
     pub require_key: Option<SecretString>,
+    /// Refuse calls to Bedrock that are not signed with this secret
+    #[arg(long, value_name = "SECRET")]
+    pub aws_secret: Option<SecretString>,
     /// File to append every call to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,

@@ -42,6 +42,7 @@ pub async fn llm(args: SimLlm) -> Result<(), Failure> {
         rpm: args.rpm,
         tpm: args.tpm,
         require_key: args.require_key,
+        aws_secret: args.aws_secret,
         ledger: args.ledger,
     };
     let simulator = LlmSim::new(options).map_err(cannot_start)?;

@@ -8,35 +8,39 @@ use crate::simulator::Simulator;
 /// Completion, usage, stream, tools, structured output, stop reasons, errors and faults, each by name.
 const PARTS: &str = "completion\nusage_details\nstream\ntools\nforms_and_stops\nerrors\nfaults\n";
 
-fn speaks(file: &str) {
-    let simulator = Simulator::start(&["sim", "llm"]);
-    assert_eq!(script(file, &[&simulator.url]), PARTS);
+fn speaks(file: &str, more: &[&str]) {
+    let simulator = Simulator::start(&["sim", "llm", "--aws-secret", "secret-of-the-simulator"]);
+    let args: Vec<&str> = std::iter::once(simulator.url.as_str()).chain(more.iter().copied()).collect();
+    assert_eq!(script(file, &args), PARTS);
 }
 
 #[test]
 fn openai_takes_it_for_openai() {
-    speaks("openai_sdk.py");
+    speaks("openai_sdk.py", &[]);
 }
 
 #[test]
 fn anthropic_takes_it_for_anthropic() {
-    speaks("anthropic_sdk.py");
+    // The version that the library asks for, and the one that most clients do.
+    speaks("anthropic_sdk.py", &[]);
+    speaks("anthropic_sdk.py", &["2023-06-01"]);
 }
 
 #[test]
 fn aws_takes_it_for_bedrock() {
-    speaks("bedrock_sdk.py");
+    speaks("bedrock_sdk.py", &[]);
 }
 
 #[test]
 fn ollama_takes_it_for_ollama() {
-    speaks("ollama_sdk.py");
+    speaks("ollama_sdk.py", &[]);
 }
 
 #[test]
 fn keys_and_limits_are_told_in_the_words_of_each() {
-    let simulator = Simulator::start(&["sim", "llm", "--require-key", "AKIDSIM", "--rpm", "3"]);
-    assert_eq!(script("keys_sdk.py", &[&simulator.url, "AKIDSIM"]), "wrong_keys\nlimits\n");
+    let simulator =
+        Simulator::start(&["sim", "llm", "--require-key", "AKIDSIM", "--aws-secret", "right", "--rpm", "3"]);
+    assert_eq!(script("keys_sdk.py", &[&simulator.url, "AKIDSIM"]), "wrong_keys\nwrong_signatures\nlimits\n");
 }
 
 #[test]

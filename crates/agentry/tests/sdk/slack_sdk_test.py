@@ -105,8 +105,10 @@ def web_api():
 
 def refusals():
     def refused(error, **arguments):
-        seen = raises(SlackApiError, lambda: CLIENT.chat_postMessage(**{"channel": "C2", "text": "x", **arguments}))
-        same(seen.response["error"], error, f"error of {arguments}")
+        # A channel for each, so that the rate of none is reached.
+        call = {"channel": f"C2{error}", "text": "x", **arguments}
+        seen = raises(SlackApiError, lambda: CLIENT.chat_postMessage(**call))
+        same(seen.response["error"], error, f"error for {list(arguments)}")
 
     refused("channel_not_found", channel="C0MISSING")
     refused("is_archived", channel="C0ARCHIVED")
