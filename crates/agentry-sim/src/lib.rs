@@ -4,6 +4,8 @@
 //! listener. Its answers depend on nothing but the seed, the model and the conversation, and it keeps a ledger of its
 //! own: a witness of every call that reached it.
 //!
+//! [`slack`] is Slack towards an app: it takes calls of the Web API, and signs and sends what people do.
+//!
 //! # Directives
 //! The last user message of a request may say how it is to be answered (`[[badplan]]` may stand in any user message;
 //! in a request for a plan, `[[ask]]`, `[[tool]]` and `[[say]]` are not followed but handed to the plan's first step):
@@ -39,4 +41,6 @@
 //! Tokens are characters divided by four, rounded up: over all messages of a request for those sent; for those
 //! received, over the reasoning, the text, and the name and arguments of each call.
 
+mod clock;
 pub mod llm;
+pub mod slack;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use agentry_sim::llm::FaultRate;
+use agentry_sim::slack::FaultRule;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
@@ -534,6 +535,8 @@ pub struct Usage {
 pub enum Sim {
     /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
     Llm(SimLlm),
+    /// Slack: its Web API, and people who write, click and use commands when its control API is told so
+    Slack(SimSlack),
 }
 
 /// `sim llm`.
@@ -567,7 +570,45 @@ pub struct SimLlm {
     /// Refuse calls without this key (of signed requests, the access key)
     #[arg(long, value_name = "KEY")]
     pub require_key: Option<SecretString>,
+    /// Refuse calls to Bedrock that are not signed with this secret
+    #[arg(long, value_name = "SECRET")]
+    pub aws_secret: Option<SecretString>,
     /// File to append every call to
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+/// `sim slack`.
+#[derive(Debug, Args)]
+pub struct SimSlack {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Where /slack/events, /slack/commands and /slack/interactive are
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// A workspace; several times for several
+    #[arg(long = "team", default_value = "T0SIM", value_name = "ID")]
+    pub teams: Vec<String>,
+    /// Signs what is sent
+    #[arg(long, default_value = "sim-signing-secret", value_name = "TEXT")]
+    pub signing_secret: SecretString,
+    /// Token of the first workspace; of each other one, TEXT-ID
+    #[arg(long, default_value = "xoxb-sim", value_name = "TEXT")]
+    pub bot_token: SecretString,
+    /// Multiplies the waits between retries and the life of a response_url
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub time_scale: f64,
+    /// Milliseconds that the target has to answer
+    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    pub ack_timeout_ms: u64,
+    /// Hold callers to no rates
+    #[arg(long)]
+    pub no_rate_limits: bool,
+    /// What goes wrong: fail, status:503, ratelimit, hang or lose, for a method or *, as in chat.postMessage=lose*1
+    #[arg(long = "fault", value_name = "METHOD=KIND[*N]")]
+    pub faults: Vec<FaultRule>,
+    /// File to append every call and every delivery to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -19,12 +19,12 @@ use super::brain::{Conversation, think};
 use super::directive::{Directive, Found, find};
 use super::emission::{After, Emission, Pace, drops, first_half, half};
 use super::fault::{Fault, drawn};
-use super::ids::since_epoch;
 use super::latency::draw;
 use super::ledger::{End, Entry};
 use super::limits::{Levels, Over};
 use super::server::App;
 use super::wire::{Incoming, Piece, Refusal, Reply, Wire};
+use crate::clock::since_epoch;
 
 /// What draws of times are told apart by from draws of faults.
 const TIME_SALT: u64 = 0x7474_6674;
@@ -44,6 +44,8 @@ pub(super) struct Head {
     pub(super) wire: &'static dyn Wire,
     /// The headers.
     pub(super) headers: HeaderMap,
+    /// The address, as it came.
+    pub(super) uri: Uri,
     /// The model, where the path names it.
     pub(super) model: Option<String>,
     /// Whether the path asks for a stream.
@@ -67,7 +69,19 @@ pub(super) async fn handle(app: App, head: Head, body: Result<Bytes, BytesReject
         Ok(body) => body,
         Err(problem) => return call.refuse(&Refusal::new(problem.status().as_u16(), problem.body_text())),
     };
-    let incoming = Incoming { headers: &head.headers, body: &body, model: head.model.as_deref(), stream: head.stream };
+    let incoming = Incoming {
+        headers: &head.headers,
+        body: &body,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        model: head.model.as_deref(),
+        stream: head.stream,
+    };
+    if let Some(secret) = &call.app.sim.options.aws_secret
+        && let Err(refusal) = head.wire.check_signature(&incoming, secret.expose_secret())
+    {
+        return call.refuse(&refusal);
+    }
     match head.wire.read(&incoming) {
         Ok(ask) => call.answer(&ask).await,
         Err(refusal) => call.refuse(&refusal),

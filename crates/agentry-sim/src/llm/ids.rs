@@ -1,7 +1,5 @@
 //! The ids of one request: unique over all runs of the simulator, so that ledgers of several can be put together.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 /// What ids are made of: when the simulator started, and which request this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ids {
@@ -38,16 +36,6 @@ impl Ids {
         let (first, second, third) = (&digits[..8], &digits[8..12], &digits[12..15]);
         format!("{first}-{second}-4{third}-8{}-{}", &digits[15..18], &digits[18..])
     }
-}
-
-/// Time since the Unix epoch.
-pub(super) fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Microseconds since the Unix epoch.
-pub(super) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::ask::Tally;
-use super::ids::{Ids, micros, since_epoch};
+use super::ids::Ids;
+use crate::clock::{micros, now_us};
 
 /// Lines kept in memory for `GET /sim/ledger`; the file has all.
 const RECENT_LINES: usize = 10_000;
@@ -197,7 +198,7 @@ impl Entry {
             status: 0,
             end: End::Aborted,
             stream: false,
-            t_us: micros(since_epoch()),
+            t_us: now_us(),
             first_us: None,
             end_us: 0,
         };

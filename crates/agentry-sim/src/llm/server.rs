@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::brain::fnv;
 use super::fault::FaultRate;
 use super::handle::{Head, handle};
-use super::ids::{Ids, micros, since_epoch};
+use super::ids::Ids;
 use super::latency::Profile;
 use super::ledger::{Ledger, Stats};
 use super::limits::Limits;
@@ -33,6 +33,7 @@ use super::wire::anthropic::Anthropic;
 use super::wire::bedrock::Bedrock;
 use super::wire::ollama::Ollama;
 use super::wire::openai::OpenAi;
+use crate::clock::now_us;
 
 /// The largest request that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -58,6 +59,8 @@ pub struct SimOptions {
     pub tpm: Option<u64>,
     /// The key that every request must bring; of signed requests, the access key.
     pub require_key: Option<SecretString>,
+    /// The secret with which requests to Bedrock must be signed.
+    pub aws_secret: Option<SecretString>,
     /// The file that the ledger is appended to.
     pub ledger: Option<PathBuf>,
 }
@@ -92,7 +95,7 @@ impl LlmSim {
             limits: Limits::new(options.rpm, options.tpm),
             options,
             ledger,
-            boot: micros(since_epoch()),
+            boot: now_us(),
             arrived: AtomicU64::new(0),
             failures: Mutex::default(),
             window: Mutex::default(),
@@ -123,6 +126,12 @@ impl LlmSim {
         }
     }
 
+    /// Requests that have arrived, those that have not ended included.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.inner.arrived.load(Ordering::Relaxed)
+    }
+
     /// What was asked so far, in sums.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -147,11 +156,14 @@ pub(super) struct App {
 
 fn router(app: App) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(|app, headers, body| fixed(&OpenAi, app, headers, body)))
-        .route("/v1/messages", post(|app, headers, body| fixed(&Anthropic, app, headers, body)))
-        .route("/api/chat", post(|app, headers, body| fixed(&Ollama, app, headers, body)))
-        .route("/model/{id}/converse", post(|app, id, headers, body| of_model(false, app, id, headers, body)))
-        .route("/model/{id}/converse-stream", post(|app, id, headers, body| of_model(true, app, id, headers, body)))
+        .route("/v1/chat/completions", post(|app, uri, headers, body| fixed(&OpenAi, app, uri, headers, body)))
+        .route("/v1/messages", post(|app, uri, headers, body| fixed(&Anthropic, app, uri, headers, body)))
+        .route("/api/chat", post(|app, uri, headers, body| fixed(&Ollama, app, uri, headers, body)))
+        .route("/model/{id}/converse", post(|app, id, uri, headers, body| of_model(false, app, id, uri, headers, body)))
+        .route(
+            "/model/{id}/converse-stream",
+            post(|app, id, uri, headers, body| of_model(true, app, id, uri, headers, body)),
+        )
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
         .route("/foundation-models", get(models::bedrock))
@@ -168,20 +180,22 @@ fn router(app: App) -> Router {
 async fn fixed(
     wire: &'static dyn Wire,
     State(app): State<App>,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    handle(app, Head { wire, headers, model: None, stream: false }, body).await
+    handle(app, Head { wire, headers, uri, model: None, stream: false }, body).await
 }
 
 async fn of_model(
     stream: bool,
     State(app): State<App>,
     Path(id): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    handle(app, Head { wire: &Bedrock, headers, model: Some(id), stream }, body).await
+    handle(app, Head { wire: &Bedrock, headers, uri, model: Some(id), stream }, body).await
 }
 
 async fn ledger(State(app): State<App>) -> Response {

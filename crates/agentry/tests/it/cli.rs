@@ -51,6 +51,7 @@ fn help_of_every_verb() {
         "usage",
         "sim",
         "sim llm",
+        "sim slack",
     ];
     for verb in verbs {
         let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();

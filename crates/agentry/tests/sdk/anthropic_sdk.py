@@ -1,4 +1,4 @@
-"""Anthropic's own library against the simulator. Usage: anthropic_sdk.py URL."""
+"""Anthropic's own library against the simulator. Usage: anthropic_sdk.py URL [VERSION]."""
 
 import sys
 
@@ -7,7 +7,8 @@ import anthropic
 from common import QUESTION, check, last, raises, same
 
 URL = sys.argv[1]
-CLIENT = anthropic.Anthropic(base_url=URL, api_key="sk-sim", max_retries=0, timeout=20)
+VERSION = {"anthropic-version": sys.argv[2]} if len(sys.argv) > 2 else None
+CLIENT = anthropic.Anthropic(base_url=URL, api_key="sk-sim", max_retries=0, timeout=20, default_headers=VERSION)
 TOOL = {
     "name": "find_order",
     "input_schema": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},

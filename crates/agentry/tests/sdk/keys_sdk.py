@@ -24,9 +24,9 @@ def of_anthropic(key):
     return client.messages.with_raw_response.create(model="m", max_tokens=9, messages=MESSAGES)
 
 
-def of_bedrock(key):
+def of_bedrock(key, secret="right"):
     client = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=URL, aws_access_key_id=key,
-                          aws_secret_access_key="s", config=Config(retries={"total_max_attempts": 1}))
+                          aws_secret_access_key=secret, config=Config(retries={"total_max_attempts": 1}))
     return client.converse(modelId="m", messages=[{"role": "user", "content": [{"text": "[[say:ok]]"}]}])
 
 
@@ -46,6 +46,15 @@ def wrong_keys():
         raise SystemExit("a wrong access key was taken")
 
 
+def wrong_signatures():
+    try:
+        of_bedrock(KEY, "wrong")
+    except Exception as error:
+        same(error.response["Error"]["Code"], "InvalidSignatureException", "code")
+    else:
+        raise SystemExit("a signature with a wrong secret was taken")
+
+
 def limits():
     """The simulator was started with 3 requests a minute and model."""
     first = of_openai(KEY).headers
@@ -61,6 +70,6 @@ def limits():
     check(1 <= int(over.response.headers["retry-after"]) <= 20, "retry-after")
 
 
-for part in [wrong_keys, limits]:
+for part in [wrong_keys, wrong_signatures, limits]:
     part()
     print(part.__name__)

@@ -20,6 +20,8 @@ pub(in super::super) struct Anthropic;
 
 /// What a request must say that it speaks.
 const VERSION: &str = "anthropic-version";
+/// The versions that there are; what the simulator sends is the same in all.
+const VERSIONS: [&[u8]; 3] = [b"2023-01-01", b"2023-06-01", b"2026-10-21"];
 /// The signature of a block of thinking; opaque to clients, who send it back.
 const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
 
@@ -39,7 +41,7 @@ impl Wire for Anthropic {
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
         match incoming.headers.get(VERSION).map(|version| version.as_bytes()) {
             None => return Err(Refusal::bad(format!("{VERSION}: header is required"))),
-            Some(b"2023-06-01" | b"2023-01-01") => {}
+            Some(version) if VERSIONS.contains(&version) => {}
             Some(other) => {
                 let other = String::from_utf8_lossy(other);
                 return Err(Refusal::bad(format!("{VERSION}: \"{other}\" is not a valid version")));
@@ -90,16 +92,16 @@ impl Wire for Anthropic {
         if !answer.thinking.is_empty() {
             pieces.push(start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}))?);
             for thinking in tokens(&answer.thinking) {
-                pieces.push(Piece::reasoning(delta(index, Delta::ThinkingDelta { thinking })?, 1));
+                pieces.push(Piece::reasoning(delta(index, Delta::Thinking { thinking })?, 1));
             }
-            pieces.push(Piece::frame(delta(index, Delta::SignatureDelta { signature: SIGNATURE })?));
+            pieces.push(Piece::frame(delta(index, Delta::Signature { signature: SIGNATURE })?));
             pieces.push(stop(index)?);
             index += 1;
         }
         if !answer.text.is_empty() || answer.calls.is_empty() {
             pieces.push(start(index, &json!({"type": "text", "text": ""}))?);
             for text in tokens(&answer.text) {
-                pieces.push(Piece::content(delta(index, Delta::TextDelta { text })?, 1));
+                pieces.push(Piece::content(delta(index, Delta::Text { text })?, 1));
             }
             pieces.push(stop(index)?);
             index += 1;
@@ -107,9 +109,9 @@ impl Wire for Anthropic {
         for (at, call) in answer.calls.iter().enumerate() {
             let block = json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": {}});
             pieces.push(Piece { tokens: count(&call.name), ..start(index, &block)? });
-            pieces.push(Piece::frame(delta(index, Delta::InputJsonDelta { partial_json: "" })?));
+            pieces.push(Piece::frame(delta(index, Delta::InputJson { partial_json: "" })?));
             for partial_json in tokens(&call.arguments) {
-                pieces.push(Piece::content(delta(index, Delta::InputJsonDelta { partial_json })?, 1));
+                pieces.push(Piece::content(delta(index, Delta::InputJson { partial_json })?, 1));
             }
             pieces.push(stop(index)?);
             index += 1;
@@ -257,12 +259,16 @@ struct BlockDelta<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 fn start(index: usize, block: &Value) -> Result<Piece, serde_json::Error> {

@@ -13,7 +13,8 @@ use super::super::ask::{Ask, Tally};
 use super::super::ids::Ids;
 use super::super::limits::Levels;
 use super::bedrock_frame::{damaged, frame};
-use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, json_error, set};
+use super::bedrock_sign::SIGNED;
+use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, bedrock_sign, json_error, set};
 
 /// The protocol.
 pub(in super::super) struct Bedrock;
@@ -22,8 +23,6 @@ pub(in super::super) struct Bedrock;
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /// The signature of a block of reasoning; opaque to clients, who send it back.
 const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
-/// What SigV4 signatures begin with.
-const SIGNED: &str = "AWS4-HMAC-SHA256 ";
 
 impl Wire for Bedrock {
     fn name(&self) -> &'static str {
@@ -48,6 +47,11 @@ impl Wire for Bedrock {
                 None => "Missing Authentication Token",
             },
         )
+    }
+
+    fn check_signature(&self, incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal> {
+        // A bearer token stands in place of a signature.
+        if bearer(incoming.headers).is_some() { Ok(()) } else { bedrock_sign::check(incoming, secret) }
     }
 
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
@@ -159,7 +163,7 @@ fn exception(refusal: &Refusal) -> &'static str {
     match refusal.status {
         401 | 403 if refusal.message.contains("security token") => "UnrecognizedClientException",
         401 | 403 if refusal.message.contains("Authentication Token") => "MissingAuthenticationTokenException",
-        401 | 403 if refusal.message.contains("signature") => "InvalidSignatureException",
+        401 | 403 if refusal.message.to_ascii_lowercase().contains("signature") => "InvalidSignatureException",
         401 | 403 => "AccessDeniedException",
         404 => "ResourceNotFoundException",
         408 => "ModelTimeoutException",

@@ -56,13 +56,15 @@ pub(super) fn unpaired(turns: &[Turn<'_>]) -> Option<Unpaired> {
 
 impl<'a> Turn<'a> {
     fn uses(&self) -> Vec<&str> {
-        let id = |block| if let &Block::Use(ref id) = block { Some(id.as_ref()) } else { None };
-        self.blocks.iter().filter_map(id).collect()
+        self.blocks
+            .iter()
+            .filter_map(|block| if let Block::Use(id) = block { Some(id.as_ref()) } else { None })
+            .collect()
     }
 
     fn results(&self) -> Vec<&str> {
-        let id = |block| if let &Block::Result(ref id, _) = block { Some(id.as_ref()) } else { None };
-        self.blocks.iter().filter_map(id).collect()
+        let blocks = self.blocks.iter();
+        blocks.filter_map(|block| if let Block::Result(id, _) = block { Some(id.as_ref()) } else { None }).collect()
     }
 
     /// The messages of the turn: each result is one, and so is the text between them.

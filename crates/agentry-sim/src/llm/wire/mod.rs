@@ -17,6 +17,7 @@ mod anthropic_request;
 pub(super) mod bedrock;
 mod bedrock_frame;
 mod bedrock_request;
+mod bedrock_sign;
 mod blocks;
 pub(super) mod ollama;
 mod ollama_request;
@@ -30,6 +31,10 @@ pub(super) struct Incoming<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Its body.
     pub(super) body: &'a [u8],
+    /// The path, as it came.
+    pub(super) path: &'a str,
+    /// The query, as it came.
+    pub(super) query: Option<&'a str>,
     /// The model, where the path names it.
     pub(super) model: Option<&'a str>,
     /// Whether the path asks for a stream.
@@ -128,6 +133,10 @@ pub(super) trait Wire: Sync {
     fn key<'a>(&self, headers: &'a HeaderMap) -> Key<'a>;
     /// Why a request without the right key is refused.
     fn no_key(&self, key: Key<'_>) -> Refusal;
+    /// Checks the signature of a request that brings one; `secret` is what it must be made with.
+    fn check_signature(&self, _incoming: &Incoming<'_>, _secret: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
     /// Reads a request and checks it as strictly as the provider does.
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal>;
     /// Why a model that is not there is refused.

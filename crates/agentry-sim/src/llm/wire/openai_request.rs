@@ -159,10 +159,8 @@ fn messages<'a>(wire: Vec<WireMessage<'a>>) -> Result<Vec<Message<'a>>, Refusal>
         };
         if role == Role::Tool {
             let id = message.tool_call_id.ok_or_else(|| {
-                Refusal::bad(format!(
-                    "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'."
-                ))
-                .at(at("tool_call_id"))
+                Refusal::bad("Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'.")
+                    .at(at("tool_call_id"))
             })?;
             let Some(found) = open.iter().position(|open| *open == id) else {
                 let text = "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.";
