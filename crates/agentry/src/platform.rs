@@ -14,7 +14,7 @@ use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDep
 use agentry_server::{Dependency, Limits, ServerDeps};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
-use agentry_tools::Tools;
+use agentry_tools::{ToolBox, Tools};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ pub struct Platform {
     running: Running,
     watcher: FleetWatcher,
     backends: Backends,
+    tools: Arc<Tools>,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
@@ -91,14 +92,15 @@ impl Platform {
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings, upstream).await?;
+        let tools = Arc::new(Tools::new());
+        let running = start_orchestrator(&parts, settings, upstream, tools.clone()).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("http://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
+        Ok(Self { url, agents, drain, running, watcher, backends, tools, shutdown, serving, server_ended, simulator })
     }
 
     /// Where it listens.
@@ -141,6 +143,7 @@ impl Platform {
             }
             // The watcher joins a thread of its own.
             let unwatched = tokio::task::spawn_blocking(move || drop(self.watcher)).await.is_ok();
+            self.tools.close().await;
             let closed = self.backends.close().await;
             served.is_ok_and(|served| served.is_ok()) && unwatched && closed
         };
@@ -182,7 +185,12 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
+async fn start_orchestrator(
+    parts: &Parts,
+    settings: &Settings,
+    upstream: Option<String>,
+    tools: Arc<dyn ToolBox>,
+) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let providers = Providers::new(Endpoints {
         openai_api_key: settings.openai_api_key.clone(),
@@ -194,7 +202,7 @@ async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option
         bus: parts.bus.clone(),
         fleet: parts.fleet.clone(),
         providers: Arc::new(providers),
-        tools: Arc::new(Tools::new()),
+        tools,
         callbacks: Arc::new(callbacks),
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
