@@ -90,6 +90,12 @@ pub(crate) fn start(
 }
 
 impl Process {
+    /// Waits until the program has ended. What it started may live on and keep its pipes open.
+    pub async fn ended(&mut self) {
+        // An error means that there is no such child any more.
+        let _ = self.child.wait().await;
+    }
+
     /// Ends it, its standard input being closed: it may go by itself, then it is asked, then it is killed.
     pub async fn end(&mut self) {
         if timeout(GRACE, self.child.wait()).await.is_err() {

@@ -26,8 +26,6 @@ use crate::output::output;
 use crate::server::{Credential, McpCall, McpError, McpOutput, McpTool, Server};
 use crate::stdio::Stdio;
 
-/// Time for a server to start and to shake hands. Launchers fetch packages in this time.
-pub(crate) const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a server to tell its tools.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tools of one server at most; more are passed over.
@@ -77,7 +75,7 @@ impl Connection {
     ///
     /// # Errors
     /// Why it cannot be used, in words for people and models, without a secret.
-    pub async fn open(name: &str, server: &Server) -> Result<Self, String> {
+    pub async fn open(name: &str, server: &Server, patience: Duration) -> Result<Self, String> {
         let notes = Arc::new(Notes::hiding(secrets(server)));
         let stale = Arc::new(AtomicBool::new(false));
         let listener = Listener { stale: Arc::clone(&stale) };
@@ -93,10 +91,9 @@ impl Connection {
                 }
             }
         };
-        let service = timeout(INITIALIZE_TIMEOUT, began).await.unwrap_or_else(|_| {
-            let seconds = INITIALIZE_TIMEOUT.as_secs();
-            Err(notes.explain(&format!("it did not answer `initialize` within {seconds} s")))
-        })?;
+        let service = timeout(patience, began)
+            .await
+            .unwrap_or_else(|_| Err(notes.explain(&format!("it did not answer `initialize` within {patience:?}"))))?;
         Ok(Self { service, stale, notes, since: Instant::now() })
     }
 

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
@@ -13,6 +14,7 @@ use rmcp::transport::Transport;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::child::{self, Process};
 use crate::lines::{Line, Lines, too_long};
@@ -21,6 +23,8 @@ use crate::server::Program;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
+/// How long is waited for what a program wrote just before it ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Lines that are no JSON-RPC before the server is given up.
 const MAX_GARBAGE_LINES: u32 = 1_000;
 
@@ -97,9 +101,18 @@ impl Transport<RoleClient> for Stdio {
     /// Safe to be dropped and called again: bytes are consumed only together with their way into the line.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
-            let (consumed, ended) = match self.stdout.fill_buf().await {
+            let available = tokio::select! {
+                biased;
+                available = self.stdout.fill_buf() => available,
+                // What it started may keep its pipe open for ever; what it said itself is there by now.
+                () = self.process.ended() => match timeout(LAST_WORDS, self.stdout.fill_buf()).await {
+                    Ok(available) => available,
+                    Err(_) => Ok([].as_slice()),
+                },
+            };
+            let (consumed, ended) = match available {
                 Ok([]) => {
-                    self.notes.fault("the server closed its standard output");
+                    self.notes.fault("the server ended or closed its standard output");
                     return None;
                 }
                 Ok(available) => self.lines.push(available),

@@ -26,6 +26,7 @@ pub type Where = Box<dyn Fn() -> Result<Server, String> + Send + Sync>;
 /// One server, shared by all agents that name it.
 pub struct McpServer {
     name: String,
+    patience: Duration,
     at: Where,
     /// Held by the one who connects or asks for tools; the others wait for what comes of it.
     working: tokio::sync::Mutex<()>,
@@ -48,10 +49,11 @@ impl fmt::Debug for McpServer {
 }
 
 impl McpServer {
-    /// A server; nothing is connected yet. `name` is what it is called in logs.
+    /// A server; nothing is connected yet. `name` is what it is called in logs; `patience` is how long it may take to
+    /// start and to shake hands.
     #[must_use]
-    pub fn new(name: &str, at: Where) -> Self {
-        Self { name: name.to_owned(), at, working: tokio::sync::Mutex::default(), state: Mutex::default() }
+    pub fn new(name: &str, patience: Duration, at: Where) -> Self {
+        Self { name: name.to_owned(), patience, at, working: tokio::sync::Mutex::default(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -136,7 +138,7 @@ impl McpServer {
     }
 
     async fn connect(&self) -> Result<(Connection, Vec<McpTool>), String> {
-        let connection = Connection::open(&self.name, &(self.at)()?).await?;
+        let connection = Connection::open(&self.name, &(self.at)()?, self.patience).await?;
         let tools = connection.list().await?;
         connection.take_stale();
         Ok((connection, tools))

@@ -1,5 +1,7 @@
 //! All tools of a process: who is told of what, and which protocol a call goes by.
 
+use std::time::Duration;
+
 use agentry_core::agent::{AgentSpec, ToolKind, ToolSpec};
 use agentry_core::chat::ToolDefinition;
 use async_trait::async_trait;
@@ -35,6 +37,13 @@ impl Tools {
     pub fn with_environment(lookup: Lookup) -> Self {
         let servers = McpServers::new(lookup.clone());
         Self { validators: Validators::default(), http: HttpTools::new(lookup), servers }
+    }
+
+    /// The same with another time that MCP servers may take to start.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.servers.patience = patience;
+        self
     }
 
     /// Ends the servers that were started. They are started again when they are needed again.

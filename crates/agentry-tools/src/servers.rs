@@ -17,10 +17,14 @@ use crate::{Invocation, ToolError, ToolOutput, http};
 
 /// Different servers at once at most; one that nobody uses makes room for a new one.
 const MAX_SERVERS: usize = 256;
+/// Time for a server to start and to shake hands. Launchers fetch packages in this time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// All servers.
 pub(crate) struct McpServers {
     lookup: Lookup,
+    /// How long a server may take to start.
+    pub patience: Duration,
     servers: Mutex<HashMap<String, Entry>>,
 }
 
@@ -31,7 +35,7 @@ struct Entry {
 
 impl McpServers {
     pub fn new(lookup: Lookup) -> Self {
-        Self { lookup, servers: Mutex::default() }
+        Self { lookup, patience: PATIENCE, servers: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
@@ -120,7 +124,7 @@ impl McpServers {
         }
         let (kind, auth, lookup) = (tool.kind.clone(), tool.auth.clone(), Arc::clone(&self.lookup));
         let at = Box::new(move || place(&kind, auth.as_ref(), &lookup));
-        let server = Arc::new(McpServer::new(&tool.name, at));
+        let server = Arc::new(McpServer::new(&tool.name, self.patience, at));
         servers.insert(key, Entry { server: Arc::clone(&server), used: Instant::now() });
         Ok(server)
     }
