@@ -9,9 +9,11 @@ pub mod openai;
 mod outcome;
 mod pool;
 mod port;
+mod replay;
 pub mod simulated;
 
 pub use error::{LlmError, LlmErrorKind};
 pub use outcome::{Abort, Attempt, ChatError, ChatOutcome, Hooks};
 pub use pool::{Endpoints, MAX_CONCURRENT_CALLS, Providers};
 pub use port::{Call, LlmProvider, Timed, TokenSink};
+pub use replay::{Recorded, Replayed};

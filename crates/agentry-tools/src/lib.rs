@@ -6,8 +6,10 @@ mod http;
 mod names;
 mod port;
 mod registry;
+mod replay;
 mod servers;
 
 pub use environment::Lookup;
 pub use port::{Invocation, ToolBox, ToolError, ToolOutput};
 pub use registry::Tools;
+pub use replay::{RecordedTools, ReplayedTools};

@@ -88,7 +88,7 @@ impl ToolBox for Tools {
     }
 }
 
-fn definition(tool: &ToolSpec) -> ToolDefinition {
+pub(crate) fn definition(tool: &ToolSpec) -> ToolDefinition {
     ToolDefinition {
         name: tool.name.to_string(),
         description: tool.description.as_deref().unwrap_or_default().to_owned(),
