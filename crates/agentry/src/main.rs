@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod engine;
 mod failure;
+mod import;
 mod log;
 mod migrate;
 mod out;
@@ -17,6 +18,7 @@ mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod tape;
 mod validate;
 mod verbs;
 mod yaml;
@@ -58,6 +60,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
+        Command::Import(args) => import::import(&args),
         Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
 use crate::serve::listen;
+use crate::tape::Tape;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
 const SIM_SEED: u64 = 1;
@@ -72,6 +73,18 @@ impl Platform {
     /// # Errors
     /// When a part cannot start: the address, the agent files, the data folder.
     pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
+        Self::start_taped(settings, upstream, None).await
+    }
+
+    /// The same with calls of models and tools recorded, or answered from a recording.
+    ///
+    /// # Errors
+    /// As [`Platform::start`].
+    pub async fn start_taped(
+        settings: &Settings,
+        upstream: Option<String>,
+        tape: Option<&Tape>,
+    ) -> Result<Self, Failure> {
         check(settings)?;
         let (listener, address) = listen(settings.listen).await?;
         let folder = settings.agents.clone();
@@ -93,7 +106,7 @@ impl Platform {
             clock: Arc::new(SystemClock),
         };
         let tools = Arc::new(Tools::new());
-        let running = start_orchestrator(&parts, settings, upstream, tools.clone()).await?;
+        let running = start_orchestrator(&parts, settings, upstream, tools.clone(), tape).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
@@ -190,6 +203,7 @@ async fn start_orchestrator(
     settings: &Settings,
     upstream: Option<String>,
     tools: Arc<dyn ToolBox>,
+    tape: Option<&Tape>,
 ) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let providers = Providers::new(Endpoints {
@@ -197,6 +211,10 @@ async fn start_orchestrator(
         openai_base_url: settings.openai_base_url.clone(),
         override_base_url: upstream,
     });
+    let (providers, tools) = match tape {
+        Some(tape) => (tape.providers(providers), tape.tools(tools)),
+        None => (providers, tools),
+    };
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
         bus: parts.bus.clone(),
