@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 /// printed. Servers that were started stay up for the next run; `cargo xtask services down` ends them.
 fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     layers::check()?;
+    services::ensure_node();
     let servers = services::variables(&services::up(&place::Place::find()?, false)?);
     let with_env = |command: &mut Command| {
         command.envs(servers.iter().cloned()).envs(env.to_vec());

@@ -7,7 +7,7 @@ mod problem;
 mod settings;
 mod yaml;
 
-pub use agent::agent_file_schema;
+pub use agent::{Imported, agent_file_schema, import_text};
 pub use fleet::{
     FleetLoader, FleetWatcher, LoadedFleet, WatchError, load_fleet, reload, validate_paths, validate_text,
 };

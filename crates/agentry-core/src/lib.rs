@@ -20,6 +20,7 @@ pub mod retry;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod tape;
 pub mod task;
 pub mod time;
 pub mod topic;

@@ -22,7 +22,7 @@ pub struct LlmError {
 }
 
 /// What kind of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum LlmErrorKind {
     /// Too many requests, by the provider's count or by a limit of the settings.
     RateLimited {

@@ -16,6 +16,7 @@ mod openai;
 mod outcome;
 mod pool;
 mod port;
+mod replay;
 pub mod simulated;
 #[cfg(test)]
 mod test_call;
@@ -28,4 +29,5 @@ pub use limits::{Buckets, InvalidRedisUrl, Limit, LimitRule, MemoryBuckets, Redi
 pub use outcome::{Abort, Attempt, ChatError, ChatOutcome, Hooks};
 pub use pool::{MAX_CONCURRENT_CALLS, Providers};
 pub use port::{Call, LlmProvider, Timed, TokenSink};
+pub use replay::{Recorded, Replayed};
 pub use wire::{MAX_BODY_BYTES, Timeouts};

@@ -98,6 +98,13 @@ impl Providers {
         open
     }
 
+    /// The same with every provider in another one, which may ask it or answer in its place.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: &dyn Fn(Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider>) -> Self {
+        self.by_kind = self.by_kind.into_iter().map(|(kind, provider)| (kind, wrap(provider))).collect();
+        self
+    }
+
     /// Asks `call.target`, then each of `fallback` until one answers.
     ///
     /// Every target has `call.timeout` for all its tries together: waits for a free place and for its limit, retries (at

@@ -41,7 +41,7 @@ pub trait TokenSink: Send + Sync {
 }
 
 /// An answer and how long it took.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Timed {
     /// The answer.
     pub reply: ChatReply,

@@ -52,7 +52,8 @@ impl Runner<'_> {
     /// A loop that begins with these messages and stands where the journal left it.
     pub fn machine(&self, messages: Vec<Message>) -> AgentLoop {
         let config = LoopConfig {
-            tools: self.run.ctx.tools.definitions(self.spec),
+            // Offered before each call of the model: servers of tools change theirs while a loop runs.
+            tools: Vec::new(),
             output_schema: self.spec.output_schema.as_deref().cloned(),
             may_ask: self.asking.allowed,
             max_turns: MAX_TURNS,
@@ -72,6 +73,9 @@ impl Runner<'_> {
                 Next::AwaitHuman => return Ok(LoopEnd::Paused),
                 Next::CallModel { turn } => {
                     self.run.checkpoint()?;
+                    if !self.spec.tools.is_empty() {
+                        machine.offer(self.run.ctx.tools.definitions(self.spec).await);
+                    }
                     match self.call_model(turn, machine.request()).await? {
                         Ok(reply) => machine.apply_reply(&reply),
                         Err(error) => machine.fail(error),
@@ -185,7 +189,7 @@ impl Runner<'_> {
         if call.name == ASK_HUMAN && self.asking.allowed {
             return self.ask(call, None).await.map(Ok);
         }
-        let Some(tool) = self.spec.tools.iter().find(|tool| *tool.name == *call.name) else {
+        let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
             let text = format!("there is no tool `{}`", call.name);
             return self.returned(turn, call, text, true, Duration::ZERO).await.map(Ok);
         };
@@ -196,7 +200,7 @@ impl Runner<'_> {
                 match tool.on_unknown {
                     OnUnknown::Retry => {}
                     OnUnknown::Ask => return self.ask(call, Some(reason)).await.map(Ok),
-                    OnUnknown::Fail => return Ok(Err(unknown_outcome(tool, reason))),
+                    OnUnknown::Fail => return Ok(Err(unknown_outcome(&call.name, reason))),
                 }
             }
             match self.invoke(turn, tool, call).await? {
@@ -204,7 +208,7 @@ impl Runner<'_> {
                 Err(reason) => unknown = Some(reason),
             }
         }
-        Ok(Err(unknown_outcome(tool, unknown.as_deref().unwrap_or("no answer"))))
+        Ok(Err(unknown_outcome(&call.name, unknown.as_deref().unwrap_or("no answer"))))
     }
 
     /// One try. `Err`: it may or may not have happened, and why that is so.
@@ -283,10 +287,10 @@ fn question_of(call: &ToolCall) -> (String, Vec<String>) {
     (question, options.unwrap_or_default())
 }
 
-fn unknown_outcome(tool: &ToolSpec, reason: &str) -> TaskError {
+fn unknown_outcome(tool: &str, reason: &str) -> TaskError {
     let message = format!(
         "the outcome of tool `{}` is unknown ({reason}) and its on_unknown policy does not let it be called again",
-        tool.name
+        tool
     );
     TaskError::new(ErrorCode::ToolOutcomeUnknown, message)
 }

@@ -32,6 +32,8 @@ pub enum Command {
     Validate(Validate),
     /// Print the JSON Schema of agent files, for editors
     Schema,
+    /// Rewrite agent files written for older keys, and say what changed
+    Import(Import),
     /// Check settings, agent files, the data folder and the server, and say what to do
     Doctor(Doctor),
     /// Move the state of a stopped server to PostgreSQL, for the cluster engine
@@ -235,6 +237,13 @@ pub struct Run {
     /// A running server's address; without one the task runs inside this process [env: AGENTRY_URL]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Record every call of a model or tool in this file, without secrets (inside this process, on fresh data)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replay", "url"])]
+    pub record: Option<PathBuf>,
+    /// Answer every call of a model or tool from this recording; a call that is not in it is an error that shows the
+    /// first difference
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "sim", "sim_url"])]
+    pub replay: Option<PathBuf>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -264,6 +273,20 @@ pub struct Validate {
     /// Agent files, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Agent files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where the new text goes: a file, or a folder for files of the same names [default: standard output]
+    #[arg(short, long, value_name = "PATH", conflicts_with = "write")]
+    pub output: Option<PathBuf>,
+    /// Change the files themselves; one that cannot be used is left as it is
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// `doctor`.

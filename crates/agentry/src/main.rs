@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod engine;
 mod failure;
+mod import;
 mod log;
 mod migrate;
 mod out;
@@ -18,6 +19,7 @@ mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod tape;
 mod validate;
 mod verbs;
 mod yaml;
@@ -59,6 +61,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
+        Command::Import(args) => import::import(&args),
         Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),

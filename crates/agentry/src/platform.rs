@@ -14,7 +14,7 @@ use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDep
 use agentry_server::{Dependency, Limits, ServerDeps};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
-use agentry_tools::Tools;
+use agentry_tools::{ToolBox, Tools};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::engine::{self, Backends};
 use crate::failure::Failure;
 use crate::providers;
 use crate::serve::listen;
+use crate::tape::Tape;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
 const SIM_SEED: u64 = 1;
@@ -53,6 +54,7 @@ pub struct Platform {
     running: Running,
     watcher: FleetWatcher,
     backends: Backends,
+    tools: Arc<Tools>,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
@@ -72,6 +74,18 @@ impl Platform {
     /// # Errors
     /// When a part cannot start: the address, the agent files, the data folder.
     pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
+        Self::start_taped(settings, upstream, None).await
+    }
+
+    /// The same with calls of models and tools recorded, or answered from a recording.
+    ///
+    /// # Errors
+    /// As [`Platform::start`].
+    pub async fn start_taped(
+        settings: &Settings,
+        upstream: Option<String>,
+        tape: Option<&Tape>,
+    ) -> Result<Self, Failure> {
         check(settings)?;
         let (listener, address) = listen(settings.listen).await?;
         let folder = settings.agents.clone();
@@ -85,7 +99,12 @@ impl Platform {
         let wanted = settings.sim && upstream.is_none();
         let simulator = if wanted { Some(Simulator::start().await?) } else { None };
         let upstream = simulator.as_ref().map(|(_, url)| url.clone()).or(upstream);
-        let providers = providers::of(settings, upstream)?;
+        let (providers, own_tools) = (providers::of(settings, upstream)?, Arc::new(Tools::new()));
+        let (providers, tools): (_, Arc<dyn ToolBox>) = match tape {
+            Some(tape) => (tape.providers(providers), tape.tools(own_tools.clone())),
+            None => (providers, own_tools.clone()),
+        };
+        let providers = Arc::new(providers);
         let mut dependencies = backends.dependencies.clone();
         // Only who executes tasks asks models.
         if settings.roles.contains(&Role::Worker) {
@@ -100,14 +119,26 @@ impl Platform {
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings).await?;
+        let running = start_orchestrator(&parts, settings, tools).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("http://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
+        Ok(Self {
+            url,
+            agents,
+            drain,
+            running,
+            watcher,
+            backends,
+            tools: own_tools,
+            shutdown,
+            serving,
+            server_ended,
+            simulator,
+        })
     }
 
     /// Where it listens.
@@ -150,6 +181,7 @@ impl Platform {
             }
             // The watcher joins a thread of its own.
             let unwatched = tokio::task::spawn_blocking(move || drop(self.watcher)).await.is_ok();
+            self.tools.close().await;
             let closed = self.backends.close().await;
             served.is_ok_and(|served| served.is_ok()) && unwatched && closed
         };
@@ -192,14 +224,14 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings) -> Result<Running, Failure> {
+async fn start_orchestrator(parts: &Parts, settings: &Settings, tools: Arc<dyn ToolBox>) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
         bus: parts.bus.clone(),
         fleet: parts.fleet.clone(),
         providers: parts.providers.clone(),
-        tools: Arc::new(Tools::new()),
+        tools,
         callbacks: Arc::new(callbacks),
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),

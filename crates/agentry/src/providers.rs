@@ -16,13 +16,13 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// When the address of Redis cannot be used.
-pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Arc<Providers>, Failure> {
+pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Providers, Failure> {
     let providers = Providers::new(&endpoints(settings, upstream));
     let limits = &settings.providers.limits;
     if limits.is_empty() {
-        return Ok(Arc::new(providers));
+        return Ok(providers);
     }
-    Ok(Arc::new(providers.within(limits.iter().map(rule).collect(), buckets(settings)?)))
+    Ok(providers.within(limits.iter().map(rule).collect(), buckets(settings)?))
 }
 
 fn endpoints(settings: &Settings, upstream: Option<String>) -> Endpoints {

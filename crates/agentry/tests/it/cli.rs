@@ -22,6 +22,7 @@ fn help_of_every_verb() {
         "demo",
         "validate",
         "schema",
+        "import",
         "doctor",
         "migrate",
         "agents",
