@@ -1,5 +1,6 @@
 //! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
 
+mod access;
 mod cli;
 mod client;
 mod cluster;
@@ -17,6 +18,8 @@ mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod tls;
+mod top;
 mod validate;
 mod verbs;
 mod yaml;
@@ -64,6 +67,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
+        Command::Top(args) => runtime()?.block_on(top::top(&args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }

@@ -25,7 +25,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn run(args: cli::Run) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     if let Some(url) = settings::named_server(args.url.as_ref(), args.place.config.as_ref())? {
-        let client = Client::new(&url)?;
+        let key = settings::api_key(args.key.as_ref(), args.place.config.as_ref())?;
+        let client = Client::new(&url)?.with_key(key);
         return ask(&client, &args, args.wait || args.stream).await;
     }
     let mut settings = settings::of_fleet(&args.place)?;
@@ -33,7 +34,7 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     // Alone in this process, whatever the settings of servers say.
     (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
     let platform = Platform::start(&settings, args.place.sim_url.clone()).await?;
-    let client = Client::new(platform.url())?;
+    let client = Client::new(platform.url())?.with_key(Some(platform.own_key()));
     let answered = tokio::select! {
         answered = ask(&client, &args, true) => answered,
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("interrupted"))),

@@ -3,6 +3,7 @@
 //! A rule panics when the backend breaks it. Time is data here: rules begin at [`T0`] and say how it passes.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a rule panics when it is broken")]
 
+pub mod access;
 pub mod advance;
 pub mod build;
 pub mod clarifications;
@@ -37,6 +38,8 @@ macro_rules! contract_tests {
             schedules: an_event_is_accepted_once;
             outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
+            access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
+            access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once;
         );
     };

@@ -1,20 +1,26 @@
 //! The port, one trait for each concern. A backend implements them all.
 
+mod access;
 mod clarifications;
 mod dead_letters;
 mod events;
 mod fleet;
 mod outbox;
+mod pulse;
 mod schedules;
 mod sessions;
 mod tasks;
 mod usage;
 
+pub(crate) use access::{audit_horizon, revoked_horizon};
+pub use access::{AUDIT_KEPT, AccessStore, MAX_KEYS, REVOKED_KEPT};
 pub use clarifications::{Answered, ClarificationStore};
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
 pub use events::{EventAccepted, EventStore};
 pub use fleet::{AgentStatus, FleetStore};
 pub use outbox::{Delivery, OutboxStore, PendingMessage};
+pub(crate) use pulse::moment_of;
+pub use pulse::{MAX_PULSE, PulseStore, TaskPulse};
 pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
@@ -37,6 +43,8 @@ pub trait StateStore:
     + DeadLetterStore
     + FleetStore
     + UsageStore
+    + PulseStore
+    + AccessStore
 {
 }
 
@@ -50,5 +58,7 @@ impl<T> StateStore for T where
         + DeadLetterStore
         + FleetStore
         + UsageStore
+        + PulseStore
+        + AccessStore
 {
 }

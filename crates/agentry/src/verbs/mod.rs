@@ -1,5 +1,6 @@
 //! The verbs that read and act on a server: each is one or two requests and a table.
 
+mod access;
 mod fleet;
 mod people;
 mod work;
@@ -26,6 +27,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Agents(args) => fleet::agents(&args).await,
         Command::Workers(reading) => fleet::workers(&reading).await,
         Command::Usage(args) => fleet::usage(&args).await,
+        Command::Keys(verb) => access::keys(verb).await,
         Command::Schedules(verb) => fleet::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,
