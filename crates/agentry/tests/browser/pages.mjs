@@ -42,8 +42,8 @@ async function seed() {
   const made = { evil: await ask({ agent: "evil", session: "<b>x</b>", input: xss }), failed: await ask({ agent: "triage", input: "refund gone wrong [[fail:400]]" }), dropped: await ask({ agent: "writer", input: "a haiku [[fail:400]]" }) };
   for (const input of ["My order is A-1042.", "It has not arrived yet.", "Which order was that?"]) await ended(await ask({ agent: "support", session: "customer-17", input }));
   made.plan = await ask({ agent: "research-team", input: "Compare delivery times of our three carriers." });
-  made.asks = await ask({ agent: "support", session: "asks", input: "Where do I ship this? [[ask:Which region?|EU|US]]" });
-  made.cancels = await ask({ agent: "support", session: "cancels", input: "Where do I ship that? [[ask:Which country?]]" });
+  made.asks = await ask({ agent: "research-team", input: "Where do we ship? [[ask:Which region?|EU|US]]" });
+  made.cancels = await ask({ agent: "research-team", input: "Where do we sell? [[ask:Which country?]]" });
   for (const id of [made.evil, made.failed, made.dropped, made.plan]) await ended(id);
   await waiting(made.asks);
   await waiting(made.cancels);
@@ -67,6 +67,7 @@ const press = async (label, within = "main") => {
     .catch(async () => assert.fail(`no button “${label}” in ${within} at ${page.url()}:\n${await page.evaluate(() => document.body.innerText.slice(0, 2000))}`));
   await found.evaluate((node) => node.click());
 };
+const type = async (selector, words) => { await page.waitForSelector(selector); await page.type(selector, words); };
 const gone = (selector) => page.waitForFunction((selector) => !document.querySelector(selector), {}, selector);
 const open = async (hash, title) => {
   await page.goto(`${url}/#/${hash}`);
@@ -127,8 +128,7 @@ const steps = {
     await shows("refund number");
     assert.ok((await page.$$(".vrow")).length < 110, "only rows that can be seen are kept");
     await look("tasks");
-    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
-    await shows("refund number 5 ");
+    await until("the oldest rows", () => page.evaluate(() => { window.scrollTo(0, document.body.scrollHeight); return document.querySelector("main").innerText.includes("refund number 0 not"); }));
     await page.select('select[aria-label="status"]', "failed");
     await page.waitForFunction(() => document.querySelectorAll(".vrow").length === 2);
     assert.ok(page.url().includes("status=failed"));
@@ -164,7 +164,7 @@ const steps = {
   },
   async "an agent, and asking it"() {
     await open("agents/writer", "writer");
-    await page.type("main textarea", "a haiku about queues");
+    await type("main textarea", "a haiku about queues");
     await look("agent");
     await press("Send");
     await shows("Task of writer");
@@ -181,7 +181,7 @@ const steps = {
     await press("customer-17");
     await shows("It has not arrived yet.");
     await look("session");
-    await page.type("main textarea", "Thank you, that is all.");
+    await type("main textarea", "Thank you, that is all.");
     await press("Send");
     await shows("Thank you, that is all.", ".talk");
     await open(`sessions/${encodeURIComponent("evil:<b>x</b>")}`, "evil · <b>x</b>");
@@ -190,8 +190,8 @@ const steps = {
     await page.waitForFunction(() => location.hash === "#/sessions");
   },
   async "a task that waits is cancelled"() {
-    await open(`tasks/${made.cancels}`, "Task of support");
-    await shows("asked: Which country?");
+    await open(`tasks/${made.cancels}`, "Task of research-team");
+    await shows("Which country?");
     await press("Cancel");
     await press("Back", "dialog");
     await gone("dialog");
@@ -203,9 +203,12 @@ const steps = {
     await open("people", "People");
     await shows("Which region?");
     await look("people");
-    await press("EU");
+    // Each step of the plan may ask once.
+    await until("the end of what asked", async () => {
+      await page.evaluate(() => [...document.querySelectorAll("main [data-id] button")].find((node) => node.innerText === "EU")?.click());
+      return (await api("GET", `/v1/tasks/${made.asks}`)).status === "completed";
+    });
     await shows("Nobody waits for an answer");
-    assert.equal((await ended(made.asks)).status, "completed");
     await page.click("main summary");
     await shows("“EU” by dashboard");
   },
@@ -278,7 +281,7 @@ const steps = {
     await page.waitForFunction(() => document.querySelector("dialog.find li")?.innerText.includes("research-team"));
     await page.keyboard.press("Enter");
     await page.waitForFunction(() => location.hash === "#/agents/research-team");
-    await open("nowhere", "").catch(() => {});
+    await page.goto(`${url}/#/nowhere`);
     await shows("there is no page “nowhere”");
   },
   async "access: a key, a session, an end"() {
@@ -286,17 +289,17 @@ const steps = {
     await shows("No key is needed");
     await press("Make a key");
     await page.waitForSelector("dialog input");
-    await page.type("dialog input", "ops");
+    await type("dialog input", "ops");
     await press("Make it", "dialog");
     await shows("the first key must have the scope admin", "dialog");
     await page.select("dialog select", "admin");
     await press("Make it", "dialog");
     await shows("agk_", "dialog");
-    key = (await page.$eval("dialog button.mono", (node) => node.innerText)).replace(/ ⧉$/, "").trim();
+    key = (await page.$eval("dialog button.mono", (node) => node.innerText)).replace(/ copy$/, "").trim();
     await press("I have kept it", "dialog");
     await until("the sign-in page", () => page.evaluate(() => location.hash === "#/sign-in"));
     await look("sign-in");
-    await page.type("main input", "agk_not-a-key");
+    await type("main input", "agk_not-a-key");
     await press("Sign in");
     await shows("unknown, revoked or has expired");
     await page.$eval("main input", (box, key) => { box.value = key; }, key);
@@ -312,7 +315,7 @@ const steps = {
     await look("access");
     await press("Make a key");
     await page.waitForSelector("dialog input");
-    await page.type("dialog input", "reader");
+    await type("dialog input", "reader");
     await press("Make it", "dialog");
     await shows("agk_", "dialog");
     await press("I have kept it", "dialog");

@@ -1,7 +1,7 @@
 // Access: API keys, and the log of who changed what.
 
 import { distance, h, moment, put, state } from "./dom.js";
-import { get, me, post, remove } from "./api.js";
+import { get, me, post, remove, whoAmI } from "./api.js";
 import { confirm, copyable, empty, follow, heading, note, problem, table } from "./parts.js";
 
 const standing = (key) => (key.revoked_at && new Date(key.revoked_at) <= new Date() ? "revoked" : key.expires_at && new Date(key.expires_at) <= new Date() ? "expired" : "active");
@@ -24,9 +24,9 @@ function create(again) {
 export function show(page) {
   const keys = h("div", {}), log = h("div", {}), cursors = [null];
   const rotate = (key) => confirm(`Rotate “${key.name}”?`, "A new key of the same name and scope is made. The old one goes on for an hour, so that what uses it can change over.", "Rotate", async () => { const made = await post(`/v1/keys/${key.id}/rotate`); setTimeout(() => reveal(made).then(() => loop.now()), 0); });
-  const revoke = (key) => confirm(`Revoke “${key.name}”?`, "Whatever uses it is refused within seconds; sessions opened with it end. This cannot be undone.", "Revoke for good", async () => { await remove(`/v1/keys/${key.id}`); note("Revoked"); loop.now(); }, { danger: true });
+  const revoke = (key) => confirm(`Revoke “${key.name}”?`, "Whatever uses it is refused within seconds; sessions opened with it end. This cannot be undone.", "Revoke for good", async () => { await remove(`/v1/keys/${key.id}`); note("Revoked"); await whoAmI(); loop.now(); }, { danger: true });
   const columns = [["name", (key) => key.name], ["scope", (key) => key.scope], ["state", (key) => state(standing(key))], ["made", (key) => distance(key.created_at)], ["last used", (key) => (key.last_used_at ? distance(key.last_used_at) : "never")],
-    ["expires", (key) => (key.expires_at ? distance(key.expires_at) : "never")], ["", (key) => standing(key) === "active" && h("div", { class: "row" }, h("button", { type: "button", onclick: () => rotate(key) }, "Rotate"), h("button", { type: "button", class: "danger", onclick: () => revoke(key) }, "Revoke"))]];
+    ["expires", (key) => (key.expires_at ? distance(key.expires_at) : "never")], ["actions", (key) => standing(key) === "active" && h("div", { class: "row" }, h("button", { type: "button", onclick: () => rotate(key) }, "Rotate"), h("button", { type: "button", class: "danger", onclick: () => revoke(key) }, "Revoke"))]];
   const entries = [["when", (one) => moment(one.at)], ["who", (one) => one.who], ["what", (one) => h("span", { class: "mono" }, one.action)], ["on", (one) => h("span", { class: "mono" }, one.target)],
     ["outcome", (one) => h("span", {}, state(one.status < 400 ? "ok" : "refused"), ` ${one.status}`)]];
   page.append(heading("Access", h("span", { class: "grow" }), me.signed_in && h("span", { class: "faint" }, `${me.name} · ${me.scope}`), me.signed_in && h("a", { class: "button", href: "#/sign-in" }, "Sign out"),

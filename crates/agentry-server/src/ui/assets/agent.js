@@ -1,6 +1,6 @@
 // One agent: what it is, how it does, what it did last; and a box to ask it something.
 
-import { count, distance, h, put, span, state, usd } from "./dom.js";
+import { count, distance, h, put, rate, span, state, usd } from "./dom.js";
 import { get, part, post } from "./api.js";
 import { copyable, empty, figure, follow, heading, note, problem, spark } from "./parts.js";
 
@@ -29,7 +29,7 @@ export function show(page, { id }) {
     const agent = await get(`/v1/agents/${part(id)}`);
     const { counters, activity } = agent;
     put(body,
-      h("div", { class: "head" }, state(agent.status), figure(count(Math.round(activity.per_minute)), "tasks/min", spark(activity.spark)), figure(span(activity.p95_ms), "p95"),
+      h("div", { class: "head" }, state(agent.status), figure(rate(activity.per_minute), "tasks/min", spark(activity.spark)), figure(span(activity.p95_ms), "p95"),
         figure(count(activity.failed), "errors"), figure(usd(counters.cost_usd_today), "today", agent.budget_usd_day && ` of ${usd(agent.budget_usd_day)}`)),
       agent.error && problem({ message: agent.error }), agent.reason && agent.status !== "healthy" && problem({ message: agent.reason }),
       agent.warnings.map((words) => h("div", { class: "notice" }, words)),

@@ -33,18 +33,22 @@ export function count(n) {
   return n >= 1e6 ? `${(n / 1e6).toFixed(n >= 1e8 ? 0 : 1)} M` : INT.format(n);
 }
 
+/** A rate: one decimal while that says something. */
+export const rate = (n) => (n > 0 && n < 10 ? n.toFixed(1) : count(Math.round(n ?? 0)));
+
 /** Dollars with as many digits as say something. */
 export function usd(text) {
   const amount = Number(text ?? 0);
   if (!amount) return "$0";
   if (amount >= 100) return `$${INT.format(amount)}`;
-  if (amount >= 0.1) return `$${amount.toFixed(2)}`;
-  return `$${amount.toFixed(6).replace(/0{1,4}$/, "")}`;
+  if (amount >= 1) return `$${amount.toFixed(2)}`;
+  return `$${amount.toFixed(amount >= 0.0001 ? 4 : 6)}`;
 }
 
 /** Milliseconds in the unit a person would use. */
 export function span(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return "–";
+  if (ms === 0) return "0";
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -70,7 +74,8 @@ export function moment(text) {
 export function distance(text, now = Date.now()) {
   if (!text) return "–";
   const ms = new Date(text).getTime() - now;
-  const words = span(Math.abs(ms) < 1000 ? 1000 : Math.round(Math.abs(ms) / 1000) * 1000);
+  const seconds = Math.max(1, Math.round(Math.abs(ms) / 1000));
+  const words = seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : span(seconds * 1000);
   return ms > 0 ? `in ${words}` : `${words} ago`;
 }
 

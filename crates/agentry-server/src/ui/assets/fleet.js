@@ -1,10 +1,11 @@
 // The fleet: how every agent is doing. Pages of the server, so ten thousand agents cost no more than one screen.
 
-import { count, h, put, span, state, usd } from "./dom.js";
+import { count, h, moment, put, rate, span, state, usd } from "./dom.js";
 import { get, live, part } from "./api.js";
 import { empty, figure, follow, heading, spark, table } from "./parts.js";
 
 const ROWS = 100;
+const SLOTS_MS = 10_000;
 
 const ratio = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(part ? 1 : 0)} %` : "0 %");
 
@@ -15,7 +16,7 @@ function summary(now) {
   return heading("Fleet",
     states.map((word) => h("span", { class: "figure" }, h("b", {}, count(agents[word])), " ", state(word))),
     h("span", { class: "grow" }),
-    figure(count(Math.round(now.per_minute)), "tasks/min", spark(now.spark)), figure(span(now.p95_ms), "p95"),
+    figure(rate(now.per_minute), "tasks/min", spark(now.spark)), figure(span(now.p95_ms), "p95"),
     figure(ratio(now.failed, now.ended), "errors"), figure(count(tasks.queued), "queued"), figure(count(tasks.running), "running"),
     figure(usd(now.cost_usd_today), "today", now.budget_usd_day && ` of ${usd(now.budget_usd_day)}`));
 }
@@ -29,7 +30,7 @@ const shown = (agent) => state(agent.status === "healthy" && !agent.activity.acc
 const COLUMNS = [
   ["agent", link], ["mode", (a) => a.mode ?? "–"], ["version", (a) => h("span", { class: "mono" }, a.version?.slice(0, 6) ?? "–")],
   ["state", shown],
-  ["tasks/min", (a) => h("span", {}, count(Math.round(a.activity.per_minute)), spark(a.activity.spark)), "right"],
+  ["tasks/min", (a) => h("span", {}, rate(a.activity.per_minute), spark(a.activity.spark)), "right"],
   ["p95", (a) => span(a.activity.p95_ms), "right"],
   ["errors", (a) => (a.activity.failed ? tasksOf(a, `▲ ${count(a.activity.failed)}`, "failed") : "0"), "right"],
   ["queue", (a) => (a.activity.queued ? tasksOf(a, count(a.activity.queued), "queued") : "0"), "right"],
@@ -45,6 +46,14 @@ function trouble(agent) {
     h("td", { colspan: 5, class: "problem wide" }, why)];
 }
 
+/** A scheduled agent that did nothing lately says when it will. */
+function waits(agent, schedule) {
+  if (!schedule || agent.activity.accepted || agent.status !== "healthy") return null;
+  const zone = schedule.spec.timing.timezone;
+  return [...COLUMNS.slice(0, 4).map(([title, cell, cls]) => h("td", { class: cls, "data-label": title }, cell(agent))),
+    h("td", { colspan: 4, class: "wide faint" }, "next ", moment(schedule.next_slots[0]), zone && ` · ${schedule.spec.timing.cron} in ${zone}`), h("td", { class: "right", "data-label": "today" }, usd(agent.counters.cost_usd_today))];
+}
+
 export function show(page, { query }) {
   const top = h("div", {}), list = h("div", {}), pages = h("p", { class: "row" });
   const cursors = [null];
@@ -53,10 +62,20 @@ export function show(page, { query }) {
   const find = h("input", { type: "search", "data-filter": true, placeholder: "Name …", value: filter.q, "aria-label": "Find agents by name", oninput: () => { filter.q = find.value; changed(); } });
   const pick = h("select", { "aria-label": "State", onchange: () => { filter.status = pick.value; changed(); } },
     ["", "healthy", "starting", "restarting", "failed", "invalid", "disabled"].map((word) => h("option", { value: word, selected: word === filter.status }, word || "any state")));
+  let next = new Map(), asked = 0;
+  /** The next slot of each scheduled agent; it moves slowly. */
+  const slots = async () => {
+    if (Date.now() - asked < SLOTS_MS) return;
+    asked = Date.now();
+    const { items } = await get("/v1/schedules");
+    next = new Map(items.filter((one) => one.next_slots.length).map((one) => [one.agent, one]));
+  };
+  const instead = (agent) => trouble(agent) ?? waits(agent, next.get(agent.name));
   const load = async () => {
+    await slots();
     const got = await get("/v1/agents", { ...filter, cursor: cursors.at(-1), limit: ROWS });
     put(top, summary(live.last));
-    put(list, got.items.length ? table("Agents", COLUMNS, got.items, trouble)
+    put(list, got.items.length ? table("Agents", COLUMNS, got.items, instead)
       : filter.q || filter.status ? empty("No agent is like that.")
         : empty("The agents of this fleet would be here. Put a file into the agents folder; it is loaded when it appears.", "agentry validate agents/"));
     put(pages, cursors.length > 1 && h("button", { type: "button", onclick: () => { cursors.pop(); loop.now(); } }, "Previous page"),

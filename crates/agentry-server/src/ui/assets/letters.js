@@ -30,7 +30,7 @@ export function show(page, { query }) {
   const columns = [
     ["given up", (letter) => distance(letter.created_at)], ["agent", (letter) => letter.agent], ["what", (letter) => letter.origin], ["state", (letter) => state(letter.state)],
     ["reason", (letter) => h("button", { type: "button", class: "link", "aria-expanded": String(opened === letter.id), onclick: () => { opened = opened === letter.id ? null : letter.id; loop.now(); } }, letter.reason.message)],
-    ["", (letter) => letter.state === "open" && h("div", { class: "row" }, h("button", { type: "button", onclick: () => replay(letter) }, "Replay"), h("button", { type: "button", onclick: () => edit(letter) }, "Edit"), h("button", { type: "button", class: "danger", onclick: () => drop(letter) }, "Drop"))],
+    ["actions", (letter) => letter.state === "open" && h("div", { class: "row" }, h("button", { type: "button", onclick: () => replay(letter) }, "Replay"), h("button", { type: "button", onclick: () => edit(letter) }, "Edit"), h("button", { type: "button", class: "danger", onclick: () => drop(letter) }, "Drop"))],
   ];
   const which = h("select", { "aria-label": "Which", onchange: () => { all = which.value === "all"; cursors.length = 1; loop.now(); } }, h("option", { value: "open", selected: !all }, "open ones"), h("option", { value: "all", selected: all }, "all"));
   page.append(heading("Dead letters"), h("div", { class: "filters" }, which), list, pages, one);

@@ -9,8 +9,12 @@ export function heading(title, ...rest) {
   return h("div", { class: "head" }, h("h1", { tabindex: "-1" }, title), rest);
 }
 
+/** Bars of a sparkline, as the server counts them. */
+const BARS = 12;
+
 /** Bars of recent numbers; the words beside it say the number, so it is hidden from readers. */
-export function spark(values) {
+export function spark(found) {
+  const values = found.length ? found : Array(BARS).fill(0);
   const most = Math.max(1, ...values);
   const width = values.length * 4;
   return s("svg", { class: "spark", width, height: 14, viewBox: `0 0 ${width} 14`, "aria-hidden": "true" },
@@ -69,16 +73,22 @@ export function note(words, undoLabel, undo) {
 
 /** Text that copies itself. */
 export function copyable(value, words = value) {
-  return h("button", { type: "button", class: "link mono", title: "Copy", onclick: async () => {
+  return h("button", { type: "button", class: "link mono copy", title: "Copy", onclick: async () => {
     try { await navigator.clipboard.writeText(value); note("Copied"); } catch { note("This browser did not let the page copy"); }
-  } }, words, h("span", { "aria-hidden": "true" }, " ⧉"));
+  } }, words, h("span", { class: "faint" }, " copy"));
 }
 
-/** Runs `load` now, then at most every `ms` while the page is shown and something moved. Errors stand in `where`. */
+/** Ages and what the live picture does not tell are looked at this often all the same. */
+const QUIET_MS = 10_000;
+
+/** Runs `load` now, then at most every `ms` while the page is shown and something moved. Errors stand on the page. */
 export function follow(page, load, ms = 2000) {
-  let busy = false, last = 0, stopped = false;
-  const run = async () => {
-    if (busy || stopped || document.hidden || document.querySelector("dialog[open]")) return;
+  let busy = false, again = false, last = 0, stopped = false;
+  const run = async (asked) => {
+    if (stopped) return;
+    if (busy) { again ||= asked; return; }
+    // What somebody looks at or answers does not change under them; what they asked for does.
+    if (!asked && (document.hidden || document.querySelector("dialog[open]"))) return;
     busy = true;
     try { await load(); page.errorBox?.remove(); } catch (error) {
       page.errorBox?.remove();
@@ -86,11 +96,13 @@ export function follow(page, load, ms = 2000) {
       if (!stopped) page.prepend(page.errorBox);
     }
     busy = false; last = Date.now();
+    if (again) { again = false; run(true); }
   };
-  const tick = () => { if (Date.now() - last >= ms) run(); };
+  const tick = () => { if (Date.now() - last >= ms) run(false); };
+  const quiet = setInterval(() => { if (Date.now() - last >= Math.max(ms, QUIET_MS)) run(false); }, 1000);
   live.on.addEventListener("overview", tick);
-  run();
-  return { now: run, stop: () => { stopped = true; live.on.removeEventListener("overview", tick); } };
+  run(true);
+  return { now: () => run(true), stop: () => { stopped = true; clearInterval(quiet); live.on.removeEventListener("overview", tick); } };
 }
 
 /** A button that asks for the next page. */

@@ -20,7 +20,7 @@ export function show(page) {
     ["schedule", (one) => h("button", { type: "button", class: "link", "aria-expanded": String(opened === one.name), onclick: () => { opened = opened === one.name ? null : one.name; loop.now(); } }, one.name)],
     ["agent", (one) => h("a", { href: `#/agents/${part(one.agent)}` }, one.agent)], ["when", (one) => h("span", { class: "mono" }, timing(one))], ["state", (one) => state(standing(one))],
     ["next", (one) => (one.next_slots[0] ? h("span", { title: one.next_slots.join("\n") }, moment(one.next_slots[0]), h("span", { class: "faint" }, ` ${distance(one.next_slots[0])}`)) : "–")],
-    ["last", (one) => moment(one.last_slot)], ["missed", (one) => count(one.missed), "right"], ["skipped", (one) => count(one.skipped), "right"], ["", buttons],
+    ["last", (one) => moment(one.last_slot)], ["missed", (one) => count(one.missed), "right"], ["skipped", (one) => count(one.skipped), "right"], ["actions", buttons],
   ];
   page.append(heading("Schedules"), list, slots);
   const loop = follow(page, async () => {

@@ -15,7 +15,7 @@ export function show(page, { signedIn }) {
   page.append(heading("Sign in"), h("p", { class: "faint" }, "This server asks for an API key. One is made with ", h("code", {}, "agentry keys create NAME"), "."),
     h("form", { class: "panel card", onsubmit: async (event) => {
       event.preventDefault();
-      try { await post("/v1/sign-in", { key: key.value.trim() }); key.value = ""; await signedIn(); } catch (error) { put(wrong, problem(error)); key.focus(); }
+      try { await post("/v1/sign-in", { key: key.value.trim() }); key.value = ""; history.replaceState(null, "", "#/"); await signedIn(); } catch (error) { put(wrong, problem(error)); key.focus(); }
     } }, h("label", { class: "field" }, "API key", key), wrong, h("div", { class: "row" }, h("button", { class: "primary", type: "submit" }, "Sign in"))));
   key.focus();
 }

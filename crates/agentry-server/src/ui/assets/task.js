@@ -27,13 +27,13 @@ function fall(task, journal, opened, redraw) {
   const line = (row, index) => {
     const key = `${row.kind}/${row.label}/${index}`, isOpen = opened.has(key);
     const extra = [row.error && h("span", { class: "problem" }, row.error.message)];
-    const note = [span(row.took), row.open ? " so far" : ""].join("");
+    const note = row.kind === "mark" ? "" : [span(row.took), row.open ? " so far" : ""].join("");
     const bar = h("span", { class: "bar", "data-kind": row.kind, title: `${row.label}: ${note}`, vars: { left: `${(100 * (row.from - begin)) / whole}%`, width: `${(100 * (row.to - row.from)) / whole}%` } });
     const toggle = h("button", { type: "button", class: "link", "aria-expanded": String(isOpen), "data-key": key, onclick: () => { if (isOpen) opened.delete(key); else opened.add(key); redraw(key); } }, row.label);
     return [h("div", { class: "fall-row" }, h("div", { class: "label", vars: { "--depth": row.depth } }, toggle), h("div", { class: "track" }, bar), h("div", { class: "note" }, note)),
       isOpen && h("div", { class: "fall-more" }, extra,
-        h("div", { class: "row faint" }, `begins ${span(row.from - begin)} after acceptance`, row.tokens && `· ${count(row.tokens.input_tokens)} tokens in (${count(row.tokens.cached_tokens ?? 0)} cached), ${count(row.tokens.output_tokens)} out`,
-          row.cost && `· ${usd(row.cost)}`, row.ttft && `· first token after ${span(row.ttft)}`),
+        h("div", { class: "faint" }, [`begins ${span(row.from - begin)} after acceptance`, row.tokens && `${count(row.tokens.input_tokens)} tokens in (${count(row.tokens.cached_tokens ?? 0)} cached), ${count(row.tokens.output_tokens)} out`,
+          row.cost && usd(row.cost), row.call !== undefined && `the call itself ${span(row.call)}`, row.ttft && `first token after ${span(row.ttft)}`].filter(Boolean).join(" · ")),
         row.details.map(([title, value]) => value !== null && value !== undefined && value !== "" && h("div", {}, h("div", { class: "faint" }, title), h("pre", { tabindex: "0" }, text(value)))))];
   };
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", {}, span(whole * share)));

@@ -44,6 +44,7 @@ export function show(page, { query }) {
       const old = known.get(id);
       const node = old?.[1] ?? row(task, top);
       node.style.top = `${top}px`;
+      if (old) node.querySelector(".age").textContent = distance(task.created_at);
       if (!old) { known.set(id, [task, node]); if (before) before.after(node); else space.prepend(node); }
       before = node;
     }

@@ -69,7 +69,7 @@ export function rowsOf(task, journal, now) {
     }
   }
   const last = task.finished_at ? at(task.finished_at) : now;
-  for (const row of rows) { row.open = row.to === null; row.to ??= last; row.took ??= row.to - row.from; }
+  for (const row of rows) { row.open = row.to === null; row.to ??= last; row.call = row.took; row.took = row.to - row.from; }
   rows.sort((a, b) => a.from - b.from);
   return { rows, begin, end: Math.max(last, ...rows.map((row) => row.to)) };
 }
