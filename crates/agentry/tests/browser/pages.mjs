@@ -82,6 +82,7 @@ async function accessible(name) {
 
 /** Looks at a page in light, in dark and at the width of a phone: axe, no sideways scrolling, a picture. */
 async function look(name) {
+  await page.evaluate(() => document.getElementById("notes").replaceChildren());
   for (const theme of ["light", "dark"]) {
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }, { name: "prefers-reduced-motion", value: "reduce" }]);
     await accessible(`${name}, ${theme}`);

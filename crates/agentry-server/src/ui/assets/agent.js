@@ -30,7 +30,7 @@ export function show(page, { id }) {
     const { counters, activity } = agent;
     put(body,
       h("div", { class: "head" }, state(agent.status), figure(rate(activity.per_minute), "tasks/min", spark(activity.spark)), figure(span(activity.p95_ms), "p95"),
-        figure(count(activity.failed), "errors"), figure(usd(counters.cost_usd_today), "today", agent.budget_usd_day && ` of ${usd(agent.budget_usd_day)}`)),
+        figure(count(activity.failed), activity.failed === 1 ? "error" : "errors"), figure(usd(counters.cost_usd_today), "today", agent.budget_usd_day && ` of ${usd(agent.budget_usd_day)}`)),
       agent.error && problem({ message: agent.error }), agent.reason && agent.status !== "healthy" && problem({ message: agent.reason }),
       agent.warnings.map((words) => h("div", { class: "notice" }, words)),
       h("div", { class: "panel" }, h("dl", { class: "facts" }, fact("what for", agent.description), fact("mode", agent.mode), fact("version", agent.version && copyable(agent.version)), fact("file", h("span", { class: "mono" }, agent.file)),

@@ -52,10 +52,11 @@ export function span(ms) {
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
-  if (ms < 86_400_000) return `${Math.floor(ms / 3_600_000)} h ${Math.round((ms % 3_600_000) / 60_000)} min`;
-  return `${Math.floor(ms / 86_400_000)} d ${Math.round((ms % 86_400_000) / 3_600_000)} h`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 && ms % 1000 ? 1 : 0)} s`;
+  const two = (big, unit, small, rest) => { const left = Math.round((ms % big) / small); return `${Math.floor(ms / big)} ${unit}${left ? ` ${left} ${rest}` : ""}`; };
+  if (ms < 3_600_000) return two(60_000, "min", 1000, "s");
+  if (ms < 86_400_000) return two(3_600_000, "h", 60_000, "min");
+  return two(86_400_000, "d", 3_600_000, "h");
 }
 
 const pad = (n) => String(n).padStart(2, "0");

@@ -61,13 +61,15 @@ export function confirm(title, words, label, act, { danger = false, fields = [] 
   });
 }
 
-const NOTE_MS = 8000;
+const NOTE_MS = 8000, MAX_NOTES = 3;
 
 /** A line at the corner, said once to readers; with a way back when there is one. */
 export function note(words, undoLabel, undo) {
   const box = h("div", { class: "note-box" }, h("span", {}, words),
     undo && h("button", { type: "button", onclick: async () => { box.remove(); try { await undo(); } catch (error) { note(error.message); } } }, undoLabel));
-  document.getElementById("notes").append(box);
+  const notes = document.getElementById("notes");
+  while (notes.children.length >= MAX_NOTES) notes.firstChild.remove();
+  notes.append(box);
   setTimeout(() => box.remove(), NOTE_MS);
 }
 

@@ -2,7 +2,7 @@
 
 import { h, s } from "./dom.js";
 
-const W = 900, H = 190, LEFT = 58, BOTTOM = 24, TOP = 10;
+const W = 1200, H = 180, LEFT = 58, BOTTOM = 24, TOP = 10;
 
 /** A round number above `most`, and steps to it. */
 function scale(most) {
