@@ -54,7 +54,9 @@ fn packages(place: &Place) -> Result<PathBuf> {
     std::fs::write(folder.join("package.json"), "{\"private\": true}\n").context("cannot write package.json")?;
     say(&format!("npm: installing {}\n", PACKAGES.join(", ")));
     let mut npm = Command::new("npm");
-    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]).args(PACKAGES).current_dir(&folder);
+    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .args(PACKAGES)
+        .current_dir(&folder);
     output_within(&mut npm, NPM).context("npm could not install what tests of the dashboard need")?;
     std::fs::write(&mark, wanted).context("cannot write the mark of the installed packages")?;
     Ok(modules)

@@ -17,8 +17,8 @@ mod state;
 mod tls;
 mod ui;
 
-pub use dependency::{Dependency, DependencyState, Metric};
 pub use auth::{Access, new_key};
+pub use dependency::{Dependency, DependencyState, Metric};
 pub use openapi::openapi;
 pub use serve::{router, serve};
 pub use state::{Limits, ServerDeps};

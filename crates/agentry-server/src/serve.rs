@@ -202,11 +202,12 @@ where
             let most = if frame.bounded { frame.state.deps.limits.max_in_flight } else { usize::MAX };
             let response = match frame.state.metrics.enter(most) {
                 None => overloaded(most).into_response(),
-                Some(_in_flight) => match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request)).catch_unwind().await
-                {
-                    Ok(response) => response,
-                    Err(panic) => panicked(&*panic).into_response(),
-                },
+                Some(_in_flight) => {
+                    match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request)).catch_unwind().await {
+                        Ok(response) => response,
+                        Err(panic) => panicked(&*panic).into_response(),
+                    }
+                }
             };
             let mut response = finish(response, trace.as_ref());
             strict(response.headers_mut(), frame.state.deps.access.tls);

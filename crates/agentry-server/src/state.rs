@@ -102,7 +102,14 @@ impl AppState {
     pub(crate) fn new(deps: ServerDeps, shutdown: CancellationToken) -> Self {
         let keys = Keys::new(deps.access.rate);
         let streams = Arc::new(Semaphore::new(deps.limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { deps, metrics: HttpMetrics::default(), shutdown, lately: Lately::default(), keys, streams }))
+        Self(Arc::new(Inner {
+            deps,
+            metrics: HttpMetrics::default(),
+            shutdown,
+            lately: Lately::default(),
+            keys,
+            streams,
+        }))
     }
 
     pub(crate) fn store(&self) -> &dyn StateStore {

@@ -9,7 +9,7 @@ use agentry_config::Settings;
 use agentry_core::access::{KeyHash, Scope};
 use agentry_core::time::Timestamp;
 use agentry_server::{Access, new_key};
-use agentry_store::StateStore;
+use agentry_store::{StateStore, StoreError};
 use secrecy::SecretString;
 
 use crate::failure::Failure;
@@ -45,28 +45,31 @@ pub fn of(settings: &Settings, address: SocketAddr, tls: bool, own: KeyHash) -> 
     }
 }
 
-/// Makes the first key where one is needed and none is good, to be shown once on a terminal. Elsewhere it would end in
-/// a log, so that is refused.
+fn unavailable(error: StoreError) -> Failure {
+    Failure::new(format!("API keys cannot be looked at: {error}"))
+}
+
+/// Whether a key is needed and none is good. Where nobody would see the one that is then made, that is refused: it would
+/// end in a log.
 ///
 /// # Errors
-/// When a key is needed, there is none, and nobody would see a new one.
-pub async fn first_key(settings: &Settings, store: &dyn StateStore) -> Result<Option<SecretString>, Failure> {
-    let listen = settings.listen;
-    let beyond = !listen.ip().is_loopback() && !settings.allow_unauthenticated;
-    if !beyond && !settings.auth_required {
-        return Ok(None);
+/// When a key is needed, there is none, and standard error is no terminal.
+pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bool, Failure> {
+    let beyond = !settings.listen.ip().is_loopback() && !settings.allow_unauthenticated;
+    if (!beyond && !settings.auth_required) || store.has_keys(now()).await.map_err(unavailable)? {
+        return Ok(false);
     }
-    let now = now();
-    let unavailable = |error| Failure::new(format!("API keys cannot be looked at: {error}"));
-    if store.has_keys(now).await.map_err(unavailable)? {
-        return Ok(None);
-    }
-    if !std::io::stderr().is_terminal() {
-        return Err(refusal(settings, beyond));
-    }
-    let (key, text) = new_key(FIRST, Scope::Admin, now, None).map_err(Failure::new)?;
+    if std::io::stderr().is_terminal() { Ok(true) } else { Err(refusal(settings, beyond)) }
+}
+
+/// Makes the first key, to be shown once.
+///
+/// # Errors
+/// When it cannot be kept.
+pub async fn first_key(store: &dyn StateStore) -> Result<SecretString, Failure> {
+    let (key, text) = new_key(FIRST, Scope::Admin, now(), None).map_err(Failure::new)?;
     store.add_key(&key).await.map_err(unavailable)?;
-    Ok(Some(text))
+    Ok(text)
 }
 
 fn refusal(settings: &Settings, beyond: bool) -> Failure {
@@ -74,7 +77,8 @@ fn refusal(settings: &Settings, beyond: bool) -> Failure {
     if !beyond {
         return Failure::new("auth is required and there is no API key").help(make);
     }
-    let message = format!("cannot listen on {}: without API keys only this machine may reach the server", settings.listen);
+    let message =
+        format!("cannot listen on {}: without API keys only this machine may reach the server", settings.listen);
     let advice = format!(
         "{make}; or use --listen 127.0.0.1:{}; --allow-unauthenticated lets everybody who reaches the address run \
          agents, spend money and read everything",

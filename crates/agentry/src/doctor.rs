@@ -155,7 +155,12 @@ fn access(settings: &Settings) -> Check {
     if let Err(failure) = crate::tls::acceptor(settings) {
         let text = failure.text(false).unwrap_or_default();
         let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        return check("access", State::Bad, found, Some("--tls-cert and --tls-key name PEM files that belong together"));
+        return check(
+            "access",
+            State::Bad,
+            found,
+            Some("--tls-cert and --tls-key name PEM files that belong together"),
+        );
     }
     let tls = if settings.tls_cert.is_some() { "TLS" } else { "plain HTTP" };
     if beyond && settings.allow_unauthenticated && !settings.auth_required {
@@ -164,7 +169,8 @@ fn access(settings: &Settings) -> Check {
         return check("access", State::Look, found, Some(advice));
     }
     if beyond && settings.tls_cert.is_none() {
-        let advice = "set --tls-cert and --tls-key, or put a proxy that speaks TLS before it: keys travel with every request";
+        let advice =
+            "set --tls-cert and --tls-key, or put a proxy that speaks TLS before it: keys travel with every request";
         return check("access", State::Look, format!("{listen} by {tls}"), Some(advice));
     }
     let who = if settings.auth_required { "a key is always needed" } else { "a key is needed as soon as one exists" };

@@ -82,9 +82,10 @@ impl Platform {
         // Side by side: files are read while servers are connected.
         let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
         let (loaded, opened) = tokio::join!(loading, Backends::open(settings));
-        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
         let backends = opened?;
-        let announced = crate::access::first_key(settings, &*backends.store).await?;
+        let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
+        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
+        let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
         let agents = fleet.current().len();
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let wanted = settings.sim && upstream.is_none();
@@ -108,7 +109,20 @@ impl Platform {
         let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator, own_key, announced })
+        Ok(Self {
+            url,
+            agents,
+            drain,
+            running,
+            watcher,
+            backends,
+            shutdown,
+            serving,
+            server_ended,
+            simulator,
+            own_key,
+            announced,
+        })
     }
 
     /// Where it listens.

@@ -26,7 +26,10 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     out::line(&ready(&platform, &settings))?;
     if let Some(key) = platform.first_key() {
         let key = key.expose_secret();
-        out::complain(&format!("\n  API key, shown once: {key}\n  Sign in at {} with it, or set AGENTRY_API_KEY.\n\n", platform.url()));
+        out::complain(&format!(
+            "\n  API key, shown once: {key}\n  Sign in at {} with it, or set AGENTRY_API_KEY.\n\n",
+            platform.url()
+        ));
     }
     let broke = tokio::select! {
         () = signals.next() => None,

@@ -92,9 +92,10 @@ fn word<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 fn spark(value: &Value, pointer: &str) -> String {
-    let bars: Vec<f64> = value.pointer(pointer).and_then(Value::as_array).map_or_else(Vec::new, |bars| {
-        bars.iter().map(|bar| bar.as_f64().unwrap_or(0.0)).collect()
-    });
+    let bars: Vec<f64> = value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or_else(Vec::new, |bars| bars.iter().map(|bar| bar.as_f64().unwrap_or(0.0)).collect());
     let most = bars.iter().copied().fold(1.0, f64::max);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of seven")]
     bars.iter().map(|bar| BARS[((bar / most) * 7.0).round() as usize]).collect()

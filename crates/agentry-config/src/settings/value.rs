@@ -38,9 +38,8 @@ fn several<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<Vec<T>, S
 
 /// Names of hosts, by commas, without ports.
 pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
-    let good = |name: &str| {
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
-    };
+    let good =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
     let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
     match names.iter().all(|name| good(name)) {
         true => Ok(names),

@@ -213,7 +213,10 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
     let limit = query.limit.map(|limit| page_size(Some(limit))).transpose()?.unwrap_or(usize::MAX);
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let wanted = query.status.as_deref().map(agent_state).transpose()?;
-    let (seen, lately) = tokio::try_join!(Seen::read(&state), picture(&state))?;
+    let lately = picture(&state).await?;
+    // Who turns pages looks at the picture of this second; who wants all of it wants it as it is now.
+    let read = if query.limit.is_none() { Some(Seen::read(&state).await?) } else { None };
+    let seen = read.as_ref().unwrap_or(&lately.seen);
     let fleet = state.deps.fleet.current();
     let mut found: Vec<_> = fleet
         .iter()

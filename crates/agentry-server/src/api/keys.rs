@@ -160,7 +160,10 @@ async fn find(state: &AppState, id: KeyId) -> Answer<ApiKey> {
 pub(crate) async fn rotate(State(state): State<AppState>, Id(id): Id<KeyId>) -> Answer {
     let (old, now) = (find(&state, id).await?, state.now());
     if !old.is_good(now) {
-        return Err(Problem::new(Code::KeyEnded, format!("the key `{}` is revoked or has expired: make another", old.name)));
+        return Err(Problem::new(
+            Code::KeyEnded,
+            format!("the key `{}` is revoked or has expired: make another", old.name),
+        ));
     }
     let made = make(&state, &old.name, old.scope, old.expires_at).await?;
     state.store().revoke_key(id, now.after(ROTATION_OVERLAP)).await?;
@@ -181,9 +184,11 @@ pub(crate) async fn rotate(State(state): State<AppState>, Id(id): Id<KeyId>) -> 
 )]
 pub(crate) async fn revoke(State(state): State<AppState>, Id(id): Id<KeyId>) -> Answer<Response> {
     let (key, now) = (find(&state, id).await?, state.now());
-    let good: Vec<ApiKey> = state.store().keys().await?.into_iter().filter(|one| one.is_good(now) && one.id != id).collect();
+    let good: Vec<ApiKey> =
+        state.store().keys().await?.into_iter().filter(|one| one.is_good(now) && one.id != id).collect();
     // The last of all may go: then nobody needs a key, unless the settings ask for one.
-    let locks_out = !good.iter().any(|one| one.scope == Scope::Admin) && (!good.is_empty() || state.deps.access.required);
+    let locks_out =
+        !good.iter().any(|one| one.scope == Scope::Admin) && (!good.is_empty() || state.deps.access.required);
     if key.is_good(now) && key.scope == Scope::Admin && locks_out {
         let detail = format!("`{}` is the last key with the scope admin: make another first", key.name);
         return Err(Problem::new(Code::LastAdminKey, detail));

@@ -42,13 +42,9 @@ pub(crate) async fn get(State(state): State<AppState>, headers: HeaderMap) -> An
         other => other?,
     };
     let me = match caller {
-        Some(caller) => Me {
-            required,
-            signed_in: true,
-            name: Some(caller.name),
-            scope: Some(caller.scope),
-            csrf: caller.csrf,
-        },
+        Some(caller) => {
+            Me { required, signed_in: true, name: Some(caller.name), scope: Some(caller.scope), csrf: caller.csrf }
+        }
         None => Me { required, signed_in: false, name: None, scope: (!required).then_some(Scope::Admin), csrf: None },
     };
     Ok(axum::Json(me).into_response())
@@ -64,7 +60,8 @@ pub(crate) struct SignIn {
 }
 
 fn cookie(text: &str) -> Answer<[(header::HeaderName, HeaderValue); 1]> {
-    let value = HeaderValue::from_str(text).map_err(|_| Problem::new(Code::Internal, "the cookie cannot be a header"))?;
+    let value =
+        HeaderValue::from_str(text).map_err(|_| Problem::new(Code::Internal, "the cookie cannot be a header"))?;
     Ok([(header::SET_COOKIE, value)])
 }
 

@@ -98,6 +98,8 @@ pub(crate) struct Picture {
     pub(crate) overview: Overview,
     /// What each agent did lately; those that did nothing are absent.
     pub(crate) agents: HashMap<AgentName, Activity>,
+    /// How the agents are.
+    pub(crate) seen: Seen,
 }
 
 /// The last picture. Whoever finds it too old takes the next one while the others wait for it.
@@ -159,7 +161,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
         workers: workers.len(),
     };
     let agents = each.into_iter().map(|(name, tally)| (name, tally.finish(window))).collect();
-    Ok(Picture { taken: Instant::now(), overview, agents })
+    Ok(Picture { taken: Instant::now(), overview, agents, seen })
 }
 
 /// Counting tasks.

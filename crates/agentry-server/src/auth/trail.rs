@@ -12,7 +12,14 @@ const MAX_TARGET: usize = 300;
 
 /// Writes the line. It stands in the store before the caller hears of the outcome; when it cannot be written, the log
 /// has it.
-pub(crate) async fn write(state: &AppState, who: Option<&Caller>, action: String, path: &str, status: u16, trace: String) {
+pub(crate) async fn write(
+    state: &AppState,
+    who: Option<&Caller>,
+    action: String,
+    path: &str,
+    status: u16,
+    trace: String,
+) {
     let entry = AuditEntry {
         id: AuditId::generate(),
         at: state.now(),

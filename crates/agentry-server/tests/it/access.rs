@@ -189,7 +189,8 @@ async fn every_change_is_written_down_with_who_and_what_came_of_it() {
         .flat_map(|page| page["items"].as_array().unwrap())
         .map(|line| format!("{} {} {} {}", line["who"], line["action"], line["target"], line["status"]))
         .collect();
-    let expected = |who: &str, status: u16| format!(r#""{who}" "POST /v1/schedules/{{name}}/trigger" "{path}" {status}"#);
+    let expected =
+        |who: &str, status: u16| format!(r#""{who}" "POST /v1/schedules/{{name}}/trigger" "{path}" {status}"#);
     let mut wanted = vec![expected("nobody", 401), expected("read", 403), expected("run", 404)];
     let mut found = lines.clone();
     (wanted.sort(), found.sort());

@@ -12,8 +12,8 @@ mod sessions;
 mod tasks;
 mod usage;
 
-pub(crate) use access::{audit_horizon, revoked_horizon};
 pub use access::{AUDIT_KEPT, AccessStore, MAX_KEYS, REVOKED_KEPT};
+pub(crate) use access::{audit_horizon, revoked_horizon};
 pub use clarifications::{Answered, ClarificationStore};
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
 pub use events::{EventAccepted, EventStore};

@@ -93,9 +93,7 @@ impl AccessStore for PostgresStore {
 
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let sql = &format!("{KEY} ORDER BY id");
-        self.db
-            .retrying(|_| async move { collect(&query(&self.db.conn().await?, sql, &[]).await?, api_key) })
-            .await
+        self.db.retrying(|_| async move { collect(&query(&self.db.conn().await?, sql, &[]).await?, api_key) }).await
     }
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {

@@ -4,7 +4,11 @@
 //! `cargo xtask test` runs; where something is missing the test fails and says so. Screenshots of every page in light,
 //! dark and at the width of a phone are left in `target/screenshots`, or where `AGENTRY_SCREENSHOTS` says.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop at the first surprise, and says what it saw")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may stop at the first surprise, and says what it saw"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-const HELP: &str = "run `cargo xtask browser`, which finds or installs Chromium and the packages, and set what it prints";
+const HELP: &str =
+    "run `cargo xtask browser`, which finds or installs Chromium and the packages, and set what it prints";
 
 /// A server that ends with its test.
 struct Server {
@@ -73,7 +78,9 @@ fn serve() -> Server {
 fn found(variable: &str, usual: &[PathBuf]) -> PathBuf {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let all = named.into_iter().chain(usual.iter().cloned());
-    all.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{variable} names nothing that is there: {HELP}"))
+    all.into_iter()
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{variable} names nothing that is there: {HELP}"))
 }
 
 /// The build folder: the binary lies in `target/debug`.

@@ -49,6 +49,11 @@ fn help_of_every_verb() {
         "events tail",
         "workers",
         "usage",
+        "keys",
+        "keys create",
+        "keys rotate",
+        "keys revoke",
+        "top",
         "sim",
         "sim llm",
     ];
