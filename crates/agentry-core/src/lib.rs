@@ -4,6 +4,7 @@
 //! functions: what an agent is, which transitions a task may take, what the agent loop does next, when a
 //! schedule fires, what a call costs. Callers bring time and random bytes.
 
+pub mod access;
 pub mod agent;
 pub mod agent_loop;
 pub mod chat;

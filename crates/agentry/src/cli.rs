@@ -56,6 +56,10 @@ pub enum Command {
     Workers(Reading),
     /// What was spent
     Usage(Usage),
+    /// API keys: list, create, rotate, revoke
+    Keys(Verb<Keys>),
+    /// The fleet live in the terminal, until Ctrl-C
+    Top(Top),
     /// Simulators as servers
     #[command(subcommand)]
     Sim(Sim),
@@ -67,6 +71,9 @@ pub struct Server {
     /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// The API key, where the server asks for one; the environment shows it to nobody else [env: AGENTRY_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 /// Which server, and how to print what it says.
@@ -161,6 +168,15 @@ pub struct Serve {
     /// Listen beyond this machine without API keys: whoever reaches the address may run agents
     #[arg(long)]
     pub allow_unauthenticated: bool,
+    /// When an API key is needed: auto (as soon as one exists) or required [env: AGENTRY_AUTH] [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub auth: Option<String>,
+    /// Certificate chain to speak TLS with, a PEM file [env: AGENTRY_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Its private key, a PEM file [env: AGENTRY_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
     /// Backends: embedded, or cluster (PostgreSQL and RabbitMQ by AGENTRY_POSTGRES_URL and AGENTRY_RABBITMQ_URL, a
     /// cache by AGENTRY_REDIS_URL) [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
@@ -244,6 +260,9 @@ pub struct Run {
     /// first difference
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "sim", "sim_url"])]
     pub replay: Option<PathBuf>,
+    /// The API key, where the server asks for one [env: AGENTRY_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -551,6 +570,58 @@ pub struct Usage {
     /// The server.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// `keys …`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Keys, without the keys themselves
+    List(Reading),
+    /// Make a key, and show it once
+    Create(KeyCreate),
+    /// Make another of the same name and scope; the old one goes on for an hour
+    Rotate(Act),
+    /// Refuse a key from now on
+    Revoke(Act),
+}
+
+/// `keys create`.
+#[derive(Debug, Args)]
+pub struct KeyCreate {
+    /// What people call it
+    pub name: String,
+    /// read: look; run: give work and steer it; admin: manage keys too
+    #[arg(long, value_name = "SCOPE", default_value = "run", value_parser = ["read", "run", "admin"])]
+    pub scope: String,
+    /// Refuse it after so many days; never when absent
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub expires: Option<u32>,
+    /// Write it into the store of a stopped server (--data) or of the cluster, instead of asking a server
+    #[arg(long)]
+    pub local: bool,
+    /// Data folder, with --local [env: AGENTRY_DATA] [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Backends, with --local: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Print one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Agents shown at most
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub limit: u32,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
 }
 
 /// `sim …`.

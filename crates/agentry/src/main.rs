@@ -1,5 +1,6 @@
 //! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
 
+mod access;
 mod cli;
 mod client;
 mod cluster;
@@ -20,6 +21,8 @@ mod servers;
 mod settings;
 mod sim;
 mod tape;
+mod tls;
+mod top;
 mod validate;
 mod verbs;
 mod yaml;
@@ -69,6 +72,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
+        Command::Top(args) => runtime()?.block_on(top::top(&args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }

@@ -11,10 +11,11 @@ use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::Providers;
 use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};
-use agentry_server::{Dependency, Limits, ServerDeps};
+use agentry_server::{Access, Dependency, Limits, ServerDeps, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
 use agentry_tools::{ToolBox, Tools};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ pub struct Platform {
     /// Cancelled when the server has ended, for whatever reason.
     server_ended: CancellationToken,
     simulator: Option<Simulator>,
+    own_key: SecretString,
+    /// The key that was made because there was none, to be shown once.
+    announced: Option<SecretString>,
 }
 
 /// The simulator inside the process.
@@ -87,13 +91,16 @@ impl Platform {
         tape: Option<&Tape>,
     ) -> Result<Self, Failure> {
         check(settings)?;
+        let tls = crate::tls::acceptor(settings)?;
         let (listener, address) = listen(settings.listen).await?;
         let folder = settings.agents.clone();
         // Side by side: files are read while servers are connected.
         let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
         let (loaded, opened) = tokio::join!(loading, Backends::open(settings));
-        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
         let backends = opened?;
+        let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
+        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
+        let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
         let agents = fleet.current().len();
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let wanted = settings.sim && upstream.is_none();
@@ -122,9 +129,13 @@ impl Platform {
         let running = start_orchestrator(&parts, settings, tools).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
+        let (own_key, own_hash) = crate::access::own_key()?;
+        let access = crate::access::of(settings, address, tls.is_some(), own_hash);
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
-        let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
-        let (url, drain) = (format!("http://{address}"), settings.drain);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let door = Door { listener, tls, access, limits };
+        let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
+        let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
         Ok(Self {
             url,
@@ -138,6 +149,8 @@ impl Platform {
             serving,
             server_ended,
             simulator,
+            own_key,
+            announced,
         })
     }
 
@@ -145,6 +158,18 @@ impl Platform {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The key that this process may use with itself, whatever keys exist.
+    #[must_use]
+    pub fn own_key(&self) -> SecretString {
+        self.own_key.clone()
+    }
+
+    /// The key that was made because there was none.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&SecretString> {
+        self.announced.as_ref()
     }
 
     /// How many agents it started with, invalid ones included.
@@ -264,11 +289,18 @@ fn options(settings: &Settings) -> Options {
     }
 }
 
-fn serve(
+/// Where the server listens, and how.
+struct Door {
     listener: TcpListener,
+    tls: Option<Tls>,
+    access: Access,
+    limits: Limits,
+}
+
+fn serve(
+    door: Door,
     parts: Parts,
     settings: &Settings,
-    limits: Limits,
     shutdown: CancellationToken,
     ended: CancellationToken,
 ) -> JoinHandle<std::io::Result<()>> {
@@ -277,15 +309,17 @@ fn serve(
         bus: parts.bus,
         fleet: parts.fleet,
         clock: parts.clock,
-        limits,
+        limits: door.limits,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
+        access: door.access,
+        reports: settings.reports.clone(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),
     };
     tokio::spawn(async move {
         let _ended = ended.drop_guard();
-        let served = agentry_server::serve(listener, deps, shutdown).await;
+        let served = agentry_server::serve(door.listener, door.tls, deps, shutdown).await;
         if let Err(error) = &served {
             tracing::error!(%error, "the server's listener broke");
         }
@@ -318,17 +352,6 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     if settings.engine == Engine::Embedded && !settings.roles.contains(&Role::Api) {
         let message = "the embedded engine is one process, so it needs the role `api` to be given work";
         return Err(Failure::usage(message).help("add api to --role, or use --engine cluster"));
-    }
-    // Anybody who reaches the API may run agents, and this version has no keys to tell people apart.
-    let listen = settings.listen;
-    if !listen.ip().is_loopback() && !settings.allow_unauthenticated {
-        let advice = format!(
-            "use --listen 127.0.0.1:{} and something that authenticates in front of it; --allow-unauthenticated lets \
-             everybody who reaches the address run agents, spend money and read everything",
-            listen.port()
-        );
-        let message = format!("cannot listen on {listen}: without API keys only this machine may reach the server");
-        return Err(Failure::new(message).help(advice));
     }
     Ok(())
 }

@@ -27,7 +27,8 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     let taped = args.record.is_some() || args.replay.is_some();
     if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
-        let client = Client::new(&url)?;
+        let key = settings::api_key(args.key.as_ref(), args.place.config.as_ref())?;
+        let client = Client::new(&url)?.with_key(key);
         return ask(&client, &args, args.wait || args.stream).await;
     }
     let mut settings = settings::of_fleet(&args.place)?;
@@ -59,7 +60,7 @@ async fn run_taped(args: &cli::Run, mut settings: Settings) -> Result<(), Failur
 
 async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>) -> Result<(), Failure> {
     let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape).await?;
-    let client = Client::new(platform.url())?;
+    let client = Client::new(platform.url())?.with_key(Some(platform.own_key()));
     let answered = tokio::select! {
         answered = ask(&client, args, true) => answered,
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("interrupted"))),

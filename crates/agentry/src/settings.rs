@@ -1,6 +1,7 @@
 //! From the command line to settings: flags go on top of the environment and `agentry.toml`.
 
 use agentry_config::{Problem, Settings, Sources};
+use secrecy::SecretString;
 
 use crate::cli::{Demo, Doctor, Migrate, Place, Serve, Server};
 use crate::client::Client;
@@ -84,6 +85,9 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
     flags.extend(given([("allow-unauthenticated", open.as_ref())]));
     flags.extend(given([
         ("listen", args.listen.as_ref()),
+        ("auth", args.auth.as_ref()),
+        ("tls-cert", args.tls_cert.as_ref()),
+        ("tls-key", args.tls_key.as_ref()),
         ("engine", args.engine.as_ref()),
         ("postgres-schema", args.postgres_schema.as_ref()),
         ("postgres-connections", args.postgres_connections.as_ref()),
@@ -113,7 +117,34 @@ pub fn named_server(url: Option<&String>, config: Option<&String>) -> Result<Opt
     Ok(load(given([("url", url), ("config", config)]))?.url)
 }
 
+/// The settings of `keys create --local`: which store.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_store(data: Option<&String>, engine: Option<&String>) -> Result<Settings, Failure> {
+    load(given([("data", data), ("engine", engine)]))
+}
+
+/// The key that a flag, the environment or the settings file gives.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<SecretString>, Failure> {
+    match flag {
+        Some(key) => Ok(Some(key.clone().into())),
+        None => Ok(load(given([("config", config)]))?.api_key),
+    }
+}
+
 impl Server {
+    /// The key to bring.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn api_key(&self) -> Result<Option<SecretString>, Failure> {
+        api_key(self.key.as_ref(), None)
+    }
+
     /// The address of the server to talk to.
     ///
     /// # Errors
@@ -127,7 +158,7 @@ impl Server {
     /// # Errors
     /// What is wrong with the settings, or the address.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.address()?)
+        Ok(Client::new(&self.address()?)?.with_key(self.api_key()?))
     }
 }
 

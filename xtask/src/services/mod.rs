@@ -5,7 +5,7 @@
 //! with the credentials of tests and in a version that will do, is used.
 
 pub mod address;
-mod apt;
+pub mod apt;
 mod compose;
 mod ground;
 mod launch;

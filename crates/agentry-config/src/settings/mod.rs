@@ -47,6 +47,20 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether it may listen beyond this machine without API keys.
     pub allow_unauthenticated: bool,
+    /// Whether a key is needed even while none exists.
+    pub auth_required: bool,
+    /// Names that `Host` may have besides those of this machine.
+    pub allowed_hosts: Vec<String>,
+    /// Requests that one key may make in a second; 0: any number.
+    pub key_requests_per_second: u32,
+    /// The certificate chain to speak TLS with, in PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// The folder of reports of the validation suite.
+    pub reports: PathBuf,
+    /// The key that client commands bring.
+    pub api_key: Option<SecretString>,
     /// The server that client commands talk to.
     pub url: Option<String>,
     /// Where the embedded engine keeps its data.

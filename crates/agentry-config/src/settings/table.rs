@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::value::{
-    bytes, choice, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
+    bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
     span_or_forever, web_address,
 };
 use super::{Engine, LogFormat, Settings};
@@ -52,6 +52,27 @@ keys! {
         "Listens beyond this machine without API keys. Whoever reaches the address may then run agents, spend money and \
          read everything: only behind a proxy that authenticates, or in a network that nobody else is in.",
         |s, v| { s.allow_unauthenticated = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
+    "auth", "AGENTRY_AUTH", "server.auth", "auto",
+        "auto: an API key is needed as soon as one exists; required: always.",
+        |s, v| { s.auth_required = choice(v, &[("auto", false), ("required", true)])?; Ok(()) };
+    "allowed-hosts", "AGENTRY_ALLOWED_HOSTS", "server.allowed_hosts", "",
+        "Names, by commas, under which a server of this machine may be reached through a proxy: what `Host` then says.",
+        |s, v| { s.allowed_hosts = hosts(v)?; Ok(()) };
+    "key-requests-per-second", "AGENTRY_KEY_REQUESTS_PER_SECOND", "server.key_requests_per_second", "1000",
+        "Requests that one API key may make in a second to one process; 0 is any number.",
+        |s, v| { s.key_requests_per_second = number(v, 0, 1_000_000)?; Ok(()) };
+    "tls-cert", "AGENTRY_TLS_CERT", "server.tls_cert", "",
+        "The certificate chain to speak TLS with, a PEM file; together with tls-key.",
+        |s, v| { s.tls_cert = Some(v.into()); Ok(()) };
+    "tls-key", "AGENTRY_TLS_KEY", "server.tls_key", "",
+        "The private key of tls-cert, a PEM file.",
+        |s, v| { s.tls_key = Some(v.into()); Ok(()) };
+    "reports", "AGENTRY_REPORTS", "server.reports", "bench-reports",
+        "The folder of reports of the validation suite that the dashboard shows: NAME/report.html.",
+        |s, v| { s.reports = v.into(); Ok(()) };
+    "api-key", "AGENTRY_API_KEY", "client.api_key", "",
+        "The API key that client commands bring.",
+        |s, v| { s.api_key = Some(v.to_owned().into()); Ok(()) };
     "max-body-bytes", "AGENTRY_MAX_BODY_BYTES", "server.max_body_bytes", "1MiB",
         "The largest request body; larger ones are refused with 413.",
         |s, v| { s.max_body_bytes = bytes(v)?; Ok(()) };
@@ -176,7 +197,8 @@ impl Key {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         // Addresses of servers carry passwords.
-        const SECRETS: [&str; 8] = [
+        const SECRETS: [&str; 9] = [
+            "api-key",
             "callback-secret",
             "openai-api-key",
             "anthropic-api-key",

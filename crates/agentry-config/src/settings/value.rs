@@ -36,6 +36,17 @@ fn several<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<Vec<T>, S
     text.split(',').map(str::trim).map(|word| choice(word, words)).collect()
 }
 
+/// Names of hosts, by commas, without ports.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let good =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    match names.iter().all(|name| good(name)) {
+        true => Ok(names),
+        false => Err("expected names of hosts by commas, without ports, such as agents.example.com".to_owned()),
+    }
+}
+
 pub(super) fn roles(text: &str) -> Result<Vec<Role>, String> {
     let mut roles = several(text, &Role::ALL.map(|role| (role.as_str(), role)))?;
     roles.sort_unstable();

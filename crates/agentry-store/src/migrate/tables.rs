@@ -55,7 +55,7 @@ const fn or_null(column: Column) -> Column {
 }
 
 /// Every table whose rows are moved. `counters` follows from them; workers are moved as far as they own what runs.
-pub(super) static TABLES: [Table; 17] = [
+pub(super) static TABLES: [Table; 19] = [
     TASKS,
     OPEN_TASKS,
     ENDED_TASKS,
@@ -73,6 +73,8 @@ pub(super) static TABLES: [Table; 17] = [
     WORKERS,
     VERSIONS,
     AGENT_STATUS,
+    API_KEYS,
+    AUDIT,
 ];
 
 /// `ready_at` as accepted is not kept by SQLite, and nobody reads it after the task was accepted: it is the last one.
@@ -316,6 +318,29 @@ const AGENT_STATUS: Table = Table {
         or_null(text("reason")),
         big("since"),
     ],
+    numbered: None,
+};
+
+const API_KEYS: Table = Table {
+    name: "api_keys",
+    select: "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys ORDER BY id",
+    columns: &[
+        id("id"),
+        text("hash"),
+        text("name"),
+        small("scope"),
+        big("created_at"),
+        or_null(big("expires_at")),
+        or_null(big("used_at")),
+        or_null(big("revoked_at")),
+    ],
+    numbered: None,
+};
+
+const AUDIT: Table = Table {
+    name: "audit",
+    select: "SELECT id, body FROM audit ORDER BY id",
+    columns: &[id("id"), json("body")],
     numbered: None,
 };
 

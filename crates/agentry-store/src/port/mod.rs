@@ -1,17 +1,21 @@
 //! The port, one trait for each concern. A backend implements them all.
 
+mod access;
 mod budgets;
 mod clarifications;
 mod dead_letters;
 mod events;
 mod fleet;
 mod outbox;
+mod pulse;
 mod retention;
 mod schedules;
 mod sessions;
 mod tasks;
 mod usage;
 
+pub use access::{AUDIT_KEPT, AccessStore, MAX_KEYS, REVOKED_KEPT};
+pub(crate) use access::{audit_horizon, revoked_horizon};
 pub(crate) use budgets::REREAD_US;
 pub use budgets::{BudgetStore, Reservation, Reserved};
 pub use clarifications::{Answered, ClarificationStore};
@@ -19,6 +23,8 @@ pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetter
 pub use events::{EventAccepted, EventStore};
 pub use fleet::{AgentStatus, FleetStore};
 pub use outbox::{Delivery, OutboxStore, PendingMessage};
+pub(crate) use pulse::moment_of;
+pub use pulse::{MAX_PULSE, PulseStore, TaskPulse};
 pub use retention::{Horizon, RetentionStore};
 pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
@@ -45,6 +51,8 @@ pub trait StateStore:
     + UsageStore
     + RetentionStore
     + BudgetStore
+    + PulseStore
+    + AccessStore
 {
 }
 
@@ -60,5 +68,7 @@ impl<T> StateStore for T where
         + UsageStore
         + RetentionStore
         + BudgetStore
+        + PulseStore
+        + AccessStore
 {
 }

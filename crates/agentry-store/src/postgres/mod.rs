@@ -5,6 +5,7 @@
 //! `open_tasks` first; everything else follows from that order.
 
 mod accept;
+mod access;
 mod advance;
 mod alone;
 mod batch;

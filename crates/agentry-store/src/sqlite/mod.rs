@@ -3,6 +3,7 @@
 //! In memory it runs without threads, every call on its caller: deterministic, for the seeded simulator.
 
 mod accept;
+mod access;
 mod advance;
 mod agents;
 mod budgets;

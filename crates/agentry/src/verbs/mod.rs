@@ -1,5 +1,6 @@
 //! The verbs that read and act on a server: each is one or two requests and a table.
 
+mod access;
 mod fleet;
 mod people;
 mod reconcile;
@@ -30,6 +31,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
             Some(UsageVerb::Reconcile(file)) => reconcile::reconcile(file).await,
             None => fleet::usage(&args).await,
         },
+        Command::Keys(verb) => access::keys(verb).await,
         Command::Schedules(verb) => fleet::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,
