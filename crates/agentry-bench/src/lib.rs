@@ -6,7 +6,20 @@
 //!
 //! - [`catalogue`]: the scenarios and every acceptance criterion, as data; the one source for lists, reports and tables.
 //! - [`model`]: what a report holds; `report.json` is this, and everything else is rendered from it.
+//! - [`stats`]: intervals, tests and fits; [`verdict`]: from figures to verdicts, tables, one sentence and an exit code.
+//! - [`report`]: HTML, Markdown, JUnit, CSV; [`compare`]: runs against runs; [`advice`]: what the evidence recommends.
+//! - [`estimate`]: the price of a live run; [`generate`]: test data; [`cli`]: the verbs.
 
+pub mod advice;
 pub mod catalogue;
 pub mod cli;
+pub mod compare;
+pub mod estimate;
+pub mod generate;
 pub mod model;
+pub mod report;
+#[cfg(test)]
+mod sample;
+pub mod show;
+pub mod stats;
+pub mod verdict;

@@ -51,6 +51,9 @@ pub enum Command {
     Workers(Reading),
     /// What was spent
     Usage(Usage),
+    /// The validation suite: what it measures, reports, comparisons, estimates, test data
+    #[command(subcommand)]
+    Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
     #[command(subcommand)]
     Sim(Sim),
