@@ -36,6 +36,8 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-tools", uses: TOOLS },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
+    // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
+    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-config"] },
     Row {
         name: "agentry",
         uses: &[
@@ -49,6 +51,7 @@ const TABLE: &[Row] = &[
             "agentry-orchestrator",
             "agentry-server",
             "agentry-sim",
+            "agentry-bench",
         ],
     },
     Row { name: "agentry-sim", uses: CORE },

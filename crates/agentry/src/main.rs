@@ -1,6 +1,7 @@
 //! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
 
 mod access;
+mod bench;
 mod cli;
 mod client;
 mod cluster;
@@ -65,6 +66,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
         Command::Import(args) => import::import(&args),
+        Command::Bench(command) => bench::bench(&command),
         Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),

@@ -1,0 +1,25 @@
+//! `agentry bench`: the validation suite. A user points it at a deployment and gets a verdict that a sceptical
+//! engineer can trust: every number says how it was taken, and nothing passes because nothing was measured.
+//!
+//! The suite is never part of what it measures: it starts the shipped binary and talks to it over sockets, so it sees
+//! what a user would see. It uses the words of `agentry-core` and nothing of the store, the bus or the server.
+//!
+//! - [`catalogue`]: the scenarios and every acceptance criterion, as data; the one source for lists, reports and tables.
+//! - [`model`]: what a report holds; `report.json` is this, and everything else is rendered from it.
+//! - [`stats`]: intervals, tests and fits; [`verdict`]: from figures to verdicts, tables, one sentence and an exit code.
+//! - [`report`]: HTML, Markdown, JUnit, CSV; [`compare`]: runs against runs; [`advice`]: what the evidence recommends.
+//! - [`estimate`]: the price of a live run; [`generate`]: test data; [`cli`]: the verbs.
+
+pub mod advice;
+pub mod catalogue;
+pub mod cli;
+pub mod compare;
+pub mod estimate;
+pub mod generate;
+pub mod model;
+pub mod report;
+#[cfg(test)]
+mod sample;
+pub mod show;
+pub mod stats;
+pub mod verdict;
