@@ -33,6 +33,8 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-tools", uses: CORE_AND_HTTP },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
+    // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
+    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-config"] },
     Row {
         name: "agentry",
         uses: &[
@@ -46,6 +48,7 @@ const TABLE: &[Row] = &[
             "agentry-orchestrator",
             "agentry-server",
             "agentry-sim",
+            "agentry-bench",
         ],
     },
     Row { name: "agentry-sim", uses: CORE },

@@ -54,6 +54,9 @@ pub enum Command {
     /// Simulators as servers
     #[command(subcommand)]
     Sim(Sim),
+    /// The validation suite: load, faults and verdicts against processes of its own or a running deployment
+    #[command(subcommand)]
+    Bench(agentry_bench::cli::Bench),
 }
 
 /// Which server.

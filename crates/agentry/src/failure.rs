@@ -10,6 +10,8 @@ pub enum Failure {
     ClosedPipe,
     /// Everything was already said on standard error or standard output.
     Said,
+    /// Everything was already said, and the exit code says which way it went.
+    Verdict(u8),
     /// What was asked for failed.
     Failed {
         /// The thing, the place, the reason.
@@ -52,6 +54,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ClosedPipe => 0,
+            Self::Verdict(code) => *code,
             Self::Said | Self::Failed { .. } => 1,
             Self::Usage { .. } => 2,
         }

@@ -1,5 +1,6 @@
 //! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
 
+mod bench;
 mod cli;
 mod client;
 mod cluster;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
+        Command::Bench(command) => bench::bench(&command),
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),

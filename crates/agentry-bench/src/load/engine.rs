@@ -120,7 +120,7 @@ pub enum LoadError {
 
 /// A load that runs on its own thread.
 pub struct Running<C> {
-    thread: JoinHandle<Result<(Recording, C), LoadError>>,
+    thread: Option<JoinHandle<Result<(Recording, C), LoadError>>>,
     /// What can be seen of it.
     pub live: Arc<Live>,
 }
@@ -130,11 +130,12 @@ impl<C> Running<C> {
     ///
     /// # Errors
     /// When it could not be driven.
-    pub async fn end(self) -> Result<(Recording, C), LoadError>
+    pub async fn end(mut self) -> Result<(Recording, C), LoadError>
     where
         C: Send + 'static,
     {
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        let Some(thread) = self.thread.take() else { return Err(LoadError::Broken("its thread is gone".to_owned())) };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         match joined {
             Ok(Ok(ended)) => ended,
             Ok(Err(panic)) => Err(LoadError::Broken(text_of(panic.as_ref()))),
@@ -145,7 +146,16 @@ impl<C> Running<C> {
     /// Whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl<C> Drop for Running<C> {
+    /// A load that nobody waits for any more ends.
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.live.stop();
+        }
     }
 }
 
@@ -169,7 +179,7 @@ pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<Running<C>, L
         Ok((engine.recording, engine.caller))
     };
     let thread = std::thread::Builder::new().name("load".to_owned()).spawn(drive)?;
-    Ok(Running { thread, live })
+    Ok(Running { thread: Some(thread), live })
 }
 
 struct Engine<C> {

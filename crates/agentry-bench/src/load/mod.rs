@@ -17,7 +17,7 @@ mod record;
 mod wire;
 
 pub use arrivals::{Arrivals, Spacing};
-pub use caller::{Answer, Caller, Fixed, Outcome};
+pub use caller::{Answer, Caller, Fixed, Outcome, by_status};
 pub use engine::{Load, LoadError, Pace, Running, start};
 pub use live::Live;
 pub use record::{Recording, Second, histogram};

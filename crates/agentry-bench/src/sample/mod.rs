@@ -10,7 +10,7 @@ mod process;
 mod sampler;
 
 pub use ledger::{CpuLedger, CpuShare};
-pub use machine::Machine;
+pub use machine::{Machine, processors};
 pub use metrics::{Metrics, Scraper};
 pub use process::{Memory, memory_of, usage_of};
 pub use sampler::{Part, PartSample, Sample, Sampler, Samples};

@@ -145,7 +145,10 @@ impl Sampler {
 
     /// From now on a process and its children count for a part, until it ends.
     pub fn watch(&self, part: Part, pid: u32) {
-        lock(&self.shared.watched).push((part, pid));
+        let mut watched = lock(&self.shared.watched);
+        if !watched.contains(&(part, pid)) {
+            watched.push((part, pid));
+        }
     }
 
     /// From now on a process is not looked at; what it used stays in the sums.

@@ -4,13 +4,13 @@
 
 pub mod api;
 mod child;
+mod deployment;
 mod error;
 pub mod fleet;
 pub mod servers;
-mod stage;
 
 pub use api::Api;
 pub use child::{Child, Ended};
+pub use deployment::{Deployment, Llm, Member, Plan, roles};
 pub use error::SutError;
 pub use servers::Servers;
-pub use stage::{Engine, Llm, Member, Plan, Stage, roles};

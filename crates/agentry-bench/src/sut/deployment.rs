@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::api::Api;
 use super::child::{Child, Ended, until};
 use super::fleet::AgentFile;
 use super::servers::Urls;
+use crate::model::Engine;
 use crate::sample::{Part, Sampler, memory_of};
 
 /// How long a process may take until it listens.
@@ -24,39 +24,6 @@ const STARTS: Duration = Duration::from_secs(60);
 const ENDS: Duration = Duration::from_secs(45);
 /// What the platform calls a healthy agent in its metrics.
 const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
-
-/// Which backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Engine {
-    /// One process with SQLite.
-    #[default]
-    Embedded,
-    /// Any number of processes over PostgreSQL, RabbitMQ and Redis.
-    Cluster,
-}
-
-impl Engine {
-    /// The engine in a word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Cluster => "cluster",
-        }
-    }
-}
-
-impl FromStr for Engine {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "embedded" => Ok(Self::Embedded),
-            "cluster" => Ok(Self::Cluster),
-            other => Err(format!("unknown engine `{other}`: expected embedded or cluster")),
-        }
-    }
-}
 
 /// The LLM simulator's behaviour.
 #[derive(Debug, Clone)]
@@ -125,7 +92,7 @@ struct Process {
 }
 
 /// A deployment. Everything ends with it.
-pub struct Stage {
+pub struct Deployment {
     processes: BTreeMap<String, Process>,
     simulator: Option<(Child, String)>,
     plan: Plan,
@@ -141,7 +108,7 @@ pub struct Stage {
     folder: TempDir,
 }
 
-impl Stage {
+impl Deployment {
     /// Writes the agent files and starts the simulator; no process of the platform runs yet.
     ///
     /// `urls`: the servers of the cluster engine. `name`: unique on them, in letters, digits and underscores.
@@ -164,7 +131,7 @@ impl Stage {
             let file = agents.join(format!("{name}.yml"));
             std::fs::write(&file, text).map_err(SutError::file(file))?;
         }
-        let mut stage = Self {
+        let mut deployment = Self {
             processes: BTreeMap::new(),
             simulator: None,
             plan,
@@ -177,13 +144,13 @@ impl Stage {
             starts: 0,
             folder,
         };
-        if let Some(llm) = stage.plan.llm.clone() {
-            stage.start_simulator(&llm).await?;
+        if let Some(llm) = deployment.plan.llm.clone() {
+            deployment.start_simulator(&llm).await?;
         }
-        Ok(stage)
+        Ok(deployment)
     }
 
-    /// [`Stage::prepare`], then every process, until each agent is healthy.
+    /// [`Deployment::prepare`], then every process, until each agent is healthy.
     ///
     /// # Errors
     /// When something does not start.
@@ -194,10 +161,10 @@ impl Stage {
         plan: Plan,
         sampler: &Arc<Sampler>,
     ) -> Result<Self, SutError> {
-        let mut stage = Self::prepare(engine, urls, name, plan, sampler).await?;
-        stage.start_all().await?;
-        stage.healthy().await?;
-        Ok(stage)
+        let mut deployment = Self::prepare(engine, urls, name, plan, sampler).await?;
+        deployment.start_all().await?;
+        deployment.healthy().await?;
+        Ok(deployment)
     }
 
     async fn start_simulator(&mut self, llm: &Llm) -> Result<(), SutError> {
@@ -291,7 +258,7 @@ impl Stage {
         let log = self.log(&format!("{}-{}", member.name, self.starts));
         let mut command = self.command();
         command.args(["serve", "--listen", listen.unwrap_or("127.0.0.1:0"), "--agents", "agents", "--data", "data"]);
-        command.args(["--engine", self.engine.as_str(), "--log", "warn"]).args(&self.plan.flags);
+        command.args(["--engine", self.engine.word(), "--log", "warn"]).args(&self.plan.flags);
         for (flag, value) in [("--role", member.roles), ("--mode", member.modes)] {
             if !value.is_empty() {
                 command.args([flag, value]);
@@ -455,7 +422,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Deployment {
     fn drop(&mut self) {
         let children = self.processes.values().map(|process| &process.child);
         for child in children.chain(self.simulator.as_ref().map(|(child, _)| child)) {

@@ -1,0 +1,228 @@
+//! The thirteen scenarios, and the tests that belong to a phase alone.
+
+use super::Scenario;
+use crate::model::Phase::{self, Baseline, Failure, Load, Scale, Soak, Stress};
+
+const LOAD: &[Phase] = &[Load];
+
+/// All of them, in the order of the report.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "1.1-startup",
+        title: "Startup Time Benchmark",
+        target: "All agents registered and healthy in <5 seconds",
+        measures: &[
+            "startup.total: spawn to the N-th agent registered, its consumer attached and its health probe answered",
+            "startup.agent_register, startup.first_task",
+            "memory (Pss, Private, heap) when ready and 5 s later, processor seconds",
+            "connections to the database and waits for one, time to declare each queue",
+        ],
+        how: "processes of its own, order of N shuffled, cold and warm apart, servers up before the clock starts",
+        phases: &[Scale],
+        seconds: [8, 25, 360, 1_500],
+    },
+    Scenario {
+        id: "1.2-modes",
+        title: "Concurrent Execution Scaling",
+        target: "Handle concurrent task execution across all agent pools",
+        measures: &[
+            "tasks completed and persisted per second, by mode",
+            "latency mean, p50, p95, p99 from the intended start to the terminal state",
+            "error rate, backlog, processor milliseconds per task, memory, network",
+        ],
+        how: "closed at the stated concurrency for capacity, open at the target rate for the verdict",
+        phases: LOAD,
+        seconds: [10, 75, 600, 3_000],
+    },
+    Scenario {
+        id: "1.3-scaling",
+        title: "Horizontal Scaling Validation",
+        target: "Verify `docker-compose --scale` works correctly",
+        measures: &[
+            "tasks and busy seconds per instance, largest deviation, variance, Jain index",
+            "time to scale up, time to drain a stopped instance, lost and duplicated tasks, recovery after kill -9",
+        ],
+        how: "a pool of worker processes, 1 to 5 to 2; with `docker compose --scale` where a daemon exists",
+        phases: LOAD,
+        seconds: [0, 45, 360, 1_200],
+    },
+    Scenario {
+        id: "2.1-cache",
+        title: "Redis Cache Hit Rate",
+        target: ">90% cache hit rate for agent state",
+        measures: &[
+            "hit rate from three witnesses that must agree: the platform, Redis, PostgreSQL",
+            "Redis latency avg, p95, p99 at the client and at the server, store latency on a miss",
+            "evictions and expiries per second, stale reads",
+        ],
+        how: "1,000 reads over 20 agents from cold, then Zipf over 10,000 keys with a cache of 20 %, then 90/10 with writes",
+        phases: LOAD,
+        seconds: [0, 15, 180, 900],
+    },
+    Scenario {
+        id: "2.2-persistence",
+        title: "State Persistence Under Load",
+        target: "Handle continuous agent state saves without blocking",
+        measures: &[
+            "saves per second, save latency p50, p95, p99",
+            "message handling with saves on and off, executor stalls",
+            "waits for a connection, lock waits, deadlocks",
+        ],
+        how: "20 agents, 160 saves each, work-equivalent to eight hours; aligned and jittered timers",
+        phases: LOAD,
+        seconds: [0, 30, 480, 28_800],
+    },
+    Scenario {
+        id: "3.1-throughput",
+        title: "Message Publishing Rate",
+        target: "Handle peak load from all agent types",
+        measures: &[
+            "messages published, confirmed and consumed per second",
+            "delivery latency (intended send to handler entry) and confirm latency, apart",
+            "queue depth (ready and unacknowledged), lag, age of the oldest, memory of the broker",
+        ],
+        how: "four open streams of 100, 50, 50 and 10 per second, then 500, then drain; persistent, confirmed, acknowledged",
+        phases: LOAD,
+        seconds: [15, 60, 420, 3_900],
+    },
+    Scenario {
+        id: "3.2-delivery",
+        title: "Event Delivery Guarantees",
+        target: "Verify at-least-once delivery under failure scenarios",
+        measures: &[
+            "attempted, acknowledged, unknown, delivered, lost, unexpected, recovered, duplicated",
+            "duplicate deliveries and duplicate effects, apart",
+            "time to detect, to the first success, to recovery",
+        ],
+        how: "consumer crash, network partition, broker restart, publisher crash; a ledger of the harness against the simulators' logs",
+        phases: &[Failure],
+        seconds: [10, 90, 1_200, 14_400],
+    },
+    Scenario {
+        id: "4.1-memory",
+        title: "Memory Consumption",
+        target: "Predictable memory growth with agent count",
+        measures: &[
+            "memory per agent: slope of Pss over the number of agents; live heap per agent",
+            "leak slope on drained heap and on Pss, with the smallest leak the run could have seen",
+            "executor stalls, in place of garbage collection, which Rust does not have",
+        ],
+        how: "one group of processes, 0, 10, 20, 30 agents, settled between; idle, with 20 and with 1,000 messages of history",
+        phases: &[Scale, Soak],
+        seconds: [8, 30, 360, 86_400],
+    },
+    Scenario {
+        id: "4.2-cpu",
+        title: "CPU Utilization",
+        target: "Efficient CPU usage under load",
+        measures: &[
+            "processor use idle, under load and while starting, split by process group",
+            "run-queue wait, busy ratio of workers, depth of the global queue, executor stalls",
+        ],
+        how: "20 agents without traffic; then the mix of 1.2 and 3.1 at target together",
+        phases: &[Baseline, Load],
+        seconds: [8, 20, 300, 1_800],
+    },
+    Scenario {
+        id: "5.1-llm-latency",
+        title: "LLM API Latency",
+        target: "Track and optimize LLM provider performance",
+        measures: &[
+            "time to first content token, end to end, time per output token, gaps between chunks, by wire protocol",
+            "decode and overall tokens per second, errors by class",
+            "fidelity: what the platform measured against what the simulator logged; what the platform adds",
+        ],
+        how: "5 calls per second for each of OpenAI, Anthropic, Bedrock and Ollama; clean, then with 5 % faults",
+        phases: LOAD,
+        seconds: [0, 20, 240, 1_200],
+    },
+    Scenario {
+        id: "5.2-llm-concurrency",
+        title: "Concurrent LLM Requests",
+        target: "Handle multiple simultaneous LLM calls",
+        measures: &[
+            "latency at 1, 5, 10, 20, 50 and 100 calls at once",
+            "calls refused for rate, retries and what they add, requests earlier than Retry-After",
+            "cost: ledger rows against the provider's own log, by call and in sum",
+        ],
+        how: "closed loops; then a simulator with request and token buckets, Retry-After and 529",
+        phases: LOAD,
+        seconds: [0, 15, 180, 900],
+    },
+    Scenario {
+        id: "6.1-slack",
+        title: "Slack-to-Response Latency",
+        target: "<3 seconds for simple queries",
+        measures: &[
+            "end to end: intended event to the answer received by Slack; acknowledgement of the event",
+            "parts: verify, publish, queue, schedule, model, tool, save, post",
+            "duplicate posts",
+        ],
+        how: "signed events, 3 per second Poisson; `realistic` for the verdict, `instant` for the platform's share",
+        phases: LOAD,
+        seconds: [10, 25, 360, 3_600],
+    },
+    Scenario {
+        id: "6.2-scheduler",
+        title: "Scheduled Task Accuracy",
+        target: "Tasks execute within 1 second of schedule",
+        measures: &[
+            "lateness of every slot, at enqueue and at handler start; early, missed and duplicated slots",
+            "drift: slope of lateness over time",
+        ],
+        how: "40 schedules, two schedulers, one restart across a slot; 400 days over six time zones on a virtual clock",
+        phases: LOAD,
+        seconds: [0, 30, 720, 86_400],
+    },
+    Scenario {
+        id: "phase-baseline",
+        title: "Baseline Metrics",
+        target: "Measure single-agent performance; establish baseline resource usage",
+        measures: &[
+            "one task at a time of each shape",
+            "idle footprint",
+            "floor of the harness",
+            "noise: the same twice",
+        ],
+        how: "one agent, closed loop, one in flight",
+        phases: &[Baseline],
+        seconds: [0, 30, 300, 1_200],
+    },
+    Scenario {
+        id: "phase-scale",
+        title: "Scale Testing",
+        target: "Test 5, 10, 15, 20, 25, 30 agents; identify bottlenecks",
+        measures: &[
+            "throughput over 1 to 32 workers",
+            "contention and coherency of the Universal Scalability Law, its knee",
+        ],
+        how: "closed loop at each size; at least six sizes, bootstrap interval, no extrapolation beyond twice the largest",
+        phases: &[Scale],
+        seconds: [0, 40, 600, 2_400],
+    },
+    Scenario {
+        id: "phase-stress",
+        title: "Stress Testing",
+        target: "Push beyond expected limits; verify graceful degradation",
+        measures: &[
+            "breaking point",
+            "goodput, refusals and their latency at twice that rate",
+            "return to the baseline",
+        ],
+        how: "rate steps of 1.25 until errors, latency or backlog break; then twice that rate; then back",
+        phases: &[Stress],
+        seconds: [0, 60, 600, 2_700],
+    },
+    Scenario {
+        id: "phase-soak",
+        title: "Soak Testing",
+        target: "Run at 80% capacity for 24 hours",
+        measures: &[
+            "uptime by probes of a real journey",
+            "memory, file descriptors, threads, size of the database, age of the queue",
+        ],
+        how: "80 % of the measured sustainable rate, five probes per second",
+        phases: &[Soak],
+        seconds: [0, 60, 1_800, 86_400],
+    },
+];

@@ -1,0 +1,57 @@
+//! The five things that can be said about a criterion.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The bound of the interval is on the right side.
+    Pass,
+    /// The bound of the interval is on the wrong side.
+    Fail,
+    /// The interval straddles the target, or there are too few samples.
+    Inconclusive,
+    /// A validity gate was broken: the numbers are kept and prove nothing.
+    Invalid,
+    /// Not measured, or does not apply; the reason says which.
+    NotRun,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Fail, Self::Inconclusive, Self::Invalid, Self::NotRun];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+            Self::Invalid => "invalid",
+            Self::NotRun => "not-run",
+        }
+    }
+
+    /// Its shape: a state is never told by colour alone.
+    #[must_use]
+    pub fn shape(self) -> &'static str {
+        match self {
+            Self::Pass => "✓",
+            Self::Fail => "✗",
+            Self::Inconclusive => "≈",
+            Self::Invalid => "!",
+            Self::NotRun => "–",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,136 @@
+//! Latency histograms: fixed in size, exact to three digits, kept whole in the report so that every percentile can be
+//! asked for later.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+
+use super::quantile::rank_share;
+use super::{Quantile, enough, number, order_ranks};
+use crate::model::Point;
+
+/// Microseconds.
+pub type Hist = Histogram<u64>;
+
+/// The largest latency, in microseconds: one hour.
+const HOUR_US: u64 = 3_600_000_000;
+/// Significant digits.
+const DIGITS: u8 = 3;
+/// Bytes of a serialised histogram at most: a full one is about 185 KB.
+const MAX_BYTES: usize = 4 << 20;
+/// The microseconds of a millisecond.
+const US: f64 = 1_000.0;
+
+/// A histogram that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an HdrHistogram V2 in base64: {0}")]
+pub struct BadHistogram(String);
+
+/// An empty one: 1 µs to 1 h, three digits, about 185 KB.
+///
+/// # Errors
+/// Never with these bounds; the library's check is passed on.
+pub fn histogram() -> Result<Hist, BadHistogram> {
+    Histogram::new_with_bounds(1, HOUR_US, DIGITS).map_err(|error| BadHistogram(error.to_string()))
+}
+
+/// As the report keeps it.
+///
+/// # Errors
+/// When it cannot be serialised.
+pub fn encode(hist: &Hist) -> Result<String, BadHistogram> {
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(hist, &mut bytes).map_err(|error| BadHistogram(format!("{error:?}")))?;
+    Ok(STANDARD.encode(bytes))
+}
+
+/// Reads it again.
+///
+/// # Errors
+/// When it is damaged or too large.
+pub fn decode(text: &str) -> Result<Hist, BadHistogram> {
+    if text.len() > MAX_BYTES {
+        return Err(BadHistogram(format!("{} bytes are more than {MAX_BYTES}", text.len())));
+    }
+    let bytes = STANDARD.decode(text).map_err(|error| BadHistogram(error.to_string()))?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| BadHistogram(format!("{error:?}")))
+}
+
+/// A quantile in milliseconds with its order-statistic interval; `None` when n does not support it.
+#[must_use]
+pub fn quantile_of(hist: &Hist, q: f64) -> Option<Quantile> {
+    let n = hist.len();
+    if !enough(n, q) {
+        return None;
+    }
+    let at = |share: f64| number(hist.value_at_quantile(share)) / US;
+    let (lower, upper) = order_ranks(n, q)?;
+    let high = upper.map_or(number(hist.max()) / US, |rank| at(rank_share(rank, n)));
+    Some(Quantile { value: at(q), ci95: [at(rank_share(lower, n)), high], n })
+}
+
+/// Points of a percentile plot: quantile and milliseconds, five for each halving of what remains.
+#[must_use]
+pub fn percentile_points(hist: &Hist) -> Vec<Point> {
+    hist.iter_quantiles(5).map(|step| [step.quantile().min(1.0), number(step.value_iterated_to()) / US]).collect()
+}
+
+/// The text form that `HistogramPlotter` and its kin read: value in milliseconds, percentile, count, 1/(1-percentile).
+#[must_use]
+pub fn hgrm(hist: &Hist) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
+    let mut seen = 0;
+    for step in hist.iter_quantiles(5) {
+        seen += step.count_since_last_iteration();
+        let (value, q) = (number(step.value_iterated_to()) / US, step.quantile());
+        let _ = match q < 1.0 {
+            true => writeln!(text, "{value:12.3} {q:14.12} {seen:10} {:16.2}", 1.0 / (1.0 - q)),
+            false => writeln!(text, "{value:12.3} {q:14.12} {seen:10}"),
+        };
+    }
+    let _ = writeln!(text, "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]", hist.mean() / US, hist.stdev() / US);
+    let _ = writeln!(text, "#[Max     = {:12.3}, Total count    = {:12}]", number(hist.max()) / US, hist.len());
+    let _ = writeln!(text, "#[Buckets = {:12}, SubBuckets     = {:12}]", hist.buckets(), hist.distinct_values());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(n: u64) -> Hist {
+        let mut hist = histogram().unwrap();
+        (1..=n).for_each(|i| hist.record(i * 100).unwrap());
+        hist
+    }
+
+    #[test]
+    fn it_comes_back_as_it_was_written() {
+        let hist = sample(1_000);
+        assert_eq!(decode(&encode(&hist).unwrap()).unwrap(), hist);
+        assert!(decode("bm90IGEgaGlzdG9ncmFt").is_err());
+        assert!(decode("%").unwrap_err().to_string().contains("base64"));
+    }
+
+    #[test]
+    fn quantiles_agree_with_sorted_samples_to_three_digits() {
+        let hist = sample(1_000);
+        let sorted: Vec<f64> = (1..=1_000).map(|i| f64::from(i) / 10.0).collect();
+        for q in [0.5, 0.95, 0.99] {
+            let (got, want) = (quantile_of(&hist, q).unwrap(), super::super::quantile(&sorted, q).unwrap());
+            assert!((got.value - want.value).abs() <= 2e-3 * want.value, "{got:?} {want:?}");
+            assert!((got.ci95[1] - want.ci95[1]).abs() <= 3e-3 * want.ci95[1], "{got:?} {want:?}");
+        }
+        assert_eq!(quantile_of(&hist, 0.999), None, "1,000 samples do not support p99.9");
+        assert_eq!(quantile_of(&histogram().unwrap(), 0.5), None);
+    }
+
+    #[test]
+    fn the_text_form_ends_with_all_samples() {
+        let text = hgrm(&sample(1_000));
+        assert!(text.lines().any(|line| line.contains("1.000000000000") && line.contains("1000")), "{text}");
+        assert!(text.contains("#[Max"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Quantiles with distribution-free intervals from order statistics, and the gate that refuses a figure when there are too
+//! few samples for one.
+
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use super::{CONFIDENCE, Interval, count, number};
+
+/// A quantile and its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantile {
+    /// The estimate.
+    pub value: f64,
+    /// Its 95 % interval.
+    pub ci95: Interval,
+    /// Samples behind it.
+    pub n: u64,
+}
+
+/// Samples without which no 95 % upper bound of this quantile exists: 59 for p95, 299 for p99, 2,995 for p99.9. It is the
+/// least n with 1 - qⁿ ≥ 0.95.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive count far below 2^53")]
+pub fn needed(q: f64) -> u64 {
+    let (alpha, q) = (1.0 - CONFIDENCE, q.max(1.0 - q));
+    (alpha.ln() / q.ln()).ceil() as u64
+}
+
+/// Whether n samples support this quantile.
+#[must_use]
+pub fn enough(n: u64, q: f64) -> bool {
+    n >= needed(q)
+}
+
+/// Ranks (from 1) of the order statistics that bound quantile `q` of `n` samples with 95 % confidence; the upper is `None`
+/// where even the largest sample is no two-sided bound.
+#[must_use]
+pub fn order_ranks(n: u64, q: f64) -> Option<(u64, Option<u64>)> {
+    let binomial = Binomial::new(q, n).ok()?;
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    // X(l) ≤ x_q fails with probability P(B ≤ l-1) when B of n samples lie below x_q.
+    let below = binomial.inverse_cdf(tail);
+    let lower = below.max(1);
+    let upper = binomial.inverse_cdf(1.0 - tail) + 1;
+    Some((lower, (upper <= n).then_some(upper)))
+}
+
+/// The quantile of sorted samples; `None` under [`needed`] of them.
+///
+/// The upper bound is two-sided where n allows it, else the largest sample, which bounds the quantile with 95 % on that side.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranks lie within the slice")]
+pub fn quantile(sorted: &[f64], q: f64) -> Option<Quantile> {
+    let n = sorted.len() as u64;
+    if !enough(n, q) {
+        return None;
+    }
+    let at = |rank: u64| sorted[(rank.clamp(1, n) - 1) as usize];
+    let (lower, upper) = order_ranks(n, q)?;
+    let rank = (q * count(sorted.len())).ceil() as u64;
+    Some(Quantile { value: at(rank), ci95: [at(lower), at(upper.unwrap_or(n))], n })
+}
+
+/// A rank as a quantile of n, for histograms.
+pub(super) fn rank_share(rank: u64, n: u64) -> f64 {
+    number(rank) / number(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_gate_is_where_the_largest_sample_becomes_a_bound() {
+        assert_eq!([0.5, 0.95, 0.99, 0.999].map(needed), [5, 59, 299, 2_995]);
+        assert!(!enough(58, 0.95) && enough(59, 0.95));
+    }
+
+    /// Wilks 1941; the two figures are quoted wherever p95 of a few hundred requests is discussed.
+    #[test]
+    fn three_hundred_samples_pin_p95_only_to_92_3_and_97_7() {
+        let share = |n: u64| {
+            let (lower, upper) = order_ranks(n, 0.95).unwrap();
+            [rank_share(lower, n), rank_share(upper.unwrap(), n)].map(|s| (s * 1_000.0).round() / 10.0)
+        };
+        assert_eq!(share(300), [92.3, 97.7]);
+        assert_eq!(share(3_000), [94.2, 95.8]);
+    }
+
+    #[test]
+    fn too_few_samples_give_no_figure() {
+        let samples: Vec<f64> = (1..=58).map(f64::from).collect();
+        assert_eq!(quantile(&samples, 0.95), None);
+        let samples: Vec<f64> = (1..=59).map(f64::from).collect();
+        assert_eq!(quantile(&samples, 0.95).unwrap().ci95[1], 59.0);
+    }
+
+    proptest! {
+        #[test]
+        fn ranks_cover_the_quantile_with_95_percent(n in 80_u64..3_000, q in 0.5_f64..0.95) {
+            let (lower, upper) = order_ranks(n, q).unwrap();
+            let binomial = Binomial::new(q, n).unwrap();
+            let upper = upper.unwrap();
+            let covered = binomial.cdf(upper - 1) - if lower > 0 { binomial.cdf(lower - 1) } else { 0.0 };
+            prop_assert!(covered >= 0.95 - 1e-9, "{covered}");
+        }
+    }
+}
