@@ -95,12 +95,21 @@ impl Purpose {
     }
 }
 
+/// As many open files as the system lets us: an open loop needs a connection for each request in flight. Where it lets
+/// us have few, requests that find none are counted as failed.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 impl Lab {
     /// An empty one; the run begins now.
     ///
     /// # Errors
     /// When there is no place for data or no thread for samples.
     pub fn new(profile: Profile, engine: Engine, url: Option<Api>, seed: u64, out: &Path) -> Result<Self, RunError> {
+        raise_descriptors();
         let folder = tempfile::Builder::new().prefix("agentry-bench-servers-").tempdir();
         let folder = folder.map_err(|error| RunError::File { path: std::env::temp_dir(), error })?;
         let sampler =

@@ -12,10 +12,12 @@ mod memory;
 mod modes;
 mod nemesis;
 pub mod observe;
+mod phases;
 mod plots;
 mod promises;
 mod scaling;
 mod scheduler;
+mod slack;
 mod startup;
 mod state;
 
@@ -50,7 +52,12 @@ pub async fn run(scenario: &Scenario, lab: &mut Lab) -> Result<Found, RunError> 
         "4.1-memory" => memory::run(lab).await,
         "4.2-cpu" => cpu::run(lab).await,
         "5.2-llm-concurrency" => llm::run(lab).await,
+        "6.1-slack" => slack::run(lab).await,
         "6.2-scheduler" => scheduler::run(lab).await,
+        "phase-baseline" => phases::baseline(lab).await,
+        "phase-scale" => phases::scale(lab).await,
+        "phase-stress" => phases::stress(lab).await,
+        "phase-soak" => phases::soak(lab).await,
         _ => Ok(Found::default()),
     }
 }

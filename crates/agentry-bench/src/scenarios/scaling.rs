@@ -47,6 +47,7 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         llm: Some(Llm::default()),
         members,
         flags: vec!["--slots".to_owned(), SLOTS.to_owned()],
+        ..Plan::default()
     };
     let mut deployment = lab.prepare(plan).await?;
     let mut seen = Vec::new();

@@ -61,6 +61,11 @@ impl Member {
     }
 }
 
+/// The secret with which events of Slack are signed, and the token with which answers are posted. Both are known to
+/// everybody: nothing but simulators believes them.
+pub const SLACK_SECRET: &str = "bench-signing-secret";
+const SLACK_TOKEN: &str = "xoxb-bench-token";
+
 /// What a scenario wants.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -72,6 +77,8 @@ pub struct Plan {
     pub members: Vec<Member>,
     /// More flags of `serve`.
     pub flags: Vec<String>,
+    /// With the Slack simulator: which agent answers where, as in `C0123=agent`; everything else goes to subscribers.
+    pub slack: Option<&'static str>,
 }
 
 /// The processes of a deployment on the cluster engine unless a scenario says otherwise.
@@ -95,6 +102,7 @@ struct Process {
 pub struct Deployment {
     processes: BTreeMap<String, Process>,
     simulator: Option<(Child, String)>,
+    slack: Option<(Child, String)>,
     plan: Plan,
     engine: Engine,
     urls: Option<Urls>,
@@ -134,6 +142,7 @@ impl Deployment {
         let mut deployment = Self {
             processes: BTreeMap::new(),
             simulator: None,
+            slack: None,
             plan,
             engine,
             urls,
@@ -146,6 +155,9 @@ impl Deployment {
         };
         if let Some(llm) = deployment.plan.llm.clone() {
             deployment.start_simulator(&llm).await?;
+        }
+        if deployment.plan.slack.is_some() {
+            deployment.start_slack().await?;
         }
         Ok(deployment)
     }
@@ -179,6 +191,26 @@ impl Deployment {
         let address = child.address(STARTS).await?;
         self.simulator = Some((child, address));
         Ok(())
+    }
+
+    async fn start_slack(&mut self) -> Result<(), SutError> {
+        let mut command = self.command();
+        command.args(["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits"]);
+        command
+            .args(["--signing-secret", SLACK_SECRET, "--bot-token", SLACK_TOKEN])
+            .arg("--ledger")
+            .arg(self.slack_ledger());
+        let mut child = Child::start("Slack simulator", &mut command, &self.log("slack"))?;
+        self.sampler.watch(Part::Simulators, child.pid());
+        let address = child.address(STARTS).await?;
+        self.slack = Some((child, address));
+        Ok(())
+    }
+
+    /// The file in which the Slack simulator writes every call.
+    #[must_use]
+    pub fn slack_ledger(&self) -> PathBuf {
+        self.folder.path().join("slack-ledger.jsonl")
     }
 
     /// The file in which the LLM simulator writes every call.
@@ -266,6 +298,13 @@ impl Deployment {
         }
         if let Some(address) = self.simulator() {
             command.args(["--sim-url", &format!("http://{address}/v1")]);
+        }
+        if let Some((_, address)) = &self.slack {
+            command
+                .env("AGENTRY_SLACK_SIGNING_SECRET", SLACK_SECRET)
+                .env("AGENTRY_SLACK_BOT_TOKEN", SLACK_TOKEN)
+                .env("AGENTRY_SLACK_API_URL", format!("http://{address}/api"))
+                .env("AGENTRY_SLACK_ROUTES", self.plan.slack.unwrap_or_default());
         }
         if let Some(urls) = self.detours.get(&member.name).or(self.urls.as_ref()) {
             let mark = if urls.postgres.contains('?') { '&' } else { '?' };
@@ -425,7 +464,8 @@ impl Deployment {
 impl Drop for Deployment {
     fn drop(&mut self) {
         let children = self.processes.values().map(|process| &process.child);
-        for child in children.chain(self.simulator.as_ref().map(|(child, _)| child)) {
+        let simulators = self.simulator.iter().chain(&self.slack).map(|(child, _)| child);
+        for child in children.chain(simulators) {
             self.sampler.forget(child.pid());
         }
     }

@@ -11,6 +11,6 @@ pub mod servers;
 
 pub use api::Api;
 pub use child::{Child, Ended};
-pub use deployment::{Deployment, Llm, Member, Plan, roles};
+pub use deployment::{Deployment, Llm, Member, Plan, SLACK_SECRET, roles};
 pub use error::SutError;
 pub use servers::Servers;
