@@ -1,5 +1,13 @@
 //! The verbs of `agentry bench`. Each returns what to print and the exit code; nothing here prints or exits.
 
+pub mod compare;
+pub mod estimate;
+pub mod generate;
+pub mod list;
+pub mod report;
+#[cfg(target_os = "linux")]
+pub mod run;
+
 use clap::Subcommand;
 
 /// The verbs.
@@ -10,6 +18,15 @@ pub enum Bench {
     /// Measure: processes of its own, or a deployment that runs
     #[cfg(target_os = "linux")]
     Run(run::RunArgs),
+    /// Render HTML, Markdown, JUnit and CSV again from report.json
+    Report(report::Report),
+    /// Compare runs: medians with intervals, Mann-Whitney, Holm; exit code 4 on a regression
+    Compare(compare::Compare),
+    /// What a profile would cost against live providers, before anything is spent
+    Estimate(estimate::EstimateArgs),
+    /// Test data: agent files or a workload
+    #[command(subcommand)]
+    Generate(generate::Generate),
 }
 
 /// What a verb came to.
@@ -19,6 +36,14 @@ pub struct Outcome {
     pub text: String,
     /// The exit code.
     pub exit: u8,
+}
+
+impl Outcome {
+    /// It went well.
+    #[must_use]
+    pub fn ok(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: 0 }
+    }
 }
 
 /// Why a verb could not do what was asked.
@@ -67,9 +92,17 @@ impl From<crate::catalogue::UnknownScenario> for BenchError {
     }
 }
 
-pub mod list;
-#[cfg(target_os = "linux")]
-pub mod run;
+impl From<crate::report::LoadError> for BenchError {
+    fn from(error: crate::report::LoadError) -> Self {
+        Self::new(error.to_string()).help(error.help())
+    }
+}
+
+impl From<crate::report::WriteError> for BenchError {
+    fn from(error: crate::report::WriteError) -> Self {
+        Self::new(error.to_string()).help("check the folder, its permissions and the space that is left")
+    }
+}
 
 /// Does what was asked.
 ///
@@ -80,5 +113,9 @@ pub fn dispatch(command: &Bench) -> Result<Outcome, BenchError> {
         Bench::List(args) => list::list(args),
         #[cfg(target_os = "linux")]
         Bench::Run(args) => run::run(args),
+        Bench::Report(args) => report::report(args),
+        Bench::Compare(args) => compare::compare(args),
+        Bench::Estimate(args) => estimate::estimate(args),
+        Bench::Generate(args) => generate::generate(args),
     }
 }

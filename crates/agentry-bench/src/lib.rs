@@ -6,11 +6,24 @@
 //!
 //! - [`catalogue`]: the scenarios and every acceptance criterion, as data; the one source for lists, reports and tables.
 //! - [`model`]: what a report holds; `report.json` is this, and everything else is rendered from it.
+//! - [`stats`]: intervals, tests and fits; [`verdict`]: from figures to verdicts, tables, one sentence and an exit code.
+//! - [`report`]: HTML, Markdown, JUnit, CSV; [`compare`]: runs against runs; [`advice`]: what the evidence recommends.
+//! - `run`, `scenarios`: what is measured and in which order; `load`, `sample`, `faults`, `check`, `sut`: with what.
+//! - [`estimate`]: the price of a live run; [`generate`]: test data; [`cli`]: the verbs.
 
+pub mod advice;
 pub mod catalogue;
 pub mod cli;
+pub mod compare;
+pub mod estimate;
+pub mod generate;
 pub mod model;
+pub mod report;
+pub mod show;
+#[cfg(test)]
+mod specimen;
 pub mod stats;
+pub mod verdict;
 
 #[cfg(target_os = "linux")]
 pub mod check;

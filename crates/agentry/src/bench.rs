@@ -1,30 +1,41 @@
-//! `agentry bench`: hands over to the validation suite and says what it came to.
+//! `agentry bench`: prints what a verb of the validation suite came to, and ends with its exit code.
 
-use agentry_bench::cli::{Bench, dispatch};
+use agentry_bench::cli::{Bench, BenchError, Outcome, dispatch};
 
 use crate::failure::Failure;
 use crate::out;
 
-/// Does what was asked of the suite.
+/// Runs a verb of the suite.
 ///
 /// # Errors
-/// With the exit code of the verdict, or what could not be done.
+/// What is wrong and what to do about it; or the exit code of a verdict, when all is said.
 pub fn bench(command: &Bench) -> Result<(), Failure> {
-    match dispatch(command) {
+    ended(dispatch(command))
+}
+
+/// Says what a verb came to.
+///
+/// # Errors
+/// As [`bench`].
+pub fn ended(result: Result<Outcome, BenchError>) -> Result<(), Failure> {
+    match result {
         Ok(outcome) => {
             out::print(&outcome.text)?;
-            if outcome.exit == 0 { Ok(()) } else { Err(Failure::Verdict(outcome.exit)) }
+            if outcome.exit == 0 { Ok(()) } else { Err(Failure::Ended(outcome.exit)) }
         }
-        Err(error) => {
-            let failure = if error.exit == 2 { Failure::usage(error.message) } else { Failure::new(error.message) };
-            let failure = error.help.into_iter().fold(failure, |failure, help| failure.help(help));
-            match error.exit {
-                1 | 2 => Err(failure),
-                code => {
-                    out::complain(&failure.text(out::colour_err()).unwrap_or_default());
-                    Err(Failure::Verdict(code))
-                }
-            }
-        }
+        Err(error) => Err(failed(error)),
     }
+}
+
+fn failed(error: BenchError) -> Failure {
+    let failure = if error.exit == 2 { Failure::usage(error.message) } else { Failure::new(error.message) };
+    let failure = match error.help {
+        Some(help) => failure.help(help),
+        None => failure,
+    };
+    if matches!(error.exit, 1 | 2) {
+        return failure;
+    }
+    out::complain(&failure.text(out::colour_err()).unwrap_or_default());
+    Failure::Ended(error.exit)
 }

@@ -51,12 +51,12 @@ pub enum Command {
     Workers(Reading),
     /// What was spent
     Usage(Usage),
+    /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
+    #[command(subcommand)]
+    Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
     #[command(subcommand)]
     Sim(Sim),
-    /// The validation suite: load, faults and verdicts against processes of its own or a running deployment
-    #[command(subcommand)]
-    Bench(agentry_bench::cli::Bench),
 }
 
 /// Which server.

@@ -10,8 +10,8 @@ pub enum Failure {
     ClosedPipe,
     /// Everything was already said on standard error or standard output.
     Said,
-    /// Everything was already said, and the exit code says which way it went.
-    Verdict(u8),
+    /// The same, with the exit code of a verdict.
+    Ended(u8),
     /// What was asked for failed.
     Failed {
         /// The thing, the place, the reason.
@@ -54,9 +54,9 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ClosedPipe => 0,
-            Self::Verdict(code) => *code,
             Self::Said | Self::Failed { .. } => 1,
             Self::Usage { .. } => 2,
+            Self::Ended(code) => *code,
         }
     }
 
@@ -96,5 +96,10 @@ mod tests {
         let failure = Failure::usage("no agent is named").help("say which");
         assert_eq!(failure.text(false).unwrap(), "error: no agent is named\n  = help: say which\n");
         assert_eq!(failure.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_verdict_ends_with_its_own_code_and_says_nothing_more() {
+        assert_eq!((Failure::Ended(4).exit_code(), Failure::Ended(4).text(false)), (4, None));
     }
 }

@@ -59,11 +59,11 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
+        Command::Bench(command) => bench::bench(&command),
         Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
         Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
-        Command::Bench(command) => bench::bench(&command),
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),

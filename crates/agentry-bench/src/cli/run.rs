@@ -1,14 +1,18 @@
 //! `bench run`: scenarios against processes of its own, or against a deployment that runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{BenchError, Outcome};
 use crate::catalogue::{self, SCENARIOS, Scenario};
+use crate::compare::compare;
 use crate::model::{Engine, Phase, Profile, Report, Verdict};
+use crate::report::{HTML, read, write_all};
 use crate::run::{self, Options, RunError};
+use crate::show::with_unit;
+use crate::verdict::{Policy, banner, exit_code};
 
 /// `bench run`.
 #[derive(Debug, Args)]
@@ -45,6 +49,8 @@ pub struct RunArgs {
 /// When something was asked for wrongly, or nothing could be measured at all.
 pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     let scenarios = chosen(args)?;
+    // Before anything is measured for nothing.
+    let before = args.baseline.as_deref().map(read).transpose()?;
     std::fs::create_dir_all(&args.out).map_err(|error| {
         BenchError::new(format!("cannot make the folder {}: {error}", args.out.display()))
             .help("choose another with --out")
@@ -60,20 +66,21 @@ pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| BenchError::new(format!("cannot start the runtime: {error}")))?;
-    let report = runtime.block_on(async {
+    let mut report = runtime.block_on(async {
         let interrupted =
             stop_signal().map_err(|error| BenchError::new(format!("cannot wait for signals: {error}")))?;
         run::run(options, interrupted).await.map_err(|error| failed(&error))
     })?;
     // What still runs on blocking threads is of no use any more.
     runtime.shutdown_background();
-    let path = args.out.join("report.json");
-    let text = serde_json::to_string_pretty(&report).map_err(|error| BenchError::new(error.to_string()))?;
-    std::fs::write(&path, text).map_err(|error| {
-        BenchError::new(format!("cannot write {}: {error}", path.display())).help("choose another folder with --out")
-    })?;
+    if let Some(before) = before {
+        let name = args.baseline.as_deref().unwrap_or(Path::new("")).display().to_string();
+        report.baseline = Some(compare(&name, &[before], std::slice::from_ref(&report), &[], args.seed));
+        report.run.exit = exit_code(&report, &Policy { not_started: report.run.exit == 6, ..Policy::default() }).code();
+    }
+    let files = write_all(&report, &args.out)?;
     let exit = report.run.exit;
-    Ok(Outcome { text: summary(&report, &path.display().to_string()), exit })
+    Ok(Outcome { text: summary(&report, &files, &args.out.join(HTML)), exit })
 }
 
 /// The scenarios that were asked for, else those of the phase, else all that the profile runs.
@@ -114,14 +121,13 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// For a terminal: each criterion that was decided or could not be, and where the report is.
-fn summary(report: &Report, path: &str) -> String {
+/// For a terminal: each criterion that was decided or could not be, the verdict in a sentence, and where the report is.
+fn summary(report: &Report, files: &[PathBuf], page: &Path) -> String {
     let mut text = String::new();
     for test in &report.tests {
         text.push_str(&format!("\n{}  {}\n", test.id, test.title));
         for criterion in test.criteria.iter().filter(|criterion| criterion.verdict != Verdict::NotRun) {
-            let observed =
-                criterion.observed.map_or("–".to_owned(), |value| format!("{value:.2} {}", criterion.unit));
+            let observed = criterion.observed.map_or("–".to_owned(), |value| with_unit(value, &criterion.unit));
             text.push_str(&format!(
                 "  {} {:<13}{:<44} {:>16}   {}\n",
                 criterion.verdict.shape(),
@@ -132,6 +138,8 @@ fn summary(report: &Report, path: &str) -> String {
             ));
         }
     }
-    text.push_str(&format!("\nreport: {path}\n"));
+    let top = banner(report);
+    let (shape, count) = (top.verdict.shape(), files.len());
+    text.push_str(&format!("\n{shape} {}\n{}\n{count} files, begin with {}\n", top.headline, top.why, page.display()));
     text
 }

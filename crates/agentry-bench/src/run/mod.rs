@@ -23,6 +23,7 @@ use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEM
 use crate::sample::{CpuLedger, Part};
 use crate::scenarios::{self, Found, observe};
 use crate::sut::Api;
+use crate::verdict::{self, Policy};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -166,7 +167,7 @@ async fn report(
         advice: Vec::new(),
         not_proven: Vec::new(),
     };
-    report.run.exit = exit(&report, did_not_start);
+    verdict::finish(&mut report, &Policy { not_started: did_not_start, ..Policy::default() });
     report
 }
 
@@ -220,25 +221,5 @@ fn harness(lab: &Lab) -> Harness {
         cpu: cpu.collect(),
         plots: Vec::new(),
         notes,
-    }
-}
-
-/// 5 safety violation, 1 critical criterion failed, 6 something did not start, 130 interrupted, 3 inconclusive or invalid.
-fn exit(report: &Report, did_not_start: bool) -> u8 {
-    let critical = |verdicts: &[Verdict]| {
-        report.criteria().any(|criterion| criterion.critical && verdicts.contains(&criterion.verdict))
-    };
-    if report.safety.iter().any(|invariant| invariant.valid == Some(false)) {
-        5
-    } else if critical(&[Verdict::Fail]) {
-        1
-    } else if did_not_start {
-        6
-    } else if report.run.interrupted {
-        130
-    } else if critical(&[Verdict::Inconclusive, Verdict::Invalid]) {
-        3
-    } else {
-        0
     }
 }

@@ -1,7 +1,8 @@
 //! What was seen of a criterion, before anybody says what follows.
 
-use crate::catalogue::{self, CriterionSpec, Op, Rule};
+use crate::catalogue::{self, CriterionSpec, Rule};
 use crate::model::{Criterion, Engine, Gate, GateState, Profile, Verdict};
+use crate::verdict::{self, Context};
 
 /// What was seen.
 #[derive(Debug, Clone, Default)]
@@ -75,108 +76,90 @@ pub fn judge(
 ) -> Vec<Criterion> {
     scenario
         .criteria()
-        .map(|spec| {
-            let observed = seen.iter().find(|seen| seen.criterion == spec.id).cloned();
-            let observed = observed.unwrap_or_else(|| {
+        .map(|spec| match seen.iter().find(|seen| seen.criterion == spec.id) {
+            Some(seen) => criterion(spec, seen, gates, engine, profile),
+            None => {
                 let why = match spec.engine {
-                    Some(only) if only != engine => format!("applies to the {only} engine only"),
+                    Some(only) if only != engine => format!("n/a: applies to the {only} engine only"),
                     _ if profile < spec.needs => format!("needs --profile {}", spec.needs),
                     _ => "not measured".to_owned(),
                 };
-                Observation::not_run(spec.id, why)
-            });
-            criterion(spec, observed, gates, profile)
+                verdict::not_run(spec, &why)
+            }
         })
         .collect()
 }
 
-fn criterion(spec: &CriterionSpec, seen: Observation, gates: &[Gate], profile: Profile) -> Criterion {
-    let (verdict, reason) = verdict(spec, &seen, gates, profile);
-    let reason = match &seen.remark {
-        Some(remark) => format!("{reason}; {remark}"),
-        None => reason,
-    };
-    Criterion {
-        id: spec.id.to_owned(),
-        seed_text: spec.seed_text.to_owned(),
-        tier: spec.tier,
-        critical: spec.critical,
-        op: spec.op,
-        target: spec.target,
-        unit: spec.unit.to_owned(),
-        observed: seen.value,
+fn criterion(spec: &CriterionSpec, seen: &Observation, gates: &[Gate], engine: Engine, profile: Profile) -> Criterion {
+    if let Some(why) = &seen.not_run {
+        return verdict::not_run(spec, why);
+    }
+    let of_test = |gate: &&Gate| gate.test.as_deref().is_none_or(|test| test == spec.scenario);
+    let broken = gates.iter().filter(of_test).find(|gate| gate.state == GateState::Broken);
+    let broken = broken.map(|gate| format!("{}: {} where {} is allowed", gate.id, gate.observed, gate.limit));
+    let observed = verdict::Observation {
+        value: seen.value,
         ci95: seen.ci95,
         n: seen.n,
-        verdict,
-        reason,
-        source: seen.source,
-        evidence: seen.evidence,
-    }
-}
-
-fn verdict(spec: &CriterionSpec, seen: &Observation, gates: &[Gate], profile: Profile) -> (Verdict, String) {
-    if let Some(why) = &seen.not_run {
-        return (Verdict::NotRun, why.clone());
-    }
-    if spec.rule == Rule::Live {
-        return (Verdict::NotRun, "only live providers can show it".to_owned());
-    }
-    let Some(value) = seen.value.filter(|value| value.is_finite() && seen.n > 0) else {
-        return (Verdict::Inconclusive, seen.undecided.clone().unwrap_or_else(|| "no samples".to_owned()));
+        source: seen.source.clone(),
+        evidence: seen.evidence.clone(),
+        note: seen.remark.clone(),
     };
-    let bound = format!("the 95 % bound is 3/n = {:.2e}", 3.0 / seen.n as f64);
-    if spec.rule == Rule::ZeroEvents && value != spec.target {
+    let context = |broken| Context { profile, engine, live: false, broken };
+    let mut criterion = verdict::judge(spec, &observed, &context(broken.as_deref()));
+    if criterion.verdict == Verdict::Invalid && spec.rule == Rule::ZeroEvents {
         // What happened has happened, however the harness did.
-        return (Verdict::Fail, format!("{value} of {}", seen.n));
-    }
-    let broken = gates.iter().find(|gate| {
-        gate.state == GateState::Broken && gate.test.as_deref().is_none_or(|test| test.starts_with(spec.scenario))
-    });
-    if let Some(gate) = broken {
-        return (Verdict::Invalid, format!("gate {}: {} where {} is allowed", gate.id, gate.observed, gate.limit));
-    }
-    if let Some(why) = &seen.undecided {
-        return (Verdict::Inconclusive, why.clone());
-    }
-    let [low, high] = match spec.rule {
-        Rule::ZeroEvents | Rule::EveryRun => [value, value],
-        _ => match seen.ci95 {
-            Some(interval) => interval,
-            None => return (Verdict::Inconclusive, format!("too few samples for an interval (n = {})", seen.n)),
-        },
-    };
-    let (good, bad) = sides(spec, low, high);
-    match (good, bad) {
-        (true, _) if profile < spec.needs => {
-            (Verdict::Inconclusive, format!("it holds here, and {} is the least that decides it", spec.needs))
+        let anyway = verdict::judge(spec, &observed, &context(None));
+        if anyway.verdict == Verdict::Fail {
+            return anyway;
         }
-        (true, _) => (
-            Verdict::Pass,
-            match spec.rule {
-                Rule::ZeroEvents => format!("0 of {}; {bound}", seen.n),
-                Rule::EveryRun => format!("all {} hold: at least {:.0} % of all do, at 95 %", seen.n, share(seen.n)),
-                _ => "the interval is on the right side".to_owned(),
-            },
-        ),
-        (_, true) => (Verdict::Fail, "the interval is on the wrong side".to_owned()),
-        _ => (Verdict::Inconclusive, "the interval holds the target".to_owned()),
     }
+    if let Some(why) = &seen.undecided
+        && criterion.verdict == Verdict::Pass
+    {
+        (criterion.verdict, criterion.reason) = (Verdict::Inconclusive, why.clone());
+    }
+    criterion
 }
 
-/// Whether all of the interval is on the right side, and whether all of it is on the wrong one.
-fn sides(spec: &CriterionSpec, low: f64, high: f64) -> (bool, bool) {
-    let target = spec.target;
-    match spec.op {
-        Op::Lt => (high < target, low >= target),
-        Op::Le => (high <= target, low > target),
-        Op::Gt => (low > target, high <= target),
-        Op::Ge => (low >= target, high < target),
-        Op::Eq => (low == target && high == target, low > target || high < target),
-        Op::Within => (low >= -target && high <= target, low > target || high < -target),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The least share in percent of all starts that hold when each of n did, at 95 %.
-fn share(n: u64) -> f64 {
-    100.0 * 0.05_f64.powf(1.0 / n as f64)
+    fn judged(seen: &[Observation], gates: &[Gate]) -> Vec<Criterion> {
+        let scenario = catalogue::scenario("3.2").unwrap();
+        judge(scenario, seen, gates, Engine::Embedded, Profile::Full)
+    }
+
+    fn of<'a>(all: &'a [Criterion], id: &str) -> &'a Criterion {
+        all.iter().find(|criterion| criterion.id == id).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_saw_was_not_run_and_never_passes() {
+        let all = judged(&[], &[]);
+        assert!(!all.is_empty() && all.iter().all(|criterion| criterion.verdict == Verdict::NotRun));
+    }
+
+    #[test]
+    fn a_broken_gate_voids_a_pass_and_excuses_no_loss() {
+        let gate = Gate {
+            id: "steal".into(),
+            test: Some("3.2-delivery".into()),
+            limit: "2 %".into(),
+            observed: "9 %".into(),
+            state: GateState::Broken,
+        };
+        let seen = [Observation::new("3.2/loss", 0.0, 100, "t"), Observation::new("3.2/duplicates", 1.0, 100, "t")];
+        let all = judged(&seen, &[gate]);
+        assert_eq!(of(&all, "3.2/loss").verdict, Verdict::Invalid);
+        assert_eq!(of(&all, "3.2/duplicates").verdict, Verdict::Fail);
+        assert_eq!(of(&judged(&seen, &[]), "3.2/loss").verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn what_decides_nothing_does_not_pass() {
+        let seen = [Observation::new("3.2/loss", 0.0, 100, "t").undecided("not all had ended")];
+        assert_eq!(of(&judged(&seen, &[]), "3.2/loss").verdict, Verdict::Inconclusive);
+    }
 }

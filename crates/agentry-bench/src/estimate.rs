@@ -1,0 +1,233 @@
+//! What a profile would cost against live providers, before anything is spent: calls, tokens and dollars for each scenario,
+//! from the rates of the plan and agentry's own price table.
+
+mod text;
+
+pub use text::text;
+
+use agentry_core::agent::ProviderKind;
+use agentry_core::chat::Usage;
+use agentry_core::money::{NanoUsd, PriceTable};
+
+use crate::catalogue::{SCENARIOS, Scenario};
+use crate::model::Profile;
+
+/// One kind of model call within a scenario.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Load {
+    scenario: &'static str,
+    /// Tasks per second while it runs.
+    rate: f64,
+    /// Share of the scenario's measured time.
+    share: f64,
+    /// Model calls of one task.
+    calls: u64,
+    /// Tokens sent and received by one call.
+    tokens: (u64, u64),
+    what: &'static str,
+}
+
+/// A question of a customer with a short history, and an answer of 60 tokens.
+const SHORT: (u64, u64) = (450, 60);
+/// A step of an analysis.
+const STEP: (u64, u64) = (900, 220);
+/// A synthesis over the results of colleagues.
+const LONG: (u64, u64) = (2_400, 500);
+/// The four modes of 1.2 run apart and then together: each mode has two of five parts of the time.
+const TWO_OF_FIVE: f64 = 0.4;
+
+/// Who calls models, how often, and with how much; the shapes are those that 1.2 declares.
+const LOADS: &[Load] = &[
+    Load {
+        scenario: "1.2-modes",
+        rate: 5.0,
+        share: TWO_OF_FIVE,
+        calls: 6,
+        tokens: STEP,
+        what: "collaborative: 3 sub-agents × 2 calls",
+    },
+    Load {
+        scenario: "1.2-modes",
+        rate: 5.0,
+        share: TWO_OF_FIVE,
+        calls: 1,
+        tokens: LONG,
+        what: "collaborative: synthesis",
+    },
+    Load {
+        scenario: "1.2-modes",
+        rate: 20.0,
+        share: TWO_OF_FIVE,
+        calls: 3,
+        tokens: STEP,
+        what: "autonomous: 3 serial calls",
+    },
+    Load {
+        scenario: "1.2-modes",
+        rate: 10.0,
+        share: TWO_OF_FIVE,
+        calls: 1,
+        tokens: SHORT,
+        what: "continuous: 1 call with history",
+    },
+    Load { scenario: "1.2-modes", rate: 3.0, share: TWO_OF_FIVE, calls: 2, tokens: STEP, what: "scheduled: 2 calls" },
+    Load { scenario: "5.1-llm-latency", rate: 5.0, share: 1.0, calls: 1, tokens: SHORT, what: "5 calls per second" },
+    Load {
+        scenario: "5.2-llm-concurrency",
+        rate: 10.0,
+        share: 0.5,
+        calls: 1,
+        tokens: SHORT,
+        what: "closed loops, 10 calls per second on average",
+    },
+    Load { scenario: "6.1-slack", rate: 3.0, share: 0.5, calls: 1, tokens: SHORT, what: "simple queries" },
+    Load {
+        scenario: "6.1-slack",
+        rate: 3.0,
+        share: 0.5,
+        calls: 3,
+        tokens: STEP,
+        what: "complex tasks: 3 calls and a tool",
+    },
+];
+
+/// What one row of the plan would cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// What calls.
+    pub what: &'static str,
+    /// Calls.
+    pub calls: u64,
+    /// Tokens sent and received.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost: NanoUsd,
+}
+
+/// What a run would cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// The profile.
+    pub profile: Profile,
+    /// Provider and model.
+    pub model: String,
+    /// Version of the price table.
+    pub prices: String,
+    /// Rows, in the order of the scenarios.
+    pub items: Vec<Item>,
+}
+
+impl Estimate {
+    /// All calls.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.items.iter().map(|item| item.calls).sum()
+    }
+
+    /// The whole cost.
+    #[must_use]
+    pub fn cost(&self) -> NanoUsd {
+        self.items.iter().fold(NanoUsd::ZERO, |sum, item| sum.plus(item.cost))
+    }
+}
+
+/// Why there is no estimate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{model}` of {provider} has no price")]
+pub struct Unpriced {
+    /// The provider.
+    pub provider: ProviderKind,
+    /// The model.
+    pub model: String,
+    /// Models that have one.
+    pub priced: Vec<String>,
+}
+
+impl Unpriced {
+    /// What to do.
+    #[must_use]
+    pub fn help(&self) -> String {
+        format!("priced are: {}", self.priced.join(", "))
+    }
+}
+
+/// Estimates a profile for one model; only the given scenarios, or all when none is given.
+///
+/// # Errors
+/// When the model has no price: none is guessed.
+pub fn estimate(
+    profile: Profile,
+    provider: ProviderKind,
+    model: &str,
+    only: &[&Scenario],
+    prices: &PriceTable,
+) -> Result<Estimate, Unpriced> {
+    let wanted = |id: &str| only.is_empty() || only.iter().any(|scenario| scenario.id == id);
+    let mut items = Vec::new();
+    for load in LOADS.iter().filter(|load| wanted(load.scenario)) {
+        let seconds = SCENARIOS.iter().find(|s| s.id == load.scenario).map_or(0, |s| s.seconds(profile));
+        let calls = times(load.rate * load.share * f64::from(seconds), load.calls);
+        let usage =
+            Usage { input_tokens: calls * load.tokens.0, output_tokens: calls * load.tokens.1, ..Usage::default() };
+        let cost = prices.cost(provider, model, &usage).ok_or_else(|| unpriced(provider, model, prices))?;
+        if calls > 0 {
+            items.push(Item { scenario: load.scenario, what: load.what, calls, usage, cost });
+        }
+    }
+    Ok(Estimate { profile, model: format!("{provider}/{model}"), prices: prices.version.clone(), items })
+}
+
+/// Whole tasks, each with its calls.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^53")]
+fn times(tasks: f64, calls: u64) -> u64 {
+    tasks.ceil() as u64 * calls
+}
+
+fn unpriced(provider: ProviderKind, model: &str, prices: &PriceTable) -> Unpriced {
+    let mut priced: Vec<String> = prices.models.keys().cloned().collect();
+    priced.sort();
+    Unpriced { provider, model: model.chars().take(80).collect(), priced }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::scenario;
+
+    fn of(profile: Profile, only: &[&Scenario]) -> Estimate {
+        estimate(profile, ProviderKind::Openai, "gpt-4.1-mini", only, &PriceTable::builtin()).unwrap()
+    }
+
+    #[test]
+    fn calls_tokens_and_dollars_agree_with_the_price_table() {
+        let slack = of(Profile::Ci, &[scenario("6.1").unwrap()]);
+        // 25 s at 3/s, half of it simple: 38 events of one call, 38 of three.
+        assert_eq!(slack.items.iter().map(|item| item.calls).collect::<Vec<_>>(), [38, 114]);
+        let input = 38 * 450 + 114 * 900;
+        let output = 38 * 60 + 114 * 220;
+        assert_eq!(slack.cost(), NanoUsd(input * 400 + output * 1_600));
+    }
+
+    #[test]
+    fn longer_profiles_cost_more_and_a_skipped_scenario_nothing() {
+        let cost = |profile| of(profile, &[]).cost();
+        assert!(cost(Profile::Quick) < cost(Profile::Ci) && cost(Profile::Ci) < cost(Profile::Standard));
+        assert!(of(Profile::Quick, &[scenario("5.1").unwrap()]).items.is_empty());
+    }
+
+    #[test]
+    fn no_price_is_guessed() {
+        let error =
+            estimate(Profile::Ci, ProviderKind::Anthropic, "claude-unknown", &[], &PriceTable::builtin()).unwrap_err();
+        assert!(error.help().contains("openai/gpt-4.1-mini"), "{error:?}");
+    }
+
+    #[test]
+    fn every_load_belongs_to_a_scenario() {
+        for load in LOADS {
+            assert!(scenario(load.scenario).is_ok_and(|s| s.id == load.scenario), "{}", load.scenario);
+        }
+    }
+}
