@@ -37,7 +37,7 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
-    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-config"] },
+    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-config"] },
     Row {
         name: "agentry",
         uses: &[

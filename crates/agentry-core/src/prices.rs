@@ -127,6 +127,11 @@ impl PriceTable {
         self
     }
 
+    /// Every model that has a price, as `provider/model`, in no order.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
     /// What a model costs at a moment; `None` when it is not listed or was not yet.
     #[must_use]
     pub fn price(&self, provider: ProviderKind, model: &str, at: Timestamp) -> Option<Price> {

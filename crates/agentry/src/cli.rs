@@ -60,7 +60,7 @@ pub enum Command {
     Keys(Verb<Keys>),
     /// The fleet live in the terminal, until Ctrl-C
     Top(Top),
-    /// The validation suite: what it measures, reports, comparisons, estimates, test data
+    /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
     Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
