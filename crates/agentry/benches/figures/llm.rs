@@ -216,9 +216,9 @@ async fn through_first(providers: &Arc<Providers>, window: Duration) -> Latencie
         async move {
             let (sender, first) = oneshot::channel();
             let sink: Arc<dyn TokenSink> = Arc::new(First(Mutex::new(Some(sender))));
-            tokio::spawn(async move {
-                providers.chat(&call(number, QUESTION), &[], Some(sink), &NoJournal).await.error
-            });
+            tokio::spawn(
+                async move { providers.chat(&call(number, QUESTION), &[], Some(sink), &NoJournal).await.error },
+            );
             first.await.is_ok()
         }
     })

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::at_most;
-use super::load::{open, send_all};
 use super::http::post;
+use super::load::{open, send_all};
 use super::server::{Server, Simulator, agent};
 
 /// Streams at once.
