@@ -99,6 +99,12 @@ struct Slot {
     in_use: AtomicUsize,
 }
 
+impl Slot {
+    const fn empty() -> Self {
+        Self { client: OnceLock::new(), in_use: AtomicUsize::new(0) }
+    }
+}
+
 /// A client for one call. Its share of a connection is given back when this is dropped.
 #[derive(Debug)]
 pub struct Lease<'a> {
@@ -130,8 +136,7 @@ impl Clients {
     /// Clients made in this way.
     #[must_use]
     pub const fn with(options: ClientOptions) -> Self {
-        const EMPTY: Slot = Slot { client: OnceLock::new(), in_use: AtomicUsize::new(0) };
-        Self { options, local: EMPTY, outside: [EMPTY; MAX_SHARED_CONNECTIONS] }
+        Self { options, local: Slot::empty(), outside: [const { Slot::empty() }; MAX_SHARED_CONNECTIONS] }
     }
 
     /// The client for a URL.
@@ -147,8 +152,10 @@ impl Clients {
     /// # Errors
     /// Why there is none.
     pub fn lease(&self, url: &str) -> Result<Lease<'_>, String> {
-        let slot = if is_local(url) || !self.options.http2 {
-            if is_local(url) { &self.local } else { &self.outside[0] }
+        let slot = if is_local(url) {
+            &self.local
+        } else if !self.options.http2 {
+            &self.outside[0]
         } else {
             let load = |slot: &&Slot| slot.in_use.load(Ordering::Relaxed);
             let with_room = self.outside.iter().find(|slot| load(slot) < CALLS_PER_CONNECTION);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentry_core::agent::{LlmTarget, ProviderKind};
 use tokio::time::Instant;
 
-use crate::LlmErrorKind;
+use crate::LlmError;
 
 /// Outages in a row that open a breaker: more than one call makes with all its retries.
 const FAILURES_TO_OPEN: u32 = 10;
@@ -44,10 +44,27 @@ enum State {
     Probing { pause: Duration },
 }
 
+/// A breaker.
+#[derive(Debug)]
+struct Breaker {
+    state: State,
+    /// What the last outage said.
+    because: Arc<str>,
+}
+
+/// A call may not be made now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// For how long.
+    pub wait: Duration,
+    /// What the last call said.
+    pub because: Arc<str>,
+}
+
 /// All breakers of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Breakers {
-    states: Mutex<HashMap<Circuit, State>>,
+    all: Mutex<HashMap<Circuit, Breaker>>,
 }
 
 /// A call that may be made. Dropped without an outcome it leaves the next call to find out.
@@ -62,78 +79,83 @@ impl Breakers {
     /// Whether a call may be made now.
     ///
     /// # Errors
-    /// How long not.
-    pub fn admit(self: &Arc<Self>, circuit: &Circuit) -> Result<Admission, Duration> {
-        let now = Instant::now();
-        let mut states = self.lock();
-        let is_probe = match states.get(circuit).copied() {
-            None | Some(State::Closed { .. }) => false,
-            Some(State::Probing { .. }) => return Err(PROBE_WAIT),
-            Some(State::Open { until, .. }) if now < until => return Err(until - now),
-            Some(State::Open { pause, .. }) => {
-                states.insert(circuit.clone(), State::Probing { pause });
-                true
+    /// How long not, and why.
+    pub fn admit(self: &Arc<Self>, circuit: &Circuit) -> Result<Admission, Cut> {
+        let mut is_probe = false;
+        if let Some(breaker) = self.lock().get_mut(circuit) {
+            breaker.allows()?;
+            if let State::Open { pause, .. } = breaker.state {
+                breaker.state = State::Probing { pause };
+                is_probe = true;
             }
-        };
-        drop(states);
+        }
         Ok(Admission { breakers: Arc::clone(self), circuit: circuit.clone(), is_probe })
     }
 
     /// Whether a call could be made now, without claiming to make it.
     ///
     /// # Errors
-    /// How long not.
-    pub fn allows(&self, circuit: &Circuit) -> Result<(), Duration> {
-        match self.lock().get(circuit) {
-            Some(State::Probing { .. }) => Err(PROBE_WAIT),
-            Some(State::Open { until, .. }) if Instant::now() < *until => Err(*until - Instant::now()),
-            _ => Ok(()),
-        }
+    /// How long not, and why.
+    pub fn allows(&self, circuit: &Circuit) -> Result<(), Cut> {
+        self.lock().get(circuit).map_or(Ok(()), Breaker::allows)
     }
 
     /// The provider and model of each breaker that is not closed.
     pub fn open(&self) -> Vec<(ProviderKind, Arc<str>)> {
-        let states = self.lock();
-        let open = states.iter().filter(|(_, state)| !matches!(state, State::Closed { .. }));
+        let all = self.lock();
+        let open = all.iter().filter(|(_, breaker)| !matches!(breaker.state, State::Closed { .. }));
         open.map(|(circuit, _)| (circuit.provider, Arc::clone(&circuit.model))).collect()
     }
 
-    fn record(&self, circuit: &Circuit, is_probe: bool, is_outage: bool) {
-        let mut states = self.lock();
-        let is_known = states.contains_key(circuit);
-        if !is_known && (!is_outage || states.len() >= MAX_BREAKERS) {
+    fn record(&self, circuit: &Circuit, is_probe: bool, outage: Option<&str>) {
+        let mut all = self.lock();
+        let Some(said) = outage else {
+            // An answer of whatever kind: it is there.
+            all.remove(circuit);
+            return;
+        };
+        if !all.contains_key(circuit) && all.len() >= MAX_BREAKERS {
             return;
         }
-        let state = states.entry(circuit.clone()).or_insert(State::Closed { failures: 0 });
-        let next = match (*state, is_outage) {
-            (State::Probing { pause }, true) if is_probe => opened((pause * 2).min(MAX_PAUSE)),
-            (State::Closed { failures }, true) if failures + 1 >= FAILURES_TO_OPEN => opened(FIRST_PAUSE),
-            (State::Closed { failures }, true) => State::Closed { failures: failures + 1 },
-            // A call from before it was opened says nothing new; an answer always does.
-            (state, true) => state,
-            (_, false) => State::Closed { failures: 0 },
+        let new = || Breaker { state: State::Closed { failures: 0 }, because: Arc::default() };
+        let breaker = all.entry(circuit.clone()).or_insert_with(new);
+        breaker.because = said.into();
+        let pause = match breaker.state {
+            State::Probing { pause } if is_probe => (pause * 2).min(MAX_PAUSE),
+            State::Closed { failures } if failures + 1 >= FAILURES_TO_OPEN => FIRST_PAUSE,
+            State::Closed { failures } => {
+                breaker.state = State::Closed { failures: failures + 1 };
+                return;
+            }
+            // A call from before it was opened says nothing new.
+            State::Open { .. } | State::Probing { .. } => return,
         };
-        if let (State::Open { pause, .. }, State::Closed { .. } | State::Probing { .. }) = (next, *state) {
-            let Circuit { provider, host, model } = circuit;
-            tracing::warn!(%provider, host, model = &**model, ?pause, "a model stays down and is left alone for a while");
-        }
-        *state = next;
+        breaker.state = State::Open { until: Instant::now() + pause, pause };
+        let Circuit { provider, host, model } = circuit;
+        tracing::warn!(%provider, host, model = &**model, ?pause, said, "a model stays down and is left alone for a while");
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Circuit, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Circuit, Breaker>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn opened(pause: Duration) -> State {
-    State::Open { until: Instant::now() + pause, pause }
+impl Breaker {
+    fn allows(&self) -> Result<(), Cut> {
+        let wait = match self.state {
+            State::Probing { .. } => PROBE_WAIT,
+            State::Open { until, .. } => until.saturating_duration_since(Instant::now()),
+            State::Closed { .. } => Duration::ZERO,
+        };
+        if wait.is_zero() { Ok(()) } else { Err(Cut { wait, because: Arc::clone(&self.because) }) }
+    }
 }
 
 impl Admission {
     /// The call ended.
-    pub fn ended(mut self, failed: Option<LlmErrorKind>) {
-        let is_outage = failed.is_some_and(LlmErrorKind::is_outage);
-        self.breakers.record(&self.circuit, self.is_probe, is_outage);
+    pub fn ended(mut self, failed: Option<&LlmError>) {
+        let outage = failed.filter(|error| error.kind.is_outage()).map(|error| error.message.as_str());
+        self.breakers.record(&self.circuit, self.is_probe, outage);
         self.is_probe = false;
     }
 }
@@ -141,10 +163,10 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if self.is_probe
-            && let Some(state @ State::Probing { .. }) = self.breakers.lock().get_mut(&self.circuit)
-            && let State::Probing { pause } = *state
+            && let Some(breaker) = self.breakers.lock().get_mut(&self.circuit)
+            && let State::Probing { pause } = breaker.state
         {
-            *state = State::Open { until: Instant::now(), pause };
+            breaker.state = State::Open { until: Instant::now(), pause };
         }
     }
 }
@@ -153,7 +175,12 @@ impl Drop for Admission {
 mod tests {
     use super::*;
 
-    const DOWN: Option<LlmErrorKind> = Some(LlmErrorKind::Unavailable);
+    use crate::LlmErrorKind;
+    use crate::wire::failure::error;
+
+    fn failed(kind: LlmErrorKind) -> LlmError {
+        error(&crate::test_call::call(""), kind, "on fire")
+    }
 
     fn circuit() -> Circuit {
         Circuit::of(&crate::test_call::call("http://a:1/v1").target)
@@ -161,7 +188,7 @@ mod tests {
 
     fn fail(breakers: &Arc<Breakers>, times: u32) {
         for _ in 0..times {
-            breakers.admit(&circuit()).unwrap().ended(DOWN);
+            breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::Unavailable)));
         }
     }
 
@@ -169,9 +196,9 @@ mod tests {
     async fn it_opens_after_outages_in_a_row_and_one_probe_closes_it() {
         let breakers = Arc::new(Breakers::default());
         fail(&breakers, FAILURES_TO_OPEN - 1);
-        breakers.admit(&circuit()).unwrap().ended(Some(LlmErrorKind::InvalidRequest));
+        breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::InvalidRequest)));
         fail(&breakers, FAILURES_TO_OPEN);
-        assert_eq!(breakers.admit(&circuit()).unwrap_err(), FIRST_PAUSE);
+        assert_eq!(breakers.admit(&circuit()).unwrap_err(), Cut { wait: FIRST_PAUSE, because: "on fire".into() });
         assert_eq!(breakers.open().len(), 1);
         tokio::time::advance(FIRST_PAUSE).await;
         let probe = breakers.admit(&circuit()).unwrap();
@@ -186,8 +213,8 @@ mod tests {
         fail(&breakers, FAILURES_TO_OPEN);
         tokio::time::advance(FIRST_PAUSE).await;
         drop(breakers.admit(&circuit()).unwrap());
-        breakers.admit(&circuit()).unwrap().ended(DOWN);
-        assert_eq!(breakers.admit(&circuit()).unwrap_err(), FIRST_PAUSE * 2);
+        breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::Unavailable)));
+        assert_eq!(breakers.admit(&circuit()).unwrap_err().wait, FIRST_PAUSE * 2);
     }
 
     #[test]

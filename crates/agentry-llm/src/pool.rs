@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::wait_before;
-use crate::breaker::{Breakers, Circuit};
+use crate::breaker::{Breakers, Circuit, Cut};
 use crate::limits::{Limits, Permit, Refused};
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::{
@@ -213,8 +213,8 @@ impl Chat<'_> {
         let interactive = call.priority != Priority::Low || self.sink.is_some();
         let circuit = Circuit::of(&call.target);
         // Asked before anything is waited for, and claimed only when nothing is left to wait for.
-        if let Err(wait) = self.providers.breakers.allows(&circuit) {
-            return Ok(Some(cut_off(call, wait, metrics)));
+        if let Err(cut) = self.providers.breakers.allows(&circuit) {
+            return Ok(Some(cut_off(call, &cut, metrics)));
         }
         let asked = Instant::now();
         let room = self.providers.room(call, interactive, deadline).await;
@@ -222,7 +222,7 @@ impl Chat<'_> {
         let mut room = room.inspect_err(|error| metrics.failed(error.kind))?;
         let admission = match self.providers.breakers.admit(&circuit) {
             Ok(admission) => admission,
-            Err(wait) => return Ok(Some(cut_off(call, wait, metrics))),
+            Err(cut) => return Ok(Some(cut_off(call, &cut, metrics))),
         };
         self.hooks.before(call).await.map_err(|abort: Abort| ChatError::Aborted(abort))?;
         let began = Instant::now();
@@ -237,7 +237,7 @@ impl Chat<'_> {
             }
         };
         metrics.ended(&result);
-        admission.ended(result.as_ref().err().map(|error| error.kind));
+        admission.ended(result.as_ref().err());
         if let Some(permit) = &mut room.permit {
             permit.used(result.as_ref().map_or_else(|error| &error.usage, |timed| &timed.reply.usage));
         }
@@ -259,12 +259,15 @@ impl Chat<'_> {
 }
 
 /// No call was made: its breaker is open.
-fn cut_off(call: &Call, retry_after: Duration, metrics: &ModelMetrics) -> LlmError {
-    let kind = LlmErrorKind::CircuitOpen { retry_after };
+fn cut_off(call: &Call, cut: &Cut, metrics: &ModelMetrics) -> LlmError {
+    let kind = LlmErrorKind::CircuitOpen { retry_after: cut.wait };
     metrics.failed(kind);
-    let message =
-        format!("failed so often that it is left alone for {:.1} s; no call was made", retry_after.as_secs_f64());
-    error(call, kind, message)
+    let (because, wait) = (&cut.because, cut.wait.as_secs_f64());
+    error(
+        call,
+        kind,
+        format!("{because}; it failed so often that it is left alone for {wait:.1} s, and no call was made"),
+    )
 }
 
 /// No call was made: its limit has no room.

@@ -6,7 +6,7 @@ mod request;
 use agentry_core::agent::LlmTarget;
 use async_trait::async_trait;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use request::ANSWER_DESCRIPTION;
@@ -19,9 +19,7 @@ use crate::{Call, LlmError, LlmErrorKind};
 /// Anthropic's own address.
 const OWN: &str = "https://api.anthropic.com";
 /// The version of the protocol (Anthropic, "Versions").
-const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-const VERSION_NAME: HeaderName = HeaderName::from_static("anthropic-version");
-const KEY_NAME: HeaderName = HeaderName::from_static("x-api-key");
+const VERSION: &str = "2023-06-01";
 /// Where the key is set.
 const KEY_VARIABLE: &str = "ANTHROPIC_API_KEY";
 
@@ -38,12 +36,13 @@ impl Anthropic {
     }
 
     fn headers(&self, call: &Call, base: &Base) -> Result<HeaderMap, LlmError> {
-        let mut headers = HeaderMap::from_iter([(VERSION_NAME, VERSION)]);
+        let mut headers = HeaderMap::new();
+        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
         match (&self.api_key, base) {
             (_, Base::Override(_)) | (None, Base::Chosen(_)) => {}
             (None, Base::Own) => return Err(no_key(call, KEY_VARIABLE)),
             (Some(key), _) => {
-                headers.insert(KEY_NAME, secret_header(call, key.expose_secret().trim(), KEY_VARIABLE)?);
+                headers.insert("x-api-key", secret_header(call, key.expose_secret().trim(), KEY_VARIABLE)?);
             }
         }
         Ok(headers)
