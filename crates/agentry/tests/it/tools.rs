@@ -39,7 +39,7 @@ fn a_model_calls_the_tools_of_a_server() {
 #[test]
 fn an_agent_works_on_while_its_server_is_away_and_people_are_told() {
     let folder = folder("[no-such-program-anywhere]", "fail");
-    let done = task(folder.path(), "Say hello. [[tool:srv__echo {}]]");
+    let done = task(folder.path(), "Say hello. [[tool:srv {}]]");
     assert_eq!(done["status"], "completed", "{done}");
     let server = Server::start(folder.path());
     let run = agentry(folder.path()).args(["run", "worker", "hello", "--url", &server.url, "--wait"]).output().unwrap();
