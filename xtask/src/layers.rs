@@ -19,8 +19,16 @@ const CORE: &[&str] = &["agentry-core"];
 /// What speaks HTTP to the outside.
 const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
 /// What the siblings of the third layer may use: everything below, never one another.
-const BELOW_L3: &[&str] =
-    &["agentry-core", "agentry-http", "agentry-config", "agentry-store", "agentry-bus", "agentry-llm", "agentry-tools"];
+const BELOW_L3: &[&str] = &[
+    "agentry-core",
+    "agentry-http",
+    "agentry-config",
+    "agentry-store",
+    "agentry-bus",
+    "agentry-llm",
+    "agentry-tools",
+    "agentry-slack",
+];
 
 /// The rooms of ARCHITECTURE.md, from the bottom up.
 const TABLE: &[Row] = &[
@@ -31,6 +39,7 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-bus", uses: CORE },
     Row { name: "agentry-llm", uses: CORE_AND_HTTP },
     Row { name: "agentry-tools", uses: CORE_AND_HTTP },
+    Row { name: "agentry-slack", uses: CORE_AND_HTTP },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     Row {
@@ -43,6 +52,7 @@ const TABLE: &[Row] = &[
             "agentry-bus",
             "agentry-llm",
             "agentry-tools",
+            "agentry-slack",
             "agentry-orchestrator",
             "agentry-server",
             "agentry-sim",

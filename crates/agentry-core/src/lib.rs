@@ -19,6 +19,7 @@ pub mod retry;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod slack;
 pub mod task;
 pub mod time;
 pub mod topic;

@@ -207,6 +207,7 @@ fn task(agent: &str, now: Timestamp) -> NewTask {
         created_at: now,
         timeout_ms: 60_000,
         callback_url: None,
+        reply_to: None,
         budget: None,
         stream: false,
         hops: 0,

@@ -198,6 +198,7 @@ impl World {
             created_at: self.clock.now(),
             timeout_ms: 60_000,
             callback_url: self.dice.happens(0.5).then(|| "http://callback.test/".to_owned()),
+            reply_to: None,
             budget: None,
             stream: false,
             hops: 0,

@@ -124,6 +124,7 @@ fn question(task: TaskId) -> Clarification {
         asked_at: at(1),
         expires_at: at(3_600),
         default: None,
+        reply_to: None,
         resolution: None,
     }
 }
