@@ -13,4 +13,6 @@ pub use fleet::{
 };
 pub use handle::FleetHandle;
 pub use problem::{Place, Problem, Severity};
-pub use settings::{Cluster, Engine, KEYS, Key, LogFormat, Role, Settings, Sources, settings_reference};
+pub use settings::{
+    Cluster, Engine, KEYS, Key, LogFormat, Role, Settings, SlackRoute, SlackSettings, Sources, settings_reference,
+};

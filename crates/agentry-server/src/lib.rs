@@ -11,10 +11,12 @@ mod openapi;
 pub mod problem;
 mod routes;
 mod serve;
+mod slack;
 mod sse;
 mod state;
 
 pub use dependency::{Dependency, DependencyState, Metric};
 pub use openapi::openapi;
 pub use serve::{router, serve};
+pub use slack::SlackDoor;
 pub use state::{Limits, ServerDeps};

@@ -7,6 +7,7 @@ use crate::api::{
     workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
+use crate::slack;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,6 +46,9 @@ use crate::problem::{Code, FieldError, ProblemBody};
         events::tail,
         usage::get,
         workers::list,
+        slack::events::events,
+        slack::commands::commands,
+        slack::interactive::interactive,
         health::live,
         health::ready,
         health::metrics,

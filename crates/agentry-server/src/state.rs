@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dependency::Dependency;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
+use crate::slack::{self, SlackCounts, SlackDoor};
 
 /// The bounds of the server.
 #[derive(Debug, Clone)]
@@ -59,7 +60,9 @@ pub struct ServerDeps {
     pub clock: Arc<dyn Clock>,
     /// The bounds.
     pub limits: Limits,
-    /// What this process does: without [`Role::Api`] only probes and metrics are answered.
+    /// Slack's door; without it Slack's requests are refused.
+    pub slack: Option<SlackDoor>,
+    /// What this process does: every route belongs to a role, probes and metrics to all.
     pub roles: Vec<Role>,
     /// Servers besides the store.
     pub dependencies: Vec<Dependency>,
@@ -76,6 +79,8 @@ pub(crate) struct AppState(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) deps: ServerDeps,
     pub(crate) metrics: HttpMetrics,
+    pub(crate) slack: SlackCounts,
+    pub(crate) slack_background: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
     streams: Arc<Semaphore>,
 }
@@ -91,7 +96,14 @@ impl std::ops::Deref for AppState {
 impl AppState {
     pub(crate) fn new(deps: ServerDeps, shutdown: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(deps.limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { deps, metrics: HttpMetrics::default(), shutdown, streams }))
+        Self(Arc::new(Inner {
+            deps,
+            metrics: HttpMetrics::default(),
+            slack: SlackCounts::default(),
+            slack_background: slack::background(),
+            shutdown,
+            streams,
+        }))
     }
 
     pub(crate) fn store(&self) -> &dyn StateStore {

@@ -17,6 +17,7 @@ mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod slack;
 mod validate;
 mod verbs;
 mod yaml;

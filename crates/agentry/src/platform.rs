@@ -10,8 +10,8 @@ use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Setti
 use agentry_core::money::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::{Endpoints, Providers};
-use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running};
-use agentry_server::{Dependency, Limits, ServerDeps};
+use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running, SlackOut};
+use agentry_server::{Dependency, Limits, ServerDeps, SlackDoor};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
 use agentry_tools::Tools;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
 use crate::serve::listen;
+use crate::slack::SlackParts;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
 const SIM_SEED: u64 = 1;
@@ -84,18 +85,19 @@ impl Platform {
         let wanted = settings.sim && upstream.is_none();
         let simulator = if wanted { Some(Simulator::start().await?) } else { None };
         let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
+        let mut slack = SlackParts::new(&settings.slack);
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
-            dependencies: backends.dependencies.clone(),
+            dependencies: backends.dependencies.iter().cloned().chain(slack.dependency.take()).collect(),
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings, upstream).await?;
+        let running = start_orchestrator(&parts, settings, upstream, slack.out.take()).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
-        let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
+        let serving = serve(listener, parts, slack.door, settings, limits, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("http://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
         Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
@@ -182,7 +184,12 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
+async fn start_orchestrator(
+    parts: &Parts,
+    settings: &Settings,
+    upstream: Option<String>,
+    slack: Option<SlackOut>,
+) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let providers = Providers::new(Endpoints {
         openai_api_key: settings.openai_api_key.clone(),
@@ -196,6 +203,7 @@ async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option
         providers: Arc::new(providers),
         tools: Arc::new(Tools::new()),
         callbacks: Arc::new(callbacks),
+        slack,
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
         prices: PriceTable::builtin(),
@@ -217,6 +225,7 @@ fn options(settings: &Settings) -> Options {
 fn serve(
     listener: TcpListener,
     parts: Parts,
+    slack: Option<SlackDoor>,
     settings: &Settings,
     limits: Limits,
     shutdown: CancellationToken,
@@ -228,6 +237,7 @@ fn serve(
         fleet: parts.fleet,
         clock: parts.clock,
         limits,
+        slack,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         engine: engine::word(settings.engine),

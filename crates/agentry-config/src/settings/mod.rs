@@ -3,6 +3,7 @@
 mod cluster;
 mod file;
 mod read;
+mod slack;
 mod table;
 mod value;
 
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 
 pub use cluster::Cluster;
 pub use read::Sources;
+pub use slack::{SlackRoute, SlackSettings};
 pub use table::{KEYS, Key, settings_reference};
 
 /// Which backends a process uses.
@@ -87,6 +89,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Signs callbacks; without it they are not signed.
     pub callback_secret: Option<SecretString>,
+    /// Slack.
+    pub slack: SlackSettings,
     /// The key for OpenAI and what is compatible with it.
     pub openai_api_key: Option<SecretString>,
     /// Another host for provider `openai`.

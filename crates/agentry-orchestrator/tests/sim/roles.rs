@@ -75,6 +75,7 @@ impl Cluster {
             providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
             tools: Arc::new(Tools::new()),
             callbacks: Arc::new(NoCallbacks),
+            slack: None,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(OsEntropy),
             prices: PriceTable::builtin(),

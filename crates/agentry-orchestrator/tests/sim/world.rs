@@ -161,6 +161,7 @@ impl World {
                 providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
                 tools: Arc::new(Tools::new()),
                 callbacks: Arc::clone(&self.callbacks) as Arc<dyn CallbackSender>,
+                slack: None,
                 clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
                 entropy: Arc::new(Chance(self.dice.clone())),
                 prices: PriceTable::builtin(),
