@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentry_sim::llm::FaultRate;
+use agentry_sim::slack::FaultRule;
 use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
 
 use crate::render::Format;
 
@@ -451,8 +454,10 @@ pub struct Usage {
 /// `sim …`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
-    /// An LLM provider that speaks OpenAI's protocol, deterministic from its seed
+    /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
     Llm(SimLlm),
+    /// Slack: its Web API, and people who write, click and use commands when its control API is told so
+    Slack(SimSlack),
 }
 
 /// `sim llm`.
@@ -470,10 +475,58 @@ pub struct SimLlm {
     /// Share of calls that fail with a server error, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub error_rate: f64,
+    /// What goes wrong in which share of calls: a status, hang, html, truncate, garble, drip, endless, disconnect or
+    /// break, as in 429=0.01; several times for several
+    #[arg(long = "fault", value_name = "KIND=SHARE")]
+    pub faults: Vec<FaultRate>,
     /// Calls of one second at most; more are answered with 429
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Calls of a minute and model at most; more are answered with 429 and when to come back
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens of a minute and model at most
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Refuse calls without this key (of signed requests, the access key)
+    #[arg(long, value_name = "KEY")]
+    pub require_key: Option<SecretString>,
     /// File to append every call to
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+/// `sim slack`.
+#[derive(Debug, Args)]
+pub struct SimSlack {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Where /slack/events, /slack/commands and /slack/interactive are
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// A workspace; several times for several
+    #[arg(long = "team", default_value = "T0SIM", value_name = "ID")]
+    pub teams: Vec<String>,
+    /// Signs what is sent
+    #[arg(long, default_value = "sim-signing-secret", value_name = "TEXT")]
+    pub signing_secret: SecretString,
+    /// Token of the first workspace; of each other one, TEXT-ID
+    #[arg(long, default_value = "xoxb-sim", value_name = "TEXT")]
+    pub bot_token: SecretString,
+    /// Multiplies the waits between retries and the life of a response_url
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub time_scale: f64,
+    /// Milliseconds that the target has to answer
+    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    pub ack_timeout_ms: u64,
+    /// Hold callers to no rates
+    #[arg(long)]
+    pub no_rate_limits: bool,
+    /// What goes wrong: fail, status:503, ratelimit, hang or lose, for a method or *, as in chat.postMessage=lose*1
+    #[arg(long = "fault", value_name = "METHOD=KIND[*N]")]
+    pub faults: Vec<FaultRule>,
+    /// File to append every call and every delivery to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
 }

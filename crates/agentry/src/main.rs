@@ -65,6 +65,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
+        Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }
