@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agentry_bus::EventBus;
-use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
+use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
 use agentry_core::money::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::{Endpoints, Providers};
 use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running, SlackOut};
 use agentry_server::{Dependency, Limits, ServerDeps, SlackDoor};
 use agentry_sim::llm::{LlmSim, SimOptions};
+use agentry_sim::slack::{SlackOptions, SlackSim};
 use agentry_store::StateStore;
 use agentry_tools::Tools;
 use tokio::net::TcpListener;
@@ -57,10 +58,11 @@ pub struct Platform {
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
     server_ended: CancellationToken,
-    simulator: Option<Simulator>,
+    simulators: Vec<Simulator>,
+    slack_simulator: Option<String>,
 }
 
-/// The simulator inside the process.
+/// A simulator inside the process.
 struct Simulator {
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -82,10 +84,20 @@ impl Platform {
         let backends = opened?;
         let agents = fleet.current().len();
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
-        let wanted = settings.sim && upstream.is_none();
-        let simulator = if wanted { Some(Simulator::start().await?) } else { None };
-        let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
-        let mut slack = SlackParts::new(&settings.slack);
+        let (mut simulators, mut upstream) = (Vec::new(), upstream);
+        if settings.sim && upstream.is_none() {
+            let (simulator, url) = Simulator::llm().await?;
+            simulators.push(simulator);
+            upstream = Some(format!("{url}/v1"));
+        }
+        let (mut slack_settings, mut slack_simulator) = (settings.slack.clone(), None);
+        if settings.sim && settings.roles.contains(&Role::Slack) && slack_settings.is_unset() {
+            let (simulator, url) = Simulator::slack(format!("http://{address}"), &mut slack_settings).await?;
+            tracing::info!(url, "Slack is played here; docs/simulators.md says how to speak in it");
+            simulators.push(simulator);
+            slack_simulator = Some(url);
+        }
+        let mut slack = SlackParts::new(&slack_settings);
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
@@ -99,14 +111,31 @@ impl Platform {
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let serving = serve(listener, parts, slack.door, settings, limits, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("http://{address}"), settings.drain);
-        let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
+        Ok(Self {
+            url,
+            agents,
+            drain,
+            running,
+            watcher,
+            backends,
+            shutdown,
+            serving,
+            server_ended,
+            simulators,
+            slack_simulator,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where Slack is played, when it is.
+    #[must_use]
+    pub fn slack_simulator(&self) -> Option<&str> {
+        self.slack_simulator.as_deref()
     }
 
     /// How many agents it started with, invalid ones included.
@@ -136,7 +165,7 @@ impl Platform {
         let drained = self.running.drain(drain).await;
         let rest = async {
             let served = self.serving.await;
-            if let Some(simulator) = self.simulator {
+            for simulator in self.simulators {
                 simulator.shutdown.cancel();
                 // It serves only this process; how it ends is of no interest.
                 let _ = simulator.serving.await;
@@ -254,14 +283,32 @@ fn serve(
 }
 
 impl Simulator {
-    /// Starts it on a free port; returns it and its address.
-    async fn start() -> Result<(Self, String), Failure> {
+    /// The models, on a free port; returns it and its address.
+    async fn llm() -> Result<(Self, String), Failure> {
         let options = SimOptions { seed: SIM_SEED, ..SimOptions::default() };
         let simulator = LlmSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
+        Self::start(|listener, until| async move { simulator.serve(listener, until).await }).await
+    }
+
+    /// Slack, which sends to `target`; the settings are those of the app that it has installed.
+    async fn slack(target: String, settings: &mut SlackSettings) -> Result<(Self, String), Failure> {
+        let options = SlackOptions { target: Some(target), ..SlackOptions::default() };
+        settings.signing_secrets = vec![options.signing_secret.clone()];
+        settings.bot_tokens =
+            options.teams.iter().map(|team| (Some(team.id.clone()), team.bot_token.clone())).collect();
+        let simulator = SlackSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
+        let started = Self::start(|listener, until| async move { simulator.serve(listener, until).await }).await?;
+        settings.api_url = format!("{}/api", started.1);
+        Ok(started)
+    }
+
+    async fn start<F>(serve: impl FnOnce(TcpListener, CancellationToken) -> F) -> Result<(Self, String), Failure>
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
         let (listener, address) = listen(any_port()).await?;
         let shutdown = CancellationToken::new();
-        let until = shutdown.clone();
-        let serving = tokio::spawn(async move { simulator.serve(listener, until).await });
+        let serving = tokio::spawn(serve(listener, shutdown.clone()));
         Ok((Self { shutdown, serving }, format!("http://{address}")))
     }
 }

@@ -28,6 +28,14 @@ pub struct SlackSettings {
     pub reminder: Option<Duration>,
 }
 
+impl SlackSettings {
+    /// Whether nothing says that there is a Slack.
+    #[must_use]
+    pub fn is_unset(&self) -> bool {
+        self.signing_secrets.is_empty() && self.bot_tokens.is_empty()
+    }
+}
+
 /// Who answers in a workspace, in a channel, or to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlackRoute {

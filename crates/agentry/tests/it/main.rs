@@ -10,4 +10,5 @@ mod kill9;
 mod listener;
 mod operations;
 mod serve;
+mod slack;
 mod support;
