@@ -21,8 +21,16 @@ const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
 /// MCP has a crate of its own because its SDK compiles longer than any other: only tools see it.
 const TOOLS: &[&str] = &["agentry-core", "agentry-http", "agentry-mcp"];
 /// What the siblings of the third layer may use: everything below, never one another.
-const BELOW_L3: &[&str] =
-    &["agentry-core", "agentry-http", "agentry-config", "agentry-store", "agentry-bus", "agentry-llm", "agentry-tools"];
+const BELOW_L3: &[&str] = &[
+    "agentry-core",
+    "agentry-http",
+    "agentry-config",
+    "agentry-store",
+    "agentry-bus",
+    "agentry-llm",
+    "agentry-tools",
+    "agentry-slack",
+];
 
 /// The rooms of ARCHITECTURE.md, from the bottom up.
 const TABLE: &[Row] = &[
@@ -34,6 +42,7 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-llm", uses: CORE_AND_HTTP },
     Row { name: "agentry-mcp", uses: &["agentry-http"] },
     Row { name: "agentry-tools", uses: TOOLS },
+    Row { name: "agentry-slack", uses: CORE_AND_HTTP },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
@@ -48,6 +57,7 @@ const TABLE: &[Row] = &[
             "agentry-bus",
             "agentry-llm",
             "agentry-tools",
+            "agentry-slack",
             "agentry-orchestrator",
             "agentry-server",
             "agentry-sim",

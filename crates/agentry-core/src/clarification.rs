@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentName;
 use crate::id::{ClarificationId, TaskId};
+use crate::slack::ReplyTo;
 use crate::time::Timestamp;
 
 /// The longest answer, in bytes.
@@ -32,6 +33,9 @@ pub struct Clarification {
     /// What is answered then; without it the asking step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
+    /// Where it is asked, besides the list of clarifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<ReplyTo>,
     /// How it ended; `None` while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,

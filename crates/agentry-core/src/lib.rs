@@ -21,6 +21,7 @@ pub mod retry;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod slack;
 pub mod tape;
 pub mod task;
 pub mod time;

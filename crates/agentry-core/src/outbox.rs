@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::event::{Event, outcome_data, outcome_kind, output_topic};
 use crate::id::{OutboxId, TaskId};
+use crate::slack::{Replaces, SlackContent, SlackMessage};
 use crate::task::{Outcome, Task};
 use crate::time::Timestamp;
 
@@ -37,9 +38,26 @@ pub enum OutboxBody {
         /// The body.
         payload: Value,
     },
+    /// Something to say in Slack.
+    Slack {
+        /// What and where.
+        message: Box<SlackMessage>,
+    },
 }
 
-/// What must leave when a task ends: its callback, and its event when somebody may listen (`publish`).
+impl OutboxMessage {
+    /// Says which post an answer in Slack replaces; anything else stays as it is.
+    pub fn set_replaces(&mut self, post: &Replaces) {
+        if let OutboxBody::Slack { message } = &mut self.body
+            && let SlackContent::Answer { replaces, .. } = &mut message.content
+        {
+            replaces.clone_from(post);
+        }
+    }
+}
+
+/// What must leave when a task ends: its callback, its answer in Slack, and its event when somebody may listen
+/// (`publish`).
 #[must_use]
 pub fn messages_of_end(
     task: &Task,
@@ -65,6 +83,10 @@ pub fn messages_of_end(
     }
     if let Some(url) = &task.callback_url {
         bodies.push(OutboxBody::Callback { url: url.clone(), payload: outcome_data(task.id, &task.agent, outcome) });
+    }
+    if let Some(place) = task.reply_to.as_ref().and_then(|to| to.slack()) {
+        let message = SlackMessage::of_outcome(place, &task.agent, outcome, task.created_at);
+        bodies.push(OutboxBody::Slack { message: Box::new(message) });
     }
     bodies.into_iter().map(|body| OutboxMessage { id: new_id(), task: task.id, created_at: at, body }).collect()
 }

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::id::{ClarificationId, TaskId, WorkerId};
 use crate::money::NanoUsd;
 use crate::session::SessionId;
+use crate::slack::ReplyTo;
 use crate::time::Timestamp;
 
 /// How long a task may run when nobody said otherwise (seed: default 300 s).
@@ -49,6 +50,9 @@ pub struct Task {
     /// Where to post the outcome, signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
+    /// Where else to tell the outcome: who asked in Slack is answered there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<ReplyTo>,
     /// The most that its model calls may cost together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<NanoUsd>,
@@ -86,6 +90,7 @@ impl Task {
             created_at: now,
             timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             callback_url: None,
+            reply_to: None,
             budget: None,
             stream: false,
             hops: event.hops.saturating_add(1),

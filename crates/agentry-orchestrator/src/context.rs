@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::lifecycle::Probes;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
+use crate::slack::{Lanes as SlackLanes, SlackOut};
 use crate::webhook::CallbackSender;
 
 /// Where random numbers come from, so that a test can own them.
@@ -55,6 +56,8 @@ pub struct OrchestratorDeps {
     pub tools: Arc<dyn ToolBox>,
     /// Posts callbacks.
     pub callbacks: Arc<dyn CallbackSender>,
+    /// Speaks in Slack; `None`: there is no bot token.
+    pub slack: Option<SlackOut>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The chance.
@@ -148,6 +151,7 @@ pub(crate) struct Context {
     pub providers: Arc<Providers>,
     pub tools: Arc<dyn ToolBox>,
     pub callbacks: Arc<dyn CallbackSender>,
+    pub slack: Option<Arc<SlackLanes>>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub prices: PriceTable,
@@ -203,6 +207,7 @@ impl Context {
             providers: deps.providers,
             tools: deps.tools,
             callbacks: deps.callbacks,
+            slack: deps.slack.map(|out| Arc::new(SlackLanes::new(out))),
             clock: deps.clock,
             entropy: deps.entropy,
             prices: deps.prices,

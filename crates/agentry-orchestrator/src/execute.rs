@@ -9,6 +9,7 @@ use agentry_core::event::output_topic;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::outbox::messages_of_end;
 use agentry_core::session::{SessionRecord, SessionWrite};
+use agentry_core::slack::Replaces;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::modes;
-use crate::run::{Run, Stop, persist, unanswered};
+use crate::run::{Run, Stop, persist, replaces_of_epoch, unanswered};
 
 /// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
 /// only there when somebody restarted a server now and then is not.
@@ -139,17 +140,21 @@ fn timed_out(task: &Task) -> TaskError {
 
 /// The one write that follows from how a run ended.
 async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
+    let replaces = match &ended {
+        Ok(ModeEnd::Paused) | Err(Stop::Draining | Stop::Fenced) => Replaces::Unknown,
+        _ => run.end_progress().await,
+    };
     let (mut advance, status) = match ended {
         Ok(ModeEnd::Done(Ok(output), session)) => {
-            let mut advance = finish(run, Outcome::completed(output), false);
+            let mut advance = finish(run, Outcome::completed(output), false, &replaces);
             advance.session = session;
             (advance, TaskStatus::Completed)
         }
-        Ok(ModeEnd::Done(Err(error), _)) => failed(run, error),
+        Ok(ModeEnd::Done(Err(error), _)) => failed(run, error, &replaces),
         Ok(ModeEnd::Paused) => (run.advance(Step::Wait), TaskStatus::Waiting),
         Err(Stop::Cancelled) => {
             let error = TaskError::new(ErrorCode::Cancelled, "the task was cancelled while it ran");
-            (finish(run, Outcome::from_error(error), false), TaskStatus::Cancelled)
+            (finish(run, Outcome::from_error(error), false, &replaces), TaskStatus::Cancelled)
         }
         Err(Stop::Draining) => {
             run.defer(&Scope::MAIN, vec![JournalBody::HandedBack { worker: run.lease.worker }], Vec::new());
@@ -159,7 +164,7 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
             tracing::debug!(task = %run.task.id, "another owner has the task");
             return None;
         }
-        Err(Stop::Broken(reason)) => failed(run, TaskError::new(ErrorCode::Internal, reason)),
+        Err(Stop::Broken(reason)) => failed(run, TaskError::new(ErrorCode::Internal, reason), &replaces),
     };
     advance.ledger.extend(run.abandoned_calls());
     write_end(&run.ctx, &run.task, advance, status).await
@@ -189,22 +194,23 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
     Some(status)
 }
 
-fn finish(run: &Run, outcome: Outcome, dead_letter: bool) -> Advance {
+fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -> Advance {
     let at = run.ctx.now();
     let publish = run.ctx.is_heard(&output_topic(&run.task.agent));
-    let outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
+    let mut outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
+    outbox.iter_mut().for_each(|message| message.set_replaces(replaces));
     let mut advance = run.advance(Step::Finish { outcome, dead_letter });
     advance.outbox = outbox;
     advance
 }
 
 /// Another attempt with fresh context when the error and the policy allow one; else the end.
-fn failed(run: &Run, error: TaskError) -> (Advance, TaskStatus) {
+fn failed(run: &Run, error: TaskError, replaces: &Replaces) -> (Advance, TaskStatus) {
     let delay = error.code.is_retryable().then(|| run.spec.retry.delay_before(run.attempt)).flatten();
     let Some(delay) = delay else {
         let outcome = Outcome::from_error(error);
         let status = outcome.status;
-        return (finish(run, outcome, true), status);
+        return (finish(run, outcome, true, replaces), status);
     };
     let retry_at = run.ctx.now().after(delay);
     run.defer(&Scope::MAIN, vec![JournalBody::AttemptFailed { error, retry_at }], Vec::new());
@@ -225,6 +231,8 @@ async fn end_at_once(
     let publish = ctx.is_heard(&output_topic(&task.agent));
     let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
     advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
+    let replaces = replaces_of_epoch(lease.epoch);
+    advance.outbox.iter_mut().for_each(|message| message.set_replaces(&replaces));
     advance.ledger =
         unanswered(past, &task.agent).into_iter().map(|(call, of)| of.abandoned(call, task.id, at)).collect();
     write_end(ctx, task, advance, status).await

@@ -19,10 +19,12 @@ mod runner;
 mod running;
 mod scheduler;
 mod sessions;
+mod slack;
 mod start;
 mod status;
 mod webhook;
 
 pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy, Retention};
+pub use slack::SlackOut;
 pub use start::{Drained, Orchestrator, Running};
 pub use webhook::{CallbackError, CallbackSender, HttpCallbacks};

@@ -126,6 +126,8 @@ pub(crate) async fn listen(ctx: Arc<Context>) {
             Received::Signal(Signal::Cancel(task)) => {
                 ctx.running.cancel(task);
             }
+            // Where the question was asked is told; the write that resolved it may be another process's.
+            Received::Signal(Signal::Resolved(_)) => ctx.outbox.notify_one(),
             Received::Signal(_) => {}
             Received::Missed => {
                 look_for_cancelled(&ctx, &ctx.running.tasks()).await;
@@ -161,7 +163,10 @@ async fn expire_clarifications(ctx: &Arc<Context>) {
             None => Resolution::Expired { at: now },
         };
         match ctx.store.resolve(clarification.id, resolution).await {
-            Ok(Answered::Accepted { wake: Some(task), .. }) => wake(ctx, vec![task]),
+            Ok(Answered::Accepted { wake: woken, .. }) => {
+                ctx.outbox.notify_one();
+                wake(ctx, woken.into_iter().collect());
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "could not end a question whose time is up"),
         }

@@ -13,6 +13,7 @@ use agentry_store::{Delivery, EventAccepted, NewTask, PendingMessage};
 use futures_util::stream::{self, StreamExt};
 
 use crate::context::Context;
+use crate::slack;
 
 /// Messages claimed at once at most: one write claims and one settles them all.
 const MAX_BATCH: usize = 500;
@@ -37,7 +38,7 @@ pub(crate) async fn relay(ctx: Arc<Context>) {
             }
         };
         if ctx.stop.is_cancelled() {
-            return;
+            return quiet(&ctx).await;
         }
         if sent == MAX_BATCH {
             continue;
@@ -52,16 +53,32 @@ pub(crate) async fn relay(ctx: Arc<Context>) {
     }
 }
 
+/// What is said in Slack just now is said; what waits there goes back to the store.
+async fn quiet(ctx: &Context) {
+    if let Some(slack) = &ctx.slack {
+        slack.running.close();
+        slack.running.wait().await;
+    }
+}
+
 async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
     let count = batch.len();
     if count == 0 {
         return 0;
     }
+    let (for_slack, batch): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|pending| matches!(pending.message.body, OutboxBody::Slack { .. }));
+    // Slack sets the pace of its channels; nothing else waits for it.
+    let not_taken = slack::hand_over(ctx, for_slack);
     let (events, callbacks): (Vec<_>, Vec<_>) =
         batch.into_iter().partition(|pending| matches!(pending.message.body, OutboxBody::Event { .. }));
     // A slow receiver of callbacks holds up no events for longer than one batch.
     let (mut results, sent) = tokio::join!(send_all(ctx, events, MAX_EVENTS), send_all(ctx, callbacks, MAX_CALLBACKS));
     results.extend(sent);
+    results.extend(not_taken);
+    if results.is_empty() {
+        return count;
+    }
     // A settle that is lost repeats deliveries; receivers deduplicate on the id, events on (source, id).
     if let Err(error) = ctx.store.settle_outbox(results, ctx.now()).await {
         tracing::warn!(%error, "could not note what was sent; it will be sent again");
@@ -93,6 +110,7 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
         OutboxBody::Callback { url, payload } => {
             ctx.callbacks.post(url, pending.message.id, ctx.now(), payload).await.map_err(|error| error.0)
         }
+        OutboxBody::Slack { .. } => return Delivery::RetryAt(ctx.now()),
     };
     match result {
         Ok(()) => Delivery::Sent,

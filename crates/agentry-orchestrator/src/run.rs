@@ -11,12 +11,14 @@ use agentry_core::clarification::Clarification;
 use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::slack::Replaces;
 use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
 use agentry_store::{Advance, Advanced, Claimed, Lease, Step, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
+use crate::slack::{Progress, Shown, messages_of_questions};
 
 /// Wait between tries of a write that the store could not take, in milliseconds; doubles up to [`MAX_WRITE_WAIT_MS`].
 const FIRST_WRITE_WAIT_MS: u64 = 10;
@@ -46,6 +48,8 @@ pub(crate) struct Run {
     pub cancel: CancellationToken,
     /// The journal as it was when the task was claimed.
     pub past: Vec<JournalEntry>,
+    /// Shows the task where it came from while it runs.
+    progress: Mutex<Option<Progress>>,
     state: Mutex<State>,
 }
 
@@ -128,7 +132,22 @@ impl Run {
             }
         }
         let (lease, attempt) = (claimed.lease, claimed.attempt);
-        Self { ctx, task, spec, lease, attempt, cancel, past, state: Mutex::new(state) }
+        let progress = Mutex::new(Progress::start(&ctx, &task, lease.epoch == 1));
+        Self { ctx, task, spec, lease, attempt, cancel, past, progress, state: Mutex::new(state) }
+    }
+
+    /// Where the text of the task's own model goes, when somebody in Slack waits for it.
+    pub fn shown(&self) -> Option<Arc<Shown>> {
+        lock(&self.progress).as_ref().map(Progress::shown)
+    }
+
+    /// The run ends the task: what showed its progress ends, and is replaced by the answer.
+    pub async fn end_progress(&self) -> Replaces {
+        let progress = lock(&self.progress).take();
+        match progress {
+            Some(progress) => progress.finish().await,
+            None => replaces_of_epoch(self.lease.epoch),
+        }
     }
 
     /// The entries of a scope that this attempt wrote.
@@ -217,8 +236,13 @@ impl Run {
     ) -> Result<(), Stop> {
         self.defer(scope, bodies, ledger);
         let mut advance = self.advance(Step::Continue);
+        advance.outbox = messages_of_questions(&self.ctx, &clarifications);
         advance.clarifications = clarifications;
+        let has_outbox = !advance.outbox.is_empty();
         let advanced = self.persist(advance).await?;
+        if has_outbox {
+            self.ctx.outbox.notify_one();
+        }
         self.ctx.bus.signal(Signal::Progress { task: self.task.id, status: TaskStatus::Running });
         if advanced.cancel_requested {
             self.cancel.cancel();
@@ -251,6 +275,11 @@ impl Run {
     pub async fn persist(&self, advance: Advance) -> Result<Advanced, Stop> {
         persist(&self.ctx, advance).await
     }
+}
+
+/// Whether an earlier owner may have shown a task that was claimed so often.
+pub(crate) fn replaces_of_epoch(epoch: u32) -> Replaces {
+    if epoch <= 1 { Replaces::Nothing } else { Replaces::Unknown }
 }
 
 /// See [`Run::persist`].

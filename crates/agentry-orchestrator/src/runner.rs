@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::budget;
 use crate::context::lock;
 use crate::run::{Run, Stop};
+use crate::slack::{Shown, place_of_questions};
 
 /// How a loop ended for now.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,10 +144,16 @@ impl Runner<'_> {
     /// Somebody watches the task, or said that they will: the answer is streamed to them.
     fn sink(&self) -> Option<Arc<dyn TokenSink>> {
         let bus = &self.run.ctx.bus;
-        (self.run.task.stream || bus.is_watched(self.run.task.id)).then(|| {
-            let sink: Arc<dyn TokenSink> = Arc::new(Watchers { bus: Arc::clone(bus), task: self.run.task.id });
-            sink
-        })
+        let watched = self.run.task.stream || bus.is_watched(self.run.task.id);
+        let shown = self.run.shown().filter(|_| self.scope == Scope::MAIN);
+        if !watched && shown.is_none() {
+            return None;
+        }
+        if let Some(shown) = &shown {
+            shown.begin();
+        }
+        let bus = watched.then(|| Arc::clone(bus));
+        Some(Arc::new(Watchers { bus, task: self.run.task.id, shown }))
     }
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
@@ -266,6 +273,7 @@ impl Runner<'_> {
             asked_at: now,
             expires_at: now.after(timeout),
             default: if unknown.is_some() { None } else { self.asking.default.clone() },
+            reply_to: place_of_questions(&self.run.ctx, &self.run.task),
             resolution: None,
         };
         let body = JournalBody::Asked { clarification: clarification.id, call_id: Some(call.id.clone()), question };
@@ -366,12 +374,18 @@ impl Hooks for CallHooks<'_> {
 }
 
 struct Watchers {
-    bus: Arc<dyn agentry_bus::EventBus>,
+    bus: Option<Arc<dyn agentry_bus::EventBus>>,
     task: TaskId,
+    shown: Option<Arc<Shown>>,
 }
 
 impl TokenSink for Watchers {
     fn piece(&self, text: &str) {
-        self.bus.signal(Signal::Delta { task: self.task, text: text.into() });
+        if let Some(bus) = &self.bus {
+            bus.signal(Signal::Delta { task: self.task, text: text.into() });
+        }
+        if let Some(shown) = &self.shown {
+            shown.push(text);
+        }
     }
 }

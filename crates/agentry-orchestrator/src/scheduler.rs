@@ -280,6 +280,7 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
         created_at: ctx.now(),
         timeout_ms: record.spec.timeout_ms.unwrap_or(default),
         callback_url: None,
+        reply_to: None,
         budget: None,
         stream: false,
         hops: 0,

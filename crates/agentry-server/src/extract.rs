@@ -33,8 +33,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 }
 
 /// Reads a JSON body of at most `limit` bytes.
-pub(crate) async fn read_body(mut request: Request, limit: usize) -> Answer<Bytes> {
+pub(crate) async fn read_body(request: Request, limit: usize) -> Answer<Bytes> {
     require_json(request.headers())?;
+    read_bytes(request, limit).await
+}
+
+/// Reads a body of any type of at most `limit` bytes.
+pub(crate) async fn read_bytes(mut request: Request, limit: usize) -> Answer<Bytes> {
     let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"));
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > limit as u64) {

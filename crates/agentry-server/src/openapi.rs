@@ -8,6 +8,7 @@ use crate::api::{
     tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
+use crate::slack;
 use crate::ui;
 
 #[derive(OpenApi)]
@@ -48,6 +49,9 @@ use crate::ui;
         usage::get,
         usage::calls,
         workers::list,
+        slack::events::events,
+        slack::commands::commands,
+        slack::interactive::interactive,
         health::live,
         health::ready,
         health::metrics,

@@ -56,6 +56,8 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON; `detail` has line and column.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON";
+    /// The body is not a form, or lacks a field that it must have.
+    MalformedForm = "malformed_form", BAD_REQUEST, "The body is not the form it should be";
     /// The body is not UTF-8; `detail` has the position of the first bad byte.
     InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8";
     /// An id in the path cannot be one.
@@ -132,6 +134,10 @@ codes! {
     TooManyStreams = "too_many_streams", SERVICE_UNAVAILABLE, "Too many streams";
     /// The store cannot be reached or cannot write: try again after `Retry-After`.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The store is unavailable";
+    /// Slack did not sign this request: it is forged, replayed or old, or the signing secret is another app's.
+    SlackUnverified = "slack_unverified", UNAUTHORIZED, "Not a request of Slack";
+    /// The server has no signing secret: set it, and Slack's retries are taken.
+    SlackNotConfigured = "slack_not_configured", SERVICE_UNAVAILABLE, "Slack is not configured";
     /// A fault in Agentry; the log has it under the trace id.
     Internal = "internal", INTERNAL_SERVER_ERROR, "A fault in Agentry";
 }

@@ -7,6 +7,7 @@ use crate::api::{
     agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
     tasks, usage, validate, workers,
 };
+use crate::slack;
 use crate::state::AppState;
 use crate::ui;
 
@@ -18,22 +19,26 @@ pub(crate) struct Route {
     pub(crate) methods: Vec<(&'static str, MethodRouter<AppState>)>,
     /// Whether the bound on requests in flight counts it: probes and scrapes always pass.
     pub(crate) bounded: bool,
-    /// Whether processes without the role `api` answer it too.
-    everywhere: bool,
+    /// The role of the processes that answer it; `None`: all do.
+    role: Option<Role>,
 }
 
 fn route(path: &'static str, methods: Vec<(&'static str, MethodRouter<AppState>)>) -> Route {
-    Route { path, methods, bounded: true, everywhere: false }
+    Route { path, methods, bounded: true, role: Some(Role::Api) }
+}
+
+/// What Slack calls.
+fn of_slack(path: &'static str, handler: MethodRouter<AppState>) -> Route {
+    Route { role: Some(Role::Slack), ..route(path, vec![("POST", handler)]) }
 }
 
 fn probe(path: &'static str, handler: MethodRouter<AppState>) -> Route {
-    Route { path, methods: vec![("GET", handler)], bounded: false, everywhere: true }
+    Route { path, methods: vec![("GET", handler)], bounded: false, role: None }
 }
 
 /// The routes of a process with these roles.
 pub(crate) fn of_roles(roles: &[Role]) -> Vec<Route> {
-    let is_api = roles.contains(&Role::Api);
-    table().into_iter().filter(|route| is_api || route.everywhere).collect()
+    table().into_iter().filter(|route| route.role.is_none_or(|role| roles.contains(&role))).collect()
 }
 
 /// Every route.
@@ -78,7 +83,10 @@ pub(crate) fn table() -> Vec<Route> {
         probe("/health/live", get(health::live)),
         probe("/health/ready", get(health::ready)),
         probe("/metrics", get(health::metrics)),
-        Route { everywhere: false, ..probe("/openapi.json", get(page::document)) },
+        of_slack("/slack/events", post(slack::events::events)),
+        of_slack("/slack/commands", post(slack::commands::commands)),
+        of_slack("/slack/interactive", post(slack::interactive::interactive)),
+        Route { role: Some(Role::Api), ..probe("/openapi.json", get(page::document)) },
         route("/v1/me", vec![("GET", get(me::get))]),
         route("/v1/sign-in", vec![("POST", post(me::sign_in))]),
         route("/v1/sign-out", vec![("POST", post(me::sign_out))]),

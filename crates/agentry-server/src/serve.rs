@@ -98,11 +98,13 @@ fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
 async fn route_not_found(State(state): State<AppState>, request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
     let roles = &state.deps.roles;
-    if !roles.contains(&Role::Api) {
+    let wanted = if path.starts_with("/slack/") { Role::Slack } else { Role::Api };
+    if !roles.contains(&wanted) {
         let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let detail = format!(
-            "`{path}` is answered by processes with the role `api`; this one is {} and answers /health/live, \
+            "`{path}` is answered by processes with the role `{}`; this one is {} and answers /health/live, \
              /health/ready and /metrics",
+            wanted.as_str(),
             roles.join(", ")
         );
         return Problem::new(Code::RouteNotFound, detail);

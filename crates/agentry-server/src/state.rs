@@ -18,6 +18,7 @@ use crate::auth::verify::Keys;
 use crate::dependency::Dependency;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
+use crate::slack::{self, SlackCounts, SlackDoor};
 
 /// The bounds of the server.
 #[derive(Debug, Clone)]
@@ -63,7 +64,9 @@ pub struct ServerDeps {
     pub clock: Arc<dyn Clock>,
     /// The bounds.
     pub limits: Limits,
-    /// What this process does: without [`Role::Api`] only probes and metrics are answered.
+    /// Slack's door; without it Slack's requests are refused.
+    pub slack: Option<SlackDoor>,
+    /// What this process does: every route belongs to a role, probes and metrics to all.
     pub roles: Vec<Role>,
     /// Servers besides the store.
     pub dependencies: Vec<Dependency>,
@@ -84,6 +87,8 @@ pub(crate) struct AppState(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) deps: ServerDeps,
     pub(crate) metrics: HttpMetrics,
+    pub(crate) slack: SlackCounts,
+    pub(crate) slack_background: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) lately: Lately,
     pub(crate) keys: Keys,
@@ -105,6 +110,8 @@ impl AppState {
         Self(Arc::new(Inner {
             deps,
             metrics: HttpMetrics::default(),
+            slack: SlackCounts::default(),
+            slack_background: slack::background(),
             shutdown,
             lately: Lately::default(),
             keys,

@@ -96,6 +96,7 @@ impl Stage {
                 created_at: now(),
                 timeout_ms: 300_000,
                 callback_url: None,
+                reply_to: None,
                 budget: None,
                 stream: false,
                 hops: 0,

@@ -95,6 +95,7 @@ fn question(task: TaskId) -> Clarification {
         asked_at: T0,
         expires_at: at(60),
         default: None,
+        reply_to: None,
         resolution: None,
     }
 }

@@ -21,6 +21,7 @@ mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod slack;
 mod tape;
 mod tls;
 mod top;

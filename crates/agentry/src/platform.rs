@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use agentry_bus::EventBus;
-use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
+use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::Providers;
-use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};
-use agentry_server::{Access, Dependency, Limits, ServerDeps, Tls};
+use agentry_orchestrator::{
+    HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running, SlackOut,
+};
+use agentry_server::{Access, Dependency, Limits, ServerDeps, SlackDoor, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
+use agentry_sim::slack::{SlackOptions, SlackSim};
 use agentry_store::StateStore;
 use agentry_tools::{ToolBox, Tools};
 use secrecy::SecretString;
@@ -24,6 +27,7 @@ use crate::engine::{self, Backends};
 use crate::failure::Failure;
 use crate::providers;
 use crate::serve::listen;
+use crate::slack::SlackParts;
 use crate::tape::Tape;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
@@ -60,13 +64,14 @@ pub struct Platform {
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
     server_ended: CancellationToken,
-    simulator: Option<Simulator>,
+    simulators: Vec<Simulator>,
+    slack_simulator: Option<String>,
     own_key: SecretString,
     /// The key that was made because there was none, to be shown once.
     announced: Option<SecretString>,
 }
 
-/// The simulator inside the process.
+/// A simulator inside the process.
 struct Simulator {
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
@@ -103,16 +108,28 @@ impl Platform {
         let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
         let agents = fleet.current().len();
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
-        let wanted = settings.sim && upstream.is_none();
-        let simulator = if wanted { Some(Simulator::start().await?) } else { None };
-        let upstream = simulator.as_ref().map(|(_, url)| url.clone()).or(upstream);
+        let (mut simulators, mut upstream) = (Vec::new(), upstream);
+        if settings.sim && upstream.is_none() {
+            let (simulator, url) = Simulator::llm().await?;
+            simulators.push(simulator);
+            upstream = Some(url);
+        }
+        let (mut slack_settings, mut slack_simulator) = (settings.slack.clone(), None);
+        if settings.sim && settings.roles.contains(&Role::Slack) && slack_settings.is_unset() {
+            let (simulator, url) = Simulator::slack(format!("http://{address}"), &mut slack_settings).await?;
+            tracing::info!(url, "Slack is played here; docs/simulators.md says how to speak in it");
+            simulators.push(simulator);
+            slack_simulator = Some(url);
+        }
+        let mut slack = SlackParts::new(&slack_settings);
         let (providers, own_tools) = (providers::of(settings, upstream)?, Arc::new(Tools::new()));
         let (providers, tools): (_, Arc<dyn ToolBox>) = match tape {
             Some(tape) => (tape.providers(providers), tape.tools(own_tools.clone())),
             None => (providers, own_tools.clone()),
         };
         let providers = Arc::new(providers);
-        let mut dependencies = backends.dependencies.clone();
+        let mut dependencies: Vec<Dependency> =
+            backends.dependencies.iter().cloned().chain(slack.dependency.take()).collect();
         // Only who executes tasks asks models.
         if settings.roles.contains(&Role::Worker) {
             dependencies.push(providers::dependency(Arc::clone(&providers)));
@@ -126,17 +143,16 @@ impl Platform {
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings, tools).await?;
+        let running = start_orchestrator(&parts, settings, tools, slack.out.take()).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
         let (own_key, own_hash) = crate::access::own_key()?;
         let access = crate::access::of(settings, address, tls.is_some(), own_hash);
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let door = Door { listener, tls, access, limits };
+        let door = Door { listener, tls, access, limits, slack: slack.door };
         let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
-        let simulator = simulator.map(|(simulator, _)| simulator);
         Ok(Self {
             url,
             agents,
@@ -148,7 +164,8 @@ impl Platform {
             shutdown,
             serving,
             server_ended,
-            simulator,
+            simulators,
+            slack_simulator,
             own_key,
             announced,
         })
@@ -170,6 +187,12 @@ impl Platform {
     #[must_use]
     pub fn first_key(&self) -> Option<&SecretString> {
         self.announced.as_ref()
+    }
+
+    /// Where Slack is played, when it is.
+    #[must_use]
+    pub fn slack_simulator(&self) -> Option<&str> {
+        self.slack_simulator.as_deref()
     }
 
     /// How many agents it started with, invalid ones included.
@@ -199,7 +222,7 @@ impl Platform {
         let drained = self.running.drain(drain).await;
         let rest = async {
             let served = self.serving.await;
-            if let Some(simulator) = self.simulator {
+            for simulator in self.simulators {
                 simulator.shutdown.cancel();
                 // It serves only this process; how it ends is of no interest.
                 let _ = simulator.serving.await;
@@ -249,7 +272,12 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings, tools: Arc<dyn ToolBox>) -> Result<Running, Failure> {
+async fn start_orchestrator(
+    parts: &Parts,
+    settings: &Settings,
+    tools: Arc<dyn ToolBox>,
+    slack: Option<SlackOut>,
+) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
@@ -258,6 +286,7 @@ async fn start_orchestrator(parts: &Parts, settings: &Settings, tools: Arc<dyn T
         providers: parts.providers.clone(),
         tools,
         callbacks: Arc::new(callbacks),
+        slack,
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
         prices: prices(settings)?,
@@ -295,6 +324,7 @@ struct Door {
     tls: Option<Tls>,
     access: Access,
     limits: Limits,
+    slack: Option<SlackDoor>,
 }
 
 fn serve(
@@ -310,6 +340,7 @@ fn serve(
         fleet: parts.fleet,
         clock: parts.clock,
         limits: door.limits,
+        slack: door.slack,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         access: door.access,
@@ -328,14 +359,32 @@ fn serve(
 }
 
 impl Simulator {
-    /// Starts it on a free port; returns it and its address.
-    async fn start() -> Result<(Self, String), Failure> {
+    /// The models, on a free port; returns it and its address.
+    async fn llm() -> Result<(Self, String), Failure> {
         let options = SimOptions { seed: SIM_SEED, ..SimOptions::default() };
         let simulator = LlmSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
+        Self::start(|listener, until| async move { simulator.serve(listener, until).await }).await
+    }
+
+    /// Slack, which sends to `target`; the settings are those of the app that it has installed.
+    async fn slack(target: String, settings: &mut SlackSettings) -> Result<(Self, String), Failure> {
+        let options = SlackOptions { target: Some(target), ..SlackOptions::default() };
+        settings.signing_secrets = vec![options.signing_secret.clone()];
+        settings.bot_tokens =
+            options.teams.iter().map(|team| (Some(team.id.clone()), team.bot_token.clone())).collect();
+        let simulator = SlackSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
+        let started = Self::start(|listener, until| async move { simulator.serve(listener, until).await }).await?;
+        settings.api_url = format!("{}/api", started.1);
+        Ok(started)
+    }
+
+    async fn start<F>(serve: impl FnOnce(TcpListener, CancellationToken) -> F) -> Result<(Self, String), Failure>
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
         let (listener, address) = listen(any_port()).await?;
         let shutdown = CancellationToken::new();
-        let until = shutdown.clone();
-        let serving = tokio::spawn(async move { simulator.serve(listener, until).await });
+        let serving = tokio::spawn(serve(listener, shutdown.clone()));
         Ok((Self { shutdown, serving }, format!("http://{address}")))
     }
 }

@@ -62,6 +62,7 @@ fn ready(platform: &Platform, settings: &Settings) -> String {
         parts.push(roles.join(", "));
     }
     parts.extend([format!("{agents} agent{plural}"), url.to_owned()]);
+    parts.extend(platform.slack_simulator().map(|url| format!("Slack simulator {url}")));
     parts.join(" · ")
 }
 

@@ -4,6 +4,7 @@ mod cluster;
 mod file;
 mod providers;
 mod read;
+mod slack;
 mod table;
 mod value;
 
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 pub use cluster::Cluster;
 pub use providers::{ModelLimit, ProviderSettings};
 pub use read::Sources;
+pub use slack::{SlackRoute, SlackSettings};
 pub use table::{KEYS, Key, settings_reference};
 
 /// Which backends a process uses.
@@ -109,6 +111,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Signs callbacks; without it they are not signed.
     pub callback_secret: Option<SecretString>,
+    /// Slack.
+    pub slack: SlackSettings,
     /// The key for OpenAI and what is compatible with it.
     pub openai_api_key: Option<SecretString>,
     /// Another host for provider `openai`.

@@ -92,6 +92,7 @@ impl Settings {
             log: String::new(),
             log_format: LogFormat::Text,
             callback_secret: None,
+            slack: super::SlackSettings::default(),
             openai_api_key: None,
             openai_base_url: None,
             providers: super::ProviderSettings::default(),

@@ -7,7 +7,7 @@ use super::value::{
     bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
     span_or_forever, web_address,
 };
-use super::{Engine, LogFormat, Settings};
+use super::{Engine, LogFormat, Settings, slack};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +147,24 @@ keys! {
     "callback-secret", "AGENTRY_CALLBACK_SECRET", "callbacks.secret", "",
         "Signs callbacks (Standard Webhooks); without it they are not signed.",
         |s, v| { s.callback_secret = Some(v.to_owned().into()); Ok(()) };
+    "slack-signing-secret", "AGENTRY_SLACK_SIGNING_SECRET", "slack.signing_secrets", "",
+        "The signing secret of the Slack app whose requests are taken; several by commas. Without it none are.",
+        |s, v| { s.slack.signing_secrets = slack::signing_secrets(v)?; Ok(()) };
+    "slack-bot-token", "AGENTRY_SLACK_BOT_TOKEN", "slack.bot_tokens", "",
+        "The bot token that answers are posted with (xoxb-…); with several workspaces T0123ABCD=xoxb-… by commas.",
+        |s, v| { s.slack.bot_tokens = slack::bot_tokens(v)?; Ok(()) };
+    "slack-api-url", "AGENTRY_SLACK_API_URL", "slack.api_url", "https://slack.com/api",
+        "Where Slack's Web API is.",
+        |s, v| { s.slack.api_url = web_address(v)?; Ok(()) };
+    "slack-routes", "AGENTRY_SLACK_ROUTES", "slack.routes", "",
+        "Who answers where, before subscriptions: T0123=agent, C0123=agent, T0123/C0456=agent or /command=agent, by commas.",
+        |s, v| { s.slack.routes = slack::routes(v)?; Ok(()) };
+    "slack-questions", "AGENTRY_SLACK_QUESTIONS", "slack.questions", "",
+        "Workspace and channel (T0123/C0456) where questions of tasks are asked that did not come from Slack.",
+        |s, v| { s.slack.questions = Some(slack::questions(v)?); Ok(()) };
+    "slack-reminder", "AGENTRY_SLACK_REMINDER", "slack.reminder", "",
+        "After how long an open question is asked once more in Slack, such as 4h; never when absent.",
+        |s, v| { s.slack.reminder = Some(slack::reminder(v)?); Ok(()) };
     "openai-api-key", "OPENAI_API_KEY", "openai.api_key", "",
         "The key for provider openai.",
         |s, v| { s.openai_api_key = Some(v.to_owned().into()); Ok(()) };
@@ -197,9 +215,11 @@ impl Key {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         // Addresses of servers carry passwords.
-        const SECRETS: [&str; 9] = [
+        const SECRETS: [&str; 11] = [
             "api-key",
             "callback-secret",
+            "slack-signing-secret",
+            "slack-bot-token",
             "openai-api-key",
             "anthropic-api-key",
             "bedrock-api-key",

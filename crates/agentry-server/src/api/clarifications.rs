@@ -4,6 +4,7 @@ use agentry_bus::{Signal, Wake};
 use agentry_core::clarification::{Clarification, MAX_ANSWER_BYTES, Resolution};
 use agentry_core::id::ClarificationId;
 use agentry_core::task::Priority;
+use agentry_core::time::Timestamp;
 use agentry_store::{Answered, Recovered};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -62,9 +63,9 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerRequest {
     /// What; at most 16 KiB. One of the options, when the question has some.
-    answer: String,
+    pub(crate) answer: String,
     /// Who; `api` when absent.
-    by: Option<String>,
+    pub(crate) by: Option<String>,
 }
 
 impl AnswerRequest {
@@ -89,7 +90,8 @@ fn unknown(id: ClarificationId) -> Problem {
     Problem::new(Code::UnknownClarification, format!("no clarification has the id {id}"))
 }
 
-fn ended(question: &Clarification) -> Problem {
+/// Why a question takes no answer.
+pub(crate) fn ended(question: &Clarification) -> Problem {
     let how = match &question.resolution {
         Some(Resolution::Answered { by, at, .. }) => format!("was answered by {by} at {at}; that answer stands"),
         Some(Resolution::Defaulted { at, .. }) => format!("went to its default at {at}"),
@@ -117,9 +119,24 @@ pub(crate) async fn answer(
     Id(id): Id<ClarificationId>,
     Json(request): Json<AnswerRequest>,
 ) -> Answer<Response> {
+    let clarification = take_answer(&state, id, request).await?;
+    Ok(axum::Json(ClarificationView { clarification }).into_response())
+}
+
+/// Whether a question may still be answered.
+pub(crate) fn is_open(question: &Clarification, now: Timestamp) -> bool {
+    question.resolution.is_none() && question.expires_at > now
+}
+
+/// Answers a question for any surface; the other ones are told. The first answer stands.
+pub(crate) async fn take_answer(
+    state: &AppState,
+    id: ClarificationId,
+    request: AnswerRequest,
+) -> Answer<Clarification> {
     let now = state.now();
     let question = state.store().clarification(id).await?.ok_or_else(|| unknown(id))?;
-    if question.resolution.is_some() || question.expires_at <= now {
+    if !is_open(&question, now) {
         return Err(ended(&question));
     }
     request.check(&question)?;
@@ -127,11 +144,12 @@ pub(crate) async fn answer(
     let resolution = Resolution::Answered { answer: request.answer, by, at: now };
     match state.store().resolve(id, resolution).await? {
         Answered::Accepted { clarification, wake } => {
-            match wake {
-                Some(recovered) => state.bus().wake(vec![wake_of(recovered)]),
-                None => state.bus().signal(Signal::Resolved(clarification.task)),
+            if let Some(recovered) = wake {
+                state.bus().wake(vec![wake_of(recovered)]);
             }
-            Ok(axum::Json(ClarificationView { clarification: *clarification }).into_response())
+            // Also rings the relay, which tells where the question was asked.
+            state.bus().signal(Signal::Resolved(clarification.task));
+            Ok(*clarification)
         }
         Answered::AlreadyResolved(question) => Err(ended(&question)),
         Answered::Unknown => Err(unknown(id)),

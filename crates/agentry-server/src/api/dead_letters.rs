@@ -189,6 +189,7 @@ async fn task_again(state: &AppState, letter: DeadLetter) -> Answer<Task> {
         task.priority = old.priority;
         task.timeout_ms = old.timeout_ms;
         task.callback_url = old.callback_url;
+        task.reply_to = old.reply_to;
         task.budget = old.budget;
     }
     Ok(task)

@@ -178,6 +178,7 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Answer {
         let _ = writeln!(out, "{name} {value}");
     }
     dependencies(&state, found.counts.is_ok(), &mut out);
+    state.slack.render(&mut out);
     state.metrics.render(&mut out);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response())
 }

@@ -8,6 +8,7 @@ mod problems;
 mod resources;
 mod roles;
 mod schedules;
+mod slack;
 mod streams;
 mod support;
 mod tasks;

@@ -28,6 +28,7 @@ async fn question(server: &Server, options: &[&str]) -> Clarification {
         asked_at: now,
         expires_at: now.after(Duration::from_secs(60)),
         default: None,
+        reply_to: None,
         resolution: None,
     };
     let mut advance = Advance::new(claimed.lease, now, Step::Wait);

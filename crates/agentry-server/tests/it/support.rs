@@ -134,6 +134,7 @@ impl Server {
             fleet: FleetHandle::new(fleet()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             limits,
+            slack: None,
             roles: Role::ALL.to_vec(),
             dependencies: Vec::new(),
             access: agentry_server::Access::default(),

@@ -41,6 +41,7 @@ pub fn task(created: Timestamp) -> Task {
         created_at: created,
         timeout_ms: 1_000,
         callback_url: None,
+        reply_to: None,
         budget: None,
         stream: false,
         hops: 0,

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::{ClarificationId, TaskId, WorkerId};
 use agentry_core::journal::JournalBody;
+use agentry_core::outbox::OutboxBody;
+use agentry_core::slack::{ReplyTo, SlackPlace, question_ended};
 use agentry_core::task::TaskStatus;
+use agentry_core::time::Timestamp;
 
 use super::advance::entry;
-use super::build::{T0, agent, at, claim, finish, running};
-use crate::{Advance, Answered, Lease, StateStore, Step};
+use super::build::{T0, agent, at, claim, finish, running, worker};
+use crate::{Advance, Answered, Delivery, Lease, StateStore, Step};
 
 fn question(task: TaskId) -> Clarification {
     Clarification {
@@ -22,6 +25,7 @@ fn question(task: TaskId) -> Clarification {
         asked_at: T0,
         expires_at: at(60),
         default: None,
+        reply_to: None,
         resolution: None,
     }
 }
@@ -76,6 +80,39 @@ pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
     let journal = store.journal(lease.task, 0, 10).await.unwrap();
     assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// What the outbox holds is claimed, sent and gone.
+async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
+    let claimer = worker(store, now).await;
+    let claimed = store.claim_outbox(claimer, now, 10).await.unwrap();
+    let results = claimed.iter().map(|pending| (pending.message.id, Delivery::Sent)).collect();
+    store.settle_outbox(results, now).await.unwrap();
+    claimed.into_iter().map(|pending| pending.message.body).collect()
+}
+
+/// Where a question was asked is told how it ended, in the write that ends it: once, whatever ended it.
+pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let (team, channel) = ("T1".to_owned(), "C1".to_owned());
+    let place = SlackPlace { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None };
+    let mut asked: Vec<_> = (0..3).map(|_| question(lease.task)).collect();
+    for question in &mut asked[..2] {
+        question.reply_to = Some(ReplyTo::Slack(place.clone()));
+    }
+    let mut write = Advance::new(lease, at(1), Step::Continue);
+    write.clarifications.clone_from(&asked);
+    store.advance(write).await.unwrap();
+
+    store.resolve(asked[0].id, answer("this")).await.unwrap();
+    store.resolve(asked[0].id, answer("that")).await.unwrap();
+    let told = |question: &Clarification, resolution: Resolution| {
+        let ended = Clarification { resolution: Some(resolution), ..question.clone() };
+        question_ended(&ended).map(|message| message.body)
+    };
+    assert_eq!(sent(&store, at(2)).await, Vec::from_iter(told(&asked[0], answer("this"))));
+    store.advance(finish(lease, at(5))).await.unwrap();
+    assert_eq!(sent(&store, at(5)).await, Vec::from_iter(told(&asked[1], Resolution::Withdrawn { at: at(5) })));
 }
 
 /// Questions of a task that ended are withdrawn.

@@ -35,7 +35,8 @@ macro_rules! contract_tests {
             sessions: an_inbox_is_worked_in_order_by_one, sessions: messages_have_no_gaps_and_stale_fences_write_nothing,
             sessions: later_tasks_wait_behind_the_first, sessions: sessions_are_listed_and_deleted;
             clarifications: the_first_answer_wins_and_wakes, clarifications: an_answer_before_the_wait_is_found,
-            clarifications: the_end_withdraws_questions;
+            clarifications: the_end_withdraws_questions,
+            clarifications: the_end_of_a_question_is_told_where_it_was_asked;
             schedules: a_slot_is_decided_once, schedules: overlap_is_held, schedules: changes_keep_what_was_decided,
             schedules: an_event_is_accepted_once;
             outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,

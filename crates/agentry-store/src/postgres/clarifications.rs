@@ -6,6 +6,7 @@
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::{ClarificationId, TaskId};
 use agentry_core::journal::JournalBody;
+use agentry_core::slack::question_ended;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use super::rows::{
     SqlId, agent_at, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none,
     signed, signed32, sql_limit, status_at, to_json, u32_at,
 };
-use super::{PostgresStore, advance, counts};
+use super::{PostgresStore, advance, counts, outbox};
 use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
@@ -37,10 +38,18 @@ pub(super) async fn any_open(tx: &Tx<'_>, task: TaskId) -> Result<bool, Failure>
     Ok(first(tx, sql, &[&SqlId(*task.as_bytes())]).await?.is_some())
 }
 
-/// Ends the open questions of a task.
+/// Ends the open questions of a task; where they were asked is told.
 pub(super) async fn withdraw(tx: &Tx<'_>, task: TaskId, resolution: &Resolution) -> Result<(), Failure> {
-    let sql = "UPDATE clarifications SET resolution = $2 WHERE task = $1 AND resolution IS NULL";
-    execute(tx, sql, &[&SqlId(*task.as_bytes()), &to_json(resolution)?]).await.map(drop)
+    let sql = "UPDATE clarifications SET resolution = $2 WHERE task = $1 AND resolution IS NULL
+               RETURNING body, resolution";
+    let rows = query(tx, sql, &[&SqlId(*task.as_bytes()), &to_json(resolution)?]).await?;
+    tell(tx, &collect(&rows, clarification)?).await
+}
+
+/// Leaves what the ends of questions must leave behind.
+async fn tell(tx: &Tx<'_>, ended: &[Clarification]) -> Result<(), Failure> {
+    let messages: Vec<_> = ended.iter().filter_map(question_ended).collect();
+    outbox::insert_all(tx, &messages).await
 }
 
 fn moment(resolution: &Resolution) -> Timestamp {
@@ -99,9 +108,10 @@ async fn resolve(db: &Db, id: ClarificationId, resolution: &Resolution, tries: T
     let at = moment(resolution);
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(&tx, task, attempt, &question.scope, at, &entry).await?;
+    question.resolution = Some(resolution.clone());
+    tell(&tx, std::slice::from_ref(&question)).await?;
     let wake = wake(&tx, asker, at).await?;
     tx.commit().await?;
-    question.resolution = Some(resolution.clone());
     Ok(Answered::Accepted { clarification: Box::new(question), wake })
 }
 

@@ -84,6 +84,7 @@ pub(super) async fn insert_messages(
         let payload = match &message.body {
             OutboxBody::Event { event } => serde_json::to_value(event)?,
             OutboxBody::Callback { url, payload } => json!({ "url": url, "payload": payload }),
+            OutboxBody::Slack { message } => serde_json::to_value(message.lasting())?,
         };
         let letter = DeadLetter {
             id: DeadLetterId::from_bytes(*message.id.as_bytes()),
@@ -111,9 +112,16 @@ fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
     if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
         return Ok(OutboxBody::Event { event });
     }
+    if let Ok(message) = serde_json::from_value(payload.clone()) {
+        return Ok(OutboxBody::Slack { message: Box::new(message) });
+    }
     serde_json::from_value::<CallbackPayload>(payload.clone())
         .map(|CallbackPayload { url, payload }| OutboxBody::Callback { url, payload })
-        .map_err(|_| StoreError::Broken("the payload is neither an event nor {url, payload}; correct it".to_owned()))
+        .map_err(|_| {
+            StoreError::Broken(
+                "the payload is neither an event, nor a Slack message, nor {url, payload}; correct it".to_owned(),
+            )
+        })
 }
 
 fn letter(row: &Row) -> Result<DeadLetter, Failure> {
@@ -268,7 +276,7 @@ impl DeadLetterStore for PostgresStore {
         self.db.retrying(|_| async move { one(&self.db.conn().await?, id, "").await }).await
     }
 
-    /// A message's payload must stay an event or `{url, payload}`.
+    /// A message's payload must stay what it is: an event, a Slack message or `{url, payload}`.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError> {
         self.db.retrying(|_| edit(&self.db, id, &payload)).await
     }

@@ -3,6 +3,7 @@
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::{ClarificationId, TaskId};
 use agentry_core::journal::JournalBody;
+use agentry_core::slack::question_ended;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, Row};
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, json_or_none, mode, page_len, signed, sql_limit, status, to_json};
-use super::{SqliteStore, advance, agents};
+use super::{SqliteStore, advance, agents, outbox};
 use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
@@ -33,11 +34,21 @@ pub(super) fn any_open(db: &Db, task: i64) -> Result<bool, Failure> {
     Ok(db.sql("SELECT 1 FROM clarifications WHERE task = ?1 AND resolution IS NULL LIMIT 1")?.exists([task])?)
 }
 
-/// Ends the open questions of a task.
+/// Ends the open questions of a task; where they were asked is told.
 pub(super) fn withdraw(db: &Db, task: i64, resolution: &Resolution) -> Result<(), Failure> {
-    db.sql("UPDATE clarifications SET resolution = ?2 WHERE task = ?1 AND resolution IS NULL")?
-        .execute((task, to_json(resolution)?))?;
-    Ok(())
+    let withdrawn = {
+        let mut statement = db.sql(
+            "UPDATE clarifications SET resolution = ?2 WHERE task = ?1 AND resolution IS NULL RETURNING body, resolution",
+        )?;
+        collect(&mut statement, (task, to_json(resolution)?), clarification)?
+    };
+    tell(db, &withdrawn)
+}
+
+/// Leaves what the ends of questions must leave behind.
+fn tell(db: &Db, ended: &[Clarification]) -> Result<(), Failure> {
+    let messages: Vec<_> = ended.iter().filter_map(question_ended).collect();
+    outbox::insert_all(db, &messages)
 }
 
 fn moment(resolution: &Resolution) -> Timestamp {
@@ -66,6 +77,7 @@ fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(db, task, attempt, &question.scope, at, &entry)?;
     question.resolution = Some(resolution.clone());
+    tell(db, std::slice::from_ref(&question))?;
     Ok(Answered::Accepted { clarification: Box::new(question), wake: wake(db, task, at)? })
 }
 

@@ -73,6 +73,7 @@ pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at:
     let payload = match &message.body {
         OutboxBody::Event { event } => serde_json::to_value(event)?,
         OutboxBody::Callback { url, payload } => json!({ "url": url, "payload": payload }),
+        OutboxBody::Slack { message } => serde_json::to_value(message.lasting())?,
     };
     insert(
         db,
@@ -101,9 +102,16 @@ fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
     if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
         return Ok(OutboxBody::Event { event });
     }
+    if let Ok(message) = serde_json::from_value(payload.clone()) {
+        return Ok(OutboxBody::Slack { message: Box::new(message) });
+    }
     serde_json::from_value::<CallbackPayload>(payload.clone())
         .map(|CallbackPayload { url, payload }| OutboxBody::Callback { url, payload })
-        .map_err(|_| StoreError::Broken("the payload is neither an event nor {url, payload}; correct it".to_owned()))
+        .map_err(|_| {
+            StoreError::Broken(
+                "the payload is neither an event, nor a Slack message, nor {url, payload}; correct it".to_owned(),
+            )
+        })
 }
 
 fn letter(row: &Row<'_>) -> Result<DeadLetter, Failure> {
@@ -211,7 +219,7 @@ impl DeadLetterStore for SqliteStore {
         self.read(move |conn| one(conn, id)).await
     }
 
-    /// A message's payload must stay an event or `{url, payload}`.
+    /// A message's payload must stay what it is: an event, a Slack message or `{url, payload}`.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError> {
         self.write(1, move |db| edit(db, id, &payload)).await
     }

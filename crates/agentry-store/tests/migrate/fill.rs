@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash, Scope};
+use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
 use agentry_core::agent::{
     AgentName, AgentSpec, BudgetConfig, ExecutionMode, LlmConfig, LlmTarget, ProviderKind, SamplingParams,
 };
@@ -133,6 +133,7 @@ fn question(task: TaskId) -> Clarification {
         asked_at: at(1),
         expires_at: at(3_600),
         default: None,
+        reply_to: None,
         resolution: None,
     }
 }
@@ -168,7 +169,7 @@ async fn access(store: &Arc<dyn StateStore>) {
             id: KeyId::from_parts(1_000 + u64::from(number), 0),
             name: ODD.to_owned(),
             hash: KeyHash([number; 32]),
-            scope: Scope::Admin,
+            scope: agentry_core::access::Scope::Admin,
             created_at: T0,
             expires_at,
             last_used_at: None,

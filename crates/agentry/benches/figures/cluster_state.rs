@@ -129,6 +129,7 @@ fn task() -> NewTask {
         created_at: now(),
         timeout_ms: 300_000,
         callback_url: None,
+        reply_to: None,
         budget: None,
         stream: false,
         hops: 0,

@@ -77,11 +77,11 @@ async fn play(stage: &mut Stage, report: &mut Report) -> Result<(), Failure> {
     scenes::make_schedule(&client).await?;
     report.task(&scenes::autonomous(&client).await?)?;
     report.task(&scenes::continuous(&client).await?)?;
-    let (together, question) = scenes::collaborative(&client).await?;
+    let (together, question) = scenes::collaborative(&client, &stage.slack()?).await?;
     report.task(&together)?;
     report.clarification(&question)?;
     report.schedule(&scenes::slots_fired(&client).await?)?;
-    report.no_slack()?;
+    report.slack(&scenes::mention(&stage.slack()?).await?)?;
     let crash = crash::kill_and_recover(stage, &client).await?;
     report.crash(&crash)
 }

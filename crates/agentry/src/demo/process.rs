@@ -18,6 +18,10 @@ use crate::out;
 
 /// What a child prints before its address, once it listens.
 pub const LISTENING: &str = "listening on ";
+/// The workspace that is played.
+const SLACK_TEAM: &str = "T0SIM";
+/// The channel where people are asked.
+pub const PEOPLE: &str = "C0PEOPLE";
 /// The end of a child's log that is shown when the demo fails, in bytes.
 const LOG_TAIL: usize = 4_096;
 
@@ -28,10 +32,11 @@ pub struct Stage {
     workers: Vec<Child>,
     /// The other roles of a cluster.
     others: Vec<Child>,
-    simulator: Option<Child>,
+    simulators: Vec<Child>,
     place: Place,
     url: String,
     simulator_url: String,
+    slack_url: String,
     folder: TempDir,
 }
 
@@ -43,9 +48,9 @@ impl Stage {
                 .help("set TMPDIR to a folder that can be written")
         })?;
         fleet::write(&folder.path().join("agents"))?;
-        let (workers, others, simulator) = (Vec::new(), Vec::new(), None);
-        let (url, simulator_url) = (String::new(), String::new());
-        Ok(Self { workers, others, simulator, place, url, simulator_url, folder })
+        let (workers, others, simulators) = (Vec::new(), Vec::new(), Vec::new());
+        let (url, simulator_url, slack_url) = (String::new(), String::new(), String::new());
+        Ok(Self { workers, others, simulators, place, url, simulator_url, slack_url, folder })
     }
 
     /// Its engine's word.
@@ -75,20 +80,32 @@ impl Stage {
         &self.simulator_url
     }
 
+    /// A client of the Slack that is played.
+    ///
+    /// # Errors
+    /// When its address is none.
+    pub fn slack(&self) -> Result<Client, Failure> {
+        Client::new(&self.slack_url)
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Starts the simulator, then the server that calls it.
+    /// Starts the simulators, then the server that calls them.
     pub async fn start(&mut self) -> Result<Client, Failure> {
         let log = self.log("simulator.log");
         let args = ["sim", "llm", "--listen", "127.0.0.1:0", "--seed", "1"];
-        let (child, url) = spawn(&args, &[], &log).await?;
-        (self.simulator, self.simulator_url) = (Some(child), url);
+        let slack = ["sim", "slack", "--listen", "127.0.0.1:0", "--team", SLACK_TEAM];
+        let (llm, slack) = tokio::try_join!(spawn(&args, &[], &log), spawn(&slack, &[], &log))?;
+        (self.simulator_url, self.slack_url) = (llm.1, slack.1);
+        self.simulators.extend([llm.0, slack.0]);
         match self.place.engine {
             Engine::Embedded => self.start_whole("127.0.0.1:0").await?,
             Engine::Cluster => self.start_roles().await?,
         }
+        let target = serde_json::json!({"url": self.url});
+        self.slack()?.post(&["sim", "target"], &[], &target).await?;
         Client::new(&self.url)
     }
 
@@ -97,7 +114,14 @@ impl Stage {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (agents, data) = (text(self.folder.path().join("agents")), text(self.folder.path().join("data")));
         let base = ["serve", "--agents", &agents, "--data", &data, "--sim-url", &self.simulator_url];
-        spawn(&[&base, args].concat(), &self.place.environment, &self.log("server.log")).await
+        let slack = [
+            ("AGENTRY_SLACK_SIGNING_SECRET", "sim-signing-secret".to_owned()),
+            ("AGENTRY_SLACK_BOT_TOKEN", "xoxb-sim".to_owned()),
+            ("AGENTRY_SLACK_API_URL", format!("{}/api", self.slack_url)),
+            ("AGENTRY_SLACK_QUESTIONS", format!("{SLACK_TEAM}/{PEOPLE}")),
+        ];
+        let environment = [self.place.environment.as_slice(), &slack].concat();
+        spawn(&[&base, args].concat(), &environment, &self.log("server.log")).await
     }
 
     /// One process with all roles.
@@ -112,7 +136,7 @@ impl Stage {
     async fn start_roles(&mut self) -> Result<(), Failure> {
         let role = |role| self.serve_role(role);
         let (api, scheduler, one, two) =
-            tokio::try_join!(role("api"), role("scheduler"), role("worker"), role("worker"))?;
+            tokio::try_join!(role("api,slack"), role("scheduler"), role("worker"), role("worker"))?;
         self.url = api.1;
         self.others.extend([api.0, scheduler.0]);
         self.workers.extend([one.0, two.0]);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Played;
 use super::crash::Crash;
-use super::scenes::{Asked, Fired};
+use super::scenes::{Asked, Fired, Mentioned};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{dollars, duration};
@@ -21,6 +21,7 @@ pub struct Report {
     startup: Duration,
     tasks: Vec<Value>,
     schedule: Value,
+    slack: Value,
     clarification: Value,
     crash: Value,
 }
@@ -34,6 +35,7 @@ impl Report {
             startup: Duration::ZERO,
             tasks: Vec::new(),
             schedule: Value::Null,
+            slack: Value::Null,
             clarification: Value::Null,
             crash: Value::Null,
         }
@@ -83,7 +85,7 @@ impl Report {
         let times = if *questions == 1 { String::new() } else { format!(" {questions} times") };
         let waited = duration(*waited);
         self.done(&format!(
-            "clarification   \"{question}\" asked{times} · answered \"{answer}\" over the API after {waited} · resumed"
+            "clarification   \"{question}\" asked{times} · answered \"{answer}\" in Slack after {waited} · resumed"
         ))
     }
 
@@ -101,9 +103,12 @@ impl Report {
         ))
     }
 
-    /// Slack is not part of this version.
-    pub fn no_slack(&self) -> Result<(), Failure> {
-        self.say("  – slack           not in this version")
+    /// A mention was answered.
+    pub fn slack(&mut self, mentioned: &Mentioned) -> Result<(), Failure> {
+        let Mentioned { took, posts } = mentioned;
+        self.slack = json!({"posts": posts, "took_ms": took.as_secs_f64() * 1_000.0});
+        let story = format!("{:<15} {:<15} mention, told three times → one answer in its thread", "slack", "support");
+        self.done(&format!("{story:<STORY_WIDTH$} {:>9}", duration(*took)))
     }
 
     /// The server was killed and came back.
@@ -135,7 +140,7 @@ impl Report {
             "agents": self.agents,
             "startup_ms": self.startup.as_secs_f64() * 1_000.0,
             "tasks": self.tasks,
-            "slack": null,
+            "slack": self.slack,
             "schedule": self.schedule,
             "clarification": self.clarification,
             "crash": self.crash,

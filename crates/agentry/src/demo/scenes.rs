@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use agentry_core::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::process::PEOPLE;
 use super::{Played, entries, expect_completed, submit, until, with_journal};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -82,12 +83,12 @@ pub struct Asked {
     pub status: String,
 }
 
-/// A plan of several agents, one of whose steps asks a person; the demo answers through the API.
-pub async fn collaborative(client: &Client) -> Result<(Played, Asked), Failure> {
+/// A plan of several agents, one of whose steps asks a person; the demo answers with a click in Slack.
+pub async fn collaborative(client: &Client, slack: &Client) -> Result<(Played, Asked), Failure> {
     let input = format!("Compare delivery times of our three carriers. [[ask:{QUESTION}|{ANSWER}|US]]");
     let accepted = client.post(&["v1", "tasks"], &[], &json!({"agent": "research-team", "input": input})).await?;
     let id = at(&accepted, "/id");
-    let (questions, waited) = answer_until_over(client, &id).await?;
+    let (questions, waited) = answer_until_over(client, slack, &id).await?;
     let task = with_journal(client, &id).await?;
     expect_completed(&task)?;
     if questions == 0 {
@@ -111,7 +112,7 @@ pub async fn collaborative(client: &Client) -> Result<(Played, Asked), Failure> 
 
 /// Answers each question of a task once it is paused, until the task has ended. Returns how many there were, and how
 /// long the first was open.
-async fn answer_until_over(client: &Client, task: &str) -> Result<(usize, Duration), Failure> {
+async fn answer_until_over(client: &Client, slack: &Client, task: &str) -> Result<(usize, Duration), Failure> {
     let path = ["v1", "tasks", task];
     let (mut questions, mut waited) = (0, Duration::ZERO);
     loop {
@@ -126,15 +127,61 @@ async fn answer_until_over(client: &Client, task: &str) -> Result<(usize, Durati
         let began = Instant::now();
         let open = client.list(&["v1", "clarifications"], &[], 100).await?;
         for question in open.iter().filter(|question| question["task"] == task) {
-            let id = at(question, "/id");
-            let answer = json!({"answer": ANSWER, "by": "demo"});
-            client.post(&["v1", "clarifications", &id, "answer"], &[], &answer).await?;
+            click(slack, &at(question, "/id")).await?;
             if questions == 0 {
                 waited = asked_at(question).map_or(began.elapsed(), |asked| asked.elapsed().unwrap_or_default());
             }
             questions += 1;
         }
     }
+}
+
+/// Clicks the first option of a question in Slack, once it is shown there.
+async fn click(slack: &Client, question: &str) -> Result<(), Failure> {
+    let query = [("by", "bot".to_owned()), ("channel", PEOPLE.to_owned())];
+    let ts = until(
+        || slack.get(&["sim", "messages"], &query),
+        |found| {
+            let shows = |post: &&Value| {
+                post["blocks"].as_array().is_some_and(|it| it.iter().any(|b| b["block_id"] == question))
+            };
+            found["messages"].as_array()?.iter().find(shows).map(|post| at(post, "/ts"))
+        },
+    )
+    .await?;
+    let body = json!({"channel": PEOPLE, "ts": ts, "action_id": "agentry_answer:0"});
+    let delivery = slack.post(&["sim", "clicks"], &[("wait", "true".to_owned())], &body).await?;
+    if delivery["status"] == 200 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("a click in Slack was answered with {}", at(&delivery, "/status"))))
+}
+
+/// An answer in Slack.
+pub struct Mentioned {
+    /// From the mention to the answer in its thread.
+    pub took: Duration,
+    /// The app's posts in the thread.
+    pub posts: usize,
+}
+
+/// Somebody names the app in a channel; Slack tells of it three times, and it is answered once, in the thread.
+pub async fn mention(slack: &Client) -> Result<Mentioned, Failure> {
+    let began = Instant::now();
+    let body = json!({"text": "Where is order A-1042?", "mention": true, "channel": "C0SHOP", "copies": 3});
+    let sent = slack.post(&["sim", "events"], &[], &body).await?;
+    let query = |more: Option<(&'static str, String)>| {
+        let thread = [("by", "bot".to_owned()), ("channel", "C0SHOP".to_owned()), ("thread_ts", at(&sent, "/ts"))];
+        thread.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    slack.get(&["sim", "messages"], &query(Some(("wait", "20".to_owned())))).await?;
+    let took = began.elapsed();
+    let found = slack.get(&["sim", "messages"], &query(None)).await?;
+    let posts = found["messages"].as_array().map_or(0, Vec::len);
+    if posts != 1 {
+        return Err(Failure::new(format!("a mention was answered {posts} times")));
+    }
+    Ok(Mentioned { took, posts })
 }
 
 fn asked_at(question: &Value) -> Option<SystemTime> {

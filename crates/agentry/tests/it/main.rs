@@ -12,6 +12,7 @@ mod kill9;
 mod listener;
 mod operations;
 mod serve;
+mod slack;
 mod support;
 mod tape;
 mod tools;

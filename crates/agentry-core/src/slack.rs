@@ -1,0 +1,299 @@
+//! Slack, as far as it must be decided the same way everywhere: where an answer belongs, and what waits to be said.
+//!
+//! How it is said (mrkdwn, blocks, parts) and to whom it is sent is not known here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::AgentName;
+use crate::clarification::{Clarification, Resolution};
+use crate::id::{OutboxId, TaskId};
+use crate::outbox::{OutboxBody, OutboxMessage};
+use crate::task::{Outcome, TaskStatus};
+use crate::time::Timestamp;
+
+/// Where the outcome of a task is told, besides its callback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum ReplyTo {
+    /// A place in Slack.
+    Slack(SlackPlace),
+}
+
+impl ReplyTo {
+    /// The place, when it is one in Slack.
+    #[must_use]
+    pub fn slack(&self) -> Option<&SlackPlace> {
+        match self {
+            Self::Slack(place) => Some(place),
+        }
+    }
+}
+
+/// A place in Slack: a thread, a channel, or who used a slash command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlackPlace {
+    /// The workspace, `T…`.
+    pub team: String,
+    /// The channel or direct message, `C…`, `G…` or `D…`.
+    pub channel: String,
+    /// The `ts` of the message that the thread hangs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// Who asked, `U…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where the answer to a slash command goes as long as it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_url: Option<ResponseUrl>,
+}
+
+impl SlackPlace {
+    /// The same place without the right to answer a command: for what outlives it, or is shown.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        Self { response_url: None, ..self.clone() }
+    }
+}
+
+/// Slack's `response_url`: whoever has it may answer, so it is not printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseUrl {
+    /// The address.
+    pub url: String,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+impl fmt::Debug for ResponseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseUrl").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+/// Something to say in Slack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlackMessage {
+    /// Where.
+    pub place: SlackPlace,
+    /// Nothing that belongs to this message was posted before this moment.
+    pub since: Timestamp,
+    /// What.
+    pub content: SlackContent,
+}
+
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum SlackContent {
+    /// How a task ended.
+    Answer {
+        /// In Markdown.
+        markdown: String,
+        /// The post that showed the answer while it was written.
+        #[serde(default)]
+        replaces: Replaces,
+    },
+    /// A question to humans.
+    Question {
+        /// The question, open.
+        question: Box<Clarification>,
+    },
+    /// The same question again, because nobody has answered yet.
+    Reminder {
+        /// The question as it was asked.
+        question: Box<Clarification>,
+    },
+    /// A question that has ended: its post is changed to say how.
+    Ended {
+        /// The question with its resolution.
+        question: Box<Clarification>,
+    },
+}
+
+/// The post that an answer replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Replaces {
+    /// None: nothing was posted for this answer.
+    Nothing,
+    /// This one.
+    Post {
+        /// Its `ts`.
+        ts: String,
+    },
+    /// One that must be looked for: whoever may have made it cannot be asked.
+    #[default]
+    Unknown,
+}
+
+impl SlackMessage {
+    /// What marks the post (its first part): a post with this mark is this message, whoever made it.
+    #[must_use]
+    pub fn mark(&self, task: TaskId) -> String {
+        match &self.content {
+            SlackContent::Answer { .. } => answer_mark(task),
+            SlackContent::Question { question } | SlackContent::Ended { question } => {
+                format!("question/{}", question.id)
+            }
+            SlackContent::Reminder { question } => format!("reminder/{}", question.id),
+        }
+    }
+
+    /// How a task ended, for where it came from.
+    #[must_use]
+    pub fn of_outcome(place: &SlackPlace, agent: &AgentName, outcome: &Outcome, since: Timestamp) -> Self {
+        let markdown = outcome_markdown(agent, outcome);
+        let content = SlackContent::Answer { markdown, replaces: Replaces::Unknown };
+        Self { place: place.clone(), since, content }
+    }
+
+    /// The same message, kept for people after it could not be delivered: sent again it first looks for what an earlier
+    /// try may have left.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        let mut kept = Self { place: self.place.lasting(), ..self.clone() };
+        if let SlackContent::Answer { replaces, .. } = &mut kept.content {
+            *replaces = Replaces::Unknown;
+        }
+        kept
+    }
+}
+
+/// What marks the post of a task's answer, from its first word on.
+#[must_use]
+pub fn answer_mark(task: TaskId) -> String {
+    format!("answer/{task}")
+}
+
+/// The question for the place that it shows in; due at `at`.
+#[must_use]
+pub fn question_message(question: &Clarification, id: OutboxId, at: Timestamp, again: bool) -> Option<OutboxMessage> {
+    let place = question.reply_to.as_ref()?.slack()?.clone();
+    let since = question.asked_at;
+    let question = Box::new(question.clone());
+    let content = if again { SlackContent::Reminder { question } } else { SlackContent::Question { question } };
+    let (task, message) = (content_task(&content)?, SlackMessage { place, since, content });
+    Some(OutboxMessage { id, task, created_at: at, body: OutboxBody::Slack { message: Box::new(message) } })
+}
+
+fn content_task(content: &SlackContent) -> Option<TaskId> {
+    match content {
+        SlackContent::Answer { .. } => None,
+        SlackContent::Question { question }
+        | SlackContent::Reminder { question }
+        | SlackContent::Ended { question } => Some(question.task),
+    }
+}
+
+/// What must leave when a question ends: its post is changed. The id follows from the question's, so that a store that
+/// tries its write again leaves one message.
+#[must_use]
+pub fn question_ended(question: &Clarification) -> Option<OutboxMessage> {
+    let place = question.reply_to.as_ref()?.slack()?.clone();
+    let at = match question.resolution.as_ref()? {
+        Resolution::Answered { at, .. }
+        | Resolution::Defaulted { at, .. }
+        | Resolution::Expired { at }
+        | Resolution::Withdrawn { at } => *at,
+    };
+    let random = u128::from_be_bytes(*question.id.as_bytes()).rotate_left(64);
+    let id = OutboxId::from_parts(u64::try_from(at.millis()).unwrap_or(0), random);
+    let content = SlackContent::Ended { question: Box::new(question.clone()) };
+    let message = SlackMessage { place, since: question.asked_at, content };
+    let body = OutboxBody::Slack { message: Box::new(message) };
+    Some(OutboxMessage { id, task: question.task, created_at: at, body })
+}
+
+/// An outcome as people read it.
+fn outcome_markdown(agent: &AgentName, outcome: &Outcome) -> String {
+    let reason = |what: &str| match &outcome.error {
+        Some(error) => format!(":warning: **{agent}** {what}: {} (`{}`)", error.message, error.code),
+        None => format!(":warning: **{agent}** {what}"),
+    };
+    match outcome.status {
+        TaskStatus::Completed => match outcome.output.as_ref() {
+            Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
+            None | Some(Value::Null | Value::String(_)) => format!("**{agent}** has finished; its answer is empty."),
+            Some(other) => format!("```\n{}\n```", serde_json::to_string_pretty(other).unwrap_or_default()),
+        },
+        TaskStatus::TimedOut => reason("ran out of time"),
+        TaskStatus::Cancelled => reason("was stopped"),
+        _ => reason("could not answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::id::ClarificationId;
+    use crate::task::{ErrorCode, TaskError};
+
+    fn place() -> SlackPlace {
+        let response_url = Some(ResponseUrl { url: "https://hooks/secret".to_owned(), until: Timestamp(5) });
+        SlackPlace {
+            team: "T1".to_owned(),
+            channel: "C1".to_owned(),
+            thread: Some("1.2".to_owned()),
+            user: None,
+            response_url,
+        }
+    }
+
+    fn question(resolution: Option<Resolution>) -> Clarification {
+        Clarification {
+            id: ClarificationId::from_parts(7, 9),
+            task: TaskId::from_parts(1, 1),
+            agent: AgentName::new("team").unwrap(),
+            scope: "main".to_owned(),
+            question: "which?".to_owned(),
+            options: Vec::new(),
+            asked_at: Timestamp(3),
+            expires_at: Timestamp(9),
+            default: None,
+            reply_to: Some(ReplyTo::Slack(place().lasting())),
+            resolution,
+        }
+    }
+
+    #[test]
+    fn every_end_says_something() {
+        let agent = AgentName::new("support").unwrap();
+        let text = |outcome: &Outcome| outcome_markdown(&agent, outcome);
+        assert_eq!(text(&Outcome::completed(json!("hi"))), "hi");
+        assert!(text(&Outcome::completed(json!(" "))).contains("empty"));
+        assert!(text(&Outcome::completed(json!({"a": 1}))).starts_with("```\n{\n"));
+        for (code, words) in [
+            (ErrorCode::TimedOut, "ran out of time"),
+            (ErrorCode::Cancelled, "was stopped"),
+            (ErrorCode::ProviderUnavailable, "could not answer"),
+        ] {
+            let text = text(&Outcome::from_error(TaskError::new(code, "why")));
+            assert!(text.contains(words) && text.contains("why") && text.contains(&code.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_never_printed_with_its_right_to_answer() {
+        assert!(!format!("{:?}", place()).contains("secret"));
+        assert_eq!(place().lasting().response_url, None);
+        let kept: ReplyTo = serde_json::from_value(serde_json::to_value(ReplyTo::Slack(place())).unwrap()).unwrap();
+        assert_eq!(kept, ReplyTo::Slack(place()));
+    }
+
+    #[test]
+    fn an_ended_question_leaves_one_message_under_one_id() {
+        assert_eq!(question_ended(&question(None)), None);
+        let ended = question(Some(Resolution::Expired { at: Timestamp(9_000) }));
+        let message = question_ended(&ended).unwrap();
+        assert_eq!(message, question_ended(&ended).unwrap());
+        let OutboxBody::Slack { message } = message.body else { panic!("not for Slack") };
+        assert_eq!(message.mark(ended.task), format!("question/{}", ended.id));
+        let elsewhere = Clarification { reply_to: None, ..ended };
+        assert_eq!(question_ended(&elsewhere), None);
+    }
+}

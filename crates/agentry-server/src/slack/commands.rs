@@ -1,0 +1,153 @@
+//! `/slack/commands`: slash commands. The answer comes to the `response_url`, to who asked alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::event::Event;
+use agentry_core::slack::{ResponseUrl, SlackPlace};
+use agentry_core::topic::check_topic;
+use agentry_slack::escape;
+use agentry_store::NewTask;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::events::{KIND, accept};
+use super::routing::{self, Asked};
+use super::{Door, Form, Outcome, SlackDoor, verified};
+use crate::extract::trace_of;
+use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
+use crate::state::AppState;
+
+/// How long a `response_url` is used: Slack's 30 minutes, less what clocks and retries take.
+const RESPONSE_URL_LIFE: Duration = Duration::from_secs(29 * 60);
+/// Commands that an answer to an unknown one names at most.
+const MAX_NAMED: usize = 20;
+
+/// Takes a slash command
+///
+/// Signed by Slack. The task is durable when the answer arrives; what it says comes to the `response_url`.
+#[utoipa::path(
+    post, path = "/slack/commands", tag = "slack",
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "What Slack shows to who asked", body = Object),
+        (status = 400, description = "Not a command's form", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "Not signed by Slack, too old, or taken before", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn commands(State(state): State<AppState>, request: Request) -> Answer {
+    const DOOR: Door = Door::Command;
+    let headers = request.headers().clone();
+    let (slack, body) = verified(&state, DOOR, request).await?;
+    let form = Form::read(&state, DOOR, &body)?;
+    if form.get("ssl_check") == "1" {
+        return Ok(axum::Json(json!({})).into_response());
+    }
+    let name = form.need(&state, DOOR, "command")?.trim_start_matches('/').to_lowercase();
+    let command = Command {
+        team: form.need(&state, DOOR, "team_id")?,
+        channel: form.need(&state, DOOR, "channel_id")?,
+        user: form.need(&state, DOOR, "user_id")?,
+        response_url: form.need(&state, DOOR, "response_url")?,
+        trigger: form.need(&state, DOOR, "trigger_id")?,
+        text: form.get("text").trim(),
+        name: &name,
+    };
+    let trace = trace_of(&headers);
+    let (event, tasks) = command.start(&state, &slack, trace);
+    let names: Vec<String> = tasks.iter().map(|new| format!("`{}`", new.task.agent)).collect();
+    if tasks.is_empty() {
+        state.slack.note(DOOR, Outcome::Unheard);
+        return Ok(ephemeral(&unknown(&state, &slack, &name)));
+    }
+    match accept(&state, event, tasks).await {
+        Ok(Outcome::Duplicate) => {
+            state.slack.note(DOOR, Outcome::Duplicate);
+            // Slack never sends a command twice.
+            Err(Problem::new(Code::SlackUnverified, "this very command was taken before: it is a replay"))
+        }
+        Ok(outcome) => {
+            state.slack.note(DOOR, outcome);
+            let verb = if names.len() == 1 { "is" } else { "are" };
+            Ok(ephemeral(&format!(":hourglass_flowing_sand: {} {verb} on it…", names.join(", "))))
+        }
+        // Slack shows nothing useful for an error, and does not try again: who asked must.
+        Err(problem) => {
+            state.slack.note(DOOR, Outcome::Refused);
+            tracing::warn!(detail = %problem.detail, "a command was not taken");
+            Ok(ephemeral(":warning: Not now: the queue is full or the store is away. Please try again in a minute."))
+        }
+    }
+}
+
+/// A command as it was given.
+struct Command<'a> {
+    team: &'a str,
+    channel: &'a str,
+    user: &'a str,
+    response_url: &'a str,
+    trigger: &'a str,
+    text: &'a str,
+    name: &'a str,
+}
+
+impl Command<'_> {
+    /// Its event, and the tasks of who answers it.
+    fn start(&self, state: &AppState, slack: &SlackDoor, trace: agentry_core::task::TraceId) -> (Event, Vec<NewTask>) {
+        let now = state.now();
+        let topic = routing::command_topic(self.name);
+        let fleet = state.deps.fleet.current();
+        let agents = match check_topic(&topic) {
+            Ok(()) => routing::of_command(&fleet, &slack.routes, self.name),
+            Err(_) => Vec::new(),
+        };
+        let id = format!("command/{}", self.trigger);
+        let place = SlackPlace {
+            team: self.team.to_owned(),
+            channel: self.channel.to_owned(),
+            thread: None,
+            user: Some(self.user.to_owned()),
+            response_url: Some(ResponseUrl { url: self.response_url.to_owned(), until: now.after(RESPONSE_URL_LIFE) }),
+        };
+        let whole = format!("/{}", self.name);
+        let asked = Asked {
+            text: if self.text.is_empty() { &whole } else { self.text },
+            session: &format!("{}/{}/{}", self.team, self.channel, self.user),
+            place: &place,
+            event_id: &id,
+        };
+        let new = |task| NewTask { task: Arc::new(task), idempotency: None, ready_at: None };
+        let tasks = agents.iter().map(|spec| new(asked.task(spec, trace, now))).collect();
+        let event = Event {
+            id,
+            source: format!("slack/{}", self.team),
+            kind: KIND.to_owned(),
+            topic,
+            time: now,
+            trace_id: trace,
+            hops: 0,
+            data: json!({"team": self.team, "channel": self.channel, "user": self.user, "command": whole,
+                         "text": self.text}),
+        };
+        (event, tasks)
+    }
+}
+
+/// What who asked alone sees.
+fn ephemeral(text: &str) -> Response {
+    axum::Json(json!({"response_type": "ephemeral", "text": text})).into_response()
+}
+
+fn unknown(state: &AppState, slack: &SlackDoor, name: &str) -> String {
+    let known = routing::known_commands(&state.deps.fleet.current(), &slack.routes);
+    let near = did_you_mean(name, known.iter().map(|(name, _)| name.as_str())).replace('`', "*");
+    let head = format!("No agent answers `/{}`{near}", escape(name));
+    if known.is_empty() {
+        return format!(
+            "{head}. No command is answered yet: an agent subscribes to `slack.command.NAME` to answer /NAME."
+        );
+    }
+    let lines = known.iter().take(MAX_NAMED).map(|(name, agent)| format!("\n• `/{name}` – {agent}"));
+    format!("{head}. Known commands:{}", lines.collect::<String>())
+}

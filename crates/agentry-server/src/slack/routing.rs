@@ -1,0 +1,97 @@
+//! Who answers: the most exact route of the settings, else the agents that subscribe to the topic.
+
+use std::sync::Arc;
+
+use agentry_config::SlackRoute;
+use agentry_core::agent::{AgentSpec, ExecutionMode};
+use agentry_core::fleet::Fleet;
+use agentry_core::session::{MAX_SESSION_KEY_BYTES, SessionId};
+use agentry_core::slack::{ReplyTo, SlackPlace};
+use agentry_core::task::{Task, TaskSource, TraceId};
+use agentry_core::time::Timestamp;
+use serde_json::Value;
+
+use crate::api::intake::task_for;
+
+/// Topics of posts.
+pub(super) const MENTION: &str = "slack.event.app_mention";
+/// Posts that do not name the app.
+pub(super) const MESSAGE: &str = "slack.event.message";
+
+/// The agents that answer a post. One that names the app goes to those who listen for that, or else to those who listen
+/// to everything: Slack may send it as a mention, as a message, or as both, and the same agents must be found.
+pub(super) fn of_post(fleet: &Fleet, routes: &[SlackRoute], place: &SlackPlace, mention: bool) -> Vec<Arc<AgentSpec>> {
+    let fits = |route: &&SlackRoute| {
+        route.command.is_none()
+            && route.team.as_ref().is_none_or(|team| *team == place.team)
+            && route.channel.as_ref().is_none_or(|channel| *channel == place.channel)
+    };
+    let exactness = |route: &&SlackRoute| (route.channel.is_some(), route.team.is_some());
+    if let Some(route) = routes.iter().filter(fits).max_by_key(exactness) {
+        return of_route(fleet, route);
+    }
+    let topics: &[&str] = if mention { &[MENTION, MESSAGE] } else { &[MESSAGE] };
+    let mut found = topics.iter().map(|topic| of_topic(fleet, topic));
+    found.find(|agents| !agents.is_empty()).unwrap_or_default()
+}
+
+/// The agents that answer a command.
+pub(super) fn of_command(fleet: &Fleet, routes: &[SlackRoute], name: &str) -> Vec<Arc<AgentSpec>> {
+    match routes.iter().find(|route| route.command.as_deref() == Some(name)) {
+        Some(route) => of_route(fleet, route),
+        None => of_topic(fleet, &command_topic(name)),
+    }
+}
+
+/// The topic of a command.
+pub(super) fn command_topic(name: &str) -> String {
+    format!("slack.command.{name}")
+}
+
+/// The commands that somebody answers, with who does.
+pub(super) fn known_commands(fleet: &Fleet, routes: &[SlackRoute]) -> Vec<(String, String)> {
+    let routed = routes.iter().filter_map(|route| Some((route.command.clone()?, route.agent.to_string())));
+    let mut known: Vec<(String, String)> = routed.collect();
+    for (name, entry) in fleet.iter() {
+        let Some(spec) = entry.spec.as_ref().filter(|spec| spec.enabled) else { continue };
+        let commands = spec.subscriptions.iter().filter_map(|pattern| pattern.as_str().strip_prefix("slack.command."));
+        known.extend(commands.filter(|name| !name.contains(['*', '#'])).map(|it| (it.to_owned(), name.to_string())));
+    }
+    known.sort();
+    known.dedup();
+    known
+}
+
+fn of_route(fleet: &Fleet, route: &SlackRoute) -> Vec<Arc<AgentSpec>> {
+    let spec = fleet.live(&route.agent).cloned();
+    if spec.is_none() {
+        tracing::warn!(agent = %route.agent, "a route of Slack names an agent that takes no tasks");
+    }
+    spec.into_iter().collect()
+}
+
+/// The live agents that subscribe to a topic.
+pub(super) fn of_topic(fleet: &Fleet, topic: &str) -> Vec<Arc<AgentSpec>> {
+    fleet.subscribers(topic).iter().filter_map(|name| fleet.live(name).cloned()).collect()
+}
+
+/// What Slack asks of an agent.
+pub(super) struct Asked<'a> {
+    pub text: &'a str,
+    /// The conversation, for agents that have some.
+    pub session: &'a str,
+    pub place: &'a SlackPlace,
+    /// Slack's name for what happened.
+    pub event_id: &'a str,
+}
+
+impl Asked<'_> {
+    /// The task of an agent that answers.
+    pub fn task(&self, spec: &AgentSpec, trace: TraceId, now: Timestamp) -> Task {
+        let key: String = self.session.chars().take(MAX_SESSION_KEY_BYTES / 4).collect();
+        let session = (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &key));
+        let source = TaskSource::Slack { event_id: self.event_id.to_owned() };
+        let task = task_for(spec, Value::String(self.text.to_owned()), session, source, trace, now);
+        Task { reply_to: Some(ReplyTo::Slack(self.place.clone())), ..task }
+    }
+}

@@ -1,0 +1,23 @@
+//! Slack's Web API as a port, its client, and how things are said in Slack.
+//!
+//! Both sides that speak to Slack use it: the relay, which posts answers, and the door, which opens dialogs. What waits
+//! to be said is a [`agentry_core::slack::SlackMessage`] in the outbox; here it becomes mrkdwn, blocks and parts.
+
+mod counters;
+mod mrkdwn;
+mod port;
+mod render;
+mod split;
+mod tokens;
+mod web;
+
+pub use counters::{Counters, Counts};
+pub use mrkdwn::{escape, to_mrkdwn};
+pub use port::{Marked, Post, Slack, SlackError};
+pub use render::{
+    ANSWER_ACTION, ANSWER_BLOCK, ANSWER_INPUT, CALLBACK, Click, OPEN_ACTION, answer_dialog, answer_parts,
+    question_ended, question_post, reminder_post, resolution_text,
+};
+pub use split::{MAX_TEXT, split};
+pub use tokens::BotTokens;
+pub use web::WebApi;

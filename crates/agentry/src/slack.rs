@@ -1,0 +1,66 @@
+//! Slack, wired: one client of its Web API for the door and for what is posted, and its counters.
+
+use std::sync::Arc;
+
+use agentry_config::SlackSettings;
+use agentry_orchestrator::SlackOut;
+use agentry_server::{Dependency, DependencyState, Metric, SlackDoor};
+use agentry_slack::{BotTokens, Counters, WebApi};
+
+/// What the parts of a process need to speak with Slack.
+pub struct SlackParts {
+    /// Takes requests, when there is a signing secret.
+    pub door: Option<SlackDoor>,
+    /// Posts, when there is a bot token.
+    pub out: Option<SlackOut>,
+    /// How Slack is doing, when anything is said there.
+    pub dependency: Option<Dependency>,
+}
+
+impl SlackParts {
+    /// The parts that the settings ask for.
+    #[must_use]
+    pub fn new(settings: &SlackSettings) -> Self {
+        let tokens = BotTokens::new(settings.bot_tokens.clone());
+        let speaks = !tokens.is_empty();
+        let counters = Arc::new(Counters::default());
+        let api = Arc::new(WebApi::new(&settings.api_url, tokens, Arc::clone(&counters)));
+        let door = (!settings.signing_secrets.is_empty()).then(|| SlackDoor {
+            secrets: settings.signing_secrets.clone(),
+            routes: settings.routes.clone(),
+            api: api.clone(),
+        });
+        let out = speaks.then(|| SlackOut {
+            api: api.clone(),
+            counters: Arc::clone(&counters),
+            questions: settings.questions.clone(),
+            reminder: settings.reminder,
+        });
+        let dependency = speaks.then(|| Dependency { name: "slack", look: Arc::new(move || state_of(&counters)) });
+        if door.is_some() && !speaks {
+            tracing::warn!("there is a signing secret of Slack and no bot token: what is asked there is not answered");
+        }
+        Self { door, out, dependency }
+    }
+}
+
+fn state_of(counters: &Counters) -> DependencyState {
+    let counts = counters.counts();
+    #[allow(clippy::cast_precision_loss, reason = "counters of one process stay far below 2^53")]
+    let metric = |name, help, value: u64| Metric { name, help, is_counter: true, value: value as f64 };
+    DependencyState {
+        up: counts.up,
+        detail: if counts.up { "the last call was answered" } else { "the last call was not answered" }.to_owned(),
+        metrics: vec![
+            metric("agentry_slack_calls_total", "Calls of Slack's Web API and of response URLs.", counts.calls),
+            metric("agentry_slack_messages_total", "Messages that were said in Slack, whole.", counts.delivered),
+            metric("agentry_slack_retries_total", "Messages that were tried again.", counts.retried),
+            metric("agentry_slack_rate_limited_total", "Calls that Slack answered with 429.", counts.rate_limited),
+            metric("agentry_slack_refused_total", "Calls that Slack refused for good.", counts.refused),
+            metric("agentry_slack_failures_total", "Calls that were not answered.", counts.failed),
+            metric("agentry_slack_lookups_total", "Looks for posts that an earlier try may have made.", counts.lookups),
+            metric("agentry_slack_pacing_waits_total", "Waits for the pace of a channel.", counts.paced),
+        ],
+        ..DependencyState::default()
+    }
+}
