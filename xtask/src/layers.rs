@@ -18,6 +18,8 @@ struct Row {
 const CORE: &[&str] = &["agentry-core"];
 /// What speaks HTTP to the outside.
 const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
+/// MCP has a crate of its own because its SDK compiles longer than any other: only tools see it.
+const TOOLS: &[&str] = &["agentry-core", "agentry-http", "agentry-mcp"];
 /// What the siblings of the third layer may use: everything below, never one another.
 const BELOW_L3: &[&str] =
     &["agentry-core", "agentry-http", "agentry-config", "agentry-store", "agentry-bus", "agentry-llm", "agentry-tools"];
@@ -30,11 +32,12 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-store", uses: CORE },
     Row { name: "agentry-bus", uses: CORE },
     Row { name: "agentry-llm", uses: CORE_AND_HTTP },
-    Row { name: "agentry-tools", uses: CORE_AND_HTTP },
+    Row { name: "agentry-mcp", uses: &["agentry-http"] },
+    Row { name: "agentry-tools", uses: TOOLS },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
-    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-config"] },
+    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-config"] },
     Row {
         name: "agentry",
         uses: &[

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+mod browser;
 mod cluster;
 mod deny;
 mod deploy;
@@ -21,6 +22,8 @@ Commands:
   test [ARGS]        layer table, all tests, documentation examples; ARGS go to the test runner
   check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans, deployment
   services           PostgreSQL, Redis and RabbitMQ for tests: up, down, status
+  browser            Chromium and what drives it, for tests of the dashboard
+  screenshots [DIR]  pictures of every page of the dashboard
   cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
   deny               licences, bans, sources and advisories of dependencies
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
         "test" => test(&rest, &[]),
         "check" => check(),
         "services" => services::command(&rest),
+        "browser" => browser::command(),
+        "screenshots" => browser::screenshots(&rest),
         "cluster" => cluster::command(&rest),
         "layers" => layers::check(),
         "deny" => deny::check(),
@@ -63,9 +68,12 @@ fn main() -> ExitCode {
 /// printed. Servers that were started stay up for the next run; `cargo xtask services down` ends them.
 fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     layers::check()?;
-    let servers = services::variables(&services::up(&place::Place::find()?, false)?);
+    services::ensure_node();
+    let place = place::Place::find()?;
+    let servers = services::variables(&services::up(&place, false)?);
+    let browser = browser::variables(&place)?;
     let with_env = |command: &mut Command| {
-        command.envs(servers.iter().cloned()).envs(env.to_vec());
+        command.envs(servers.iter().cloned()).envs(browser.iter().cloned()).envs(env.to_vec());
     };
     // Documentation examples are no part of nextest; a selection of tests (extra arguments) leaves them out.
     if has_nextest() {

@@ -5,6 +5,8 @@ pub mod estimate;
 pub mod generate;
 pub mod list;
 pub mod report;
+#[cfg(target_os = "linux")]
+pub mod run;
 
 use clap::Subcommand;
 
@@ -13,6 +15,9 @@ use clap::Subcommand;
 pub enum Bench {
     /// Scenarios, what each measures, its criteria
     List(list::List),
+    /// Measure: processes of its own, or a deployment that runs
+    #[cfg(target_os = "linux")]
+    Run(run::RunArgs),
     /// Render HTML, Markdown, JUnit and CSV again from report.json
     Report(report::Report),
     /// Compare runs: medians with intervals, Mann-Whitney, Holm; exit code 4 on a regression
@@ -106,6 +111,8 @@ impl From<crate::report::WriteError> for BenchError {
 pub fn dispatch(command: &Bench) -> Result<Outcome, BenchError> {
     match command {
         Bench::List(args) => list::list(args),
+        #[cfg(target_os = "linux")]
+        Bench::Run(args) => run::run(args),
         Bench::Report(args) => report::report(args),
         Bench::Compare(args) => compare::compare(args),
         Bench::Estimate(args) => estimate::estimate(args),

@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::model::Verdict;
-    use crate::sample::{judged, metric, report_with};
+    use crate::specimen::{judged, metric, report_with};
 
     fn runs(n: usize, centre: f64, spread: f64, seed: u64, more: Option<bool>) -> Vec<Report> {
         let mut rng = StdRng::seed_from_u64(seed);

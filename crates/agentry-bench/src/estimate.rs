@@ -7,10 +7,15 @@ pub use text::text;
 
 use agentry_core::agent::ProviderKind;
 use agentry_core::chat::Usage;
-use agentry_core::money::{NanoUsd, PriceTable};
+use agentry_core::money::NanoUsd;
+use agentry_core::prices::PriceTable;
+use agentry_core::time::Timestamp;
 
 use crate::catalogue::{SCENARIOS, Scenario};
 use crate::model::Profile;
+
+/// A moment after every price of the table: an estimate is for what comes.
+const LATEST: Timestamp = Timestamp(i64::MAX);
 
 /// One kind of model call within a scenario.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -171,7 +176,7 @@ pub fn estimate(
         let calls = times(load.rate * load.share * f64::from(seconds), load.calls);
         let usage =
             Usage { input_tokens: calls * load.tokens.0, output_tokens: calls * load.tokens.1, ..Usage::default() };
-        let cost = prices.cost(provider, model, &usage).ok_or_else(|| unpriced(provider, model, prices))?;
+        let cost = prices.cost(provider, model, &usage, LATEST).ok_or_else(|| unpriced(provider, model, prices))?;
         if calls > 0 {
             items.push(Item { scenario: load.scenario, what: load.what, calls, usage, cost });
         }
@@ -186,7 +191,7 @@ fn times(tasks: f64, calls: u64) -> u64 {
 }
 
 fn unpriced(provider: ProviderKind, model: &str, prices: &PriceTable) -> Unpriced {
-    let mut priced: Vec<String> = prices.models.keys().cloned().collect();
+    let mut priced: Vec<String> = prices.models().map(str::to_owned).collect();
     priced.sort();
     Unpriced { provider, model: model.chars().take(80).collect(), priced }
 }

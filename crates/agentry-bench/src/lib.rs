@@ -8,6 +8,7 @@
 //! - [`model`]: what a report holds; `report.json` is this, and everything else is rendered from it.
 //! - [`stats`]: intervals, tests and fits; [`verdict`]: from figures to verdicts, tables, one sentence and an exit code.
 //! - [`report`]: HTML, Markdown, JUnit, CSV; [`compare`]: runs against runs; [`advice`]: what the evidence recommends.
+//! - `run`, `scenarios`: what is measured and in which order; `load`, `sample`, `faults`, `check`, `sut`: with what.
 //! - [`estimate`]: the price of a live run; [`generate`]: test data; [`cli`]: the verbs.
 
 pub mod advice;
@@ -18,8 +19,23 @@ pub mod estimate;
 pub mod generate;
 pub mod model;
 pub mod report;
-#[cfg(test)]
-mod sample;
 pub mod show;
+#[cfg(test)]
+mod specimen;
 pub mod stats;
 pub mod verdict;
+
+#[cfg(target_os = "linux")]
+pub mod check;
+#[cfg(target_os = "linux")]
+pub mod faults;
+#[cfg(target_os = "linux")]
+pub mod load;
+#[cfg(target_os = "linux")]
+pub mod run;
+#[cfg(target_os = "linux")]
+pub mod sample;
+#[cfg(target_os = "linux")]
+pub mod scenarios;
+#[cfg(target_os = "linux")]
+pub mod sut;

@@ -118,7 +118,7 @@ fn file_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::realistic;
+    use crate::specimen::realistic;
 
     #[test]
     fn everything_is_written_and_can_be_rendered_again() {

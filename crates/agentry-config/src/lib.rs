@@ -7,10 +7,12 @@ mod problem;
 mod settings;
 mod yaml;
 
-pub use agent::agent_file_schema;
+pub use agent::{Imported, agent_file_schema, import_text};
 pub use fleet::{
     FleetLoader, FleetWatcher, LoadedFleet, WatchError, load_fleet, reload, validate_paths, validate_text,
 };
 pub use handle::FleetHandle;
 pub use problem::{Place, Problem, Severity};
-pub use settings::{Cluster, Engine, KEYS, Key, LogFormat, Role, Settings, Sources, settings_reference};
+pub use settings::{
+    Cluster, Engine, KEYS, Key, LogFormat, ModelLimit, ProviderSettings, Role, Settings, Sources, settings_reference,
+};

@@ -119,6 +119,8 @@ fn names_and_times_are_checked() {
         ("postgres-schema", "agentry_2", "Agentry;"),
         ("rabbitmq-prefix", "team.agentry-1", "agentry/*"),
         ("retention", "7d", "1h"),
+        ("task-retention", "forever", "never"),
+        ("usage-retention", "800d", "23h"),
         ("postgres-connections", "2", "1"),
         ("rabbitmq-shards", "64", "65"),
         ("allow-unauthenticated", "true", "yes"),

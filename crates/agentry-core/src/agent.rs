@@ -253,6 +253,14 @@ impl ProviderKind {
     }
 }
 
+impl ToolKind {
+    /// Whether it is a server of tools instead of one tool.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        matches!(self, Self::McpHttp { .. } | Self::McpStdio { .. })
+    }
+}
+
 impl fmt::Display for ProviderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -308,17 +316,20 @@ pub struct SamplingParams {
     pub seed: Option<i64>,
 }
 
-/// A tool an agent may call.
+/// A tool an agent may call, or a server of tools.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
-    /// The name the model calls it by.
+    /// The name the model calls it by; the names of an MCP server's tools begin with it.
     pub name: Box<str>,
     /// How it is reached.
     pub kind: ToolKind,
     /// What the model is told it does.
     pub description: Option<Box<str>>,
-    /// JSON Schema of its arguments; any object when absent.
+    /// JSON Schema of its arguments; any object when absent. An MCP server tells the schemas of its tools itself.
     pub parameters: Option<Box<Value>>,
+    /// The tools of an MCP server that the model is told of, by their names on the server; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_tools: Vec<Box<str>>,
     /// How it authenticates.
     pub auth: Option<ToolAuth>,
     /// Time for one call, in milliseconds.
@@ -341,10 +352,14 @@ pub enum ToolKind {
         /// Where to.
         url: Box<str>,
     },
-    /// An MCP server over stdio.
+    /// An MCP server over stdio. Texts are those of the file, with `${VAR}` unresolved: they are read from the
+    /// environment when the server is started.
     McpStdio {
         /// Program and arguments.
         command: Vec<Box<str>>,
+        /// Variables that the program gets.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env: Vec<(Box<str>, Box<str>)>,
     },
 }
 

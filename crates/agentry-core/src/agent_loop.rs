@@ -49,7 +49,7 @@ pub struct PendingCall {
 /// What the loop needs to know of the agent.
 #[derive(Debug, Clone)]
 pub struct LoopConfig {
-    /// The tools the model is told of.
+    /// The tools the model is told of until [`AgentLoop::offer`] says others.
     pub tools: Vec<ToolDefinition>,
     /// Schema that the answer must fit.
     pub output_schema: Option<Value>,
@@ -122,6 +122,12 @@ impl AgentLoop {
             tools.push(ask_human_definition());
         }
         ChatRequest { messages: self.messages.clone(), tools, output_schema: self.config.output_schema.clone() }
+    }
+
+    /// The tools that the model is told of from now on: servers of tools come, go and change theirs while a loop runs.
+    /// Nothing that the journal replays depends on them.
+    pub fn offer(&mut self, tools: Vec<ToolDefinition>) {
+        self.config.tools = tools;
     }
 
     /// The conversation so far.

@@ -120,8 +120,8 @@ pub enum StopReason {
     Other,
 }
 
-/// Tokens of one call as the provider counted them. `cached_tokens` are part of `input_tokens`, `reasoning_tokens`
-/// part of `output_tokens`.
+/// Tokens of one call as the provider counted them. `cached_tokens` and both `cache_write` counts are part of
+/// `input_tokens`, `reasoning_tokens` part of `output_tokens`, whichever way a provider tells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Sent.
@@ -134,6 +134,12 @@ pub struct Usage {
     /// Received but not shown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
+    /// Sent and written to the provider's cache for five minutes, or for as long as it keeps without being asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// Sent and written to the provider's cache for an hour.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_1h_tokens: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]

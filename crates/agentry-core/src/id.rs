@@ -94,3 +94,11 @@ id!(
     /// One thing that was given up.
     DeadLetterId
 );
+id!(
+    /// An API key; not its secret.
+    KeyId
+);
+id!(
+    /// One line of the audit log.
+    AuditId
+);

@@ -4,6 +4,7 @@
 //! functions: what an agent is, which transitions a task may take, what the agent loop does next, when a
 //! schedule fires, what a call costs. Callers bring time and random bytes.
 
+pub mod access;
 pub mod agent;
 pub mod agent_loop;
 pub mod chat;
@@ -15,10 +16,12 @@ pub mod journal;
 pub mod money;
 pub mod outbox;
 pub mod plan;
+pub mod prices;
 pub mod retry;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod tape;
 pub mod task;
 pub mod time;
 pub mod topic;

@@ -1,6 +1,6 @@
-//! Money is an integer: nano-dollars. One ledger row per provider call; sums are taken from rows.
+//! Money is an integer: nano-dollars. One ledger row per provider call; sums are taken from rows. What a call costs is
+//! in [`crate::prices`].
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct LedgerRow {
     pub provider: ProviderKind,
     /// The model asked for.
     pub model: String,
+    /// The provider's own name of the call, as its exports have it; `None` when it told none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_call: Option<Box<str>>,
     /// How it ended.
     pub status: CallStatus,
     /// What the provider counted.
@@ -93,71 +96,6 @@ pub struct LedgerRow {
     pub at: Timestamp,
     /// How long it took, in microseconds.
     pub duration_us: u64,
-}
-
-/// Prices of models, by provider and exact model id.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PriceTable {
-    /// The version of the table, kept with reports.
-    pub version: String,
-    /// Prices by `provider/model`.
-    pub models: HashMap<String, Price>,
-}
-
-/// What a model costs, in nano-dollars per token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Price {
-    /// Per token sent.
-    pub input: i64,
-    /// Per token received.
-    pub output: i64,
-    /// Per token sent and found in the provider's cache.
-    pub cached: i64,
-}
-
-impl PriceTable {
-    /// The table that ships with Agentry.
-    ///
-    /// Source: the providers' public price lists; the simulator's models carry prices of their own so that cost can
-    /// be shown and tested without a key. A model that is not listed is unpriced.
-    #[must_use]
-    pub fn builtin() -> Self {
-        let per_million_cents = |cents: i64| cents * 10;
-        let price = |input: i64, cached: i64, output: i64| Price {
-            input: per_million_cents(input),
-            cached: per_million_cents(cached),
-            output: per_million_cents(output),
-        };
-        let rows = [
-            ("openai/gpt-4o", price(250, 125, 1_000)),
-            ("openai/gpt-4.1", price(200, 50, 800)),
-            ("openai/gpt-4.1-mini", Price { input: 400, cached: 100, output: 1_600 }),
-            ("openai/sim-large", price(250, 125, 1_000)),
-            ("openai/sim-small", Price { input: 150, cached: 75, output: 600 }),
-            ("simulated/echo", Price { input: 0, cached: 0, output: 0 }),
-        ];
-        Self {
-            version: "2026-11".to_owned(),
-            models: rows.into_iter().map(|(id, price)| (id.to_owned(), price)).collect(),
-        }
-    }
-
-    /// What a call costs; `None` when the model is not listed. Cached tokens are charged at their own price instead
-    /// of the input price.
-    #[must_use]
-    pub fn cost(&self, provider: ProviderKind, model: &str, usage: &Usage) -> Option<NanoUsd> {
-        if provider == ProviderKind::Simulated {
-            return Some(NanoUsd::ZERO);
-        }
-        let price = self.models.get(&format!("{provider}/{model}"))?;
-        let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-        let fresh = signed(usage.input_tokens.saturating_sub(usage.cached_tokens));
-        let cost = fresh
-            .saturating_mul(price.input)
-            .saturating_add(signed(usage.cached_tokens.min(usage.input_tokens)).saturating_mul(price.cached))
-            .saturating_add(signed(usage.output_tokens).saturating_mul(price.output));
-        Some(NanoUsd(cost))
-    }
 }
 
 #[cfg(test)]
@@ -174,13 +112,5 @@ mod tests {
         }
         assert_eq!(NanoUsd(41_000).to_string(), "$0.000041");
         assert_eq!(NanoUsd(41_500).to_string(), "$0.000041500");
-    }
-
-    #[test]
-    fn cached_tokens_are_charged_once_at_their_own_price() {
-        let usage = Usage { input_tokens: 1_000, cached_tokens: 400, output_tokens: 10, reasoning_tokens: 4 };
-        let cost = PriceTable::builtin().cost(ProviderKind::Openai, "gpt-4o", &usage).unwrap();
-        assert_eq!(cost, NanoUsd(600 * 2_500 + 400 * 1_250 + 10 * 10_000));
-        assert_eq!(PriceTable::builtin().cost(ProviderKind::Openai, "gpt-unknown", &usage), None);
     }
 }

@@ -15,16 +15,24 @@ const CAP: Duration = Duration::from_secs(8);
 /// wait would not leave anything of `remaining`.
 ///
 /// Full jitter (a uniform share of the exponential bound) spreads callers that failed together; a provider's
-/// `Retry-After` is a lower bound, and the jitter comes on top of it.
-pub(crate) fn wait_before(retry: u32, error: &LlmError, remaining: Duration, jitter: f64) -> Option<Duration> {
-    if retry > MAX_RETRIES || !error.is_retryable() {
+/// `Retry-After` is a lower bound, and the jitter comes on top of it. A breaker that is open is waited for only when there
+/// is no other model to ask.
+pub(crate) fn wait_before(
+    retry: u32,
+    error: &LlmError,
+    remaining: Duration,
+    jitter: f64,
+    has_fallback: bool,
+) -> Option<Duration> {
+    let is_cut_off = matches!(error.kind, LlmErrorKind::CircuitOpen { .. });
+    if retry > MAX_RETRIES || !error.is_retryable() || (is_cut_off && has_fallback) {
         return None;
     }
     let bound = BASE.saturating_mul(1 << (retry - 1).min(16)).min(CAP);
     let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
-    let wait = match error.kind {
-        LlmErrorKind::RateLimited { retry_after: Some(asked) } => asked.saturating_add(BASE.mul_f64(jitter)),
-        _ => bound.mul_f64(jitter),
+    let wait = match error.kind.retry_after() {
+        Some(asked) => asked.saturating_add(BASE.mul_f64(jitter)),
+        None => bound.mul_f64(jitter),
     };
     (wait < remaining).then_some(wait)
 }
@@ -41,28 +49,42 @@ mod tests {
         LlmError { kind, provider: "openai", model: "m".into(), message: String::new(), usage: Usage::default() }
     }
 
+    fn wait(retry: u32, kind: LlmErrorKind, remaining: Duration, jitter: f64) -> Option<Duration> {
+        wait_before(retry, &error(kind), remaining, jitter, false)
+    }
+
     #[test]
     fn waits_double_and_are_a_share_of_the_bound() {
-        let down = error(LlmErrorKind::Unavailable);
-        let waits: Vec<_> = (1..=4).map(|retry| wait_before(retry, &down, LONG, 1.0)).collect();
+        let down = LlmErrorKind::Unavailable;
+        let waits: Vec<_> = (1..=4).map(|retry| wait(retry, down, LONG, 1.0)).collect();
         let expected = [250, 500, 1_000].map(|ms| Some(Duration::from_millis(ms)));
         assert_eq!(waits[..3], expected);
         assert_eq!(waits[3], None, "three retries at most");
-        assert_eq!(wait_before(2, &down, LONG, 0.5), Some(Duration::from_millis(250)));
-        assert_eq!(wait_before(1, &down, LONG, 0.0), Some(Duration::ZERO));
+        assert_eq!(wait(2, down, LONG, 0.5), Some(Duration::from_millis(250)));
+        assert_eq!(wait(1, down, LONG, 0.0), Some(Duration::ZERO));
     }
 
     #[test]
     fn retry_after_is_honoured_only_while_time_is_left() {
-        let limited = error(LlmErrorKind::RateLimited { retry_after: Some(Duration::from_secs(20)) });
-        assert_eq!(wait_before(1, &limited, LONG, 0.0), Some(Duration::from_secs(20)));
-        assert_eq!(wait_before(1, &limited, Duration::from_secs(10), 0.0), None);
+        let asked = Some(Duration::from_secs(20));
+        for kind in [LlmErrorKind::RateLimited { retry_after: asked }, LlmErrorKind::Overloaded { retry_after: asked }]
+        {
+            assert_eq!(wait(1, kind, LONG, 0.0), asked);
+            assert_eq!(wait(1, kind, Duration::from_secs(10), 0.0), None);
+        }
+    }
+
+    #[test]
+    fn a_breaker_is_waited_for_only_without_a_fallback() {
+        let cut_off = LlmErrorKind::CircuitOpen { retry_after: Duration::from_secs(4) };
+        assert_eq!(wait(1, cut_off, LONG, 0.0), Some(Duration::from_secs(4)));
+        assert_eq!(wait_before(1, &error(cut_off), LONG, 0.0, true), None);
     }
 
     #[test]
     fn what_cannot_get_better_is_not_retried() {
-        for kind in [LlmErrorKind::Authentication, LlmErrorKind::InvalidRequest] {
-            assert_eq!(wait_before(1, &error(kind), LONG, 0.0), None);
+        for kind in [LlmErrorKind::Authentication, LlmErrorKind::InvalidRequest, LlmErrorKind::QuotaExhausted] {
+            assert_eq!(wait(1, kind, LONG, 0.0), None);
         }
     }
 }

@@ -19,6 +19,9 @@ pub trait Hooks: Send + Sync {
     /// [`Abort`]: the chat ends here and the call is not made.
     async fn before(&self, call: &Call) -> Result<(), Abort>;
 
+    /// A call that left has failed; another one may follow it.
+    fn failed(&self, attempt: &Attempt);
+
     /// The id of the next call after the first one, which carries the id it was given.
     fn new_call_id(&self) -> CallId;
 

@@ -1,71 +1,115 @@
-//! All providers of a process: shared clients, a bound on calls in flight, retries, fallbacks.
+//! All providers of a process: shared clients, a bound on calls in flight, limits, breakers, retries, fallbacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::agent::{LlmTarget, ProviderKind};
 use agentry_core::chat::Usage;
-use agentry_core::id::CallId;
-use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use agentry_core::task::Priority;
+use futures_util::StreamExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::wait_before;
-use crate::openai::{OpenAi, OpenAiSettings};
-use crate::simulated::Simulated;
-use crate::{Abort, Attempt, Call, ChatError, ChatOutcome, Hooks, LlmError, LlmErrorKind, LlmProvider, TokenSink};
+use crate::breaker::{Breakers, Circuit, Cut};
+use crate::limits::{Limits, Permit, Refused};
+use crate::metrics::{Metrics, ModelMetrics};
+use crate::{
+    Abort, Attempt, Buckets, Call, ChatError, ChatOutcome, Endpoints, Hooks, LimitRule, LlmError, LlmErrorKind,
+    LlmProvider, MemoryBuckets, Timed, TokenSink,
+};
 
 /// Calls that may be outside the process at once. More wait for a free place until their time is up.
 pub const MAX_CONCURRENT_CALLS: usize = 2_048;
+/// Places that calls of low priority, which nobody watches, leave free for others.
+const INTERACTIVE_PLACES: usize = MAX_CONCURRENT_CALLS / 4;
+/// Hosts that are connected to before their first call.
+const MAX_WARM_HOSTS: usize = 16;
+/// Of these, as many at once.
+const WARM_AT_ONCE: usize = 4;
 
-/// Where providers are reached and with which keys.
-#[derive(Debug, Clone, Default)]
-pub struct Endpoints {
-    /// `OPENAI_API_KEY`.
-    pub openai_api_key: Option<SecretString>,
-    /// Where OpenAI targets without a `base_url` of their own go.
-    pub openai_base_url: Option<String>,
-    /// Where every target that leaves the process goes instead, by OpenAI's protocol and without a key (`--sim`).
-    pub override_base_url: Option<String>,
-}
+/// A wait that is taken from the time of the call after it; for less its conversation is not copied.
+const NOTICEABLE: Duration = Duration::from_millis(20);
 
 /// The providers of a process.
 pub struct Providers {
     by_kind: HashMap<ProviderKind, Arc<dyn LlmProvider>>,
     places: Semaphore,
+    batch_places: Semaphore,
+    limits: Limits,
+    breakers: Arc<Breakers>,
+    metrics: Metrics,
 }
 
 impl Providers {
     /// The providers behind these endpoints. Nothing is connected before the first call.
     #[must_use]
-    pub fn new(endpoints: Endpoints) -> Self {
-        let overridden = endpoints.override_base_url.is_some();
-        let openai: Arc<dyn LlmProvider> = Arc::new(OpenAi::new(OpenAiSettings {
-            api_key: endpoints.openai_api_key,
-            base_url: endpoints.openai_base_url,
-            override_base_url: endpoints.override_base_url,
-        }));
-        let mut by_kind: HashMap<ProviderKind, Arc<dyn LlmProvider>> = HashMap::new();
-        for kind in ProviderKind::ALL {
-            if kind == ProviderKind::Openai || (overridden && kind.leaves_process()) {
-                by_kind.insert(kind, Arc::clone(&openai));
-            }
-        }
-        by_kind.insert(ProviderKind::Simulated, Arc::new(Simulated));
-        Self::with_providers(by_kind)
+    pub fn new(endpoints: &Endpoints) -> Self {
+        Self::with_providers(endpoints.providers().collect())
     }
 
     /// These providers and no others.
     #[must_use]
     pub fn with_providers(by_kind: HashMap<ProviderKind, Arc<dyn LlmProvider>>) -> Self {
-        Self { by_kind, places: Semaphore::new(MAX_CONCURRENT_CALLS) }
+        Self {
+            by_kind,
+            places: Semaphore::new(MAX_CONCURRENT_CALLS),
+            batch_places: Semaphore::new(MAX_CONCURRENT_CALLS - INTERACTIVE_PLACES),
+            limits: Limits::new(Vec::new(), Arc::new(MemoryBuckets::default())),
+            breakers: Arc::default(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// The same within limits, which `buckets` counts.
+    #[must_use]
+    pub fn within(mut self, rules: Vec<LimitRule>, buckets: Arc<dyn Buckets>) -> Self {
+        self.limits = Limits::new(rules, buckets);
+        self
+    }
+
+    /// Connects to where these targets are, so that their first calls need not. Bounded in hosts and in time; what cannot
+    /// be reached is logged and left to the first call.
+    pub async fn warm(&self, targets: impl IntoIterator<Item = LlmTarget>) {
+        let mut seen = HashSet::new();
+        let key = |target: &LlmTarget| (target.provider, target.base_url.clone(), target.region.clone());
+        let hosts = targets.into_iter().filter(|target| target.provider.leaves_process() && seen.insert(key(target)));
+        let connecting = hosts.take(MAX_WARM_HOSTS).filter_map(|target| {
+            let provider = Arc::clone(self.by_kind.get(&target.provider)?);
+            Some(async move { provider.warm(&target).await })
+        });
+        futures_util::stream::iter(connecting).buffer_unordered(WARM_AT_ONCE).collect::<()>().await;
+    }
+
+    /// Everything that was measured, in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.metrics.render(&self.breakers.open())
+    }
+
+    /// Models that failed so often that they are left alone for now, each as `provider/model`.
+    #[must_use]
+    pub fn cut_off(&self) -> Vec<String> {
+        let mut open: Vec<String> =
+            self.breakers.open().iter().map(|(provider, model)| format!("{provider}/{model}")).collect();
+        open.sort_unstable();
+        open.dedup();
+        open
+    }
+
+    /// The same with every provider in another one, which may ask it or answer in its place.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: &dyn Fn(Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider>) -> Self {
+        self.by_kind = self.by_kind.into_iter().map(|(kind, provider)| (kind, wrap(provider))).collect();
+        self
     }
 
     /// Asks `call.target`, then each of `fallback` until one answers.
     ///
-    /// Every target has `call.timeout` for all its tries together: waits for a free place, retries (at most three,
-    /// exponential with full jitter, never before a `Retry-After`) and the calls themselves. The next target is asked
-    /// only when the one before stayed unavailable or limited; a refused request or key ends the chat. The first
+    /// Every target has `call.timeout` for all its tries together: waits for a free place and for its limit, retries (at
+    /// most three, exponential with full jitter, never before a `Retry-After`) and the calls themselves. The next target
+    /// is asked only when the one before stayed unavailable or limited; a refused request or key ends the chat. The first
     /// call carries `call.id`, every other an id from `hooks`. A retried stream is written again from its start.
     pub async fn chat(
         &self,
@@ -75,16 +119,16 @@ impl Providers {
         hooks: &dyn Hooks,
     ) -> ChatOutcome {
         let mut chat = Chat { providers: self, sink, hooks, started: Instant::now(), attempts: Vec::new() };
-        let mut end = chat.ask(call).await;
-        for target in fallback {
+        let mut end = chat.ask(call, !fallback.is_empty()).await;
+        for (index, target) in fallback.iter().enumerate() {
             match &end {
-                Err(ChatError::Failed(error)) if error.is_retryable() => {
+                Err(ChatError::Failed(error)) if error.may_fall_back() => {
                     tracing::warn!(%error, fallback = %target.model, "asking the fallback model");
                 }
                 _ => break,
             }
             let next = Call { id: hooks.new_call_id(), target: target.clone(), ..call.clone() };
-            end = chat.ask(&next).await;
+            end = chat.ask(&next, index + 1 < fallback.len()).await;
         }
         ChatOutcome { attempts: chat.attempts, error: end.err() }
     }
@@ -92,11 +136,31 @@ impl Providers {
     fn provider(&self, call: &Call) -> Result<&Arc<dyn LlmProvider>, LlmError> {
         let kind = call.target.provider;
         self.by_kind.get(&kind).ok_or_else(|| {
-            let message =
-                format!("provider `{kind}` is not available in this version; use openai with base_url, or --sim");
-            error(call, LlmErrorKind::InvalidRequest, message)
+            error(call, LlmErrorKind::InvalidRequest, format!("provider `{kind}` is not one of this process"))
         })
     }
+
+    /// Waits for a place among all calls of the process, and for the limit of the model.
+    async fn room(&self, call: &Call, interactive: bool, deadline: Instant) -> Result<Room<'_>, LlmError> {
+        let places = async {
+            // Calls of batches wait for one another before they wait with the others.
+            let batch = if interactive { None } else { Some(self.batch_places.acquire().await.ok()?) };
+            Some((batch, self.places.acquire().await.ok()?))
+        };
+        let places = timeout_at(deadline, places).await.ok().flatten().ok_or_else(|| {
+            let message = format!("{MAX_CONCURRENT_CALLS} calls are in flight and none ended in time; try later");
+            error(call, LlmErrorKind::Unavailable, message)
+        })?;
+        let permit =
+            self.limits.permit(call, interactive, deadline).await.map_err(|refused| limited(call, &refused))?;
+        Ok(Room { _places: places, permit })
+    }
+}
+
+/// What a call needs to leave the process.
+struct Room<'a> {
+    _places: (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>),
+    permit: Option<Permit>,
 }
 
 /// One chat under way.
@@ -110,20 +174,22 @@ struct Chat<'a> {
 
 impl Chat<'_> {
     /// One target, with its retries.
-    async fn ask(&mut self, call: &Call) -> Result<(), ChatError> {
+    async fn ask(&mut self, call: &Call, has_fallback: bool) -> Result<(), ChatError> {
         let deadline = Instant::now() + call.timeout;
-        let mut failed = match self.attempt(call, deadline).await? {
+        let metrics = self.providers.metrics.of(&call.target);
+        let mut failed = match self.attempt(call, deadline, &metrics).await? {
             None => return Ok(()),
             Some(failed) => failed,
         };
         for retry in 1.. {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let Some(wait) = wait_before(retry, &failed, remaining, self.hooks.jitter()) else { break };
+            let Some(wait) = wait_before(retry, &failed, remaining, self.hooks.jitter(), has_fallback) else { break };
             tracing::debug!(error = %failed, retry, ?wait, "retrying a provider call");
+            metrics.retried();
             sleep(wait).await;
             let timeout = deadline.saturating_duration_since(Instant::now());
             let next = Call { id: self.hooks.new_call_id(), timeout, ..call.clone() };
-            match self.attempt(&next, deadline).await? {
+            match self.attempt(&next, deadline, &metrics).await? {
                 None => return Ok(()),
                 Some(error) => failed = error,
             }
@@ -132,34 +198,88 @@ impl Chat<'_> {
     }
 
     /// One call; `None` when it was answered.
-    async fn attempt(&mut self, call: &Call, deadline: Instant) -> Result<Option<LlmError>, ChatError> {
+    async fn attempt(
+        &mut self,
+        call: &Call,
+        deadline: Instant,
+        metrics: &ModelMetrics,
+    ) -> Result<Option<LlmError>, ChatError> {
         let provider = self.providers.provider(call)?;
-        let _place = if call.target.provider.leaves_process() {
-            let place = timeout_at(deadline, self.providers.places.acquire()).await.ok().and_then(Result::ok);
-            let place = place.ok_or_else(|| {
-                let message = format!("{MAX_CONCURRENT_CALLS} calls are in flight and none ended in time; try later");
-                error(call, LlmErrorKind::Unavailable, message)
-            })?;
-            self.hooks.before(call).await.map_err(|abort: Abort| ChatError::Aborted(abort))?;
-            Some(place)
-        } else {
-            None
+        if !call.target.provider.leaves_process() {
+            let began = Instant::now();
+            let result = provider.call(call, self.sink.clone()).await;
+            return Ok(self.record(call, result, began));
+        }
+        let interactive = call.priority != Priority::Low || self.sink.is_some();
+        let circuit = Circuit::of(&call.target);
+        // Asked before anything is waited for, and claimed only when nothing is left to wait for.
+        if let Err(cut) = self.providers.breakers.allows(&circuit) {
+            return Ok(Some(cut_off(call, &cut, metrics)));
+        }
+        let asked = Instant::now();
+        let room = self.providers.room(call, interactive, deadline).await;
+        metrics.waited(asked.elapsed());
+        let mut room = room.inspect_err(|error| metrics.failed(error.kind))?;
+        let admission = match self.providers.breakers.admit(&circuit) {
+            Ok(admission) => admission,
+            Err(cut) => return Ok(Some(cut_off(call, &cut, metrics))),
         };
+        self.hooks.before(call).await.map_err(|abort: Abort| ChatError::Aborted(abort))?;
         let began = Instant::now();
-        let result = provider.call(call, self.sink.clone()).await;
-        let failed = result.as_ref().err().cloned();
-        self.record(call.id, call.target.clone(), result, began);
-        Ok(failed)
+        let timeout = deadline.saturating_duration_since(began);
+        let result = {
+            let _under_way = metrics.begins();
+            if call.timeout.saturating_sub(timeout) < NOTICEABLE {
+                provider.call(call, self.sink.clone()).await
+            } else {
+                // The time that was waited is gone.
+                provider.call(&Call { timeout, ..call.clone() }, self.sink.clone()).await
+            }
+        };
+        metrics.ended(&result);
+        admission.ended(result.as_ref().err());
+        if let Some(permit) = &mut room.permit {
+            permit.used(result.as_ref().map_or_else(|error| &error.usage, |timed| &timed.reply.usage));
+        }
+        Ok(self.record(call, result, began))
     }
 
-    fn record(&mut self, call: CallId, target: LlmTarget, result: Result<crate::Timed, LlmError>, began: Instant) {
+    /// Notes a call that was made; returns why it failed.
+    fn record(&mut self, call: &Call, result: Result<Timed, LlmError>, began: Instant) -> Option<LlmError> {
+        let failed = result.as_ref().err().cloned();
         let duration = result.as_ref().map_or_else(|_| began.elapsed(), |timed| timed.duration);
         let started_after = began.saturating_duration_since(self.started);
-        self.attempts.push(Attempt { call, target, result, started_after, duration });
+        let attempt = Attempt { call: call.id, target: call.target.clone(), result, started_after, duration };
+        if failed.is_some() {
+            self.hooks.failed(&attempt);
+        }
+        self.attempts.push(attempt);
+        failed
     }
 }
 
+/// No call was made: its breaker is open.
+fn cut_off(call: &Call, cut: &Cut, metrics: &ModelMetrics) -> LlmError {
+    let kind = LlmErrorKind::CircuitOpen { retry_after: cut.wait };
+    metrics.failed(kind);
+    let (because, wait) = (&cut.because, cut.wait.as_secs_f64());
+    error(
+        call,
+        kind,
+        format!("{because}; it failed so often that it is left alone for {wait:.1} s, and no call was made"),
+    )
+}
+
+/// No call was made: its limit has no room.
+fn limited(call: &Call, refused: &Refused) -> LlmError {
+    let retry_after = match refused {
+        Refused::TooLong { wait, .. } => Some(*wait),
+        _ => None,
+    };
+    error(call, LlmErrorKind::RateLimited { retry_after }, format!("{refused}; see llm.limits of the settings"))
+}
+
 fn error(call: &Call, kind: LlmErrorKind, message: String) -> LlmError {
-    let provider = crate::openai::word(call.target.provider);
+    let provider = call.target.provider.as_str();
     LlmError { kind, provider, model: call.target.model.to_string(), message, usage: Usage::default() }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, LlmTarget, SamplingParams};
 use agentry_core::chat::{ChatReply, ChatRequest};
 use agentry_core::id::CallId;
-use agentry_core::task::TraceId;
+use agentry_core::task::{Priority, TraceId};
 use async_trait::async_trait;
 
 use crate::LlmError;
@@ -30,6 +30,8 @@ pub struct Call {
     pub response_format: Option<serde_json::Value>,
     /// Time for the whole call.
     pub timeout: Duration,
+    /// Of its task: where a limit makes calls wait, low priority waits behind all others.
+    pub priority: Priority,
 }
 
 /// Takes the pieces of an answer while it is written.
@@ -39,7 +41,7 @@ pub trait TokenSink: Send + Sync {
 }
 
 /// An answer and how long it took.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Timed {
     /// The answer.
     pub reply: ChatReply,
@@ -47,14 +49,20 @@ pub struct Timed {
     pub duration: Duration,
     /// From sending to the first content, when it streamed.
     pub first_token: Option<Duration>,
+    /// What the provider calls the answer, for questions to its support and for its bills.
+    pub provider_call_id: Option<String>,
 }
 
 /// A provider: one wire protocol. One call, no retries; see [`crate::Providers`] for those.
 #[async_trait]
 pub trait LlmProvider: Send + Sync + 'static {
-    /// Makes a call. Streams when somebody listens. Dropping the future closes the connection at once.
+    /// Makes a call. Streams when somebody listens. Dropping the future closes the stream at once.
     ///
     /// # Errors
     /// Typed; see [`LlmError`].
     async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError>;
+
+    /// Does what the first call to a target would have to wait for: connections, credentials. It may fail, which the
+    /// first call then tells.
+    async fn warm(&self, _target: &LlmTarget) {}
 }

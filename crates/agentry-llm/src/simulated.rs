@@ -34,7 +34,7 @@ impl LlmProvider for Simulated {
         let model = call.target.model.to_string();
         let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model };
         // No clock is read: an answer that takes no time is the point of this provider.
-        Ok(Timed { reply, duration: Duration::ZERO, first_token: None })
+        Ok(Timed { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
     }
 }
 

@@ -9,18 +9,17 @@ use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
 use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use agentry_core::task::TraceId;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::worker::Role;
 use agentry_llm::Providers;
-use agentry_store::{StateStore, StoreError};
+use agentry_store::{Horizon, StateStore, StoreError};
 use agentry_tools::ToolBox;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budgets;
 use crate::lifecycle::Probes;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
@@ -77,8 +76,33 @@ pub struct Options {
     pub modes: ModeSet,
     /// Tasks executed at once.
     pub slots: u32,
-    /// How long ended outbox rows, events and idempotency keys are kept.
-    pub retention: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
+}
+
+/// How long what is over is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Events and idempotency keys.
+    pub events: Duration,
+    /// Ended tasks with their journals, and conversations that nobody touches; `None`: for ever. At least as long as
+    /// `events`, so that a key never names a task that is gone.
+    pub tasks: Option<Duration>,
+    /// Ledger rows; `None`: for ever.
+    pub usage: Option<Duration>,
+}
+
+impl Retention {
+    /// What is too old at `now`.
+    pub(crate) fn horizon(&self, now: Timestamp) -> Horizon {
+        let before =
+            |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
+        Horizon {
+            events: before(self.events),
+            tasks: self.tasks.map(|tasks| before(tasks.max(self.events))),
+            usage: self.usage.map(before),
+        }
+    }
 }
 
 impl Default for Options {
@@ -88,7 +112,7 @@ impl Default for Options {
             roles: Role::ALL.to_vec(),
             modes: ModeSet::ALL,
             slots: 1_024,
-            retention: Duration::from_secs(24 * 3_600),
+            retention: Retention { events: Duration::from_secs(24 * 3_600), tasks: None, usage: None },
         }
     }
 }
@@ -142,7 +166,6 @@ pub(crate) struct Context {
     pub running: Running,
     pub lanes: Lanes,
     pub windows: Windows,
-    pub budgets: Budgets,
     /// Rings when this process put something into the outbox.
     pub outbox: Notify,
     /// Rings when the store may hold work that nobody was woken for.
@@ -194,7 +217,6 @@ impl Context {
             running: Running::default(),
             lanes: Lanes::default(),
             windows: Windows::default(),
-            budgets: Budgets::default(),
             outbox: Notify::new(),
             backlog: Notify::new(),
             delayed: Notify::new(),

@@ -23,6 +23,6 @@ mod start;
 mod status;
 mod webhook;
 
-pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy};
+pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy, Retention};
 pub use start::{Drained, Orchestrator, Running};
 pub use webhook::{CallbackError, CallbackSender, HttpCallbacks};

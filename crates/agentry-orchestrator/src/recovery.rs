@@ -169,9 +169,7 @@ async fn expire_clarifications(ctx: &Arc<Context>) {
 }
 
 async fn prune(ctx: &Context) {
-    let retention = i64::try_from(ctx.options.retention.as_micros()).unwrap_or(i64::MAX);
-    let before = agentry_core::time::Timestamp(ctx.now().0.saturating_sub(retention));
-    match ctx.store.prune(before).await {
+    match ctx.store.prune(ctx.options.retention.horizon(ctx.now())).await {
         Ok(0) => {}
         Ok(rows) => tracing::debug!(rows, "forgot what was kept long enough"),
         Err(error) => tracing::warn!(%error, "could not forget what was kept long enough"),

@@ -59,6 +59,8 @@ struct State {
     in_flight: HashMap<CallId, InFlight>,
     llm_calls: u32,
     cost: NanoUsd,
+    /// Set aside for calls under way, by their reservation.
+    reserved: HashMap<CallId, NanoUsd>,
 }
 
 /// A call that left the process.
@@ -79,6 +81,7 @@ impl InFlight {
             model: self.model,
             status: CallStatus::Failed,
             usage: Usage::default(),
+            provider_call: None,
             cost: None,
             at,
             duration_us: 0,
@@ -154,6 +157,26 @@ impl Run {
         (state.llm_calls, state.cost)
     }
 
+    /// Sets money of the task aside, in place of what was set aside under the same id, if all of it stays within `cap`.
+    ///
+    /// # Errors
+    /// What was spent and what else is set aside, when it does not.
+    pub fn set_aside(&self, call: CallId, amount: NanoUsd, cap: NanoUsd) -> Result<(), (NanoUsd, NanoUsd)> {
+        let mut state = lock(&self.state);
+        let others = state.reserved.iter().filter(|(id, _)| **id != call);
+        let reserved = others.fold(NanoUsd::ZERO, |sum, (_, amount)| sum.plus(*amount));
+        if state.cost.plus(reserved).plus(amount) > cap {
+            return Err((state.cost, reserved));
+        }
+        state.reserved.insert(call, amount);
+        Ok(())
+    }
+
+    /// What was set aside is free again.
+    pub fn put_back(&self, call: CallId) {
+        lock(&self.state).reserved.remove(&call);
+    }
+
     /// A call is about to leave the process.
     pub fn call_started(&self, call: CallId, target: &LlmTarget, agent: &AgentName) {
         let flight = InFlight { provider: target.provider, model: target.model.to_string(), agent: agent.clone() };
@@ -167,6 +190,7 @@ impl Run {
         let mut state = lock(&self.state);
         for row in &ledger {
             state.in_flight.remove(&row.call);
+            state.reserved.remove(&row.call);
             state.llm_calls += 1;
             state.cost = state.cost.plus(row.cost.unwrap_or_default());
         }

@@ -1,6 +1,6 @@
 //! Drives one agent loop: does what the machine says, journals it, feeds it back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::Signal;
@@ -18,6 +18,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
+use crate::budget;
+use crate::context::lock;
 use crate::run::{Run, Stop};
 
 /// How a loop ended for now.
@@ -50,7 +52,8 @@ impl Runner<'_> {
     /// A loop that begins with these messages and stands where the journal left it.
     pub fn machine(&self, messages: Vec<Message>) -> AgentLoop {
         let config = LoopConfig {
-            tools: self.run.ctx.tools.definitions(self.spec),
+            // Offered before each call of the model: servers of tools change theirs while a loop runs.
+            tools: Vec::new(),
             output_schema: self.spec.output_schema.as_deref().cloned(),
             may_ask: self.asking.allowed,
             max_turns: MAX_TURNS,
@@ -70,6 +73,9 @@ impl Runner<'_> {
                 Next::AwaitHuman => return Ok(LoopEnd::Paused),
                 Next::CallModel { turn } => {
                     self.run.checkpoint()?;
+                    if !self.spec.tools.is_empty() {
+                        machine.offer(self.run.ctx.tools.definitions(self.spec).await);
+                    }
                     match self.call_model(turn, machine.request()).await? {
                         Ok(reply) => machine.apply_reply(&reply),
                         Err(error) => machine.fail(error),
@@ -87,23 +93,19 @@ impl Runner<'_> {
     /// final answer is written together with what follows from it.
     pub async fn call_model(&self, turn: u32, request: ChatRequest) -> Result<Result<ChatReply, TaskError>, Stop> {
         let call = self.call(request);
-        if let Err(error) = self.run.ctx.budgets.reserve(&self.run.ctx, self.run, self.spec, &call).await {
+        if let Err(error) = budget::allow_call(self.run, self.spec) {
             return Ok(Err(error));
         }
-        let hooks = CallHooks { runner: self, turn };
+        let hooks = CallHooks { runner: self, turn, first: call.id, lost: Mutex::default() };
         let outcome = self.run.ctx.providers.chat(&call, &self.spec.llm.fallback, self.sink(), &hooks).await;
         let answer = outcome.answer().map(|(attempt, timed)| (attempt.call, timed.reply.clone()));
         let mut bodies = Vec::with_capacity(outcome.attempts.len());
         let mut ledger = Vec::with_capacity(outcome.attempts.len());
-        let mut cost = NanoUsd::ZERO;
         for attempt in outcome.attempts {
             let row = self.ledger_row(&attempt);
-            cost = cost.plus(row.cost.unwrap_or_default());
             bodies.push(journal_body(turn, attempt, &row));
             ledger.push(row);
         }
-        // One reservation stands for the call and its retries.
-        self.run.ctx.budgets.settle(call.id, cost);
         if self.run.ctx.interrupt.is_cancelled() {
             self.run.defer(&self.scope, bodies, ledger);
             return Err(Stop::Draining);
@@ -134,6 +136,7 @@ impl Runner<'_> {
             params: self.spec.llm.params.clone(),
             response_format: self.spec.llm.response_format.as_deref().cloned(),
             timeout: Duration::from_millis(self.spec.llm.timeout_ms),
+            priority: self.run.task.priority,
         }
     }
 
@@ -147,11 +150,12 @@ impl Runner<'_> {
     }
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
-        let (status, usage) = match &attempt.result {
-            Ok(timed) => (CallStatus::Completed, timed.reply.usage),
-            Err(error) => (CallStatus::Failed, error.usage),
+        let (status, usage, provider_call) = match &attempt.result {
+            Ok(timed) => (CallStatus::Completed, timed.reply.usage, timed.provider_call_id.as_deref().map(Into::into)),
+            Err(error) => (CallStatus::Failed, error.usage, None),
         };
-        let cost = self.run.ctx.prices.cost(attempt.target.provider, &attempt.target.model, &usage);
+        let at = self.run.ctx.now();
+        let cost = self.run.ctx.prices.cost(attempt.target.provider, &attempt.target.model, &usage, at);
         LedgerRow {
             call: attempt.call,
             task: self.run.task.id,
@@ -159,9 +163,10 @@ impl Runner<'_> {
             provider: attempt.target.provider,
             model: attempt.target.model.to_string(),
             status,
+            provider_call,
             usage,
             cost,
-            at: self.run.ctx.now(),
+            at,
             duration_us: micros(attempt.duration),
         }
     }
@@ -184,7 +189,7 @@ impl Runner<'_> {
         if call.name == ASK_HUMAN && self.asking.allowed {
             return self.ask(call, None).await.map(Ok);
         }
-        let Some(tool) = self.spec.tools.iter().find(|tool| *tool.name == *call.name) else {
+        let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
             let text = format!("there is no tool `{}`", call.name);
             return self.returned(turn, call, text, true, Duration::ZERO).await.map(Ok);
         };
@@ -195,7 +200,7 @@ impl Runner<'_> {
                 match tool.on_unknown {
                     OnUnknown::Retry => {}
                     OnUnknown::Ask => return self.ask(call, Some(reason)).await.map(Ok),
-                    OnUnknown::Fail => return Ok(Err(unknown_outcome(tool, reason))),
+                    OnUnknown::Fail => return Ok(Err(unknown_outcome(&call.name, reason))),
                 }
             }
             match self.invoke(turn, tool, call).await? {
@@ -203,7 +208,7 @@ impl Runner<'_> {
                 Err(reason) => unknown = Some(reason),
             }
         }
-        Ok(Err(unknown_outcome(tool, unknown.as_deref().unwrap_or("no answer"))))
+        Ok(Err(unknown_outcome(&call.name, unknown.as_deref().unwrap_or("no answer"))))
     }
 
     /// One try. `Err`: it may or may not have happened, and why that is so.
@@ -282,10 +287,10 @@ fn question_of(call: &ToolCall) -> (String, Vec<String>) {
     (question, options.unwrap_or_default())
 }
 
-fn unknown_outcome(tool: &ToolSpec, reason: &str) -> TaskError {
+fn unknown_outcome(tool: &str, reason: &str) -> TaskError {
     let message = format!(
         "the outcome of tool `{}` is unknown ({reason}) and its on_unknown policy does not let it be called again",
-        tool.name
+        tool
     );
     TaskError::new(ErrorCode::ToolOutcomeUnknown, message)
 }
@@ -314,16 +319,22 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Journals every call that leaves the process before it does.
+/// Sets money aside and journals for every call that leaves the process, before it does.
 struct CallHooks<'a> {
     runner: &'a Runner<'a>,
     turn: u32,
+    /// The first call of the chat: the name of its reservation.
+    first: CallId,
+    /// What failed calls of the chat cost.
+    lost: Mutex<NanoUsd>,
 }
 
 #[async_trait]
 impl Hooks for CallHooks<'_> {
     async fn before(&self, call: &Call) -> Result<(), Abort> {
-        let run = self.runner.run;
+        let (run, spec) = (self.runner.run, self.runner.spec);
+        let lost = *lock(&self.lost);
+        budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
         run.call_started(call.id, &call.target, &call.agent);
         let body = JournalBody::ModelStarted {
             call: call.id,
@@ -331,9 +342,18 @@ impl Hooks for CallHooks<'_> {
             provider: call.target.provider,
             model: call.target.model.to_string(),
         };
-        run.record(&self.runner.scope, vec![body], Vec::new()).await.map_err(|stop| {
-            Abort(TaskError::new(ErrorCode::Internal, format!("the call could not be journaled: {stop:?}")))
-        })
+        if let Err(stop) = run.record(&self.runner.scope, vec![body], Vec::new()).await {
+            budget::release(run, spec, self.first).await;
+            let message = format!("the call could not be journaled: {stop:?}");
+            return Err(Abort(TaskError::new(ErrorCode::Internal, message)));
+        }
+        Ok(())
+    }
+
+    fn failed(&self, attempt: &Attempt) {
+        let cost = self.runner.ledger_row(attempt).cost.unwrap_or_default();
+        let mut lost = lock(&self.lost);
+        *lost = lost.plus(cost);
     }
 
     fn new_call_id(&self) -> CallId {

@@ -96,9 +96,8 @@ fn state_of(ctx: &Context, entry: &AgentEntry, alive: bool, restarts: u32) -> Op
         let state = if restarts > MAX_RESTARTS { AgentState::Failed } else { AgentState::Restarting };
         return Some((state, reason));
     }
-    // Building the tool definitions compiles nothing and calls nobody; it fails only on a fault of ours.
-    let _definitions = ctx.tools.definitions(spec);
-    Some((AgentState::Healthy, error))
+    // An agent whose tools are away works on without them; people are told.
+    Some((AgentState::Healthy, error.or_else(|| ctx.tools.trouble(spec))))
 }
 
 /// Writes what the store has otherwise. Returns what is settled: everything, or what was not left to other workers.

@@ -28,6 +28,8 @@ pub struct DependencyState {
     pub detail: String,
     /// What was counted.
     pub metrics: Vec<Metric>,
+    /// What was counted with labels, in Prometheus' text format; the names begin with `agentry_`.
+    pub exposition: String,
 }
 
 /// One number for `/metrics`.

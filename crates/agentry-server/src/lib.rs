@@ -1,9 +1,10 @@
-//! The HTTP API: `/v1`, health, metrics, the OpenAPI document and a plain page of the fleet.
+//! The HTTP API: `/v1`, health, metrics, the OpenAPI document and the dashboard.
 //!
 //! The server meets the orchestrator only through the store and the bus, so that it runs the same lines in one process
 //! or in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
 
 mod api;
+pub mod auth;
 mod dependency;
 mod extract;
 mod metrics;
@@ -13,8 +14,12 @@ mod routes;
 mod serve;
 mod sse;
 mod state;
+mod tls;
+mod ui;
 
+pub use auth::{Access, new_key};
 pub use dependency::{Dependency, DependencyState, Metric};
 pub use openapi::openapi;
 pub use serve::{router, serve};
 pub use state::{Limits, ServerDeps};
+pub use tls::Tls;

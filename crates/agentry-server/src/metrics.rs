@@ -10,7 +10,8 @@ const BUCKETS_US: [u64; 11] =
     [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
 
 /// The statuses that are counted apart; others fall into the last slot of their class.
-const STATUSES: [u16; 17] = [200, 201, 202, 204, 299, 399, 400, 404, 405, 409, 413, 415, 422, 499, 500, 503, 599];
+const STATUSES: [u16; 20] =
+    [200, 201, 202, 204, 299, 399, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 599];
 
 /// Requests of one method on one route template.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! The API's document, from the handlers' own annotations.
 
 use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, validate,
-    workers,
+    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
+    tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
+use crate::ui;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,16 +46,47 @@ use crate::problem::{Code, FieldError, ProblemBody};
         events::publish,
         events::tail,
         usage::get,
+        usage::calls,
         workers::list,
         health::live,
         health::ready,
         health::metrics,
         page::document,
-        page::index,
+        me::get,
+        me::sign_in,
+        me::sign_out,
+        keys::list,
+        keys::create,
+        keys::revoke,
+        keys::rotate,
+        keys::audit,
+        bench::list,
+        bench::get,
+        overview::get,
+        overview::events,
+        ui::index,
+        ui::file,
     ),
-    components(schemas(ProblemBody, Code, FieldError))
+    components(schemas(ProblemBody, Code, FieldError)),
+    modifiers(&Security),
+    security(("key" = []), ("session" = []), ())
 )]
 struct Document;
+
+/// How callers prove who they are. Neither is needed where no key exists and none is demanded.
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("agk_…");
+        let key = key.description(Some("An API key; `agentry keys create` makes one"));
+        components.add_security_scheme("key", SecurityScheme::Http(key.build()));
+        let words = "A session that POST /v1/sign-in opened; writes also carry `X-CSRF-Token`";
+        let cookie = ApiKeyValue::with_description("agentry_session", words);
+        components.add_security_scheme("session", SecurityScheme::ApiKey(SchemeApiKey::Cookie(cookie)));
+    }
+}
 
 /// The OpenAPI 3.1 document, as indented JSON with a line break at its end.
 #[must_use]

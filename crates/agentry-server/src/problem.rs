@@ -62,6 +62,26 @@ codes! {
     InvalidId = "invalid_id", BAD_REQUEST, "Not an id";
     /// The body was not received whole.
     IncompleteBody = "incomplete_body", BAD_REQUEST, "The body did not arrive";
+    /// A key is needed and the request brought none that is good.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "A key is needed";
+    /// The key has not the scope that the route needs.
+    ScopeMissing = "scope_missing", FORBIDDEN, "The key does not allow this";
+    /// A write with a session's cookie came without its token.
+    CsrfRefused = "csrf_refused", FORBIDDEN, "The write did not come from the dashboard";
+    /// A page of another site tried to change something.
+    OriginRefused = "origin_refused", FORBIDDEN, "The write came from another site";
+    /// `Host` does not name this machine, and the server listens on this machine only.
+    HostRefused = "host_refused", MISDIRECTED_REQUEST, "The host is not this server";
+    /// The key's rate is used up: try again after `Retry-After`.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
+    /// No API key has this id.
+    UnknownKey = "unknown_key", NOT_FOUND, "No such key";
+    /// The key is revoked or has expired.
+    KeyEnded = "key_ended", CONFLICT, "The key has ended";
+    /// Without this key nobody could manage keys.
+    LastAdminKey = "last_admin_key", CONFLICT, "The last key with the scope admin";
+    /// The folder of reports has none of this name.
+    UnknownReport = "unknown_report", NOT_FOUND, "No such report";
     /// The body is JSON but not what the route takes: an unknown, missing or out-of-bounds field.
     InvalidRequest = "invalid_request", UNPROCESSABLE_ENTITY, "The request cannot be carried out";
     /// A query parameter is unknown or has a bad value.
@@ -205,6 +225,9 @@ impl Problem {
         parts.status = self.code.status();
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if self.code == Code::Unauthorized {
+            parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"agentry\""));
+        }
         if let Some(after) = self.retry_after {
             // Whole seconds, rounded up: earlier would be refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

@@ -4,10 +4,11 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
-    agents, batch, clarifications, dead_letters, events, health, page, schedules, sessions, tasks, usage, validate,
-    workers,
+    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
+    tasks, usage, validate, workers,
 };
 use crate::state::AppState;
+use crate::ui;
 
 /// One route template.
 pub(crate) struct Route {
@@ -72,11 +73,24 @@ pub(crate) fn table() -> Vec<Route> {
         route("/v1/dead-letters/{id}/replay", vec![("POST", post(dead_letters::replay))]),
         route("/v1/events", vec![("POST", post(events::publish)), ("GET", get(events::tail))]),
         route("/v1/usage", vec![("GET", get(usage::get))]),
+        route("/v1/usage/calls", vec![("GET", get(usage::calls))]),
         route("/v1/workers", vec![("GET", get(workers::list))]),
         probe("/health/live", get(health::live)),
         probe("/health/ready", get(health::ready)),
         probe("/metrics", get(health::metrics)),
         Route { everywhere: false, ..probe("/openapi.json", get(page::document)) },
-        route("/", vec![("GET", get(page::index))]),
+        route("/v1/me", vec![("GET", get(me::get))]),
+        route("/v1/sign-in", vec![("POST", post(me::sign_in))]),
+        route("/v1/sign-out", vec![("POST", post(me::sign_out))]),
+        route("/v1/keys", vec![("GET", get(keys::list)), ("POST", post(keys::create))]),
+        route("/v1/keys/{id}", vec![("DELETE", delete(keys::revoke))]),
+        route("/v1/keys/{id}/rotate", vec![("POST", post(keys::rotate))]),
+        route("/v1/audit", vec![("GET", get(keys::audit))]),
+        route("/v1/bench/reports", vec![("GET", get(bench::list))]),
+        route("/bench/{name}", vec![("GET", get(bench::get))]),
+        route("/v1/overview", vec![("GET", get(overview::get))]),
+        route("/v1/overview/events", vec![("GET", get(overview::events))]),
+        route("/", vec![("GET", get(ui::index))]),
+        route("/ui/{file}", vec![("GET", get(ui::file))]),
     ]
 }

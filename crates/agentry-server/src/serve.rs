@@ -16,43 +16,64 @@ use axum::routing::{MethodRouter, any};
 use axum::serve::ListenerExt as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
+use crate::auth::Caller;
+use crate::auth::guard::guard;
+use crate::auth::policy::{Need, audited, need};
+use crate::auth::trail::{self, strict};
 use crate::extract::{incoming_trace, new_trace};
 use crate::metrics::RouteMetrics;
 use crate::problem::{Code, Problem};
 use crate::routes;
 use crate::state::{AppState, ServerDeps};
+use crate::tls::{Tls, TlsListener};
 
-/// Serves the API until `shutdown`; then streams end, requests in flight get [`crate::Limits::drain`], and it returns.
+/// Serves the API, by TLS when there is a certificate, until `shutdown`; then streams end, requests in flight get [`crate::Limits::drain`], and it returns.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, deps: ServerDeps, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    deps: ServerDeps,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let drain = deps.limits.drain;
     // Streams and waits hang on a token of their own: when this future is dropped, they end too.
     let streams = shutdown.child_token();
     let _end_streams = streams.clone().drop_guard();
     let router = router_until(deps, streams);
-    let listener = listener.tap_io(|tcp| {
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
+    let until = shutdown.clone().cancelled_owned();
+    let serving: BoxFuture<'_, io::Result<()>> = match tls {
+        None => Box::pin(axum::serve(tapped(listener), router).with_graceful_shutdown(until).into_future()),
+        Some(tls) => {
+            let listener = TlsListener::new(listener, tls)?;
+            Box::pin(axum::serve(listener, router).with_graceful_shutdown(until).into_future())
         }
-    });
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    };
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        ended = serving.into_future() => ended,
+        ended = serving => ended,
         () = deadline => {
             tracing::warn!(after = ?drain, "requests still in flight were cut off");
             Ok(())
         }
     }
+}
+
+/// The listener, whose connections send small answers at once.
+fn tapped(listener: TcpListener) -> impl axum::serve::Listener<Io = TcpStream, Addr = std::net::SocketAddr> {
+    listener.tap_io(|tcp| {
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    })
 }
 
 /// The whole API as a service, without a listener.
@@ -104,11 +125,43 @@ struct Frame {
     state: AppState,
     metrics: Arc<RouteMetrics>,
     bounded: bool,
+    method: &'static str,
+    path: &'static str,
+    need: Need,
 }
 
 impl Frame {
     fn new(state: &AppState, method: &'static str, path: &'static str, bounded: bool) -> Self {
-        Self { state: state.clone(), metrics: state.metrics.route(method, path), bounded }
+        let (metrics, need) = (state.metrics.route(method, path), need(method, path));
+        Self { state: state.clone(), metrics, bounded, method, path, need }
+    }
+}
+
+impl Frame {
+    /// Guards a request, answers it, and writes down what it may have changed.
+    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let audited = audited(self.method, self.path);
+        let guarded = guard(&self.state, self.need, request).await;
+        let noted = audited.then(|| {
+            let trace = incoming_trace(request.headers()).unwrap_or_else(new_trace).to_string();
+            (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned(), trace)
+        });
+        let response = match guarded {
+            Err(problem) => problem.into_response(),
+            Ok(()) => match endpoint.call(std::mem::take(request)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        if let Some((caller, path, trace)) = noted {
+            let (action, status) = (format!("{} {}", self.method, self.path), response.status().as_u16());
+            let caller = caller.or_else(|| response.extensions().get::<Caller>().cloned());
+            trail::write(&self.state, caller.as_ref(), action, &path, status, trace).await;
+        }
+        response
     }
 }
 
@@ -140,7 +193,7 @@ where
         self.endpoint.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
         let frame = self.frame.clone();
         let mut endpoint = self.endpoint.clone();
@@ -149,14 +202,15 @@ where
             let most = if frame.bounded { frame.state.deps.limits.max_in_flight } else { usize::MAX };
             let response = match frame.state.metrics.enter(most) {
                 None => overloaded(most).into_response(),
-                Some(_in_flight) => match AssertUnwindSafe(async { endpoint.call(request).await }).catch_unwind().await
-                {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(never)) => match never {},
-                    Err(panic) => panicked(&*panic).into_response(),
-                },
+                Some(_in_flight) => {
+                    match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request)).catch_unwind().await {
+                        Ok(response) => response,
+                        Err(panic) => panicked(&*panic).into_response(),
+                    }
+                }
             };
-            let response = finish(response, trace.as_ref());
+            let mut response = finish(response, trace.as_ref());
+            strict(response.headers_mut(), frame.state.deps.access.tls);
             frame.metrics.observe(response.status().as_u16(), started.elapsed());
             Ok(response)
         })

@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::api::overview::{FRESH, Overview, picture};
 use crate::api::views::TaskView;
 use crate::state::AppState;
 
@@ -181,6 +182,29 @@ pub(crate) fn event_tail(
             };
             if pattern.as_ref().is_none_or(|pattern| pattern.matches(&event.topic)) {
                 return Some((json_event("event", &*event), (signals, pattern, permit, recent)));
+            }
+        }
+    });
+    respond(state, stream)
+}
+
+/// The picture of the deployment whenever it changed, looked at once a second.
+pub(crate) fn overview_stream(state: &AppState, permit: OwnedSemaphorePermit) -> Response {
+    let start = (state.clone(), permit, None::<Overview>, 0);
+    let stream = unfold(start, |(state, permit, mut last, mut failed)| async move {
+        loop {
+            if last.is_some() || failed > 0 {
+                tokio::time::sleep(FRESH).await;
+            }
+            match picture(&state).await {
+                Ok(now) if last.as_ref() != Some(&now.overview) => {
+                    let event = json_event("overview", &now.overview);
+                    last = Some(now.overview.clone());
+                    return Some((event, (state, permit, last, 0)));
+                }
+                Ok(_) => failed = 0,
+                Err(_) if failed < MAX_FAILED_READS => failed += 1,
+                Err(_) => return None,
             }
         }
     });

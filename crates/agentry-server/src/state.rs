@@ -1,5 +1,6 @@
 //! What the handlers share: the ports, the fleet, the limits and the counters.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use agentry_store::StateStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::overview::Lately;
+use crate::auth::Access;
+use crate::auth::verify::Keys;
 use crate::dependency::Dependency;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
@@ -63,6 +67,10 @@ pub struct ServerDeps {
     pub roles: Vec<Role>,
     /// Servers besides the store.
     pub dependencies: Vec<Dependency>,
+    /// Who may do what.
+    pub access: Access,
+    /// The folder of reports of the validation suite.
+    pub reports: PathBuf,
     /// Which backends run: `embedded` or `cluster`.
     pub engine: &'static str,
     /// The version of Agentry.
@@ -77,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) deps: ServerDeps,
     pub(crate) metrics: HttpMetrics,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) lately: Lately,
+    pub(crate) keys: Keys,
     streams: Arc<Semaphore>,
 }
 
@@ -90,8 +100,16 @@ impl std::ops::Deref for AppState {
 
 impl AppState {
     pub(crate) fn new(deps: ServerDeps, shutdown: CancellationToken) -> Self {
+        let keys = Keys::new(deps.access.rate);
         let streams = Arc::new(Semaphore::new(deps.limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { deps, metrics: HttpMetrics::default(), shutdown, streams }))
+        Self(Arc::new(Inner {
+            deps,
+            metrics: HttpMetrics::default(),
+            shutdown,
+            lately: Lately::default(),
+            keys,
+            streams,
+        }))
     }
 
     pub(crate) fn store(&self) -> &dyn StateStore {

@@ -84,7 +84,7 @@ async fn the_ledgers_file_has_a_line_for_every_request_also_for_one_that_is_no_r
 
 #[tokio::test]
 async fn the_error_rate_and_the_rate_limit_refuse() {
-    let always = SimOptions { error_rate: 1.0, ..SimOptions::default() };
+    let always = SimOptions { faults: vec!["500=1".parse().unwrap()], ..SimOptions::default() };
     let response = with_sim(always, |at| async move { post(at, &request("hi", false)).await }).await;
     assert!(response.starts_with("HTTP/1.1 500"), "{response}");
     let none = SimOptions { rate_limit: Some(0), ..SimOptions::default() };

@@ -124,6 +124,7 @@ impl Stage {
             JournalBody::ModelCompleted { call, turn: 0, provider, reply, cost, duration_us, first_token_us: None };
         advance.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at, body });
         advance.ledger.push(LedgerRow {
+            provider_call: None,
             call,
             task: lease.task,
             agent: self.agent.clone(),

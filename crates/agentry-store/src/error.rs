@@ -27,6 +27,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// There are [`crate::MAX_KEYS`] API keys.
+    pub(crate) fn too_many_keys() -> Self {
+        let (bound, retry_after) = (crate::MAX_KEYS as u64, Duration::from_secs(60));
+        Self::Full { what: "the list of API keys", bound, retry_after }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

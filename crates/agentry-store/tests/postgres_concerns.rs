@@ -522,6 +522,7 @@ async fn nul_comes_back_from_everywhere() {
     let asked = Clarification { question: ODD.to_owned(), scope: ODD.to_owned(), ..question(lease.task) };
     write.clarifications.push(asked.clone());
     let paid = LedgerRow {
+        provider_call: None,
         call: CallId::generate(),
         task: lease.task,
         agent: agent(),
@@ -588,8 +589,11 @@ async fn four_prune_and_the_sums_stand() {
     let gone = "INSERT INTO counters (pid, queued, running, waiting) VALUES (-1, 2, 0, 0), (-2, -2, 0, 0), (-3, 1, 0, -1), (-4, -1, 0, 1)";
     client.batch_execute(gone).await.unwrap();
     let before = cluster.one().counts().await.unwrap();
-    let pruned =
-        cluster.all(|_, store| async move { store.prune(agentry_core::time::Timestamp(10_001)).await.unwrap() }).await;
+    let pruned = cluster
+        .all(|_, store| async move {
+            store.prune(agentry_store::Horizon::events(agentry_core::time::Timestamp(10_001))).await.unwrap()
+        })
+        .await;
     assert_eq!(pruned.into_iter().sum::<u64>(), 20_000);
     let count = async |table: &str| -> i64 {
         client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)

@@ -133,6 +133,7 @@ async fn a_failing_command_fails_alone() {
         end.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at: T0, body });
         if n == 7 {
             let row = LedgerRow {
+                provider_call: None,
                 call: agentry_core::id::CallId::generate(),
                 task: lease.task,
                 agent: agent(),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
-use agentry_core::id::{ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{AuditId, CallId, ClarificationId, DeadLetterId, KeyId, OutboxId, TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::outbox::OutboxMessage;
@@ -142,7 +143,15 @@ pass_on! { ScheduleStore {
 pass_on! { EventStore {
     fn accept_event(event: &Event, tasks: Vec<NewTask>) -> EventAccepted;
     fn recent_events(limit: usize) -> Vec<Event>;
-    fn prune(before: Timestamp) -> u64;
+} }
+
+pass_on! { BudgetStore {
+    fn reserve(reservation: Reservation) -> Reserved;
+    fn release(call: CallId) -> ();
+} }
+
+pass_on! { RetentionStore {
+    fn prune(horizon: Horizon) -> u64;
 } }
 
 pass_on! { OutboxStore {
@@ -173,5 +182,22 @@ pass_on! { FleetStore {
 pass_on! { UsageStore {
     fn usage(group: UsageGroup, from: Timestamp, to: Timestamp) -> Vec<UsageRow>;
     fn spent(agent: &AgentName, from: Timestamp, to: Timestamp) -> NanoUsd;
+    fn calls(from: Timestamp, to: Timestamp, after: Option<CallCursor>, limit: usize) -> Page<LedgerRow>;
     fn ledger(task: TaskId) -> Vec<LedgerRow>;
+} }
+
+pass_on! { PulseStore {
+    fn pulse(since: Timestamp, limit: usize) -> Vec<TaskPulse>;
+} }
+
+pass_on! { AccessStore {
+    fn add_key(key: &ApiKey) -> ();
+    fn keys() -> Vec<ApiKey>;
+    fn revoke_key(key: KeyId, at: Timestamp) -> bool;
+    fn key_by_hash(hash: KeyHash) -> Option<ApiKey>;
+    fn key(key: KeyId) -> Option<ApiKey>;
+    fn has_keys(now: Timestamp) -> bool;
+    fn key_used(key: KeyId, at: Timestamp) -> ();
+    fn audit(entry: &AuditEntry) -> ();
+    fn audit_log(before: Option<AuditId>, limit: usize) -> Page<AuditEntry>;
 } }

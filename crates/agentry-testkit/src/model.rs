@@ -63,7 +63,7 @@ impl LlmProvider for ScriptedModel {
             });
         }
         self.lock().push(call.id);
-        Ok(Timed { reply: reply(call), duration, first_token: None })
+        Ok(Timed { reply: reply(call), duration, first_token: None, provider_call_id: None })
     }
 }
 

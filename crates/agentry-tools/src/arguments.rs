@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agentry_core::agent::ToolSpec;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -31,17 +30,17 @@ impl Validators {
     /// # Errors
     /// [`ToolError::Arguments`] in words that the model can act on; [`ToolError::Unavailable`] when the schema itself
     /// is broken.
-    pub(crate) fn check(&self, tool: &ToolSpec, arguments: &str) -> Result<Value, ToolError> {
-        let problem = |problem: String| ToolError::Arguments { tool: tool.name.to_string(), problem };
+    pub(crate) fn check(&self, tool: &str, schema: Option<&Value>, arguments: &str) -> Result<Value, ToolError> {
+        let problem = |problem: String| ToolError::Arguments { tool: tool.to_owned(), problem };
         // Models write nothing for tools that take nothing.
         let text = if arguments.trim().is_empty() { "{}" } else { arguments };
         let value: Value = serde_json::from_str(text).map_err(|error| problem(format!("not JSON: {error}")))?;
         if !value.is_object() {
             return Err(problem("they must be a JSON object".to_owned()));
         }
-        let Some(schema) = &tool.parameters else { return Ok(value) };
+        let Some(schema) = schema else { return Ok(value) };
         let validator = self.validator(schema).map_err(|reason| ToolError::Unavailable {
-            tool: tool.name.to_string(),
+            tool: tool.to_owned(),
             reason: format!("its `parameters` are not a JSON Schema: {reason}"),
         })?;
         let problems: Vec<String> = validator
@@ -76,20 +75,10 @@ impl Validators {
 
 #[cfg(test)]
 mod tests {
-    use agentry_core::agent::{OnUnknown, ToolKind};
-
     use super::*;
 
-    fn tool(parameters: Option<Value>) -> ToolSpec {
-        ToolSpec {
-            name: "find".into(),
-            kind: ToolKind::Http { url: "http://localhost".into() },
-            description: None,
-            parameters: parameters.map(Box::new),
-            auth: None,
-            timeout_ms: 1_000,
-            on_unknown: OnUnknown::Fail,
-        }
+    fn check(validators: &Validators, schema: Option<&Value>, arguments: &str) -> Result<Value, ToolError> {
+        validators.check("t", schema, arguments)
     }
 
     #[test]
@@ -97,8 +86,7 @@ mod tests {
         let validators = Validators::default();
         let schema = json!({"type": "object", "properties": {"ids": {"type": "array", "items": {"type": "integer"}}},
             "required": ["ids"], "additionalProperties": false});
-        let tool = tool(Some(schema));
-        assert_eq!(validators.check(&tool, r#"{"ids":[1]}"#), Ok(json!({"ids": [1]})));
+        assert_eq!(check(&validators, Some(&schema), r#"{"ids":[1]}"#), Ok(json!({"ids": [1]})));
         for (arguments, expected) in [
             ("", "\"ids\" is a required property"),
             ("{", "not JSON"),
@@ -106,7 +94,7 @@ mod tests {
             (r#"{"ids":[1,"x"]}"#, "/ids/1: "),
             (r#"{"ids":[],"more":1}"#, "more"),
         ] {
-            let error = validators.check(&tool, arguments).unwrap_err();
+            let error = check(&validators, Some(&schema), arguments).unwrap_err();
             assert!(matches!(error, ToolError::Arguments { .. }), "{error}");
             assert!(error.to_string().contains(expected), "{arguments}: {error}");
         }
@@ -115,13 +103,13 @@ mod tests {
 
     #[test]
     fn without_a_schema_any_object_fits() {
-        assert_eq!(Validators::default().check(&tool(None), " "), Ok(json!({})));
+        assert_eq!(check(&Validators::default(), None, " "), Ok(json!({})));
     }
 
     #[test]
     fn a_broken_schema_makes_the_tool_unavailable_and_nothing_is_fetched() {
         for schema in [json!({"type": "objekt"}), json!({"$ref": "http://localhost:1/schema.json"})] {
-            let error = Validators::default().check(&tool(Some(schema)), "{}").unwrap_err();
+            let error = check(&Validators::default(), Some(&schema), "{}").unwrap_err();
             assert!(matches!(error, ToolError::Unavailable { .. }), "{error}");
         }
     }

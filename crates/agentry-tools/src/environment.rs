@@ -12,7 +12,7 @@ pub(crate) fn process() -> Lookup {
     Arc::new(|name| std::env::var(name).ok())
 }
 
-/// `text` with every `${VAR}` replaced.
+/// `text` with every `${VAR}` and `${VAR:-default}` replaced; `$${` is a literal `${`, as everywhere in agent files.
 ///
 /// # Errors
 /// What is wrong with it, without a value in it: a variable that is not set, or a `${` that is not closed.
@@ -20,12 +20,19 @@ pub(crate) fn resolve(text: &str, lookup: &Lookup) -> Result<SecretString, Strin
     let mut resolved = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
+        if let Some(before) = rest[..start].strip_suffix('$') {
+            resolved.push_str(before);
+            resolved.push_str("${");
+            rest = &rest[start + 2..];
+            continue;
+        }
         resolved.push_str(&rest[..start]);
         let name = &rest[start + 2..];
-        let end = name.find('}').ok_or("its token has a `${` without `}`")?;
-        let name = &name[..end];
-        match lookup(name) {
-            Some(value) if !value.is_empty() => resolved.push_str(&value),
+        let end = name.find('}').ok_or("one of its texts has a `${` without `}`")?;
+        let (name, default) = name[..end].split_once(":-").map_or((&name[..end], None), |(name, d)| (name, Some(d)));
+        match (lookup(name), default) {
+            (Some(value), _) if !value.is_empty() => resolved.push_str(&value),
+            (_, Some(default)) => resolved.push_str(default),
             _ => return Err(format!("the environment variable {name} is not set; set it where Agentry runs")),
         }
         rest = &rest[start + 2 + end + 1..];
@@ -46,6 +53,7 @@ mod tests {
         let text = |text: &str| resolve(text, &lookup).map(|secret| secret.expose_secret().to_owned());
         assert_eq!(text("x-${A}-${A}"), Ok("x-one-one".to_owned()));
         assert_eq!(text("plain $A"), Ok("plain $A".to_owned()));
+        assert_eq!(text("${B:-two}-$${A}-${A:-x}"), Ok("two-${A}-one".to_owned()));
         assert!(text("${A}${B}").unwrap_err().contains("variable B is not set"));
         assert!(text("${A").is_err());
     }

@@ -7,7 +7,7 @@ use agentry_core::agent::{ToolAuth, ToolAuthKind};
 use agentry_http::{Clients, with_causes};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -71,8 +71,8 @@ impl HttpTools {
     }
 
     fn credential(&self, auth: &ToolAuth) -> Result<(HeaderName, HeaderValue), String> {
-        let token = resolve(&auth.token, &self.lookup)?;
-        let token = token.expose_secret().trim();
+        let token = token(auth, &self.lookup)?;
+        let token = token.expose_secret();
         let (name, text) = match auth.kind {
             ToolAuthKind::BearerToken | ToolAuthKind::Oauth2 => (AUTHORIZATION, format!("Bearer {token}")),
             ToolAuthKind::ApiKey => (HeaderName::from_static("x-api-key"), token.to_owned()),
@@ -82,6 +82,11 @@ impl HttpTools {
         value.set_sensitive(true);
         Ok((name, value))
     }
+}
+
+/// The token of this moment, without the spaces and newlines that files of secrets end with.
+pub(crate) fn token(auth: &ToolAuth, lookup: &Lookup) -> Result<SecretString, String> {
+    resolve(&auth.token, lookup).map(|token| token.expose_secret().trim().to_owned().into())
 }
 
 /// The answer as the model sees it. A tool that answers with an error has answered: the model is told.
@@ -144,7 +149,7 @@ fn unknown(invocation: &Invocation<'_>, reason: String) -> ToolError {
 }
 
 /// W3C trace context; the span is named by the idempotency key, so that tries of one call share it.
-fn traceparent(invocation: &Invocation<'_>) -> String {
+pub(crate) fn traceparent(invocation: &Invocation<'_>) -> String {
     let mut hasher = DefaultHasher::new();
     invocation.idempotency_key.hash(&mut hasher);
     format!("00-{}-{:016x}-01", invocation.trace_id, hasher.finish().max(1))

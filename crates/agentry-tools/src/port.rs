@@ -6,6 +6,8 @@ use agentry_core::id::TaskId;
 use agentry_core::task::TraceId;
 use async_trait::async_trait;
 
+use crate::names::owner;
+
 /// One call of a tool.
 #[derive(Debug, Clone)]
 pub struct Invocation<'a> {
@@ -62,8 +64,18 @@ pub enum ToolError {
 /// All tools of a process.
 #[async_trait]
 pub trait ToolBox: Send + Sync + 'static {
-    /// The agent's tools that can be called now, as its model is told of them.
-    fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition>;
+    /// The agent's tools that can be called now, as its model is told of them. Servers of tools are connected when they
+    /// are first asked for; one that does not answer is told of by one tool that says so.
+    async fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition>;
+
+    /// The tool of the agent's file that a call by this name goes to. By the name alone: it is the same while a server is
+    /// away and after a restart.
+    fn owner<'s>(&self, spec: &'s AgentSpec, name: &str) -> Option<&'s ToolSpec> {
+        owner(spec, name)
+    }
+
+    /// What keeps some of the agent's tools from being called now, as far as it is known without asking anybody.
+    fn trouble(&self, spec: &AgentSpec) -> Option<String>;
 
     /// Calls a tool once. Dropping the future ends the call.
     ///

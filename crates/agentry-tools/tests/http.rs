@@ -25,6 +25,7 @@ fn tool(url: &str) -> ToolSpec {
         kind: ToolKind::Http { url: url.into() },
         description: None,
         parameters: Some(Box::new(json!({"type": "object", "required": ["q"]}))),
+        allowed_tools: Vec::new(),
         auth: None,
         timeout_ms: 10_000,
         on_unknown: OnUnknown::Fail,
@@ -152,11 +153,4 @@ async fn no_answer_in_time_leaves_the_outcome_unknown() {
     let tool = ToolSpec { timeout_ms: 100, ..tool(&url) };
     let error = invoke(&tool, r#"{"q":1}"#).await.unwrap_err();
     assert!(matches!(&error, ToolError::Unknown { .. }) && error.to_string().contains("100ms"), "{error}");
-}
-
-#[tokio::test]
-async fn mcp_tools_say_that_they_cannot_be_called() {
-    let tool = ToolSpec { kind: ToolKind::McpStdio { command: vec!["x".into()] }, ..tool("") };
-    let error = invoke(&tool, "{}").await.unwrap_err();
-    assert!(matches!(&error, ToolError::Unavailable { .. }) && error.to_string().contains("MCP"), "{error}");
 }

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentry_sim::llm::FaultRate;
+use agentry_sim::slack::FaultRule;
 use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
 
 use crate::render::Format;
 
@@ -29,6 +32,8 @@ pub enum Command {
     Validate(Validate),
     /// Print the JSON Schema of agent files, for editors
     Schema,
+    /// Rewrite agent files written for older keys, and say what changed
+    Import(Import),
     /// Check settings, agent files, the data folder and the server, and say what to do
     Doctor(Doctor),
     /// Move the state of a stopped server to PostgreSQL, for the cluster engine
@@ -51,7 +56,11 @@ pub enum Command {
     Workers(Reading),
     /// What was spent
     Usage(Usage),
-    /// The validation suite: what it measures, reports, comparisons, estimates, test data
+    /// API keys: list, create, rotate, revoke
+    Keys(Verb<Keys>),
+    /// The fleet live in the terminal, until Ctrl-C
+    Top(Top),
+    /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
     Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
@@ -65,6 +74,9 @@ pub struct Server {
     /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// The API key, where the server asks for one; the environment shows it to nobody else [env: AGENTRY_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 /// Which server, and how to print what it says.
@@ -105,9 +117,46 @@ pub struct Place {
     /// Answer every provider by the simulator: no key is needed and nothing leaves the machine
     #[arg(long)]
     pub sim: bool,
-    /// Send the calls of every provider to this simulator or compatible server
+    /// Send the calls of every provider to this simulator or compatible server, each by its own protocol
     #[arg(long, value_name = "URL", conflicts_with = "sim")]
     pub sim_url: Option<String>,
+    /// Its models.
+    #[command(flatten)]
+    pub providers: ProviderFlags,
+}
+
+/// How model providers are reached. Keys have no flags: a command line is visible to every process of a machine.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Model providers")]
+pub struct ProviderFlags {
+    /// Another host for provider openai [env: OPENAI_BASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub openai_base_url: Option<String>,
+    /// Another host for provider anthropic [env: ANTHROPIC_BASE_URL]
+    #[arg(long, value_name = "URL")]
+    pub anthropic_base_url: Option<String>,
+    /// Another host for provider bedrock [env: AWS_ENDPOINT_URL_BEDROCK_RUNTIME]
+    #[arg(long, value_name = "URL")]
+    pub bedrock_base_url: Option<String>,
+    /// The region for provider bedrock [env: AWS_REGION]
+    #[arg(long, value_name = "REGION")]
+    pub aws_region: Option<String>,
+    /// The host for provider ollama [env: OLLAMA_HOST] [default: http://127.0.0.1:11434]
+    #[arg(long, value_name = "URL")]
+    pub ollama_base_url: Option<String>,
+    /// What models may be asked for, such as "openai/gpt-4.1 rpm=500 tpm=200000, anthropic/* concurrent=8"
+    /// [env: AGENTRY_LLM_LIMITS]
+    #[arg(long, value_name = "LIST")]
+    pub llm_limits: Option<String>,
+    /// Seconds to open a connection [env: AGENTRY_LLM_CONNECT_TIMEOUT] [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_connect_timeout: Option<String>,
+    /// Seconds until the first token of a stream [env: AGENTRY_LLM_FIRST_TOKEN_TIMEOUT] [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_first_token_timeout: Option<String>,
+    /// The longest silence within a stream, in seconds [env: AGENTRY_LLM_TOKEN_TIMEOUT] [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub llm_token_timeout: Option<String>,
 }
 
 /// `serve`.
@@ -122,6 +171,15 @@ pub struct Serve {
     /// Listen beyond this machine without API keys: whoever reaches the address may run agents
     #[arg(long)]
     pub allow_unauthenticated: bool,
+    /// When an API key is needed: auto (as soon as one exists) or required [env: AGENTRY_AUTH] [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub auth: Option<String>,
+    /// Certificate chain to speak TLS with, a PEM file [env: AGENTRY_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Its private key, a PEM file [env: AGENTRY_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
     /// Backends: embedded, or cluster (PostgreSQL and RabbitMQ by AGENTRY_POSTGRES_URL and AGENTRY_RABBITMQ_URL, a
     /// cache by AGENTRY_REDIS_URL) [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
@@ -138,9 +196,18 @@ pub struct Serve {
     /// Queues for each mode; the same for all processes [env: AGENTRY_RABBITMQ_SHARDS] [default: 2]
     #[arg(long, value_name = "N")]
     pub rabbitmq_shards: Option<String>,
-    /// How long events, idempotency keys and sent messages are kept [env: AGENTRY_RETENTION] [default: 24h]
+    /// How long events and idempotency keys are kept [env: AGENTRY_RETENTION] [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub retention: Option<String>,
+    /// How long ended tasks and idle conversations are kept [env: AGENTRY_TASK_RETENTION] [default: 90d]
+    #[arg(long, value_name = "TIME")]
+    pub task_retention: Option<String>,
+    /// How long the ledger of model calls is kept [env: AGENTRY_USAGE_RETENTION] [default: 400d]
+    #[arg(long, value_name = "TIME")]
+    pub usage_retention: Option<String>,
+    /// A price file whose models come before the built-in ones [env: AGENTRY_PRICES]
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<String>,
     /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
     #[arg(long, value_name = "ROLES")]
     pub role: Option<String>,
@@ -189,6 +256,16 @@ pub struct Run {
     /// A running server's address; without one the task runs inside this process [env: AGENTRY_URL]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Record every call of a model or tool in this file, without secrets (inside this process, on fresh data)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["replay", "url"])]
+    pub record: Option<PathBuf>,
+    /// Answer every call of a model or tool from this recording; a call that is not in it is an error that shows the
+    /// first difference
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "sim", "sim_url"])]
+    pub replay: Option<PathBuf>,
+    /// The API key, where the server asks for one [env: AGENTRY_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -218,6 +295,20 @@ pub struct Validate {
     /// Agent files, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Agent files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where the new text goes: a file, or a folder for files of the same names [default: standard output]
+    #[arg(short, long, value_name = "PATH", conflicts_with = "write")]
+    pub output: Option<PathBuf>,
+    /// Change the files themselves; one that cannot be used is left as it is
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// `doctor`.
@@ -438,11 +529,44 @@ pub enum UsageBy {
     Model,
     /// One row for each UTC day.
     Day,
+    /// One row for each task, the most expensive first.
+    Task,
+}
+
+/// `usage reconcile`.
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// What the provider says it did: JSON Lines or CSV, a row for each call
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Rows of the ledger from this moment on, such as 2026-11-01 [default: 30 days ago]
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Rows of the ledger before this moment [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Rows of the ledger of this provider only
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// What to do with usage, other than show it.
+#[derive(Debug, Subcommand)]
+pub enum UsageVerb {
+    /// Compare the ledger, call by call, with what a provider says it did
+    Reconcile(Reconcile),
 }
 
 /// `usage`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Usage {
+    /// Something else than to show it.
+    #[command(subcommand)]
+    pub command: Option<UsageVerb>,
     /// One row for each
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
@@ -451,11 +575,65 @@ pub struct Usage {
     pub reading: Reading,
 }
 
+/// `keys …`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Keys, without the keys themselves
+    List(Reading),
+    /// Make a key, and show it once
+    Create(KeyCreate),
+    /// Make another of the same name and scope; the old one goes on for an hour
+    Rotate(Act),
+    /// Refuse a key from now on
+    Revoke(Act),
+}
+
+/// `keys create`.
+#[derive(Debug, Args)]
+pub struct KeyCreate {
+    /// What people call it
+    pub name: String,
+    /// read: look; run: give work and steer it; admin: manage keys too
+    #[arg(long, value_name = "SCOPE", default_value = "run", value_parser = ["read", "run", "admin"])]
+    pub scope: String,
+    /// Refuse it after so many days; never when absent
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub expires: Option<u32>,
+    /// Write it into the store of a stopped server (--data) or of the cluster, instead of asking a server
+    #[arg(long)]
+    pub local: bool,
+    /// Data folder, with --local [env: AGENTRY_DATA] [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Backends, with --local: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Print one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Agents shown at most
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub limit: u32,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
 /// `sim …`.
 #[derive(Debug, Subcommand)]
 pub enum Sim {
-    /// An LLM provider that speaks OpenAI's protocol, deterministic from its seed
+    /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
     Llm(SimLlm),
+    /// Slack: its Web API, and people who write, click and use commands when its control API is told so
+    Slack(SimSlack),
 }
 
 /// `sim llm`.
@@ -473,10 +651,61 @@ pub struct SimLlm {
     /// Share of calls that fail with a server error, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub error_rate: f64,
+    /// What goes wrong in which share of calls: a status, hang, html, truncate, garble, drip, endless, disconnect or
+    /// break, as in 429=0.01; several times for several
+    #[arg(long = "fault", value_name = "KIND=SHARE")]
+    pub faults: Vec<FaultRate>,
     /// Calls of one second at most; more are answered with 429
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Calls of a minute and model at most; more are answered with 429 and when to come back
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens of a minute and model at most
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Refuse calls without this key (of signed requests, the access key)
+    #[arg(long, value_name = "KEY")]
+    pub require_key: Option<SecretString>,
+    /// Refuse calls to Bedrock that are not signed with this secret
+    #[arg(long, value_name = "SECRET")]
+    pub aws_secret: Option<SecretString>,
     /// File to append every call to
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+}
+
+/// `sim slack`.
+#[derive(Debug, Args)]
+pub struct SimSlack {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Where /slack/events, /slack/commands and /slack/interactive are
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+    /// A workspace; several times for several
+    #[arg(long = "team", default_value = "T0SIM", value_name = "ID")]
+    pub teams: Vec<String>,
+    /// Signs what is sent
+    #[arg(long, default_value = "sim-signing-secret", value_name = "TEXT")]
+    pub signing_secret: SecretString,
+    /// Token of the first workspace; of each other one, TEXT-ID
+    #[arg(long, default_value = "xoxb-sim", value_name = "TEXT")]
+    pub bot_token: SecretString,
+    /// Multiplies the waits between retries and the life of a response_url
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub time_scale: f64,
+    /// Milliseconds that the target has to answer
+    #[arg(long, default_value_t = 3000, value_name = "MS")]
+    pub ack_timeout_ms: u64,
+    /// Hold callers to no rates
+    #[arg(long)]
+    pub no_rate_limits: bool,
+    /// What goes wrong: fail, status:503, ratelimit, hang or lose, for a method or *, as in chat.postMessage=lose*1
+    #[arg(long = "fault", value_name = "METHOD=KIND[*N]")]
+    pub faults: Vec<FaultRule>,
+    /// File to append every call and every delivery to
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Method, Response, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use sse_stream::SseStream;
 
@@ -21,6 +22,7 @@ const PAGE: usize = 200;
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    key: Option<SecretString>,
 }
 
 /// One server-sent event.
@@ -48,7 +50,13 @@ impl Client {
             .read_timeout(READ_TIMEOUT)
             .build()
             .map_err(|error| Failure::new(format!("cannot set up HTTP: {}", causes(&error))))?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, key: None })
+    }
+
+    /// The same, bringing an API key.
+    #[must_use]
+    pub fn with_key(self, key: Option<SecretString>) -> Self {
+        Self { key, ..self }
     }
 
     /// The server's address.
@@ -140,6 +148,9 @@ impl Client {
 
     async fn request(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Response, Failure> {
         let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose_secret());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -215,6 +226,7 @@ fn problem(status: reqwest::StatusCode, body: &Value, base: &str) -> Failure {
     match word("help") {
         Some(help) => failure.help(help),
         None => match status.as_u16() {
+            401 => failure.help("set AGENTRY_API_KEY, or pass --key; `agentry keys create NAME` makes a key"),
             429 | 503 => failure.help("the server is busy: try again shortly"),
             _ => failure,
         },

@@ -109,6 +109,7 @@ fn pool(store: Arc<PostgresStore>) -> Dependency {
                 gauge("agentry_postgres_connections_busy", "Connections to PostgreSQL in use.", busy as f64),
                 gauge("agentry_postgres_waiting", "Callers that wait for a connection.", status.waiting as f64),
             ],
+            ..DependencyState::default()
         }
     };
     Dependency { name: "pool", look: Arc::new(look) }
@@ -139,6 +140,7 @@ fn broker(bus: RabbitBus) -> Dependency {
                 counter("agentry_bus_rejected_total", "Foreign events that could not be taken.", status.rejected),
                 counter("agentry_bus_dropped_wakes_total", "Wakes dropped before the broker.", status.dropped_wakes),
             ],
+            ..DependencyState::default()
         }
     };
     Dependency { name: "bus", look: Arc::new(look) }
@@ -163,6 +165,7 @@ fn cache(store: Arc<CachedStore>) -> Dependency {
                 counter("agentry_cache_openings_total", "Times that Redis was given up.", stats.breaker_openings),
                 latency(&stats),
             ],
+            ..DependencyState::default()
         }
     };
     Dependency { name: "cache", look: Arc::new(look) }

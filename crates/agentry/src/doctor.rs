@@ -1,6 +1,7 @@
 //! `agentry doctor`: what can be checked from here, each with what to do about it.
 
 mod cluster;
+mod keys;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,6 @@ use agentry_config::{Engine, Settings};
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::render::{self, Format};
 use crate::{out, settings};
@@ -55,8 +55,10 @@ pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
         Engine::Embedded => checks.push(data(&settings.data)),
         Engine::Cluster => checks.extend(cluster::checks(&settings).await?),
     }
-    checks.extend([keys(&settings, args.place.sim_url.is_some()), clock(), open_files()]);
-    checks.push(server(&args.reading.server.address()?).await);
+    checks.extend(keys::checks(&settings, args.place.sim_url.is_some()));
+    checks.extend([clock(), open_files()]);
+    checks.push(access(&settings));
+    checks.push(server(&args.reading.server).await);
     let bad = checks.iter().any(|check| check.state == State::Bad);
     show(args.reading.output, &checks)?;
     if bad { Err(Failure::Said) } else { Ok(()) }
@@ -114,18 +116,6 @@ fn data(folder: &Path) -> Check {
     }
 }
 
-fn keys(settings: &Settings, replaced: bool) -> Check {
-    if replaced || settings.sim {
-        return check("keys", State::Good, "none needed: providers are simulated or replaced", None);
-    }
-    if settings.openai_api_key.is_some() {
-        check("keys", State::Good, "OPENAI_API_KEY is set", None)
-    } else {
-        let advice = "set it, or use --sim; agents with a base_url of their own may not need it";
-        check("keys", State::Look, "OPENAI_API_KEY is not set", Some(advice))
-    }
-}
-
 fn clock() -> Check {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     if since.as_secs() < EARLIEST {
@@ -149,13 +139,51 @@ fn open_files() -> Check {
     }
 }
 
-async fn server(url: &str) -> Check {
-    let client = match Client::new(url) {
+/// Whether what the settings say of listening, keys and TLS fits together.
+fn access(settings: &Settings) -> Check {
+    let (listen, beyond) = (settings.listen, !settings.listen.ip().is_loopback());
+    if let Err(failure) = crate::tls::acceptor(settings) {
+        let text = failure.text(false).unwrap_or_default();
+        let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        return check(
+            "access",
+            State::Bad,
+            found,
+            Some("--tls-cert and --tls-key name PEM files that belong together"),
+        );
+    }
+    let tls = if settings.tls_cert.is_some() { "TLS" } else { "plain HTTP" };
+    if beyond && settings.allow_unauthenticated && !settings.auth_required {
+        let found = format!("{listen} may be reached from elsewhere without a key, by {tls}");
+        let advice = "make a key with `agentry keys create`: from the first one on every request needs one";
+        return check("access", State::Look, found, Some(advice));
+    }
+    if beyond && settings.tls_cert.is_none() {
+        let advice =
+            "set --tls-cert and --tls-key, or put a proxy that speaks TLS before it: keys travel with every request";
+        return check("access", State::Look, format!("{listen} by {tls}"), Some(advice));
+    }
+    let who = if settings.auth_required { "a key is always needed" } else { "a key is needed as soon as one exists" };
+    check("access", State::Good, format!("{listen} by {tls}; {who}"), None)
+}
+
+async fn server(server: &cli::Server) -> Check {
+    let url = match server.address() {
+        Ok(url) => url,
+        Err(_) => return check("server", State::Bad, "the settings name no good address", Some("see --url")),
+    };
+    let client = match server.client() {
         Ok(client) => client,
         Err(_) => return check("server", State::Bad, format!("`{url}` is not an address"), Some("see --url")),
     };
     match client.get(&["health", "ready"], &[]).await {
-        Ok(_) => check("server", State::Good, format!("{url} is ready"), None),
+        Ok(_) => match client.get(&["v1", "overview"], &[]).await {
+            Ok(_) => check("server", State::Good, format!("{url} is ready"), None),
+            Err(_) => {
+                let advice = "set AGENTRY_API_KEY to one that `agentry keys` lists as active";
+                check("server", State::Look, format!("{url} is ready and does not take this API key"), Some(advice))
+            }
+        },
         Err(failure) => {
             let text = failure.text(false).unwrap_or_default();
             let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

@@ -31,11 +31,15 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
         Failure::usage(format!("`{filter}` is not a log filter: {error}"))
             .help("for example warn, or info,agentry_store=debug")
     })?;
-    // It warns with the whole body of every event that nobody listens to, which is how events usually are.
-    let filter = match "lapin::returned_messages=off".parse() {
-        Ok(quiet) if !filter.to_string().contains("lapin") => filter.add_directive(quiet),
-        _ => filter,
-    };
+    // lapin warns with the whole body of every event that nobody listens to, which is how events usually are; rmcp logs
+    // messages of MCP servers, and what matters of them is logged by us.
+    let filter = [("lapin", "lapin::returned_messages=off"), ("rmcp", "rmcp=off")].into_iter().fold(
+        filter,
+        |filter, (library, quiet)| match quiet.parse() {
+            Ok(quiet) if !filter.to_string().contains(library) => filter.add_directive(quiet),
+            _ => filter,
+        },
+    );
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

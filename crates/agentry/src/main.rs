@@ -1,5 +1,6 @@
 //! Agentry: a fleet of LLM agents in one binary. From the command line to an exit code.
 
+mod access;
 mod bench;
 mod cli;
 mod client;
@@ -8,16 +9,21 @@ mod demo;
 mod doctor;
 mod engine;
 mod failure;
+mod import;
 mod log;
 mod migrate;
 mod out;
 mod platform;
+mod providers;
 mod render;
 mod run;
 mod serve;
 mod servers;
 mod settings;
 mod sim;
+mod tape;
+mod tls;
+mod top;
 mod validate;
 mod verbs;
 mod yaml;
@@ -59,6 +65,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Validate(args) => validate::validate(&args.paths),
         Command::Schema => validate::schema(),
+        Command::Import(args) => import::import(&args),
         Command::Bench(command) => bench::bench(&command),
         Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
         Command::Run(args) => runtime()?.block_on(run::run(args)),
@@ -66,6 +73,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
+        Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
+        Command::Top(args) => runtime()?.block_on(top::top(&args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }

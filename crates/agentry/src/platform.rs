@@ -7,21 +7,24 @@ use std::time::{Duration, SystemTime};
 
 use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings};
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
-use agentry_llm::{Endpoints, Providers};
-use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running};
-use agentry_server::{Dependency, Limits, ServerDeps};
+use agentry_llm::Providers;
+use agentry_orchestrator::{HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running};
+use agentry_server::{Access, Dependency, Limits, ServerDeps, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_store::StateStore;
-use agentry_tools::Tools;
+use agentry_tools::{ToolBox, Tools};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
+use crate::providers;
 use crate::serve::listen;
+use crate::tape::Tape;
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
 const SIM_SEED: u64 = 1;
@@ -52,11 +55,15 @@ pub struct Platform {
     running: Running,
     watcher: FleetWatcher,
     backends: Backends,
+    tools: Arc<Tools>,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
     /// Cancelled when the server has ended, for whatever reason.
     server_ended: CancellationToken,
     simulator: Option<Simulator>,
+    own_key: SecretString,
+    /// The key that was made because there was none, to be shown once.
+    announced: Option<SecretString>,
 }
 
 /// The simulator inside the process.
@@ -71,40 +78,98 @@ impl Platform {
     /// # Errors
     /// When a part cannot start: the address, the agent files, the data folder.
     pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
+        Self::start_taped(settings, upstream, None).await
+    }
+
+    /// The same with calls of models and tools recorded, or answered from a recording.
+    ///
+    /// # Errors
+    /// As [`Platform::start`].
+    pub async fn start_taped(
+        settings: &Settings,
+        upstream: Option<String>,
+        tape: Option<&Tape>,
+    ) -> Result<Self, Failure> {
         check(settings)?;
+        let tls = crate::tls::acceptor(settings)?;
         let (listener, address) = listen(settings.listen).await?;
         let folder = settings.agents.clone();
         // Side by side: files are read while servers are connected.
         let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
         let (loaded, opened) = tokio::join!(loading, Backends::open(settings));
-        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
         let backends = opened?;
+        let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
+        let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
+        let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
         let agents = fleet.current().len();
         let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let wanted = settings.sim && upstream.is_none();
         let simulator = if wanted { Some(Simulator::start().await?) } else { None };
-        let upstream = simulator.as_ref().map(|(_, url)| format!("{url}/v1")).or(upstream);
+        let upstream = simulator.as_ref().map(|(_, url)| url.clone()).or(upstream);
+        let (providers, own_tools) = (providers::of(settings, upstream)?, Arc::new(Tools::new()));
+        let (providers, tools): (_, Arc<dyn ToolBox>) = match tape {
+            Some(tape) => (tape.providers(providers), tape.tools(own_tools.clone())),
+            None => (providers, own_tools.clone()),
+        };
+        let providers = Arc::new(providers);
+        let mut dependencies = backends.dependencies.clone();
+        // Only who executes tasks asks models.
+        if settings.roles.contains(&Role::Worker) {
+            dependencies.push(providers::dependency(Arc::clone(&providers)));
+            providers::warm(&providers, &fleet);
+        }
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
-            dependencies: backends.dependencies.clone(),
+            providers,
+            dependencies,
             fleet,
             clock: Arc::new(SystemClock),
         };
-        let running = start_orchestrator(&parts, settings, upstream).await?;
+        let running = start_orchestrator(&parts, settings, tools).await?;
         let shutdown = CancellationToken::new();
         let server_ended = CancellationToken::new();
+        let (own_key, own_hash) = crate::access::own_key()?;
+        let access = crate::access::of(settings, address, tls.is_some(), own_hash);
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
-        let serving = serve(listener, parts, settings, limits, shutdown.clone(), server_ended.clone());
-        let (url, drain) = (format!("http://{address}"), settings.drain);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let door = Door { listener, tls, access, limits };
+        let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
+        let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         let simulator = simulator.map(|(simulator, _)| simulator);
-        Ok(Self { url, agents, drain, running, watcher, backends, shutdown, serving, server_ended, simulator })
+        Ok(Self {
+            url,
+            agents,
+            drain,
+            running,
+            watcher,
+            backends,
+            tools: own_tools,
+            shutdown,
+            serving,
+            server_ended,
+            simulator,
+            own_key,
+            announced,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The key that this process may use with itself, whatever keys exist.
+    #[must_use]
+    pub fn own_key(&self) -> SecretString {
+        self.own_key.clone()
+    }
+
+    /// The key that was made because there was none.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&SecretString> {
+        self.announced.as_ref()
     }
 
     /// How many agents it started with, invalid ones included.
@@ -141,6 +206,7 @@ impl Platform {
             }
             // The watcher joins a thread of its own.
             let unwatched = tokio::task::spawn_blocking(move || drop(self.watcher)).await.is_ok();
+            self.tools.close().await;
             let closed = self.backends.close().await;
             served.is_ok_and(|served| served.is_ok()) && unwatched && closed
         };
@@ -158,6 +224,7 @@ impl Platform {
 struct Parts {
     store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
+    providers: Arc<Providers>,
     dependencies: Vec<Dependency>,
     fleet: FleetHandle,
     clock: Arc<dyn Clock>,
@@ -182,26 +249,30 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-async fn start_orchestrator(parts: &Parts, settings: &Settings, upstream: Option<String>) -> Result<Running, Failure> {
+async fn start_orchestrator(parts: &Parts, settings: &Settings, tools: Arc<dyn ToolBox>) -> Result<Running, Failure> {
     let callbacks = HttpCallbacks::new(settings.callback_secret.clone());
-    let providers = Providers::new(Endpoints {
-        openai_api_key: settings.openai_api_key.clone(),
-        openai_base_url: settings.openai_base_url.clone(),
-        override_base_url: upstream,
-    });
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
         bus: parts.bus.clone(),
         fleet: parts.fleet.clone(),
-        providers: Arc::new(providers),
-        tools: Arc::new(Tools::new()),
+        providers: parts.providers.clone(),
+        tools,
         callbacks: Arc::new(callbacks),
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
-        prices: PriceTable::builtin(),
+        prices: prices(settings)?,
         options: options(settings),
     };
     Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
+}
+
+/// The prices that Agentry knows, behind those of the deployment's own file.
+fn prices(settings: &Settings) -> Result<PriceTable, Failure> {
+    let Some(path) = &settings.prices else { return Ok(PriceTable::builtin()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("cannot read the price file {}: {error}", path.display())))?;
+    let own = PriceTable::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    Ok(own.or(PriceTable::builtin()))
 }
 
 fn options(settings: &Settings) -> Options {
@@ -210,15 +281,26 @@ fn options(settings: &Settings) -> Options {
         roles: settings.roles.clone(),
         modes: settings.modes,
         slots: settings.slots,
-        retention: settings.retention,
+        retention: Retention {
+            events: settings.retention,
+            tasks: settings.task_retention,
+            usage: settings.usage_retention,
+        },
     }
 }
 
-fn serve(
+/// Where the server listens, and how.
+struct Door {
     listener: TcpListener,
+    tls: Option<Tls>,
+    access: Access,
+    limits: Limits,
+}
+
+fn serve(
+    door: Door,
     parts: Parts,
     settings: &Settings,
-    limits: Limits,
     shutdown: CancellationToken,
     ended: CancellationToken,
 ) -> JoinHandle<std::io::Result<()>> {
@@ -227,15 +309,17 @@ fn serve(
         bus: parts.bus,
         fleet: parts.fleet,
         clock: parts.clock,
-        limits,
+        limits: door.limits,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
+        access: door.access,
+        reports: settings.reports.clone(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),
     };
     tokio::spawn(async move {
         let _ended = ended.drop_guard();
-        let served = agentry_server::serve(listener, deps, shutdown).await;
+        let served = agentry_server::serve(door.listener, door.tls, deps, shutdown).await;
         if let Err(error) = &served {
             tracing::error!(%error, "the server's listener broke");
         }
@@ -268,17 +352,6 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     if settings.engine == Engine::Embedded && !settings.roles.contains(&Role::Api) {
         let message = "the embedded engine is one process, so it needs the role `api` to be given work";
         return Err(Failure::usage(message).help("add api to --role, or use --engine cluster"));
-    }
-    // Anybody who reaches the API may run agents, and this version has no keys to tell people apart.
-    let listen = settings.listen;
-    if !listen.ip().is_loopback() && !settings.allow_unauthenticated {
-        let advice = format!(
-            "use --listen 127.0.0.1:{} and something that authenticates in front of it; --allow-unauthenticated lets \
-             everybody who reaches the address run agents, spend money and read everything",
-            listen.port()
-        );
-        let message = format!("cannot listen on {listen}: without API keys only this machine may reach the server");
-        return Err(Failure::new(message).help(advice));
     }
     Ok(())
 }

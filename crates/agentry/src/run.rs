@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use agentry_config::{Engine, Role};
+use agentry_config::{Engine, Role, Settings};
 use serde_json::{Map, Value, json};
 
 use crate::cli;
@@ -13,6 +13,7 @@ use crate::client::{Client, StreamItem};
 use crate::failure::Failure;
 use crate::platform::{self, Platform};
 use crate::render::{self, Format, at};
+use crate::tape::Tape;
 use crate::{out, settings, verbs};
 
 /// How long the platform inside this process may take to end after its only task has.
@@ -24,18 +25,44 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// When it is not accepted, or was waited for and did not complete.
 pub async fn run(args: cli::Run) -> Result<(), Failure> {
     crate::log::start_quiet()?;
-    if let Some(url) = settings::named_server(args.url.as_ref(), args.place.config.as_ref())? {
-        let client = Client::new(&url)?;
+    let taped = args.record.is_some() || args.replay.is_some();
+    if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
+        let key = settings::api_key(args.key.as_ref(), args.place.config.as_ref())?;
+        let client = Client::new(&url)?.with_key(key);
         return ask(&client, &args, args.wait || args.stream).await;
     }
     let mut settings = settings::of_fleet(&args.place)?;
     settings.listen = platform::any_port();
     // Alone in this process, whatever the settings of servers say.
     (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
-    let platform = Platform::start(&settings, args.place.sim_url.clone()).await?;
-    let client = Client::new(platform.url())?;
+    if taped {
+        return run_taped(&args, settings).await;
+    }
+    answer(&args, &settings, None).await
+}
+
+/// With a recording: on fresh data, so that nothing but the files and the input decides what is asked, and without
+/// schedules, so that nothing else is asked meanwhile.
+async fn run_taped(args: &cli::Run, mut settings: Settings) -> Result<(), Failure> {
+    let fresh = tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary folder: {error}")))?;
+    if args.place.data.is_none() {
+        settings.data = fresh.path().to_owned();
+    }
+    settings.roles = vec![Role::Api, Role::Worker];
+    let input = request(args)?["input"].take();
+    let Some(tape) = Tape::open(args, &input, &settings)? else { return Err(Failure::usage("no recording is named")) };
+    if tape.is_replay() {
+        settings.sim = false;
+    }
+    let answered = answer(args, &settings, Some(&tape)).await;
+    tape.end(answered)
+}
+
+async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>) -> Result<(), Failure> {
+    let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape).await?;
+    let client = Client::new(platform.url())?.with_key(Some(platform.own_key()));
     let answered = tokio::select! {
-        answered = ask(&client, &args, true) => answered,
+        answered = ask(&client, args, true) => answered,
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("interrupted"))),
     };
     platform.stop(DRAIN).await?;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use agentry_config::{Role, Settings};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
 use crate::cli;
@@ -23,6 +24,13 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     // Heard before anybody is told that it runs: who is told may stop it at once.
     let mut signals = StopSignals::listen()?;
     out::line(&ready(&platform, &settings))?;
+    if let Some(key) = platform.first_key() {
+        let key = key.expose_secret();
+        out::complain(&format!(
+            "\n  API key, shown once: {key}\n  Sign in at {} with it, or set AGENTRY_API_KEY.\n\n",
+            platform.url()
+        ));
+    }
     let broke = tokio::select! {
         () = signals.next() => None,
         broke = platform.broken() => Some(broke),

@@ -1,6 +1,7 @@
 //! From the command line to settings: flags go on top of the environment and `agentry.toml`.
 
 use agentry_config::{Problem, Settings, Sources};
+use secrecy::SecretString;
 
 use crate::cli::{Demo, Doctor, Migrate, Place, Serve, Server};
 use crate::client::Client;
@@ -18,11 +19,21 @@ fn given<'f>(flags: impl IntoIterator<Item = (&'f str, Option<&'f String>)>) -> 
 
 fn of_place(place: &Place) -> Flags {
     let sim = place.sim.then(|| "true".to_owned());
+    let providers = &place.providers;
     given([
         ("config", place.config.as_ref()),
         ("agents", place.agents.as_ref()),
         ("data", place.data.as_ref()),
         ("sim", sim.as_ref()),
+        ("openai-base-url", providers.openai_base_url.as_ref()),
+        ("anthropic-base-url", providers.anthropic_base_url.as_ref()),
+        ("bedrock-base-url", providers.bedrock_base_url.as_ref()),
+        ("aws-region", providers.aws_region.as_ref()),
+        ("ollama-base-url", providers.ollama_base_url.as_ref()),
+        ("llm-limits", providers.llm_limits.as_ref()),
+        ("llm-connect-timeout", providers.llm_connect_timeout.as_ref()),
+        ("llm-first-token-timeout", providers.llm_first_token_timeout.as_ref()),
+        ("llm-token-timeout", providers.llm_token_timeout.as_ref()),
     ])
 }
 
@@ -74,12 +85,18 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
     flags.extend(given([("allow-unauthenticated", open.as_ref())]));
     flags.extend(given([
         ("listen", args.listen.as_ref()),
+        ("auth", args.auth.as_ref()),
+        ("tls-cert", args.tls_cert.as_ref()),
+        ("tls-key", args.tls_key.as_ref()),
         ("engine", args.engine.as_ref()),
         ("postgres-schema", args.postgres_schema.as_ref()),
         ("postgres-connections", args.postgres_connections.as_ref()),
         ("rabbitmq-prefix", args.rabbitmq_prefix.as_ref()),
         ("rabbitmq-shards", args.rabbitmq_shards.as_ref()),
         ("retention", args.retention.as_ref()),
+        ("task-retention", args.task_retention.as_ref()),
+        ("usage-retention", args.usage_retention.as_ref()),
+        ("prices", args.prices.as_ref()),
         ("role", args.role.as_ref()),
         ("mode", args.mode.as_ref()),
         ("slots", args.slots.as_ref()),
@@ -100,7 +117,34 @@ pub fn named_server(url: Option<&String>, config: Option<&String>) -> Result<Opt
     Ok(load(given([("url", url), ("config", config)]))?.url)
 }
 
+/// The settings of `keys create --local`: which store.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn of_store(data: Option<&String>, engine: Option<&String>) -> Result<Settings, Failure> {
+    load(given([("data", data), ("engine", engine)]))
+}
+
+/// The key that a flag, the environment or the settings file gives.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<SecretString>, Failure> {
+    match flag {
+        Some(key) => Ok(Some(key.clone().into())),
+        None => Ok(load(given([("config", config)]))?.api_key),
+    }
+}
+
 impl Server {
+    /// The key to bring.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn api_key(&self) -> Result<Option<SecretString>, Failure> {
+        api_key(self.key.as_ref(), None)
+    }
+
     /// The address of the server to talk to.
     ///
     /// # Errors
@@ -114,7 +158,7 @@ impl Server {
     /// # Errors
     /// What is wrong with the settings, or the address.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.address()?)
+        Ok(Client::new(&self.address()?)?.with_key(self.api_key()?))
     }
 }
 

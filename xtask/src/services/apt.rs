@@ -17,6 +17,12 @@ const APT: Duration = Duration::from_secs(900);
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub fn install(services: &[Service]) -> Result<()> {
+    let packages: Vec<&str> = services.iter().map(|service| service.package()).collect();
+    install_packages(&packages)
+}
+
+/// Installs packages by name, under the same conditions.
+pub fn install_packages(packages: &[&str]) -> Result<()> {
     let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     if !is_debian(&os) {
         bail!("packages are installed by us on Debian and its descendants only");
@@ -24,7 +30,6 @@ pub fn install(services: &[Service]) -> Result<()> {
     if !place::is_root() {
         bail!("packages are installed by us as root only");
     }
-    let packages: Vec<&str> = services.iter().map(|service| service.package()).collect();
     say(&format!("apt-get: installing {}\n", packages.join(", ")));
     let _policy = Policy::forbid_starting()?;
     output_within(apt().arg("update"), APT)?;

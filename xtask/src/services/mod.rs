@@ -5,10 +5,11 @@
 //! with the credentials of tests and in a version that will do, is used.
 
 pub mod address;
-mod apt;
+pub mod apt;
 mod compose;
 mod ground;
 mod launch;
+mod node;
 pub mod probe;
 pub mod service;
 mod state;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail};
 use crate::place::Place;
 use crate::process::{Process, wait_until};
 use crate::{print, say};
+pub use node::ensure as ensure_node;
 use service::Service;
 use state::{Own, State};
 

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::model::Verdict;
     use crate::report::write_all;
-    use crate::sample::{judged, metric, report_with};
+    use crate::specimen::{judged, metric, report_with};
 
     fn arm(dir: &std::path::Path, centre: f64, cpus: u32) -> PathBuf {
         for i in 0..6_u32 {

@@ -1,7 +1,7 @@
 //! `bench estimate`: the price of a run against live providers.
 
 use agentry_core::agent::ProviderKind;
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use clap::Args;
 
 use super::{BenchError, Outcome};

@@ -45,7 +45,7 @@ pub fn report(args: &Report) -> Result<Outcome, BenchError> {
 mod tests {
     use super::*;
     use crate::report::write_all;
-    use crate::sample::realistic;
+    use crate::specimen::realistic;
 
     #[test]
     fn a_report_is_rendered_again_elsewhere() {

@@ -117,7 +117,7 @@ fn facts(print: &Fingerprint) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
     use crate::report::{to_json, write_all};
-    use crate::sample::report_with;
+    use crate::specimen::report_with;
 
     #[test]
     fn an_arm_is_a_file_a_folder_or_a_folder_of_both() {

@@ -155,7 +155,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{judged, realistic, report_with};
+    use crate::specimen::{judged, realistic, report_with};
 
     #[test]
     fn it_begins_with_the_sentence_and_fits_a_comment() {

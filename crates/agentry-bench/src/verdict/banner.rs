@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::catalogue::MIN_VIABLE;
     use crate::model::{Counts, Invariant};
-    use crate::sample::{judged, report_with};
+    use crate::specimen::{judged, report_with};
     use crate::verdict::tiers;
 
     fn report(decide: impl Fn(&str) -> Verdict) -> Report {

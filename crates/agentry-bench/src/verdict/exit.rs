@@ -104,7 +104,7 @@ pub fn exit_code(report: &Report, policy: &Policy) -> Exit {
 mod tests {
     use super::*;
     use crate::model::{Baseline, BaselineRow, Counts, Invariant};
-    use crate::sample::{judged, report_with};
+    use crate::specimen::{judged, report_with};
 
     const STRICT: Policy = Policy { fail_on: FailOn::Critical, allow_inconclusive: false, not_started: false };
 

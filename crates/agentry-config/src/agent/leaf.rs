@@ -35,6 +35,10 @@ pub(crate) struct Usd(pub NanoUsd);
 #[derive(Debug, Clone)]
 pub(crate) struct Command(pub Vec<Box<str>>);
 
+/// Variables of a process, by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Variables(pub Vec<(Box<str>, Box<str>)>);
+
 /// The longest span of time a file can give: about 30 years.
 const MAX_SECONDS: f64 = 1e9;
 
@@ -175,6 +179,23 @@ impl FromNode for Command {
     }
 }
 
+impl FromNode for Variables {
+    fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
+        let entries = cx.entries(node, &["API_TOKEN", "LOG_LEVEL"])?;
+        let mut variables = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let name: &str = &key.text;
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let problem = cx.source.problem(key.span, format!("`{name}` cannot be the name of a variable"));
+                cx.report(problem.label("expected a name such as API_TOKEN"));
+                continue;
+            }
+            variables.push((name.into(), cx.value::<Box<str>>(key, value)));
+        }
+        variables.into_iter().map(|(name, value)| Some((name, value?))).collect::<Option<_>>().map(Self)
+    }
+}
+
 impl<T: Words> FromNode for Choice<T> {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
         let text: &str = match &node.kind {
@@ -236,5 +257,6 @@ macro_rules! leaf_schema {
 leaf_schema! {
     Seconds { "type": "number", "minimum": 0, "maximum": 1_000_000_000 },
     Usd { "type": ["number", "string"], "minimum": 0 },
+    Variables { "type": "object", "additionalProperties": { "type": "string" } },
     Command { "type": ["string", "array"], "items": { "type": "string" }, "minItems": 1 },
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod import;
 mod leaf;
 mod raw;
 mod read;
@@ -11,4 +12,5 @@ mod schema;
 mod tool;
 
 pub(crate) use file::{Environment, ParsedFile, Scratch, parse_file, parse_text, process_environment};
+pub use import::{Imported, import_text};
 pub use schema::agent_file_schema;

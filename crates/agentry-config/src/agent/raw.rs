@@ -4,7 +4,7 @@ use agentry_core::agent::{ExecutionMode, OnUnknown, PlanningStrategy, ProviderKi
 use agentry_core::schedule::Overlap;
 use serde_json::Value;
 
-use super::leaf::{Choice, Command, Seconds, Usd, Words};
+use super::leaf::{Choice, Command, Seconds, Usd, Variables, Words};
 use super::read::At;
 use super::record::record;
 
@@ -159,18 +159,23 @@ record! {
 record! {
     /// A tool that the agent may call.
     pub(crate) struct Tool = "a tool" {
-        /// The name the model calls it by.
+        /// The name the model calls it by; the tools of an MCP server are called `name__tool`.
         required name: At<Box<str>>,
         /// `mcp` is a server of the Model Context Protocol; `http`, `function` and `api` are an HTTP endpoint that
         /// takes the arguments as JSON.
         required r#type: At<Choice<ToolType>>,
         /// Where it is reached.
         optional url: At<Box<str>>,
-        /// The program to start (MCP over stdio), with its arguments.
+        /// The program to start (MCP over stdio), with its arguments; `${VARIABLE}` is read when it is started.
         optional command: At<Command>,
+        /// Variables that the program gets (MCP over stdio) on top of PATH, HOME and their like; `${VARIABLE}` is read
+        /// when it is started.
+        optional env: At<Variables>,
+        /// The tools of an MCP server that the model is told of; all by default.
+        optional allowed_tools: At<Vec<Box<str>>>,
         /// What the model is told it does.
         optional description: Box<str>,
-        /// JSON Schema of its arguments.
+        /// JSON Schema of its arguments; an MCP server tells those of its tools itself.
         optional parameters: At<Value>,
         /// How it authenticates.
         optional auth: Auth,

@@ -20,11 +20,13 @@ pub(crate) fn tools(raw: Vec<raw::Tool>, cx: &mut Checker<'_, '_, '_>) -> Vec<To
             cx.web_address("url", url);
         }
         let Some(kind) = kind(&tool, cx) else { continue };
+        belongs(&tool, &kind, cx);
         tools.push(ToolSpec {
             kind,
             name: tool.name.value,
             description: tool.description,
             parameters: cx.json_schema("parameters", tool.parameters),
+            allowed_tools: tool.allowed_tools.map(|allowed| allowed.value).unwrap_or_default(),
             auth: tool.auth.map(|auth| ToolAuth { kind: auth.r#type.0, token: auth.token }),
             timeout_ms: cx.some_time("timeout_seconds", tool.timeout_seconds).unwrap_or(DEFAULT_TOOL_TIMEOUT_MS),
             on_unknown: tool.on_unknown.map_or_else(Default::default, |choice| choice.0),
@@ -48,13 +50,32 @@ fn name(name: &At<Box<str>>, before: &[ToolSpec], cx: &mut Checker<'_, '_, '_>) 
     }
 }
 
+/// Keys that mean nothing for this kind of tool.
+fn belongs(tool: &raw::Tool, kind: &ToolKind, cx: &mut Checker<'_, '_, '_>) {
+    if let (Some(env), false) = (&tool.env, matches!(kind, ToolKind::McpStdio { .. })) {
+        let message = format!("tool `{}` has `env` but starts no program", tool.name.value);
+        cx.wrong_with_help(env.span, message, "only an MCP server with `command` gets variables", "remove `env`");
+    }
+    if let (Some(allowed), false) = (&tool.allowed_tools, kind.is_server()) {
+        let message = format!("tool `{}` has `allowed_tools` but is one tool", tool.name.value);
+        cx.wrong_with_help(allowed.span, message, "only an MCP server has tools", "remove `allowed_tools`");
+    }
+    if let (Some(parameters), true) = (&tool.parameters, kind.is_server()) {
+        let message = format!("the `parameters` of `{}` are not used", tool.name.value);
+        cx.warn(parameters.span, message, "an MCP server tells the arguments of its tools itself");
+    }
+}
+
 fn kind(tool: &raw::Tool, cx: &mut Checker<'_, '_, '_>) -> Option<ToolKind> {
     let url = tool.url.as_ref().map(|url| url.value.clone());
     let command = tool.command.as_ref().map(|command| command.value.0.clone());
     match (tool.r#type.value.0, url, command) {
         (ToolType::Http, Some(url), None) => return Some(ToolKind::Http { url }),
         (ToolType::Mcp, Some(url), None) => return Some(ToolKind::McpHttp { url }),
-        (ToolType::Mcp, None, Some(command)) => return Some(ToolKind::McpStdio { command }),
+        (ToolType::Mcp, None, Some(command)) => {
+            let env = tool.env.as_ref().map(|env| env.value.0.clone()).unwrap_or_default();
+            return Some(ToolKind::McpStdio { command, env });
+        }
         (ToolType::Mcp, Some(_), Some(_)) => {
             let span = tool.command.as_ref().map_or(tool.name.span, |command| command.span);
             let message = format!("tool `{}` has both `url` and `command`", tool.name.value);

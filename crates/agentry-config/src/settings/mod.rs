@@ -2,6 +2,7 @@
 
 mod cluster;
 mod file;
+mod providers;
 mod read;
 mod table;
 mod value;
@@ -15,6 +16,7 @@ pub use agentry_core::worker::Role;
 use secrecy::SecretString;
 
 pub use cluster::Cluster;
+pub use providers::{ModelLimit, ProviderSettings};
 pub use read::Sources;
 pub use table::{KEYS, Key, settings_reference};
 
@@ -45,6 +47,20 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether it may listen beyond this machine without API keys.
     pub allow_unauthenticated: bool,
+    /// Whether a key is needed even while none exists.
+    pub auth_required: bool,
+    /// Names that `Host` may have besides those of this machine.
+    pub allowed_hosts: Vec<String>,
+    /// Requests that one key may make in a second; 0: any number.
+    pub key_requests_per_second: u32,
+    /// The certificate chain to speak TLS with, in PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// The folder of reports of the validation suite.
+    pub reports: PathBuf,
+    /// The key that client commands bring.
+    pub api_key: Option<SecretString>,
     /// The server that client commands talk to.
     pub url: Option<String>,
     /// Where the embedded engine keeps its data.
@@ -53,8 +69,14 @@ pub struct Settings {
     pub agents: PathBuf,
     /// Which backends.
     pub engine: Engine,
-    /// How long events, idempotency keys and sent messages are kept.
+    /// How long events and idempotency keys are kept.
     pub retention: Duration,
+    /// How long ended tasks and idle conversations are kept; `None`: for ever.
+    pub task_retention: Option<Duration>,
+    /// How long the ledger of model calls is kept; `None`: for ever.
+    pub usage_retention: Option<Duration>,
+    /// A price file whose models come before those that Agentry knows.
+    pub prices: Option<PathBuf>,
     /// PostgreSQL; see [`Settings::cluster`].
     pub postgres_url: Option<SecretString>,
     /// The schema of the tables.
@@ -91,6 +113,8 @@ pub struct Settings {
     pub openai_api_key: Option<SecretString>,
     /// Another host for provider `openai`.
     pub openai_base_url: Option<String>,
+    /// All other providers, and how they are called.
+    pub providers: ProviderSettings,
     /// Whether every provider is answered by the simulators.
     pub sim: bool,
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::value::{bytes, choice, modes, name, number, roles, seconds, server_address, span, web_address};
+use super::value::{
+    bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
+    span_or_forever, web_address,
+};
 use super::{Engine, LogFormat, Settings};
 
 /// One setting.
@@ -49,6 +52,27 @@ keys! {
         "Listens beyond this machine without API keys. Whoever reaches the address may then run agents, spend money and \
          read everything: only behind a proxy that authenticates, or in a network that nobody else is in.",
         |s, v| { s.allow_unauthenticated = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
+    "auth", "AGENTRY_AUTH", "server.auth", "auto",
+        "auto: an API key is needed as soon as one exists; required: always.",
+        |s, v| { s.auth_required = choice(v, &[("auto", false), ("required", true)])?; Ok(()) };
+    "allowed-hosts", "AGENTRY_ALLOWED_HOSTS", "server.allowed_hosts", "",
+        "Names, by commas, under which a server of this machine may be reached through a proxy: what `Host` then says.",
+        |s, v| { s.allowed_hosts = hosts(v)?; Ok(()) };
+    "key-requests-per-second", "AGENTRY_KEY_REQUESTS_PER_SECOND", "server.key_requests_per_second", "1000",
+        "Requests that one API key may make in a second to one process; 0 is any number.",
+        |s, v| { s.key_requests_per_second = number(v, 0, 1_000_000)?; Ok(()) };
+    "tls-cert", "AGENTRY_TLS_CERT", "server.tls_cert", "",
+        "The certificate chain to speak TLS with, a PEM file; together with tls-key.",
+        |s, v| { s.tls_cert = Some(v.into()); Ok(()) };
+    "tls-key", "AGENTRY_TLS_KEY", "server.tls_key", "",
+        "The private key of tls-cert, a PEM file.",
+        |s, v| { s.tls_key = Some(v.into()); Ok(()) };
+    "reports", "AGENTRY_REPORTS", "server.reports", "bench-reports",
+        "The folder of reports of the validation suite that the dashboard shows: NAME/report.html.",
+        |s, v| { s.reports = v.into(); Ok(()) };
+    "api-key", "AGENTRY_API_KEY", "client.api_key", "",
+        "The API key that client commands bring.",
+        |s, v| { s.api_key = Some(v.to_owned().into()); Ok(()) };
     "max-body-bytes", "AGENTRY_MAX_BODY_BYTES", "server.max_body_bytes", "1MiB",
         "The largest request body; larger ones are refused with 413.",
         |s, v| { s.max_body_bytes = bytes(v)?; Ok(()) };
@@ -68,8 +92,18 @@ keys! {
         "Where the embedded engine keeps its data; one process per directory.",
         |s, v| { s.data = v.into(); Ok(()) };
     "retention", "AGENTRY_RETENTION", "engine.retention", "24h",
-        "How long events, idempotency keys and sent messages are kept: 24h or more, such as 36h or 7d.",
+        "How long events and idempotency keys are kept: 24h or more, such as 36h or 7d.",
         |s, v| { s.retention = span(v)?; Ok(()) };
+    "task-retention", "AGENTRY_TASK_RETENTION", "engine.task_retention", "90d",
+        "How long ended tasks with their journals, closed dead letters, and conversations that nobody touches are kept: 24h \
+         or more, such as 30d, or `forever`. Never shorter than `retention`.",
+        |s, v| { s.task_retention = span_or_forever(v)?; Ok(()) };
+    "usage-retention", "AGENTRY_USAGE_RETENTION", "engine.usage_retention", "400d",
+        "How long the ledger of model calls is kept, from which usage is summed: 24h or more, such as 800d, or `forever`.",
+        |s, v| { s.usage_retention = span_or_forever(v)?; Ok(()) };
+    "prices", "AGENTRY_PRICES", "usage.prices", "",
+        "A price file (TOML) whose models come before those that Agentry knows; docs/providers.md has its form.",
+        |s, v| { s.prices = Some(v.into()); Ok(()) };
     "postgres-url", "AGENTRY_POSTGRES_URL", "postgres.url", "",
         "The PostgreSQL server of the cluster engine (15 or newer): postgres://user:password@host:5432/database.",
         |s, v| { s.postgres_url = Some(server_address(v, POSTGRES)?); Ok(()) };
@@ -119,8 +153,42 @@ keys! {
     "openai-base-url", "OPENAI_BASE_URL", "openai.base_url", "",
         "Another host for provider openai; an agent's own base_url comes first.",
         |s, v| { s.openai_base_url = Some(web_address(v)?); Ok(()) };
+    "anthropic-api-key", "ANTHROPIC_API_KEY", "anthropic.api_key", "",
+        "The key for provider anthropic.",
+        |s, v| { s.providers.anthropic_api_key = Some(v.to_owned().into()); Ok(()) };
+    "anthropic-base-url", "ANTHROPIC_BASE_URL", "anthropic.base_url", "",
+        "Another host for provider anthropic; an agent's own base_url comes first.",
+        |s, v| { s.providers.anthropic_base_url = Some(web_address(v)?); Ok(()) };
+    "bedrock-api-key", "AWS_BEARER_TOKEN_BEDROCK", "bedrock.api_key", "",
+        "The key for provider bedrock. Without it calls are signed with AWS credentials; see providers.md for where they come from.",
+        |s, v| { s.providers.bedrock_api_key = Some(v.to_owned().into()); Ok(()) };
+    "bedrock-base-url", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "bedrock.base_url", "",
+        "Another host for provider bedrock, for example a VPC endpoint; an agent's own base_url comes first.",
+        |s, v| { s.providers.bedrock_base_url = Some(web_address(v)?); Ok(()) };
+    "aws-region", "AWS_REGION", "bedrock.region", "",
+        "The region for provider bedrock; an agent's own region comes first, AWS_DEFAULT_REGION and the AWS profile's come after.",
+        |s, v| { s.providers.aws_region = Some(region(v)?); Ok(()) };
+    "ollama-base-url", "OLLAMA_HOST", "ollama.base_url", "http://127.0.0.1:11434",
+        "The host for provider ollama, as Ollama itself takes it; an agent's own base_url comes first.",
+        |s, v| { s.providers.ollama_base_url = Some(ollama_host(v)?); Ok(()) };
+    "ollama-api-key", "OLLAMA_API_KEY", "ollama.api_key", "",
+        "The key for provider ollama, where its host wants one.",
+        |s, v| { s.providers.ollama_api_key = Some(v.to_owned().into()); Ok(()) };
+    "llm-limits", "AGENTRY_LLM_LIMITS", "llm.limits", "",
+        "What models may be asked for, as a list: `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`, or `anthropic/* rpm=50` \
+         for each model of a provider. Shared by all processes through Redis; without it each process counts by itself.",
+        |s, v| { s.providers.limits = super::providers::limits(v)?; Ok(()) };
+    "llm-connect-timeout", "AGENTRY_LLM_CONNECT_TIMEOUT", "llm.connect_timeout", "5",
+        "Seconds to open a connection to a provider.",
+        |s, v| { s.providers.connect_timeout = some_seconds(v)?; Ok(()) };
+    "llm-first-token-timeout", "AGENTRY_LLM_FIRST_TOKEN_TIMEOUT", "llm.first_token_timeout", "300",
+        "Seconds until the first content of a streamed answer. An agent's `timeout` holds for the whole call.",
+        |s, v| { s.providers.first_token_timeout = some_seconds(v)?; Ok(()) };
+    "llm-token-timeout", "AGENTRY_LLM_TOKEN_TIMEOUT", "llm.token_timeout", "60",
+        "The longest silence within a streamed answer, in seconds.",
+        |s, v| { s.providers.token_timeout = some_seconds(v)?; Ok(()) };
     "sim", "AGENTRY_SIM", "engine.sim", "false",
-        "Answers every provider by the simulators, for use without keys.",
+        "Answers every provider by the simulators, each by its own protocol, for use without keys.",
         |s, v| { s.sim = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
 }
 
@@ -129,7 +197,17 @@ impl Key {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         // Addresses of servers carry passwords.
-        const SECRETS: [&str; 5] = ["callback-secret", "openai-api-key", "postgres-url", "redis-url", "rabbitmq-url"];
+        const SECRETS: [&str; 9] = [
+            "api-key",
+            "callback-secret",
+            "openai-api-key",
+            "anthropic-api-key",
+            "bedrock-api-key",
+            "ollama-api-key",
+            "postgres-url",
+            "redis-url",
+            "rabbitmq-url",
+        ];
         SECRETS.contains(&self.name)
     }
 }

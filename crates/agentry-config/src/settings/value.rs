@@ -36,6 +36,17 @@ fn several<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<Vec<T>, S
     text.split(',').map(str::trim).map(|word| choice(word, words)).collect()
 }
 
+/// Names of hosts, by commas, without ports.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let good =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    match names.iter().all(|name| good(name)) {
+        true => Ok(names),
+        false => Err("expected names of hosts by commas, without ports, such as agents.example.com".to_owned()),
+    }
+}
+
 pub(super) fn roles(text: &str) -> Result<Vec<Role>, String> {
     let mut roles = several(text, &Role::ALL.map(|role| (role.as_str(), role)))?;
     roles.sort_unstable();
@@ -70,6 +81,34 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     value.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds, from 0 to 86400".to_owned())
 }
 
+/// A number of seconds that is more than none.
+pub(super) fn some_seconds(text: &str) -> Result<Duration, String> {
+    let some = seconds(text).ok().filter(|time| !time.is_zero());
+    some.ok_or_else(|| "expected seconds, more than 0 and up to 86400".to_owned())
+}
+
+/// The name of an AWS region.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_one = !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(fits);
+    if is_one { Ok(text.to_owned()) } else { Err("expected a region such as eu-central-1".to_owned()) }
+}
+
+/// Where Ollama is: a URL, or host and port as Ollama's own variable has them. What it listens on is not always where it
+/// can be reached.
+pub(super) fn ollama_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return web_address(text);
+    }
+    let (host, port) = text.rsplit_once(':').map_or((text, "11434"), |(host, port)| (host, port));
+    let host = if host.is_empty() || host == "0.0.0.0" { "127.0.0.1" } else { host };
+    if port.parse::<u16>().is_err() || host.contains(['/', ' ']) {
+        return Err("expected http://host:port or host:port".to_owned());
+    }
+    Ok(format!("http://{host}:{port}"))
+}
+
 /// An HTTP address, without the slash at its end.
 pub(super) fn web_address(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
@@ -87,6 +126,14 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     let value = digits.parse::<u64>().ok().and_then(|value| value.checked_mul(scale)).map(Duration::from_secs);
     let expected = || "expected a time of 24h or more, such as 36h or 7d".to_owned();
     value.filter(|value| (MIN_RETENTION..=MAX_RETENTION).contains(value)).ok_or_else(expected)
+}
+
+/// A retention, or `None` for `forever`.
+pub(super) fn span_or_forever(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    span(text).map(Some).map_err(|expected| format!("{expected}, or `forever`"))
 }
 
 /// The address of a server, which may hold a password: what begins as it must, and has a host.

@@ -9,22 +9,22 @@ pub(crate) struct Missing {
     pub span: Span,
 }
 
-/// Fills the variables of a file's values in place. `tools[].auth.token` is left as it is: it is read at the moment
-/// of the call, so that no spec holds a secret. What is not set stays as written.
+/// Fills the variables of a file's values in place. `auth.token`, `command` and `env` of tools are left as they are: they
+/// are read at the moment of use, so that no spec holds a secret. What is not set stays as written, and is told.
 pub(crate) fn fill(root: &mut Node<'_>, lookup: &dyn Fn(&str) -> Option<String>) -> Vec<Missing> {
     let mut missing = Vec::new();
     walk(root, Path::Root, lookup, &mut missing);
     missing
 }
 
-/// How far a value is on the way to `tools[].auth.token`.
+/// How far a value is on the way to one that is left as it is.
 #[derive(Clone, Copy)]
 enum Path {
     Root,
     Tools,
     Tool,
     Auth,
-    Token,
+    Held,
     Elsewhere,
 }
 
@@ -33,22 +33,30 @@ impl Path {
         match (self, key) {
             (Self::Root, "tools") => Self::Tools,
             (Self::Tool, "auth") => Self::Auth,
-            (Self::Auth, "token") => Self::Token,
+            (Self::Auth, "token") | (Self::Tool, "command" | "env") => Self::Held,
+            (Self::Held, _) => Self::Held,
             _ => Self::Elsewhere,
         }
     }
 
     fn item(self) -> Self {
-        if matches!(self, Self::Tools) { Self::Tool } else { Self::Elsewhere }
+        match self {
+            Self::Tools => Self::Tool,
+            Self::Held => Self::Held,
+            _ => Self::Elsewhere,
+        }
     }
 }
 
 fn walk(node: &mut Node<'_>, path: Path, lookup: &dyn Fn(&str) -> Option<String>, missing: &mut Vec<Missing>) {
     match &mut node.kind {
         Kind::Scalar { text, style } => {
-            if !matches!(path, Path::Token) && text.contains("${") {
+            if text.contains("${") {
                 let filled =
                     expand(text, lookup, |name| missing.push(Missing { name: name.to_owned(), span: node.span }));
+                if matches!(path, Path::Held) {
+                    return;
+                }
                 if *style == Style::Plain {
                     *style = Style::Filled;
                 }

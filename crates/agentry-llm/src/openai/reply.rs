@@ -1,14 +1,14 @@
-//! OpenAI's answers, whole and in chunks, and how they become a [`ChatReply`].
+//! OpenAI's answers, whole and in chunks, and how they become a [`Draft`].
 
-use agentry_core::chat::{ChatReply, StopReason, ToolCall, Usage};
+use agentry_core::chat::{StopReason, Usage};
 use serde::Deserialize;
 
-/// Tool calls of one answer at most; a model that asks for more is not in its right mind.
-const MAX_TOOL_CALLS: usize = 128;
+use crate::wire::Draft;
 
 /// A whole answer.
 #[derive(Deserialize)]
 pub(super) struct Completion {
+    id: Option<String>,
     model: Option<String>,
     choices: Vec<Choice>,
     usage: Option<WireUsage>,
@@ -23,6 +23,7 @@ struct Choice {
 /// One piece of a streamed answer. The piece with the usage has no choices; some servers report an error in one.
 #[derive(Deserialize)]
 pub(super) struct Chunk {
+    id: Option<String>,
     model: Option<String>,
     #[serde(default)]
     choices: Vec<ChunkChoice>,
@@ -43,12 +44,13 @@ struct ChunkChoice {
 struct Delta {
     content: Option<String>,
     refusal: Option<String>,
+    reasoning_content: Option<String>,
     tool_calls: Option<Vec<ToolDelta>>,
 }
 
 #[derive(Deserialize)]
 struct ToolDelta {
-    index: Option<usize>,
+    index: Option<u64>,
     id: Option<String>,
     #[serde(default)]
     function: FunctionDelta,
@@ -87,134 +89,78 @@ impl From<WireUsage> for Usage {
             output_tokens: wire.completion_tokens,
             cached_tokens: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
             reasoning_tokens: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            ..Self::default()
         }
     }
 }
 
-/// An answer being put together.
-#[derive(Default)]
-pub(super) struct Assembly {
-    content: String,
-    refusal: String,
-    calls: Vec<(Option<usize>, ToolCall)>,
-    finish: Option<String>,
-    model: Option<String>,
-    pub(super) usage: Usage,
+/// A whole answer as a draft; `None` when it has no choice.
+pub(super) fn whole(completion: Completion) -> Option<Draft> {
+    let mut draft = Draft::default();
+    (draft.id, draft.model) = (completion.id, completion.model);
+    draft.usage = completion.usage.map(Usage::from).unwrap_or_default();
+    let choice = completion.choices.into_iter().next()?;
+    draft.stop = choice.finish_reason.as_deref().map(stop);
+    // In a whole answer every call is complete, whatever index it claims.
+    for (index, call) in choice.message.tool_calls.into_iter().flatten().enumerate() {
+        let ToolDelta { id, function: FunctionDelta { name, arguments }, .. } = call;
+        draft.tool_delta(Some(index as u64), id, name, arguments.as_deref().unwrap_or_default());
+    }
+    draft.text(choice.message.content.as_deref().unwrap_or_default());
+    draft.refusal = choice.message.refusal.unwrap_or_default();
+    Some(draft)
 }
 
-impl Assembly {
-    /// A whole answer; `None` when it has no choice.
-    pub(super) fn whole(completion: Completion) -> Option<Self> {
-        let mut assembly = Self { model: completion.model, ..Self::default() };
-        assembly.usage = completion.usage.map(Usage::from).unwrap_or_default();
-        let choice = completion.choices.into_iter().next()?;
-        assembly.finish = choice.finish_reason;
-        // In a whole answer every call is complete, whatever index it claims.
-        for mut call in choice.message.tool_calls.into_iter().flatten() {
-            call.index = Some(assembly.calls.len());
-            assembly.tool_delta(call);
-        }
-        assembly.content = choice.message.content.unwrap_or_default();
-        assembly.refusal = choice.message.refusal.unwrap_or_default();
-        Some(assembly)
+/// Takes the next chunk into a draft.
+pub(super) fn chunk(draft: &mut Draft, chunk: Chunk) {
+    if draft.model.is_none() {
+        draft.model = chunk.model;
     }
-
-    /// Takes in the next chunk and returns its text.
-    pub(super) fn chunk(&mut self, chunk: Chunk) -> Option<String> {
-        if self.model.is_none() {
-            self.model = chunk.model;
-        }
-        if let Some(usage) = chunk.usage {
-            self.usage = usage.into();
-        }
-        let choice = chunk.choices.into_iter().find(|choice| choice.index == 0)?;
-        if choice.finish_reason.is_some() {
-            self.finish = choice.finish_reason;
-        }
-        for call in choice.delta.tool_calls.into_iter().flatten() {
-            self.tool_delta(call);
-        }
-        if let Some(refusal) = choice.delta.refusal {
-            self.refusal.push_str(&refusal);
-        }
-        let text = choice.delta.content.filter(|text| !text.is_empty())?;
-        self.content.push_str(&text);
-        Some(text)
+    if chunk.id.is_some() {
+        draft.id = chunk.id;
     }
-
-    /// Whether the model said that it is done.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finish.is_some()
+    if let Some(usage) = chunk.usage {
+        draft.usage = usage.into();
     }
-
-    /// Pieces of a call belong together by index; without one, a piece with an id begins a call.
-    fn tool_delta(&mut self, delta: ToolDelta) {
-        let known = match (delta.index, &delta.id) {
-            (Some(index), _) => self.calls.iter().position(|(at, _)| *at == Some(index)),
-            (None, None) => self.calls.len().checked_sub(1),
-            (None, Some(_)) => None,
-        };
-        let position = known.unwrap_or_else(|| {
-            let empty = ToolCall { id: String::new(), name: String::new(), arguments: String::new() };
-            self.calls.push((delta.index, empty));
-            self.calls.len() - 1
-        });
-        let call = &mut self.calls[position].1;
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
-            call.id = id;
-        }
-        call.name.push_str(&delta.function.name.unwrap_or_default());
-        call.arguments.push_str(&delta.function.arguments.unwrap_or_default());
+    let Some(choice) = chunk.choices.into_iter().find(|choice| choice.index == 0) else { return };
+    if let Some(reason) = choice.finish_reason {
+        draft.stop = Some(stop(&reason));
     }
+    let delta = choice.delta;
+    for call in delta.tool_calls.into_iter().flatten() {
+        let ToolDelta { index, id, function: FunctionDelta { name, arguments } } = call;
+        draft.tool_delta(index, id, name, arguments.as_deref().unwrap_or_default());
+    }
+    draft.refusal.push_str(delta.refusal.as_deref().unwrap_or_default());
+    // Thoughts that compatible servers show are content that came, and no part of the answer.
+    draft.has_begun |= [&delta.refusal, &delta.reasoning_content].into_iter().flatten().any(|text| !text.is_empty());
+    draft.text(delta.content.as_deref().unwrap_or_default());
+}
 
-    /// The answer. `asked` stands in for a model that the server does not name, `call` makes ids for tool calls
-    /// that have none.
-    pub(super) fn finish(self, asked: &str, call: &agentry_core::id::CallId) -> Result<ChatReply, String> {
-        if self.calls.len() > MAX_TOOL_CALLS {
-            return Err(format!("the answer has {} tool calls; at most {MAX_TOOL_CALLS} are taken", self.calls.len()));
-        }
-        let mut tool_calls: Vec<ToolCall> = self.calls.into_iter().map(|(_, call)| call).collect();
-        for (index, tool) in tool_calls.iter_mut().enumerate() {
-            if tool.name.is_empty() {
-                return Err("the answer has a tool call without a name".to_owned());
-            }
-            if tool.id.is_empty() {
-                tool.id = format!("{call}-{index}");
-            }
-        }
-        let refused = self.content.is_empty() && !self.refusal.is_empty();
-        let stop = match self.finish.as_deref() {
-            _ if refused => StopReason::ContentFilter,
-            _ if !tool_calls.is_empty() => StopReason::ToolCalls,
-            Some("stop") | None => StopReason::End,
-            Some("tool_calls" | "function_call") => StopReason::ToolCalls,
-            Some("length") => StopReason::Length,
-            Some("content_filter") => StopReason::ContentFilter,
-            Some(_) => StopReason::Other,
-        };
-        let content = if refused { self.refusal } else { self.content };
-        let model = self.model.unwrap_or_else(|| asked.to_owned());
-        Ok(ChatReply { content, tool_calls, stop, usage: self.usage, model })
+fn stop(reason: &str) -> StopReason {
+    match reason {
+        "stop" => StopReason::End,
+        "tool_calls" | "function_call" => StopReason::ToolCalls,
+        "length" => StopReason::Length,
+        "content_filter" => StopReason::ContentFilter,
+        _ => StopReason::Other,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use agentry_core::id::CallId;
+    use agentry_core::chat::ChatReply;
     use serde_json::json;
 
     use super::*;
-
-    fn id() -> CallId {
-        CallId::from_parts(1, 2)
-    }
+    use crate::test_call::call;
 
     fn stream(chunks: &[serde_json::Value]) -> ChatReply {
-        let mut assembly = Assembly::default();
-        for chunk in chunks {
-            assembly.chunk(serde_json::from_value(chunk.clone()).unwrap());
+        let mut draft = Draft::default();
+        for next in chunks {
+            chunk(&mut draft, serde_json::from_value(next.clone()).unwrap());
         }
-        assembly.finish("asked", &id()).unwrap()
+        draft.finish(&call("")).unwrap().0
     }
 
     #[test]
@@ -227,10 +173,17 @@ mod tests {
                 "prompt_tokens_details": {"cached_tokens": 1920, "audio_tokens": 0},
                 "completion_tokens_details": {"reasoning_tokens": 128}}
         });
-        let reply = Assembly::whole(serde_json::from_value(completion).unwrap()).unwrap().finish("x", &id()).unwrap();
+        let (reply, id) = whole(serde_json::from_value(completion).unwrap()).unwrap().finish(&call("")).unwrap();
+        assert_eq!(id.as_deref(), Some("chatcmpl-1"));
         assert_eq!(
             reply.usage,
-            Usage { input_tokens: 2006, output_tokens: 300, cached_tokens: 1920, reasoning_tokens: 128 }
+            Usage {
+                input_tokens: 2006,
+                output_tokens: 300,
+                cached_tokens: 1920,
+                reasoning_tokens: 128,
+                ..Usage::default()
+            }
         );
         assert_eq!((reply.stop, reply.model.as_str()), (StopReason::Length, "gpt-4o-2024-08-06"));
     }
@@ -262,7 +215,7 @@ mod tests {
         ]);
         assert_eq!(reply.tool_calls.len(), 2);
         assert_eq!(reply.tool_calls[0].arguments, "{}");
-        assert_eq!(reply.tool_calls[1].id, format!("{}-1", id()));
+        assert_eq!(reply.tool_calls[1].id, format!("{}-1", call("").id));
     }
 
     #[test]

@@ -204,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::openai::tests::call;
+    use crate::test_call::call;
 
     fn sent(call: &Call, stream: bool, own_host: bool) -> Value {
         serde_json::from_slice(&body(call, stream, own_host).unwrap()).unwrap()

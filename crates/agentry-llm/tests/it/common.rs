@@ -7,27 +7,49 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
-use agentry_core::task::TraceId;
-use agentry_llm::{Call, TokenSink};
+use agentry_core::task::{Priority, TraceId};
+use agentry_llm::{Call, Endpoints, TokenSink};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A simulator that ends with the test.
 pub struct Sim {
-    pub base_url: String,
+    /// Its root.
+    pub root: String,
     sim: LlmSim,
     _stop: DropGuard,
 }
 
 impl Sim {
     pub async fn start() -> Self {
+        Self::with(SimOptions::default()).await
+    }
+
+    /// One that refuses every other key.
+    pub async fn requiring(key: &str) -> Self {
+        Self::with(SimOptions { require_key: Some(key.to_owned().into()), ..SimOptions::default() }).await
+    }
+
+    async fn with(options: SimOptions) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let sim = LlmSim::new(SimOptions::default()).unwrap();
+        let root = format!("http://{}", listener.local_addr().unwrap());
+        let sim = LlmSim::new(options).unwrap();
         let stop = CancellationToken::new();
         let (server, shutdown) = (sim.clone(), stop.clone());
         tokio::spawn(async move { server.serve(listener, shutdown).await.unwrap() });
-        Self { base_url, sim, _stop: stop.drop_guard() }
+        Self { root, sim, _stop: stop.drop_guard() }
+    }
+}
+
+impl Sim {
+    /// Where OpenAI's protocol is spoken.
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.root)
+    }
+
+    /// Endpoints that send every provider's calls here.
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints { override_base_url: Some(self.root.clone()), ..Endpoints::default() }
     }
 }
 
@@ -62,6 +84,7 @@ pub fn call(base_url: &str, text: &str) -> Call {
         params: SamplingParams::default(),
         response_format: None,
         timeout: Duration::from_secs(20),
+        priority: Priority::Normal,
     }
 }
 

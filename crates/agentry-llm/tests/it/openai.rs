@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Pieces, Sim, call};
+use agentry_core::agent::ProviderKind;
 use agentry_core::chat::{Message, StopReason, ToolDefinition};
-use agentry_llm::openai::{OpenAi, OpenAiSettings};
-use agentry_llm::{LlmErrorKind, LlmProvider};
+use agentry_llm::{Endpoints, LlmErrorKind, LlmProvider};
 use serde_json::{Value, json};
 
-fn client() -> OpenAi {
-    OpenAi::new(OpenAiSettings::default())
+fn client() -> Arc<dyn LlmProvider> {
+    Endpoints::default().provider(ProviderKind::Openai)
 }
 
 #[tokio::test]
 async fn a_completion_is_answered_and_both_sides_count_the_same() {
     let sim = Sim::start().await;
-    let call = call(&sim.base_url, "What is late? [[say:The parcel.]]");
+    let call = call(&sim.base_url(), "What is late? [[say:The parcel.]]");
     let timed = client().call(&call, None).await.unwrap();
     assert_eq!(timed.reply.content, "The parcel.");
     assert_eq!((timed.reply.stop, timed.reply.model.as_str()), (StopReason::End, "sim-small"));
@@ -33,7 +33,7 @@ async fn a_completion_is_answered_and_both_sides_count_the_same() {
 #[tokio::test]
 async fn a_stream_says_the_same_as_a_completion_piece_by_piece() {
     let sim = Sim::start().await;
-    let call = call(&sim.base_url, "Tell me about parcels.");
+    let call = call(&sim.base_url(), "Tell me about parcels.");
     let whole = client().call(&call, None).await.unwrap();
     let pieces = Arc::new(Pieces::default());
     let streamed = client().call(&call, Some(pieces.clone())).await.unwrap();
@@ -46,7 +46,7 @@ async fn a_stream_says_the_same_as_a_completion_piece_by_piece() {
 #[tokio::test]
 async fn tools_are_called_whole_and_streamed() {
     let sim = Sim::start().await;
-    let mut call = call(&sim.base_url, r#"Find it [[tool:find {"query":"late \"parcel\"","ids":[1,2]}]]"#);
+    let mut call = call(&sim.base_url(), r#"Find it [[tool:find {"query":"late \"parcel\"","ids":[1,2]}]]"#);
     call.request.tools = vec![ToolDefinition {
         name: "find".into(),
         description: "Finds.".into(),
@@ -70,7 +70,7 @@ async fn tools_are_called_whole_and_streamed() {
 #[tokio::test]
 async fn structured_output_fits_the_schema() {
     let sim = Sim::start().await;
-    let mut call = call(&sim.base_url, "Sort this");
+    let mut call = call(&sim.base_url(), "Sort this");
     call.request.output_schema = Some(json!({
         "type": "object", "title": "triage",
         "properties": {"team": {"enum": ["billing", "technical"]}, "urgent": {"type": "boolean"}},
@@ -85,7 +85,7 @@ async fn failures_are_told_apart() {
     let sim = Sim::start().await;
     let limited = LlmErrorKind::RateLimited { retry_after: Some(Duration::from_secs(1)) };
     for (directive, kind, words) in [
-        ("[[fail:429]]", limited, "failed as the message asked"),
+        ("[[fail:429]]", limited, "Rate limit reached"),
         ("[[fail:500]]", LlmErrorKind::Unavailable, "HTTP 500"),
         ("[[fail:401]]", LlmErrorKind::Authentication, "check the API key"),
         ("[[fail:422]]", LlmErrorKind::InvalidRequest, "HTTP 422"),
@@ -94,7 +94,7 @@ async fn failures_are_told_apart() {
     ] {
         for sink in [None, Some(Arc::new(Pieces::default()) as Arc<dyn agentry_llm::TokenSink>)] {
             let streams = sink.is_some();
-            let error = client().call(&call(&sim.base_url, directive), sink).await.unwrap_err();
+            let error = client().call(&call(&sim.base_url(), directive), sink).await.unwrap_err();
             assert_eq!(error.kind, kind, "{directive}, streams: {streams}: {error}");
             assert!(error.message.contains(words), "{directive}, streams: {streams}: {error}");
         }
@@ -104,10 +104,10 @@ async fn failures_are_told_apart() {
 #[tokio::test]
 async fn a_provider_that_hangs_is_given_up_in_time() {
     let sim = Sim::start().await;
-    let mut call = call(&sim.base_url, "[[hang]]");
+    let mut call = call(&sim.base_url(), "[[hang]]");
     call.timeout = Duration::from_millis(100);
     let error = client().call(&call, None).await.unwrap_err();
-    assert_eq!(error.kind, LlmErrorKind::Unavailable);
+    assert_eq!(error.kind, LlmErrorKind::Timeout);
     assert!(error.message.contains("100ms"), "{error}");
     assert_eq!(sim.stats().requests, 1, "the witness saw it");
 }

@@ -10,7 +10,7 @@ use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet, Provider
 use agentry_core::event::Event;
 use agentry_core::fleet::{AgentEntry, Fleet};
 use agentry_core::id::TaskId;
-use agentry_core::money::PriceTable;
+use agentry_core::prices::PriceTable;
 use agentry_core::schedule::Timing;
 use agentry_core::task::{Priority, Task, TaskSource, TaskStatus, TraceId};
 use agentry_core::time::{Clock, Timestamp};

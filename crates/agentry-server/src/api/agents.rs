@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
 use agentry_core::fleet::{AgentEntry, AgentState};
+use agentry_core::money::NanoUsd;
 use agentry_core::time::Timestamp;
 use agentry_store::{AgentStatus, UsageGroup, UsageRow};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::intake::unknown_agent;
+use super::overview::{Activity, Picture, picture};
 use super::views::decimal_usd;
-use crate::extract::Id;
-use crate::problem::{Answer, ProblemBody};
+use crate::extract::{Id, Query, from_cursor, page_size, to_cursor};
+use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
 /// An agent.
@@ -54,6 +56,10 @@ pub(crate) struct AgentView {
     pub(crate) warnings: Vec<String>,
     /// What it did.
     pub(crate) counters: AgentCounters,
+    /// What happened within the window of `/v1/overview`.
+    activity: Activity,
+    /// The most all its tasks of a UTC day may cost, in US dollars.
+    budget_usd_day: Option<String>,
 }
 
 /// What an agent did; `today` is the UTC day.
@@ -78,6 +84,9 @@ pub(crate) struct AgentCounters {
 pub(crate) struct AgentList {
     /// The agents, by name.
     pub(crate) items: Vec<AgentView>,
+    /// Pass it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// An agent with everything about it.
@@ -98,6 +107,13 @@ pub(crate) struct Seen {
     usage: HashMap<String, UsageRow>,
     /// The modes that workers execute now.
     executed: ModeSet,
+}
+
+impl Seen {
+    /// What the priced calls of the UTC day cost.
+    pub(crate) fn cost_today(&self) -> NanoUsd {
+        self.usage.values().fold(NanoUsd(0), |sum, row| sum.plus(row.cost_nanos))
+    }
 }
 
 impl Seen {
@@ -147,7 +163,7 @@ impl Seen {
         }
     }
 
-    pub(crate) fn view(&self, name: &AgentName, entry: &AgentEntry) -> AgentView {
+    pub(crate) fn view(&self, name: &AgentName, entry: &AgentEntry, lately: &Picture) -> AgentView {
         let spec = entry.spec.as_deref();
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         AgentView {
@@ -165,26 +181,62 @@ impl Seen {
             reason: self.reason(name, entry),
             warnings: entry.warnings.iter().map(ToString::to_string).collect(),
             counters: self.counters(name),
+            activity: lately.agents.get(name).cloned().unwrap_or_default(),
+            budget_usd_day: spec.and_then(|spec| spec.budget.per_day).map(decimal_usd),
         }
     }
 }
 
-/// Every agent, by name.
-pub(crate) async fn all(state: &AppState) -> Answer<Vec<AgentView>> {
-    let seen = Seen::read(state).await?;
-    let fleet = state.deps.fleet.current();
-    let mut items: Vec<AgentView> = fleet.iter().map(|(name, entry)| seen.view(name, entry)).collect();
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(items)
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Agents whose name has this in it.
+    q: Option<String>,
+    /// Agents in this state.
+    status: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows, 1 to 1,000; all when absent.
+    limit: Option<usize>,
 }
 
-/// Lists the fleet
+/// Lists the fleet, by name; with `limit` in pages
 #[utoipa::path(
-    get, path = "/v1/agents", tag = "agents",
-    responses((status = 200, description = "Every agent, invalid ones included", body = AgentList))
+    get, path = "/v1/agents", tag = "agents", params(ListQuery),
+    responses(
+        (status = 200, description = "Every agent, invalid ones included", body = AgentList),
+        (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
 )]
-pub(crate) async fn list(State(state): State<AppState>) -> Answer {
-    Ok(axum::Json(AgentList { items: all(&state).await? }).into_response())
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+    let limit = query.limit.map(|limit| page_size(Some(limit))).transpose()?.unwrap_or(usize::MAX);
+    let after = from_cursor::<String>(query.cursor.as_deref())?;
+    let wanted = query.status.as_deref().map(agent_state).transpose()?;
+    let lately = picture(&state).await?;
+    // Who turns pages looks at the picture of this second; who wants all of it wants it as it is now.
+    let read = if query.limit.is_none() { Some(Seen::read(&state).await?) } else { None };
+    let seen = read.as_ref().unwrap_or(&lately.seen);
+    let fleet = state.deps.fleet.current();
+    let mut found: Vec<_> = fleet
+        .iter()
+        .filter(|(name, _)| after.as_ref().is_none_or(|after| name.as_str() > after.as_str()))
+        .filter(|(name, _)| query.q.as_ref().is_none_or(|part| name.as_str().contains(part.trim())))
+        .filter(|(name, entry)| wanted.is_none_or(|wanted| seen.state_of(name, entry) == wanted))
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(b.0));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|(name, _)| to_cursor(name));
+    let items = found.into_iter().map(|(name, entry)| seen.view(name, entry, &lately)).collect();
+    Ok(axum::Json(AgentList { items, next_cursor }).into_response())
+}
+
+fn agent_state(word: &str) -> Answer<AgentState> {
+    serde_json::from_value(Value::String(word.to_owned())).map_err(|_| {
+        let text = "`status` is one of starting, healthy, restarting, failed, invalid and disabled";
+        Problem::new(Code::InvalidQuery, text)
+    })
 }
 
 /// Shows an agent
@@ -199,10 +251,10 @@ pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> 
     let fleet = state.deps.fleet.current();
     let found = AgentName::new(&name).ok().and_then(|checked| Some((fleet.entry(&name)?, checked)));
     let Some((entry, name)) = found else { return Err(unknown_agent(&fleet, &name)) };
-    let seen = Seen::read(&state).await?;
+    let (seen, lately) = tokio::try_join!(Seen::read(&state), picture(&state))?;
     let spec = entry.spec.as_deref();
     let detail = AgentDetail {
-        agent: seen.view(&name, entry),
+        agent: seen.view(&name, entry, &lately),
         metadata: spec.and_then(|spec| spec.metadata.as_deref().cloned()),
         tools: spec.map_or_else(Vec::new, |spec| spec.tools.iter().map(|tool| tool.name.to_string()).collect()),
     };

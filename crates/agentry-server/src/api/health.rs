@@ -210,4 +210,7 @@ fn dependencies(state: &AppState, store_answers: bool, out: &mut String) {
         head(out, metric.name, if metric.is_counter { "counter" } else { "gauge" }, metric.help);
         let _ = writeln!(out, "{} {}", metric.name, metric.value);
     }
+    for (_, seen) in &looked {
+        out.push_str(&seen.exposition);
+    }
 }

@@ -2,11 +2,15 @@
 
 pub(crate) mod agents;
 pub(crate) mod batch;
+pub(crate) mod bench;
 pub(crate) mod clarifications;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod intake;
+pub(crate) mod keys;
+pub(crate) mod me;
+pub(crate) mod overview;
 pub(crate) mod page;
 pub(crate) mod schedules;
 pub(crate) mod sessions;

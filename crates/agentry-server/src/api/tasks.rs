@@ -207,6 +207,9 @@ pub(crate) struct ListQuery {
     mode: Option<String>,
     /// Tasks of this session, as `agent:key`.
     session: Option<String>,
+    /// Cut what was asked and answered to a line: for lists.
+    #[serde(default)]
+    brief: bool,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Rows, 1 to 1,000; 50 when absent.
@@ -240,9 +243,10 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
     let (filter, limit) = (query.filter()?, page_size(query.limit)?);
     let before = from_cursor(query.cursor.as_deref())?;
     let page = state.store().tasks(&filter, before, limit).await?;
+    let view = if query.brief { TaskView::brief } else { TaskView::of };
     let last = page.items.last().filter(|_| page.more);
     let next_cursor = last.map(|record| to_cursor(&record.task.id));
-    Ok(axum::Json(List { items: page.items.iter().map(TaskView::of).collect(), next_cursor }).into_response())
+    Ok(axum::Json(List { items: page.items.iter().map(view).collect(), next_cursor }).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

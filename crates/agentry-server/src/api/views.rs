@@ -1,7 +1,7 @@
 //! What resources look like to callers: flat and stable, whatever the store keeps.
 
 use agentry_core::agent::{AgentName, ExecutionMode};
-use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::id::{ClarificationId, TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::SessionId;
@@ -10,6 +10,9 @@ use agentry_core::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+/// Characters of what was asked or answered in a list.
+const BRIEF_CHARS: usize = 160;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,6 +76,9 @@ pub(crate) struct TaskView {
     pub(crate) trace_id: TraceId,
     /// The version of the agent it runs on, once it has begun.
     pub(crate) agent_version: Option<String>,
+    /// The worker that owns it, while it runs.
+    #[schema(value_type = Option<String>)]
+    pub(crate) worker: Option<WorkerId>,
     /// Whether somebody asked to cancel it while it runs.
     pub(crate) cancel_requested: bool,
     /// What it has cost so far.
@@ -144,11 +150,41 @@ impl TaskView {
             source: task.source.clone(),
             trace_id: task.trace_id,
             agent_version: record.agent_version.clone(),
+            worker: record.owner,
             cancel_requested: record.cancel_requested,
             spent: SpentView::from(&record.spent),
             clarifications: record.clarifications.clone(),
         }
     }
+}
+
+impl TaskView {
+    /// The view of a record in a list: what was asked and answered is cut to [`BRIEF_CHARS`] characters of text.
+    pub(crate) fn brief(record: &TaskRecord) -> Self {
+        let mut view = Self::of(record);
+        view.input = cut(&view.input);
+        view.output = view.output.as_ref().map(cut);
+        if let Some(error) = &mut view.error
+            && let Some((at, _)) = error.message.char_indices().nth(BRIEF_CHARS)
+        {
+            error.message.truncate(at);
+            error.message.push('…');
+        }
+        view
+    }
+}
+
+/// The beginning of a value as text.
+fn cut(value: &Value) -> Value {
+    let whole = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut line: String = whole.chars().take(BRIEF_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if whole.chars().nth(BRIEF_CHARS).is_some() {
+        line.push('…');
+    }
+    Value::String(line)
 }
 
 /// A task with its journal.

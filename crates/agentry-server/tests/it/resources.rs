@@ -110,13 +110,14 @@ async fn usage_is_summed_exactly() {
     server.ask("x").await;
     let claimed = server.claim().await;
     let row = |cost: Option<i64>| LedgerRow {
+        provider_call: None,
         call: CallId::generate(),
         task: claimed.lease.task,
         agent: AgentName::new("triage").unwrap(),
         provider: ProviderKind::Openai,
         model: "gpt-4o".to_owned(),
         status: CallStatus::Completed,
-        usage: Usage { input_tokens: 10, output_tokens: 2, cached_tokens: 0, reasoning_tokens: 0 },
+        usage: Usage { input_tokens: 10, output_tokens: 2, ..Usage::default() },
         cost: cost.map(NanoUsd),
         at: NOW,
         duration_us: 5,
@@ -184,8 +185,10 @@ async fn metrics_count_tasks_agents_and_requests_by_template() {
 async fn the_page_and_the_document_are_served() {
     let server = Server::new().await;
     let page = server.get("/").await;
-    assert!(page.text.contains("broken") && page.text.contains("▲ invalid"), "{}", page.text);
-    assert!(page.text.contains("unknown key `modle`"));
+    assert!(page.text.contains(r#"<script type="module" src="/ui/app.js">"#), "{}", page.text);
+    let shown = server.get("/v1/agents?limit=1&status=invalid").await.json();
+    assert_eq!(shown["items"][0]["name"], "broken", "{shown}");
+    assert!(shown["items"][0]["error"].as_str().unwrap().contains("unknown key `modle`"), "{shown}");
     let document = server.get("/openapi.json").await;
     assert_eq!(document.text, agentry_server::openapi());
 }

@@ -167,7 +167,7 @@ async fn shutting_down_ends_open_streams_so_that_the_server_ends() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(agentry_server::serve(listener, server.deps.clone(), stop.clone()));
+    let serving = tokio::spawn(agentry_server::serve(listener, None, server.deps.clone(), stop.clone()));
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET /v1/tasks/{id}/events HTTP/1.1\r\nhost: test\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();

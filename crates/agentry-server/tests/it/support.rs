@@ -136,6 +136,8 @@ impl Server {
             limits,
             roles: Role::ALL.to_vec(),
             dependencies: Vec::new(),
+            access: agentry_server::Access::default(),
+            reports: "reports".into(),
             engine: "embedded",
             version: "0.0.0-test",
         };

@@ -2,21 +2,41 @@
 
 use std::time::Duration;
 
+use super::fault::{DRIP_INTERVAL, Fault};
+
 /// The longest extra wait.
 const MAX_SLEEP: Duration = Duration::from_secs(600);
 
 /// Something a message asks of the simulator; see the crate's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Directive<'a> {
-    Tool { name: &'a str, arguments: &'a str },
-    Ask { question: &'a str, options: Vec<&'a str> },
+    Tool {
+        name: &'a str,
+        arguments: &'a str,
+    },
+    Ask {
+        question: &'a str,
+        options: Vec<&'a str>,
+    },
     Say(&'a str),
-    Fail { status: u16, times: Option<u32> },
+    Together,
+    Long(u64),
+    Refuse,
+    Reason(u64),
+    Cached(u64),
+    Written(u64),
+    Fail {
+        status: u16,
+        times: Option<u32>,
+        retry_after: Option<u32>,
+    },
     Sleep(Duration),
-    Hang,
-    Html,
-    Truncate,
-    BadPlan { always: bool },
+    Drip(Duration),
+    /// What goes wrong otherwise.
+    Fault(Fault),
+    BadPlan {
+        always: bool,
+    },
 }
 
 /// One directive, and its text with the brackets.
@@ -84,21 +104,38 @@ fn parse(inner: &str) -> Option<Directive<'_>> {
             Some(Directive::Ask { question: parts.next()?, options: parts.collect() })
         }
         "say" => Some(Directive::Say(value.trim())),
-        "fail" => {
-            let (status, times) = value.split_once(':').map_or((value, None), |(status, times)| (status, Some(times)));
-            let status = status.trim().parse().ok().filter(|status| (400..600).contains(status))?;
-            Some(Directive::Fail { status, times: times.map(|times| times.trim().parse()).transpose().ok()? })
-        }
+        "together" => Some(Directive::Together),
+        "long" => Some(Directive::Long(value.trim().parse().ok()?)),
+        "refuse" => Some(Directive::Refuse),
+        "reason" => Some(Directive::Reason(value.trim().parse().ok()?)),
+        "cached" => Some(Directive::Cached(value.trim().parse().ok()?)),
+        "written" => Some(Directive::Written(value.trim().parse().ok()?)),
+        "fail" => fail(value),
         "sleep" => {
             let wait = Duration::from_millis(value.trim().parse().ok()?);
             Some(Directive::Sleep(wait.min(MAX_SLEEP)))
         }
-        "hang" => Some(Directive::Hang),
-        "html" => Some(Directive::Html),
-        "truncate" => Some(Directive::Truncate),
+        "drip" if value.is_empty() => Some(Directive::Drip(DRIP_INTERVAL)),
+        "drip" => Some(Directive::Drip(Duration::from_millis(value.trim().parse().ok()?).min(MAX_SLEEP))),
+        "break" => status(value).map(|status| Directive::Fault(Fault::Break(status))),
         "badplan" => Some(Directive::BadPlan { always: value.trim() == "always" }),
-        _ => None,
+        word => Fault::named(word).map(Directive::Fault),
     }
+}
+
+/// `STATUS[:TIMES[:RETRY_AFTER]]`; no `TIMES` is always.
+fn fail(value: &str) -> Option<Directive<'_>> {
+    let mut parts = value.split(':').map(str::trim);
+    let status = status(parts.next()?)?;
+    let mut number = || match parts.next() {
+        None | Some("") => Some(None),
+        Some(text) => text.parse::<u32>().ok().map(Some),
+    };
+    Some(Directive::Fail { status, times: number()?, retry_after: number()? })
+}
+
+fn status(text: &str) -> Option<u16> {
+    text.trim().parse().ok().filter(|status| (400..600).contains(status))
 }
 
 #[cfg(test)]
@@ -121,19 +158,49 @@ mod tests {
             Directive::Ask { question: "Which region?", options: vec!["EU", "US"] }
         );
         assert_eq!(only("[[say:Hello: you]]"), Directive::Say("Hello: you"));
-        assert_eq!(only("[[fail:429]]"), Directive::Fail { status: 429, times: None });
-        assert_eq!(only("[[fail:500:2]]"), Directive::Fail { status: 500, times: Some(2) });
+        let fail = |status, times, retry_after| Directive::Fail { status, times, retry_after };
+        assert_eq!(only("[[fail:429]]"), fail(429, None, None));
+        assert_eq!(only("[[fail:500:2]]"), fail(500, Some(2), None));
+        assert_eq!(only("[[fail:429::7]]"), fail(429, None, Some(7)));
         assert_eq!(only("[[sleep:20]]"), Directive::Sleep(Duration::from_millis(20)));
-        assert_eq!(only("[[hang]]"), Directive::Hang);
-        assert_eq!(only("[[html]]"), Directive::Html);
-        assert_eq!(only("[[truncate]]"), Directive::Truncate);
+        assert_eq!(only("[[drip:3]]"), Directive::Drip(Duration::from_millis(3)));
+        assert_eq!(only("[[together]]"), Directive::Together);
+        assert_eq!(only("[[long:80]]"), Directive::Long(80));
+        assert_eq!(only("[[refuse]]"), Directive::Refuse);
+        assert_eq!(only("[[reason:8]]"), Directive::Reason(8));
+        assert_eq!(only("[[cached:8]]"), Directive::Cached(8));
+        assert_eq!(only("[[written:8]]"), Directive::Written(8));
+        assert_eq!(only("[[break:529]]"), Directive::Fault(Fault::Break(529)));
+        for (text, fault) in [
+            ("[[hang]]", Fault::Hang),
+            ("[[html]]", Fault::Html),
+            ("[[truncate]]", Fault::Truncate),
+            ("[[garble]]", Fault::Garble),
+            ("[[endless]]", Fault::Endless),
+            ("[[disconnect]]", Fault::Disconnect),
+        ] {
+            assert_eq!(only(text), Directive::Fault(fault), "{text}");
+        }
         assert_eq!(only("[[badplan]]"), Directive::BadPlan { always: false });
         assert_eq!(only("[[badplan:always]]"), Directive::BadPlan { always: true });
     }
 
     #[test]
     fn what_is_no_directive_is_text() {
-        for text in ["[[", "[[]]", "[[fail:700]]", "[[fail:x]]", "[[wiki]]", "[[ask:]]", "]] [[hang", "[[sleep:-1]]"] {
+        for text in [
+            "[[",
+            "[[]]",
+            "[[fail:700]]",
+            "[[fail:x]]",
+            "[[fail:500:x]]",
+            "[[fail]]",
+            "[[drip:x]]",
+            "[[break]]",
+            "[[wiki]]",
+            "[[ask:]]",
+            "]] [[hang",
+            "[[sleep:-1]]",
+        ] {
             assert_eq!(find(text), [], "{text}");
             assert_eq!(strip(text), text);
         }

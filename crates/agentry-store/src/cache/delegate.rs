@@ -3,7 +3,7 @@
 use agentry_core::agent::AgentName;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
-use agentry_core::id::{ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{CallId, ClarificationId, DeadLetterId, OutboxId, TaskId, WorkerId};
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::time::Timestamp;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::CachedStore;
 use crate::{
-    Answered, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, NewTask, OutboxStore, Page, PendingMessage, ScheduleStore, SlotRecord, StoreError, UsageGroup,
-    UsageRow, UsageStore,
+    Answered, BudgetStore, CallCursor, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted,
+    EventStore, Firing, FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, Reservation, Reserved,
+    RetentionStore, ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
 };
 
 #[async_trait]
@@ -77,9 +77,23 @@ impl EventStore for CachedStore {
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
         self.inner.recent_events(limit).await
     }
+}
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune(before).await
+#[async_trait]
+impl BudgetStore for CachedStore {
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
+        self.inner.reserve(reservation).await
+    }
+
+    async fn release(&self, call: CallId) -> Result<(), StoreError> {
+        self.inner.release(call).await
+    }
+}
+
+#[async_trait]
+impl RetentionStore for CachedStore {
+    async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
+        self.inner.prune(horizon).await
     }
 }
 
@@ -144,6 +158,16 @@ impl UsageStore for CachedStore {
 
     async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError> {
         self.inner.spent(agent, from, to).await
+    }
+
+    async fn calls(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<CallCursor>,
+        limit: usize,
+    ) -> Result<Page<LedgerRow>, StoreError> {
+        self.inner.calls(from, to, after, limit).await
     }
 
     async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError> {

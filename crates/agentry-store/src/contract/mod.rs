@@ -3,13 +3,16 @@
 //! A rule panics when the backend breaks it. Time is data here: rules begin at [`T0`] and say how it passes.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a rule panics when it is broken")]
 
+pub mod access;
 pub mod advance;
+pub mod budgets;
 pub mod build;
 pub mod clarifications;
 pub mod money;
 pub mod outbox;
 pub mod queue;
 pub mod recovery;
+pub mod retention;
 pub mod schedules;
 pub mod sessions;
 
@@ -37,7 +40,13 @@ macro_rules! contract_tests {
             schedules: an_event_is_accepted_once;
             outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
-            money: sums_are_sums_of_rows, money: a_call_is_counted_once;
+            retention: ended_tasks_go_and_open_ones_stay, retention: the_ledger_has_an_age_of_its_own,
+            retention: idle_conversations_go;
+            budgets: a_hundred_at_once_stay_within_the_cap, budgets: a_ledger_row_takes_the_place_of_its_reservation,
+            budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
+            access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
+            access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
+            money: sums_are_sums_of_rows, money: a_call_is_counted_once, money: calls_are_listed_in_pages;
         );
     };
     (@ $open:expr, $($($file:ident: $rule:ident),+;)+) => {

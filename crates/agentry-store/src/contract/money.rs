@@ -10,7 +10,7 @@ use agentry_core::task::Spent;
 use agentry_core::time::Timestamp;
 
 use super::build::{T0, agent, at, running};
-use crate::{Advance, StateStore, Step, UsageGroup};
+use crate::{Advance, CallCursor, StateStore, Step, UsageGroup};
 
 fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow {
     LedgerRow {
@@ -20,7 +20,15 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
         provider: ProviderKind::Openai,
         model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
-        usage: Usage { input_tokens: 10, output_tokens: 5, cached_tokens: 3, reasoning_tokens: 1 },
+        usage: Usage {
+            input_tokens: 10,
+            output_tokens: 5,
+            cached_tokens: 3,
+            reasoning_tokens: 1,
+            cache_write_tokens: 2,
+            cache_write_1h_tokens: 4,
+        },
+        provider_call: cost.map(|cost| format!("gen-{cost}").into()),
         cost: cost.map(NanoUsd),
         at,
         duration_us: 7,
@@ -54,7 +62,28 @@ pub async fn sums_are_sums_of_rows(store: Arc<dyn StateStore>) {
     let all = sums(UsageGroup::Agent).await.unwrap().remove(0);
     assert_eq!((all.key.as_str(), all.calls, all.failed_calls, all.unpriced_calls), ("writer", 3, 1, 1));
     assert_eq!((all.input_tokens, all.cached_tokens, all.output_tokens, all.cost_nanos.0), (30, 9, 15, 100));
+    let by_task = sums(UsageGroup::Task).await.unwrap();
+    assert_eq!(keys(&by_task), [(task.task.to_string(), 3)]);
     assert_eq!(store.usage(UsageGroup::Day, T0, at(1)).await.unwrap(), []);
+}
+
+/// Pages of calls join without gaps, in one order on every backend.
+pub async fn calls_are_listed_in_pages(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let mut rows: Vec<LedgerRow> = (0..7).map(|n| row(lease.task, "a", Some(n), at(n / 3))).collect();
+    let mut write = Advance::new(lease, at(3), Step::Continue);
+    write.ledger.clone_from(&rows);
+    store.advance(write).await.unwrap();
+    rows.retain(|row| row.at < at(2));
+    rows.sort_by_key(|row| (row.at, row.call));
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.calls(T0, at(2), after, 4).await.unwrap();
+        seen.extend(page.items);
+        let Some(last) = seen.last().filter(|_| page.more) else { break };
+        after = Some(CallCursor { agent: last.agent.clone(), at: last.at, call: last.call });
+    }
+    assert_eq!(seen, rows);
 }
 
 /// The same call written twice is one row.

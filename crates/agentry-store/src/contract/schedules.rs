@@ -8,7 +8,7 @@ use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::task::TraceId;
 
 use super::build::{T0, agent, at, claim, finish, new, task};
-use crate::{EventAccepted, Firing, FiringResult, SlotState, StateStore};
+use crate::{EventAccepted, Firing, FiringResult, Horizon, SlotState, StateStore};
 
 fn record(every_ms: u64) -> ScheduleRecord {
     ScheduleRecord {
@@ -114,7 +114,7 @@ pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
     assert_eq!(bring().await.unwrap(), EventAccepted::Duplicate);
     assert_eq!(store.counts().await.unwrap().queued, 2);
     assert_eq!(store.recent_events(10).await.unwrap(), std::slice::from_ref(&event));
-    assert_eq!(store.prune(at(5)).await.unwrap(), 0, "it came at 5 s");
-    assert_eq!(store.prune(at(6)).await.unwrap(), 1);
+    assert_eq!(store.prune(Horizon::events(at(5))).await.unwrap(), 0, "it came at 5 s");
+    assert_eq!(store.prune(Horizon::events(at(6))).await.unwrap(), 1);
     assert_eq!(bring().await.unwrap(), EventAccepted::New);
 }

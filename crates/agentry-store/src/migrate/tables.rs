@@ -55,7 +55,7 @@ const fn or_null(column: Column) -> Column {
 }
 
 /// Every table whose rows are moved. `counters` follows from them; workers are moved as far as they own what runs.
-pub(super) static TABLES: [Table; 17] = [
+pub(super) static TABLES: [Table; 19] = [
     TASKS,
     OPEN_TASKS,
     ENDED_TASKS,
@@ -73,6 +73,8 @@ pub(super) static TABLES: [Table; 17] = [
     WORKERS,
     VERSIONS,
     AGENT_STATUS,
+    API_KEYS,
+    AUDIT,
 ];
 
 /// `ready_at` as accepted is not kept by SQLite, and nobody reads it after the task was accepted: it is the last one.
@@ -159,10 +161,11 @@ const JOURNAL: Table = Table {
     numbered: None,
 };
 
+/// The ledger outlives its tasks: a call whose task is forgotten stands for it by its own id.
 const LEDGER: Table = Table {
     name: "ledger",
-    select: "SELECT t.id, l.call, l.at, l.input, l.cached, l.output, l.reasoning, l.cost, l.duration_us, l.status,
-                 a.name, p.name, m.name
+    select: "SELECT coalesce(t.id, l.call), l.call, l.at, l.input, l.cached, l.output, l.reasoning, l.cost, l.duration_us, l.status,
+                 a.name, p.name, m.name, l.cache_write, l.cache_write_1h, l.provider_call
              FROM ledger l LEFT JOIN tasks t ON t.seq = l.task LEFT JOIN names a ON a.id = l.agent
                  LEFT JOIN names p ON p.id = l.provider LEFT JOIN names m ON m.id = l.model
              ORDER BY l.task, l.call",
@@ -180,6 +183,9 @@ const LEDGER: Table = Table {
         text("agent"),
         text("provider"),
         text("model"),
+        big("cache_write"),
+        big("cache_write_1h"),
+        or_null(text("provider_call")),
     ],
     numbered: None,
 };
@@ -312,6 +318,29 @@ const AGENT_STATUS: Table = Table {
         or_null(text("reason")),
         big("since"),
     ],
+    numbered: None,
+};
+
+const API_KEYS: Table = Table {
+    name: "api_keys",
+    select: "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys ORDER BY id",
+    columns: &[
+        id("id"),
+        text("hash"),
+        text("name"),
+        small("scope"),
+        big("created_at"),
+        or_null(big("expires_at")),
+        or_null(big("used_at")),
+        or_null(big("revoked_at")),
+    ],
+    numbered: None,
+};
+
+const AUDIT: Table = Table {
+    name: "audit",
+    select: "SELECT id, body FROM audit ORDER BY id",
+    columns: &[id("id"), json("body")],
     numbered: None,
 };
 

@@ -1,7 +1,6 @@
 //! Events at the door.
 
 use agentry_core::event::Event;
-use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
 use super::NewTask;
@@ -30,10 +29,4 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError>;
-
-    /// Forgets events, idempotency keys and sent outbox rows older than `before`. Returns how many rows.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

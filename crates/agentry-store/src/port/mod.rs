@@ -1,27 +1,39 @@
 //! The port, one trait for each concern. A backend implements them all.
 
+mod access;
+mod budgets;
 mod clarifications;
 mod dead_letters;
 mod events;
 mod fleet;
 mod outbox;
+mod pulse;
+mod retention;
 mod schedules;
 mod sessions;
 mod tasks;
 mod usage;
 
+pub use access::{AUDIT_KEPT, AccessStore, MAX_KEYS, REVOKED_KEPT};
+pub(crate) use access::{audit_horizon, revoked_horizon};
+pub(crate) use budgets::REREAD_US;
+pub use budgets::{BudgetStore, Reservation, Reserved};
 pub use clarifications::{Answered, ClarificationStore};
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
 pub use events::{EventAccepted, EventStore};
 pub use fleet::{AgentStatus, FleetStore};
 pub use outbox::{Delivery, OutboxStore, PendingMessage};
+pub(crate) use pulse::moment_of;
+pub use pulse::{MAX_PULSE, PulseStore, TaskPulse};
+pub use retention::{Horizon, RetentionStore};
 pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
     Accepted, Advance, Advanced, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused, Step,
     TaskFilter, TaskStore, Want,
 };
-pub use usage::{UsageGroup, UsageRow, UsageStore};
+pub(crate) use usage::FORGOTTEN;
+pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};
 
 /// The most rows any list returns at once.
 pub const MAX_PAGE: usize = 1_000;
@@ -37,6 +49,10 @@ pub trait StateStore:
     + DeadLetterStore
     + FleetStore
     + UsageStore
+    + RetentionStore
+    + BudgetStore
+    + PulseStore
+    + AccessStore
 {
 }
 
@@ -50,5 +66,9 @@ impl<T> StateStore for T where
         + DeadLetterStore
         + FleetStore
         + UsageStore
+        + RetentionStore
+        + BudgetStore
+        + PulseStore
+        + AccessStore
 {
 }

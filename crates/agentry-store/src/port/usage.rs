@@ -1,12 +1,15 @@
 //! What was spent: sums of ledger rows.
 
 use agentry_core::agent::AgentName;
-use agentry_core::id::TaskId;
+use agentry_core::id::{CallId, TaskId};
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
-use crate::StoreError;
+use crate::{Page, StoreError};
+
+/// The key of what was spent by tasks that are forgotten.
+pub(crate) const FORGOTTEN: &str = "(forgotten)";
 
 /// What to sum over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +20,25 @@ pub enum UsageGroup {
     Model,
     /// One row for each UTC day.
     Day,
+    /// One row for each task, the most expensive first: at most [`crate::MAX_PAGE`].
+    Task,
+}
+
+/// A place in the list of calls: after this agent's call of this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallCursor {
+    /// The agent.
+    pub agent: AgentName,
+    /// When the call ended.
+    pub at: Timestamp,
+    /// The call.
+    pub call: CallId,
 }
 
 /// A sum.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct UsageRow {
-    /// The agent, `provider/model`, or day.
+    /// The agent, `provider/model`, day, or task.
     pub key: String,
     /// Provider calls.
     pub calls: u64,
@@ -54,6 +70,19 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError>;
+
+    /// The ledger rows of `[from, to)` by agent, time and call, after a place in that order, at most `limit`. A row whose
+    /// task is forgotten may name the call in its place.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn calls(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<CallCursor>,
+        limit: usize,
+    ) -> Result<Page<LedgerRow>, StoreError>;
 
     /// The ledger rows of a task, oldest first.
     ///

@@ -22,7 +22,7 @@ use super::write::{Appended, Shape, Write};
 use super::{PostgresStore, alone, text};
 use crate::{Advance, Advanced, Step, StoreError};
 
-/// What is appended for the tasks `held (id, journal)`; parameters 1 to 23 are those of [`Params::new`].
+/// What is appended for the tasks `held (id, journal)`; parameters 1 to 26 are those of [`Params::new`].
 macro_rules! append {
     () => {
         ", j AS (
@@ -32,16 +32,17 @@ macro_rules! append {
                  AS j (task, n, attempt, at, scope, body) JOIN held h ON h.id = j.task
          ), l AS (
              INSERT INTO ledger (task, call, at, input, cached, output, reasoning, cost, duration_us, status, agent,
-                 provider, model)
+                 provider, model, cache_write, cache_write_1h, provider_call)
              SELECT l.* FROM unnest($7::uuid[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-                     $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::text[])
+                     $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::text[], $18::text[], $19::text[],
+                     $20::bigint[], $21::bigint[], $22::text[])
                  AS l (task, call, at, input, cached, output, reasoning, cost, duration_us, status, agent, provider,
-                     model) JOIN held h ON h.id = l.task
+                     model, cache_write, cache_write_1h, provider_call) JOIN held h ON h.id = l.task
              ON CONFLICT DO NOTHING
          ), o AS (
              INSERT INTO outbox (id, ready_at, attempt, message)
              SELECT o.id, o.ready_at, 0, o.message
-             FROM unnest($20::uuid[], $21::uuid[], $22::bigint[], $23::text[]) AS o (id, task, ready_at, message)
+             FROM unnest($23::uuid[], $24::uuid[], $25::bigint[], $26::text[]) AS o (id, task, ready_at, message)
                  JOIN held h ON h.id = o.task
              ON CONFLICT DO NOTHING
          )"
@@ -75,9 +76,9 @@ macro_rules! ended {
 const STEP: &str = concat!(
     "WITH held AS (
          UPDATE open_tasks t SET journal = t.journal + i.entries, version = coalesce(t.version, i.named)
-         FROM unnest($24::uuid[], $25::integer[], $26::uuid[], $27::text[], $28::integer[])
+         FROM unnest($27::uuid[], $28::integer[], $29::uuid[], $30::text[], $31::integer[])
              AS i (id, epoch, owner, named, entries)
-         WHERE t.id = ANY($24) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
+         WHERE t.id = ANY($27) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
          RETURNING t.id, t.journal - i.entries AS journal, t.cancel
      )",
     append!(),
@@ -88,9 +89,9 @@ const STEP: &str = concat!(
 const END: &str = concat!(
     "WITH held AS (
          DELETE FROM open_tasks t
-         USING unnest($24::uuid[], $25::integer[], $26::uuid[], $27::text[], $28::bigint[], $29::smallint[],
-             $30::text[]) AS i (id, epoch, owner, named, at, ended_as, outcome)
-         WHERE t.id = ANY($24) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
+         USING unnest($27::uuid[], $28::integer[], $29::uuid[], $30::text[], $31::bigint[], $32::smallint[],
+             $33::text[]) AS i (id, epoch, owner, named, at, ended_as, outcome)
+         WHERE t.id = ANY($27) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
              AND t.questions = 0
          RETURNING ",
     ended!(),
@@ -104,15 +105,15 @@ const END: &str = concat!(
 const TURN: &str = concat!(
     "WITH fenced AS MATERIALIZED (
          SELECT s.id, s.seq, s.messages FROM sessions s
-             JOIN unnest($31::text[], $32::bigint[], $26::uuid[]) AS f (session, fence, owner) ON f.session = s.id
-         WHERE s.id = ANY($31) AND s.fence = f.fence AND s.owner = f.owner
+             JOIN unnest($34::text[], $35::bigint[], $29::uuid[]) AS f (session, fence, owner) ON f.session = s.id
+         WHERE s.id = ANY($34) AND s.fence = f.fence AND s.owner = f.owner
          ORDER BY s.id FOR UPDATE OF s
      ), held AS (
          DELETE FROM open_tasks t
-         USING unnest($24::uuid[], $25::integer[], $26::uuid[], $27::text[], $28::bigint[], $29::smallint[],
-             $30::text[], $31::text[], $33::integer[], $34::text[])
+         USING unnest($27::uuid[], $28::integer[], $29::uuid[], $30::text[], $31::bigint[], $32::smallint[],
+             $33::text[], $34::text[], $36::integer[], $37::text[])
              AS i (id, epoch, owner, named, at, ended_as, outcome, session, count, summary), fenced f
-         WHERE t.id = ANY($24) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
+         WHERE t.id = ANY($27) AND t.id = i.id AND t.status = 1 AND t.epoch = i.epoch AND t.owner = i.owner
              AND t.questions = 0 AND f.id = i.session
          RETURNING ",
     ended!(),
@@ -120,11 +121,11 @@ const TURN: &str = concat!(
      ), turned AS (
          UPDATE sessions s SET messages = s.messages + h.count, turns = s.turns + 1,
              summary = coalesce(h.summary, s.summary), updated_at = h.at
-         FROM held h WHERE s.id = ANY($31) AND s.id = h.session
+         FROM held h WHERE s.id = ANY($34) AND s.id = h.session
      ), m AS (
          INSERT INTO messages (session, number, task, at, body)
          SELECT h.session_seq, h.said + m.n, h.id, h.at, m.body
-         FROM unnest($35::uuid[], $36::bigint[], $37::text[]) AS m (task, n, body) JOIN held h ON h.id = m.task
+         FROM unnest($38::uuid[], $39::bigint[], $40::text[]) AS m (task, n, body) JOIN held h ON h.id = m.task
      )",
     append!(),
     end!(),
@@ -254,19 +255,20 @@ fn count(len: usize) -> i32 {
 struct Params<'a>(Vec<&'a (dyn ToSql + Sync)>);
 
 impl<'a> Params<'a> {
-    /// Parameters 1 to 23.
+    /// Parameters 1 to 26.
     fn new(appended: &'a Appended<'a>) -> Self {
         let (j, l, o) = (&appended.journal, &appended.ledger, &appended.outbox);
         let mut all: Vec<&'a (dyn ToSql + Sync)> = Vec::with_capacity(40);
         all.extend([&j.task as &(dyn ToSql + Sync), &j.n, &j.attempt, &j.at, &j.scope, &j.body]);
         all.extend([&l.task as &(dyn ToSql + Sync), &l.call, &l.at, &l.input, &l.cached, &l.output, &l.reasoning]);
         all.extend([&l.cost as &(dyn ToSql + Sync), &l.duration_us, &l.status, &l.agent, &l.provider, &l.model]);
+        all.extend([&l.cache_write as &(dyn ToSql + Sync), &l.cache_write_1h, &l.provider_call]);
         all.extend([&o.id as &(dyn ToSql + Sync), &o.task, &o.ready_at, &o.message]);
         Self(all)
     }
 }
 
-/// Whose right the writes stand on, and the version they run on: parameters 24 to 27.
+/// Whose right the writes stand on, and the version they run on: parameters 27 to 30.
 struct Leases<'a> {
     ids: Vec<SqlId>,
     epochs: Vec<i32>,

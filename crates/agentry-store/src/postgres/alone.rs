@@ -158,9 +158,10 @@ async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>
     if !l.call.is_empty() {
         let sql =
             "INSERT INTO ledger (task, call, at, input, cached, output, reasoning, cost, duration_us, status, agent,
-                       provider, model)
+                       provider, model, cache_write, cache_write_1h, provider_call)
                    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                       $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::text[], $13::text[])
+                       $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::text[], $13::text[],
+                       $14::bigint[], $15::bigint[], $16::text[])
                    ON CONFLICT DO NOTHING";
         let params: Params<'_> = &[
             &l.task,
@@ -176,6 +177,9 @@ async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>
             &l.agent,
             &l.provider,
             &l.model,
+            &l.cache_write,
+            &l.cache_write_1h,
+            &l.provider_call,
         ];
         execute(tx, sql, params).await?;
     }

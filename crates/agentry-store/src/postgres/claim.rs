@@ -1,7 +1,13 @@
 //! Claims: a compare-and-set on the status; the loser gets nothing.
 //!
-//! A claim waits for the disk. One that a crash of the server undid could be given out again with the same number, to
-//! the same worker, which may still be at work on the first one; neither would be fenced.
+//! A claim does not wait for the disk: its owner's next write does, and takes the claim along, because the log is flushed
+//! in order. When a crash of the server (or a fail-over) undoes a claim that nothing was written after, the task is queued
+//! again as if it had never been claimed, and nothing outside the process can have followed from the claim: a call that
+//! leaves is journaled first, and that write waits. Then either
+//! - another worker claims it: the same epoch, another owner, so whatever the first owner still writes is refused; or
+//! - the same worker claims it: the very same lease, under which only one execution runs in a process (the orchestrator's
+//!   `running.rs`); or
+//! - nobody has yet: the row has no owner, and the first owner's next write is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +32,13 @@ use crate::{Claimed, Lease};
 /// kept, so that a worker that was frozen for long registers again before it claims.
 const REGISTERED_FOR: Duration = Duration::from_secs(600);
 
+/// A condition that always holds and lets the statement's commit not wait for the disk.
+macro_rules! relaxed {
+    () => {
+        "(SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
+    };
+}
+
 /// Adds claimed tasks `taken` to the sums.
 macro_rules! count_taken {
     () => {
@@ -41,8 +54,9 @@ const CLAIM: &str = concat!(
          UPDATE open_tasks t SET status = 1, lane = 0, epoch = t.epoch + 1, owner = i.owner, claimed_at = i.now,
              started_at = CASE WHEN t.epoch = 0 THEN i.now ELSE t.started_at END
          FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS i (id, owner, now)
-         WHERE t.id = ANY($1) AND t.id = i.id AND t.status = 0 AND t.session IS NULL AND t.ready_at <= i.now
-         RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us
+         WHERE t.id = ANY($1) AND t.id = i.id AND t.status = 0 AND t.session IS NULL AND t.ready_at <= i.now AND ",
+    relaxed!(),
+    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us
      ), counted AS (",
     count_taken!(),
     ") SELECT * FROM taken"
@@ -56,11 +70,13 @@ const CLAIMED_BEFORE: &str = "
 
 /// Moves delayed tasks whose time has come among the ready ones. What a crash undoes is done again with the next claim,
 /// so it does not wait for the disk.
-const PROMOTE: &str = "
-    UPDATE open_tasks SET lane = 0 WHERE id = ANY(ARRAY(
+const PROMOTE: &str = concat!(
+    "UPDATE open_tasks SET lane = 0 WHERE id = ANY(ARRAY(
         SELECT id FROM open_tasks WHERE lane = 1 AND ready_at <= $1 ORDER BY ready_at LIMIT 1000
         FOR UPDATE SKIP LOCKED
-    )) AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
+    )) AND ",
+    relaxed!()
+);
 
 /// Takes the next tasks of some modes. Each mode offers as many as are wanted; the best of all are taken. The advisory
 /// lock lets a repeated claim wait until the one whose answer was lost is over.
@@ -74,8 +90,9 @@ const NEXT: &str = concat!(
      ), picked AS MATERIALIZED (SELECT id FROM offered ORDER BY rank, seq LIMIT $3), taken AS (
          UPDATE open_tasks t SET status = 1, epoch = t.epoch + 1, owner = $4, claimed_at = $2,
              started_at = CASE WHEN t.epoch = 0 THEN $2 ELSE t.started_at END
-         WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) AND (SELECT pg_advisory_xact_lock($5)) IS NOT NULL
-         RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.rank, t.seq
+         WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) AND (SELECT pg_advisory_xact_lock($5)) IS NOT NULL AND ",
+    relaxed!(),
+    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.rank, t.seq
      ), counted AS (",
     count_taken!(),
     ") SELECT t.*, b.body FROM taken t JOIN tasks b ON b.id = t.id ORDER BY t.rank, t.seq"

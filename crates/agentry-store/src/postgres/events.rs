@@ -13,7 +13,7 @@ use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json};
-use super::{PostgresStore, prune, text};
+use super::{PostgresStore, text};
 use crate::{EventAccepted, EventStore, NewTask, Refused, StoreError};
 
 /// While another process inserts the same event, this waits for what becomes of it. Always in the same order, so that
@@ -156,9 +156,5 @@ impl EventStore for PostgresStore {
                 collect(&query(&self.db.conn().await?, sql, &[&sql_limit(limit)]).await?, |row| json_at(row, 0))
             })
             .await
-    }
-
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        prune::prune(self, before).await
     }
 }

@@ -5,9 +5,11 @@
 //! `open_tasks` first; everything else follows from that order.
 
 mod accept;
+mod access;
 mod advance;
 mod alone;
 mod batch;
+mod budgets;
 mod cancel;
 mod claim;
 mod clarifications;

@@ -1,14 +1,17 @@
-//! Forgetting what is too old to matter: in pieces, so that no statement and no lock lasts long.
+//! [`RetentionStore`] on PostgreSQL: in pieces, so that no statement and no lock lasts long.
 
 use agentry_core::time::Timestamp;
+use async_trait::async_trait;
 
 use super::PostgresStore;
 use super::pool::Db;
-use super::rows::execute;
-use crate::StoreError;
+use super::rows::{Params, SqlId, execute};
+use crate::{Horizon, RetentionStore, StoreError};
 
 /// Rows deleted by one statement: some tens of milliseconds of work.
 const PIECE: i64 = 5_000;
+/// Tasks, conversations: each brings rows of other tables along.
+const WHOLE_PIECE: i64 = 500;
 /// Pieces of one table in one call: five million rows; what is left goes with the next call.
 const MAX_PIECES: usize = 1_000;
 
@@ -17,6 +20,31 @@ const EVENTS: &str = "DELETE FROM events WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM events WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) AND at < $1";
 const KEYS: &str = "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) AND created_at < $1";
+const SLOTS: &str = "DELETE FROM slots WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM slots WHERE NOT open AND decided_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+    AND NOT open AND decided_at < $1";
+const DEAD_LETTERS: &str = "DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM dead_letters WHERE state <> 0 AND created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+    AND state <> 0 AND created_at < $1";
+const LEDGER: &str = "DELETE FROM ledger WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM ledger WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) AND at < $1";
+
+/// Ended tasks by age, with what belongs to them. The ledger stays.
+const TASKS: &str = "WITH old AS MATERIALIZED (
+        SELECT id FROM ended_tasks WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), bodies AS (DELETE FROM tasks WHERE id = ANY (ARRAY(SELECT id FROM old))
+    ), entries AS (DELETE FROM journal WHERE task = ANY (ARRAY(SELECT id FROM old))
+    ), questions AS (DELETE FROM clarifications WHERE task = ANY (ARRAY(SELECT id FROM old)))
+    DELETE FROM ended_tasks WHERE id = ANY (ARRAY(SELECT id FROM old))";
+
+/// Conversations that nobody touched for long and that nothing waits in, with their messages. One that is claimed at the
+/// moment is locked and passed over.
+const SESSIONS: &str = "WITH old AS MATERIALIZED (
+        SELECT seq FROM sessions s
+        WHERE updated_at < $1 AND NOT EXISTS (SELECT 1 FROM open_tasks o WHERE o.session = s.id)
+        ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), said AS (DELETE FROM messages WHERE session = ANY (ARRAY(SELECT seq FROM old)))
+    DELETE FROM sessions WHERE seq = ANY (ARRAY(SELECT seq FROM old))";
 
 /// Adds what connections that are gone have counted to the row of nobody, so that the sums stay short.
 const FOLD: &str = "WITH old AS (
@@ -31,10 +59,11 @@ const FOLD: &str = "WITH old AS (
     ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued, running = c.running + excluded.running,
         waiting = c.waiting + excluded.waiting";
 
-async fn delete(db: &Db, sql: &str, before: Timestamp) -> Result<u64, StoreError> {
+/// Deletes piece by piece until a piece finds nothing more.
+async fn delete(db: &Db, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
     let mut deleted = 0;
     for _ in 0..MAX_PIECES {
-        let piece = db.retrying(|_| async move { execute(&db.conn().await?, sql, &[&before.0, &PIECE]).await }).await?;
+        let piece = db.retrying(|_| async move { execute(&db.conn().await?, sql, params).await }).await?;
         deleted += piece;
         if piece == 0 {
             break;
@@ -43,11 +72,30 @@ async fn delete(db: &Db, sql: &str, before: Timestamp) -> Result<u64, StoreError
     Ok(deleted)
 }
 
-/// Forgets events and idempotency keys. Outbox rows are deleted when they are settled, so there are none to forget.
-pub(super) async fn prune(store: &PostgresStore, before: Timestamp) -> Result<u64, StoreError> {
-    let db = &store.db;
-    let events = delete(db, EVENTS, before).await?;
-    let keys = delete(db, KEYS, before).await?;
-    db.retrying(|_| async move { execute(&db.conn().await?, FOLD, &[]).await }).await?;
-    Ok(events + keys)
+/// Tasks and all that follows their age.
+async fn tasks(db: &Db, before: Timestamp) -> Result<u64, StoreError> {
+    let first = SqlId(*Horizon::first_id_of(before).as_bytes());
+    let tasks = delete(db, TASKS, &[&before.0, &WHOLE_PIECE, &first]).await?;
+    let sessions = delete(db, SESSIONS, &[&before.0, &WHOLE_PIECE]).await?;
+    let slots = delete(db, SLOTS, &[&before.0, &PIECE]).await?;
+    let letters = delete(db, DEAD_LETTERS, &[&before.0, &PIECE]).await?;
+    Ok(tasks + sessions + slots + letters)
+}
+
+#[async_trait]
+impl RetentionStore for PostgresStore {
+    /// Outbox rows are deleted when they are settled, so there are none to forget.
+    async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
+        let db = &self.db;
+        let mut sum = delete(db, EVENTS, &[&horizon.events.0, &PIECE]).await?;
+        sum += delete(db, KEYS, &[&horizon.events.0, &PIECE]).await?;
+        if let Some(before) = horizon.tasks {
+            sum += tasks(db, before).await?;
+        }
+        if let Some(before) = horizon.usage {
+            sum += delete(db, LEDGER, &[&before.0, &PIECE]).await?;
+        }
+        db.retrying(|_| async move { execute(&db.conn().await?, FOLD, &[]).await }).await?;
+        Ok(sum)
+    }
 }

@@ -9,14 +9,17 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::rows::{SqlId, agent_at, collect, first, id_at, query, time_at, u64_at};
+use super::rows::{SqlId, agent_at, collect, first, id_at, page_len, query, signed, time_at, u64_at};
 use super::{PostgresStore, text};
-use crate::{StoreError, UsageGroup, UsageRow, UsageStore};
+use crate::{CallCursor, Page, StoreError, UsageGroup, UsageRow, UsageStore};
 
 /// Sums over `[$1, $2)`. `sum` over `bigint` is a decimal; back in a `bigint` it fails rather than wraps.
 fn usage_sql(group: UsageGroup) -> &'static str {
     macro_rules! sums {
         ($key:literal, $group:literal) => {
+            sums!($key, $group, "key")
+        };
+        ($key:literal, $group:literal, $order:literal) => {
             concat!(
                 "SELECT ",
                 $key,
@@ -24,7 +27,8 @@ fn usage_sql(group: UsageGroup) -> &'static str {
                       sum(cached)::bigint, sum(output)::bigint, coalesce(sum(cost), 0)::bigint
                  FROM ledger WHERE at >= $1 AND at < $2 GROUP BY ",
                 $group,
-                " ORDER BY key"
+                " ORDER BY ",
+                $order
             )
         };
     }
@@ -34,6 +38,12 @@ fn usage_sql(group: UsageGroup) -> &'static str {
         UsageGroup::Day => sums!(
             "to_char(to_timestamp(at / 86400000000 * 86400) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
             "at / 86400000000"
+        ),
+        UsageGroup::Task => sums!(
+            "(SELECT CASE WHEN t.id IS NULL THEN '(forgotten)' ELSE t.id::text END
+              FROM (VALUES (1)) one LEFT JOIN tasks t ON t.id = ledger.task)",
+            "key",
+            "8 DESC, key LIMIT 1000"
         ),
     }
 }
@@ -49,6 +59,14 @@ fn usage_row(row: &Row) -> Result<UsageRow, Failure> {
         output_tokens: u64_at(row, 6)?,
         cost_nanos: NanoUsd(row.try_get(7)?),
     })
+}
+
+/// Columns of [`ledger_row`].
+macro_rules! columns {
+    () => {
+        "call, agent, provider, model, status, input, cached, output, reasoning, cost, at, duration_us, cache_write,
+         cache_write_1h, provider_call"
+    };
 }
 
 fn ledger_row(task: TaskId, row: &Row) -> Result<LedgerRow, Failure> {
@@ -70,7 +88,10 @@ fn ledger_row(task: TaskId, row: &Row) -> Result<LedgerRow, Failure> {
             cached_tokens: u64_at(row, 6)?,
             output_tokens: u64_at(row, 7)?,
             reasoning_tokens: u64_at(row, 8)?,
+            cache_write_tokens: u64_at(row, 12)?,
+            cache_write_1h_tokens: u64_at(row, 13)?,
         },
+        provider_call: row.try_get::<_, Option<&str>>(14)?.map(|text| text::unescape(text).into()),
         cost: row.try_get::<_, Option<i64>>(9)?.map(NanoUsd),
         at: time_at(row, 10)?,
         duration_us: u64_at(row, 11)?,
@@ -99,12 +120,42 @@ impl UsageStore for PostgresStore {
             .await
     }
 
+    async fn calls(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<CallCursor>,
+        limit: usize,
+    ) -> Result<Page<LedgerRow>, StoreError> {
+        let limit = page_len(limit);
+        let rows = signed(limit as u64 + 1);
+        let (agent, at, call) =
+            after.as_ref().map_or(("", 0, [0; 16]), |last| (last.agent.as_str(), last.at.0, *last.call.as_bytes()));
+        let call = SqlId(call);
+        let mut items = self
+            .db
+            .retrying(|_| async move {
+                let sql = concat!(
+                    "SELECT ",
+                    columns!(),
+                    ", task FROM ledger
+                     WHERE agent >= $3 AND (agent, at, call) > ($3, $4, $5) AND at >= $1 AND at < $2
+                     ORDER BY agent, at, call LIMIT $6"
+                );
+                let params: super::rows::Params<'_> = &[&from.0, &to.0, &agent, &at, &call, &rows];
+                let rows = query(&self.db.conn().await?, sql, params).await?;
+                collect(&rows, |row| ledger_row(TaskId::from_bytes(id_at(row, 15)?), row))
+            })
+            .await?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(Page { items, more })
+    }
+
     async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError> {
         self.db
             .retrying(|_| async move {
-                let sql = "SELECT call, agent, provider, model, status, input, cached, output, reasoning, cost, at,
-                               duration_us
-                           FROM ledger WHERE task = $1 ORDER BY at, call";
+                let sql = concat!("SELECT ", columns!(), " FROM ledger WHERE task = $1 ORDER BY at, call");
                 let rows = query(&self.db.conn().await?, sql, &[&SqlId(*task.as_bytes())]).await?;
                 collect(&rows, |row| ledger_row(task, row))
             })

@@ -130,6 +130,9 @@ pub(super) struct Ledger<'a> {
     pub(super) agent: Vec<&'a str>,
     pub(super) provider: Vec<&'a str>,
     pub(super) model: Vec<Cow<'a, str>>,
+    pub(super) cache_write: Vec<i64>,
+    pub(super) cache_write_1h: Vec<i64>,
+    pub(super) provider_call: Vec<Option<Cow<'a, str>>>,
 }
 
 /// Messages for the outbox.
@@ -201,6 +204,9 @@ impl<'a> Ledger<'a> {
             self.agent.push(row.agent.as_str());
             self.provider.push(row.provider.as_str());
             self.model.push(text::escape(&row.model));
+            self.cache_write.push(signed(row.usage.cache_write_tokens));
+            self.cache_write_1h.push(signed(row.usage.cache_write_1h_tokens));
+            self.provider_call.push(row.provider_call.as_deref().map(text::escape));
         }
     }
 }

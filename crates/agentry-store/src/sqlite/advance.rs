@@ -155,8 +155,8 @@ fn add_ledger(db: &mut Db, task: &Owned, rows: &[LedgerRow]) -> Result<(), Failu
         let model = db.name(&row.model)?;
         db.sql(
             "INSERT OR IGNORE INTO ledger (task, call, agent, provider, model, status, input, cached, output, reasoning,
-                 cost, at, duration_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 cost, at, duration_us, cache_write, cache_write_1h, provider_call)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute((
             task.seq,
@@ -172,6 +172,9 @@ fn add_ledger(db: &mut Db, task: &Owned, rows: &[LedgerRow]) -> Result<(), Failu
             row.cost.map(|cost| cost.0),
             row.at.0,
             signed(row.duration_us),
+            signed(row.usage.cache_write_tokens),
+            signed(row.usage.cache_write_1h_tokens),
+            row.provider_call.as_deref(),
         ))?;
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! [`EventStore`] on SQLite: an event and its tasks, once.
 
 use agentry_core::event::Event;
-use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
 use super::SqliteStore;
@@ -35,12 +34,6 @@ fn accept_event(db: &mut Db, event: &Event, body: &str, tasks: &[Arrival]) -> Re
     Ok(EventAccepted::New)
 }
 
-fn prune(db: &Db, before: Timestamp) -> Result<u64, Failure> {
-    let events = db.sql("DELETE FROM events WHERE at < ?1")?.execute([before.0])?;
-    let keys = db.sql("DELETE FROM idempotency WHERE created_at < ?1")?.execute([before.0])?;
-    Ok((events + keys) as u64)
-}
-
 #[async_trait]
 impl EventStore for SqliteStore {
     async fn accept_event(&self, event: &Event, tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
@@ -55,10 +48,5 @@ impl EventStore for SqliteStore {
             collect(&mut statement, [sql_limit(limit)], |row| json_at(row, 0))
         })
         .await
-    }
-
-    /// Sent outbox rows are deleted when they are settled, so there are none to forget here.
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write(1_000, move |db| prune(db, before)).await
     }
 }

@@ -6,7 +6,11 @@
 use rusqlite::Connection;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/V1__state.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/V1__state.sql"),
+    include_str!("../../migrations/V2__ledger_and_budgets.sql"),
+    include_str!("../../migrations/V3__access.sql"),
+];
 
 /// The schema that this version of Agentry reads and writes.
 pub(crate) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -3,8 +3,10 @@
 //! In memory it runs without threads, every call on its caller: deterministic, for the seeded simulator.
 
 mod accept;
+mod access;
 mod advance;
 mod agents;
+mod budgets;
 mod claim;
 mod clarifications;
 mod db;
@@ -15,6 +17,7 @@ mod fleet;
 pub(crate) mod migrations;
 pub(crate) mod open;
 mod outbox;
+mod prune;
 mod readers;
 mod recover;
 mod rows;

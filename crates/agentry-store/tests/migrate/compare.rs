@@ -24,6 +24,8 @@ pub async fn same_state(one: &Store, two: &Store, filled: &Filled) {
     same_tasks(one, two, filled).await;
     same_conversations(one, two).await;
     same_rest(one, two, filled).await;
+    assert_eq!(two.keys().await.unwrap(), one.keys().await.unwrap());
+    assert_eq!(two.audit_log(None, ALL).await.unwrap(), one.audit_log(None, ALL).await.unwrap());
 }
 
 /// SQLite lists tasks by arrival and PostgreSQL by id, so that lists are compared by id.

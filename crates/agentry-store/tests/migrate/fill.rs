@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentry_core::access::{ApiKey, AuditEntry, KeyHash, Scope};
 use agentry_core::agent::{
     AgentName, AgentSpec, BudgetConfig, ExecutionMode, LlmConfig, LlmTarget, ProviderKind, SamplingParams,
 };
@@ -9,7 +10,7 @@ use agentry_core::chat::{Message, Usage};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
 use agentry_core::fleet::AgentState;
-use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{AuditId, CallId, ClarificationId, KeyId, OutboxId, TaskId, WorkerId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
@@ -106,7 +107,15 @@ fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow
         provider: ProviderKind::Openai,
         model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
-        usage: Usage { input_tokens: 1_000, output_tokens: 50, cached_tokens: 30, reasoning_tokens: 10 },
+        usage: Usage {
+            input_tokens: 1_000,
+            output_tokens: 50,
+            cached_tokens: 30,
+            reasoning_tokens: 10,
+            cache_write_tokens: 5,
+            cache_write_1h_tokens: 6,
+        },
+        provider_call: (seconds % 2 == 0).then(|| format!("call {ODD}").into()),
         cost: cost.map(NanoUsd),
         at: at(seconds),
         duration_us: 1_234_567,
@@ -148,7 +157,38 @@ pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
     }
     outbox(store, dead).await;
     let spec = fleet(store).await;
+    access(store).await;
     Filled { keyed, running, open_question, sessions, schedule, event, spec }
+}
+
+/// A good key that was used, one that ends and was revoked, and a line of the audit log.
+async fn access(store: &Arc<dyn StateStore>) {
+    for (number, expires_at) in [(1, None), (2, Some(at(60)))] {
+        let key = ApiKey {
+            id: KeyId::from_parts(1_000 + u64::from(number), 0),
+            name: ODD.to_owned(),
+            hash: KeyHash([number; 32]),
+            scope: Scope::Admin,
+            created_at: T0,
+            expires_at,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        store.add_key(&key).await.unwrap();
+    }
+    store.key_used(KeyId::from_parts(1_001, 0), at(5)).await.unwrap();
+    store.revoke_key(KeyId::from_parts(1_002, 0), at(6)).await.unwrap();
+    let line = AuditEntry {
+        id: AuditId::generate(),
+        at: at(6),
+        who: ODD.to_owned(),
+        key: Some(KeyId::from_parts(1_001, 0)),
+        action: "DELETE /v1/keys/{id}".to_owned(),
+        target: ODD.to_owned(),
+        status: 204,
+        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+    };
+    store.audit(&line).await.unwrap();
 }
 
 /// Priorities, modes, a delay and a key; tasks whose order in the queue is not the order of their ids.

@@ -153,6 +153,7 @@ fn step(lease: Lease, step: Step) -> Advance {
     let mut advance = Advance::new(lease, at, step);
     advance.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at, body });
     advance.ledger.push(LedgerRow {
+        provider_call: None,
         call,
         task: lease.task,
         agent: agent(),

@@ -17,6 +17,8 @@ mod cluster_stage;
 mod cluster_startup;
 mod cluster_state;
 mod http;
+mod llm;
+mod llm_streams;
 mod load;
 mod open_loop;
 mod server;
@@ -61,6 +63,15 @@ async fn embedded(is_wanted: &dyn Fn(&str) -> bool) {
     }
     if is_wanted("models") {
         load::over_http(ROUNDS).await;
+    }
+    if is_wanted("llm-added") {
+        llm::added(ROUNDS).await;
+    }
+    if is_wanted("llm-ten") {
+        llm::ten_at_once(ROUNDS).await;
+    }
+    if is_wanted("llm-streams") {
+        llm_streams::measure().await;
     }
     if is_wanted("sessions") {
         sessions::throughput(ROUNDS).await;

@@ -166,8 +166,18 @@ pub struct Simulator {
 
 impl Simulator {
     pub fn start() -> Self {
-        let (child, address) = child(&["sim", "llm", "--listen", "127.0.0.1:0"], &[], None);
-        Self { child, url: format!("http://{address}/v1") }
+        Self::with(&[])
+    }
+
+    /// One with more flags.
+    pub fn with(more: &[&str]) -> Self {
+        let (child, address) = child(&[&["sim", "llm", "--listen", "127.0.0.1:0"], more].concat(), &[], None);
+        Self { child, url: format!("http://{address}") }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
     /// Processor time used so far.

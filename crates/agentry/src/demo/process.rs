@@ -96,8 +96,7 @@ impl Stage {
     async fn serve(&self, args: &[&str]) -> Result<(Child, String), Failure> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (agents, data) = (text(self.folder.path().join("agents")), text(self.folder.path().join("data")));
-        let upstream = format!("{}/v1", self.simulator_url);
-        let base = ["serve", "--agents", &agents, "--data", &data, "--sim-url", &upstream];
+        let base = ["serve", "--agents", &agents, "--data", &data, "--sim-url", &self.simulator_url];
         spawn(&[&base, args].concat(), &self.place.environment, &self.log("server.log")).await
     }
 

@@ -71,6 +71,7 @@ pub async fn usage(args: &Usage) -> Result<(), Failure> {
         UsageBy::Agent => "agent",
         UsageBy::Model => "model",
         UsageBy::Day => "day",
+        UsageBy::Task => "task",
     };
     let usage = args.reading.server.client()?.get(&["v1", "usage"], &[("by", by.to_owned())]).await?;
     let rows = usage["rows"].as_array().cloned().unwrap_or_default();

@@ -1,7 +1,9 @@
 //! The verbs that read and act on a server: each is one or two requests and a table.
 
+mod access;
 mod fleet;
 mod people;
+mod reconcile;
 mod work;
 
 pub use work::answer;
@@ -9,7 +11,7 @@ pub use work::answer;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::cli::{Act, Command, Reading, Server};
+use crate::cli::{Act, Command, Reading, Server, UsageVerb};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column};
@@ -25,7 +27,11 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Agents(args) => fleet::agents(&args).await,
         Command::Workers(reading) => fleet::workers(&reading).await,
-        Command::Usage(args) => fleet::usage(&args).await,
+        Command::Usage(args) => match &args.command {
+            Some(UsageVerb::Reconcile(file)) => reconcile::reconcile(file).await,
+            None => fleet::usage(&args).await,
+        },
+        Command::Keys(verb) => access::keys(verb).await,
         Command::Schedules(verb) => fleet::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,

@@ -22,6 +22,7 @@ fn help_of_every_verb() {
         "demo",
         "validate",
         "schema",
+        "import",
         "doctor",
         "migrate",
         "agents",
@@ -49,6 +50,11 @@ fn help_of_every_verb() {
         "events tail",
         "workers",
         "usage",
+        "keys",
+        "keys create",
+        "keys rotate",
+        "keys revoke",
+        "top",
         "bench",
         "bench list",
         "bench report",
@@ -59,6 +65,7 @@ fn help_of_every_verb() {
         "bench generate workload",
         "sim",
         "sim llm",
+        "sim slack",
     ];
     for verb in verbs {
         let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();

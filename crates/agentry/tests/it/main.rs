@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod access;
 mod bad_input;
 mod cli;
 mod demo;
 mod http;
+mod import;
 mod kill9;
 mod listener;
 mod operations;
 mod serve;
 mod support;
+mod tape;
+mod tools;

@@ -1,0 +1,14 @@
+//! Checkers: what was promised, what came, and what that says. None of them believes the platform; each compares two
+//! witnesses.
+
+mod cost;
+mod history;
+mod queue;
+mod sessions;
+mod slots;
+
+pub use cost::{CostReport, ProviderCall, check_cost};
+pub use history::{History, HistoryError, Kind};
+pub use queue::{QueueReport, check_queue};
+pub use sessions::{SessionReport, check_session};
+pub use slots::{Slot, SlotReport, check_slots};

@@ -1,0 +1,146 @@
+//! HTTP/1.1 as far as a generator needs it: requests as bytes, and answers cut out of a buffer.
+
+use std::io::Write as _;
+
+/// Header lines of an answer that are read at most.
+const MAX_HEADERS: usize = 64;
+
+/// A `GET` request.
+#[must_use]
+pub fn get(host: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
+}
+
+/// A `POST` request with a JSON body.
+#[must_use]
+pub fn post(host: &str, path: &str, body: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 160);
+    put_post(&mut out, host, path, &[], body.as_bytes());
+    out
+}
+
+/// Appends a `POST` request with a JSON body and more headers.
+pub fn put_post(out: &mut Vec<u8>, host: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n");
+    for (name, value) in headers {
+        let _ = write!(out, "{name}: {value}\r\n");
+    }
+    let _ = write!(out, "content-length: {}\r\n\r\n", body.len());
+    out.extend_from_slice(body);
+}
+
+/// What is in a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// Not all of it is here.
+    Partial,
+    /// No HTTP.
+    Broken,
+    /// A whole answer.
+    Whole {
+        status: u16,
+        body: Body,
+        /// Whether the connection may be used again.
+        keep: bool,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// This part of the buffer.
+    Plain(std::ops::Range<usize>),
+    /// Put together from chunks.
+    Chunked(Vec<u8>),
+}
+
+/// Cuts an answer out of the buffer, which holds nothing but this answer: no request follows before it is whole.
+pub(super) fn parse(buffer: &[u8]) -> Parsed {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = match response.parse(buffer) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Err(_) => return Parsed::Broken,
+    };
+    let status = response.code.unwrap_or(0);
+    let (mut length, mut chunked, mut keep) = (None, false, true);
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            length = std::str::from_utf8(header.value).ok().and_then(|text| text.trim().parse::<usize>().ok());
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked = header.value.eq_ignore_ascii_case(b"chunked");
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            keep = !header.value.eq_ignore_ascii_case(b"close");
+        }
+    }
+    if chunked {
+        return match unchunk(&buffer[head..]) {
+            Some(Ok(body)) => Parsed::Whole { status, body: Body::Chunked(body), keep },
+            Some(Err(())) => Parsed::Broken,
+            None => Parsed::Partial,
+        };
+    }
+    let end = head + length.unwrap_or(0);
+    if buffer.len() < end {
+        return Parsed::Partial;
+    }
+    Parsed::Whole { status, body: Body::Plain(head..end), keep }
+}
+
+/// The body of chunks; `None` while the last one is missing.
+fn unchunk(mut rest: &[u8]) -> Option<Result<Vec<u8>, ()>> {
+    let mut body = Vec::new();
+    loop {
+        let (start, size) = match httparse::parse_chunk_size(rest) {
+            Ok(httparse::Status::Complete((start, size))) => (start, usize::try_from(size).unwrap_or(usize::MAX)),
+            Ok(httparse::Status::Partial) => return None,
+            Err(_) => return Some(Err(())),
+        };
+        // Data, then CRLF; after the last chunk only the CRLF, trailers are not asked for.
+        let end = start.checked_add(size)?.checked_add(2)?;
+        if rest.len() < end {
+            return None;
+        }
+        if size == 0 {
+            return Some(Ok(body));
+        }
+        body.extend_from_slice(&rest[start..end - 2]);
+        rest = &rest[end..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> (u16, String, bool) {
+        for cut in 0..text.len() {
+            assert_eq!(parse(&text.as_bytes()[..cut]), Parsed::Partial, "{cut} bytes of {text:?}");
+        }
+        match parse(text.as_bytes()) {
+            Parsed::Whole { status, body: Body::Plain(range), keep } => (status, text[range].to_owned(), keep),
+            Parsed::Whole { status, body: Body::Chunked(body), keep } => {
+                (status, String::from_utf8(body).unwrap(), keep)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn answers_are_whole_only_when_all_of_them_is_here() {
+        let plain = "HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\nbody";
+        assert_eq!(whole(plain), (202, "body".to_owned(), true));
+        let chunked =
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+        assert_eq!(whole(chunked), (200, "abcd".to_owned(), false));
+        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), Parsed::Broken);
+    }
+
+    #[test]
+    fn a_post_says_how_long_it_is() {
+        let bytes = post("h", "/p", "{}");
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.ends_with("content-length: 2\r\n\r\n{}"), "{text}");
+    }
+}

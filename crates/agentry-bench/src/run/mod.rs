@@ -1,0 +1,225 @@
+//! A run: which scenarios, in which order, and what becomes of what they found, also when it is interrupted.
+
+mod error;
+mod fingerprint;
+mod floor;
+pub mod gates;
+mod lab;
+mod progress;
+
+pub use error::RunError;
+pub use lab::{Driven, Lab, Purpose};
+pub use progress::Progress;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use crate::catalogue::Scenario;
+use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEMA, Tiers, Verdict};
+use crate::sample::{CpuLedger, Part};
+use crate::scenarios::{self, Found, observe};
+use crate::sut::Api;
+use crate::verdict::{self, Policy};
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which scenarios.
+    pub scenarios: Vec<&'static Scenario>,
+    /// How long windows are.
+    pub profile: Profile,
+    /// What the platform runs on.
+    pub engine: Engine,
+    /// A deployment that runs already.
+    pub url: Option<String>,
+    /// What arrivals, order and faults follow from.
+    pub seed: u64,
+    /// Where files go.
+    pub out: PathBuf,
+    /// The command line.
+    pub argv: Vec<String>,
+}
+
+/// Runs scenarios until all are done or `interrupted` resolves; what was found so far is reported in both cases.
+///
+/// # Errors
+/// When not even the harness can be set up, or the deployment under test does not answer.
+pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Result<Report, RunError> {
+    let url = options.url.as_deref().map(Api::new).transpose()?;
+    if let Some(api) = &url {
+        api.target()?;
+        check_version(api).await?;
+    }
+    let mut lab = Lab::new(options.profile, options.engine, url, options.seed, &options.out)?;
+    let start = jiff::Timestamp::now();
+    lab.progress.say(&format!(
+        "agentry bench · profile {} · {} engine · seed {}",
+        options.profile, options.engine, options.seed
+    ));
+    let mut order = options.scenarios.clone();
+    order.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("order")));
+    let mut results: Vec<(&'static Scenario, Result<Found, String>)> = Vec::new();
+    let mut did_not_start = false;
+    let cut_short = {
+        let all = async {
+            lab.floor_p99_ms = Some(floor::of_requests(calibration(options.profile), options.seed).await?);
+            for scenario in order {
+                lab.progress.begin(scenario.id);
+                lab.phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
+                let found = Box::pin(scenarios::run(scenario, &mut lab)).await;
+                did_not_start |= matches!(found, Err(RunError::Sut(_)));
+                let found = found.map_err(|error| error.to_string());
+                lab.progress.end(&in_a_line(scenario, &found, &lab));
+                results.push((scenario, found));
+            }
+            Ok::<(), RunError>(())
+        };
+        tokio::select! {
+            ended = all => { ended?; false }
+            () = interrupted => true,
+        }
+    };
+    if cut_short {
+        lab.progress.say("interrupted: what was measured so far is reported");
+    }
+    Ok(report(&lab, &options, start, results, cut_short, did_not_start).await)
+}
+
+/// How long the floor of the harness is looked for.
+fn calibration(profile: Profile) -> Duration {
+    match profile {
+        Profile::Quick => Duration::from_secs(2),
+        _ => Duration::from_secs(5),
+    }
+}
+
+/// The deployment answers, and is of our version.
+async fn check_version(api: &Api) -> Result<(), RunError> {
+    let live = api.get("/health/live").await?;
+    let (theirs, ours) = (live["version"].as_str().unwrap_or("none"), env!("CARGO_PKG_VERSION"));
+    if theirs != ours {
+        return Err(RunError::Usage(format!(
+            "{} runs version {theirs}, this is {ours}: measure it with the binary that it runs",
+            api.base()
+        )));
+    }
+    Ok(())
+}
+
+fn in_a_line(scenario: &Scenario, found: &Result<Found, String>, lab: &Lab) -> String {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return format!("could not be run: {}", error.lines().next().unwrap_or_default()),
+    };
+    let judged = observe::judge(scenario, &found.seen, &lab.gates, lab.engine, lab.profile);
+    let count = |verdict: Verdict| judged.iter().filter(|criterion| criterion.verdict == verdict).count();
+    let words: Vec<String> = Verdict::ALL
+        .into_iter()
+        .map(|verdict| (verdict, count(verdict)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(verdict, count)| format!("{} {count} {verdict}", verdict.shape()))
+        .collect();
+    words.join("  ")
+}
+
+async fn report(
+    lab: &Lab,
+    options: &Options,
+    start: jiff::Timestamp,
+    results: Vec<(&'static Scenario, Result<Found, String>)>,
+    interrupted: bool,
+    did_not_start: bool,
+) -> Report {
+    let mut tests = Vec::new();
+    for scenario in &options.scenarios {
+        let found = results.iter().find(|(done, _)| done.id == scenario.id);
+        tests.extend(tests_of(lab, scenario, found.map(|(_, found)| found)));
+    }
+    let end = jiff::Timestamp::now();
+    let mut report = Report {
+        schema: SCHEMA.to_owned(),
+        run: Run {
+            id: format!("{}-{}-{}", start.strftime("%Y%m%dT%H%M%SZ"), options.profile, options.engine),
+            profile: options.profile,
+            engine: options.engine,
+            url: options.url.clone(),
+            seed: options.seed,
+            argv: options.argv.clone(),
+            git: option_env!("AGENTRY_GIT").unwrap_or_default().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start: start.to_string(),
+            end: end.to_string(),
+            seconds: lab.now(),
+            interrupted,
+            exit: 0,
+        },
+        fingerprint: fingerprint::take(lab).await,
+        harness: harness(lab),
+        tests,
+        faults: lab.faults.clone(),
+        safety: lab.safety.clone(),
+        tiers: Tiers::default(),
+        baseline: None,
+        advice: Vec::new(),
+        not_proven: Vec::new(),
+    };
+    verdict::finish(&mut report, &Policy { not_started: did_not_start, ..Policy::default() });
+    report
+}
+
+/// The tests of a scenario with its judged criteria; one without figures when it was not run.
+fn tests_of(lab: &Lab, scenario: &Scenario, found: Option<&Result<Found, String>>) -> Vec<crate::model::Test> {
+    let empty = |why: &str| {
+        let mut test = lab.test(scenario.id, scenario.title, "none");
+        test.phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
+        let seen: Vec<_> =
+            scenario.criteria().map(|spec| observe::Observation::not_run(spec.id, why.to_owned())).collect();
+        test.criteria = observe::judge(scenario, &seen, &lab.gates, lab.engine, lab.profile);
+        test.notes.push(why.to_owned());
+        vec![test]
+    };
+    match found {
+        None => empty("the run was interrupted before it"),
+        Some(Err(error)) => empty(&format!("could not be run: {error}")),
+        Some(Ok(found)) if found.tests.is_empty() => empty("not built into this version"),
+        Some(Ok(found)) => {
+            let mut tests = found.tests.clone();
+            if let Some(first) = tests.first_mut() {
+                first.criteria = observe::judge(scenario, &found.seen, &lab.gates, lab.engine, lab.profile);
+            }
+            tests
+        }
+    }
+}
+
+fn harness(lab: &Lab) -> Harness {
+    let samples = lab.sampler.samples();
+    let ledger = CpuLedger::of(&samples);
+    let group = |part: Part| match part {
+        Part::Sut => "agentry",
+        Part::Postgres => "postgresql",
+        other => other.as_str(),
+    };
+    let cpu = ledger.parts.iter().map(|(part, share)| CpuShare {
+        group: group(*part).to_owned(),
+        seconds: share.nanos as f64 / 1e9,
+        share: share.machine,
+    });
+    let mut notes = lab.notes.clone();
+    notes.extend(samples.trouble.clone());
+    Harness {
+        lag_hdr_b64: scenarios::hdr(&lab.lag),
+        lag_p99_ms: (!lab.lag.is_empty()).then(|| lab.lag.value_at_quantile(0.99) as f64 / 1_000.0),
+        cpu_share: Some(ledger.measuring()),
+        steal: Some(ledger.steal),
+        floor_p99_ms: lab.floor_p99_ms,
+        gates: lab.gates.clone(),
+        cpu: cpu.collect(),
+        plots: Vec::new(),
+        notes,
+    }
+}

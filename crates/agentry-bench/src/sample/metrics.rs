@@ -1,0 +1,114 @@
+//! The platform's own numbers: its `/metrics`, read by name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::load::clock::now;
+
+/// The distance of scrapes: each one asks the platform's store, so they are rarer than samples.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Scrapes that are kept; later ones replace the oldest.
+const MAX_SCRAPES: usize = 100_000;
+
+/// Numbers by their name with labels, as in `agentry_tasks{status="queued"}`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// Reads Prometheus' text format. Lines that are not understood are skipped.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.trim().to_owned(), value.trim().parse().ok()?))
+        });
+        Self(pairs.collect())
+    }
+
+    /// One number.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    /// The sum over all labels of a name; `None` when it has no line.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> Option<f64> {
+        let mut found = self.0.iter().filter(|(line, _)| line.split('{').next() == Some(name)).peekable();
+        found.peek().is_some().then(|| found.map(|(_, value)| value).sum())
+    }
+
+    /// Adds the numbers of another process.
+    pub fn add(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            *self.0.entry(name.clone()).or_default() += value;
+        }
+    }
+}
+
+type Scrapes = Arc<Mutex<Vec<(u64, Metrics)>>>;
+
+/// Reads `/metrics` of a process every second until it is dropped.
+pub struct Scraper {
+    scrapes: Scrapes,
+    task: JoinHandle<()>,
+}
+
+impl Scraper {
+    /// Starts on the platform's base URL. Scrapes that fail are left out: the process may be down on purpose.
+    #[must_use]
+    pub fn start(client: reqwest::Client, base: &str) -> Self {
+        let scrapes = Scrapes::default();
+        let (url, kept) = (format!("{base}/metrics"), Arc::clone(&scrapes));
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Ok(response) = client.get(&url).timeout(INTERVAL * 5).send().await else { continue };
+                let Ok(text) = response.text().await else { continue };
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == MAX_SCRAPES {
+                    kept.remove(0);
+                }
+                kept.push((now(), Metrics::parse(&text)));
+            }
+        });
+        Self { scrapes, task }
+    }
+
+    /// The numbers of one name over time, as (nanoseconds, value).
+    #[must_use]
+    pub fn series(&self, name: &str) -> Vec<(u64, f64)> {
+        let scrapes = self.scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+        scrapes
+            .iter()
+            .filter_map(|(at, metrics)| Some((*at, metrics.get(name).or_else(|| metrics.sum(name))?)))
+            .collect()
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_by_name() {
+        let text = "# HELP a b\n# TYPE a gauge\na{status=\"queued\"} 3\na{status=\"running\"} 4.5\nb 1\nbroken\n";
+        let mut metrics = Metrics::parse(text);
+        assert_eq!(metrics.get("a{status=\"queued\"}"), Some(3.0));
+        assert_eq!((metrics.sum("a"), metrics.sum("b"), metrics.sum("c")), (Some(7.5), Some(1.0), None));
+        metrics.add(&Metrics::parse("b 2\n"));
+        assert_eq!(metrics.get("b"), Some(3.0));
+    }
+}

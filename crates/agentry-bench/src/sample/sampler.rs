@@ -1,0 +1,315 @@
+//! The thread that samples.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::thread::{ClockId, clock_nanosleep_absolute};
+
+use super::machine::Machine;
+use super::process::{Memory, Threads, descriptors_of, family, memory_of};
+use crate::load::clock::{nanos, now, timespec};
+
+/// The distance of samples.
+pub const INTERVAL: Duration = Duration::from_millis(100);
+/// Memory is looked at in each so-manieth sample: the kernel walks all pages of the process for it.
+const MEMORY_EVERY: u64 = 5;
+/// Samples that are kept. Beyond it every other one is dropped: a long run has fewer samples per second.
+const MAX_SAMPLES: usize = 40_000;
+/// A sample that comes later than so many intervals is a gap.
+const GAP: u64 = 3;
+
+/// Whose processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The platform under test.
+    Sut,
+    /// PostgreSQL.
+    Postgres,
+    /// RabbitMQ.
+    RabbitMq,
+    /// Redis.
+    Redis,
+    /// The simulators.
+    Simulators,
+    /// This process: generator, samplers, checkers.
+    Harness,
+}
+
+impl Part {
+    /// The part in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sut => "sut",
+            Self::Postgres => "postgres",
+            Self::RabbitMq => "rabbitmq",
+            Self::Redis => "redis",
+            Self::Simulators => "simulators",
+            Self::Harness => "harness",
+        }
+    }
+}
+
+/// What the processes of a part have used since they were first seen, and what they hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PartSample {
+    /// Nanoseconds on a processor.
+    pub cpu: u64,
+    /// Nanoseconds of waiting for a processor.
+    pub waited: u64,
+    /// Memory, as last looked at.
+    pub memory: Memory,
+    /// Threads alive.
+    pub threads: usize,
+    /// Open file descriptors of the processes that were named (not of their children), as last looked at.
+    pub descriptors: usize,
+}
+
+/// A sample.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// When, on the monotonic clock in nanoseconds.
+    pub at: u64,
+    /// The machine.
+    pub machine: Machine,
+    /// Each part that has processes.
+    pub parts: BTreeMap<Part, PartSample>,
+}
+
+/// Samples in order.
+#[derive(Debug, Clone, Default)]
+pub struct Samples {
+    /// The samples.
+    pub all: Vec<Sample>,
+    /// Distances of more than three intervals: the machine was too busy to look.
+    pub gaps: u64,
+    /// The longest distance, in nanoseconds.
+    pub longest_gap: u64,
+    /// Why nothing was sampled, when nothing was.
+    pub trouble: Option<String>,
+}
+
+impl Samples {
+    /// Those between two moments, and the last one before them where there is one.
+    #[must_use]
+    pub fn between(&self, from: u64, to: u64) -> &[Sample] {
+        let first = self.all.partition_point(|sample| sample.at < from).saturating_sub(1);
+        let last = self.all.partition_point(|sample| sample.at <= to);
+        &self.all[first.min(last)..last]
+    }
+
+    /// Gaps between two moments.
+    #[must_use]
+    pub fn gaps_between(&self, from: u64, to: u64) -> u64 {
+        let limit = GAP * nanos(INTERVAL) * self.thinning();
+        self.between(from, to).windows(2).filter(|pair| pair[1].at - pair[0].at > limit).count() as u64
+    }
+
+    /// How many intervals lie between two samples that are kept.
+    fn thinning(&self) -> u64 {
+        let span = self.all.last().map_or(0, |last| last.at) - self.all.first().map_or(0, |first| first.at);
+        let intervals = span / nanos(INTERVAL);
+        (intervals / MAX_SAMPLES as u64 + 1).next_power_of_two()
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    watched: Mutex<Vec<(Part, u32)>>,
+    samples: Mutex<Samples>,
+    stop: AtomicBool,
+}
+
+/// Samples until it is dropped.
+pub struct Sampler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Starts; this process is watched from the beginning.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start() -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        lock(&shared.watched).push((Part::Harness, std::process::id()));
+        let of_thread = Arc::clone(&shared);
+        let run = move || run(&of_thread);
+        let thread = Some(std::thread::Builder::new().name("sampler".to_owned()).spawn(run)?);
+        Ok(Self { shared, thread })
+    }
+
+    /// From now on a process and its children count for a part, until it ends.
+    pub fn watch(&self, part: Part, pid: u32) {
+        let mut watched = lock(&self.shared.watched);
+        if !watched.contains(&(part, pid)) {
+            watched.push((part, pid));
+        }
+    }
+
+    /// From now on a process is not looked at; what it used stays in the sums.
+    pub fn forget(&self, pid: u32) {
+        lock(&self.shared.watched).retain(|(_, watched)| *watched != pid);
+    }
+
+    /// What was sampled so far.
+    #[must_use]
+    pub fn samples(&self) -> Samples {
+        lock(&self.shared.samples).clone()
+    }
+
+    /// What was sampled between two moments.
+    #[must_use]
+    pub fn between(&self, from: u64, to: u64) -> Samples {
+        let samples = lock(&self.shared.samples);
+        let all = samples.between(from, to).to_vec();
+        let (gaps, trouble) = (samples.gaps_between(from, to), samples.trouble.clone());
+        let longest_gap = all.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or(0);
+        Samples { all, gaps, longest_gap, trouble }
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It wakes within an interval.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a panic elsewhere left is whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(shared: &Shared) {
+    let mut used = Used::default();
+    let mut due = now();
+    for number in 0_u64.. {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let watched = lock(&shared.watched).clone();
+        let sample = used.sample(&watched, number.is_multiple_of(MEMORY_EVERY));
+        keep(&mut lock(&shared.samples), sample, number);
+        // Samples that were missed are not made up for.
+        due = (due + nanos(INTERVAL)).max(now());
+        let _ = clock_nanosleep_absolute(ClockId::Monotonic, &timespec(due));
+    }
+}
+
+fn keep(samples: &mut Samples, sample: Result<Sample, String>, number: u64) {
+    let sample = match sample {
+        Ok(sample) => sample,
+        Err(error) => {
+            samples.trouble = Some(error);
+            return;
+        }
+    };
+    // After a thinning only every second, fourth, … sample is kept.
+    if !number.is_multiple_of(samples.thinning()) {
+        return;
+    }
+    if let Some(last) = samples.all.last() {
+        let distance = sample.at - last.at;
+        samples.longest_gap = samples.longest_gap.max(distance);
+        samples.gaps += u64::from(distance > GAP * nanos(INTERVAL) * samples.thinning());
+    }
+    samples.all.push(sample);
+    if samples.all.len() > MAX_SAMPLES {
+        let mut at = 0;
+        samples.all.retain(|_| {
+            at += 1;
+            at % 2 == 1
+        });
+    }
+}
+
+/// What each process has used, with those that are gone.
+#[derive(Default)]
+struct Used {
+    threads: HashMap<(Part, u32), Threads>,
+    memory: BTreeMap<Part, (Memory, usize)>,
+}
+
+impl Used {
+    fn sample(&mut self, watched: &[(Part, u32)], memory: bool) -> Result<Sample, String> {
+        let machine = Machine::now().map_err(|error| format!("cannot read /proc/stat: {error}"))?;
+        let at = now();
+        if memory {
+            self.memory.clear();
+        }
+        self.threads.values_mut().for_each(Threads::begin);
+        for (part, root) in watched {
+            let family = family(*root);
+            let threads = self.threads.entry((*part, *root)).or_default();
+            family.iter().for_each(|pid| threads.look(*pid));
+            if memory {
+                let (sum, descriptors) = self.memory.entry(*part).or_default();
+                for pid in &family {
+                    *sum += memory_of(*pid).unwrap_or_default();
+                }
+                *descriptors += descriptors_of(*root).unwrap_or(0);
+            }
+        }
+        let mut parts: BTreeMap<Part, PartSample> = BTreeMap::new();
+        for ((part, _), threads) in &self.threads {
+            let of_part = parts.entry(*part).or_default();
+            let (ran, waited) = threads.sums();
+            of_part.cpu += ran;
+            of_part.waited += waited;
+            of_part.threads += threads.alive();
+        }
+        for (part, (memory, descriptors)) in &self.memory {
+            let of_part = parts.entry(*part).or_default();
+            (of_part.memory, of_part.descriptors) = (*memory, *descriptors);
+        }
+        Ok(Sample { at, machine, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_are_thinned_and_not_cut() {
+        let mut samples = Samples::default();
+        let step = nanos(INTERVAL);
+        for number in 0..(3 * MAX_SAMPLES as u64) {
+            let sample = Sample { at: number * step, machine: Machine::default(), parts: BTreeMap::new() };
+            keep(&mut samples, Ok(sample), number);
+        }
+        assert!(samples.all.len() <= MAX_SAMPLES && samples.all.len() > MAX_SAMPLES / 4, "{}", samples.all.len());
+        assert_eq!(samples.all[0].at, 0);
+        assert!(samples.all.last().unwrap().at > 2 * MAX_SAMPLES as u64 * step);
+        assert_eq!(samples.gaps, 0);
+    }
+
+    #[test]
+    fn a_part_is_seen_until_it_is_forgotten() {
+        let sampler = Sampler::start().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        sampler.watch(Part::Redis, child.id());
+        let seen = loop {
+            let samples = sampler.samples();
+            if let Some(part) = samples.all.last().and_then(|sample| sample.parts.get(&Part::Redis)).copied()
+                && part.memory.pss > 0
+            {
+                break part;
+            }
+            std::thread::yield_now();
+        };
+        assert!(seen.cpu > 0 && seen.threads == 1, "{seen:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let parts = sampler.samples().all.last().unwrap().parts.clone();
+        assert!(parts.contains_key(&Part::Harness) && parts[&Part::Redis].cpu >= seen.cpu);
+    }
+}

@@ -1,0 +1,129 @@
+//! Who asks the platform in scenarios: tasks that wait for their end, and events.
+
+use crate::load::{Answer, Caller, Outcome, by_status, put_post};
+
+use super::figures::trace;
+
+/// Seconds that a request waits for its task: longer than any load's patience.
+const WAIT: u32 = 60;
+
+/// One task for each arrival; the answer comes when the task has ended.
+#[derive(Debug, Clone)]
+pub struct Tasks {
+    /// What the server is called.
+    pub host: String,
+    /// Whose tasks.
+    pub agent: String,
+    /// Conversations that the tasks are spread over in turn; none when 0.
+    pub sessions: u64,
+    /// What is asked besides the number.
+    pub ask: String,
+    /// Of the run: makes traces.
+    pub seed: u64,
+}
+
+impl Tasks {
+    /// Tasks of an agent.
+    #[must_use]
+    pub fn of(host: &str, agent: &str, seed: u64) -> Self {
+        Self { host: host.to_owned(), agent: agent.to_owned(), sessions: 0, ask: "task".to_owned(), seed }
+    }
+}
+
+impl Caller for Tasks {
+    fn request(&mut self, number: u64, _: u64, out: &mut Vec<u8>) {
+        let Self { agent, ask, .. } = self;
+        let session = match self.sessions {
+            0 => String::new(),
+            all => format!(",\"session\":\"s{}\"", number % all),
+        };
+        let body = format!("{{\"agent\":\"{agent}\",\"input\":\"{ask} {number}\"{session}}}");
+        let parent = format!("00-{}-00000000000000aa-01", trace(self.seed, number));
+        put_post(out, &self.host, &format!("/v1/tasks?wait={WAIT}"), &[("traceparent", &parent)], body.as_bytes());
+    }
+
+    fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
+        match answer.status {
+            200 if has(answer.body, b"\"status\":\"completed\"") => Outcome::Ok,
+            200 => Outcome::Failed("task did not complete"),
+            202 => Outcome::Failed("task did not end in time"),
+            status => by_status(status),
+        }
+    }
+}
+
+/// Batches of tasks; the answer comes when they are durable.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    /// The whole request.
+    pub bytes: Vec<u8>,
+}
+
+impl Batches {
+    /// So many tasks of an agent each time.
+    #[must_use]
+    pub fn of(host: &str, agent: &str, size: usize) -> Self {
+        let tasks: Vec<String> =
+            (0..size).map(|n| format!("{{\"agent\":\"{agent}\",\"input\":\"task {n}\"}}")).collect();
+        let body = format!("{{\"tasks\":[{}]}}", tasks.join(","));
+        let mut bytes = Vec::new();
+        put_post(&mut bytes, host, "/v1/tasks/batch", &[], body.as_bytes());
+        Self { bytes }
+    }
+}
+
+impl Caller for Batches {
+    fn request(&mut self, _: u64, _: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+    }
+
+    fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
+        match answer.status {
+            200 | 202 if has(answer.body, b"\"refused\":0") => Outcome::Ok,
+            200 | 202 => Outcome::Refused,
+            status => by_status(status),
+        }
+    }
+}
+
+/// Whether some bytes are among others.
+#[must_use]
+pub fn has(body: &[u8], wanted: &[u8]) -> bool {
+    body.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// The digits that follow a key in JSON, as in `"n":12`.
+#[must_use]
+pub fn number_after(text: &[u8], key: &[u8]) -> Option<u64> {
+    let start = text.windows(key.len()).position(|window| window == key)? + key.len();
+    let digits: Vec<u8> = text[start..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_behind_their_key() {
+        assert_eq!(number_after(br#"{"data":{"n":12,"t0":345}}"#, b"\"t0\":"), Some(345));
+        assert_eq!(number_after(br#"{"n":"x"}"#, b"\"n\":"), None);
+    }
+
+    #[test]
+    fn a_task_that_failed_is_no_success() {
+        let mut tasks = Tasks::of("h", "a", 1);
+        let answer = |status, body| Answer { number: 0, status, body, intended: 0, received: 1 };
+        assert_eq!(tasks.judge(&answer(200, b"{\"status\":\"completed\"}")), Outcome::Ok);
+        assert_eq!(tasks.judge(&answer(200, b"{\"status\":\"failed\"}")), Outcome::Failed("task did not complete"));
+        assert_eq!(tasks.judge(&answer(503, b"")), Outcome::Refused);
+        let mut out = Vec::new();
+        tasks.sessions = 3;
+        tasks.request(7, 0, &mut out);
+        assert!(
+            has(&out, b"\"session\":\"s1\"") && has(&out, b"traceparent: 00-"),
+            "{}",
+            String::from_utf8_lossy(&out)
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! Consumers of events that are no part of the platform.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hdrhistogram::Histogram;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::events::read_event;
+use crate::load::clock::{SECOND, now};
+use crate::load::histogram;
+use crate::run::Lab;
+use crate::sut::{Api, SutError};
+
+/// Messages that the broker gives out before one is acknowledged.
+const PREFETCH: u16 = 50;
+/// Deliveries that are remembered of one load at most.
+const MAX_DELIVERIES: usize = 5_000_000;
+/// The longest line of an event stream, in bytes.
+const MAX_LINE: usize = 1024 * 1024;
+
+/// A delivery: which event, when it was meant to be sent, when it was here; nanoseconds on the monotonic clock.
+type Delivery = (u64, u64, u64);
+
+#[derive(Default)]
+struct Shared {
+    run: u64,
+    deliveries: Vec<Delivery>,
+}
+
+/// A consumer that hears until it is dropped.
+pub struct Hearing {
+    shared: Arc<Mutex<Shared>>,
+    task: JoinHandle<()>,
+    words: &'static str,
+    _connection: Option<Connection>,
+}
+
+/// What was heard of one load.
+pub struct Heard {
+    /// Numbers of the events, as often as they came.
+    pub ids: Vec<String>,
+    /// Intended send to here, of those that were meant to be sent in the window, in microseconds.
+    pub delivery: Histogram<u64>,
+    deliveries: Vec<Delivery>,
+    window: (u64, u64),
+}
+
+impl Hearing {
+    /// A client of the API's event stream.
+    ///
+    /// # Errors
+    /// When the stream does not open.
+    pub async fn of_api(api: &Api) -> Result<Self, SutError> {
+        let url = format!("{}/v1/events", api.base());
+        let failed = |error: reqwest::Error| SutError::Unreachable {
+            request: format!("GET {url}"),
+            error: agentry_http::with_causes(&error),
+        };
+        // A client without a limit of time: the stream lasts as long as the scenario.
+        let client = agentry_http::builder(api.base()).build().map_err(failed)?;
+        let response = client.get(&url).send().await.map_err(failed)?;
+        let shared = Arc::<Mutex<Shared>>::default();
+        let kept = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            let mut stream = response.bytes_stream();
+            let mut buffer: Vec<u8> = Vec::new();
+            while let Some(Ok(piece)) = stream.next().await {
+                let here = now();
+                buffer.extend_from_slice(&piece);
+                let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else {
+                    if buffer.len() > MAX_LINE {
+                        buffer.clear();
+                    }
+                    continue;
+                };
+                for line in buffer[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data:")) {
+                    note(&kept, line, here);
+                }
+                buffer.drain(..=end);
+            }
+        });
+        let words = "the consumer reads the API's event stream";
+        Ok(Self { shared, task, words, _connection: None })
+    }
+
+    /// A RabbitMQ client with a durable queue of its own on the platform's exchange, prefetch 50, acknowledging by hand.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, SutError> {
+        let failed = |error: lapin::Error| SutError::Server(format!("RabbitMQ: {error}"));
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(failed)?;
+        let channel = connection.create_channel().await.map_err(failed)?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(failed)?;
+        let (queue, exchange) = (format!("{prefix}.bench"), format!("{prefix}.events"));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.clone().into(), options, FieldTable::default()).await.map_err(failed)?;
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        channel.queue_bind(queue.clone().into(), exchange.into(), "#".into(), options, none).await.map_err(failed)?;
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut consumer = consuming.await.map_err(failed)?;
+        let shared = Arc::<Mutex<Shared>>::default();
+        let kept = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            while let Some(Ok(delivery)) = consumer.next().await {
+                note(&kept, &delivery.data, now());
+                if delivery.ack(BasicAckOptions::default()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let words = "the consumer is a RabbitMQ client with a durable queue, prefetch 50 and manual acknowledgement";
+        Ok(Self { shared, task, words, _connection: Some(connection) })
+    }
+
+    /// How it hears.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        self.words
+    }
+
+    /// Another load begins; only its events are kept.
+    pub fn begin(&self, run: u64) {
+        *lock(&self.shared) = Shared { run, deliveries: Vec::new() };
+    }
+
+    /// Waits until so many different events have come. Whether they did.
+    pub async fn until(&self, count: usize, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            let mut numbers: Vec<u64> = lock(&self.shared).deliveries.iter().map(|(number, ..)| *number).collect();
+            if numbers.len() >= count {
+                numbers.sort_unstable();
+                numbers.dedup();
+                if numbers.len() >= count {
+                    return true;
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
+    /// What was heard of the load, of which the measured window lies between two moments.
+    #[must_use]
+    pub fn take(&self, from: u64, to: u64) -> Heard {
+        let deliveries = std::mem::take(&mut lock(&self.shared).deliveries);
+        let mut delivery = histogram();
+        for (_, intended, here) in deliveries.iter().filter(|(_, intended, _)| (from..to).contains(intended)) {
+            delivery.saturating_record((here.saturating_sub(*intended) / 1_000).max(1));
+        }
+        let ids = deliveries.iter().map(|(number, ..)| number.to_string()).collect();
+        Heard { ids, delivery, deliveries, window: (from, to) }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note(shared: &Mutex<Shared>, text: &[u8], here: u64) {
+    let Some((run, number, intended)) = read_event(text) else { return };
+    let mut shared = lock(shared);
+    if run == shared.run && shared.deliveries.len() < MAX_DELIVERIES {
+        shared.deliveries.push((number, intended, here));
+    }
+}
+
+impl Heard {
+    /// Deliveries per second in each whole 5-s window; of the whole when it is shorter.
+    #[must_use]
+    pub fn windows(&self) -> Vec<f64> {
+        let (from, to) = self.window;
+        let length = (5 * SECOND).min(to - from).max(1);
+        let count = (to - from) / length;
+        let mut counts = vec![0_u64; usize::try_from(count).unwrap_or(0)];
+        for (_, _, here) in &self.deliveries {
+            let at = here.checked_sub(from).map(|since| since / length);
+            if let Some(slot) = at.and_then(|at| counts.get_mut(usize::try_from(at).unwrap_or(usize::MAX))) {
+                *slot += 1;
+            }
+        }
+        counts.into_iter().map(|count| count as f64 / (length as f64 / 1e9)).collect()
+    }
+
+    /// Events sent and not yet delivered, over the run's time, ten times a second within the window.
+    #[must_use]
+    pub fn depth(&self, lab: &Lab) -> Vec<[f64; 2]> {
+        let step = SECOND / 10;
+        let (from, to) = self.window;
+        let mut arrivals: Vec<u64> = self.deliveries.iter().map(|(_, intended, _)| *intended).collect();
+        let mut deliveries: Vec<u64> = self.deliveries.iter().map(|(_, _, here)| *here).collect();
+        arrivals.sort_unstable();
+        deliveries.sort_unstable();
+        let at = |moments: &[u64], moment: u64| moments.partition_point(|at| *at <= moment) as f64;
+        (from..to)
+            .step_by(usize::try_from(step).unwrap_or(1))
+            .map(|moment| [lab.time(moment), at(&arrivals, moment) - at(&deliveries, moment)])
+            .collect()
+    }
+}

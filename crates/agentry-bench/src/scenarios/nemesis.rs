@@ -1,0 +1,206 @@
+//! Faults of the delivery scenario: each is injected under load, healed, and must show that it bit.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::faults::{Link, Shape};
+use crate::load::clock::now;
+use crate::run::RunError;
+use crate::sut::{Deployment, Servers, SutError};
+
+/// How long a cut lasts.
+const CUT: Duration = Duration::from_secs(5);
+/// How long work under way at the victim is waited for.
+const BUSY: Duration = Duration::from_secs(10);
+/// A broker needs this long from its end until it answers again on two cores.
+const BROKER: Duration = Duration::from_secs(15);
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nemesis {
+    /// kill -9 of the process that executes; embedded that is the only one.
+    ConsumerKilled,
+    /// kill -9 of the process that accepts.
+    PublisherKilled,
+    /// The worker's links to its servers fall silent.
+    WorkerCut,
+    /// RabbitMQ is asked to end and started again.
+    BrokerStopped,
+    /// kill -9 of RabbitMQ, then it is started again.
+    BrokerKilled,
+    /// Every connection of the callers is reset after they have sent: a publisher that crashes.
+    ClientsReset,
+    /// The callers' connections fall silent.
+    ClientsCut,
+}
+
+/// How a fault bit.
+#[derive(Debug, Clone)]
+pub struct Bite {
+    /// When it was injected, on the monotonic clock.
+    pub injected: u64,
+    /// When it was healed: the victim answers again.
+    pub healed: u64,
+    /// Whether it provably bit.
+    pub effective: bool,
+    /// What shows it.
+    pub proof: String,
+}
+
+impl Nemesis {
+    /// Its name in ids.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::ConsumerKilled => "consumer-killed",
+            Self::PublisherKilled => "publisher-killed",
+            Self::WorkerCut => "worker-cut",
+            Self::BrokerStopped => "broker-stopped",
+            Self::BrokerKilled => "broker-killed",
+            Self::ClientsReset => "clients-reset",
+            Self::ClientsCut => "clients-cut",
+        }
+    }
+
+    /// Its class.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::ConsumerKilled | Self::PublisherKilled => "N1-kill",
+            Self::BrokerStopped | Self::BrokerKilled => "N3-broker",
+            Self::WorkerCut | Self::ClientsReset | Self::ClientsCut => "N7-partition",
+        }
+    }
+
+    /// What it hits, in words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::ConsumerKilled => "consumer crashes mid-processing: kill -9 of the executing process",
+            Self::PublisherKilled => "publisher crashes: kill -9 of the accepting process",
+            Self::WorkerCut => "network partition: a worker's links to PostgreSQL, RabbitMQ and Redis carry nothing",
+            Self::BrokerStopped => "RabbitMQ restart: SIGTERM, then started again",
+            Self::BrokerKilled => "RabbitMQ crash: kill -9, then started again",
+            Self::ClientsReset => "publisher crashes after send: every caller's connection is reset",
+            Self::ClientsCut => "network partition: the callers' connections carry nothing",
+        }
+    }
+
+    /// How long it lasts beyond an instant.
+    #[must_use]
+    pub fn lasts(self) -> Duration {
+        match self {
+            Self::WorkerCut | Self::ClientsCut => CUT,
+            Self::BrokerStopped | Self::BrokerKilled => BROKER,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether it kills a process of the platform.
+    #[must_use]
+    pub fn is_process(self) -> bool {
+        matches!(self, Self::ConsumerKilled | Self::PublisherKilled)
+    }
+
+    /// Whether it takes a server away.
+    #[must_use]
+    pub fn is_server(self) -> bool {
+        matches!(self, Self::BrokerStopped | Self::BrokerKilled)
+    }
+}
+
+/// Waits a while, injects, heals.
+///
+/// # Errors
+/// When the victim cannot be started again.
+pub async fn inject(
+    nemesis: Nemesis,
+    deployment: &mut Deployment,
+    servers: Option<&mut Servers>,
+    clients: &Link,
+    quiet: Duration,
+) -> Result<Bite, RunError> {
+    sleep(quiet).await;
+    let no_servers = || SutError::Server("this fault needs servers of the run's own".to_owned());
+    match nemesis {
+        Nemesis::ConsumerKilled => {
+            let name = if deployment.names().iter().any(|name| name == "worker-1") { "worker-1" } else { "agentry" };
+            kill(deployment, name).await
+        }
+        Nemesis::PublisherKilled => kill(deployment, "api").await,
+        Nemesis::ClientsReset => {
+            let injected = now();
+            // Again and again for a moment: a request must be on its way when it happens.
+            for _ in 0..20 {
+                clients.reset();
+                sleep(Duration::from_millis(25)).await;
+            }
+            let cut = clients.counters().cut;
+            Ok(Bite { injected, healed: now(), effective: cut > 0, proof: format!("{cut} connections reset") })
+        }
+        Nemesis::ClientsCut => {
+            let injected = now();
+            clients.shape_both(Shape::black_hole());
+            sleep(CUT).await;
+            clients.heal();
+            let held = clients.counters().held;
+            Ok(Bite {
+                injected,
+                healed: now(),
+                effective: held > 0,
+                proof: format!("{held} bytes and connections held back"),
+            })
+        }
+        Nemesis::WorkerCut => cut_worker(deployment, servers.ok_or_else(no_servers)?).await,
+        Nemesis::BrokerStopped => broker(servers.ok_or_else(no_servers)?, Signal::TERM).await,
+        Nemesis::BrokerKilled => broker(servers.ok_or_else(no_servers)?, Signal::KILL).await,
+    }
+}
+
+async fn kill(deployment: &mut Deployment, name: &str) -> Result<Bite, RunError> {
+    let busy = deployment.api()?.until_metric("agentry_tasks{status=\"running\"}", BUSY, |running| running > 0.0).await;
+    let injected = now();
+    deployment.kill(name)?;
+    let running = busy.unwrap_or(0.0);
+    deployment.start_again(name).await?;
+    let healed = now();
+    let proof = format!("{running:.0} tasks were running when {name} was killed; it is gone and was started again");
+    Ok(Bite { injected, healed, effective: running > 0.0, proof })
+}
+
+/// The worker is started again through links, which then fall silent.
+async fn cut_worker(deployment: &mut Deployment, servers: &mut Servers) -> Result<Bite, RunError> {
+    let failed = |error: std::io::Error| SutError::Server(format!("no fault proxy: {error}"));
+    let to = |port: u16| std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+    let postgres = Link::start(to(servers.postgres.port), 1).await.map_err(failed)?;
+    let rabbitmq = Link::start(to(servers.rabbitmq.port), 2).await.map_err(failed)?;
+    let redis = Link::start(to(servers.redis.port), 3).await.map_err(failed)?;
+    let links = [postgres, rabbitmq, redis];
+    let port = |at: usize| links[at].address().port();
+    deployment.detour("worker-1", crate::sut::servers::Urls::at(port(0), port(1), port(2)));
+    deployment.stop("worker-1").await?;
+    deployment.start_again("worker-1").await?;
+    sleep(Duration::from_secs(1)).await;
+    let injected = now();
+    links.iter().for_each(|link| link.shape_both(Shape::black_hole()));
+    sleep(CUT).await;
+    links.iter().for_each(Link::heal);
+    let healed = now();
+    let held: u64 = links.iter().map(|link| link.counters().held).sum();
+    // The links stay until the worker ends with the deployment: without them it is started again directly.
+    deployment.stop("worker-1").await?;
+    deployment.detour("worker-1", servers.urls());
+    deployment.start_again("worker-1").await?;
+    let proof = format!("{held} bytes and connections held back in {} s", CUT.as_secs());
+    Ok(Bite { injected, healed, effective: held > 0, proof })
+}
+
+async fn broker(servers: &mut Servers, signal: Signal) -> Result<Bite, RunError> {
+    let injected = now();
+    servers.rabbitmq.stop(signal).await?;
+    servers.rabbitmq.start_again().await?;
+    let proof = format!("the broker's process ended by signal and another answers on port {}", servers.rabbitmq.port);
+    Ok(Bite { injected, healed: now(), effective: true, proof })
+}

@@ -1,0 +1,339 @@
+//! 6.1 Slack to response: signed events in an open loop, and the answers as Slack received them.
+//!
+//! The generator signs and sends the events itself, so that their intended moments are known; the Slack simulator is the
+//! witness of the answers. An answer belongs to the event whose time stamp is its thread; the last post or update of a
+//! thread is its end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+use super::Found;
+use super::figures::{self, cost, latencies, quantile_ci};
+use super::observe::Observation;
+use super::plots;
+use crate::load::{Answer, Caller, Load, Outcome, by_status, clock, histogram, put_post};
+use crate::model::{Invariant, Test};
+use crate::run::{Driven, Lab, Purpose, RunError};
+use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, SutError, fleet};
+
+/// Events per second.
+const RATE: f64 = 3.0;
+/// Every so-manieth event is sent again under its id, as Slack does when it heard no answer.
+const AGAIN: u64 = 5;
+/// How long answers may take after the last event.
+const DRAIN: Duration = Duration::from_secs(30);
+/// The workspace that the simulator plays.
+const TEAM: &str = "T0SIM";
+
+/// Signed events.
+struct Events {
+    host: String,
+    channel: &'static str,
+    /// Tokens of an answer.
+    words: usize,
+    /// The stamp of the first event, in microseconds since the Unix epoch; each has its own, which is its thread.
+    first: i64,
+    /// Stamp to the intended moment, on the monotonic clock.
+    sent: BTreeMap<String, u64>,
+}
+
+impl Events {
+    fn new(host: &str, channel: &'static str, words: usize) -> Self {
+        Self { host: host.to_owned(), channel, words, first: clock::wall_micros(), sent: BTreeMap::new() }
+    }
+
+    fn stamp(&self, number: u64) -> String {
+        let micros = self.first + i64::try_from(number).unwrap_or(i64::MAX);
+        format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+impl Caller for Events {
+    fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
+        // A repetition carries the id and the body of the event before it.
+        let original = if number % AGAIN == AGAIN - 1 { number - 1 } else { number };
+        let stamp = self.stamp(original);
+        let answer = "word ".repeat(self.words);
+        let body = format!(
+            "{{\"type\":\"event_callback\",\"team_id\":\"{TEAM}\",\"api_app_id\":\"A0BENCH\",\"event_id\":\"Ev{stamp}\",\
+             \"event_time\":{},\"authorizations\":[{{\"user_id\":\"U0BOT\"}}],\"event\":{{\"type\":\"app_mention\",\
+             \"channel\":\"{}\",\"user\":\"U0BENCH\",\"text\":\"<@U0BOT> q{original} [[say:{answer}]]\",\"ts\":\"{stamp}\",\
+             \"event_ts\":\"{stamp}\"}}}}",
+            self.first / 1_000_000,
+            self.channel
+        );
+        let now = (clock::wall_micros() / 1_000_000).to_string();
+        let signature = sign(SLACK_SECRET, &now, body.as_bytes());
+        let headers = [("x-slack-request-timestamp", now.as_str()), ("x-slack-signature", signature.as_str())];
+        put_post(out, &self.host, "/slack/events", &headers, body.as_bytes());
+        self.sent.entry(stamp).or_insert(intended);
+    }
+
+    fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
+        by_status(answer.status)
+    }
+}
+
+/// `v0=` and the HMAC-SHA256 of `v0:{timestamp}:{body}`.
+fn sign(secret: &str, timestamp: &str, body: &[u8]) -> String {
+    let mut text = "v0=".to_owned();
+    // A key of any length is valid.
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
+        mac.update(format!("v0:{timestamp}:").as_bytes());
+        mac.update(body);
+        for byte in mac.finalize().into_bytes() {
+            let _ = write!(text, "{byte:02x}");
+        }
+    }
+    text
+}
+
+/// What the simulator saw of one load.
+struct Answers {
+    /// Intended event to the last post or update of its thread, in microseconds.
+    latency: Histogram<u64>,
+    answered: u64,
+    /// Posts of a thread beyond its first.
+    twice: u64,
+    examples: Vec<String>,
+}
+
+/// Runs simple events, complex ones, and instant ones.
+///
+/// # Errors
+/// When the platform does not start or the harness does not work.
+pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
+    let mut test = lab.test("6.1-slack", "Signed events at 3/s, answers as Slack received them", "realistic, instant");
+    let mut seen = Vec::new();
+    if lab.url.is_some() {
+        let why = "needs a Slack simulator that the platform posts to: leave out --url";
+        seen.extend(
+            ["6.1/simple-p95", "6.1/complex-p95", "6.1/ack", "6.1/publish"].map(|id| Observation::not_run(id, why)),
+        );
+        return Ok(Found { tests: vec![test], seen });
+    }
+    let window = lab.seconds(22.0, 30.0, 360.0, 3_600.0);
+    let mut twice = (0, 0, Vec::new());
+    let simple = one(lab, &mut test, "realistic", "C0SIMPLE", RATE, window, "slack.simple").await?;
+    let (answers, driven) = match simple {
+        Some(both) => both,
+        None => {
+            let why = "this binary has no `agentry sim slack`, or the platform does not answer /slack/events";
+            seen.extend(
+                ["6.1/simple-p95", "6.1/complex-p95", "6.1/ack", "6.1/publish", "6.1/duplicates"]
+                    .map(|id| Observation::not_run(id, why)),
+            );
+            return Ok(Found { tests: vec![test], seen });
+        }
+    };
+    let source = "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens";
+    seen.push(p95("6.1/simple-p95", &answers, &driven, source).shown_by(&["slack.simple.end_to_end"]));
+    acknowledged(&driven, &mut seen);
+    add(&mut twice, &answers);
+    if lab.by(false, true, true, true) {
+        let window = lab.seconds(0.0, 22.0, 360.0, 3_600.0);
+        if let Some((answers, driven)) =
+            one(lab, &mut test, "realistic", "C0COMPLEX", RATE, window, "slack.complex").await?
+        {
+            let source = "the same for a team: a plan, its steps and a summary, all calls realistic";
+            seen.push(p95("6.1/complex-p95", &answers, &driven, source).shown_by(&["slack.complex.end_to_end"]));
+            add(&mut twice, &answers);
+        }
+        let window = lab.seconds(0.0, 5.0, 60.0, 120.0);
+        if let Some((answers, driven)) =
+            one(lab, &mut test, "instant", "C0SIMPLE", 500.0, window, "slack.instant").await?
+        {
+            seen.push(p95("stretch/slack-answer", &answers, &driven, "instant model, at 500/s"));
+            let latency = &driven.seen.latency;
+            let source = "acknowledgement of the event at 500/s, durable when it comes";
+            seen.push(
+                Observation::new("stretch/slack-ack", driven.seen.ms(0.99), latency.len(), source)
+                    .ci(quantile_ci(latency, 0.99)),
+            );
+        }
+    }
+    let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
+    seen.push(Observation::new("6.1/duplicates", twice.0 as f64, twice.1, source));
+    lab.safety.push(Invariant {
+        invariant: "I9".to_owned(),
+        text: "the same event of Slack is one answer".to_owned(),
+        test: test.id.clone(),
+        valid: Some(twice.0 == 0),
+        counts: [("answered".to_owned(), twice.1), ("twice".to_owned(), twice.0)].into(),
+        examples: twice.2,
+    });
+    Ok(Found { tests: vec![test], seen })
+}
+
+fn add(twice: &mut (u64, u64, Vec<String>), answers: &Answers) {
+    twice.0 += answers.twice;
+    twice.1 += answers.answered;
+    twice.2.extend(answers.examples.iter().take(Invariant::MAX_EXAMPLES).cloned());
+}
+
+fn p95(id: &'static str, answers: &Answers, driven: &Driven<Events>, source: &str) -> Observation {
+    let latency = &answers.latency;
+    let observed = Observation::new(id, latency.value_at_quantile(0.95) as f64 / 1_000.0, latency.len(), source);
+    let observed = observed.ci(quantile_ci(latency, 0.95));
+    let missing = driven.caller.sent.len() as u64 - answers.answered;
+    match missing {
+        0 => observed,
+        missing => observed.undecided(format!("{missing} events were never answered")),
+    }
+}
+
+fn acknowledged(driven: &Driven<Events>, seen: &mut Vec<Observation>) {
+    let latency = &driven.seen.latency;
+    let source = "intended event to its acknowledgement, which comes when it is durable";
+    let n = latency.len();
+    seen.push(Observation::new("6.1/publish", driven.seen.ms(0.95), n, source).ci(quantile_ci(latency, 0.95)));
+    let p99 = quantile_ci(latency, 0.99);
+    let observed = Observation::new("6.1/ack", driven.seen.ms(0.99), n, source).ci(p99);
+    seen.push(if p99.is_none() {
+        observed.undecided(format!("{n} events are too few for a p99: 299 are the least"))
+    } else {
+        observed
+    });
+}
+
+/// One load; `None` when this platform has no Slack.
+async fn one(
+    lab: &mut Lab,
+    test: &mut Test,
+    profile: &'static str,
+    channel: &'static str,
+    rate: f64,
+    window: Duration,
+    name: &str,
+) -> Result<Option<(Answers, Driven<Events>)>, RunError> {
+    let team = "collaborative_config: {preferred_collaborators: [bench-helper], min_collaborators: 1}\n";
+    let listens = "event_subscriptions: [slack.event.app_mention]\n";
+    let plan = Plan {
+        agents: vec![
+            fleet::agent("bench-slack", "autonomous", listens),
+            fleet::agent("bench-team", "collaborative", team),
+            fleet::agent("bench-helper", "autonomous", ""),
+        ],
+        llm: Some(Llm { profile, ..Llm::default() }),
+        members: vec![Member::new("api", "api,slack,scheduler", ""), Member::new("worker-1", "worker", "")],
+        slack: Some("C0COMPLEX=bench-team"),
+        ..Plan::default()
+    };
+    let deployment = match lab.deploy(plan).await {
+        Ok(deployment) => deployment,
+        Err(SutError::NotReady { what, .. }) if what.contains("Slack simulator") => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (target, host) = lab.target(Some(&deployment))?;
+    let load = Load::open(target, rate, window, lab.seed_of(name)).warm_up(Duration::from_secs(1));
+    let target_ms = if profile == "realistic" { 3_000.0 } else { 100.0 };
+    let driven = lab.drive(test, load, Events::new(&host, channel, 60), Purpose::target(target_ms)).await?;
+    if driven.seen.ok == 0 && driven.seen.failures.contains_key("4xx") {
+        return Ok(None);
+    }
+    figures::of_load(test, lab, name, &driven);
+    test.plots.extend(plots::over_time(lab, name, name, &driven.seen));
+    let answers = answers(&deployment, &driven).await?;
+    test.metrics.extend(latencies(
+        &format!("{name}.end_to_end"),
+        &answers.latency,
+        "intended event to its answer at the simulator",
+    ));
+    let sent = driven.caller.sent.len() as u64;
+    test.metrics.push(cost(
+        &format!("{name}.unanswered"),
+        "count",
+        "count",
+        (sent - answers.answered) as f64,
+        sent,
+        "threads without a post",
+    ));
+    Ok(Some((answers, driven)))
+}
+
+/// Waits for an answer in every thread, then reads when each came.
+async fn answers(deployment: &Deployment, driven: &Driven<Events>) -> Result<Answers, RunError> {
+    // Tasks have ended before their posts have left: the simulator's file is looked at until all threads are there.
+    let _ = deployment.api()?.drained(DRAIN).await;
+    let end = tokio::time::Instant::now() + DRAIN;
+    loop {
+        let path = deployment.slack_ledger();
+        let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
+        let answers = read(&text, driven);
+        if answers.answered == driven.caller.sent.len() as u64 || tokio::time::Instant::now() > end {
+            return Ok(answers);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn read(text: &str, driven: &Driven<Events>) -> Answers {
+    let calls = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let (mut thread_of, mut last, mut posts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<String, u64>::new());
+    for call in calls.filter(|call| call["kind"] == "call" && call["ok"] == true) {
+        let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
+        let Some(at) = call["t_us"].as_i64() else { continue };
+        let thread = match text("method").as_str() {
+            "chat.postMessage" => {
+                let thread = text("thread_ts");
+                thread_of.insert(text("ts"), thread.clone());
+                *posts.entry(thread.clone()).or_default() += 1;
+                thread
+            }
+            "chat.update" => thread_of.get(&text("ts")).cloned().unwrap_or_default(),
+            _ => continue,
+        };
+        last.insert(thread, at);
+    }
+    // Both clocks are of this machine: a moment of one is a moment of the other.
+    let apart = clock::wall_micros() - i64::try_from(clock::now() / 1_000).unwrap_or(0);
+    let mut answers = Answers { latency: histogram(), answered: 0, twice: 0, examples: Vec::new() };
+    let window = driven.seen.began..driven.seen.began + clock::nanos(driven.seen.window);
+    for (stamp, intended) in &driven.caller.sent {
+        let Some(at) = last.get(stamp) else { continue };
+        answers.answered += 1;
+        let took = at - apart - i64::try_from(intended / 1_000).unwrap_or(0);
+        if window.contains(intended) {
+            answers.latency.saturating_record(u64::try_from(took).unwrap_or(0).max(1));
+        }
+        let more = posts.get(stamp).copied().unwrap_or(1) - 1;
+        if more > 0 {
+            answers.twice += more;
+            answers.examples.push(format!("{stamp}: {} posts", more + 1));
+        }
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_slacks() {
+        // The example of Slack's own documentation.
+        let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&\
+                    channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&\
+                    response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIfN&\
+                    trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+        let signature = sign("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", body.as_bytes());
+        assert_eq!(signature, "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503");
+    }
+
+    #[test]
+    fn a_repetition_is_the_event_before_it() {
+        let mut events = Events::new("h", "C0SIMPLE", 3);
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        events.request(AGAIN - 2, 5, &mut first);
+        events.request(AGAIN - 1, 9, &mut again);
+        let id = |bytes: &[u8]| String::from_utf8_lossy(bytes).split("event_id").nth(1).unwrap()[..30].to_owned();
+        assert_eq!(id(&first), id(&again));
+        assert_eq!(events.sent.values().copied().collect::<Vec<_>>(), [5]);
+    }
+}

@@ -1,0 +1,185 @@
+//! The platform's API as a caller sees it, for everything that is not load.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use super::SutError;
+use super::child::until;
+use crate::sample::Metrics;
+
+/// How long an answer may take; requests that wait for tasks take longer by themselves.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The start of a body that an error shows, in bytes.
+const SHOWN: usize = 500;
+/// Rows of a page.
+const PAGE: usize = 1_000;
+/// Pages of one list at most.
+const MAX_PAGES: usize = 100_000;
+
+/// A deployment by its base URL.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+impl Api {
+    /// For `http://host:port` or `https://host`.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn new(base: &str) -> Result<Self, SutError> {
+        let base = base.trim_end_matches('/').to_owned();
+        let client = agentry_http::builder(&base).timeout(PATIENCE).build();
+        let client = client.map_err(|error| SutError::Server(format!("cannot make an HTTP client: {error}")))?;
+        Ok(Self { client, base })
+    }
+
+    /// The base URL.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Its HTTP client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where the load generator connects to, and what it calls the host.
+    ///
+    /// # Errors
+    /// When the name has no address, or the URL is not plain HTTP.
+    pub fn target(&self) -> Result<(SocketAddr, String), SutError> {
+        let Some(rest) = self.base.strip_prefix("http://") else {
+            return Err(SutError::Server(format!(
+                "the load generator speaks plain HTTP, not {}: run it beside the deployment, before what ends TLS",
+                self.base
+            )));
+        };
+        let host = rest.split('/').next().unwrap_or(rest);
+        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let address = with_port.to_socket_addrs().ok().and_then(|mut all| all.next());
+        let unknown = || SutError::Server(format!("`{host}` has no address: check --url"));
+        Ok((address.ok_or_else(unknown)?, host.to_owned()))
+    }
+
+    /// `GET`, as JSON.
+    ///
+    /// # Errors
+    /// No answer, or one that is not 2xx.
+    pub async fn get(&self, path: &str) -> Result<Value, SutError> {
+        self.send(Method::GET, path, None).await.map(|(_, body)| body)
+    }
+
+    /// `POST`; the status and the body.
+    ///
+    /// # Errors
+    /// No answer, or one that is not 2xx.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), SutError> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), SutError> {
+        let url = format!("{}{path}", self.base);
+        let request = format!("{method} {url}");
+        let mut builder = self.client.request(method, url);
+        if let Some(body) = body {
+            builder = builder.json(body);
+        }
+        let failed = |error: reqwest::Error| SutError::Unreachable {
+            request: request.clone(),
+            error: agentry_http::with_causes(&error),
+        };
+        let response = builder.send().await.map_err(failed)?;
+        let status = response.status();
+        let text = response.text().await.map_err(failed)?;
+        if !status.is_success() {
+            let body = text.chars().take(SHOWN).collect();
+            return Err(SutError::Answer { request, status: status.as_u16(), body });
+        }
+        Ok((status.as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    /// All rows of a paged list.
+    ///
+    /// # Errors
+    /// As of [`Api::get`].
+    pub async fn all(&self, path: &str) -> Result<Vec<Value>, SutError> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..MAX_PAGES {
+            let mut page = self.get(&format!("{path}{mark}limit={PAGE}{cursor}")).await?;
+            if let Some(items) = page["items"].as_array_mut() {
+                rows.append(items);
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The process's own numbers.
+    ///
+    /// # Errors
+    /// As of [`Api::get`].
+    pub async fn metrics(&self) -> Result<Metrics, SutError> {
+        let url = format!("{}/metrics", self.base);
+        let failed = |error: reqwest::Error| SutError::Unreachable {
+            request: format!("GET {url}"),
+            error: agentry_http::with_causes(&error),
+        };
+        let response = self.client.get(&url).send().await.map_err(failed)?;
+        Ok(Metrics::parse(&response.text().await.map_err(failed)?))
+    }
+
+    /// Waits until a number is as it must be.
+    ///
+    /// # Errors
+    /// When it does not become so within `limit`.
+    pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, SutError> {
+        until(&format!("{name} of {}", self.base), limit, async || {
+            let metrics = self.metrics().await.ok()?;
+            metrics.get(name).or_else(|| metrics.sum(name)).filter(|value| fits(*value))
+        })
+        .await
+    }
+
+    /// Waits until nothing is queued or running.
+    ///
+    /// # Errors
+    /// When something still is after `limit`.
+    pub async fn drained(&self, limit: Duration) -> Result<(), SutError> {
+        until("the end of every task", limit, async || {
+            let metrics = self.metrics().await.ok()?;
+            let open = |status| metrics.get(&format!("agentry_tasks{{status=\"{status}\"}}"));
+            (open("queued")? + open("running")? == 0.0).then_some(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_is_told_where_to_connect() {
+        let target = |url: &str| Api::new(url).unwrap().target();
+        assert_eq!(target("http://127.0.0.1:81/").unwrap(), ("127.0.0.1:81".parse().unwrap(), "127.0.0.1:81".into()));
+        assert_eq!(target("http://127.0.0.1").unwrap().0.port(), 80);
+        assert!(target("https://localhost").unwrap_err().to_string().contains("plain HTTP"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_names_the_address() {
+        let error = Api::new("http://127.0.0.1:9").unwrap().get("/v1/agents").await.unwrap_err();
+        assert!(error.to_string().contains("http://127.0.0.1:9/v1/agents"), "{error}");
+    }
+}

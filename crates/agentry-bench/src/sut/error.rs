@@ -1,0 +1,79 @@
+//! Why there is nothing to measure.
+
+use std::path::PathBuf;
+
+/// Why processes, servers or answers are missing.
+#[derive(Debug, thiserror::Error)]
+pub enum SutError {
+    /// A program could not be started.
+    #[error("cannot start {program}: {error}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A process ended or did not become ready.
+    #[error("{what}; the end of its log:\n{log}")]
+    NotReady {
+        /// Which, and what it did instead.
+        what: String,
+        /// What it said last.
+        log: String,
+    },
+    /// A program is not installed.
+    #[error("`{program}` is not installed (looked on PATH and in {folders}); on Debian: apt-get install {package}")]
+    Missing {
+        /// The program.
+        program: String,
+        /// Where it was looked for besides.
+        folders: String,
+        /// What brings it.
+        package: &'static str,
+    },
+    /// A file or folder.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A request was not answered.
+    #[error("{request}: {error}")]
+    Unreachable {
+        /// Method and URL.
+        request: String,
+        /// Why.
+        error: String,
+    },
+    /// A request was answered, and not as it had to be.
+    #[error("{request} was answered with {status}: {body}")]
+    Answer {
+        /// Method and URL.
+        request: String,
+        /// The status.
+        status: u16,
+        /// The start of the body.
+        body: String,
+    },
+    /// Something did not happen in time.
+    #[error("waited {seconds:.0} s in vain for {what}")]
+    TooLate {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: f64,
+    },
+    /// Something else outside: a database or a broker.
+    #[error("{0}")]
+    Server(String),
+}
+
+impl SutError {
+    /// An error of a file.
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::File { path, error }
+    }
+}

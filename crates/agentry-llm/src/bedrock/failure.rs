@@ -1,0 +1,93 @@
+//! AWS's errors by their names, which say more than the status.
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::wire::Frame;
+use crate::wire::failure::{self, error, excerpt, own_words, retry_after};
+use crate::{Call, LlmError, LlmErrorKind};
+
+/// The kind of an error by its name (AWS, "Converse", errors, and "Common errors"). In a stream names begin with a small
+/// letter.
+fn kind_of(name: &str) -> Option<LlmErrorKind> {
+    let name = name.strip_suffix("Exception").unwrap_or(name).to_ascii_lowercase();
+    Some(match name.as_str() {
+        "throttling" | "toomanyrequests" | "servicequotaexceeded" => LlmErrorKind::RateLimited { retry_after: None },
+        "serviceunavailable" | "modelnotready" => LlmErrorKind::Overloaded { retry_after: None },
+        "modeltimeout" => LlmErrorKind::Timeout,
+        "internalserver" | "internalfailure" | "modelerror" | "modelstreamerror" => LlmErrorKind::Unavailable,
+        "accessdenied"
+        | "unrecognizedclient"
+        | "expiredtoken"
+        | "invalidsignature"
+        | "incompletesignature"
+        | "missingauthenticationtoken"
+        | "invalidclienttokenid"
+        | "notauthorized" => LlmErrorKind::Authentication,
+        "validation" | "resourcenotfound" => LlmErrorKind::InvalidRequest,
+        _ => return None,
+    })
+}
+
+/// The error that an HTTP status other than success means.
+pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
+    let said = serde_json::from_slice::<Value>(body).ok();
+    let header = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
+    let name = header.or_else(|| said.as_ref().and_then(|said| said.get("__type")?.as_str())).unwrap_or_default();
+    // `ValidationException:http://internal.amazon.com/coral/…` or `com.amazon.coral.service#ValidationException`
+    let name = name.split(':').next().unwrap_or(name);
+    let name = name.rsplit('#').next().unwrap_or(name);
+    let mut refusal = failure::of_status(call, status, headers, body);
+    if let Some(kind) = kind_of(name) {
+        refusal.kind = match kind {
+            LlmErrorKind::RateLimited { .. } => LlmErrorKind::RateLimited { retry_after: retry_after(headers) },
+            LlmErrorKind::Overloaded { .. } => LlmErrorKind::Overloaded { retry_after: retry_after(headers) },
+            kind => kind,
+        };
+    }
+    if !name.is_empty() {
+        refusal.message = failure::status_message(status, name, said.as_ref(), body);
+    }
+    refusal
+}
+
+/// The error that a frame of a stream is.
+pub(super) fn of_frame(call: &Call, frame: &Frame) -> LlmError {
+    let said = serde_json::from_slice::<Value>(&frame.data).ok();
+    let words = said.as_ref().and_then(own_words).map_or_else(|| excerpt(&frame.data), str::to_owned);
+    let kind = kind_of(&frame.name).unwrap_or(LlmErrorKind::Unavailable);
+    error(call, kind, format!("the stream ended with an error: {}: {words}", frame.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_call::call;
+
+    #[test]
+    fn names_win_over_statuses() {
+        let of = |status: u16, name: &'static str| {
+            let headers = HeaderMap::from_iter([("x-amzn-errortype".parse().unwrap(), name.parse().unwrap())]);
+            of_status(&call(""), StatusCode::from_u16(status).unwrap(), &headers, br#"{"message":"words"}"#)
+        };
+        for (status, name, kind) in [
+            (429, "ThrottlingException", LlmErrorKind::RateLimited { retry_after: None }),
+            (
+                400,
+                "ThrottlingException:http://internal.amazon.com/coral",
+                LlmErrorKind::RateLimited { retry_after: None },
+            ),
+            (503, "ServiceUnavailableException", LlmErrorKind::Overloaded { retry_after: None }),
+            (408, "ModelTimeoutException", LlmErrorKind::Timeout),
+            (424, "ModelErrorException", LlmErrorKind::Unavailable),
+            (403, "ExpiredTokenException", LlmErrorKind::Authentication),
+            (400, "ValidationException", LlmErrorKind::InvalidRequest),
+            (404, "ResourceNotFoundException", LlmErrorKind::InvalidRequest),
+        ] {
+            let error = of(status, name);
+            assert_eq!(error.kind, kind, "{name}");
+            assert!(error.message.contains("words") && error.message.contains("Exception"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The call that the unit tests of this crate ask.
+
+use std::time::Duration;
+
+use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
+use agentry_core::chat::{ChatRequest, Message};
+use agentry_core::id::CallId;
+use agentry_core::task::{Priority, TraceId};
+
+use crate::Call;
+
+/// A call that asks a model at `base_url` one question.
+pub(crate) fn call(base_url: &str) -> Call {
+    Call {
+        id: CallId::from_parts(1, 2),
+        agent: AgentName::new("tester").unwrap(),
+        trace_id: TraceId(0xabc),
+        target: LlmTarget {
+            provider: ProviderKind::Openai,
+            model: "sim-small".into(),
+            base_url: (!base_url.is_empty()).then(|| base_url.into()),
+            region: None,
+        },
+        request: ChatRequest {
+            messages: vec![Message::User { content: "hi".into() }],
+            tools: Vec::new(),
+            output_schema: None,
+        },
+        params: SamplingParams::default(),
+        response_format: None,
+        timeout: Duration::from_secs(5),
+        priority: Priority::Normal,
+    }
+}

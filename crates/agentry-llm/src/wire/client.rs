@@ -1,0 +1,284 @@
+//! One call over HTTP, for every protocol: sent, read within bounds and in time, refused in the provider's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_core::agent::LlmTarget;
+use agentry_http::{Clients, Lease, with_causes};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::failure::{self, malformed};
+use super::frames::{Broken, Frame, content_type};
+use super::{Draft, Outgoing, Progress, Protocol, Timeouts};
+use crate::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
+
+/// The largest answer that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// How much of the body of an error is read, in bytes.
+const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
+/// How long the body of an error is waited for.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long getting ready may take.
+const WARM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A provider behind a wire protocol.
+pub(crate) struct Client {
+    protocol: Box<dyn Protocol>,
+    clients: Arc<Clients>,
+    timeouts: Timeouts,
+}
+
+impl Client {
+    /// A provider that speaks `protocol`. Connections are opened when they are first needed.
+    pub fn new(protocol: Box<dyn Protocol>, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
+        Self { protocol, clients, timeouts }
+    }
+
+    async fn made(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<Timed, LlmError> {
+        let started = Instant::now();
+        let deadline = started + call.timeout;
+        let late = || failure::error(call, LlmErrorKind::Timeout, format!("no whole answer within {:?}", call.timeout));
+        let client = self.client(call)?;
+        match sink {
+            None => {
+                let whole = async { self.read(call, self.send(call, &client, false).await?).await };
+                let draft = timeout_at(deadline, whole).await.unwrap_or_else(|_| Err(late()))?;
+                timed(call, draft, started, None)
+            }
+            Some(sink) => {
+                let by = deadline.min(started + self.timeouts.first_token);
+                let sent = timeout_at(by, self.send(call, &client, true)).await;
+                let response = sent.unwrap_or_else(|_| Err(self.silent(call, by == deadline, false)))?;
+                self.stream(call, response, sink, started, deadline).await
+            }
+        }
+    }
+
+    fn client(&self, call: &Call) -> Result<Lease<'_>, LlmError> {
+        let base_url = self.protocol.base_url(&call.target);
+        let base_url = base_url.map_err(|problem| failure::error(call, LlmErrorKind::InvalidRequest, problem))?;
+        self.clients.lease(&base_url).map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem))
+    }
+
+    /// Sends the call; the answer's head has arrived and is a success when this returns.
+    async fn send(&self, call: &Call, client: &Lease<'_>, stream: bool) -> Result<Response, LlmError> {
+        let Outgoing { url, headers, body } = self.protocol.outgoing(call, stream).await?;
+        let accept = if stream { self.protocol.framing().accept() } else { "application/json" };
+        let sent = client.post(&url).headers(common(call, accept)).headers(headers).body(body).send().await;
+        let response = sent.map_err(|error| {
+            let (kind, what) = match (error.is_builder(), error.is_timeout()) {
+                (true, _) => (LlmErrorKind::InvalidRequest, "check base_url"),
+                (false, true) => (LlmErrorKind::Timeout, "no connection in time"),
+                (false, false) => (LlmErrorKind::Unavailable, "no answer"),
+            };
+            let host = agentry_http::host(&url);
+            failure::error(call, kind, format!("{what} ({host}): {}", with_causes(&error.without_url())))
+        })?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(call, response).await) }
+    }
+
+    /// The error that a refused call means; its body is read as far as it helps.
+    async fn refused(&self, call: &Call, response: Response) -> LlmError {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = head(response).await;
+        let error = self.protocol.refusal(call, status, &headers, &body);
+        if error.kind == LlmErrorKind::Authentication {
+            self.protocol.credentials_refused().await;
+        }
+        error
+    }
+
+    async fn read(&self, call: &Call, response: Response) -> Result<Draft, LlmError> {
+        let id = request_id(response.headers());
+        let body = match read(response, MAX_BODY_BYTES).await {
+            Ok((_, true)) => return Err(too_large(call)),
+            Ok((body, false)) => body,
+            Err(error) => return Err(cut_off(call, &with_causes(&error))),
+        };
+        let mut draft = self.protocol.whole(call, &body)?;
+        draft.id = draft.id.or(id);
+        Ok(draft)
+    }
+
+    /// Reads a stream to its end and hands every piece of text on as it comes.
+    async fn stream(
+        &self,
+        call: &Call,
+        response: Response,
+        sink: &dyn TokenSink,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Timed, LlmError> {
+        let framing = self.protocol.framing();
+        if !framing.is(content_type(&response)) {
+            let status = response.status();
+            return Err(not_a_stream(call, status, framing.accept(), &head(response).await));
+        }
+        let mut draft = Draft::of(call);
+        draft.id = request_id(response.headers());
+        let mut frames = framing.frames(response);
+        let mut first_token = None;
+        let failed = |error: LlmError, draft: &Draft| LlmError { usage: draft.usage, ..error };
+        loop {
+            let by = match first_token {
+                None => started + self.timeouts.first_token,
+                Some(_) => Instant::now() + self.timeouts.between_tokens,
+            };
+            let frame = match timeout_at(by.min(deadline), frames.next()).await {
+                Err(_) => return Err(failed(self.silent(call, deadline <= by, draft.has_begun), &draft)),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(broken))) => return Err(failed(of_broken(call, broken), &draft)),
+                // Some servers end without saying so: the answer is whole once the model said why it stopped.
+                Ok(None) if draft.stop.is_some() => break,
+                Ok(None) => return Err(failed(cut_off(call, "the stream ended before the answer did"), &draft)),
+            };
+            let progress = self.take(call, &mut draft, &frame, sink).map_err(|error| failed(error, &draft))?;
+            if draft.has_begun && first_token.is_none() {
+                first_token = Some(started.elapsed());
+            }
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        timed(call, draft, started, first_token)
+    }
+
+    fn take(&self, call: &Call, draft: &mut Draft, frame: &Frame, sink: &dyn TokenSink) -> Result<Progress, LlmError> {
+        let shown = draft.content.len();
+        let progress = self.protocol.frame(call, draft, frame)?;
+        // Shorter than before: what came so far was not the answer, and everything of the answer is new.
+        let from = if draft.content.len() < shown { 0 } else { shown };
+        if draft.is_shown() && draft.content.len() > from {
+            sink.piece(&draft.content[from..]);
+        }
+        Ok(progress)
+    }
+
+    fn silent(&self, call: &Call, is_total: bool, has_begun: bool) -> LlmError {
+        let message = match (is_total, has_begun) {
+            (true, _) => format!("no whole answer within {:?}", call.timeout),
+            (false, false) => format!("no first token within {:?}", self.timeouts.first_token),
+            (false, true) => format!("the answer was cut off: silence for {:?}", self.timeouts.between_tokens),
+        };
+        failure::error(call, LlmErrorKind::Timeout, message)
+    }
+}
+
+#[async_trait]
+impl LlmProvider for Client {
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+        match self.made(call, sink.as_deref()).await {
+            Ok(timed) => Ok(timed),
+            Err(error) => Err(failure::shown(error, &self.protocol.secrets().await)),
+        }
+    }
+
+    async fn warm(&self, target: &LlmTarget) {
+        let Ok(base_url) = self.protocol.base_url(target) else { return };
+        let Ok(client) = self.clients.lease(&base_url) else { return };
+        // Asks for nothing and shows no key: what stays is the open connection.
+        let connect = client.head(&base_url).send();
+        let ready = async { tokio::join!(self.protocol.warm(), connect) };
+        match timeout(WARM_TIMEOUT, ready).await {
+            Ok(((), Ok(_))) => tracing::debug!(host = agentry_http::host(&base_url), "connected to a provider"),
+            Ok(((), Err(error))) => {
+                let error = with_causes(&error.without_url());
+                tracing::info!(host = agentry_http::host(&base_url), %error, "a provider cannot be reached yet");
+            }
+            Err(_) => tracing::info!(host = agentry_http::host(&base_url), "a provider does not answer yet"),
+        }
+    }
+}
+
+fn timed(call: &Call, draft: Draft, started: Instant, first_token: Option<Duration>) -> Result<Timed, LlmError> {
+    let usage = draft.usage;
+    let (reply, provider_call_id) =
+        draft.finish(call).map_err(|problem| LlmError { usage, ..malformed(call, problem) })?;
+    Ok(Timed { reply, duration: started.elapsed(), first_token, provider_call_id })
+}
+
+/// The headers that every call has.
+fn common(call: &Call, accept: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(5);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    // A UUID and hexadecimal digits are always a header.
+    if let (Ok(id), Ok(trace)) = (HeaderValue::try_from(call.id.to_string()), HeaderValue::try_from(traceparent(call)))
+    {
+        headers.insert("x-request-id", id.clone());
+        headers.insert("x-client-request-id", id);
+        headers.insert("traceparent", trace);
+    }
+    headers
+}
+
+/// W3C trace context; the call is the parent span, named by the random half of its id.
+fn traceparent(call: &Call) -> String {
+    let mut span = [0; 8];
+    span.copy_from_slice(&call.id.as_bytes()[8..]);
+    format!("00-{}-{:016x}-01", call.trace_id, u64::from_be_bytes(span).max(1))
+}
+
+/// The provider's own name for a request, where it has one in the answer's head.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-amzn-requestid").or_else(|| headers.get("request-id"))?;
+    id.to_str().ok().map(str::to_owned)
+}
+
+/// The beginning of the body of an answer that is an error, as far as it comes soon.
+async fn head(response: Response) -> Bytes {
+    let read = timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BODY_BYTES)).await;
+    read.ok().and_then(Result::ok).map(|(body, _)| body).unwrap_or_default()
+}
+
+/// At most `bound` bytes of a body, and whether there was more.
+async fn read(mut response: Response, bound: usize) -> Result<(Bytes, bool), reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > bound {
+            body.extend_from_slice(&chunk[..bound - body.len()]);
+            return Ok((body.freeze(), true));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body.freeze(), false))
+}
+
+fn of_broken(call: &Call, broken: Broken) -> LlmError {
+    match broken {
+        Broken::CutOff(problem) => cut_off(call, &problem),
+        Broken::TooLarge => too_large(call),
+        Broken::Malformed(problem) => malformed(call, format!("the stream is not what it says: {problem}")),
+    }
+}
+
+fn not_a_stream(call: &Call, status: StatusCode, wanted: &str, body: &[u8]) -> LlmError {
+    let problem = format!("HTTP {}, but the answer is not {wanted}: {}", status.as_u16(), failure::excerpt(body));
+    malformed(call, problem)
+}
+
+fn too_large(call: &Call) -> LlmError {
+    malformed(call, format!("the answer is larger than {MAX_BODY_BYTES} bytes"))
+}
+
+fn cut_off(call: &Call, problem: &str) -> LlmError {
+    failure::error(call, LlmErrorKind::Unavailable, format!("the answer was cut off: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_call::call;
+
+    #[test]
+    fn the_trace_goes_along() {
+        let header = traceparent(&call(""));
+        assert_eq!(header.len(), 55);
+        assert!(header.starts_with("00-00000000000000000000000000000abc-") && header.ends_with("-01"), "{header}");
+    }
+}

@@ -1,0 +1,329 @@
+//! The client side of streamable HTTP, as the SDK asks for it.
+//!
+//! Ours instead of the SDK's so that there is one HTTP stack with one TLS provider in the process, and so that answers
+//! are cut while they are read, whether they come as JSON or as server-sent events.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use agentry_http::with_causes;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+};
+use serde_json::Value;
+use sse_stream::{Sse, SseStream};
+
+use crate::cut::Cutter;
+use crate::lines::{MAX_MESSAGE_BYTES, too_long};
+use crate::notes::Notes;
+
+/// How much of the body of an error is shown, in bytes.
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+/// Sends requests to one server.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: Client,
+    notes: Arc<Notes>,
+}
+
+/// Why a request has no answer of the protocol.
+#[derive(Debug)]
+pub(crate) enum HttpFault {
+    /// It was refused by HTTP.
+    Status { status: StatusCode, body: String },
+    /// Nobody was there: nothing was sent.
+    NotSent(String),
+    /// It was sent, and the answer was lost.
+    Lost(String),
+}
+
+impl fmt::Display for HttpFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { status, body } if body.is_empty() => write!(f, "HTTP {status}"),
+            Self::Status { status, body } => write!(f, "HTTP {status}: {body}"),
+            Self::NotSent(reason) | Self::Lost(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for HttpFault {}
+
+type Fault = StreamableHttpError<HttpFault>;
+type Headers = HashMap<HeaderName, HeaderValue>;
+
+impl Http {
+    pub fn new(client: Client, notes: Arc<Notes>) -> Self {
+        Self { client, notes }
+    }
+
+    fn fault(&self, fault: HttpFault) -> Fault {
+        self.notes.fault(&fault.to_string());
+        StreamableHttpError::Client(fault)
+    }
+
+    async fn send(
+        &self,
+        mut request: RequestBuilder,
+        session: Option<&str>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Result<Response, Fault> {
+        if let Some(session) = session {
+            request = request.header(SESSION, session);
+        }
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await.map_err(|error| {
+            let nothing_happened = error.is_connect() || error.is_builder();
+            let reason = with_causes(&error.without_url());
+            self.fault(if nothing_happened { HttpFault::NotSent(reason) } else { HttpFault::Lost(reason) })
+        })
+    }
+
+    /// An error of HTTP, with the beginning of what the server says about it.
+    async fn refused(&self, response: Response) -> Fault {
+        let status = response.status();
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(Ok(chunk)) = stream.next().await {
+            body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - body.len())]);
+            if body.len() >= MAX_ERROR_BYTES {
+                break;
+            }
+        }
+        let body = self.notes.clean(String::from_utf8_lossy(&body).trim());
+        self.fault(HttpFault::Status { status, body })
+    }
+
+    async fn post(
+        &self,
+        uri: &str,
+        message: &ClientJsonRpcMessage,
+        session: Option<&str>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Result<StreamableHttpPostResponse, Fault> {
+        let request = self.client.post(uri).header(ACCEPT, format!("{JSON}, {EVENTS}")).json(message);
+        let response = self.send(request, session, token, headers).await?;
+        let status = response.status();
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(StreamableHttpPostResponse::Accepted);
+        }
+        if status == StatusCode::NOT_FOUND && session.is_some() {
+            return Err(StreamableHttpError::SessionExpired);
+        }
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        let id = match message {
+            ClientJsonRpcMessage::Request(request) => serde_json::to_value(&request.id).ok(),
+            _ => None,
+        };
+        let session = response.headers().get(&SESSION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        match (media_type(&response), id) {
+            (Some(EVENTS), id) => Ok(StreamableHttpPostResponse::Sse(events(response, id), session)),
+            // Nothing is waited for, so nothing in the answer matters.
+            (_, None) => Ok(StreamableHttpPostResponse::Accepted),
+            (Some(JSON), Some(id)) => Ok(StreamableHttpPostResponse::Json(self.json(response, &id).await?, session)),
+            (_, Some(_)) => {
+                let kind = response.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+                let fault = format!("it answers with {} where JSON is expected", kind.as_deref().unwrap_or("no type"));
+                self.notes.fault(&fault);
+                Err(StreamableHttpError::UnexpectedServerResponse(Cow::Owned(fault)))
+            }
+        }
+    }
+
+    async fn json(&self, response: Response, id: &Value) -> Result<ServerJsonRpcMessage, Fault> {
+        let (mut cutter, mut body) = (Cutter::default(), Vec::new());
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self.fault(HttpFault::Lost(with_causes(&error.without_url()))))?;
+            cutter.push(&chunk, &mut body);
+            if body.len() > MAX_MESSAGE_BYTES {
+                return serde_json::from_value(too_long(id)).map_err(StreamableHttpError::Deserialize);
+            }
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            let fault = format!("its answer is no JSON-RPC: {error}");
+            self.fault(HttpFault::Lost(fault))
+        })
+    }
+}
+
+impl StreamableHttpClient for Http {
+    type Error = HttpFault;
+
+    fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> impl Future<Output = Result<StreamableHttpPostResponse, Fault>> + Send + '_ {
+        async move { self.post(&uri, &message, session.as_deref(), token, headers).await }
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session: Arc<str>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Result<(), Fault> {
+        // Whether it minds is of no interest: the session is not used again.
+        self.send(self.client.delete(uri.as_ref()), Some(&session), token, headers).await.map(drop)
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last_event: Option<String>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Fault> {
+        let mut request = self.client.get(uri.as_ref()).header(ACCEPT, EVENTS);
+        if let Some(last_event) = last_event {
+            request = request.header(LAST_EVENT, last_event);
+        }
+        let response = self.send(request, session.as_deref(), token, headers).await?;
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            return Err(StreamableHttpError::ServerDoesNotSupportSse);
+        }
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
+        match media_type(&response) {
+            Some(EVENTS) => Ok(events(response, None)),
+            _ => Err(StreamableHttpError::ServerDoesNotSupportSse),
+        }
+    }
+}
+
+/// [`JSON`], [`EVENTS`] or `None`.
+fn media_type(response: &Response) -> Option<&'static str> {
+    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    [JSON, EVENTS].into_iter().find(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// The events of an answer. One that is too long is passed over; when an answer to `id` is waited for, it is told so.
+fn events(response: Response, id: Option<Value>) -> BoxStream<'static, Result<Sse, SseError>> {
+    let events = Events { id, cutter: Cutter::default(), held: Vec::new(), scanned: 0, too_long: false };
+    let whole = stream::unfold((response, Some(events)), |(mut response, events)| async move {
+        let mut events = events?;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    if let Some(whole) = events.take(&chunk) {
+                        return Some((Ok(whole), (response, Some(events))));
+                    }
+                }
+                Ok(None) => return Some((Ok(Bytes::from(events.held)), (response, None))),
+                Err(error) => return Some((Err(error.without_url()), (response, None))),
+            }
+        }
+    });
+    SseStream::from_bytes_stream(Box::pin(whole)).boxed()
+}
+
+/// Puts events together, so that what is too long never goes further.
+struct Events {
+    id: Option<Value>,
+    cutter: Cutter,
+    held: Vec<u8>,
+    /// Bytes of `held` in which no event ends.
+    scanned: usize,
+    too_long: bool,
+}
+
+impl Events {
+    /// Takes bytes; returns the events that are whole.
+    fn take(&mut self, chunk: &[u8]) -> Option<Bytes> {
+        self.cutter.push(chunk, &mut self.held);
+        let from = self.scanned.saturating_sub(3);
+        let end = last_end(&self.held[from..]).map(|end| from + end);
+        let Some(end) = end else {
+            if self.too_long || self.held.len() > MAX_MESSAGE_BYTES {
+                self.too_long = true;
+                // What may be the beginning of its end is kept.
+                self.held.drain(..self.held.len() - 3);
+            }
+            self.scanned = self.held.len();
+            return None;
+        };
+        let rest = self.held.split_off(end);
+        let mut whole = std::mem::replace(&mut self.held, rest);
+        self.scanned = self.held.len();
+        if std::mem::take(&mut self.too_long) {
+            // The end of the long event, and perhaps others that came with it; those are lost with it.
+            let id = self.id.as_ref()?;
+            whole = format!("data: {}\n\n", too_long(id)).into_bytes();
+        }
+        Some(Bytes::from(whole))
+    }
+}
+
+/// Where the last event ends: after an empty line.
+fn last_end(bytes: &[u8]) -> Option<usize> {
+    (0..bytes.len()).rev().find_map(|at| {
+        let before = &bytes[..=at];
+        (before.ends_with(b"\n\n") || before.ends_with(b"\n\r\n")).then_some(at + 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reader(id: Option<Value>) -> Events {
+        Events { id, cutter: Cutter::default(), held: Vec::new(), scanned: 0, too_long: false }
+    }
+
+    #[test]
+    fn events_pass_when_they_are_whole() {
+        let mut events = reader(None);
+        assert_eq!(events.take(b"data: {\"a\":1}\n"), None);
+        assert_eq!(events.take(b"\ndata: x").as_deref(), Some(b"data: {\"a\":1}\n\n".as_slice()));
+        assert_eq!(events.take(b"\r\n\r").as_deref(), None);
+        assert_eq!(events.take(b"\n").as_deref(), Some(b"data: x\r\n\r\n".as_slice()));
+    }
+
+    #[test]
+    fn a_long_event_is_answered_for_and_the_next_one_passes() {
+        let mut events = reader(Some(json!(4)));
+        events.take(b"data: [0");
+        for _ in 0..MAX_MESSAGE_BYTES / 4096 + 2 {
+            assert_eq!(events.take(&b",123".repeat(1024)), None);
+            assert!(events.held.len() <= MAX_MESSAGE_BYTES + 4096);
+        }
+        let said = events.take(b"]\n\n").expect("the end of the event");
+        assert!(said.starts_with(b"data: {") && said.ends_with(b"\n\n"), "{said:?}");
+        let text = String::from_utf8_lossy(&said);
+        assert!(text.contains("\"id\":4") && text.contains("ask for less"), "{text}");
+        assert_eq!(events.take(b"data: y\n\n").as_deref(), Some(b"data: y\n\n".as_slice()));
+    }
+}

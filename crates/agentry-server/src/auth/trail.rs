@@ -1,0 +1,60 @@
+//! The audit log's line of a request that could change something, and the headers that every answer has.
+
+use agentry_core::access::AuditEntry;
+use agentry_core::id::AuditId;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::Caller;
+use crate::state::AppState;
+
+/// The longest path that is kept, in characters.
+const MAX_TARGET: usize = 300;
+
+/// Writes the line. It stands in the store before the caller hears of the outcome; when it cannot be written, the log
+/// has it.
+pub(crate) async fn write(
+    state: &AppState,
+    who: Option<&Caller>,
+    action: String,
+    path: &str,
+    status: u16,
+    trace: String,
+) {
+    let entry = AuditEntry {
+        id: AuditId::generate(),
+        at: state.now(),
+        who: who.map_or_else(|| "nobody".to_owned(), |caller| caller.name.clone()),
+        key: who.and_then(|caller| caller.key),
+        action,
+        target: path.chars().take(MAX_TARGET).collect(),
+        status,
+        trace_id: trace,
+    };
+    if let Err(error) = state.store().audit(&entry).await {
+        tracing::error!(%error, who = entry.who, action = entry.action, target = entry.target, status, "a line of the audit log could not be written");
+    }
+}
+
+/// Headers that keep a browser from doing more than it was asked.
+const STRICT: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Puts them on.
+pub(crate) fn strict(headers: &mut HeaderMap, tls: bool) {
+    for (name, value) in STRICT {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if tls {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // What is not a page must not become one.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+}

@@ -1,0 +1,286 @@
+//! Anthropic's Messages API: answers, streams, keys, headers and errors.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::answer::{Answer, Stop, count, tokens};
+use super::super::ask::{Ask, Tally};
+use super::super::ids::Ids;
+use super::super::limits::{Level, Levels};
+use super::{Incoming, Key, Piece, Refusal, Reply, Wire, anthropic_request, bearer, json_error, set, sse};
+
+/// The protocol.
+pub(in super::super) struct Anthropic;
+
+/// What a request must say that it speaks.
+const VERSION: &str = "anthropic-version";
+/// The versions that there are; what the simulator sends is the same in all.
+const VERSIONS: [&[u8]; 3] = [b"2023-01-01", b"2023-06-01", b"2026-10-21"];
+/// The signature of a block of thinking; opaque to clients, who send it back.
+const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
+
+impl Wire for Anthropic {
+    fn name(&self) -> &'static str {
+        "anthropic"
+    }
+
+    fn key<'a>(&self, headers: &'a HeaderMap) -> Key<'a> {
+        headers.get("x-api-key").and_then(|key| key.to_str().ok()).or_else(|| bearer(headers))
+    }
+
+    fn no_key(&self, key: Key<'_>) -> Refusal {
+        Refusal::new(401, if key.is_some() { "invalid x-api-key" } else { "x-api-key header is required" })
+    }
+
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+        match incoming.headers.get(VERSION).map(|version| version.as_bytes()) {
+            None => return Err(Refusal::bad(format!("{VERSION}: header is required"))),
+            Some(version) if VERSIONS.contains(&version) => {}
+            Some(other) => {
+                let other = String::from_utf8_lossy(other);
+                return Err(Refusal::bad(format!("{VERSION}: \"{other}\" is not a valid version")));
+            }
+        }
+        anthropic_request::read(incoming.body)
+    }
+
+    fn no_model(&self, model: &str) -> Refusal {
+        Refusal::new(404, format!("model: {model}"))
+    }
+
+    fn no_tools(&self, model: &str) -> Refusal {
+        Refusal::bad(format!("'{model}' does not support tool types"))
+    }
+
+    fn whole(&self, reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&json!({
+            "id": self.id(reply.ids, true),
+            "type": "message",
+            "role": "assistant",
+            "model": reply.ask.model,
+            "content": blocks(reply),
+            "stop_reason": stop_reason(reply.answer),
+            "stop_sequence": stop_sequence(reply.answer),
+            "usage": usage(&reply.tally, reply.tally.output),
+        }))
+    }
+
+    fn stream(&self, reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
+        let message = json!({
+            "id": self.id(reply.ids, true),
+            "type": "message",
+            "role": "assistant",
+            "model": reply.ask.model,
+            "content": [],
+            "stop_reason": null,
+            "stop_sequence": null,
+            // The real thing has counted a first token by then.
+            "usage": usage(&reply.tally, reply.tally.output.min(1)),
+        });
+        let mut pieces = vec![
+            Piece::frame(sse(Some("message_start"), &json!({"type": "message_start", "message": message}))?),
+            Piece::frame(sse(Some("ping"), &json!({"type": "ping"}))?),
+        ];
+        let mut index = 0;
+        let answer = reply.answer;
+        if !answer.thinking.is_empty() {
+            pieces.push(start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}))?);
+            for thinking in tokens(&answer.thinking) {
+                pieces.push(Piece::reasoning(delta(index, Delta::Thinking { thinking })?, 1));
+            }
+            pieces.push(Piece::frame(delta(index, Delta::Signature { signature: SIGNATURE })?));
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        if !answer.text.is_empty() || answer.calls.is_empty() {
+            pieces.push(start(index, &json!({"type": "text", "text": ""}))?);
+            for text in tokens(&answer.text) {
+                pieces.push(Piece::content(delta(index, Delta::Text { text })?, 1));
+            }
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        for (at, call) in answer.calls.iter().enumerate() {
+            let block = json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": {}});
+            pieces.push(Piece { tokens: count(&call.name), ..start(index, &block)? });
+            pieces.push(Piece::frame(delta(index, Delta::InputJson { partial_json: "" })?));
+            for partial_json in tokens(&call.arguments) {
+                pieces.push(Piece::content(delta(index, Delta::InputJson { partial_json })?, 1));
+            }
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        let end = json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": stop_reason(answer), "stop_sequence": stop_sequence(answer)},
+            "usage": cumulative(&reply.tally),
+        });
+        pieces.push(Piece::frame(sse(Some("message_delta"), &end)?));
+        pieces.push(Piece::frame(sse(Some("message_stop"), &json!({"type": "message_stop"}))?));
+        Ok(pieces)
+    }
+
+    fn stream_type(&self) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
+
+    fn broken(&self, refusal: &Refusal) -> Bytes {
+        let error = json!({"type": kind(refusal.status), "message": refusal.message});
+        Bytes::from(format!("event: error\ndata: {}\n\n", json!({"type": "error", "error": error})))
+    }
+
+    fn garbage(&self) -> Bytes {
+        Bytes::from_static(b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"del\n\n")
+    }
+
+    fn error(&self, refusal: &Refusal, ids: &Ids) -> Response {
+        let error = json!({"type": kind(refusal.status), "message": refusal.message});
+        json_error(refusal, &json!({"type": "error", "error": error, "request_id": self.id(ids, false)}))
+    }
+
+    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &Levels, now: Duration) {
+        set(headers, "request-id", &self.id(ids, false));
+        set(headers, "anthropic-organization-id", "00000000-0000-4000-8000-000000000000");
+        let mut tell = |names: [&'static str; 3], level: Option<Level>| {
+            if let Some(level) = level {
+                let reset = i64::try_from((now + level.full_in).as_secs()).ok();
+                let reset = reset.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
+                let values = [level.limit.to_string(), level.remaining.to_string(), reset.to_string()];
+                for (name, value) in names.into_iter().zip(values) {
+                    set(headers, name, &value);
+                }
+            }
+        };
+        tell(
+            [
+                "anthropic-ratelimit-requests-limit",
+                "anthropic-ratelimit-requests-remaining",
+                "anthropic-ratelimit-requests-reset",
+            ],
+            levels.requests,
+        );
+        tell(
+            [
+                "anthropic-ratelimit-tokens-limit",
+                "anthropic-ratelimit-tokens-remaining",
+                "anthropic-ratelimit-tokens-reset",
+            ],
+            levels.tokens,
+        );
+    }
+
+    fn id(&self, ids: &Ids, answered: bool) -> String {
+        ids.named(if answered { "msg_" } else { "req_" })
+    }
+}
+
+/// The names of Anthropic's errors.
+fn kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
+fn stop_reason(answer: &Answer) -> &'static str {
+    match answer.stop {
+        Stop::End => "end_turn",
+        Stop::Tools => "tool_use",
+        Stop::Length => "max_tokens",
+        Stop::Sequence(_) => "stop_sequence",
+        Stop::Refusal => "refusal",
+    }
+}
+
+fn stop_sequence(answer: &Answer) -> Option<&str> {
+    if let Stop::Sequence(text) = &answer.stop { Some(text) } else { None }
+}
+
+/// `usage` with so many tokens of the answer; input is what the cache had no part in.
+fn usage(tally: &Tally, output: u64) -> Value {
+    json!({
+        "input_tokens": tally.fresh(),
+        "cache_creation_input_tokens": tally.written,
+        "cache_read_input_tokens": tally.cached,
+        "cache_creation": {"ephemeral_5m_input_tokens": tally.written, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": output,
+        "service_tier": "standard",
+    })
+}
+
+/// `usage` at the end of a stream: everything since its beginning.
+fn cumulative(tally: &Tally) -> Value {
+    json!({
+        "input_tokens": tally.fresh(),
+        "cache_creation_input_tokens": tally.written,
+        "cache_read_input_tokens": tally.cached,
+        "output_tokens": tally.output,
+    })
+}
+
+fn call_id(reply: &Reply<'_>, index: usize) -> String {
+    reply.ids.call("toolu_", index)
+}
+
+/// The content of a whole answer.
+fn blocks(reply: &Reply<'_>) -> Vec<Value> {
+    let answer = reply.answer;
+    let mut blocks = Vec::new();
+    if !answer.thinking.is_empty() {
+        blocks.push(json!({"type": "thinking", "thinking": answer.thinking, "signature": SIGNATURE}));
+    }
+    if !answer.text.is_empty() || answer.calls.is_empty() {
+        blocks.push(json!({"type": "text", "text": answer.text}));
+    }
+    blocks.extend(answer.calls.iter().enumerate().map(|(index, call)| {
+        json!({"type": "tool_use", "id": call_id(reply, index), "name": call.name, "input": call.input()})
+    }));
+    blocks
+}
+
+#[derive(Serialize)]
+struct BlockDelta<'a> {
+    r#type: &'static str,
+    index: usize,
+    delta: Delta<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Delta<'a> {
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
+}
+
+fn start(index: usize, block: &Value) -> Result<Piece, serde_json::Error> {
+    let event = json!({"type": "content_block_start", "index": index, "content_block": block});
+    sse(Some("content_block_start"), &event).map(Piece::frame)
+}
+
+fn delta(index: usize, delta: Delta<'_>) -> Result<Bytes, serde_json::Error> {
+    sse(Some("content_block_delta"), &BlockDelta { r#type: "content_block_delta", index, delta })
+}
+
+fn stop(index: usize) -> Result<Piece, serde_json::Error> {
+    let event = json!({"type": "content_block_stop", "index": index});
+    sse(Some("content_block_stop"), &event).map(Piece::frame)
+}

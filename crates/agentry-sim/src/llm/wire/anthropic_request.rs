@@ -1,0 +1,379 @@
+//! A request of Anthropic's Messages API, and what Anthropic checks of it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::Refusal;
+use super::blocks::{Block, Turn, Unpaired, unpaired};
+
+/// `POST /v1/messages`. Fields that it does not know are refused, as Anthropic does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    max_tokens: Option<u64>,
+    #[serde(borrow)]
+    messages: Option<Vec<WireTurn<'a>>>,
+    #[serde(borrow)]
+    system: Option<Content<'a>>,
+    #[serde(default, borrow)]
+    tools: Vec<WireTool<'a>>,
+    #[serde(borrow)]
+    tool_choice: Option<WireChoice<'a>>,
+    #[serde(default, borrow)]
+    stop_sequences: Vec<Cow<'a, str>>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    #[serde(rename = "top_k")]
+    _top_k: Option<u64>,
+    stream: Option<bool>,
+    #[serde(borrow)]
+    thinking: Option<Thinking<'a>>,
+    output_config: Option<OutputConfig>,
+    /// The name that `output_config.format` had before.
+    output_format: Option<OutputFormat>,
+    #[serde(rename = "metadata")]
+    _metadata: Option<IgnoredAny>,
+    #[serde(rename = "service_tier")]
+    _service_tier: Option<IgnoredAny>,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<IgnoredAny>,
+    #[serde(rename = "container")]
+    _container: Option<IgnoredAny>,
+    #[serde(rename = "inference_geo")]
+    _inference_geo: Option<IgnoredAny>,
+    #[serde(rename = "speed")]
+    _speed: Option<IgnoredAny>,
+    #[serde(rename = "diagnostics")]
+    _diagnostics: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireTurn<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Content<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Blocks(#[serde(borrow)] Vec<WireBlock<'a>>),
+}
+
+#[derive(Debug, Deserialize)]
+struct WireBlock<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    input: Option<Value>,
+    #[serde(borrow)]
+    tool_use_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<Box<Content<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireTool<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    input_schema: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireChoice<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Thinking<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    budget_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputConfig {
+    format: Option<OutputFormat>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputFormat {
+    r#type: String,
+    schema: Option<Value>,
+}
+
+/// Tokens that may be reasoned at least, when reasoning has a budget.
+const MIN_THINKING_TOKENS: u64 = 1_024;
+
+/// Reads a request and checks it.
+pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
+    let request: Request<'_> = serde_json::from_slice(body).map_err(|problem| Refusal::bad(unreadable(&problem)))?;
+    let missing = |field: &str| Refusal::bad(format!("{field}: Field required"));
+    let model = request.model.ok_or_else(|| missing("model"))?;
+    let max_tokens = request.max_tokens.ok_or_else(|| missing("max_tokens"))?;
+    if max_tokens == 0 {
+        return Err(Refusal::bad("max_tokens: Input should be greater than or equal to 1"));
+    }
+    for (name, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
+        if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
+            return Err(Refusal::bad(format!("{name}: range: 0..1")));
+        }
+    }
+    let thinks = thinks(request.thinking.as_ref(), max_tokens)?;
+    let wire = request.messages.ok_or_else(|| missing("messages"))?;
+    let tools: Vec<Offer<'_>> = request.tools.into_iter().enumerate().map(offer).collect::<Result<_, _>>()?;
+    let format = request.output_config.and_then(|config| config.format).or(request.output_format);
+    let mut messages = Vec::with_capacity(wire.len() + 1);
+    messages.extend(request.system.map(|system| Message { role: Role::System, text: text(system) }));
+    conversation(wire, &mut messages)?;
+    Ok(Ask {
+        model,
+        messages,
+        choice: request.tool_choice.map_or(Ok(Choice::Auto), |choice| self::choice(choice, &tools))?,
+        tools,
+        form: form(format)?,
+        stream: request.stream == Some(true),
+        include_usage: true,
+        max_tokens: Some(max_tokens),
+        stop: request.stop_sequences,
+        thinks,
+    })
+}
+
+/// serde's words in the form of Anthropic's.
+fn unreadable(problem: &serde_json::Error) -> String {
+    let text = problem.to_string();
+    match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
+        Some(field) => format!("{field}: Extra inputs are not permitted"),
+        None => format!("The request body is not valid JSON for this endpoint: {text}"),
+    }
+}
+
+fn thinks(thinking: Option<&Thinking<'_>>, max_tokens: u64) -> Result<bool, Refusal> {
+    let Some(thinking) = thinking else { return Ok(false) };
+    match (thinking.r#type.as_ref(), thinking.budget_tokens) {
+        ("disabled", _) => Ok(false),
+        ("adaptive", _) => Ok(true),
+        ("enabled", None) => Err(Refusal::bad("thinking.enabled.budget_tokens: Field required")),
+        ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => Err(Refusal::bad(format!(
+            "thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}"
+        ))),
+        ("enabled", Some(budget)) if budget >= max_tokens => {
+            Err(Refusal::bad("`max_tokens` must be greater than `thinking.budget_tokens`."))
+        }
+        ("enabled", _) => Ok(true),
+        (other, _) => {
+            Err(Refusal::bad(format!("thinking: Input tag '{other}' is none of 'enabled', 'disabled', 'adaptive'")))
+        }
+    }
+}
+
+fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<Offer<'a>, Refusal> {
+    let own = tool.r#type.as_deref().is_none_or(|kind| kind == "custom");
+    if own && tool.input_schema.is_none() {
+        return Err(Refusal::bad(format!("tools.{index}.custom.input_schema: Field required")));
+    }
+    Ok(Offer { name: tool.name, schema: tool.input_schema.map(RawValue::get) })
+}
+
+fn choice<'a>(choice: WireChoice<'a>, tools: &[Offer<'a>]) -> Result<Choice<'a>, Refusal> {
+    if tools.is_empty() {
+        return Err(Refusal::bad("tool_choice may only be specified while providing tools"));
+    }
+    match (choice.r#type.as_ref(), choice.name) {
+        ("auto", _) => Ok(Choice::Auto),
+        ("none", _) => Ok(Choice::Never),
+        ("any", _) => Ok(Choice::Any),
+        ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(Choice::Tool(name)),
+        ("tool", Some(name)) => Err(Refusal::bad(format!("Tool '{name}' not found in provided tools"))),
+        ("tool", None) => Err(Refusal::bad("tool_choice.tool.name: Field required")),
+        (other, _) => {
+            Err(Refusal::bad(format!("tool_choice: Input tag '{other}' is none of 'auto', 'any', 'tool', 'none'")))
+        }
+    }
+}
+
+fn form(format: Option<OutputFormat>) -> Result<Form, Refusal> {
+    match format {
+        None => Ok(Form::Text),
+        Some(OutputFormat { r#type, schema: Some(schema) }) if r#type == "json_schema" => Ok(Form::Schema(schema)),
+        Some(OutputFormat { r#type, .. }) if r#type == "json_schema" => {
+            Err(Refusal::bad("output_config.format.schema: Field required"))
+        }
+        Some(OutputFormat { r#type, .. }) => {
+            Err(Refusal::bad(format!("output_config.format.type: Input should be 'json_schema', not '{type}'")))
+        }
+    }
+}
+
+fn conversation<'a>(wire: Vec<WireTurn<'a>>, messages: &mut Vec<Message<'a>>) -> Result<(), Refusal> {
+    if wire.is_empty() {
+        return Err(Refusal::bad("messages: at least one message is required"));
+    }
+    let turns: Vec<Turn<'_>> = wire.into_iter().enumerate().map(turn).collect::<Result<_, _>>()?;
+    if turns[0].role != Role::User {
+        return Err(Refusal::bad("messages: first message must use the \"user\" role"));
+    }
+    match unpaired(&turns) {
+        Some(Unpaired::NoResult(at, ids)) => {
+            return Err(Refusal::bad(format!(
+                "messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
+                 `tool_use` block must have a corresponding `tool_result` block in the next message.",
+                ids.join(", ")
+            )));
+        }
+        Some(Unpaired::NoCall(at, ids)) => {
+            return Err(Refusal::bad(format!(
+                "messages.{at}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {}. Each \
+                 `tool_result` block must have a corresponding `tool_use` block in the previous message.",
+                ids.join(", ")
+            )));
+        }
+        None => {}
+    }
+    for turn in turns {
+        turn.messages(messages);
+    }
+    Ok(())
+}
+
+fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
+    let role = match wire.role.as_ref() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => {
+            return Err(Refusal::bad(
+                "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \
+                 \"system\" as an input message role.",
+            ));
+        }
+        other => {
+            return Err(Refusal::bad(format!(
+                "messages.{index}.role: Input should be 'user' or 'assistant', not '{other}'"
+            )));
+        }
+    };
+    let blocks = match wire.content {
+        Content::Text(text) => vec![said(text, index, 0)?],
+        Content::Blocks(blocks) => {
+            let read = |(at, wire)| block(wire, index, at);
+            blocks.into_iter().enumerate().map(read).collect::<Result<_, _>>()?
+        }
+    };
+    if blocks.is_empty() && role == Role::User {
+        return Err(Refusal::bad(format!("messages.{index}: user messages must have non-empty content")));
+    }
+    Ok(Turn { role, blocks })
+}
+
+fn said(text: Cow<'_, str>, index: usize, at: usize) -> Result<Block<'_>, Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::bad(format!("messages.{index}.content.{at}: text content blocks must be non-empty")));
+    }
+    Ok(Block::Text(text))
+}
+
+fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, Refusal> {
+    let missing =
+        |field: &str| Refusal::bad(format!("messages.{index}.content.{at}.{}.{field}: Field required", wire.r#type));
+    match wire.r#type.as_ref() {
+        "text" => said(wire.text.ok_or_else(|| missing("text"))?, index, at),
+        "tool_use" => {
+            let id = wire.id.ok_or_else(|| missing("id"))?;
+            wire.name.ok_or_else(|| missing("name"))?;
+            match wire.input {
+                Some(Value::Object(_)) => Ok(Block::Use(id)),
+                Some(_) => Err(Refusal::bad(format!(
+                    "messages.{index}.content.{at}.tool_use.input: Input should be a valid dictionary"
+                ))),
+                None => Err(missing("input")),
+            }
+        }
+        "tool_result" => {
+            let id = wire.tool_use_id.ok_or_else(|| missing("tool_use_id"))?;
+            Ok(Block::Result(id, wire.content.map(|content| text(*content)).unwrap_or_default()))
+        }
+        "image" | "document" | "thinking" | "redacted_thinking" | "search_result" => Ok(Block::Other),
+        other => {
+            Err(Refusal::bad(format!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")))
+        }
+    }
+}
+
+/// The text of a content, other blocks left out.
+fn text(content: Content<'_>) -> Cow<'_, str> {
+    match content {
+        Content::Text(text) => text,
+        Content::Blocks(blocks) => Cow::Owned(blocks.into_iter().filter_map(|block| block.text).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> String {
+        read(body.as_bytes()).expect_err(body).message
+    }
+
+    #[test]
+    fn what_anthropic_refuses_is_refused() {
+        let of =
+            |messages: &str, more: &str| format!(r#"{{"model":"m","max_tokens":9,"messages":[{messages}]{more}}}"#);
+        let user = r#"{"role":"user","content":"x"}"#;
+        let called = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"f","input":{}}]}"#;
+        for (body, expected) in [
+            ("{".to_owned(), "not valid JSON"),
+            (r#"{"model":"m","messages":[]}"#.to_owned(), "max_tokens: Field required"),
+            (r#"{"max_tokens":1,"messages":[]}"#.to_owned(), "model: Field required"),
+            (of("", ""), "at least one message"),
+            (of(user, r#","seed":1"#), "seed: Extra inputs are not permitted"),
+            (of(user, r#","temperature":1.5"#), "temperature: range: 0..1"),
+            (of(user, r#","tool_choice":{"type":"any"}"#), "while providing tools"),
+            (of(user, r#","tools":[{"name":"f"}]"#), "input_schema: Field required"),
+            (of(user, r#","thinking":{"type":"enabled","budget_tokens":5}"#), "greater than or equal to 1024"),
+            (of(r#"{"role":"system","content":"x"}"#, ""), "top-level `system`"),
+            (of(r#"{"role":"assistant","content":"x"}"#, ""), "first message"),
+            (of(r#"{"role":"user","content":""}"#, ""), "non-empty"),
+            (of(&format!("{user},{called}"), ""), "t1. Each"),
+            (of(&format!("{user},{called},{user}"), ""), "without `tool_result`"),
+            (of(r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t9"}]}"#, ""), "t9. Each"),
+        ] {
+            let message = refused(&body);
+            assert!(message.contains(expected), "{body}: {message}");
+        }
+    }
+
+    #[test]
+    fn system_results_and_text_become_messages() {
+        let body = r#"{"model":"m","max_tokens":9,"system":[{"type":"text","text":"S"}],"messages":[
+            {"role":"user","content":"q"},
+            {"role":"assistant","content":[{"type":"text","text":"a"},{"type":"tool_use","id":"t1","name":"f","input":{}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[{"type":"text","text":"r"}]},
+                {"type":"text","text":"and?"}]}]}"#;
+        let ask = read(body.as_bytes()).unwrap();
+        let seen: Vec<_> = ask.messages.iter().map(|message| (message.role.word(), message.text.as_ref())).collect();
+        assert_eq!(seen, [("system", "S"), ("user", "q"), ("assistant", "a"), ("tool", "r"), ("user", "and?")]);
+    }
+}

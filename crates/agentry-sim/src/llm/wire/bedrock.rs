@@ -1,0 +1,265 @@
+//! Bedrock's Converse and ConverseStream: answers, event streams, credentials, headers and errors.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::answer::{Answer, Stop, count, tokens};
+use super::super::ask::{Ask, Tally};
+use super::super::ids::Ids;
+use super::super::limits::Levels;
+use super::bedrock_frame::{damaged, frame};
+use super::bedrock_sign::SIGNED;
+use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, bedrock_sign, json_error, set};
+
+/// The protocol.
+pub(in super::super) struct Bedrock;
+
+/// What Bedrock pads events with, so that their lengths tell nothing.
+const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+/// The signature of a block of reasoning; opaque to clients, who send it back.
+const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
+
+impl Wire for Bedrock {
+    fn name(&self) -> &'static str {
+        "bedrock"
+    }
+
+    /// The access key of a signature, or a bearer token.
+    fn key<'a>(&self, headers: &'a HeaderMap) -> Key<'a> {
+        let signed = || {
+            let signature = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix(SIGNED)?;
+            let credential = signature.split(',').find_map(|part| part.trim().strip_prefix("Credential="))?;
+            credential.split('/').next()
+        };
+        bearer(headers).or_else(signed)
+    }
+
+    fn no_key(&self, key: Key<'_>) -> Refusal {
+        Refusal::new(
+            403,
+            match key {
+                Some(_) => "The security token included in the request is invalid.",
+                None => "Missing Authentication Token",
+            },
+        )
+    }
+
+    fn check_signature(&self, incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal> {
+        // A bearer token stands in place of a signature.
+        if bearer(incoming.headers).is_some() { Ok(()) } else { bedrock_sign::check(incoming, secret) }
+    }
+
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+        bedrock_request::read(incoming.body, incoming.model.unwrap_or_default(), incoming.stream)
+    }
+
+    fn no_model(&self, _model: &str) -> Refusal {
+        Refusal::bad("The provided model identifier is invalid.")
+    }
+
+    fn no_tools(&self, _model: &str) -> Refusal {
+        Refusal::bad("This model doesn't support tool use.")
+    }
+
+    fn whole(&self, reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&json!({
+            "output": {"message": {"role": "assistant", "content": blocks(reply)}},
+            "stopReason": stop_reason(reply.answer),
+            "usage": usage(&reply.tally),
+            "metrics": {"latencyMs": millis(reply.total)},
+        }))
+    }
+
+    fn stream(&self, reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
+        let answer = reply.answer;
+        let frame = |kind: &str, payload: &Value| event(kind, payload).map(Piece::frame);
+        let mut pieces = vec![frame("messageStart", &json!({"p": pad(0), "role": "assistant"}))?];
+        let mut index = 0;
+        let stop = |index: usize| frame("contentBlockStop", &json!({"contentBlockIndex": index, "p": pad(index)}));
+        if !answer.thinking.is_empty() {
+            for text in tokens(&answer.thinking) {
+                let delta = Delta::ReasoningContent(Reasoning::Text(text));
+                pieces.push(Piece::reasoning(delta_event(index, pieces.len(), delta)?, 1));
+            }
+            let signed = Delta::ReasoningContent(Reasoning::Signature(SIGNATURE));
+            pieces.push(Piece::frame(delta_event(index, pieces.len(), signed)?));
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        if !answer.text.is_empty() || answer.calls.is_empty() {
+            for text in tokens(&answer.text) {
+                pieces.push(Piece::content(delta_event(index, pieces.len(), Delta::Text(text))?, 1));
+            }
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        for (at, call) in answer.calls.iter().enumerate() {
+            let tool = json!({"toolUseId": call_id(reply, at), "name": call.name});
+            let start = json!({"contentBlockIndex": index, "start": {"toolUse": tool}, "p": pad(at)});
+            pieces.push(Piece { tokens: count(&call.name), ..frame("contentBlockStart", &start)? });
+            for input in tokens(&call.arguments) {
+                let delta = Delta::ToolUse(Input { input });
+                pieces.push(Piece::content(delta_event(index, pieces.len(), delta)?, 1));
+            }
+            pieces.push(stop(index)?);
+            index += 1;
+        }
+        pieces.push(frame("messageStop", &json!({"stopReason": stop_reason(answer), "p": pad(index)}))?);
+        let metrics = json!({"latencyMs": millis(reply.total)});
+        pieces.push(frame("metadata", &json!({"usage": usage(&reply.tally), "metrics": metrics, "p": pad(7)}))?);
+        Ok(pieces)
+    }
+
+    fn stream_type(&self) -> &'static str {
+        "application/vnd.amazon.eventstream"
+    }
+
+    fn broken(&self, refusal: &Refusal) -> Bytes {
+        let kind = match refusal.status {
+            400 => "validationException",
+            429 => "throttlingException",
+            424 => "modelStreamErrorException",
+            503 | 529 => "serviceUnavailableException",
+            _ => "internalServerException",
+        };
+        let payload = json!({"message": refusal.message}).to_string();
+        let headers =
+            [(":exception-type", kind), (":content-type", "application/json"), (":message-type", "exception")];
+        frame(&headers, payload.as_bytes())
+    }
+
+    fn garbage(&self) -> Bytes {
+        let payload = br#"{"contentBlockIndex":0,"delta":{"text":"?"}}"#;
+        damaged(&frame(&[(":event-type", "contentBlockDelta"), (":message-type", "event")], payload))
+    }
+
+    fn error(&self, refusal: &Refusal, _ids: &Ids) -> Response {
+        let kind = exception(refusal);
+        // Bedrock has no 529 and names no time to come back.
+        let status = if refusal.status == 529 { 503 } else { refusal.status };
+        let told = Refusal { status, retry_after: None, ..refusal.clone() };
+        let mut response = json_error(&told, &json!({"message": refusal.message}));
+        let kind = format!("{kind}:http://internal.amazon.com/coral/com.amazon.bedrock/");
+        set(response.headers_mut(), "x-amzn-errortype", &kind);
+        response
+    }
+
+    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, _levels: &Levels, _now: Duration) {
+        set(headers, "x-amzn-requestid", &ids.uuid());
+    }
+
+    fn id(&self, ids: &Ids, _answered: bool) -> String {
+        ids.uuid()
+    }
+}
+
+/// The names of Bedrock's errors.
+fn exception(refusal: &Refusal) -> &'static str {
+    match refusal.status {
+        401 | 403 if refusal.message.contains("security token") => "UnrecognizedClientException",
+        401 | 403 if refusal.message.contains("Authentication Token") => "MissingAuthenticationTokenException",
+        401 | 403 if refusal.message.to_ascii_lowercase().contains("signature") => "InvalidSignatureException",
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        408 => "ModelTimeoutException",
+        424 => "ModelErrorException",
+        429 => "ThrottlingException",
+        503 | 529 => "ServiceUnavailableException",
+        500.. => "InternalServerException",
+        _ => "ValidationException",
+    }
+}
+
+fn stop_reason(answer: &Answer) -> &'static str {
+    match answer.stop {
+        Stop::End => "end_turn",
+        Stop::Tools => "tool_use",
+        Stop::Length => "max_tokens",
+        Stop::Sequence(_) => "stop_sequence",
+        Stop::Refusal => "content_filtered",
+    }
+}
+
+/// `usage`: input is what the cache had no part in, the total is everything.
+fn usage(tally: &Tally) -> Value {
+    json!({
+        "inputTokens": tally.fresh(),
+        "outputTokens": tally.output,
+        "totalTokens": tally.input + tally.output,
+        "cacheReadInputTokens": tally.cached,
+        "cacheWriteInputTokens": tally.written,
+    })
+}
+
+fn call_id(reply: &Reply<'_>, index: usize) -> String {
+    reply.ids.call("tooluse_", index)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Padding of a length that differs from event to event.
+fn pad(n: usize) -> &'static str {
+    &PADDING[..n * 7 % PADDING.len() + 1]
+}
+
+/// The content of a whole answer.
+fn blocks(reply: &Reply<'_>) -> Vec<Value> {
+    let answer = reply.answer;
+    let mut blocks = Vec::new();
+    if !answer.thinking.is_empty() {
+        let text = json!({"text": answer.thinking, "signature": SIGNATURE});
+        blocks.push(json!({"reasoningContent": {"reasoningText": text}}));
+    }
+    if !answer.text.is_empty() || answer.calls.is_empty() {
+        blocks.push(json!({"text": answer.text}));
+    }
+    blocks.extend(answer.calls.iter().enumerate().map(|(index, call)| {
+        json!({"toolUse": {"toolUseId": call_id(reply, index), "name": call.name, "input": call.input()}})
+    }));
+    blocks
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockDelta<'a> {
+    content_block_index: usize,
+    delta: Delta<'a>,
+    p: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Delta<'a> {
+    Text(&'a str),
+    ToolUse(Input<'a>),
+    ReasoningContent(Reasoning<'a>),
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    input: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Reasoning<'a> {
+    Text(&'a str),
+    Signature(&'a str),
+}
+
+fn delta_event(index: usize, n: usize, delta: Delta<'_>) -> Result<Bytes, serde_json::Error> {
+    event("contentBlockDelta", &BlockDelta { content_block_index: index, delta, p: pad(n) })
+}
+
+/// One event of a stream.
+fn event(kind: &str, payload: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    let headers = [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")];
+    Ok(frame(&headers, &serde_json::to_vec(payload)?))
+}

@@ -1,0 +1,137 @@
+//! Conversations of turns that consist of blocks, as Anthropic and Bedrock have them: what they mean, and which calls
+//! of tools lack their results.
+
+use std::borrow::Cow;
+
+use super::super::ask::{Message, Role};
+
+/// A block, as far as the simulator looks at it.
+#[derive(Debug)]
+pub(super) enum Block<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// The call of a tool.
+    Use(Cow<'a, str>),
+    /// The result of the call with this id.
+    Result(Cow<'a, str>, Cow<'a, str>),
+    /// Pictures, documents, reasoning, marks.
+    Other,
+}
+
+/// All that one side says at once.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    /// User or assistant.
+    pub(super) role: Role,
+    /// What.
+    pub(super) blocks: Vec<Block<'a>>,
+}
+
+/// What is wrong between calls of tools and their results.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unpaired {
+    /// In this turn there are calls whose results do not follow in the next.
+    NoResult(usize, Vec<String>),
+    /// In this turn there are results of calls that are not in the one before.
+    NoCall(usize, Vec<String>),
+}
+
+/// The first of what is wrong, if anything.
+pub(super) fn unpaired(turns: &[Turn<'_>]) -> Option<Unpaired> {
+    for (index, turn) in turns.iter().enumerate() {
+        let uses = index.checked_sub(1).map(|before| turns[before].uses()).unwrap_or_default();
+        let strangers: Vec<String> =
+            turn.results().into_iter().filter(|id| !uses.contains(id)).map(str::to_owned).collect();
+        if !strangers.is_empty() {
+            return Some(Unpaired::NoCall(index, strangers));
+        }
+        let results = turns.get(index + 1).map(Turn::results).unwrap_or_default();
+        let open: Vec<String> = turn.uses().into_iter().filter(|id| !results.contains(id)).map(str::to_owned).collect();
+        if !open.is_empty() {
+            return Some(Unpaired::NoResult(index, open));
+        }
+    }
+    None
+}
+
+impl<'a> Turn<'a> {
+    fn uses(&self) -> Vec<&str> {
+        self.blocks
+            .iter()
+            .filter_map(|block| if let Block::Use(id) = block { Some(id.as_ref()) } else { None })
+            .collect()
+    }
+
+    fn results(&self) -> Vec<&str> {
+        let blocks = self.blocks.iter();
+        blocks.filter_map(|block| if let Block::Result(id, _) = block { Some(id.as_ref()) } else { None }).collect()
+    }
+
+    /// The messages of the turn: each result is one, and so is the text between them.
+    pub(super) fn messages(self, into: &mut Vec<Message<'a>>) {
+        let mut text: Option<Cow<'a, str>> = None;
+        let role = self.role;
+        let flush = |text: Option<Cow<'a, str>>, into: &mut Vec<Message<'a>>| {
+            into.extend(text.map(|text| Message { role, text }));
+        };
+        let is_empty = self.blocks.is_empty();
+        let mut has_result = false;
+        for block in self.blocks {
+            match block {
+                Block::Text(more) => {
+                    text = Some(match text {
+                        None => more,
+                        Some(text) => Cow::Owned(text.into_owned() + &more),
+                    });
+                }
+                Block::Result(_, result) => {
+                    has_result = true;
+                    flush(text.take(), into);
+                    into.push(Message { role: Role::Tool, text: result });
+                }
+                Block::Use(_) | Block::Other => {}
+            }
+        }
+        // A turn of nothing but calls or pictures is a turn all the same.
+        let silent = text.is_none() && !has_result && !is_empty;
+        flush(text.or(silent.then_some(Cow::Borrowed(""))), into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn<'a>(role: Role, blocks: Vec<Block<'a>>) -> Turn<'a> {
+        Turn { role, blocks }
+    }
+
+    fn call(id: &str) -> Block<'_> {
+        Block::Use(id.into())
+    }
+
+    fn result(id: &str) -> Block<'_> {
+        Block::Result(id.into(), "r".into())
+    }
+
+    #[test]
+    fn calls_and_results_belong_together() {
+        let pair =
+            |calls: Vec<Block<'static>>, results| unpaired(&[turn(Role::Assistant, calls), turn(Role::User, results)]);
+        assert_eq!(pair(vec![call("a"), call("b")], vec![result("b"), result("a")]), None);
+        let missing = pair(vec![call("a"), call("b")], vec![result("b")]);
+        assert_eq!(missing, Some(Unpaired::NoResult(0, vec!["a".into()])));
+        assert_eq!(pair(vec![], vec![result("x")]), Some(Unpaired::NoCall(1, vec!["x".into()])));
+        assert_eq!(unpaired(&[turn(Role::Assistant, vec![call("a")])]), Some(Unpaired::NoResult(0, vec!["a".into()])));
+    }
+
+    #[test]
+    fn a_turn_becomes_messages_in_order() {
+        let mut messages = Vec::new();
+        let blocks = vec![result("a"), Block::Text("then ".into()), Block::Text("this".into()), Block::Other];
+        turn(Role::User, blocks).messages(&mut messages);
+        turn(Role::Assistant, vec![call("b")]).messages(&mut messages);
+        let seen: Vec<_> = messages.iter().map(|message| (message.role, message.text.as_ref())).collect();
+        assert_eq!(seen, [(Role::Tool, "r"), (Role::User, "then this"), (Role::Assistant, "")]);
+    }
+}

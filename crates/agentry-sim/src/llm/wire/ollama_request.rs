@@ -1,0 +1,165 @@
+//! A request of Ollama's chat, and what Ollama checks of it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::Refusal;
+
+/// `POST /api/chat`. Unknown fields are ignored, as Ollama does.
+#[derive(Debug, Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    messages: Option<Vec<WireMessage<'a>>>,
+    #[serde(borrow, default)]
+    tools: Option<Vec<WireTool<'a>>>,
+    format: Option<Value>,
+    #[serde(borrow)]
+    options: Option<Options<'a>>,
+    stream: Option<bool>,
+    think: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireMessage<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    tool_calls: Option<Vec<Called>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Called {
+    function: CalledFunction,
+}
+
+#[derive(Debug, Deserialize)]
+struct CalledFunction {
+    arguments: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireTool<'a> {
+    #[serde(borrow)]
+    function: WireFunction<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireFunction<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    parameters: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Options<'a> {
+    num_predict: Option<i64>,
+    #[serde(borrow)]
+    stop: Option<Stops<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Stops<'a> {
+    One(#[serde(borrow)] Cow<'a, str>),
+    Several(#[serde(borrow)] Vec<Cow<'a, str>>),
+}
+
+/// Reads a request and checks it.
+pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
+    let request: Request<'_> = serde_json::from_slice(body).map_err(|problem| Refusal::bad(problem.to_string()))?;
+    let model = request.model.filter(|model| !model.is_empty()).ok_or_else(|| Refusal::bad("model is required"))?;
+    let messages = request.messages.unwrap_or_default().into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let (max_tokens, stop) = request.options.map_or((None, Vec::new()), |options| {
+        let stop = match options.stop {
+            None => Vec::new(),
+            Some(Stops::One(one)) => vec![one],
+            Some(Stops::Several(several)) => several,
+        };
+        // Negative is without a limit.
+        (options.num_predict.and_then(|most| u64::try_from(most).ok()), stop)
+    });
+    Ok(Ask {
+        model,
+        messages,
+        tools: request.tools.unwrap_or_default().into_iter().map(offer).collect(),
+        choice: Choice::Auto,
+        form: form(request.format)?,
+        stream: request.stream != Some(false),
+        include_usage: true,
+        max_tokens,
+        stop,
+        thinks: request.think.is_some_and(|think| !matches!(think, Value::Null | Value::Bool(false))),
+    })
+}
+
+fn offer<'a>(tool: WireTool<'a>) -> Offer<'a> {
+    Offer { name: tool.function.name, schema: tool.function.parameters.map(RawValue::get) }
+}
+
+fn message<'a>(wire: WireMessage<'a>) -> Result<Message<'a>, Refusal> {
+    let role = match wire.role.as_ref() {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        other => return Err(Refusal::bad(format!("invalid role: {other}"))),
+    };
+    // Arguments are objects here, not text: the one place where a client of OpenAI's protocol goes wrong.
+    let is_text = |call: &Called| !call.function.arguments.is_object();
+    if wire.tool_calls.iter().flatten().any(is_text) {
+        return Err(Refusal::bad(
+            "json: cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls.function.arguments of \
+             type api.ToolCallFunctionArguments",
+        ));
+    }
+    Ok(Message { role, text: wire.content.unwrap_or_default() })
+}
+
+/// `format`: nothing, `"json"`, or a schema.
+fn form(format: Option<Value>) -> Result<Form, Refusal> {
+    match format {
+        None | Some(Value::Null) => Ok(Form::Text),
+        Some(Value::String(word)) if word.is_empty() => Ok(Form::Text),
+        Some(Value::String(word)) if word == "json" => Ok(Form::Object),
+        Some(schema @ Value::Object(_)) => Ok(Form::Schema(schema)),
+        Some(other) => {
+            Err(Refusal::bad(format!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_unless_told_otherwise() {
+        let streams = |more: &str| read(format!(r#"{{"model":"m"{more}}}"#).as_bytes()).unwrap().stream;
+        assert!(streams("") && streams(r#","stream":true"#) && !streams(r#","stream":false"#));
+    }
+
+    #[test]
+    fn what_ollama_refuses_is_refused() {
+        for (body, expected) in [
+            ("{", "EOF"),
+            (r#"{"messages":[]}"#, "model is required"),
+            (r#"{"model":"m","messages":[{"role":"robot"}]}"#, "invalid role: robot"),
+            (r#"{"model":"m","format":"yaml"}"#, "invalid format"),
+            (
+                r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}]}"#,
+                "cannot unmarshal string",
+            ),
+        ] {
+            let message = read(body.as_bytes()).expect_err(body).message;
+            assert!(message.contains(expected), "{body}: {message}");
+        }
+    }
+}

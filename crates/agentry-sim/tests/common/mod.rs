@@ -1,0 +1,95 @@
+//! A simulator that ends with its test, and requests byte by byte.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use agentry_sim::llm::{LlmSim, SimOptions};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A running simulator.
+pub struct Sim {
+    address: SocketAddr,
+    sim: LlmSim,
+    _stop: DropGuard,
+}
+
+impl Sim {
+    /// Starts it on a free port.
+    pub async fn start(options: SimOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sim, stop) = (LlmSim::new(options).unwrap(), CancellationToken::new());
+        let (server, shutdown) = (sim.clone(), stop.clone());
+        tokio::spawn(async move { server.serve(listener, shutdown).await.unwrap() });
+        Self { address, sim, _stop: stop.drop_guard() }
+    }
+
+    /// A connection on which a request was sent.
+    pub async fn open(&self, path: &str, body: &Value) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: sim\r\nanthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(body.as_bytes()).await.unwrap();
+        connection
+    }
+
+    /// The whole response, or what came of it.
+    pub async fn post(&self, path: &str, body: &Value) -> Vec<u8> {
+        let mut response = Vec::new();
+        let mut connection = self.open(path, body).await;
+        // A connection that is cut may be reset; what came before counts.
+        let _ = connection.read_to_end(&mut response).await;
+        response
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> Vec<Value> {
+        self.sim.ledger().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until a request of this path's protocol has ended; its line.
+    pub async fn line_of(&self, path: &str) -> Value {
+        let protocol = match path {
+            "/v1/chat/completions" => "openai",
+            "/v1/messages" => "anthropic",
+            "/api/chat" => "ollama",
+            _ => "bedrock",
+        };
+        loop {
+            if let Some(line) = self.ledger().into_iter().find(|line| line["protocol"] == protocol) {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits until so many requests have arrived.
+    pub async fn taken(&self, count: u64) {
+        while self.sim.arrived() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// The chunks of a response that came in chunks.
+pub fn chunks_of(response: &[u8]) -> Vec<Vec<u8>> {
+    let start = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut chunks) = (&response[start..], Vec::new());
+    loop {
+        let end = rest.windows(2).position(|bytes| bytes == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return chunks;
+        }
+        chunks.push(rest[end + 2..end + 2 + size].to_vec());
+        rest = &rest[end + 2 + size + 2..];
+    }
+}

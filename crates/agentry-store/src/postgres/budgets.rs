@@ -1,0 +1,94 @@
+//! [`BudgetStore`] on PostgreSQL. The lock of the agent's row in `budget_days` orders reservations of all processes.
+
+use agentry_core::id::CallId;
+use agentry_core::money::NanoUsd;
+use async_trait::async_trait;
+
+use super::PostgresStore;
+use super::failure::Failure;
+use super::pool::{Db, Tx};
+use super::rows::{SqlId, execute, first};
+use crate::port::REREAD_US;
+use crate::{BudgetStore, Reservation, Reserved, StoreError};
+
+/// Makes the agent's row, and locks it. A row that is new was never read.
+const LOCK: &str = "INSERT INTO budget_days AS b (agent, day, spent, read_at) VALUES ($1, 0, 0, 0)
+    ON CONFLICT (agent) DO UPDATE SET read_at = b.read_at RETURNING day, spent, read_at";
+
+const RESERVED: &str = "SELECT coalesce(sum(amount), 0)::bigint FROM reservations WHERE agent = $1 AND call <> $2";
+
+/// Sums the ledger, and ends the reservations of calls that are in that sum or whose worker is gone: one statement, so
+/// that both see the same moment and no call is in neither.
+const READ_AGAIN: &str = "
+    WITH sums AS (
+        SELECT coalesce(sum(cost), 0)::bigint AS spent FROM ledger WHERE agent = $1 AND at >= $2 AND at < $3
+    ), over AS (
+        DELETE FROM reservations r WHERE r.agent = $1 AND (
+            EXISTS (SELECT 1 FROM ledger l WHERE l.task = r.task AND l.call = r.call)
+            OR (r.worker <> $5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker AND NOT w.gone)))
+    )
+    UPDATE budget_days SET day = $2, spent = (SELECT spent FROM sums), read_at = $4 WHERE agent = $1 RETURNING spent";
+
+const INSERT: &str = "INSERT INTO reservations (call, task, agent, worker, amount) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (call) DO UPDATE SET amount = excluded.amount";
+
+async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    // A reservation that a crash of the server undoes is one of a call that it holds no journal of either.
+    execute(&tx, "SET LOCAL synchronous_commit = off", &[]).await?;
+    let agent = want.agent.as_str();
+    let row = first(&tx, LOCK, &[&agent]).await?.ok_or_else(|| Failure::Data("a lock has no row".to_owned()))?;
+    let (known_day, known, read_at): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let is_fresh = known_day == want.day().0 && read_at > want.now.0 - REREAD_US;
+    let mut spent = known;
+    let mut reserved = sum(&tx, want).await?;
+    if !is_fresh || !fits(want, spent, reserved) {
+        spent = read_again(&tx, want).await?;
+        reserved = sum(&tx, want).await?;
+    }
+    let answer = if fits(want, spent, reserved) {
+        let (call, task) = (SqlId(*want.call.as_bytes()), SqlId(*want.task.as_bytes()));
+        let worker = SqlId(*want.worker.as_bytes());
+        execute(&tx, INSERT, &[&call, &task, &agent, &worker, &want.amount.0]).await?;
+        Reserved::Yes
+    } else {
+        Reserved::No { spent: NanoUsd(spent), reserved: NanoUsd(reserved) }
+    };
+    tx.commit().await?;
+    Ok(answer)
+}
+
+fn fits(want: &Reservation, spent: i64, reserved: i64) -> bool {
+    spent.saturating_add(reserved).saturating_add(want.amount.0) <= want.cap.0
+}
+
+/// What is set aside for other calls of the agent.
+async fn sum(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
+    let row = first(tx, RESERVED, &[&want.agent.as_str(), &SqlId(*want.call.as_bytes())]).await?;
+    Ok(row.ok_or_else(|| Failure::Data("a sum has no row".to_owned()))?.try_get(0)?)
+}
+
+async fn read_again(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
+    let (day, next) = want.day();
+    let worker = SqlId(*want.worker.as_bytes());
+    let row = first(tx, READ_AGAIN, &[&want.agent.as_str(), &day, &next, &want.now.0, &worker]).await?;
+    Ok(row.ok_or_else(|| Failure::Data("a locked row is gone".to_owned()))?.try_get(0)?)
+}
+
+#[async_trait]
+impl BudgetStore for PostgresStore {
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
+        self.db.retrying(|_| reserve(&self.db, &reservation)).await
+    }
+
+    async fn release(&self, call: CallId) -> Result<(), StoreError> {
+        let call = &SqlId(*call.as_bytes());
+        self.db
+            .retrying(|_| async move {
+                execute(&self.db.conn().await?, "DELETE FROM reservations WHERE call = $1", &[call]).await?;
+                Ok(())
+            })
+            .await
+    }
+}

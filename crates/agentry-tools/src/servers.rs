@@ -1,0 +1,200 @@
+//! The MCP servers of a process: one connection for each distinct server, shared by all agents that name it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentry_core::agent::{ToolAuth, ToolAuthKind, ToolKind, ToolSpec};
+use agentry_core::chat::ToolDefinition;
+use agentry_mcp::{Credential, McpCall, McpError, McpServer, McpTool, Program, Server, Snapshot};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::arguments::Validators;
+use crate::environment::{Lookup, resolve};
+use crate::names::offered;
+use crate::{Invocation, ToolError, ToolOutput, http};
+
+/// Different servers at once at most; one that nobody uses makes room for a new one.
+const MAX_SERVERS: usize = 256;
+/// Time for a server to start and to shake hands. Launchers fetch packages in this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All servers.
+pub(crate) struct McpServers {
+    lookup: Lookup,
+    /// How long a server may take to start.
+    pub patience: Duration,
+    servers: Mutex<HashMap<String, Entry>>,
+}
+
+struct Entry {
+    server: Arc<McpServer>,
+    used: Instant,
+}
+
+impl McpServers {
+    pub fn new(lookup: Lookup) -> Self {
+        Self { lookup, patience: PATIENCE, servers: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the model is told of a server: its tools; while they are not known, one that says so and tries again.
+    pub async fn definitions(&self, tool: &ToolSpec) -> Vec<ToolDefinition> {
+        let snapshot = match self.server(tool) {
+            Ok(server) => server.tools().await,
+            Err(reason) => Snapshot { tools: None, trouble: Some(reason) },
+        };
+        let Some(tools) = snapshot.tools else {
+            return vec![unavailable(tool, snapshot.trouble.as_deref().unwrap_or_default())];
+        };
+        let (names, tools) = allowed(tool, &tools);
+        let told = names.into_iter().zip(tools);
+        told.map(|(name, tool)| ToolDefinition {
+            name,
+            description: tool.description.clone(),
+            parameters: (*tool.schema).clone(),
+        })
+        .collect()
+    }
+
+    /// Why a server cannot be used, when it is known to be so.
+    pub fn trouble(&self, tool: &ToolSpec) -> Option<String> {
+        let servers = self.lock();
+        let reason = servers.get(&key(tool))?.server.snapshot().trouble?;
+        Some(format!("the tools of `{}` are unavailable: {reason}", tool.name))
+    }
+
+    /// One call of one tool of a server.
+    pub async fn call(&self, invocation: &Invocation<'_>, validators: &Validators) -> Result<ToolOutput, ToolError> {
+        let (tool, name) = (invocation.tool, &invocation.call.name);
+        let unavailable = |reason: String| ToolError::Unavailable { tool: name.clone(), reason };
+        let limit = Duration::from_millis(tool.timeout_ms);
+        let began = Instant::now();
+        let server = self.server(tool).map_err(unavailable)?;
+        let snapshot = timeout(limit, server.tools())
+            .await
+            .map_err(|_| unavailable(format!("its server was not ready within {limit:?}")))?;
+        let trouble = snapshot.trouble;
+        let Some(tools) = snapshot.tools else {
+            return Err(unavailable(trouble.unwrap_or_else(|| "its server did not tell its tools".to_owned())));
+        };
+        let (names, tools) = allowed(tool, &tools);
+        if *name == *tool.name {
+            // The call of what stood for the tools while they were not known.
+            return Ok(ToolOutput { text: format!("available now: {}", names.join(", ")), is_error: false });
+        }
+        let found = names.iter().position(|offered| offered == name).and_then(|at| tools.get(at));
+        let Some(found) = found else {
+            return Err(unavailable(format!("its server has no such tool now; it has {}", list(&names))));
+        };
+        let arguments = validators.check(name, Some(&found.schema), &invocation.call.arguments)?;
+        let Value::Object(arguments) = arguments else { return Err(unavailable("no arguments".to_owned())) };
+        let rest = limit.saturating_sub(began.elapsed());
+        let call = McpCall { tool: &found.name, arguments, meta: meta(invocation), timeout: rest };
+        match server.call(call).await {
+            Ok(output) => Ok(ToolOutput { text: output.text, is_error: output.is_error }),
+            Err(McpError::Unavailable(reason)) => Err(unavailable(reason)),
+            Err(McpError::Unknown(reason)) => Err(ToolError::Unknown { tool: name.clone(), reason }),
+        }
+    }
+
+    /// Ends all servers, side by side.
+    pub async fn close(&self) {
+        let servers: Vec<Arc<McpServer>> = self.lock().drain().map(|(_, entry)| entry.server).collect();
+        futures_util::future::join_all(servers.iter().map(|server| server.close())).await;
+    }
+
+    fn server(&self, tool: &ToolSpec) -> Result<Arc<McpServer>, String> {
+        let key = key(tool);
+        let mut servers = self.lock();
+        if let Some(entry) = servers.get_mut(&key) {
+            entry.used = Instant::now();
+            return Ok(Arc::clone(&entry.server));
+        }
+        if servers.len() >= MAX_SERVERS {
+            let idle = servers.iter().filter(|(_, entry)| Arc::strong_count(&entry.server) == 1);
+            let oldest = idle.min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            let oldest =
+                oldest.ok_or_else(|| format!("{MAX_SERVERS} MCP servers are in use, and no more are started"))?;
+            servers.remove(&oldest);
+        }
+        let (kind, auth, lookup) = (tool.kind.clone(), tool.auth.clone(), Arc::clone(&self.lookup));
+        let at = Box::new(move || place(&kind, auth.as_ref(), &lookup));
+        let server = Arc::new(McpServer::new(&tool.name, self.patience, at));
+        servers.insert(key, Entry { server: Arc::clone(&server), used: Instant::now() });
+        Ok(server)
+    }
+}
+
+/// What makes a server another one: where it is and as whom it is spoken to, before variables are filled in.
+fn key(tool: &ToolSpec) -> String {
+    json!([tool.kind, tool.auth]).to_string()
+}
+
+/// Where a server is, with the variables of this moment.
+fn place(kind: &ToolKind, auth: Option<&ToolAuth>, lookup: &Lookup) -> Result<Server, String> {
+    match kind {
+        ToolKind::McpStdio { command, env } => {
+            let command = command.iter().map(|word| resolve(word, lookup)).collect::<Result<_, _>>()?;
+            let filled = env.iter().map(|(name, value)| Ok((name.to_string(), resolve(value, lookup)?)));
+            let mut environment = filled.collect::<Result<Vec<_>, String>>()?;
+            if let Some(auth) = auth {
+                // There is no header to send it in; it goes by a name that servers can be told to read.
+                environment.push(("MCP_AUTH_TOKEN".to_owned(), resolve(&auth.token, lookup)?));
+            }
+            Ok(Server::Stdio(Program { command, environment }))
+        }
+        ToolKind::McpHttp { url } | ToolKind::Http { url } => {
+            let credential = auth.map(|auth| {
+                let token = http::token(auth, lookup)?;
+                Ok::<_, String>(match auth.kind {
+                    ToolAuthKind::BearerToken | ToolAuthKind::Oauth2 => Credential::Bearer(token),
+                    ToolAuthKind::ApiKey => Credential::ApiKey(token),
+                })
+            });
+            Ok(Server::Http { url: url.to_string(), credential: credential.transpose()? })
+        }
+    }
+}
+
+/// The tools of a server that an agent may use, and what its model calls them. Names depend on all tools of the server,
+/// so that allowing one more changes no other's.
+fn allowed<'t>(tool: &ToolSpec, tools: &'t [McpTool]) -> (Vec<String>, Vec<&'t McpTool>) {
+    let names = offered(&tool.name, tools.iter().map(|tool| tool.name.as_str()));
+    let may = |name: &str| tool.allowed_tools.is_empty() || tool.allowed_tools.iter().any(|allowed| **allowed == *name);
+    names.into_iter().zip(tools).filter(|(_, tool)| may(&tool.name)).unzip()
+}
+
+fn unavailable(tool: &ToolSpec, reason: &str) -> ToolDefinition {
+    let about = tool.description.as_deref().unwrap_or_default();
+    ToolDefinition {
+        name: tool.name.to_string(),
+        description: format!(
+            "The tools of the server `{}` are unavailable now: {reason}. Calling this tries again and tells which there \
+             are. {about}",
+            tool.name
+        ),
+        parameters: crate::arguments::any_object(),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// What goes with a call: the trace, and a key that is the same for every try of it.
+fn meta(invocation: &Invocation<'_>) -> Map<String, Value> {
+    Map::from_iter([
+        ("traceparent".to_owned(), Value::from(http::traceparent(invocation))),
+        ("dev.agentry/idempotency-key".to_owned(), Value::from(invocation.idempotency_key.clone())),
+    ])
+}

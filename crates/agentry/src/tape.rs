@@ -1,0 +1,182 @@
+//! `run --record` and `run --replay`: which tape, and what is said about it at the end.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentry_config::Settings;
+use agentry_core::agent::ProviderKind;
+use agentry_core::tape::{Player, Recorder, Scrubber};
+use agentry_llm::{LlmProvider, Providers, Recorded, Replayed};
+use agentry_tools::{RecordedTools, ReplayedTools, ToolBox};
+use serde_json::Value;
+
+use crate::cli;
+use crate::failure::Failure;
+
+/// The largest tape that is read, in bytes.
+const MAX_TAPE_BYTES: u64 = 64 * 1024 * 1024;
+/// Words in the names of variables whose values are secrets.
+const SECRET_WORDS: &[&str] = &["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL"];
+/// Calls that were not made, shown one by one.
+const MAX_UNUSED_SHOWN: usize = 10;
+
+/// A tape at work.
+pub enum Tape {
+    /// It is recorded.
+    Record {
+        /// Takes entries.
+        recorder: Arc<Recorder>,
+        /// Where they go.
+        sink: Arc<Sink>,
+    },
+    /// It is played.
+    Replay {
+        /// Answers.
+        player: Arc<Player>,
+        /// Its file.
+        file: PathBuf,
+    },
+}
+
+/// The file of a tape, and the first error in writing it.
+pub struct Sink {
+    path: PathBuf,
+    state: Mutex<(BufWriter<File>, Option<std::io::Error>)>,
+}
+
+impl Tape {
+    /// The tape that the flags ask for.
+    ///
+    /// # Errors
+    /// When its file cannot be made, read or understood.
+    pub fn open(args: &cli::Run, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
+        if let Some(path) = &args.record {
+            let sink = Arc::new(Sink::new(path)?);
+            let to = Arc::clone(&sink);
+            let lines = Box::new(move |line: &str| to.line(line));
+            let recorder = Arc::new(Recorder::new(&args.agent, input, scrubber(settings), lines));
+            return Ok(Some(Self::Record { recorder, sink }));
+        }
+        let Some(path) = &args.replay else { return Ok(None) };
+        let cannot = |reason: String| Failure::new(format!("cannot replay {}: {reason}", path.display()));
+        let size = fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
+        if size > MAX_TAPE_BYTES {
+            return Err(cannot(format!("it has more than {MAX_TAPE_BYTES} bytes")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
+        let player = Player::new(&text, scrubber(settings))
+            .map_err(|error| cannot(error.to_string()).help("`agentry run --record FILE` makes such files"))?;
+        Ok(Some(Self::Replay { player: Arc::new(player), file: path.clone() }))
+    }
+
+    /// Whether nothing leaves the process.
+    pub fn is_replay(&self) -> bool {
+        matches!(self, Self::Replay { .. })
+    }
+
+    /// The providers of this run.
+    pub fn providers(&self, real: Providers) -> Providers {
+        match self {
+            Self::Record { recorder, .. } => real.wrapped(&|provider| -> Arc<dyn LlmProvider> {
+                Arc::new(Recorded { provider, tape: Arc::clone(recorder) })
+            }),
+            Self::Replay { player, .. } => {
+                let taped: Arc<dyn LlmProvider> = Arc::new(Replayed { tape: Arc::clone(player) });
+                Providers::with_providers(ProviderKind::ALL.map(|kind| (kind, Arc::clone(&taped))).into())
+            }
+        }
+    }
+
+    /// The tools of this run.
+    pub fn tools(&self, real: Arc<dyn ToolBox>) -> Arc<dyn ToolBox> {
+        match self {
+            Self::Record { recorder, .. } => Arc::new(RecordedTools::new(real, Arc::clone(recorder))),
+            Self::Replay { player, .. } => Arc::new(ReplayedTools::new(Arc::clone(player))),
+        }
+    }
+
+    /// What the run came to: for a recording, whether it is whole; for a replay, whether all was as recorded.
+    ///
+    /// # Errors
+    /// The first difference from the recording, calls that were not made, or why the file could not be written; else
+    /// what the task failed with.
+    pub fn end(&self, answered: Result<(), Failure>) -> Result<(), Failure> {
+        match self {
+            Self::Record { sink, .. } => sink.end().and(answered),
+            Self::Replay { player, file } => {
+                let shown = file.display();
+                if let Some(difference) = player.mismatch() {
+                    let advice = "record it again with --record when the change is meant";
+                    return Err(Failure::new(format!("this run is not the one in {shown}: {difference}")).help(advice));
+                }
+                answered?;
+                let unused = player.unused();
+                if unused.is_empty() {
+                    return Ok(());
+                }
+                let mut list =
+                    unused.iter().take(MAX_UNUSED_SHOWN).map(|line| format!("\n  {line}")).collect::<String>();
+                if unused.len() > MAX_UNUSED_SHOWN {
+                    list.push_str(&format!("\n  and {} more", unused.len() - MAX_UNUSED_SHOWN));
+                }
+                let calls = if unused.len() == 1 { "a call" } else { "calls" };
+                Err(Failure::new(format!("{shown} has {calls} that this run did not make:{list}"))
+                    .help("record it again with --record when the change is meant"))
+            }
+        }
+    }
+}
+
+impl Sink {
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path).map_err(|error| {
+            Failure::new(format!("cannot record to {}: {error}", path.display()))
+                .help("name a file in a folder that exists")
+        })?;
+        Ok(Self { path: path.to_owned(), state: Mutex::new((BufWriter::new(file), None)) })
+    }
+
+    /// One line, at once: a run that is killed leaves what it had.
+    fn line(&self, line: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, failed) = &mut *state;
+        if failed.is_none() {
+            *failed = writeln!(file, "{line}").and_then(|()| file.flush()).err();
+        }
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.1.take() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(format!("the recording {} is not whole: {error}", self.path.display()))),
+        }
+    }
+}
+
+/// What a tape must not hold: the values of variables that are secrets by their name, or that agent files name.
+fn scrubber(settings: &Settings) -> Scrubber {
+    let named = variables_of(&settings.agents);
+    let is_secret = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        SECRET_WORDS.iter().any(|word| upper.contains(word)) || named.iter().any(|known| known == name)
+    };
+    Scrubber::new(std::env::vars().filter(|(name, _)| is_secret(name)).collect())
+}
+
+/// The variables that the agent files of a folder name.
+fn variables_of(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml"));
+    let texts = files.filter_map(|path| fs::read_to_string(path).ok());
+    let mut names = Vec::new();
+    for text in texts {
+        for part in text.split("${").skip(1) {
+            let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(part.len());
+            names.push(part[..end].to_owned());
+        }
+    }
+    names
+}

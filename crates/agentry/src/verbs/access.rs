@@ -1,0 +1,76 @@
+//! `keys`: who may do what.
+
+use std::time::{Duration, SystemTime};
+
+use agentry_core::time::Timestamp;
+use reqwest::Method;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::{act, list};
+use crate::cli::{KeyCreate, Keys, Verb};
+use crate::engine::Backends;
+use crate::failure::Failure;
+use crate::render::{self, Column, Format, at, moment, text};
+use crate::{out, settings};
+
+const KEYS: &[Column] = &[
+    text("id", |key| at(key, "/id")),
+    text("name", |key| at(key, "/name")),
+    text("scope", |key| at(key, "/scope")),
+    text("active", |key| at(key, "/active")),
+    text("made", |key| moment(key, "/created_at")),
+    text("last used", |key| moment(key, "/last_used_at")),
+    text("expires", |key| moment(key, "/expires_at")),
+];
+
+pub async fn keys(verb: Verb<Keys>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(Keys::List(verb.reading)) {
+        Keys::List(reading) => list(&reading, &["v1", "keys"], KEYS, "there are no API keys, so none is needed").await,
+        Keys::Create(args) if args.local => create_here(&args).await,
+        Keys::Create(args) => create(&args).await,
+        Keys::Rotate(args) => {
+            let path = ["v1", "keys", args.id.as_str(), "rotate"];
+            let made = args.server.client()?.send(Method::POST, &path, None).await?;
+            shown(&at(&made, "/key"))
+        }
+        Keys::Revoke(args) => act(&args, Method::DELETE, &["v1", "keys", &args.id], "is revoked").await,
+    }
+}
+
+/// The key by itself on standard output, so that a script can take it; the advice where a person reads it.
+fn shown(key: &str) -> Result<(), Failure> {
+    if out::is_terminal() {
+        out::complain("keep this key: it is shown once\n");
+    }
+    out::line(key)
+}
+
+async fn create(args: &KeyCreate) -> Result<(), Failure> {
+    let body = json!({"name": args.name, "scope": args.scope, "expires_days": args.expires});
+    let made = args.reading.server.client()?.send(Method::POST, &["v1", "keys"], Some(&body)).await?;
+    match args.reading.output {
+        Format::Table => shown(&at(&made, "/key")),
+        format => render::document(format, &made),
+    }
+}
+
+/// Writes a key into the store itself: the first one of a server that is not to be without.
+async fn create_here(args: &KeyCreate) -> Result<(), Failure> {
+    crate::log::start_quiet()?;
+    let settings = settings::of_store(args.data.as_ref(), args.engine.as_ref())?;
+    let scope = args.scope.parse().map_err(|why: String| Failure::usage(why))?;
+    let now = now();
+    let expires = args.expires.map(|days| now.after(Duration::from_secs(86_400 * u64::from(days))));
+    let (key, secret) = agentry_server::new_key(&args.name, scope, now, expires).map_err(Failure::usage)?;
+    let backends = Backends::open(&settings).await?;
+    let added = backends.store.add_key(&key).await;
+    backends.close().await;
+    added.map_err(|error| Failure::new(format!("the key cannot be kept: {error}")))?;
+    shown(secret.expose_secret())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
