@@ -85,7 +85,7 @@ pub const CAUSES: &[Cause] = &[
     cause("startup", "config-cache", ("startup.parse_share", 20.0, "%"), "Configuration caching",
         "Split very large agent files, and keep prompts that are shared in one place."),
     with(cause("throughput", "worker-processes", ("worker.busy", 90.0, "%"), "Increase worker processes",
-        "Start more processes with `--role worker`, or raise --slots: workers are busy while processors idle."), ("cpu.idle_elsewhere", 20.0)),
+        "Start more processes with --role worker, or raise --slots: workers are busy while processors idle."), ("cpu.idle_elsewhere", 20.0)),
     cause("throughput", "statement", ("db.slowest_statement_share", 30.0, "%"), "Optimize database queries",
         "One statement is a third of the critical path: see pg_stat_statements in the raw data, and its plan."),
     cause("throughput", "locks", ("db.lock_wait_share", 5.0, "%"), "Optimize database queries",

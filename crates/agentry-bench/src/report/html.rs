@@ -103,7 +103,7 @@ fn figure(plot: &Plot, key: &str, shade: Shade<'_>) -> Markup {
         figure id={ "p-" (id) } {
             figcaption { strong { (plot.title) } " " (plot.summary) }
             div.scroll tabindex="0" role="group" aria-label={ "Plot: " (plot.title) } { (PreEscaped(svg::svg(plot, &id, shade))) }
-            p.links {
+            div.links {
                 a href=(csv_path(key, &plot.id)) { "CSV" }
                 " · " details { summary { "as text" } p { (svg::describe(plot)) } }
             }

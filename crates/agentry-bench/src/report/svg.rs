@@ -104,7 +104,7 @@ fn frame(plot: &Plot) -> Frame {
     let pixels_y = [HEIGHT - BOTTOM, TOP];
     let x = match plot.kind {
         PlotKind::Percentiles => Scale::log(x, pixels_x),
-        PlotKind::Bars => Scale::linear([-0.6, x[1] + 0.6], pixels_x),
+        PlotKind::Bars => Scale::linear([-0.6, crate::stats::count(bars_of(plot)) - 0.4], pixels_x),
         _ if plot.x.log => Scale::log(x, pixels_x),
         _ => Scale::linear(x, pixels_x),
     };
@@ -131,9 +131,7 @@ fn axes(out: &mut String, plot: &Plot, frame: &Frame) {
         PlotKind::Percentiles => scale::percentile_ticks(&frame.x),
         PlotKind::Bars => {
             let name = |at: usize| plot.x.names.get(at).cloned().unwrap_or_else(|| at.to_string());
-            (0..plot.series.iter().map(|s| s.points.len().min(MAX_BARS)).max().unwrap_or(0))
-                .map(|at| (crate::stats::count(at), name(at)))
-                .collect()
+            (0..bars_of(plot)).map(|at| (crate::stats::count(at), name(at))).collect()
         }
         _ => frame.x.ticks().into_iter().map(|tick| (tick, crate::show::figure(tick))).collect(),
     };
@@ -141,7 +139,8 @@ fn axes(out: &mut String, plot: &Plot, frame: &Frame) {
         let x = frame.x.at(value);
         let _ =
             write!(out, "<line class=\"tick\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{}\"/>", bottom + 4.0);
-        text_at(out, x, bottom + 17.0, "middle", &label);
+        let anchor = if x > WIDTH - RIGHT - 16.0 { "end" } else { "middle" };
+        text_at(out, x, bottom + 17.0, anchor, &label);
     }
     let _ =
         write!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{bottom}\" y2=\"{bottom}\"/>", WIDTH - RIGHT);
@@ -208,6 +207,10 @@ fn data(out: &mut String, plot: &Plot, frame: &Frame) {
     }
 }
 
+fn bars_of(plot: &Plot) -> usize {
+    plot.series.iter().map(|series| series.points.len().min(MAX_BARS)).max().unwrap_or(0)
+}
+
 fn bars(out: &mut String, class: &str, at: usize, plot: &Plot, frame: &Frame) {
     let groups = crate::stats::count(plot.series.iter().filter(|s| s.role == Role::Measured).count());
     let slot = frame.x.at(1.0) - frame.x.at(0.0);
@@ -224,14 +227,16 @@ fn bars(out: &mut String, class: &str, at: usize, plot: &Plot, frame: &Frame) {
 /// Areas on top of one another; the series share their x.
 fn stack(out: &mut String, plot: &Plot, frame: &Frame) {
     let Some(first) = plot.series.first() else { return };
-    let mut below = vec![0.0; first.points.len()];
+    let stride = first.points.len().div_ceil(MAX_POINTS).max(1);
+    let kept: Vec<usize> = (0..first.points.len()).step_by(stride).collect();
+    let mut below = vec![0.0; kept.len()];
     for (at, series) in plot.series.iter().enumerate() {
-        let above: Vec<f64> =
-            below.iter().enumerate().map(|(i, y)| y + series.points.get(i).map_or(0.0, |p| p[1])).collect();
-        let x = |i: usize| frame.x.at(first.points[i][0]);
-        let up = (0..above.len()).map(|i| (x(i), frame.y.at(above[i])));
-        let down = (0..below.len()).rev().map(|i| (x(i), frame.y.at(below[i])));
-        area(out, &format!("area s{}", at % COLOURS), up.chain(down).collect::<Vec<_>>().into_iter());
+        let value = |i: usize| series.points.get(i).map_or(0.0, |p| p[1]);
+        let above: Vec<f64> = kept.iter().zip(&below).map(|(i, y)| y + value(*i)).collect();
+        let place = |at: usize, y: f64| (frame.x.at(first.points[kept[at]][0]), frame.y.at(y));
+        let up = above.iter().enumerate().map(|(at, y)| place(at, *y));
+        let down = below.iter().enumerate().rev().map(|(at, y)| place(at, *y));
+        area(out, &format!("area s{}", at % COLOURS), up.chain(down));
         below = above;
     }
 }
@@ -240,6 +245,9 @@ fn marks(out: &mut String, plot: &Plot, frame: &Frame) {
     for mark in &plot.marks {
         let y = frame.y.at(mark.y);
         if !(TOP - 1.0..=HEIGHT - BOTTOM + 1.0).contains(&y) {
+            // Said where it would be: a target far outside would press the data flat.
+            let (at, arrow) = if y < TOP { (TOP + 13.0, '↑') } else { (HEIGHT - BOTTOM - 6.0, '↓') };
+            text_at(out, WIDTH - RIGHT - 4.0, at, "end", &format!("{} {arrow}", mark.label));
             continue;
         }
         let _ =

@@ -15,7 +15,10 @@ pub fn wilson(k: u64, n: u64) -> Interval {
     let centre = p + z * z / (2.0 * n);
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    [((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0)]
+    // At the ends the bound is exact; rounding would put it just beyond the estimate.
+    let low = if p == 0.0 { 0.0 } else { ((centre - half) / scale).max(0.0) };
+    let high = if p == 1.0 { 1.0 } else { ((centre + half) / scale).min(1.0) };
+    [low, high]
 }
 
 /// The one-sided 95 % upper bound of Clopper and Pearson (1934) for k in n; 1 for nothing.
@@ -84,6 +87,7 @@ mod tests {
     /// Newcombe 1998, table I, method 3: 81 of 263 and 15 of 148.
     #[test]
     fn wilson_agrees_with_newcombe() {
+        assert_eq!((wilson(0, 690)[0], wilson(690, 690)[1]), (0.0, 1.0));
         for (k, n, expected) in [(81, 263, [0.2553, 0.3662]), (15, 148, [0.0624, 0.1605])] {
             for (got, want) in wilson(k, n).into_iter().zip(expected) {
                 assert!((got - want).abs() < 5e-5, "{k}/{n}: {got} and not {want}");

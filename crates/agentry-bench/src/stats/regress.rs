@@ -160,7 +160,7 @@ mod tests {
             assert!((got - want).abs() < 1e-8, "{fitted:?}");
         }
         assert!(!fitted.is_linear(30.0));
-        let wobble = |i: u32| if i % 2 == 0 { 0.3 } else { -0.3 };
+        let wobble = |i: u32| if i.is_multiple_of(2) { 0.3 } else { -0.3 };
         let straight: Vec<Point> = (1..=30).map(|i| [f64::from(i), 3.0 + 2.0 * f64::from(i) + wobble(i)]).collect();
         assert!(quadratic(&straight).unwrap().is_linear(30.0));
         assert_eq!(quadratic(&[[1.0, 1.0], [2.0, 2.0], [1.0, 1.0], [2.0, 2.0]]), None, "two different x");

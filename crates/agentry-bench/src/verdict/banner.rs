@@ -42,7 +42,28 @@ pub fn banner(report: &Report) -> Banner {
     };
     let first = next.rows.iter().find(|row| row.verdict == Verdict::Fail).or_else(|| open(next).next());
     let because = first.map(|row| format!(" {}: {}.", row.label, row.reason)).unwrap_or_default();
-    Banner { verdict: state, headline: format!("{headline}{cut}"), why: format!("{other}{because}") }
+    let critical = critical_sentence(report);
+    Banner { verdict: state, headline: format!("{headline}{cut}"), why: format!("{critical}{other}{because}") }
+}
+
+/// Criteria named in the sentence about the critical ones; the rest is in the sections.
+const MAX_NAMED: usize = 4;
+
+/// `Critical: failed 3.2/loss; invalid 4.2/load. `; empty when all that were decided pass.
+fn critical_sentence(report: &Report) -> String {
+    let mut parts = Vec::new();
+    for (verdict, word) in
+        [(Verdict::Fail, "failed"), (Verdict::Invalid, "invalid"), (Verdict::Inconclusive, "inconclusive")]
+    {
+        let found = report.criteria().filter(|c| c.critical && c.verdict == verdict).map(|c| c.id.as_str());
+        let ids: Vec<&str> = found.collect();
+        if !ids.is_empty() {
+            let more =
+                if ids.len() > MAX_NAMED { format!(" and {} more", ids.len() - MAX_NAMED) } else { String::new() };
+            parts.push(format!("{word} {}{more}", ids[..ids.len().min(MAX_NAMED)].join(", ")));
+        }
+    }
+    if parts.is_empty() { String::new() } else { format!("Critical: {}. ", parts.join("; ")) }
 }
 
 /// The worst of the critical rows that the run could decide.
@@ -126,6 +147,7 @@ mod tests {
         let banner = banner(&report(|id| if id == "1.1/startup-20" { Verdict::Fail } else { Verdict::Pass }));
         assert_eq!(banner.verdict, Verdict::Fail);
         assert_eq!(banner.headline, "Minimum viable: 11 of 12 proven, 1 failed.");
+        assert!(banner.why.starts_with("Critical: failed 1.1/startup-20. "), "{banner:?}");
         assert!(banner.why.contains("Startup Time: "), "{banner:?}");
     }
 

@@ -118,7 +118,8 @@ mod tests {
         let lenient = Policy { allow_inconclusive: true, ..STRICT };
         let any = Policy { fail_on: FailOn::Any, ..STRICT };
         let never = Policy { fail_on: FailOn::Never, ..STRICT };
-        let table: [(&[(&str, Verdict)], Policy, u8); 11] = [
+        type Case<'a> = (&'a [(&'a str, Verdict)], Policy, u8);
+        let table: [Case<'_>; 11] = [
             (&[("3.2/loss", Pass)], STRICT, 0),
             (&[("3.2/loss", Pass), ("tier/uptime", NotRun)], STRICT, 0),
             (&[("3.2/loss", Fail), ("1.1/startup-20", Inconclusive)], STRICT, 1),

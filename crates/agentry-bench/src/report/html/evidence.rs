@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Shade, figure, state};
-use crate::model::{Fault, Metric, Report, Stage, Test};
+use crate::model::{Counts, Fault, Metric, Report, Stage, Test};
 use crate::report::markdown::observed;
 use crate::show::{figure as number, interval, span, with_unit};
 
@@ -154,7 +154,7 @@ pub fn faults(report: &Report) -> Markup {
                                     }
                                 }
                                 td.why {
-                                    @for (name, count) in &invariant.counts { (name) " " (crate::show::count(*count)) " · " }
+                                    (counted(&invariant.counts))
                                     @if !invariant.examples.is_empty() { details { summary { "examples" } code { (invariant.examples.join(", ")) } } }
                                 }
                             }
@@ -164,4 +164,9 @@ pub fn faults(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// `acked 5,212 · lost 0`
+fn counted(counts: &Counts) -> String {
+    counts.iter().map(|(name, n)| format!("{name} {}", crate::show::count(*n))).collect::<Vec<_>>().join(" · ")
 }

@@ -66,10 +66,9 @@ footer{margin-top:2rem;border-top:1px solid var(--rule);padding-top:.6rem;font-s
 @media (max-width:44rem){body{padding:.8rem;font-size:15px}
 table.stack thead{position:absolute;left:-99rem}
 table.stack,table.stack tbody,table.stack caption{display:block}
-table.stack tr{display:grid;grid-template-columns:1fr auto;gap:.05rem .8rem;border-bottom:1px solid var(--rule);padding:.5rem 0}
+table.stack tr{display:flex;flex-wrap:wrap;gap:.05rem 1rem;border-bottom:1px solid var(--rule);padding:.5rem 0}
 table.stack th,table.stack td{border:0;padding:0;white-space:normal}
-table.stack tbody th,table.stack td.why{grid-column:1/-1}
-table.stack tbody th:has(+td.verdict){grid-column:1}
+table.stack tbody th,table.stack td.why{flex:1 0 100%}
 table.stack td[data-label]::before{content:attr(data-label) ' ';color:var(--dim);font-size:.85rem}
 table.stack td:empty{display:none}
 dl{grid-template-columns:1fr}dd{margin-bottom:.35rem}}
