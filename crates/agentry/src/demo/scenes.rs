@@ -142,7 +142,9 @@ async fn click(slack: &Client, question: &str) -> Result<(), Failure> {
     let ts = until(
         || slack.get(&["sim", "messages"], &query),
         |found| {
-            let shows = |post: &&Value| post["blocks"].as_array().is_some_and(|it| it.iter().any(|b| b["block_id"] == question));
+            let shows = |post: &&Value| {
+                post["blocks"].as_array().is_some_and(|it| it.iter().any(|b| b["block_id"] == question))
+            };
             found["messages"].as_array()?.iter().find(shows).map(|post| at(post, "/ts"))
         },
     )

@@ -113,7 +113,8 @@ impl Stage {
 
     /// Nothing waits to be said any more: a later mention has been answered, and its lane is in order.
     fn settle(&self, channel: &str) {
-        let delivery = self.send("events", &json!({"text": "[[say:the-last-word]]", "mention": true, "channel": channel}));
+        let delivery =
+            self.send("events", &json!({"text": "[[say:the-last-word]]", "mention": true, "channel": channel}));
         assert_eq!(delivery["status"], 200, "{delivery}");
         self.post_with(channel, "the-last-word");
     }
@@ -195,9 +196,9 @@ fn a_lost_answer_of_slack_makes_no_second_post() {
     let ts = stage.mention("[[say:only once]]");
     stage.post_with("C0GENERAL", "only");
     // The post is there; its answer is lost. The message is tried again, and found.
-    stage.slack.until("the look for the earlier post", || {
-        (stage.metric("agentry_slack_lookups_total") >= 1.0).then_some(())
-    });
+    stage
+        .slack
+        .until("the look for the earlier post", || (stage.metric("agentry_slack_lookups_total") >= 1.0).then_some(()));
     stage.settle("C0GENERAL");
     assert_eq!(stage.posts("C0GENERAL", &ts).len(), 1);
 }
@@ -224,7 +225,7 @@ fn a_command_is_answered_where_it_was_given_and_an_unknown_one_gets_help() {
     let delivery = stage.send("commands", &json!({"command": "/ask", "text": "[[say:forty-two]]"}));
     assert_eq!(delivery["status"], 200, "{delivery}");
     stage.post_with("C0GENERAL", "forty-two");
-    let unknown = stage.send("commands", &json!({"command": "/aks", "text": "x"}));
+    let unknown = stage.send("commands", &json!({"command": "/askk", "text": "x"}));
     let said = unknown["body"].to_string();
     assert_eq!(unknown["status"], 200, "{unknown}");
     assert!(said.contains("ephemeral") && said.contains("did you mean") && said.contains("/ask"), "{said}");
