@@ -48,7 +48,9 @@ struct Action {
 #[derive(Debug, Deserialize)]
 struct Named {
     id: String,
-    #[serde(alias = "username")]
+    /// What clicks call a user's name.
+    username: Option<String>,
+    /// What dialogs call it.
     name: Option<String>,
 }
 
@@ -60,7 +62,7 @@ impl Payload {
     /// Who it was, as the other surfaces show it.
     fn by(&self) -> String {
         let Some(user) = &self.user else { return "Slack".to_owned() };
-        let name: String = user.name.as_deref().unwrap_or(&user.id).chars().take(80).collect();
+        let name: String = user.username.as_ref().or(user.name.as_ref()).unwrap_or(&user.id).chars().take(80).collect();
         format!("{name} (Slack {})", user.id)
     }
 }

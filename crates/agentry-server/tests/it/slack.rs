@@ -224,7 +224,7 @@ async fn commands_start_tasks_and_a_replay_is_refused() {
     assert_eq!((taken.status.as_u16(), taken.json()["response_type"].clone()), (200, json!("ephemeral")));
     let replay = signed(&server, "/slack/commands", &form("ask", "1.2.3")).await;
     assert_eq!((replay.status.as_u16(), replay.json()["code"].clone()), (401, json!("slack_unverified")));
-    let unknown = signed(&server, "/slack/commands", &form("aks", "1.2.4")).await;
+    let unknown = signed(&server, "/slack/commands", &form("askk", "1.2.4")).await;
     let said = unknown.json()["text"].as_str().unwrap().to_owned();
     assert!(unknown.status == 200 && said.contains("`/ask`") && said.contains("did you mean *ask*"), "{said}");
     let asked = tasks(&server).await;

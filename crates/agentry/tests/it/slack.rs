@@ -225,7 +225,7 @@ fn a_command_is_answered_where_it_was_given_and_an_unknown_one_gets_help() {
     let delivery = stage.send("commands", &json!({"command": "/ask", "text": "[[say:forty-two]]"}));
     assert_eq!(delivery["status"], 200, "{delivery}");
     stage.post_with("C0GENERAL", "forty-two");
-    let unknown = stage.send("commands", &json!({"command": "/aks", "text": "x"}));
+    let unknown = stage.send("commands", &json!({"command": "/askk", "text": "x"}));
     let said = unknown["body"].to_string();
     assert_eq!(unknown["status"], 200, "{unknown}");
     assert!(said.contains("ephemeral") && said.contains("did you mean") && said.contains("/ask"), "{said}");
