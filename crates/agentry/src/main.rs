@@ -65,6 +65,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
+        Command::Sim(cli::Sim::Send(args)) => runtime()?.block_on(sim::send(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }
