@@ -104,6 +104,7 @@ async fn errors_have_the_shape_and_the_headers_of_their_provider() {
         assert!(response.starts_with("HTTP/1.1 429") && response.contains(header), "{path}: {response}");
         assert!(response.contains(shape), "{path}: {response}");
         let line = sim.ledger().pop().unwrap();
+        assert_eq!(line["retry_after"] == 7, header.starts_with("retry-after"), "{path}: {line}");
         let id = line["provider_id"].as_str().unwrap();
         assert!(response.contains(id) && id.is_empty() == (path == "/api/chat"), "{path}: {id}: {response}");
     }

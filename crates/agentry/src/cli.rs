@@ -634,6 +634,41 @@ pub enum Sim {
     Llm(SimLlm),
     /// Slack: its Web API, and people who write, click and use commands when its control API is told so
     Slack(SimSlack),
+    /// Have somebody in the simulated Slack do something, and print what came of it
+    Send(SimSend),
+}
+
+/// `sim send`.
+#[derive(Debug, Args)]
+pub struct SimSend {
+    /// What is done
+    #[arg(value_enum)]
+    pub what: Deed,
+    /// More about it, as docs/simulators.md lists it: {"text": "hello", "mention": true}
+    #[arg(default_value = "{}", value_name = "JSON")]
+    pub body: String,
+    /// The simulator's address
+    #[arg(long, default_value = "http://127.0.0.1:8091", value_name = "URL")]
+    pub url: String,
+}
+
+/// What somebody in the simulated Slack does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Deed {
+    /// Writes a message
+    Event,
+    /// Uses a slash command
+    Command,
+    /// Clicks a button
+    Click,
+    /// Submits a modal
+    Submission,
+    /// Asks whether the address is the app's
+    Challenge,
+    /// Sets where things are sent
+    Target,
+    /// Sets what goes wrong
+    Fault,
 }
 
 /// `sim llm`.

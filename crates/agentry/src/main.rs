@@ -76,6 +76,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
         Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
         Command::Top(args) => runtime()?.block_on(top::top(&args)),
+        Command::Sim(cli::Sim::Send(args)) => runtime()?.block_on(sim::send(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use agentry_sim::llm::{Fault, FaultRate, LlmSim, Profile, SimOptions};
 use agentry_sim::slack::{SlackOptions, SlackSim, Team};
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{SimLlm, SimSlack};
+use crate::cli::{Deed, SimLlm, SimSend, SimSlack};
+use crate::client::Client;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
 use crate::out;
@@ -80,6 +82,31 @@ pub async fn slack(args: SimSlack) -> Result<(), Failure> {
     };
     let simulator = SlackSim::new(options).map_err(cannot_start)?;
     run(args.listen, |listener, shutdown| async move { simulator.serve(listener, shutdown).await }).await
+}
+
+/// Has somebody in the simulated Slack do something, and prints what came of it.
+///
+/// # Errors
+/// When the simulator is not there, refuses, or what it sent was not taken.
+pub async fn send(args: SimSend) -> Result<(), Failure> {
+    let body: Value = serde_json::from_str(&args.body).map_err(|error| {
+        Failure::usage(format!("`{}` is not JSON: {error}", args.body)).help(r#"for example '{"text": "hello"}'"#)
+    })?;
+    let path = match args.what {
+        Deed::Event => "events",
+        Deed::Command => "commands",
+        Deed::Click => "clicks",
+        Deed::Submission => "submissions",
+        Deed::Challenge => "challenge",
+        Deed::Target => "target",
+        Deed::Fault => "faults",
+    };
+    let told = Client::new(&args.url)?.post(&["sim", path], &[("wait", "true".to_owned())], &body).await?;
+    if told.is_null() {
+        return Ok(());
+    }
+    out::line(&format!("{told:#}"))?;
+    if told["delivered"] == false { Err(Failure::Said) } else { Ok(()) }
 }
 
 fn cannot_start(error: io::Error) -> Failure {

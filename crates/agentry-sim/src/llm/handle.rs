@@ -23,6 +23,7 @@ use super::latency::draw;
 use super::ledger::{End, Entry};
 use super::limits::{Levels, Over};
 use super::server::App;
+use super::wanted::{extra, failure, tally};
 use super::wire::{Incoming, Piece, Refusal, Reply, Wire};
 use crate::clock::since_epoch;
 
@@ -213,6 +214,8 @@ impl Call {
         let mut response = self.wire.error(refusal, &self.ids);
         self.wire.stamp(response.headers_mut(), &self.ids, &self.levels, self.asked_at);
         self.entry.head(response.status().as_u16(), self.wire.id(&self.ids, false));
+        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        self.entry.come_back(seconds);
         self.entry.end(End::Failed);
         response
     }
@@ -282,35 +285,6 @@ enum Asked {
 fn failed_body() -> Response {
     let end = stream::once(std::future::ready(Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionAborted))));
     Body::from_stream(end).into_response()
-}
-
-/// An error of the provider's, with words of its own where they matter.
-fn failure(status: u16, retry_after: Option<u32>) -> Refusal {
-    let message = match status {
-        429 => "Rate limit reached for requests",
-        529 => "Overloaded",
-        500.. => "The server had an error while processing your request",
-        _ => "failed as the message asked",
-    };
-    let retry_after = retry_after.or((status == 429).then_some(1));
-    Refusal { retry_after, ..Refusal::new(status, message) }
-}
-
-/// The tokens of a request and its answer, with those that directives put into the cache.
-fn tally(ask: &Ask<'_>, answer: &Answer, directives: &[Found<'_>]) -> Tally {
-    let number = |read: fn(&Directive<'_>) -> Option<u64>| directives.iter().find_map(|found| read(&found.directive));
-    let cached = number(|directive| if let Directive::Cached(tokens) = directive { Some(*tokens) } else { None });
-    let written = number(|directive| if let Directive::Written(tokens) = directive { Some(*tokens) } else { None });
-    let input = ask.tokens();
-    let cached = cached.unwrap_or(0).min(input);
-    let (reasoning, shown) = answer.tokens();
-    Tally { input, cached, written: written.unwrap_or(0).min(input - cached), output: reasoning + shown, reasoning }
-}
-
-/// What `[[sleep]]` adds.
-fn extra(directives: &[Found<'_>]) -> Duration {
-    let wait = |found: &Found<'_>| if let Directive::Sleep(wait) = found.directive { Some(wait) } else { None };
-    directives.iter().filter_map(wait).sum()
 }
 
 /// Everything up to the last piece of content, then that one for ever.

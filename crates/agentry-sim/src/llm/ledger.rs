@@ -68,6 +68,8 @@ struct Line {
     reasoning_tokens: u64,
     /// The HTTP status; 0 when none was ever sent.
     status: u16,
+    /// When the client was told to come back, in seconds, where it was.
+    retry_after: Option<u64>,
     /// How it ended.
     end: End,
     /// Whether a stream was asked for.
@@ -196,6 +198,7 @@ impl Entry {
             output_tokens: 0,
             reasoning_tokens: 0,
             status: 0,
+            retry_after: None,
             end: End::Aborted,
             stream: false,
             t_us: now_us(),
@@ -224,6 +227,13 @@ impl Entry {
     pub(super) fn head(&mut self, status: u16, provider_id: String) {
         if let Some(line) = &mut self.line {
             (line.status, line.provider_id) = (status, provider_id);
+        }
+    }
+
+    /// The client was told to come back in so many seconds.
+    pub(super) fn come_back(&mut self, seconds: Option<u64>) {
+        if let Some(line) = &mut self.line {
+            line.retry_after = seconds;
         }
     }
 

@@ -15,6 +15,7 @@ mod models;
 mod persona;
 mod plan;
 mod server;
+mod wanted;
 mod wire;
 
 pub use fault::{Fault, FaultRate};

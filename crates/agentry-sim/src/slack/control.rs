@@ -10,13 +10,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::aftermath::{Then, run};
 use super::blocks;
-use super::delivery::{Kind, Parcel, Progress, deliver};
-use super::fault::Wanted;
+use super::delivery::{Kind, Parcel, Progress};
 use super::message::By;
 use super::options::Team;
 use super::payload::{self, Origin};
-use super::response_url::{Said, apply};
 use super::server::App;
 use super::sign::Forge;
 use super::world::{Draft, View};
@@ -92,11 +91,6 @@ struct Submission {
 #[derive(Debug, Deserialize)]
 struct Challenge {
     forge: Option<Forge>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Target {
-    url: String,
 }
 
 /// `POST /sim/events`: somebody writes.
@@ -228,50 +222,6 @@ pub(super) async fn challenge(State(app): State<App>, Query(waiting): Query<Wait
     finish(app, prepared, &waiting).await
 }
 
-/// `POST /sim/target`.
-pub(super) async fn target(State(app): State<App>, body: Bytes) -> Response {
-    match read::<Target>(&body) {
-        Ok(Target { url }) if url.starts_with("http://") || url.starts_with("https://") => {
-            app.sim.world().target = Some(url);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Ok(Target { url }) => refuse((StatusCode::BAD_REQUEST, format!("`{url}` is no http address"))),
-        Err(bad) => refuse(bad),
-    }
-}
-
-/// `POST /sim/faults`.
-pub(super) async fn faults(State(app): State<App>, body: Bytes) -> Response {
-    let rule = read::<Wanted>(&body).and_then(|wanted| wanted.rule().map_err(|bad| (StatusCode::BAD_REQUEST, bad)));
-    match rule {
-        Ok(rule) => {
-            app.sim.world().faults.push(rule);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Err(bad) => refuse(bad),
-    }
-}
-
-/// `DELETE /sim/faults`.
-pub(super) async fn no_faults(State(app): State<App>) -> StatusCode {
-    app.sim.world().faults.clear();
-    StatusCode::NO_CONTENT
-}
-
-/// What is done with the answer that took a delivery.
-enum Then {
-    Nothing,
-    /// It is shown as a message.
-    Show {
-        response_id: String,
-        team: Team,
-    },
-    /// It says what becomes of a view.
-    Apply {
-        view_id: String,
-    },
-}
-
 async fn finish(app: App, prepared: Result<(Parcel, Then), Bad>, waiting: &Waiting) -> Response {
     match prepared {
         Ok((parcel, then)) => dispatch(app, parcel, then, waiting).await,
@@ -290,51 +240,6 @@ async fn dispatch(app: App, parcel: Parcel, then: Then, waiting: &Waiting) -> Re
     let progress = app.sim.deliveries().get(&id).cloned();
     let status = if waiting.wait { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, axum::Json(progress)).into_response()
-}
-
-async fn run(app: App, parcel: Parcel, then: Then) {
-    let answer = deliver(&app, &parcel).await;
-    app.sim.arrive();
-    match (answer, then) {
-        (Some(answer), Then::Show { response_id, team }) => show(&app, &answer, &response_id, &team),
-        (Some(answer), Then::Apply { view_id }) => apply_to_view(&app, &answer, &view_id),
-        _ => {}
-    }
-    app.sim.changed();
-}
-
-/// What a command is answered with at once is shown like what comes by its address, without using that up.
-fn show(app: &App, answer: &str, response_id: &str, team: &Team) {
-    if answer.trim().is_empty() {
-        return;
-    }
-    // A plain text is shown as it is.
-    let said = serde_json::from_str(answer).or_else(|_| serde_json::from_value::<Said>(json!({"text": answer})));
-    let mut world = app.sim.world();
-    let (Ok(said), Some(to)) = (said, world.response_to(response_id)) else { return };
-    let now = now_us();
-    let shown = apply(&mut world, &to, said, &team.bot_user(), "command", now);
-    drop(world);
-    if let Ok(mut line) = shown {
-        for (name, value) in
-            [("kind", json!("call")), ("method", json!("command_answer")), ("ok", json!(true)), ("t_us", json!(now))]
-        {
-            line[name] = value;
-        }
-        app.sim.ledger.write(line, |stats| stats.posts += 1);
-    }
-}
-
-/// `response_action`: errors, update, push, clear; a view that says nothing closes.
-fn apply_to_view(app: &App, answer: &str, view_id: &str) {
-    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
-    let mut world = app.sim.world();
-    let Some(view) = world.views.get_mut(view_id) else { return };
-    match answer["response_action"].as_str() {
-        Some("errors") => view.errors = Some(answer["errors"].clone()),
-        Some("update" | "push") => (view.view, view.errors) = (answer["view"].clone(), None),
-        _ => view.open = false,
-    }
 }
 
 /// What was put into the fields of a view, in Slack's shape: `{block: {action: "text"}}`, or objects as they are.
@@ -400,10 +305,13 @@ fn team<'a>(app: &'a App, id: Option<&str>) -> Result<&'a Team, Bad> {
     found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no team {}", id.unwrap_or_default())))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Bad> {
+/// Reads a body.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Bad> {
     serde_json::from_slice(body).map_err(|problem| (StatusCode::BAD_REQUEST, problem.to_string()))
 }
 
-fn refuse((status, error): Bad) -> Response {
-    (status, axum::Json(json!({"error": error}))).into_response()
+/// Says what a caller did wrong.
+pub(super) fn refuse((status, error): Bad) -> Response {
+    // `detail` is where clients of Agentry's own API look.
+    (status, axum::Json(json!({"error": error, "detail": error}))).into_response()
 }

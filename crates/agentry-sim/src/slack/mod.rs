@@ -1,5 +1,6 @@
 //! The Slack simulator: the Web API, `response_url`s, and a sending side that a control API moves.
 
+mod aftermath;
 mod api;
 mod args;
 mod blocks;
@@ -13,6 +14,7 @@ mod payload;
 mod rates;
 mod response_url;
 mod server;
+mod settings;
 mod show;
 mod sign;
 mod world;

@@ -22,7 +22,7 @@ use super::delivery::Progress;
 use super::ledger::{Ledger, SlackStats};
 use super::options::{SlackOptions, Team};
 use super::world::{Kept, World};
-use super::{api, control, response_url, show};
+use super::{api, control, response_url, settings, show};
 
 /// The largest request that is read, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -157,8 +157,8 @@ fn router(app: App) -> Router {
         .route("/sim/clicks", post(control::clicks))
         .route("/sim/submissions", post(control::submissions))
         .route("/sim/challenge", post(control::challenge))
-        .route("/sim/target", post(control::target))
-        .route("/sim/faults", post(control::faults).delete(control::no_faults))
+        .route("/sim/target", post(settings::target))
+        .route("/sim/faults", post(settings::faults).delete(settings::no_faults))
         .route("/sim/deliveries/{id}", get(show::delivery))
         .route("/sim/messages", get(show::messages))
         .route("/sim/views", get(show::views))

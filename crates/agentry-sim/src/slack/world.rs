@@ -201,12 +201,13 @@ impl World {
 
     /// One message.
     pub(super) fn message(&self, team: &str, channel: &str, ts: &str) -> Option<&Message> {
-        self.channel(team, channel).find(|message| message.ts == ts)
+        // From the end: what is asked for is recent.
+        self.channel(team, channel).rev().find(|message| message.ts == ts)
     }
 
     /// One message, to change.
     pub(super) fn message_mut(&mut self, team: &str, channel: &str, ts: &str) -> Option<&mut Message> {
-        self.channels.get_mut(&(team.to_owned(), channel.to_owned()))?.iter_mut().find(|message| message.ts == ts)
+        self.channels.get_mut(&(team.to_owned(), channel.to_owned()))?.iter_mut().rev().find(|message| message.ts == ts)
     }
 
     /// Removes a message; says whether it was there.

@@ -66,6 +66,7 @@ fn help_of_every_verb() {
         "sim",
         "sim llm",
         "sim slack",
+        "sim send",
     ];
     for verb in verbs {
         let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
