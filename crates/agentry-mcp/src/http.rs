@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 
 use agentry_http::with_causes;
@@ -173,15 +172,15 @@ impl Http {
 impl StreamableHttpClient for Http {
     type Error = HttpFault;
 
-    fn post_message(
+    async fn post_message(
         &self,
         uri: Arc<str>,
         message: ClientJsonRpcMessage,
         session: Option<Arc<str>>,
         token: Option<String>,
         headers: Headers,
-    ) -> impl Future<Output = Result<StreamableHttpPostResponse, Fault>> + Send + '_ {
-        async move { self.post(&uri, &message, session.as_deref(), token, headers).await }
+    ) -> Result<StreamableHttpPostResponse, Fault> {
+        self.post(&uri, &message, session.as_deref(), token, headers).await
     }
 
     async fn delete_session(

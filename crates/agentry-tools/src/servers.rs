@@ -171,13 +171,14 @@ fn allowed<'t>(tool: &ToolSpec, tools: &'t [McpTool]) -> (Vec<String>, Vec<&'t M
 
 fn unavailable(tool: &ToolSpec, reason: &str) -> ToolDefinition {
     let about = tool.description.as_deref().unwrap_or_default();
+    let text = format!(
+        "The tools of the server `{}` are unavailable now ({reason}). Calling this tries again and tells which there are. \
+         {about}",
+        tool.name
+    );
     ToolDefinition {
         name: tool.name.to_string(),
-        description: format!(
-            "The tools of the server `{}` are unavailable now: {reason}. Calling this tries again and tells which there \
-             are. {about}",
-            tool.name
-        ),
+        description: text.trim_end().to_owned(),
         parameters: crate::arguments::any_object(),
     }
 }

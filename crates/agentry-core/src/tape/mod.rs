@@ -42,6 +42,14 @@ impl Kind {
             Self::Offer => "list of tools",
         }
     }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "calls of models",
+            Self::Tool => "calls of tools",
+            Self::Offer => "lists of tools",
+        }
+    }
 }
 
 /// One line of a tape.
@@ -217,7 +225,7 @@ fn mismatch(kind: Kind, open: &[&Value], request: &Value) -> String {
     let like = |recorded: &Value| difference(recorded, request).map_or(0, |difference| difference.rank);
     match open.iter().max_by_key(|recorded| like(recorded)).and_then(|recorded| difference(recorded, request)) {
         Some(difference) => format!("a {} differs from the recording: {difference}", kind.words()),
-        None => format!("the recording has no more {}s; asked was the one {}", kind.words(), about(request)),
+        None => format!("the recording has no more {}; asked was the one {}", kind.plural(), about(request)),
     }
 }
 
@@ -273,7 +281,7 @@ mod tests {
         assert_eq!(player.unused(), ["line 4: call of a model by `a` to m"]);
         assert_eq!(player.answer(Kind::Model, &ask(1)), Ok(json!(3)));
         let error = player.answer(Kind::Model, &ask(1)).unwrap_err();
-        assert!(error.contains("no more calls of a model") || error.contains("no more call of a models"), "{error}");
+        assert!(error.contains("no more calls of models"), "{error}");
         assert_eq!(player.mismatch(), Some(error));
     }
 

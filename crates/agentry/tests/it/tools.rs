@@ -33,7 +33,7 @@ fn a_model_calls_the_tools_of_a_server() {
     let folder = folder(&hostile(), "fail");
     let task = task(folder.path(), r#"Try it. [[tool:srv__echo {"n":7}]]"#);
     assert_eq!(task["status"], "completed", "{task}");
-    assert!(task.to_string().contains(r#"echo {\\\"n\\\": 7}"#) || task.to_string().contains("echo"), "{task}");
+    assert!(task["output"].as_str().unwrap().contains(r#"echo {"n": 7}"#), "{task}");
 }
 
 #[test]
@@ -41,6 +41,7 @@ fn an_agent_works_on_while_its_server_is_away_and_people_are_told() {
     let folder = folder("[no-such-program-anywhere]", "fail");
     let done = task(folder.path(), "Say hello. [[tool:srv {}]]");
     assert_eq!(done["status"], "completed", "{done}");
+    assert!(done["output"].as_str().unwrap().contains("`srv` is unavailable"), "{done}");
     let server = Server::start(folder.path());
     let run = agentry(folder.path()).args(["run", "worker", "hello", "--url", &server.url, "--wait"]).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
