@@ -88,11 +88,14 @@ pub trait Buckets: Send + Sync + 'static {
     fn give_back(&self, wanted: &Wanted<'_>, used: Option<u64>);
 }
 
+/// The gate of each model that was asked for and has a limit.
+type Gates = HashMap<(ProviderKind, Arc<str>), Arc<Gate>>;
+
 /// The limits of a process.
 pub(crate) struct Limits {
     rules: Vec<LimitRule>,
     buckets: Arc<dyn Buckets>,
-    gates: Mutex<HashMap<(ProviderKind, Arc<str>), Arc<Gate>>>,
+    gates: Mutex<Gates>,
 }
 
 /// A call's share. Given back when this is dropped.

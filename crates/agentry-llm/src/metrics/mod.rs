@@ -158,10 +158,13 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// By model, of one provider.
+type Models = HashMap<Arc<str>, Arc<ModelMetrics>>;
+
 /// What is measured of all models.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    models: RwLock<HashMap<ProviderKind, HashMap<Arc<str>, Arc<ModelMetrics>>>>,
+    models: RwLock<HashMap<ProviderKind, Models>>,
 }
 
 impl Metrics {

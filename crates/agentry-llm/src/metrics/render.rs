@@ -15,6 +15,9 @@ type Counter = (&'static str, &'static str, fn(&ModelMetrics) -> &AtomicU64);
 /// The histograms of one name.
 type Times = (&'static str, &'static str, fn(&ModelMetrics) -> &Histogram);
 
+/// The counters of one name that are told apart by one more label: name, label, its words.
+type Kinds = (&'static str, &'static str, &'static [&'static str], fn(&ModelMetrics) -> &[AtomicU64]);
+
 const COUNTERS: [Counter; 2] = [
     ("agentry_llm_calls_total", "Calls of models that were answered.", |model| &model.completed),
     ("agentry_llm_retries_total", "Calls of models that were made again.", |model| &model.retries),
@@ -65,10 +68,8 @@ impl Metrics {
 
 /// What has a label more: errors by class, tokens by type. What never happened is not shown.
 fn kinds(out: &mut String, models: &[Arc<ModelMetrics>], labels: &[String]) {
-    let errors: (&str, &str, &[&str], fn(&ModelMetrics) -> &[AtomicU64]) =
-        ("agentry_llm_errors_total", "class", &LlmErrorKind::CLASSES, |model| &model.errors);
-    let tokens: (&str, &str, &[&str], fn(&ModelMetrics) -> &[AtomicU64]) =
-        ("agentry_llm_tokens_total", "type", &TOKENS, |model| &model.tokens);
+    let errors: Kinds = ("agentry_llm_errors_total", "class", &LlmErrorKind::CLASSES, |model| &model.errors);
+    let tokens: Kinds = ("agentry_llm_tokens_total", "type", &TOKENS, |model| &model.tokens);
     for ((name, label, words, counts), help) in [
         (errors, "Calls of models that failed or were not made, by class."),
         (tokens, "Tokens as providers counted them; cached, cache_write and reasoning are parts of the others."),
