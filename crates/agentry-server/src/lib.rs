@@ -4,7 +4,7 @@
 //! or in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
 
 mod api;
-pub mod auth;
+mod auth;
 mod dependency;
 mod extract;
 mod metrics;

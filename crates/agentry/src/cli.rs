@@ -174,6 +174,15 @@ pub struct Serve {
     /// When an API key is needed: auto (as soon as one exists) or required [env: AGENTRY_AUTH] [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub auth: Option<String>,
+    /// Names, by commas, that a proxy passes on in `Host` [env: AGENTRY_ALLOWED_HOSTS]
+    #[arg(long, value_name = "NAMES")]
+    pub allowed_hosts: Option<String>,
+    /// Requests of one key in a second at most; 0 is any number [env: AGENTRY_KEY_REQUESTS_PER_SECOND] [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub key_requests_per_second: Option<String>,
+    /// Folder of reports that the dashboard shows [env: AGENTRY_REPORTS] [default: bench-reports]
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<String>,
     /// Certificate chain to speak TLS with, a PEM file [env: AGENTRY_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<String>,

@@ -86,6 +86,9 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
     flags.extend(given([
         ("listen", args.listen.as_ref()),
         ("auth", args.auth.as_ref()),
+        ("allowed-hosts", args.allowed_hosts.as_ref()),
+        ("key-requests-per-second", args.key_requests_per_second.as_ref()),
+        ("reports", args.reports.as_ref()),
         ("tls-cert", args.tls_cert.as_ref()),
         ("tls-key", args.tls_key.as_ref()),
         ("engine", args.engine.as_ref()),

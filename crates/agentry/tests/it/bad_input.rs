@@ -85,7 +85,7 @@ fn bodies_that_are_too_large() {
     let folder = folder_with_fleet();
     let server = Server::start(folder.path());
     let http = Http::new(&server.url);
-    let head = format!("POST /v1/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}: {}\r\n", JSON.0, JSON.1);
+    let head = format!("POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{}: {}\r\n", JSON.0, JSON.1);
     let limit = "the body may have at most 1048576 bytes";
     // One byte too many.
     let mut whole = format!("{head}content-length: {}\r\n\r\n", (1 << 20) + 1).into_bytes();
