@@ -28,7 +28,7 @@ pub fn list(args: &List) -> Result<Outcome, BenchError> {
     let all: Vec<&Scenario> = if named.is_empty() { SCENARIOS.iter().collect() } else { named };
     let mut text = String::new();
     if !long {
-        let _ = writeln!(text, "{:<20} {:<32} {:>8}  criteria", "scenario", "title", "phases");
+        let _ = writeln!(text, "{:<20} {:<32} {:<14}  criteria", "scenario", "title", "phases");
     }
     for scenario in all {
         if long { detail(&mut text, scenario) } else { line(&mut text, scenario) }
@@ -42,7 +42,7 @@ fn line(text: &mut String, scenario: &Scenario) {
     let own = scenario.criteria().count() - stretch;
     let _ = writeln!(
         text,
-        "{:<20} {:<32} {:>8}  {own}{}",
+        "{:<20} {:<32} {:<14}  {own}{}",
         scenario.id,
         scenario.title,
         phases.join(","),
