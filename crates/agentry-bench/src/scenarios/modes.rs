@@ -254,8 +254,11 @@ async fn modes(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> R
             seen.push(if whole { observed } else { observed.undecided("not all of them completed") });
             continue;
         }
-        let load = Load::open(target, cell.rate * MARGIN, window, lab.seed_of(&name))
-            .warm_up(lab.seconds(1.0, 2.0, 30.0, 60.0));
+        let offered = cell.rate * MARGIN;
+        let mut load = Load::open(target, offered, window, lab.seed_of(&name));
+        load = load.warm_up(lab.seconds(1.0, 2.0, 30.0, 60.0));
+        // Few arrivals: random gaps would leave every second window below the target by chance alone.
+        load.pace = crate::load::Pace::Open { rate: offered, spacing: Spacing::Uniform, seed: 1 };
         let driven = lab.drive(test, load, caller, Purpose::target(1_000.0)).await?;
         figures::of_load(test, lab, &name, &driven);
         test.plots.push(plots::percentiles(&name, &format!("{} tasks", cell.mode), &driven.seen, None));
