@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_code_block_is_closed_and_opened_again() {
-        let text = format!("{FENCE}\n{}\n{FENCE}\nafter", vec!["let x = 1;"; 10].join("\n"));
+        let text = format!("{FENCE}\n{}\n{FENCE}\nafter", ["let x = 1;"; 10].join("\n"));
         let parts = split(&text, 60);
         assert!(parts.len() > 2);
         for part in &parts {

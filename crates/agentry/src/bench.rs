@@ -16,7 +16,7 @@ pub fn bench(command: &Bench) -> Result<(), Failure> {
 /// Says what a verb came to.
 ///
 /// # Errors
-/// As [`bench`].
+/// As [`bench()`].
 pub fn ended(result: Result<Outcome, BenchError>) -> Result<(), Failure> {
     match result {
         Ok(outcome) => {

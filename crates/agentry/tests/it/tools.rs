@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::http::Http;
 use crate::support::{Server, agentry, json};
 
 fn folder(command: &str, on_unknown: &str) -> TempDir {
@@ -45,15 +46,11 @@ fn an_agent_works_on_while_its_server_is_away_and_people_are_told() {
     let server = Server::start(folder.path());
     let run = agentry(folder.path()).args(["run", "worker", "hello", "--url", &server.url, "--wait"]).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    for _ in 0..600 {
+    let agents = Http::new(&server.url).until("`agents` to tell that the tools are unavailable", || {
         let agents = json(folder.path(), &["agents", "worker", "--url", &server.url, "-o", "json"]).to_string();
-        if agents.contains("the tools of `srv` are unavailable") && agents.contains("no-such-program-anywhere") {
-            assert!(agents.contains("healthy"), "{agents}");
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("`agents` never told that the tools are unavailable");
+        agents.contains("the tools of `srv` are unavailable").then_some(agents)
+    });
+    assert!(agents.contains("no-such-program-anywhere") && agents.contains("healthy"), "{agents}");
 }
 
 #[test]
