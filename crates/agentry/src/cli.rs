@@ -746,6 +746,9 @@ pub struct SimSlack {
     /// Hold callers to no rates
     #[arg(long)]
     pub no_rate_limits: bool,
+    /// Take posts into threads whose first message was not said here, for events that somebody else sends
+    #[arg(long)]
+    pub any_thread: bool,
     /// What goes wrong: fail, status:503, ratelimit, hang or lose, for a method or *, as in chat.postMessage=lose*1
     #[arg(long = "fault", value_name = "METHOD=KIND[*N]")]
     pub faults: Vec<FaultRule>,

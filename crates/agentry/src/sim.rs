@@ -77,6 +77,7 @@ pub async fn slack(args: SimSlack) -> Result<(), Failure> {
         time_scale: args.time_scale,
         ack_timeout: Duration::from_millis(args.ack_timeout_ms),
         rate_limits: !args.no_rate_limits,
+        any_thread: args.any_thread,
         faults: args.faults,
         ledger: args.ledger,
     };

@@ -195,7 +195,7 @@ impl Deployment {
 
     async fn start_slack(&mut self) -> Result<(), SutError> {
         let mut command = self.command();
-        command.args(["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits"]);
+        command.args(["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits", "--any-thread"]);
         command
             .args(["--signing-secret", SLACK_SECRET, "--bot-token", SLACK_TOKEN])
             .arg("--ledger")

@@ -85,7 +85,7 @@ pub fn judge(spec: &CriterionSpec, seen: &Observation, context: &Context<'_>) ->
         op: spec.op,
         target: spec.target,
         unit: spec.unit.to_owned(),
-        observed: seen.value.filter(|value| value.is_finite()),
+        observed: seen.value.filter(|value| value.is_finite() && seen.n > 0),
         ci95: seen.ci95.filter(|bounds| bounds.iter().all(|bound| bound.is_finite())),
         n: seen.n,
         verdict,

@@ -53,6 +53,8 @@ pub struct SlackOptions {
     pub ack_timeout: Duration,
     /// Whether callers are held to Slack's rates.
     pub rate_limits: bool,
+    /// Whether a thread exists although nobody said its first message here: somebody else sends the events.
+    pub any_thread: bool,
     /// What goes wrong from the beginning.
     pub faults: Vec<FaultRule>,
     /// The file that the ledger is appended to.
@@ -69,6 +71,7 @@ impl Default for SlackOptions {
             time_scale: 1.0,
             ack_timeout: ACK_TIMEOUT,
             rate_limits: true,
+            any_thread: false,
             faults: Vec::new(),
             ledger: None,
         }

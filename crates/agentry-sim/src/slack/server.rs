@@ -77,6 +77,7 @@ impl SlackSim {
         let ledger = Ledger::open(options.ledger.as_deref())?;
         let mut world = World::default();
         (world.faults, world.target) = (options.faults.clone(), options.target.clone());
+        world.any_thread = options.any_thread;
         let inner = Inner {
             ledger,
             http,

@@ -123,6 +123,8 @@ pub(super) struct World {
     pub(super) faults: Vec<FaultRule>,
     /// Where things are sent.
     pub(super) target: Option<String>,
+    /// Whether every thread exists; see [`super::SlackOptions::any_thread`].
+    pub(super) any_thread: bool,
 }
 
 /// A message to be posted.

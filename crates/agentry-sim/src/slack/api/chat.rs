@@ -68,6 +68,7 @@ fn draft(world: &World, call: &Call<'_>, via: &'static str, to: Option<String>) 
     let (text, blocks) = content(call)?;
     let thread_ts = call.args.text("thread_ts").map(str::to_owned);
     if let Some(thread) = &thread_ts
+        && !world.any_thread
         && world.message(&call.team.id, &channel, thread).is_none()
     {
         return Err("thread_not_found".into());

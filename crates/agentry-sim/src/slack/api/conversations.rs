@@ -23,8 +23,11 @@ pub(super) fn history(world: &mut World, call: &Call<'_>) -> Answer {
 pub(super) fn replies(world: &mut World, call: &Call<'_>) -> Answer {
     let channel = call.channel()?;
     let ts = call.args.text("ts").ok_or("thread_not_found")?;
-    let parent = world.message(&call.team.id, &channel, ts).ok_or("thread_not_found")?;
-    let thread = parent.thread_ts.clone().unwrap_or_else(|| parent.ts.clone());
+    let thread = match world.message(&call.team.id, &channel, ts) {
+        Some(parent) => parent.thread_ts.clone().unwrap_or_else(|| parent.ts.clone()),
+        None if world.any_thread => ts.to_owned(),
+        None => return Err("thread_not_found".into()),
+    };
     let within = |message: &&Message| message.ts == thread || message.thread_ts.as_ref() == Some(&thread);
     let found: Vec<&Message> = world.channel(&call.team.id, &channel).filter(within).collect();
     Ok(page(world, call, &channel, found))
