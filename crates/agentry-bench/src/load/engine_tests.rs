@@ -1,3 +1,5 @@
+//! The engine against small servers of this file: what it counts, when it sends, and what a halt does to latency.
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Condvar, Mutex};
