@@ -224,11 +224,13 @@ impl Record {
         Some(Duration::from_micros((micros(next) - since).unsigned_abs()))
     }
 
-    /// Calls of a task that the provider answered and whose answer was never written: its owner was fenced or gone.
-    pub fn in_vain(&self, task: &Value) -> usize {
+    /// Calls of a task that reached the provider and whose answer was never written: its owner was fenced or gone. Those
+    /// that were answered whole, and all: a provider sees when its client dies, and then ends an answer early.
+    pub fn in_vain(&self, task: &Value) -> (usize, usize) {
         let call = |entry: &Value| entry["body"]["call"].as_str().unwrap().to_owned();
         let completed: HashSet<String> = entries(task, "model_completed").map(call).collect();
         let started = entries(task, "model_started").map(call).filter(|call| !completed.contains(call));
-        started.filter(|call| self.bought.get(call).is_some_and(|times| *times == 1)).count()
+        let reached: Vec<u32> = started.filter_map(|call| self.bought.get(&call).copied()).collect();
+        (reached.iter().filter(|answered| **answered == 1).count(), reached.len())
     }
 }
