@@ -214,8 +214,8 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let wanted = query.status.as_deref().map(agent_state).transpose()?;
     let lately = picture(&state).await?;
-    // Who turns pages looks at the picture of this second; who wants all of it wants it as it is now.
-    let read = if query.limit.is_none() { Some(Seen::read(&state).await?) } else { None };
+    // A list is as of now when it begins, like an agent by itself; who turns its pages looks at the picture of this second.
+    let read = if after.is_none() { Some(Seen::read(&state).await?) } else { None };
     let seen = read.as_ref().unwrap_or(&lately.seen);
     let fleet = state.deps.fleet.current();
     let mut found: Vec<_> = fleet

@@ -194,7 +194,10 @@ fn bad_agent_files_leave_the_others_running() {
     let folder = broken_fleet();
     let server = Server::start(folder.path());
     let http = Http::new(&server.url);
-    http.until("the good agent to be healthy", || (http.get("/v1/agents/good")["status"] == "healthy").then_some(()));
+    for agent in ["good", "twin"] {
+        let path = format!("/v1/agents/{agent}");
+        http.until(&format!("{agent} to be healthy"), || (http.get(&path)["status"] == "healthy").then_some(()));
+    }
     let listed = json(folder.path(), &["agents", "--url", &server.url, "-o", "json"]);
     let mut said = String::new();
     for agent in listed.as_array().unwrap() {
