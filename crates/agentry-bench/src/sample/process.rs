@@ -95,6 +95,9 @@ impl Threads {
 }
 
 /// Processor time of a process and its living descendants so far, in nanoseconds.
+///
+/// The kernel books a thread's time when it leaves the processor or at a tick, and a kernel that stops the tick of a
+/// processor with one runnable thread may be up to a second behind for a thread that never leaves it.
 #[must_use]
 pub fn usage_of(pid: u32) -> u64 {
     let mut threads = Threads::default();
@@ -120,6 +123,8 @@ mod tests {
         for number in 0..5_000_000_u64 {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(number));
         }
+        // Off the processor for a moment: that is when the kernel books the time for certain.
+        std::thread::sleep(std::time::Duration::from_millis(1));
         assert!(usage_of(pid) > before, "{sum}");
         let memory = memory_of(pid).unwrap();
         assert!(memory.pss > 500_000 && memory.private > 100_000 && memory.private <= memory.pss * 2, "{memory:?}");
