@@ -172,8 +172,10 @@ pub(crate) struct Context {
     pub windows: Windows,
     /// Rings when this process put something into the outbox.
     pub outbox: Notify,
-    /// Rings when the store may hold work that nobody was woken for.
-    pub backlog: Notify,
+    /// Rings when work became due in the store that nobody is woken for.
+    pub due: Notify,
+    /// Rings when it is time to look for work whose wake was lost.
+    pub unwoken: Notify,
     /// Rings when a delayed task was queued, so that the sweep looks again when it is due.
     pub delayed: Notify,
     /// Asks the dispatcher whether it listens; see [`crate::lifecycle`].
@@ -223,7 +225,8 @@ impl Context {
             lanes: Lanes::default(),
             windows: Windows::default(),
             outbox: Notify::new(),
-            backlog: Notify::new(),
+            due: Notify::new(),
+            unwoken: Notify::new(),
             delayed: Notify::new(),
             kept_versions: Mutex::default(),
             probes: Probes::default(),

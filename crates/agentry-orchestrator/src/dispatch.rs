@@ -21,24 +21,35 @@ const CLAIM_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Places that should be free before a backlog is claimed from, so that a claim is worth its commit.
 const BACKLOG_BATCH: u32 = 64;
+/// A task that has been due for longer has lost its wake. Younger ones are left to whom the bus chose: a worker that
+/// claimed whatever it found once a second would take the work of the others by the batch.
+const WAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs until the process stops taking work.
 ///
 /// Wakes are the fast path: they carry what would be read. When some were dropped, or recovery finds work that nobody
-/// was woken for, there is a backlog, and the dispatcher claims from the store until it is gone.
+/// was woken for, there is a backlog, and the dispatcher claims from the store until it is gone: everything, or only
+/// what is older than a wake can take.
 pub(crate) async fn dispatch(ctx: Arc<Context>) {
     let mut wakes = ctx.bus.wakes(ctx.options.modes);
-    let mut backlog = false;
+    let mut backlog: Option<Duration> = None;
     loop {
         tokio::select! {
             () = ctx.stop.cancelled() => return,
             probe = ctx.probes.next() => probe.answer(),
-            () = ctx.backlog.notified() => backlog = true,
+            () = ctx.due.notified() => backlog = Some(Duration::ZERO),
+            () = ctx.unwoken.notified() => backlog = backlog.or(Some(WAKE_GRACE)),
             batch = next_batch(&ctx, &mut *wakes) => {
                 start(&ctx, batch).await;
-                backlog |= wakes.overflowed();
+                if wakes.overflowed() {
+                    backlog = Some(Duration::ZERO);
+                }
             }
-            free = free_places(&ctx), if backlog => backlog = claim_next(&ctx, free).await,
+            (free, older) = backlog_place(&ctx, backlog) => {
+                if !claim_next(&ctx, free, older).await {
+                    backlog = None;
+                }
+            }
         }
     }
 }
@@ -52,13 +63,14 @@ async fn next_batch(ctx: &Context, wakes: &mut dyn Wakes) -> Vec<Wake> {
     wakes.next(free).await
 }
 
-/// Waits until a good part of the places is free. Cancel safe.
-async fn free_places(ctx: &Context) -> usize {
+/// Waits until a good part of the places is free for the backlog; for ever without one. Cancel safe.
+async fn backlog_place(ctx: &Context, backlog: Option<Duration>) -> (usize, Duration) {
+    let Some(older) = backlog else { return std::future::pending().await };
     let enough = BACKLOG_BATCH.min(ctx.options.slots.div_ceil(4)).max(1);
     if let Ok(permits) = ctx.slots.acquire_many(enough).await {
         drop(permits);
     }
-    ctx.slots.available_permits().clamp(1, MAX_BATCH)
+    (ctx.slots.available_permits().clamp(1, MAX_BATCH), older)
 }
 
 /// Pokes sessions and claims the other tasks in one write.
@@ -89,10 +101,11 @@ async fn start(ctx: &Arc<Context>, batch: Vec<Wake>) {
     }
 }
 
-/// Claims what is queued and due, woken or not. Whether there may be more.
-async fn claim_next(ctx: &Arc<Context>, limit: usize) -> bool {
-    let want = Want::Next { modes: ctx.options.modes, limit };
-    match ctx.store.claim(ctx.worker, want, ctx.now()).await {
+/// Claims what is queued and has been due for so long, woken or not. Whether there may be more.
+async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> bool {
+    let now = ctx.now();
+    let want = Want::Next { modes: ctx.options.modes, limit, due_by: now.before(older) };
+    match ctx.store.claim(ctx.worker, want, now).await {
         Ok(claimed) => {
             let more = claimed.len() == limit;
             for claimed in claimed {

@@ -86,19 +86,18 @@ async fn tick(ctx: &Arc<Context>) {
     }
     expire_clarifications(ctx).await;
     if ctx.options.executes() {
-        take_due(ctx).await;
+        poke_due_sessions(ctx).await;
+        ctx.unwoken.notify_one();
     }
 }
 
-/// Everything that is due and has no wake under way.
-async fn take_due(ctx: &Arc<Context>) {
+async fn poke_due_sessions(ctx: &Arc<Context>) {
     if ctx.options.modes.contains(ExecutionMode::Continuous) {
         match ctx.store.due_sessions(ctx.now(), MAX_BATCH).await {
             Ok(sessions) => sessions.into_iter().for_each(|session| poke(ctx, session)),
             Err(error) => tracing::warn!(%error, "could not look for sessions that are due"),
         }
     }
-    ctx.backlog.notify_one();
 }
 
 /// Takes delayed tasks up at the moment they are due, not at the next tick.
@@ -109,7 +108,10 @@ pub(crate) async fn delayed(ctx: Arc<Context>) {
         tokio::select! {
             () = ctx.stop.cancelled() => return,
             () = ctx.delayed.notified() => {}
-            () = tokio::time::sleep(wait) => take_due(&ctx).await,
+            () = tokio::time::sleep(wait) => {
+                poke_due_sessions(&ctx).await;
+                ctx.due.notify_one();
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ async fn eight_claimers_never_claim_a_task_twice() {
                 let mut mine = Vec::new();
                 for part in ids.chunks(20) {
                     mine.extend(store.claim(worker, Want::Known(part.to_vec()), T0).await.unwrap());
-                    let next = Want::Next { modes: ModeSet::ALL, limit: 5 };
+                    let next = Want::Next { modes: ModeSet::ALL, limit: 5, due_by: T0 };
                     mine.extend(store.claim(worker, next, T0).await.unwrap());
                 }
                 assert!(mine.iter().all(|claimed| claimed.lease.worker == worker && claimed.lease.epoch == 1));

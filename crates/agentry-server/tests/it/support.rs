@@ -202,8 +202,9 @@ impl Server {
 
     /// The test's worker claims the next task.
     pub async fn claim(&self) -> Claimed {
-        let want = Want::Next { modes: ModeSet::ALL, limit: 1 };
-        self.store.claim(self.worker, want, self.clock.now()).await.unwrap().remove(0)
+        let now = self.clock.now();
+        let want = Want::Next { modes: ModeSet::ALL, limit: 1, due_by: now };
+        self.store.claim(self.worker, want, now).await.unwrap().remove(0)
     }
 
     /// Ends a claimed task and tells watchers.

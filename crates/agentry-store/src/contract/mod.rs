@@ -26,7 +26,8 @@ macro_rules! contract_tests {
         $crate::contract_tests!(@ $open,
             queue: accepted_tasks_are_shown_as_they_were_asked, queue: a_key_brings_the_same_task_for_a_day,
             queue: known_tasks_are_claimed_by_one_of_many, queue: the_next_go_by_priority_and_age,
-            queue: delayed_tasks_are_claimed_when_due, queue: pages_join_without_gaps, queue: counts_follow_the_tasks;
+            queue: delayed_tasks_are_claimed_when_due, queue: young_tasks_are_left_to_those_who_were_woken,
+            queue: pages_join_without_gaps, queue: counts_follow_the_tasks;
             advance: stale_leases_are_fenced, advance: a_task_ends_once, advance: a_task_cannot_end_as_running,
             advance: retry_begins_a_new_attempt_later, advance: hand_back_keeps_the_attempt_and_its_time,
             advance: journals_number_on, advance: cancel_ends_what_nobody_runs_and_asks_who_runs;

@@ -61,7 +61,7 @@ pub async fn the_next_go_by_priority_and_age(store: Arc<dyn StateStore>) {
         ids.push(accept(&store, Task { priority, ..task(T0) }).await);
     }
     let planned = accept(&store, Task { mode: ExecutionMode::Collaborative, ..task(T0) }).await;
-    let next = |modes, limit| store.claim(WorkerId::generate(), Want::Next { modes, limit }, T0);
+    let next = |modes, limit| store.claim(WorkerId::generate(), Want::Next { modes, limit, due_by: T0 }, T0);
     let autonomous = ModeSet::NONE.with(ExecutionMode::Autonomous);
     let order = |claimed: Vec<crate::Claimed>| claimed.iter().map(|one| one.lease.task).collect::<Vec<_>>();
     assert_eq!(order(next(autonomous, 2).await.unwrap()), [ids[2], ids[1]]);
@@ -77,11 +77,24 @@ pub async fn delayed_tasks_are_claimed_when_due(store: Arc<dyn StateStore>) {
     store.accept(vec![NewTask { ready_at: Some(at(10)), ..new(later) }]).await.unwrap();
     let worker = WorkerId::generate();
     assert!(claim(&store, worker, id, at(9)).await.is_none());
-    let next = |now| store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: 5 }, now);
+    let next = |now| store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: 5, due_by: now }, now);
     assert!(next(at(9)).await.unwrap().is_empty());
     assert_eq!(store.next_due(at(9)).await.unwrap(), Some(at(10)));
     assert_eq!(next(at(10)).await.unwrap().len(), 1);
     assert_eq!(store.next_due(at(9)).await.unwrap(), None);
+}
+
+/// What became due after the moment that was named is left to whoever was woken for it.
+pub async fn young_tasks_are_left_to_those_who_were_woken(store: Arc<dyn StateStore>) {
+    let old = accept(&store, task(T0)).await;
+    let young = accept(&store, task(at(5))).await;
+    let worker = WorkerId::generate();
+    let next = |due_by| store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: 5, due_by }, at(6));
+    let order = |claimed: Vec<crate::Claimed>| claimed.iter().map(|one| one.lease.task).collect::<Vec<_>>();
+    assert_eq!(order(next(at(4)).await.unwrap()), [old]);
+    assert_eq!(order(next(at(4)).await.unwrap()), []);
+    // A moment that is still to come does not make anything due early.
+    assert_eq!(order(next(at(100)).await.unwrap()), [young]);
 }
 
 /// Pages go on where the last one ended, and filters hold.

@@ -59,6 +59,9 @@ pub enum Want {
         modes: ModeSet,
         /// How many at most.
         limit: usize,
+        /// Only those that were due by then: the claim's own moment, or an earlier one to leave those alone whose wakes
+        /// may be under way to another worker.
+        due_by: Timestamp,
     },
 }
 

@@ -84,7 +84,7 @@ const NEXT: &str = concat!(
     "WITH offered AS MATERIALIZED (
          SELECT o.* FROM unnest($1::smallint[]) AS m (mode) CROSS JOIN LATERAL (
              SELECT id, rank, seq FROM open_tasks
-             WHERE mode = m.mode AND session IS NULL AND lane = 0 AND status = 0 AND ready_at <= $2
+             WHERE mode = m.mode AND session IS NULL AND lane = 0 AND status = 0 AND ready_at <= $6
              ORDER BY rank, seq LIMIT $3 FOR UPDATE SKIP LOCKED
          ) o
      ), picked AS MATERIALIZED (SELECT id FROM offered ORDER BY rank, seq LIMIT $3), taken AS (
@@ -163,21 +163,23 @@ impl Kind for Claims {
     }
 }
 
+/// The next tasks of some modes that a worker wants: the fields of [`crate::Want::Next`].
+pub(super) struct Next {
+    pub(super) worker: WorkerId,
+    pub(super) modes: ModeSet,
+    pub(super) limit: usize,
+    pub(super) due_by: Timestamp,
+    pub(super) now: Timestamp,
+}
+
 /// Claims the next tasks of some modes, by priority and age, with their bodies.
-pub(super) async fn next(
-    db: &Db,
-    worker: WorkerId,
-    modes: ModeSet,
-    limit: usize,
-    now: Timestamp,
-    tries: Tries,
-) -> Result<Vec<Claimed>, Failure> {
+pub(super) async fn next(db: &Db, wanted: &Next, tries: Tries) -> Result<Vec<Claimed>, Failure> {
     let conn = db.conn().await?;
-    db.registered.ensure(&conn, worker).await?;
-    let modes: Vec<i16> = modes.iter().map(|mode| i16::from(mode as u8)).collect();
+    db.registered.ensure(&conn, wanted.worker).await?;
+    let modes: Vec<i16> = wanted.modes.iter().map(|mode| i16::from(mode as u8)).collect();
     // Not the lock that shows that the worker lives.
-    let lock = !lock_key(worker);
-    let (worker, limit) = (SqlId(*worker.as_bytes()), sql_limit(limit));
+    let lock = !lock_key(wanted.worker);
+    let (worker, limit, now) = (SqlId(*wanted.worker.as_bytes()), sql_limit(wanted.limit), wanted.now);
     if tries.maybe_done {
         execute(&conn, "SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
         let before = query(&conn, NEXT_BEFORE, &[&worker, &now.0]).await?;
@@ -186,7 +188,7 @@ pub(super) async fn next(
         }
     }
     let (promote, next) = (conn.prepare_cached(PROMOTE).await?, conn.prepare_cached(NEXT).await?);
-    let params: super::rows::Params<'_> = &[&modes, &now.0, &limit, &worker, &lock];
+    let params: super::rows::Params<'_> = &[&modes, &now.0, &limit, &worker, &lock, &wanted.due_by.0];
     let promoting: super::rows::Params<'_> = &[&now.0];
     // Polled together they travel together; the server runs them one after the other.
     let (promoted, rows) = tokio::join!(biased; conn.execute(&promote, promoting), conn.query(&next, params));

@@ -28,8 +28,9 @@ impl TaskStore for PostgresStore {
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
         match want {
             Want::Known(tasks) => self.batches.claims.call(Known { worker, tasks, now }).await,
-            Want::Next { modes, limit } => {
-                self.db.retrying(|tries| claim::next(&self.db, worker, modes, limit, now, tries)).await
+            Want::Next { modes, limit, due_by } => {
+                let wanted = claim::Next { worker, modes, limit, due_by: due_by.min(now), now };
+                self.db.retrying(|tries| claim::next(&self.db, &wanted, tries)).await
             }
         }
     }

@@ -37,6 +37,7 @@ pub(super) fn next(
     worker: WorkerId,
     modes: ModeSet,
     limit: usize,
+    due_by: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<Claimed>, Failure> {
     promote(db, now)?;
@@ -44,9 +45,12 @@ pub(super) fn next(
     for mode in modes.iter() {
         let mut statement = db.sql(
             "SELECT rank, seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0 AND mode = ?1
+                AND ready_at <= ?3
              ORDER BY rank, seq LIMIT ?2",
         )?;
-        found.extend(collect(&mut statement, (mode as u8, sql_limit(limit)), |row| Ok((row.get(0)?, row.get(1)?)))?);
+        found.extend(collect(&mut statement, (mode as u8, sql_limit(limit), due_by.min(now).0), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?);
     }
     found.sort_unstable();
     found.truncate(limit);

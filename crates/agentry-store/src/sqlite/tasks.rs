@@ -31,7 +31,7 @@ impl TaskStore for SqliteStore {
         };
         self.write_soon(weight, move |db| match &want {
             Want::Known(tasks) => claim::known(db, worker, tasks, now),
-            Want::Next { modes, limit } => claim::next(db, worker, *modes, *limit, now),
+            Want::Next { modes, limit, due_by } => claim::next(db, worker, *modes, *limit, *due_by, now),
         })
         .await
     }

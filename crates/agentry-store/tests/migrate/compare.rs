@@ -124,7 +124,7 @@ pub async fn same_claims(one: &Store, two: &Store, worker: WorkerId, now: Timest
 }
 
 async fn claims(store: &Store, worker: WorkerId, now: Timestamp) -> Vec<String> {
-    let claimed = store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: ALL }, now).await.unwrap();
+    let claimed = store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: ALL, due_by: now }, now).await.unwrap();
     // Without the running time: only one side knows when the dead owner was last alive.
     let shown = claimed.iter().map(|one| {
         format!(

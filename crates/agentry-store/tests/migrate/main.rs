@@ -139,7 +139,7 @@ async fn what_comes_later_comes_after() {
     let last =
         accept(&store, agentry_core::task::Task { priority: agentry_core::task::Priority::Low, ..task(at(300)) }).await;
     let modes = agentry_core::agent::ModeSet::ALL;
-    let claimed = store.claim(living, Want::Next { modes, limit: 1_000 }, at(300)).await.unwrap();
+    let claimed = store.claim(living, Want::Next { modes, limit: 1_000, due_by: at(300) }, at(300)).await.unwrap();
     assert_eq!(claimed.last().unwrap().lease.task, last, "its number is the highest");
 
     let event = fill::event("later");
