@@ -116,6 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "no runtime here, and leaving the processor is what is wanted")]
     fn our_own_process_uses_memory_and_time() {
         let pid = std::process::id();
         let before = usage_of(pid);
