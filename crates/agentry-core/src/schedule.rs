@@ -36,7 +36,7 @@ pub struct ScheduleSpec {
 pub enum Timing {
     /// At the times of a cron expression in a time zone.
     Cron {
-        /// Five or six fields (with seconds first), or a nickname such as `@daily`.
+        /// Five fields, six with seconds first, seven with a year last, or a nickname such as `@daily`.
         cron: String,
         /// IANA name.
         timezone: String,
@@ -156,6 +156,12 @@ impl Slots {
             }
             Self::Cron { cron, zone } => {
                 let start = moment.to_jiff().to_zoned(zone.clone());
+                if cron.determine_job_type() == croner::JobType::FixedTime
+                    && let Some(end) = end_of_gap(cron, &start)
+                {
+                    return Some(Timestamp::from_jiff(end));
+                }
+                // With gaps out of the way, the search fails only when there is nothing to find.
                 let next = cron.find_next_occurrence(&start, false).ok()?;
                 Some(Timestamp::from_jiff(next.timestamp()))
             }
@@ -178,6 +184,21 @@ impl Slots {
         }
         slots
     }
+}
+
+/// The end of the gap that the next wall time of an expression falls into; `None` when it exists.
+///
+/// The library's own search gives up on gaps of more than two hours, such as the day that Samoa left out in 2011, and
+/// passes over gaps that end on a day that is not the expression's, such as Greenland's at midnight.
+fn end_of_gap(cron: &croner::Cron, start: &jiff::Zoned) -> Option<jiff::Timestamp> {
+    let wall = cron.find_next_occurrence(&start.datetime(), false).ok()?;
+    let moment = start.time_zone().to_ambiguous_timestamp(wall);
+    if !matches!(moment.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {
+        return None;
+    }
+    // This is as long after the change of the clock as the wall time is after the beginning of the gap.
+    let just_after = moment.compatible().ok()?.checked_add(jiff::SignedDuration::from_nanos(1)).ok()?;
+    start.time_zone().preceding(just_after).next().map(|change| change.timestamp())
 }
 
 impl ScheduleSpec {
@@ -235,11 +256,34 @@ mod tests {
     }
 
     #[test]
+    fn a_day_that_a_zone_leaps_over_does_not_end_a_schedule() {
+        // Samoa went from 2011-12-29 24:00 to 2011-12-31 00:00 (2011-12-30T10:00:00Z).
+        let moments = |cron: &str| {
+            let timing = Timing::Cron { cron: cron.to_owned(), timezone: "Pacific/Apia".to_owned() };
+            let slots = timing.slots(at("2011-12-28T00:00:00Z")).unwrap();
+            slots.between(at("2011-12-29T00:00:00Z"), at("2012-01-01T00:00:00Z"), 10)
+        };
+        let (before, leap, after) =
+            (at("2011-12-29T12:30:00Z"), at("2011-12-30T10:00:00Z"), at("2011-12-30T12:30:00Z"));
+        assert_eq!(moments("30 2 * * *"), [before, leap, after, at("2011-12-31T12:30:00Z")]);
+        assert_eq!(moments("30 2,3 * * *").len(), 6);
+        assert_eq!(moments("30 2 30 12 *"), [leap]);
+    }
+
+    #[test]
+    fn a_seventh_field_is_the_year_after_which_nothing_fires() {
+        let slots = cron("0 0 9 1 1 * 2027", "UTC");
+        assert_eq!(slots.next_after(at("2026-01-01T00:00:00Z")), Some(at("2027-01-01T09:00:00Z")));
+        assert_eq!(slots.next_after(at("2027-01-01T09:00:00Z")), None);
+    }
+
+    #[test]
     fn nonsense_is_refused_with_its_reason() {
         let bad = |cron: &str, zone: &str| {
             Timing::Cron { cron: cron.to_owned(), timezone: zone.to_owned() }.slots(Timestamp(0)).unwrap_err()
         };
         assert!(matches!(bad("61 * * * *", "UTC"), TimingError::Cron { .. }));
+        assert!(matches!(bad("5/10 * * * *", "UTC"), TimingError::Cron { .. }));
         assert!(matches!(bad("0 0 30 2 *", "UTC"), TimingError::Never(_)));
         assert!(matches!(bad("0 9 * * *", "Mars/Olympus"), TimingError::Timezone(_)));
         assert_eq!(Timing::Interval { every_ms: 0 }.slots(Timestamp(0)).unwrap_err(), TimingError::TooShort);
