@@ -7,23 +7,24 @@
 //! a rolling deployment replicas with older files do not put theirs back. A replica decides no slots of agents that it
 //! does not know: one with newer files does.
 
+mod table;
+mod waiting;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Wake};
-use agentry_core::id::TaskId;
-use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord, Slots};
+use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
 use agentry_core::task::{DEFAULT_TIMEOUT, Priority, Task, TaskSource};
 use agentry_core::time::Timestamp;
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use self::table::Table;
 use crate::context::Context;
 
-/// The longest sleep: a clock that jumps is noticed within it.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// Wait after a round that the store could not take.
 const BACKOFF: Duration = Duration::from_millis(200);
 /// How often the schedules are read again unasked: what finds a change whose signal was lost.
@@ -32,25 +33,6 @@ const REREAD: Duration = Duration::from_secs(10);
 const MAX_WRITING: usize = 64;
 /// Fired tasks that wait here for their spread moment (`jitter_seconds`) at most; recovery finds further ones.
 const MAX_LATER: usize = 10_000;
-/// How often slots that wait behind a running task (`buffer_one`) are tried again.
-const BUFFERED_RETRY: Duration = Duration::from_millis(100);
-
-struct Entry {
-    record: ScheduleRecord,
-    slots: Slots,
-    /// Everything up to here is decided.
-    decided: Timestamp,
-    /// The slot that waits behind a running task.
-    buffered: Option<Timestamp>,
-}
-
-#[derive(Default)]
-struct Table {
-    entries: HashMap<String, Entry>,
-    due: BinaryHeap<Reverse<(Timestamp, String)>>,
-    /// Fired tasks that are to be woken later.
-    later: BTreeMap<(Timestamp, TaskId), Arc<Task>>,
-}
 
 /// What the schedules are to be brought in line with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +71,9 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
             },
             () = tokio::time::sleep(wait) => {}
         }
-        if ctx.now().since(read_at) >= REREAD {
+        // A clock that was set back shows in the table, too: what was decided lies in the future then.
+        let now = ctx.now();
+        if now < read_at || now.since(read_at) >= REREAD {
             reload = reload.or_store();
         }
         if reload == Reload::No
@@ -114,11 +98,14 @@ impl Reload {
 async fn refresh(ctx: &Context, table: &mut Table, reload: Reload) -> bool {
     let result = async {
         let known = ctx.store.schedules().await?;
-        if reload == Reload::Files && reconcile(ctx, &known).await? { ctx.store.schedules().await } else { Ok(known) }
+        let is_changed = reload == Reload::Files && reconcile(ctx, &known).await?;
+        let records = if is_changed { ctx.store.schedules().await? } else { known };
+        let waiting = waiting::recall(ctx, table, &records).await?;
+        Ok::<_, StoreError>((records, waiting))
     };
     match result.await {
-        Ok(records) => {
-            table.replace(ctx, records);
+        Ok((records, waiting)) => {
+            table.replace(ctx, records, &waiting);
             true
         }
         Err(error) => {
@@ -163,74 +150,15 @@ async fn reconcile(ctx: &Context, known: &[ScheduleRecord]) -> Result<bool, Stor
     Ok(changed)
 }
 
-impl Table {
-    fn replace(&mut self, ctx: &Context, records: Vec<ScheduleRecord>) {
-        let (now, fleet) = (ctx.now(), ctx.fleet.current());
-        let mut old = std::mem::take(&mut self.entries);
-        self.due.clear();
-        for record in records {
-            let is_known = fleet.entry(record.agent.as_str()).is_some();
-            if record.paused || !record.spec.enabled || !is_known {
-                continue;
-            }
-            let slots = match record.spec.timing.slots(now) {
-                Ok(slots) => slots,
-                Err(error) => {
-                    tracing::warn!(schedule = record.name, %error, "the schedule cannot fire");
-                    continue;
-                }
-            };
-            let decided = record.last_slot.unwrap_or(record.created_at).max(record.created_at);
-            let buffered = old.remove(&record.name).and_then(|entry| entry.buffered);
-            if let Some(next) = slots.next_after(decided) {
-                self.due.push(Reverse((next, record.name.clone())));
-            }
-            self.entries.insert(record.name.clone(), Entry { record, slots, decided, buffered });
-        }
-    }
-
-    fn wait(&self, now: Timestamp) -> Duration {
-        let most = if self.entries.values().any(|entry| entry.buffered.is_some()) { BUFFERED_RETRY } else { MAX_SLEEP };
-        let slot = self.due.peek().map(|Reverse((next, _))| *next);
-        let later = self.later.keys().next().map(|(at, _)| *at);
-        match [slot, later].into_iter().flatten().min() {
-            Some(next) if next <= now => Duration::ZERO,
-            Some(next) => next.since(now).min(most),
-            None => most,
-        }
-    }
-
-    /// Fired tasks whose moment is here.
-    fn take_later(&mut self, now: Timestamp) -> Vec<Wake> {
-        let mut wakes = Vec::new();
-        while let Some(first) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
-            wakes.push(Wake::of(first.remove()));
-        }
-        wakes
-    }
-
-    /// The names whose next slot is here.
-    fn take_due(&mut self, now: Timestamp) -> Vec<String> {
-        let mut names = Vec::new();
-        while let Some(Reverse((next, _))) = self.due.peek() {
-            if *next > now {
-                break;
-            }
-            if let Some(Reverse((_, name))) = self.due.pop() {
-                names.push(name);
-            }
-        }
-        names
-    }
-}
-
 async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreError> {
     let now = ctx.now();
     let later = table.take_later(now);
     if !later.is_empty() {
         ctx.bus.wake(later);
     }
-    let mut firings: Vec<Firing> = Vec::new();
+    // Slots that wait come before those that have just come.
+    let waiting = table.entries.values().filter_map(|entry| Some((entry, entry.waiting?)));
+    let mut firings: Vec<Firing> = waiting.map(|(entry, slot)| firing(ctx, &entry.record, slot, slot)).collect();
     for name in table.take_due(now) {
         let Some(entry) = table.entries.get_mut(&name) else { continue };
         let slots = entry.slots.between(entry.decided, now, MAX_CATCHUP_SLOTS);
@@ -242,11 +170,19 @@ async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreErro
             table.due.push(Reverse((next, name)));
         }
     }
-    let buffered = table.entries.values().filter_map(|entry| Some((entry, entry.buffered?)));
-    firings.extend(buffered.map(|(entry, slot)| firing(ctx, &entry.record, slot, slot)));
     if firings.is_empty() {
         return Ok(());
     }
+    let results = ctx.store.fire(firings.clone(), now).await?;
+    let crowd = note(ctx, table, firings, results);
+    if crowd.is_empty() {
+        return Ok(());
+    }
+    // Once more with the slot that waits in front: if its turn has come meanwhile, it goes first.
+    let names: HashSet<&str> = crowd.iter().map(|firing| firing.schedule.as_str()).collect();
+    let waiting = names.into_iter().filter_map(|name| table.entries.get(name)).filter_map(|e| Some((e, e.waiting?)));
+    let mut firings: Vec<Firing> = waiting.map(|(entry, slot)| firing(ctx, &entry.record, slot, slot)).collect();
+    firings.extend(crowd);
     let results = ctx.store.fire(firings.clone(), now).await?;
     note(ctx, table, firings, results);
     Ok(())
@@ -288,15 +224,19 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
 }
 
-fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) {
-    let mut wakes = Vec::new();
+/// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
+fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) -> Vec<Firing> {
+    let (mut wakes, mut crowd) = (Vec::new(), Vec::new());
     for (firing, result) in firings.into_iter().zip(results) {
-        let entry = table.entries.get_mut(&firing.schedule);
-        if let Some(entry) = entry {
-            if result == FiringResult::Deferred {
-                entry.buffered = Some(firing.slot);
-            } else if entry.buffered == Some(firing.slot) {
-                entry.buffered = None;
+        if let Some(entry) = table.entries.get_mut(&firing.schedule) {
+            match (result, entry.waiting) {
+                (FiringResult::Deferred, Some(waiting)) if waiting != firing.slot => {
+                    crowd.push(Firing { buffer: false, ..firing });
+                    continue;
+                }
+                (FiringResult::Deferred, _) => entry.waiting = Some(firing.slot),
+                (_, Some(waiting)) if waiting == firing.slot => entry.waiting = None,
+                _ => {}
             }
         }
         match (result, firing.task) {
@@ -319,4 +259,5 @@ fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<Fir
     if !wakes.is_empty() {
         ctx.bus.wake(wakes);
     }
+    crowd
 }

@@ -8,6 +8,8 @@
 mod checks;
 mod fleet;
 mod roles;
+mod schedules;
+mod warnings;
 mod world;
 
 use world::World;

@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 use crate::fleet::{fleet, name};
 use crate::world::runtime;
 
-const START: Timestamp = Timestamp(1_760_000_000_000_000);
+pub const START: Timestamp = Timestamp(1_760_000_000_000_000);
 
 /// Nobody is called back here.
 struct NoCallbacks;
@@ -50,14 +50,14 @@ impl CallbackSender for NoCallbacks {
 }
 
 /// What the processes share.
-struct Cluster {
-    store: Arc<dyn StateStore>,
+pub struct Cluster {
+    pub store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
-    clock: Arc<SimClock>,
+    pub clock: Arc<SimClock>,
 }
 
 impl Cluster {
-    fn new(bus: Arc<dyn EventBus>) -> Self {
+    pub fn new(bus: Arc<dyn EventBus>) -> Self {
         let store = SqliteStore::in_memory(SqliteOptions::default()).expect("a store in memory");
         let clock = SimClock::new(START);
         clock.enter();
@@ -65,7 +65,7 @@ impl Cluster {
     }
 
     /// A process with these roles and files.
-    async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
+    pub async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
         let faults = ModelFaults { unavailable: 0.0, max_latency: Duration::from_millis(50) };
         let model: Arc<dyn LlmProvider> = ScriptedModel::new(Dice::new(1), faults);
         let deps = OrchestratorDeps {
@@ -84,7 +84,7 @@ impl Cluster {
         Orchestrator::start(deps).await.expect("a store that answers")
     }
 
-    async fn tasks_of(&self, agent: &str) -> Vec<TaskStatus> {
+    pub async fn tasks_of(&self, agent: &str) -> Vec<TaskStatus> {
         let filter = TaskFilter { agent: Some(name(agent)), ..TaskFilter::default() };
         let page = self.store.tasks(&filter, None, 1_000).await.expect("tasks");
         page.items.iter().map(|record| record.status).collect()
@@ -97,12 +97,12 @@ impl Cluster {
     }
 }
 
-async fn seconds(count: u64) {
+pub async fn seconds(count: u64) {
     tokio::time::sleep(Duration::from_secs(count)).await;
 }
 
 /// The fleet, changed.
-fn changed(change: impl FnOnce(&mut HashMap<AgentName, AgentSpec>)) -> Fleet {
+pub fn changed(change: impl FnOnce(&mut HashMap<AgentName, AgentSpec>)) -> Fleet {
     let whole = fleet();
     let mut specs: HashMap<AgentName, AgentSpec> =
         whole.iter().filter_map(|(name, entry)| Some((name.clone(), (**entry.spec.as_ref()?).clone()))).collect();

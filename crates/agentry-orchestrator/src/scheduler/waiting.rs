@@ -1,0 +1,44 @@
+//! Slots that wait behind a running task (`buffer_one`) have no row in the store. A process that starts finds them by
+//! the rows of the slots that were skipped because they waited.
+
+use std::collections::HashMap;
+
+use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
+use agentry_core::time::Timestamp;
+use agentry_store::{SlotState, StoreError};
+
+use super::table::Table;
+use crate::context::Context;
+
+/// The slots that wait, by schedule, of those schedules that the table does not know yet.
+pub(super) async fn recall(
+    ctx: &Context,
+    table: &Table,
+    records: &[ScheduleRecord],
+) -> Result<HashMap<String, Timestamp>, StoreError> {
+    let mut waiting = HashMap::new();
+    for record in records {
+        let may_wait = record.spec.overlap == Overlap::BufferOne && record.skipped > 0 && !record.paused;
+        if may_wait
+            && !table.entries.contains_key(&record.name)
+            && let Some(slot) = waiting_slot(ctx, record).await?
+        {
+            waiting.insert(record.name.clone(), slot);
+        }
+    }
+    Ok(waiting)
+}
+
+/// The slot without a row just before those that were skipped last.
+async fn waiting_slot(ctx: &Context, record: &ScheduleRecord) -> Result<Option<Timestamp>, StoreError> {
+    let rows = ctx.store.slots(&record.name, MAX_CATCHUP_SLOTS).await?;
+    // A pause passes over whatever waited, and moves `last_slot` beyond the rows.
+    if rows.first().map(|row| row.slot) != record.last_slot {
+        return Ok(None);
+    }
+    let skipped = rows.iter().take_while(|row| row.state == SlotState::Skipped).count();
+    let (Some(oldest_skipped), Some(before)) = (rows[..skipped].last(), rows.get(skipped)) else { return Ok(None) };
+    let Ok(slots) = record.spec.timing.slots(ctx.now()) else { return Ok(None) };
+    let just_before = Timestamp(oldest_skipped.slot.0 - 1);
+    Ok(slots.between(before.slot, just_before, MAX_CATCHUP_SLOTS).pop())
+}
