@@ -101,13 +101,18 @@ impl Http {
     }
 
     /// Looks until there is something to see.
-    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.until_for(PATIENCE, what, look)
+    }
+
+    /// Looks until there is something to see that may take longer than other things.
+    pub fn until_for<T>(&self, patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             if let Some(seen) = look() {
                 return seen;
             }
-            assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+            assert!(began.elapsed() < patience, "waited in vain for {what}");
             self.runtime.block_on(async { tokio::time::sleep(LOOK_EVERY).await });
         }
     }

@@ -9,6 +9,7 @@ mod demo;
 mod http;
 mod import;
 mod kill9;
+mod ledger;
 mod listener;
 mod operations;
 mod serve;
