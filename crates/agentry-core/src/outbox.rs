@@ -45,6 +45,18 @@ pub enum OutboxBody {
     },
 }
 
+impl OutboxBody {
+    /// The word of its kind: `event`, `callback`, `slack`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event { .. } => "event",
+            Self::Callback { .. } => "callback",
+            Self::Slack { .. } => "slack",
+        }
+    }
+}
+
 impl OutboxMessage {
     /// Says which post an answer in Slack replaces; anything else stays as it is.
     pub fn set_replaces(&mut self, post: &Replaces) {

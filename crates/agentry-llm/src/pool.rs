@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use agentry_core::agent::{LlmTarget, ProviderKind};
 use agentry_core::chat::Usage;
+use agentry_core::money::NanoUsd;
 use agentry_core::task::Priority;
 use futures_util::StreamExt;
+use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -82,10 +84,14 @@ impl Providers {
         futures_util::stream::iter(connecting).buffer_unordered(WARM_AT_ONCE).collect::<()>().await;
     }
 
-    /// Everything that was measured, in Prometheus' text format.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        self.metrics.render(&self.breakers.open())
+    /// Shows in a registry what is measured.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry, &self.breakers);
+    }
+
+    /// Counts what a call to this target cost: prices are the caller's.
+    pub fn charged(&self, target: &LlmTarget, cost: NanoUsd) {
+        self.metrics.of(target).charged(cost);
     }
 
     /// Models that failed so often that they are left alone for now, each as `provider/model`.

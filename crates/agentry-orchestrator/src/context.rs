@@ -1,7 +1,6 @@
 //! What every part of the orchestrator shares.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +15,13 @@ use agentry_core::worker::Role;
 use agentry_llm::Providers;
 use agentry_store::{Horizon, StateStore, StoreError};
 use agentry_tools::ToolBox;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::lifecycle::Probes;
+use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
 use crate::slack::{Lanes as SlackLanes, SlackOut};
@@ -64,6 +65,8 @@ pub struct OrchestratorDeps {
     pub entropy: Arc<dyn Entropy>,
     /// What models cost.
     pub prices: PriceTable,
+    /// What is measured.
+    pub metrics: Metrics,
     /// How much of it.
     pub options: Options,
 }
@@ -155,12 +158,12 @@ pub(crate) struct Context {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub prices: PriceTable,
+    pub metrics: Metrics,
     pub options: Options,
     pub worker: WorkerId,
     pub started_at: Timestamp,
     /// Places for tasks.
     pub slots: Arc<Semaphore>,
-    pub busy: AtomicU32,
     /// No more work is taken from here on.
     pub stop: CancellationToken,
     /// Runs give their tasks back at once from here on.
@@ -184,11 +187,11 @@ pub(crate) struct Context {
 }
 
 /// A task that executes.
-pub(crate) struct Busy<'a>(&'a AtomicU32);
+pub(crate) struct Busy<'a>(&'a Gauge);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }
 
@@ -201,6 +204,9 @@ impl Context {
     pub fn new(deps: OrchestratorDeps) -> Self {
         let started_at = deps.clock.now();
         let worker = WorkerId::from_parts(millis(started_at), wide(&*deps.entropy));
+        if deps.options.executes() {
+            deps.metrics.slots.set(i64::from(deps.options.slots));
+        }
         let slots = usize::try_from(deps.options.slots).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             store: deps.store,
@@ -213,11 +219,11 @@ impl Context {
             clock: deps.clock,
             entropy: deps.entropy,
             prices: deps.prices,
+            metrics: deps.metrics,
             options: deps.options,
             worker,
             started_at,
             slots: Arc::new(Semaphore::new(slots)),
-            busy: AtomicU32::new(0),
             stop: CancellationToken::new(),
             interrupt: CancellationToken::new(),
             runs: TaskTracker::new(),
@@ -283,8 +289,8 @@ impl Context {
 
     /// Counts a task as executing until the guard is dropped.
     pub fn enter(&self) -> Busy<'_> {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(&self.busy)
+        self.metrics.busy.inc();
+        Busy(&self.metrics.busy)
     }
 }
 

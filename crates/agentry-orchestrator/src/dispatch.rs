@@ -7,8 +7,10 @@ use std::time::Duration;
 use agentry_bus::{Wake, Wakes};
 use agentry_core::id::TaskId;
 use agentry_core::task::Task;
+use agentry_core::time::Timestamp;
 use agentry_store::{Claimed, StoreError, Want};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::execute::execute;
@@ -90,7 +92,7 @@ async fn start(ctx: &Arc<Context>, batch: Vec<Wake>) {
         return;
     }
     // Claimed without a batch's places in hand, a few tasks more than slots can be ours; they wait for a place.
-    match ctx.store.claim(ctx.worker, Want::Known(ids), ctx.now()).await {
+    match claim(ctx, Want::Known(ids), ctx.now()).await {
         Ok(claimed) => {
             for claimed in claimed {
                 let body = bodies.remove(&claimed.lease.task).flatten();
@@ -105,8 +107,11 @@ async fn start(ctx: &Arc<Context>, batch: Vec<Wake>) {
 async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> bool {
     let now = ctx.now();
     let want = Want::Next { modes: ctx.options.modes, limit, due_by: now.before(older) };
-    match ctx.store.claim(ctx.worker, want, now).await {
+    match claim(ctx, want, now).await {
         Ok(claimed) => {
+            if !older.is_zero() {
+                ctx.metrics.unwoken.inc_by(claimed.len() as u64);
+            }
             let more = claimed.len() == limit;
             for claimed in claimed {
                 spawn(ctx, claimed, None);
@@ -118,6 +123,13 @@ async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> bool {
             true
         }
     }
+}
+
+async fn claim(ctx: &Context, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+    let began = Instant::now();
+    let claimed = ctx.store.claim(ctx.worker, want, now).await?;
+    ctx.metrics.wrote("claim", began.elapsed());
+    Ok(claimed)
 }
 
 async fn claim_failed(error: &StoreError) {

@@ -95,6 +95,9 @@ async fn begin(
         return Err(Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
     };
     ctx.keep_version(&spec).await?;
+    if !claimed.resumes {
+        ctx.metrics.started(&task, ctx.now());
+    }
     Ok(Run::new(Arc::clone(ctx), task, spec, claimed, cancel, past))
 }
 
@@ -181,6 +184,7 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
         }
         Err(_) => return None,
     };
+    ctx.metrics.settled(task, status, delayed, ctx.now());
     if has_outbox {
         ctx.outbox.notify_one();
     }

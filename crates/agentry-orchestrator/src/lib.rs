@@ -11,6 +11,7 @@ mod dispatch;
 mod execute;
 mod inbound;
 mod lifecycle;
+mod metrics;
 mod modes;
 mod recovery;
 mod relay;
@@ -25,6 +26,7 @@ mod status;
 mod webhook;
 
 pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy, Retention};
+pub use metrics::Metrics;
 pub use slack::SlackOut;
 pub use start::{Drained, Orchestrator, Running};
 pub use webhook::{CallbackError, CallbackSender, HttpCallbacks};

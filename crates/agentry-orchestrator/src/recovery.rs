@@ -12,7 +12,6 @@ use agentry_core::id::TaskId;
 use agentry_core::task::Priority;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
 use agentry_store::{Answered, Recovered};
-use std::sync::atomic::Ordering;
 
 use crate::context::Context;
 use crate::sessions::poke;
@@ -34,7 +33,7 @@ pub(crate) fn record(ctx: &Context) -> WorkerRecord {
         roles: ctx.options.roles.clone(),
         modes: if executes { ctx.options.modes } else { ModeSet::NONE },
         slots: if executes { ctx.options.slots } else { 0 },
-        busy: ctx.busy.load(Ordering::Relaxed),
+        busy: u32::try_from(ctx.metrics.busy.get()).unwrap_or(0),
         started_at: ctx.started_at,
         heartbeat_at: ctx.now(),
     }
@@ -81,7 +80,10 @@ async fn tick(ctx: &Arc<Context>) {
     let now = ctx.now();
     ctx.windows.evict_idle(now);
     match ctx.store.recover(now, MAX_BATCH).await {
-        Ok(recovered) => wake(ctx, recovered),
+        Ok(recovered) => {
+            ctx.metrics.recovered.inc_by(recovered.len() as u64);
+            wake(ctx, recovered);
+        }
         Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
     }
     expire_clarifications(ctx).await;

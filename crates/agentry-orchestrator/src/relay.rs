@@ -89,7 +89,9 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
 async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -> Vec<(OutboxId, Delivery)> {
     let sending = batch.into_iter().map(|pending| async move {
         let id = pending.message.id;
-        (id, send(ctx, &pending).await)
+        let delivery = send(ctx, &pending).await;
+        ctx.metrics.delivered(pending.message.body.kind(), &delivery);
+        (id, delivery)
     });
     stream::iter(sending).buffer_unordered(most).collect().await
 }

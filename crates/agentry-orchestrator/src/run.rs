@@ -15,6 +15,7 @@ use agentry_core::slack::Replaces;
 use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
 use agentry_store::{Advance, Advanced, Claimed, Lease, Step, StoreError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
@@ -284,10 +285,13 @@ pub(crate) fn replaces_of_epoch(epoch: u32) -> Replaces {
 
 /// See [`Run::persist`].
 pub(crate) async fn persist(ctx: &Context, advance: Advance) -> Result<Advanced, Stop> {
-    let mut wait = Duration::from_millis(FIRST_WRITE_WAIT_MS);
+    let (mut wait, began) = (Duration::from_millis(FIRST_WRITE_WAIT_MS), Instant::now());
     loop {
         match ctx.store.advance(advance.clone()).await {
-            Ok(advanced) => return Ok(advanced),
+            Ok(advanced) => {
+                ctx.metrics.wrote("advance", began.elapsed());
+                return Ok(advanced);
+            }
             Err(StoreError::Fenced) => return Err(Stop::Fenced),
             Err(StoreError::Broken(reason)) => return Err(Stop::Broken(reason)),
             Err(error) => {

@@ -104,6 +104,9 @@ impl Runner<'_> {
         let mut ledger = Vec::with_capacity(outcome.attempts.len());
         for attempt in outcome.attempts {
             let row = self.ledger_row(&attempt);
+            if let Some(cost) = row.cost {
+                self.run.ctx.providers.charged(&attempt.target, cost);
+            }
             bodies.push(journal_body(turn, attempt, &row));
             ledger.push(row);
         }

@@ -226,7 +226,7 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
 
 /// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
 fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) -> Vec<Firing> {
-    let (mut wakes, mut crowd) = (Vec::new(), Vec::new());
+    let (mut wakes, mut crowd, now) = (Vec::new(), Vec::new(), ctx.now());
     for (firing, result) in firings.into_iter().zip(results) {
         if let Some(entry) = table.entries.get_mut(&firing.schedule) {
             match (result, entry.waiting) {
@@ -239,6 +239,7 @@ fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<Fir
                 _ => {}
             }
         }
+        ctx.metrics.decided(firing.slot, result, now);
         match (result, firing.task) {
             (FiringResult::Fired(_), Some(new)) => match new.ready_at {
                 None => wakes.push(Wake::of(new.task)),

@@ -4,6 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
 /// A server that this process can do without for a while.
 #[derive(Clone)]
 pub struct Dependency {
@@ -28,8 +34,6 @@ pub struct DependencyState {
     pub detail: String,
     /// What was counted.
     pub metrics: Vec<Metric>,
-    /// What was counted with labels, in Prometheus' text format; the names begin with `agentry_`.
-    pub exposition: String,
 }
 
 /// One number for `/metrics`.
@@ -37,10 +41,29 @@ pub struct DependencyState {
 pub struct Metric {
     /// Its name, with the prefix `agentry_`.
     pub name: &'static str,
-    /// What it says.
+    /// What it says, a sentence with its full stop.
     pub help: &'static str,
-    /// Whether it only grows (its name then ends with `_total`).
+    /// Whether it only grows: it is then shown with `_total` behind its name.
     pub is_counter: bool,
     /// How much.
     pub value: f64,
+}
+
+/// The metrics of servers, looked at when somebody scrapes.
+#[derive(Debug)]
+pub(crate) struct Looked(pub Vec<Dependency>);
+
+impl Collector for Looked {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for Metric { name, help, is_counter, value } in self.0.iter().flat_map(|dependency| (dependency.look)().metrics)
+        {
+            if is_counter {
+                let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+                ConstCounter::new(value).encode(encoder)?;
+            } else {
+                ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+            }
+        }
+        Ok(())
+    }
 }

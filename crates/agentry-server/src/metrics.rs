@@ -1,48 +1,72 @@
-//! Counting requests: by route template and status, with a histogram of durations. Plain atomics, no lookup per request.
+//! Counting requests: by route template and status, with a histogram of durations. Handles are kept by each route: no
+//! lookup per request.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the duration histogram, in microseconds: 0.5 ms to 10 s.
-const BUCKETS_US: [u64; 11] =
-    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds of the duration histogram, in seconds.
+const DURATIONS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0];
 
 /// The statuses that are counted apart; others fall into the last slot of their class.
 const STATUSES: [u16; 20] =
     [200, 201, 202, 204, 299, 399, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 599];
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    method: &'static str,
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAnswer {
+    method: &'static str,
+    route: &'static str,
+    status: u16,
+}
+
 /// Requests of one method on one route template.
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
-    method: &'static str,
-    route: &'static str,
-    statuses: [AtomicU64; STATUSES.len()],
-    buckets: [AtomicU64; BUCKETS_US.len() + 1],
-    sum_us: AtomicU64,
+    of: OfRoute,
+    answers: Family<OfAnswer, Counter>,
+    durations: Histogram,
 }
 
 impl RouteMetrics {
     /// Counts one request.
     pub(crate) fn observe(&self, status: u16, took: Duration) {
-        let slot = STATUSES.iter().position(|s| *s == status).unwrap_or_else(|| {
-            let class_end = (status / 100) * 100 + 99;
-            STATUSES.iter().position(|s| *s == class_end).unwrap_or(STATUSES.len() - 1)
-        });
-        self.statuses[slot].fetch_add(1, Ordering::Relaxed);
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
+        let class_end = (status / 100) * 100 + 99;
+        let last = STATUSES[STATUSES.len() - 1];
+        let status = [status, class_end].into_iter().find(|status| STATUSES.contains(status)).unwrap_or(last);
+        let OfRoute { method, route } = self.of;
+        self.answers.get_or_create(&OfAnswer { method, route, status }).inc();
+        self.durations.observe(took.as_secs_f64());
     }
 }
 
 /// All requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HttpMetrics {
-    routes: Mutex<Vec<Arc<RouteMetrics>>>,
+    answers: Family<OfAnswer, Counter>,
+    durations: Family<OfRoute, Histogram, fn() -> Histogram>,
     in_flight: AtomicUsize,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self {
+            answers: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// One request in flight.
@@ -55,17 +79,18 @@ impl Drop for InFlight<'_> {
 }
 
 impl HttpMetrics {
+    /// Shows the counters in a registry.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let help = "Requests answered, by route template and status";
+        registry.register("agentry_http_requests", help, self.answers.clone());
+        registry.register("agentry_http_request_duration_seconds", "Time to answer a request", self.durations.clone());
+    }
+
     /// The counters of a route; called once for each when the router is built.
     pub(crate) fn route(&self, method: &'static str, route: &'static str) -> Arc<RouteMetrics> {
-        let metrics = Arc::new(RouteMetrics {
-            method,
-            route,
-            statuses: std::array::from_fn(|_| AtomicU64::new(0)),
-            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
-            sum_us: AtomicU64::new(0),
-        });
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&metrics));
-        metrics
+        let of = OfRoute { method, route };
+        let durations = self.durations.get_or_create_owned(&of);
+        Arc::new(RouteMetrics { of, answers: self.answers.clone(), durations })
     }
 
     /// Counts a request in, unless `most` are in flight.
@@ -79,58 +104,6 @@ impl HttpMetrics {
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
-
-    /// The counters in Prometheus' text format.
-    pub(crate) fn render(&self, out: &mut String) {
-        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        head(out, "agentry_http_requests_total", "counter", "Requests answered, by route template and status.");
-        for route in &routes {
-            for (status, count) in STATUSES.iter().zip(&route.statuses) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    let (method, path) = (route.method, route.route);
-                    let _ = writeln!(
-                        out,
-                        "agentry_http_requests_total{{method=\"{method}\",route=\"{path}\",status=\"{status}\"}} {count}"
-                    );
-                }
-            }
-        }
-        head(out, "agentry_http_request_duration_seconds", "histogram", "Time to answer a request.");
-        for route in &routes {
-            route.render_durations(out);
-        }
-    }
-}
-
-impl RouteMetrics {
-    fn render_durations(&self, out: &mut String) {
-        const NAME: &str = "agentry_http_request_duration_seconds";
-        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        if total == 0 {
-            return;
-        }
-        let labels = format!("method=\"{}\",route=\"{}\"", self.method, self.route);
-        let mut below = 0;
-        for (bound, count) in BUCKETS_US.iter().zip(&counts) {
-            below += count;
-            let _ = writeln!(out, "{NAME}_bucket{{{labels},le=\"{}\"}} {below}", seconds(*bound));
-        }
-        let _ = writeln!(out, "{NAME}_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{NAME}_sum{{{labels}}} {}", seconds(self.sum_us.load(Ordering::Relaxed)));
-        let _ = writeln!(out, "{NAME}_count{{{labels}}} {total}");
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a sum of microseconds stays exact for 285 years")]
-fn seconds(us: u64) -> f64 {
-    us as f64 / 1e6
-}
-
-/// The two lines above a metric.
-pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 #[cfg(test)]
@@ -139,18 +112,18 @@ mod tests {
 
     #[test]
     fn requests_fall_into_their_status_and_every_larger_bucket() {
-        let metrics = HttpMetrics::default();
+        let (metrics, mut registry, mut text) = (HttpMetrics::default(), Registry::default(), String::new());
+        metrics.register(&mut registry);
         let route = metrics.route("GET", "/x/{id}");
         route.observe(200, Duration::from_micros(700));
         route.observe(418, Duration::from_secs(20));
-        let mut text = String::new();
-        metrics.render(&mut text);
+        prometheus_client::encoding::prometheus_text::encode(&mut text, &registry).unwrap();
         for line in [
             "agentry_http_requests_total{method=\"GET\",route=\"/x/{id}\",status=\"200\"} 1",
             "agentry_http_requests_total{method=\"GET\",route=\"/x/{id}\",status=\"499\"} 1",
-            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"0.0005\"} 0",
-            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"0.001\"} 1",
-            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"+Inf\"} 2",
+            "agentry_http_request_duration_seconds_bucket{le=\"0.0005\",method=\"GET\",route=\"/x/{id}\"} 0",
+            "agentry_http_request_duration_seconds_bucket{le=\"0.001\",method=\"GET\",route=\"/x/{id}\"} 1",
+            "agentry_http_request_duration_seconds_bucket{le=\"+Inf\",method=\"GET\",route=\"/x/{id}\"} 2",
             "agentry_http_request_duration_seconds_count{method=\"GET\",route=\"/x/{id}\"} 2",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

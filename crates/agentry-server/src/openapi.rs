@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
-    tasks, usage, validate, workers,
+    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile, schedules,
+    scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;
@@ -54,7 +54,8 @@ use crate::ui;
         slack::interactive::interactive,
         health::live,
         health::ready,
-        health::metrics,
+        scrape::metrics,
+        profile::profile,
         page::document,
         me::get,
         me::sign_in,

@@ -138,6 +138,8 @@ codes! {
     SlackUnverified = "slack_unverified", UNAUTHORIZED, "Not a request of Slack";
     /// The server has no signing secret: set it, and Slack's retries are taken.
     SlackNotConfigured = "slack_not_configured", SERVICE_UNAVAILABLE, "Slack is not configured";
+    /// A profile of this process is being taken: ask again when it has ended.
+    ProfileUnderWay = "profile_under_way", CONFLICT, "A profile is being taken";
     /// A fault in Agentry; the log has it under the trace id.
     Internal = "internal", INTERNAL_SERVER_ERROR, "A fault in Agentry";
 }

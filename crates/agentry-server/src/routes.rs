@@ -4,8 +4,8 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
-    tasks, usage, validate, workers,
+    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile, schedules,
+    scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
 use crate::state::AppState;
@@ -82,7 +82,8 @@ pub(crate) fn table() -> Vec<Route> {
         route("/v1/workers", vec![("GET", get(workers::list))]),
         probe("/health/live", get(health::live)),
         probe("/health/ready", get(health::ready)),
-        probe("/metrics", get(health::metrics)),
+        probe("/metrics", get(scrape::metrics)),
+        probe("/debug/pprof/profile", get(profile::profile)),
         of_slack("/slack/events", post(slack::events::events)),
         of_slack("/slack/commands", post(slack::commands::commands)),
         of_slack("/slack/interactive", post(slack::interactive::interactive)),

@@ -9,13 +9,14 @@ use agentry_config::FleetHandle;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::worker::Role;
 use agentry_store::StateStore;
+use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::overview::Lately;
 use crate::auth::Access;
 use crate::auth::verify::Keys;
-use crate::dependency::Dependency;
+use crate::dependency::{Dependency, Looked};
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
 use crate::slack::{self, SlackCounts, SlackDoor};
@@ -70,6 +71,8 @@ pub struct ServerDeps {
     pub roles: Vec<Role>,
     /// Servers besides the store.
     pub dependencies: Vec<Dependency>,
+    /// What the other parts of the process measure.
+    pub metrics: Arc<Registry>,
     /// Who may do what.
     pub access: Access,
     /// The folder of reports of the validation suite.
@@ -88,10 +91,14 @@ pub(crate) struct Inner {
     pub(crate) deps: ServerDeps,
     pub(crate) metrics: HttpMetrics,
     pub(crate) slack: SlackCounts,
+    /// What the server itself measures, and what is looked at for it.
+    pub(crate) registry: Registry,
     pub(crate) slack_background: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) lately: Lately,
     pub(crate) keys: Keys,
+    /// Held while a profile is taken.
+    pub(crate) profiling: tokio::sync::Mutex<()>,
     streams: Arc<Semaphore>,
 }
 
@@ -107,14 +114,20 @@ impl AppState {
     pub(crate) fn new(deps: ServerDeps, shutdown: CancellationToken) -> Self {
         let keys = Keys::new(deps.access.rate);
         let streams = Arc::new(Semaphore::new(deps.limits.max_streams.min(Semaphore::MAX_PERMITS)));
+        let (metrics, slack, mut registry) = (HttpMetrics::default(), SlackCounts::default(), Registry::default());
+        metrics.register(&mut registry);
+        slack.register(&mut registry);
+        registry.register_collector(Box::new(Looked(deps.dependencies.clone())));
         Self(Arc::new(Inner {
             deps,
-            metrics: HttpMetrics::default(),
-            slack: SlackCounts::default(),
+            metrics,
+            slack,
+            registry,
             slack_background: slack::background(),
             shutdown,
             lately: Lately::default(),
             keys,
+            profiling: tokio::sync::Mutex::default(),
             streams,
         }))
     }

@@ -113,7 +113,7 @@ pass_on! { TaskStore {
     fn tasks(filter: &TaskFilter, before: Option<TaskId>, limit: usize) -> Page<TaskRecord>;
     fn journal(task: TaskId, after: u32, limit: usize) -> Vec<JournalEntry>;
     fn counts() -> QueueCounts;
-    fn queued_by_mode() -> [u64; 4];
+    fn backlog() -> Backlog;
 } }
 
 pass_on! { SessionStore {

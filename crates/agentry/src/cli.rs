@@ -8,6 +8,8 @@ pub use place::*;
 pub use reading::*;
 pub use sim::*;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::render::Format;
@@ -62,12 +64,28 @@ pub enum Command {
     Keys(Verb<Keys>),
     /// The fleet live in the terminal, until Ctrl-C
     Top(Top),
+    /// Where a server spends its processor time: a profile, or a picture of it
+    Profile(Profile),
     /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
     Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
     #[command(subcommand)]
     Sim(Sim),
+}
+
+/// A profile of a server.
+#[derive(Debug, Args)]
+pub struct Profile {
+    /// How long to look, 1 to 60
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub seconds: u64,
+    /// The file to write: `.svg` is a flame graph for a browser, anything else a profile for `go tool pprof`
+    #[arg(long, default_value = "profile.svg", value_name = "FILE")]
+    pub out: PathBuf,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
 }
 
 /// Which server.

@@ -146,6 +146,15 @@ impl Client {
         response.text().await.map_err(|error| self.broken(&error))
     }
 
+    /// `GET` of bytes.
+    ///
+    /// # Errors
+    /// When the server is not there or refuses.
+    pub async fn bytes(&self, path: &[&str], query: &[(&str, String)]) -> Result<Vec<u8>, Failure> {
+        let response = self.request(Method::GET, self.url(path, query), None).await?;
+        response.bytes().await.map(Vec::from).map_err(|error| self.broken(&error))
+    }
+
     async fn request(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Response, Failure> {
         let mut request = self.http.request(method, url);
         if let Some(key) = &self.key {

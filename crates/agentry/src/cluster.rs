@@ -17,10 +17,18 @@ use crate::failure::Failure;
 pub struct Parts {
     /// The store, behind the cache when there is one.
     pub store: Arc<dyn StateStore>,
-    /// The bus.
-    pub bus: RabbitBus,
+    /// What stands behind them.
+    pub servers: Servers,
     /// What `/health/ready` looks at.
     pub dependencies: Vec<Dependency>,
+}
+
+/// The servers of a cluster, as this process is connected to them.
+pub struct Servers {
+    /// The store without the cache in front.
+    pub postgres: Arc<PostgresStore>,
+    /// The bus.
+    pub bus: RabbitBus,
 }
 
 /// Connects.
@@ -46,6 +54,7 @@ pub async fn connect(settings: &Settings) -> Result<Parts, Failure> {
     })?;
     let store = Arc::new(store);
     let mut dependencies = vec![pool(Arc::clone(&store)), broker(bus.clone())];
+    let servers = Servers { postgres: Arc::clone(&store), bus };
     let store: Arc<dyn StateStore> = match redis {
         None => store,
         Some(options) => {
@@ -54,7 +63,7 @@ pub async fn connect(settings: &Settings) -> Result<Parts, Failure> {
             cached
         }
     };
-    Ok(Parts { store, bus, dependencies })
+    Ok(Parts { store, servers, dependencies })
 }
 
 /// How PostgreSQL is used.
@@ -135,10 +144,10 @@ fn broker(bus: RabbitBus) -> Dependency {
                     f64::from(u8::from(status.blocked)),
                 ),
                 gauge("agentry_bus_unconfirmed", "Events that wait for their confirm.", status.unconfirmed as f64),
-                counter("agentry_bus_reconnects_total", "Times that RabbitMQ was connected again.", status.reconnects),
-                counter("agentry_bus_returned_total", "Events that nobody was bound to.", status.returned),
-                counter("agentry_bus_rejected_total", "Foreign events that could not be taken.", status.rejected),
-                counter("agentry_bus_dropped_wakes_total", "Wakes dropped before the broker.", status.dropped_wakes),
+                counter("agentry_bus_reconnects", "Times that RabbitMQ was connected again.", status.reconnects),
+                counter("agentry_bus_returned", "Events that nobody was bound to.", status.returned),
+                counter("agentry_bus_rejected", "Foreign events that could not be taken.", status.rejected),
+                counter("agentry_bus_dropped_wakes", "Wakes dropped before the broker.", status.dropped_wakes),
             ],
             ..DependencyState::default()
         }
@@ -157,12 +166,12 @@ fn cache(store: Arc<CachedStore>) -> Dependency {
             up: stats.connected,
             detail: format!("{state}; {hits} hits, {misses} misses, {bypasses} bypasses"),
             metrics: vec![
-                counter("agentry_cache_hits_total", "Reads answered by the cache.", hits),
-                counter("agentry_cache_misses_total", "Reads that Redis had no entry for.", misses),
-                counter("agentry_cache_bypasses_total", "Reads that Redis was not asked for.", bypasses),
-                counter("agentry_cache_errors_total", "Answers of Redis that failed or were too slow.", stats.errors),
-                counter("agentry_cache_fills_total", "Entries written to Redis.", stats.fills),
-                counter("agentry_cache_openings_total", "Times that Redis was given up.", stats.breaker_openings),
+                counter("agentry_cache_hits", "Reads answered by the cache.", hits),
+                counter("agentry_cache_misses", "Reads that Redis had no entry for.", misses),
+                counter("agentry_cache_bypasses", "Reads that Redis was not asked for.", bypasses),
+                counter("agentry_cache_errors", "Answers of Redis that failed or were too slow.", stats.errors),
+                counter("agentry_cache_fills", "Entries written to Redis.", stats.fills),
+                counter("agentry_cache_openings", "Times that Redis was given up.", stats.breaker_openings),
                 latency(&stats),
             ],
             ..DependencyState::default()

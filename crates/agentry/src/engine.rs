@@ -7,7 +7,9 @@ use agentry_config::{Engine, Settings};
 use agentry_server::Dependency;
 use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
+use prometheus_client::registry::Registry;
 
+use crate::cluster::Servers;
 use crate::failure::Failure;
 
 /// Store and bus of an engine.
@@ -26,7 +28,7 @@ pub struct Backends {
 enum Closing {
     /// The store joins its writer when it is dropped.
     Embedded,
-    Cluster(agentry_bus::rabbitmq::RabbitBus),
+    Cluster(Servers),
 }
 
 impl Backends {
@@ -41,11 +43,21 @@ impl Backends {
         }
     }
 
+    /// A registry with what they measure.
+    #[must_use]
+    pub fn metrics(&self) -> Registry {
+        let mut registry = Registry::default();
+        if let Closing::Cluster(parts) = &self.closing {
+            parts.postgres.register(&mut registry);
+        }
+        registry
+    }
+
     /// Ends them once everything that used them has ended.
     pub async fn close(self) -> bool {
         match &self.closing {
             Closing::Embedded => {}
-            Closing::Cluster(bus) => bus.close().await,
+            Closing::Cluster(servers) => servers.bus.close().await,
         }
         // A store may join threads of its own.
         tokio::task::spawn_blocking(move || drop(self)).await.is_ok()
@@ -97,8 +109,8 @@ pub fn cluster_settings(settings: &Settings) -> Result<agentry_config::Cluster, 
 async fn cluster(settings: &Settings) -> Result<Backends, Failure> {
     crate::cluster::connect(settings).await.map(|parts| Backends {
         store: parts.store,
-        bus: Arc::new(parts.bus.clone()),
+        bus: Arc::new(parts.servers.bus.clone()),
         dependencies: parts.dependencies,
-        closing: Closing::Cluster(parts.bus),
+        closing: Closing::Cluster(parts.servers),
     })
 }

@@ -27,6 +27,7 @@ mod tls;
 mod top;
 mod validate;
 mod verbs;
+mod vitals;
 mod yaml;
 
 use std::process::ExitCode;

@@ -11,13 +11,14 @@ use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_llm::Providers;
 use agentry_orchestrator::{
-    HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running, SlackOut,
+    HttpCallbacks, Metrics, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running, SlackOut,
 };
 use agentry_server::{Access, Dependency, Limits, ServerDeps, SlackDoor, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_sim::slack::{SlackOptions, SlackSim};
 use agentry_store::StateStore;
 use agentry_tools::{ToolBox, Tools};
+use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -29,6 +30,7 @@ use crate::providers;
 use crate::serve::listen;
 use crate::slack::SlackParts;
 use crate::tape::Tape;
+use crate::vitals::{self, Watch};
 
 /// The seed of the simulator inside the process: the same question gets the same answer every day.
 const SIM_SEED: u64 = 1;
@@ -66,6 +68,8 @@ pub struct Platform {
     server_ended: CancellationToken,
     simulators: Vec<Simulator>,
     slack_simulator: Option<String>,
+    /// Looks at the executor for as long as the platform runs.
+    _watch: Watch,
     own_key: SecretString,
     /// The key that was made because there was none, to be shown once.
     announced: Option<SecretString>,
@@ -135,11 +139,17 @@ impl Platform {
             dependencies.push(providers::dependency(Arc::clone(&providers)));
             providers::warm(&providers, &fleet);
         }
+        let (work, mut registry) = (Metrics::default(), backends.metrics());
+        work.register(&mut registry);
+        providers.register(&mut registry);
+        let watch = vitals::register(&mut registry, settings.engine);
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
             providers,
             dependencies,
+            metrics: Arc::new(registry),
+            work,
             fleet,
             clock: Arc::new(SystemClock),
         };
@@ -166,6 +176,7 @@ impl Platform {
             server_ended,
             simulators,
             slack_simulator,
+            _watch: watch,
             own_key,
             announced,
         })
@@ -249,6 +260,8 @@ struct Parts {
     bus: Arc<dyn EventBus>,
     providers: Arc<Providers>,
     dependencies: Vec<Dependency>,
+    metrics: Arc<Registry>,
+    work: Metrics,
     fleet: FleetHandle,
     clock: Arc<dyn Clock>,
 }
@@ -290,6 +303,7 @@ async fn start_orchestrator(
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
         prices: prices(settings)?,
+        metrics: parts.work.clone(),
         options: options(settings),
     };
     Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
@@ -343,6 +357,7 @@ fn serve(
         slack: door.slack,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
+        metrics: parts.metrics,
         access: door.access,
         reports: settings.reports.clone(),
         engine: engine::word(settings.engine),

@@ -78,12 +78,7 @@ pub fn dependency(providers: Arc<Providers>) -> Dependency {
             [] => "no model is cut off".to_owned(),
             models => format!("failed so often that they are left alone for now: {}", models.join(", ")),
         };
-        DependencyState {
-            up: cut_off.is_empty(),
-            detail,
-            exposition: providers.metrics(),
-            ..DependencyState::default()
-        }
+        DependencyState { up: cut_off.is_empty(), detail, ..DependencyState::default() }
     };
     Dependency { name: "providers", look: Arc::new(look) }
 }

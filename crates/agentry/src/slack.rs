@@ -52,14 +52,14 @@ fn state_of(counters: &Counters) -> DependencyState {
         up: counts.up,
         detail: if counts.up { "the last call was answered" } else { "the last call was not answered" }.to_owned(),
         metrics: vec![
-            metric("agentry_slack_calls_total", "Calls of Slack's Web API and of response URLs.", counts.calls),
-            metric("agentry_slack_messages_total", "Messages that were said in Slack, whole.", counts.delivered),
-            metric("agentry_slack_retries_total", "Messages that were tried again.", counts.retried),
-            metric("agentry_slack_rate_limited_total", "Calls that Slack answered with 429.", counts.rate_limited),
-            metric("agentry_slack_refused_total", "Calls that Slack refused for good.", counts.refused),
-            metric("agentry_slack_failures_total", "Calls that were not answered.", counts.failed),
-            metric("agentry_slack_lookups_total", "Looks for posts that an earlier try may have made.", counts.lookups),
-            metric("agentry_slack_pacing_waits_total", "Waits for the pace of a channel.", counts.paced),
+            metric("agentry_slack_calls", "Calls of Slack's Web API and of response URLs.", counts.calls),
+            metric("agentry_slack_messages", "Messages that were said in Slack, whole.", counts.delivered),
+            metric("agentry_slack_retries", "Messages that were tried again.", counts.retried),
+            metric("agentry_slack_rate_limited", "Calls that Slack answered with 429.", counts.rate_limited),
+            metric("agentry_slack_refused", "Calls that Slack refused for good.", counts.refused),
+            metric("agentry_slack_failures", "Calls that were not answered.", counts.failed),
+            metric("agentry_slack_lookups", "Looks for posts that an earlier try may have made.", counts.lookups),
+            metric("agentry_slack_pacing_waits", "Waits for the pace of a channel.", counts.paced),
         ],
         ..DependencyState::default()
     }

@@ -7,12 +7,21 @@ use agentry_core::agent::ProviderKind;
 use agentry_core::id::CallId;
 use agentry_core::task::{ErrorCode, Priority};
 use agentry_llm::{Buckets, Limit, LimitRule, LlmErrorKind, MemoryBuckets, Providers, RedisBuckets, Taken, Wanted};
+use prometheus_client::registry::Registry;
 
 use crate::chat::{DOWN, Journal, Script, long_call, other_model, providers};
 
 fn limited(script: &Arc<Script>, limit: Limit) -> Providers {
     let rules = vec![LimitRule { provider: ProviderKind::Openai, model: None, limit }];
     providers(script).within(rules, Arc::new(MemoryBuckets::default()))
+}
+
+/// What `/metrics` shows of providers.
+fn shown(providers: &Providers) -> String {
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    providers.register(&mut registry);
+    prometheus_client::encoding::prometheus_text::encode(&mut text, &registry).unwrap();
+    text
 }
 
 #[tokio::test(start_paused = true)]
@@ -24,11 +33,11 @@ async fn calls_wait_for_the_limit_and_the_wait_is_measured() {
     providers.chat(&call, &[], None, &Journal::default()).await.answer().unwrap();
     let second = providers.chat(&call, &[], None, &Journal::default()).await;
     assert_eq!(second.attempts[0].started_after.as_secs(), 60);
-    let metrics = providers.metrics();
+    let metrics = shown(&providers);
     let labels = "provider=\"openai\",model=\"sim-small\"";
     for line in [
         format!("agentry_llm_calls_total{{{labels}}} 2"),
-        format!("agentry_llm_permit_wait_seconds_bucket{{{labels},le=\"15\"}} 1"),
+        format!("agentry_llm_permit_wait_seconds_bucket{{le=\"15.0\",{labels}}} 1"),
         format!("agentry_llm_permit_wait_seconds_count{{{labels}}} 2"),
     ] {
         assert!(metrics.contains(&line), "{line}\n{metrics}");
@@ -64,7 +73,7 @@ async fn a_model_that_stays_down_is_left_alone_then_tried_by_one_call() {
     let outcome = providers.chat(&long_call(), &[], None, &Journal::default()).await;
     assert!(outcome.answer().is_err() && outcome.attempts.len() < 4, "{:?}", outcome.attempts);
     assert_eq!(providers.cut_off(), ["openai/sim-small"]);
-    assert!(providers.metrics().contains("agentry_llm_breakers_open{provider=\"openai\",model=\"sim-small\"} 1"));
+    assert!(shown(&providers).contains("agentry_llm_breakers_open{provider=\"openai\",model=\"sim-small\"} 1"));
     let asked = script.asked();
     let began = tokio::time::Instant::now();
     let elsewhere = providers.chat(&long_call(), &[other_model()], None, &Journal::default()).await;
@@ -162,7 +171,7 @@ async fn an_outage_is_measured_by_class() {
     let script = Script::new(&[Err(LlmErrorKind::Timeout), Ok(())]);
     let providers = providers(&script);
     providers.chat(&long_call(), &[], None, &Journal::default()).await.answer().unwrap();
-    let metrics = providers.metrics();
+    let metrics = shown(&providers);
     assert!(
         metrics.contains("agentry_llm_errors_total{provider=\"openai\",model=\"sim-small\",class=\"timeout\"} 1"),
         "{metrics}"

@@ -136,6 +136,7 @@ pub(crate) fn hand_over(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> Vec<(
 async fn run(ctx: Arc<Context>, slack: Arc<Lanes>, channel: Channel) {
     while let Some(pending) = slack.next(&channel) {
         let delivery = deliver(&ctx, &slack, &pending).await;
+        ctx.metrics.delivered(pending.message.body.kind(), &delivery);
         settle(&ctx, pending.message.id, delivery).await;
     }
 }

@@ -79,6 +79,7 @@ impl Cluster {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(OsEntropy),
             prices: PriceTable::builtin(),
+            metrics: agentry_orchestrator::Metrics::default(),
             options: Options { roles: roles.to_vec(), ..Options::default() },
         };
         Orchestrator::start(deps).await.expect("a store that answers")

@@ -165,6 +165,7 @@ impl World {
                 clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
                 entropy: Arc::new(Chance(self.dice.clone())),
                 prices: PriceTable::builtin(),
+                metrics: agentry_orchestrator::Metrics::default(),
                 options: Options { slots: 8, ..Options::default() },
             };
             if let Ok(running) = Orchestrator::start(deps).await {

@@ -1,26 +1,21 @@
-//! `/health/live`, `/health/ready` and `/metrics`: for probes and scrapers, outside the bound on requests.
+//! `/health/live` and `/health/ready`: for probes, outside the bound on requests.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use agentry_core::agent::{ExecutionMode, ModeSet};
-use agentry_core::fleet::AgentState;
+use agentry_core::agent::ModeSet;
 use agentry_core::worker::Role;
 use agentry_store::{QueueCounts, StoreError};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::agents::Seen;
-use crate::metrics::head;
-use crate::problem::Answer;
 use crate::state::AppState;
 
 /// How long a probe waits for the store.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether the process runs at all.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,14 +110,14 @@ fn verdict<'c>(checks: impl Iterator<Item = &'c Check>) -> (StatusCode, &'static
 }
 
 /// What the store says of the whole deployment.
-struct Found {
-    counts: Result<QueueCounts, String>,
+pub(super) struct Found {
+    pub counts: Result<QueueCounts, String>,
     /// Processes that execute: alive, and all that are registered.
-    workers: Result<(usize, usize), String>,
+    pub workers: Result<(usize, usize), String>,
 }
 
 impl Found {
-    async fn look(state: &AppState) -> Self {
+    pub async fn look(state: &AppState) -> Self {
         let now = state.now();
         let workers = async {
             let workers = state.store().workers().await?;
@@ -135,83 +130,9 @@ impl Found {
 }
 
 /// An answer of the store within [`PATIENCE`]: a probe that hangs is a probe that fails.
-async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+pub(super) async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    }
-}
-
-/// Shows metrics in Prometheus' text format
-///
-/// Numbers of the whole deployment (tasks, agents, workers) come from the store: every process shows the same ones,
-/// and none while the store does not answer.
-#[utoipa::path(
-    get, path = "/metrics", tag = "health",
-    responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
-)]
-pub(crate) async fn metrics(State(state): State<AppState>) -> Answer {
-    let mut out = String::with_capacity(8 * 1024);
-    let found = Found::look(&state).await;
-    if let Ok(counts) = &found.counts {
-        head(&mut out, "agentry_tasks", "gauge", "Tasks that have not ended, by status.");
-        for (status, count) in [("queued", counts.queued), ("running", counts.running), ("waiting", counts.waiting)] {
-            let _ = writeln!(out, "agentry_tasks{{status=\"{status}\"}} {count}");
-        }
-        agents(&state, &mut out).await;
-    }
-    if let Ok(queued) = in_time(state.store().queued_by_mode()).await {
-        head(&mut out, "agentry_queue_depth", "gauge", "Tasks that wait to be executed, by mode.");
-        for (mode, count) in ExecutionMode::ALL.iter().zip(queued) {
-            let _ = writeln!(out, "agentry_queue_depth{{mode=\"{mode}\"}} {count}");
-        }
-    }
-    let alive = found.workers.ok().map(|(alive, _)| alive);
-    for (name, help, value) in [
-        ("agentry_bus_depth", "Wakes that wait for a consumer.", Some(state.bus().depth())),
-        ("agentry_workers_alive", "Workers whose last heartbeat is recent.", alive),
-        ("agentry_http_requests_in_flight", "Requests being answered.", Some(state.metrics.in_flight())),
-        ("agentry_http_streams", "Event streams open.", Some(state.open_streams())),
-    ] {
-        let Some(value) = value else { continue };
-        head(&mut out, name, "gauge", help);
-        let _ = writeln!(out, "{name} {value}");
-    }
-    dependencies(&state, found.counts.is_ok(), &mut out);
-    state.slack.render(&mut out);
-    state.metrics.render(&mut out);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response())
-}
-
-async fn agents(state: &AppState, out: &mut String) {
-    let Ok(Ok(seen)) = tokio::time::timeout(PATIENCE, Seen::read(state)).await else { return };
-    head(out, "agentry_agents", "gauge", "Agents of the fleet, by state.");
-    let fleet = state.deps.fleet.current();
-    for wanted in [
-        AgentState::Starting,
-        AgentState::Healthy,
-        AgentState::Restarting,
-        AgentState::Failed,
-        AgentState::Invalid,
-        AgentState::Disabled,
-    ] {
-        let count = fleet.iter().filter(|(name, entry)| seen.state_of(name, entry) == wanted).count();
-        let _ = writeln!(out, "agentry_agents{{state=\"{}\"}} {count}", wanted.as_str());
-    }
-}
-
-fn dependencies(state: &AppState, store_answers: bool, out: &mut String) {
-    let looked: Vec<_> = state.deps.dependencies.iter().map(|dep| (dep.name, (dep.look)())).collect();
-    head(out, "agentry_dependency_up", "gauge", "Whether a server that this process needs is there.");
-    let _ = writeln!(out, "agentry_dependency_up{{dependency=\"store\"}} {}", u8::from(store_answers));
-    for (name, seen) in &looked {
-        let _ = writeln!(out, "agentry_dependency_up{{dependency=\"{name}\"}} {}", u8::from(seen.up));
-    }
-    for metric in looked.iter().flat_map(|(_, seen)| &seen.metrics) {
-        head(out, metric.name, if metric.is_counter { "counter" } else { "gauge" }, metric.help);
-        let _ = writeln!(out, "{} {}", metric.name, metric.value);
-    }
-    for (_, seen) in &looked {
-        out.push_str(&seen.exposition);
     }
 }

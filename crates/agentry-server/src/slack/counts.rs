@@ -1,9 +1,9 @@
 //! Requests of Slack by door and by what became of them.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::metrics::head;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 
 /// Which route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,53 +32,49 @@ pub(crate) enum Outcome {
     Refused,
 }
 
-const DOORS: [&str; 3] = ["event", "command", "interaction"];
-const OUTCOMES: [&str; 7] = ["accepted", "duplicate", "ignored", "unheard", "unverified", "malformed", "refused"];
-
-/// The counters.
-#[derive(Debug, Default)]
-pub(crate) struct SlackCounts([[AtomicU64; OUTCOMES.len()]; DOORS.len()]);
-
-impl SlackCounts {
-    /// Counts one request.
-    pub(crate) fn note(&self, door: Door, outcome: Outcome) {
-        self.0[door as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The counters in Prometheus' text format; nothing while Slack has not been heard of.
-    pub(crate) fn render(&self, out: &mut String) {
-        let mut lines = String::new();
-        for (door, outcomes) in DOORS.iter().zip(&self.0) {
-            for (outcome, count) in OUTCOMES.iter().zip(outcomes) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    let labels = format!("kind=\"{door}\",outcome=\"{outcome}\"");
-                    let _ = writeln!(lines, "agentry_slack_requests_total{{{labels}}} {count}");
-                }
-            }
-        }
-        if !lines.is_empty() {
-            let help = "Requests of Slack, by kind and by what became of them.";
-            head(out, "agentry_slack_requests_total", "counter", help);
-            out.push_str(&lines);
+impl Door {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Command => "command",
+            Self::Interaction => "interaction",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+            Self::Unheard => "unheard",
+            Self::Unverified => "unverified",
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+        }
+    }
+}
 
-    #[test]
-    fn words_stand_at_the_places_of_their_variants() {
-        let counts = SlackCounts::default();
-        let mut out = String::new();
-        counts.render(&mut out);
-        assert_eq!(out, "");
-        counts.note(Door::Interaction, Outcome::Refused);
-        counts.note(Door::Event, Outcome::Accepted);
-        counts.render(&mut out);
-        assert!(out.contains("{kind=\"event\",outcome=\"accepted\"} 1"), "{out}");
-        assert!(out.contains("{kind=\"interaction\",outcome=\"refused\"} 1"), "{out}");
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// The counters.
+#[derive(Debug, Default)]
+pub(crate) struct SlackCounts(Family<OfRequest, Counter>);
+
+impl SlackCounts {
+    /// Counts one request.
+    pub(crate) fn note(&self, door: Door, outcome: Outcome) {
+        self.0.get_or_create(&OfRequest { kind: door.as_str(), outcome: outcome.as_str() }).inc();
+    }
+
+    /// Shows the counters in a registry.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let help = "Requests of Slack, by kind and by what became of them";
+        registry.register("agentry_slack_requests", help, self.0.clone());
     }
 }

@@ -21,9 +21,8 @@ async fn get(server: &Server, roles: &[Role], dependencies: Vec<Dependency>, pat
 }
 
 fn broker(up: bool) -> Dependency {
-    let metric = Metric { name: "agentry_bus_reconnects_total", help: "Reconnects.", is_counter: true, value: 3.0 };
-    let state =
-        DependencyState { up, detail: "not connected".to_owned(), metrics: vec![metric], exposition: String::new() };
+    let metric = Metric { name: "agentry_bus_reconnects", help: "Reconnects.", is_counter: true, value: 3.0 };
+    let state = DependencyState { up, detail: "not connected".to_owned(), metrics: vec![metric] };
     Dependency { name: "bus", look: Arc::new(move || state.clone()) }
 }
 

@@ -137,6 +137,7 @@ impl Server {
             slack: None,
             roles: Role::ALL.to_vec(),
             dependencies: Vec::new(),
+            metrics: Arc::default(),
             access: agentry_server::Access::default(),
             reports: "reports".into(),
             engine: "embedded",

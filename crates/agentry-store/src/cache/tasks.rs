@@ -13,8 +13,8 @@ use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
 use super::{CachedStore, proofs, sessions};
 use crate::{
-    Accepted, Advance, Advanced, Cancelled, Claimed, MAX_PAGE, NewTask, Page, QueueCounts, Recovered, Refused, Step,
-    StoreError, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, MAX_PAGE, NewTask, Page, QueueCounts, Recovered, Refused,
+    Step, StoreError, TaskFilter, TaskStore, Want,
 };
 
 /// Tasks of which this process remembers whether they had ended.
@@ -155,7 +155,7 @@ impl TaskStore for CachedStore {
         self.inner.counts().await
     }
 
-    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError> {
-        self.inner.queued_by_mode().await
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.inner.backlog().await
     }
 }

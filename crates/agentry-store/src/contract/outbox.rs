@@ -32,6 +32,7 @@ pub async fn messages_are_claimed_once_and_settled(store: Arc<dyn StateStore>) {
     let message = leave(&store).await;
     let (one, two) = (worker(&store, at(1)).await, worker(&store, at(1)).await);
     assert_eq!(store.next_outbox().await.unwrap(), Some(T0));
+    assert_eq!(store.backlog().await.unwrap().outbox, 1);
     let claimed = store.claim_outbox(one, at(1), 10).await.unwrap();
     assert_eq!((&claimed[0].message, claimed[0].attempt), (&message, 1));
     assert!(store.claim_outbox(two, at(1), 10).await.unwrap().is_empty());

@@ -10,7 +10,7 @@ use agentry_core::task::{Priority, Task, TaskStatus};
 use agentry_core::session::SessionId;
 
 use super::build::{T0, accept, at, claim, finish, message, new, running, task};
-use crate::{Accepted, NewTask, QueueCounts, Refused, StateStore, TaskFilter, Want};
+use crate::{Accepted, NewTask, QueueCounts, Queued, Refused, StateStore, TaskFilter, Want};
 
 /// What was asked comes back unchanged.
 pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateStore>) {
@@ -134,6 +134,10 @@ pub async fn counts_follow_the_tasks(store: Arc<dyn StateStore>) {
     let delayed = NewTask { task: Arc::new(later), idempotency: None, ready_at: Some(at(60)) };
     store.accept(vec![delayed]).await.unwrap();
     accept(&store, said).await;
-    let queued = store.queued_by_mode().await.unwrap();
-    assert_eq!(queued, [2, 1, 0, 0], "ready, delayed and in an inbox");
+    let backlog = store.backlog().await.unwrap();
+    let autonomous = Queued { count: 2, due_since: Some(T0) };
+    let continuous = Queued { count: 1, due_since: Some(T0) };
+    assert_eq!(backlog.queued[..2], [autonomous, continuous], "ready, delayed and in an inbox");
+    assert_eq!((backlog.outbox, backlog.dead_letters), (0, 0));
+    assert_eq!(backlog.queued[2..], [Queued::default(); 2]);
 }

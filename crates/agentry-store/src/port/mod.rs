@@ -29,8 +29,8 @@ pub use retention::{Horizon, RetentionStore};
 pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
-    Accepted, Advance, Advanced, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused, Step,
-    TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Queued, Recovered,
+    Refused, Step, TaskFilter, TaskStore, Want,
 };
 pub(crate) use usage::FORGOTTEN;
 pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};

@@ -225,6 +225,26 @@ pub struct QueueCounts {
     pub waiting: u64,
 }
 
+/// Queued tasks of one mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queued {
+    /// How many, due or not.
+    pub count: u64,
+    /// Since when the oldest of those that are due could have been claimed.
+    pub due_since: Option<Timestamp>,
+}
+
+/// What waits in a store: what pools are scaled by and people are warned of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Queued tasks of each mode, in the order of [`ExecutionMode::ALL`].
+    pub queued: [Queued; 4],
+    /// Messages in the outbox.
+    pub outbox: u64,
+    /// Dead letters that nobody has replayed or dropped.
+    pub dead_letters: u64,
+}
+
 /// Tasks.
 #[async_trait]
 pub trait TaskStore: Send + Sync + 'static {
@@ -304,10 +324,9 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn counts(&self) -> Result<QueueCounts, StoreError>;
 
-    /// How many queued tasks each mode has, in the order of [`ExecutionMode::ALL`]: what pools are scaled by. Counted
-    /// afresh by each call, so it is for a scrape every few seconds.
+    /// What waits. Counted afresh by each call, so it is for a scrape every few seconds.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError>;
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
 }

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use agentry_core::time::Timestamp;
 use deadpool_postgres::GenericClient;
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::pool::Db;
 use super::rows::{execute, first, query, signed};
-use crate::{QueueCounts, StoreError};
+use crate::{Backlog, QueueCounts, Queued, StoreError};
 
 /// How old the count of queued tasks may be when the queue's bound is checked.
 const ROOM_AGE: Duration = Duration::from_millis(200);
@@ -48,17 +50,22 @@ pub(super) async fn read(client: &impl GenericClient) -> Result<QueueCounts, Fai
     Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
 }
 
-/// Queued tasks of each mode: a count over the open tasks.
-pub(super) async fn queued_by_mode(client: &impl GenericClient) -> Result<[u64; 4], Failure> {
-    let mut queued = [0; 4];
-    let sql = "SELECT mode, count(*) FROM open_tasks WHERE status = 0 GROUP BY mode";
+/// What waits: a count over the open tasks and two small tables.
+pub(super) async fn backlog(client: &impl GenericClient) -> Result<Backlog, Failure> {
+    let sql = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters WHERE state = 0)";
+    let row = first(client, sql, &[]).await?.ok_or_else(|| Failure::Data("there are no counts".to_owned()))?;
+    let count = |row: &Row, column| Ok::<_, Failure>(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
+    let mut backlog = Backlog { outbox: count(&row, 0)?, dead_letters: count(&row, 1)?, ..Backlog::default() };
+    let sql =
+        "SELECT mode, count(*), min(ready_at) FILTER (WHERE lane = 0) FROM open_tasks WHERE status = 0 GROUP BY mode";
     for row in query(client, sql, &[]).await? {
         let mode = usize::try_from(row.try_get::<_, i16>(0)?).unwrap_or(usize::MAX);
-        if let Some(place) = queued.get_mut(mode) {
-            *place = u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0);
+        if let Some(place) = backlog.queued.get_mut(mode) {
+            let due_since = row.try_get::<_, Option<i64>>(2)?.map(Timestamp);
+            *place = Queued { count: count(&row, 1)?, due_since };
         }
     }
-    Ok(queued)
+    Ok(backlog)
 }
 
 /// How full the queue is, about: what this process accepted counts at once, what others did after [`ROOM_AGE`].

@@ -40,6 +40,8 @@ use std::sync::Arc;
 pub use options::{DEFAULT_CONNECTIONS, DEFAULT_MAX_QUEUED, DEFAULT_SCHEMA, MIN_CONNECTIONS, PostgresOptions};
 pub use pool::PoolStatus;
 
+use prometheus_client::registry::Registry;
+
 use crate::StoreError;
 use pool::Db;
 
@@ -73,5 +75,10 @@ impl PostgresStore {
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
         self.db.status()
+    }
+
+    /// Shows in a registry what it measures.
+    pub fn register(&self, registry: &mut Registry) {
+        self.db.register(registry);
     }
 }

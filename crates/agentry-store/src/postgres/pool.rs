@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::NoTls;
 
@@ -39,6 +41,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Tries when other transactions are in the way: the winner of a deadlock is done before the loser has tried thrice.
 const MAX_CONFLICTS: u32 = 8;
 
+/// Upper bounds of waits for a connection, in seconds.
+const WAITS: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.25, 1.0, 2.0];
+
 /// Which try of a command this is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tries {
@@ -62,6 +67,8 @@ pub(super) struct Db {
     pub(super) ended: AtomicU64,
     batches: Pool,
     general: Pool,
+    /// How long callers waited for a connection.
+    waits: Histogram,
     unreachable: Mutex<Option<Instant>>,
 }
 
@@ -87,9 +94,16 @@ impl Db {
             ended: AtomicU64::new(0),
             batches: pool(&options, Planner::Batches, batches)?,
             general: pool(&options, Planner::General, connections - batches)?,
+            waits: Histogram::new(WAITS),
             unreachable: Mutex::new(None),
             options,
         })
+    }
+
+    /// Shows in a registry how long callers waited.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Time that a caller waited for a connection to PostgreSQL";
+        registry.register("agentry_postgres_wait_seconds", help, self.waits.clone());
     }
 
     /// A connection for anything but batches.
@@ -107,7 +121,9 @@ impl Db {
         if status.waiting >= MAX_WAITING {
             return Err(Failure::Busy(status.max_size as u64));
         }
+        let began = Instant::now();
         let taken = pool.get().await.map_err(|error| Failure::from_pool(error, status.max_size));
+        self.waits.observe(began.elapsed().as_secs_f64());
         if let Err(Failure::Unreachable(_)) = taken {
             *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }

@@ -15,8 +15,8 @@ use super::failure::Failure;
 use super::rows::{SqlId, collect, first, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
 use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list, text};
 use crate::{
-    Accepted, Advance, Advanced, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused, StoreError,
-    TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused,
+    StoreError, TaskFilter, TaskStore, Want,
 };
 
 #[async_trait]
@@ -102,8 +102,8 @@ impl TaskStore for PostgresStore {
         self.db.retrying(|_| async move { counts::read(&self.db.conn().await?).await }).await
     }
 
-    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError> {
-        self.db.retrying(|_| async move { counts::queued_by_mode(&self.db.conn().await?).await }).await
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.db.retrying(|_| async move { counts::backlog(&self.db.conn().await?).await }).await
     }
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, json_or_none, page_len, signed, sql_limit, status};
-use crate::{Page, TaskFilter};
+use crate::{Backlog, Page, Queued, TaskFilter};
 
 const SELECT: &str = "SELECT t.seq, b.body, t.status, t.attempt, t.epoch, t.owner, v.name, t.ready_at, t.started_at,
         t.finished_at, t.cancel, o.outcome, t.questions
@@ -130,21 +130,33 @@ pub(super) fn journal(conn: &Connection, task: TaskId, after: u32, limit: usize)
     })
 }
 
-/// Queued tasks of each mode, from the three indexes that hold them.
-pub(super) fn queued_by_mode(conn: &Connection) -> Result<[u64; 4], Failure> {
+/// What waits, from the indexes that hold it. The oldest task is the one that was accepted first.
+pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
     let mut statement = conn.prepare_cached(
-        "SELECT mode, count(*) FROM (
-             SELECT mode FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0
-             UNION ALL SELECT mode FROM tasks WHERE status = 0 AND delayed = 1
-             UNION ALL SELECT mode FROM tasks INDEXED BY tasks_inbox
-                 WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3
-         ) GROUP BY mode",
+        "SELECT mode, count, (SELECT ready_at FROM tasks WHERE seq = oldest) FROM (
+             SELECT mode, sum(count) AS count, min(oldest) AS oldest FROM (
+                 SELECT mode, count(*) AS count, min(seq) AS oldest FROM tasks
+                     WHERE status = 0 AND session IS NULL AND delayed = 0 GROUP BY mode
+                 UNION ALL SELECT mode, count(*), NULL FROM tasks WHERE status = 0 AND delayed = 1 GROUP BY mode
+                 UNION ALL SELECT mode, count(*), min(seq) FROM tasks INDEXED BY tasks_inbox
+                     WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3 GROUP BY mode
+             ) GROUP BY mode
+         )",
     )?;
-    let mut queued = [0; 4];
-    for (mode, count) in collect(&mut statement, [], |row| Ok((row.get::<_, usize>(0)?, row.get(1)?)))? {
-        if let Some(place) = queued.get_mut(mode) {
-            *place = count;
+    let count = |sql| conn.prepare_cached(sql)?.query_row([], |row| row.get(0));
+    let mut backlog = Backlog {
+        outbox: count("SELECT count(*) FROM outbox")?,
+        dead_letters: count("SELECT count(*) FROM dead_letters WHERE state = 0")?,
+        ..Backlog::default()
+    };
+    let rows = collect(&mut statement, [], |row| {
+        let due_since = row.get::<_, Option<i64>>(2)?.map(Timestamp);
+        Ok((row.get::<_, usize>(0)?, Queued { count: row.get(1)?, due_since }))
+    })?;
+    for (mode, queued) in rows {
+        if let Some(place) = backlog.queued.get_mut(mode) {
+            *place = queued;
         }
     }
-    Ok(queued)
+    Ok(backlog)
 }

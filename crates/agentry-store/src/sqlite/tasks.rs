@@ -13,8 +13,8 @@ use super::advance::{self, Write};
 use super::rows::{collect, first, sql_limit};
 use super::{SqliteStore, agents, claim, outbox, recover, task_list};
 use crate::{
-    Accepted, Advance, Advanced, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused, StoreError,
-    TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused,
+    StoreError, TaskFilter, TaskStore, Want,
 };
 
 #[async_trait]
@@ -113,7 +113,7 @@ impl TaskStore for SqliteStore {
         Ok(self.published())
     }
 
-    async fn queued_by_mode(&self) -> Result<[u64; 4], StoreError> {
-        self.read(task_list::queued_by_mode).await
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.read(task_list::backlog).await
     }
 }

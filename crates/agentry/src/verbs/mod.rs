@@ -3,6 +3,7 @@
 mod access;
 mod fleet;
 mod people;
+mod profile;
 mod reconcile;
 mod work;
 
@@ -32,6 +33,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
             None => fleet::usage(&args).await,
         },
         Command::Keys(verb) => access::keys(verb).await,
+        Command::Profile(args) => profile::profile(&args).await,
         Command::Schedules(verb) => fleet::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,

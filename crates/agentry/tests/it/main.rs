@@ -11,6 +11,7 @@ mod import;
 mod kill9;
 mod ledger;
 mod listener;
+mod metrics;
 mod operations;
 mod serve;
 mod slack;

@@ -1,0 +1,25 @@
+//! `profile`: where a server spends its processor time.
+
+use std::io::Write as _;
+
+use crate::cli::Profile;
+use crate::failure::Failure;
+use crate::out;
+
+pub async fn profile(args: &Profile) -> Result<(), Failure> {
+    let is_picture = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+    let format = if is_picture { "flamegraph" } else { "pprof" };
+    let cannot = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", args.out.display()));
+    // Before the wait for it: a file that cannot be written should not cost a minute.
+    let mut file = std::fs::File::create(&args.out).map_err(cannot)?;
+    let query = [("seconds", args.seconds.to_string()), ("format", format.to_owned())];
+    let client = args.server.client()?;
+    out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
+    let taken = client.bytes(&["debug", "pprof", "profile"], &query).await.inspect_err(|_| {
+        // Nothing was written into it.
+        let _ = std::fs::remove_file(&args.out);
+    })?;
+    file.write_all(&taken).map_err(cannot)?;
+    let way = if is_picture { "open it in a browser" } else { "look at it with `go tool pprof`" };
+    out::line(&format!("{}: {way}", args.out.display()))
+}
