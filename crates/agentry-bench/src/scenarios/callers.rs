@@ -18,6 +18,8 @@ pub struct Tasks {
     pub sessions: u64,
     /// What is asked besides the number.
     pub ask: String,
+    /// Whether the answers of the model are streamed.
+    pub is_streamed: bool,
     /// Of the run: makes traces.
     pub seed: u64,
 }
@@ -26,7 +28,14 @@ impl Tasks {
     /// Tasks of an agent.
     #[must_use]
     pub fn of(host: &str, agent: &str, seed: u64) -> Self {
-        Self { host: host.to_owned(), agent: agent.to_owned(), sessions: 0, ask: "task".to_owned(), seed }
+        Self {
+            host: host.to_owned(),
+            agent: agent.to_owned(),
+            sessions: 0,
+            ask: "task".to_owned(),
+            is_streamed: false,
+            seed,
+        }
     }
 }
 
@@ -37,7 +46,8 @@ impl Caller for Tasks {
             0 => String::new(),
             all => format!(",\"session\":\"s{}\"", number % all),
         };
-        let body = format!("{{\"agent\":\"{agent}\",\"input\":\"{ask} {number}\"{session}}}");
+        let stream = if self.is_streamed { ",\"stream\":true" } else { "" };
+        let body = format!("{{\"agent\":\"{agent}\",\"input\":\"{ask} {number}\"{session}{stream}}}");
         let parent = format!("00-{}-00000000000000aa-01", trace(self.seed, number));
         put_post(out, &self.host, &format!("/v1/tasks?wait={WAIT}"), &[("traceparent", &parent)], body.as_bytes());
     }

@@ -7,6 +7,7 @@ mod delivery;
 mod events;
 mod figures;
 mod hearing;
+mod latency;
 mod llm;
 mod memory;
 mod modes;
@@ -51,6 +52,7 @@ pub async fn run(scenario: &Scenario, lab: &mut Lab) -> Result<Found, RunError> 
         "3.2-delivery" => delivery::run(lab).await,
         "4.1-memory" => memory::run(lab).await,
         "4.2-cpu" => cpu::run(lab).await,
+        "5.1-llm-latency" => latency::run(lab).await,
         "5.2-llm-concurrency" => llm::run(lab).await,
         "6.1-slack" => slack::run(lab).await,
         "6.2-scheduler" => scheduler::run(lab).await,

@@ -32,13 +32,15 @@ pub struct Llm {
     pub profile: &'static str,
     /// Part of the calls that fail with a server error.
     pub error_rate: f64,
+    /// Further faults, each as `KIND=RATE`.
+    pub faults: &'static [&'static str],
     /// Calls of one second at most.
     pub rate_limit: Option<u32>,
 }
 
 impl Default for Llm {
     fn default() -> Self {
-        Self { profile: "instant", error_rate: 0.0, rate_limit: None }
+        Self { profile: "instant", error_rate: 0.0, faults: &[], rate_limit: None }
     }
 }
 
@@ -186,6 +188,7 @@ impl Deployment {
         if let Some(limit) = llm.rate_limit {
             command.args(["--rate-limit", &limit.to_string()]);
         }
+        command.args(llm.faults.iter().flat_map(|fault| ["--fault", fault]));
         let mut child = Child::start("LLM simulator", &mut command, &self.log("simulator"))?;
         self.sampler.watch(Part::Simulators, child.pid());
         let address = child.address(STARTS).await?;

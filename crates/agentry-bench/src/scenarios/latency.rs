@@ -1,0 +1,286 @@
+//! 5.1 LLM API latency: four wire protocols through the platform, what it measures of them against the simulator's own
+//! log, what it adds, and what is left of errors after its retries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::Value;
+
+use super::Found;
+use super::callers::Tasks;
+use super::figures::{self, gain, metric, quantile_ci, share_upper};
+use super::observe::Observation;
+use crate::load::{Answer, Caller, Load, Outcome, clock, histogram};
+use crate::model::Test;
+use crate::run::{Lab, Purpose, RunError};
+use crate::sut::{Deployment, Llm, Plan, fleet};
+
+/// The protocols, each with a model that its provider has.
+const PROVIDERS: [(&str, &str); 4] = [
+    ("openai", "gpt-4.1-mini"),
+    ("anthropic", "claude-haiku-4-5"),
+    ("bedrock", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+    ("ollama", "llama3.2"),
+];
+/// Calls of each protocol in a second.
+const RATE_EACH: f64 = 5.0;
+/// What the stretch row asks for, calls in a second.
+const STRETCH_RATE: f64 = 1_000.0;
+/// Tasks whose journals are read at most, evenly over a load.
+const MAX_READ: usize = 4_000;
+/// Five calls in a hundred, of every kind that ends by itself.
+const FAULTS: &[&str] = &["429=0.0125", "500=0.0125", "truncate=0.0125", "disconnect=0.0125"];
+
+/// A task whose answer streams, and when it was meant to be asked.
+struct Streamed {
+    tasks: Tasks,
+    agents: Vec<String>,
+    /// Task id and intended moment in microseconds since the Unix epoch, of those that completed.
+    ended: Vec<(String, i64)>,
+}
+
+impl Streamed {
+    fn of(host: &str, agents: Vec<String>, seed: u64) -> Self {
+        Self { tasks: Tasks { is_streamed: true, ..Tasks::of(host, "", seed) }, agents, ended: Vec::new() }
+    }
+}
+
+impl Caller for Streamed {
+    fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
+        self.tasks.agent.clone_from(&self.agents[number as usize % self.agents.len()]);
+        self.tasks.request(number, intended, out);
+    }
+
+    fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
+        let outcome = self.tasks.judge(answer);
+        if outcome == Outcome::Ok
+            && let Some(id) = text_after(answer.body, "\"id\":\"")
+        {
+            let ago = clock::now().saturating_sub(answer.intended) / 1_000;
+            self.ended.push((id, clock::wall_micros() - ago.cast_signed()));
+        }
+        outcome
+    }
+}
+
+fn text_after(body: &[u8], key: &str) -> Option<String> {
+    let (_, rest) = std::str::from_utf8(body).ok()?.split_once(key)?;
+    Some(rest.split('"').next()?.to_owned())
+}
+
+/// One call as the platform journaled it and as the simulator logged it, in microseconds.
+struct Both {
+    provider: String,
+    /// From the intended moment of the task to the arrival of the call at the provider.
+    before: i64,
+    /// To the first content: in the platform, at the provider.
+    first: [u64; 2],
+    /// To the end: in the platform, at the provider.
+    whole: [u64; 2],
+    tokens: u64,
+}
+
+/// Runs the clean load, the one with faults, and the one of the stretch row.
+///
+/// # Errors
+/// When the platform does not start or the harness does not work.
+pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
+    let mut test = lab.test("5.1-llm-latency", "Five calls a second in each of four wire protocols", "realistic");
+    let mut seen = Vec::new();
+    if lab.url.is_some() {
+        let why = "needs a simulator of the run's own: leave out --url";
+        let ids = ["5.1/fidelity", "5.1/overhead", "5.1/errors", "5.1/errors-faults", "stretch/llm-overhead"];
+        seen.extend(ids.map(|id| Observation::not_run(id, why)));
+        return Ok(Found { tests: vec![test], seen });
+    }
+    clean(lab, &mut test, &mut seen).await?;
+    faulty(lab, &mut test, &mut seen).await?;
+    stretch(lab, &mut test, &mut seen).await?;
+    Ok(Found { tests: vec![test], seen })
+}
+
+fn agents() -> Vec<fleet::AgentFile> {
+    let retries = "retry_config: {max_retries: 6, retry_delay_seconds: 0.2, max_retry_delay: 2}\n";
+    let of = |(provider, model)| fleet::agent_of(&format!("bench-{provider}"), "autonomous", provider, model, retries);
+    PROVIDERS.into_iter().map(of).collect()
+}
+
+fn names() -> Vec<String> {
+    PROVIDERS.iter().map(|(provider, _)| format!("bench-{provider}")).collect()
+}
+
+async fn clean(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
+    let llm = Some(Llm { profile: "realistic", ..Llm::default() });
+    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
+    let (target, host) = lab.target(Some(&deployment))?;
+    let rate = RATE_EACH * PROVIDERS.len() as f64;
+    let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("clean"));
+    let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(1_000.0)).await?;
+    figures::of_load(test, lab, "llm.clean", &driven);
+    seen.push(errors("5.1/errors", driven.seen.failed() + driven.seen.refused, driven.seen.sent));
+    let calls = pair(&deployment, &driven.caller.ended).await?;
+    of_protocols(test, &calls);
+
+    let (mut fidelity, mut added) = (histogram(), histogram());
+    for call in &calls {
+        let difference = call.first[0].abs_diff(call.first[1]);
+        fidelity.saturating_record(difference.max(1));
+        let more = call.first[0].cast_signed() - call.first[1].cast_signed();
+        added.saturating_record(u64::try_from(call.before + more).unwrap_or(0).max(1));
+    }
+    let source = "first_token_us of the journal against first_us of the simulator's log, by call";
+    seen.push(p95(test, "5.1/fidelity", "llm.fidelity", &fidelity, source));
+    let source = "from the intended moment of a task to its call's arrival at the provider, and what the first token took \
+                  longer than at the provider";
+    seen.push(p95(test, "5.1/overhead", "llm.overhead", &added, source));
+    Ok(())
+}
+
+/// What the platform says of each protocol.
+fn of_protocols(test: &mut Test, calls: &[Both]) {
+    for (provider, _) in PROVIDERS {
+        let of: Vec<&Both> = calls.iter().filter(|call| call.provider == provider).collect();
+        let (mut first, mut whole, mut each) = (histogram(), histogram(), histogram());
+        let (mut decode, mut overall) = (Vec::new(), Vec::new());
+        for call in &of {
+            first.saturating_record(call.first[0].max(1));
+            whole.saturating_record(call.whole[0].max(1));
+            let writing = call.whole[0].saturating_sub(call.first[0]);
+            if call.tokens > 1 && writing > 0 {
+                each.saturating_record((writing / (call.tokens - 1)).max(1));
+                decode.push((call.tokens - 1) as f64 / (writing as f64 / 1e6));
+            }
+            overall.push(call.tokens as f64 / (call.whole[0].max(1) as f64 / 1e6));
+        }
+        let source = "journal of the platform";
+        test.metrics.extend(figures::latencies(&format!("llm.{provider}.ttft"), &first, source));
+        test.metrics.extend(figures::latencies(&format!("llm.{provider}.end_to_end"), &whole, source));
+        test.metrics.extend(figures::latencies(&format!("llm.{provider}.time_per_output_token"), &each, source));
+        for (name, values) in [("decode_rate", decode), ("overall_rate", overall)] {
+            let (n, mean) = (values.len() as u64, values.iter().sum::<f64>() / values.len() as f64);
+            test.metrics.push(gain(&format!("llm.{provider}.{name}"), "tokens/s", "mean", mean, n, source));
+        }
+    }
+}
+
+async fn faulty(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
+    let llm = Some(Llm { profile: "fast", faults: FAULTS, ..Llm::default() });
+    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
+    let (target, host) = lab.target(Some(&deployment))?;
+    let rate = RATE_EACH * PROVIDERS.len() as f64;
+    let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("faulty"));
+    let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(10_000.0)).await?;
+    figures::of_load(test, lab, "llm.faulty", &driven);
+    let mut ends: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for line in log(&deployment)?.values() {
+        let word = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        *ends.entry((word("protocol"), word("end"))).or_default() += 1;
+    }
+    for ((protocol, end), count) in &ends {
+        let name = format!("llm.faulty.{protocol}.{end}");
+        test.metrics.push(metric(&name, "count", "count", *count as f64, *count, "the simulator's own log"));
+    }
+    let faults: u64 = ends.iter().filter(|((_, end), _)| end != "completed").map(|(_, count)| count).sum();
+    let observed = errors("5.1/errors-faults", driven.seen.failed() + driven.seen.refused, driven.seen.sent);
+    seen.push(observed.remark(format!("{faults} calls met a fault: 429, 500, a cut stream or a closed connection")));
+    Ok(())
+}
+
+/// A thousand calls a second of one protocol: the call as the platform saw it less what the simulator took.
+async fn stretch(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
+    let llm = Some(Llm { profile: "instant", ..Llm::default() });
+    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
+    let (target, host) = lab.target(Some(&deployment))?;
+    let load = Load::open(target, STRETCH_RATE, lab.seconds(2.0, 5.0, 20.0, 60.0), lab.seed_of("stretch"));
+    let one = vec!["bench-openai".to_owned()];
+    let driven = lab.drive(test, load, Streamed::of(&host, one, lab.seed), Purpose::target(1_000.0)).await?;
+    figures::of_load(test, lab, "llm.thousand", &driven);
+    let mut added = histogram();
+    for call in pair(&deployment, &driven.caller.ended).await? {
+        added.saturating_record(call.whole[0].saturating_sub(call.whole[1]).max(1));
+    }
+    let source = "duration_us of the journal less end_us of the simulator's log, by call";
+    test.metrics.extend(figures::latencies("llm.added", &added, source));
+    let p99 = added.value_at_quantile(0.99) as f64 / 1_000.0;
+    let observed = Observation::new("stretch/llm-overhead", p99, added.len(), source);
+    seen.push(observed.ci(quantile_ci(&added, 0.99)).shown_by(&["llm.added"]));
+    Ok(())
+}
+
+fn errors(criterion: &'static str, bad: u64, n: u64) -> Observation {
+    let share = if n == 0 { f64::NAN } else { bad as f64 / n as f64 * 100.0 };
+    let upper = share_upper(bad, n) * 100.0;
+    Observation::new(criterion, share, n, "tasks that did not complete").ci(Some([share.min(upper), upper]))
+}
+
+fn p95(test: &mut Test, criterion: &'static str, name: &str, of: &Histogram<u64>, source: &str) -> Observation {
+    test.metrics.extend(figures::latencies(name, of, source));
+    let value = of.value_at_quantile(0.95) as f64 / 1_000.0;
+    Observation::new(criterion, value, of.len(), source).ci(quantile_ci(of, 0.95)).shown_by(&[name])
+}
+
+/// The simulator's log by the platform's call ids.
+fn log(deployment: &Deployment) -> Result<HashMap<String, Value>, RunError> {
+    let path = deployment.llm_ledger();
+    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(lines.map(|line| (line["request_id"].as_str().unwrap_or_default().to_owned(), line)).collect())
+}
+
+/// The calls of tasks, from the journals and the simulator's log.
+async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<Both>, RunError> {
+    let api = deployment.api()?;
+    api.drained(Duration::from_secs(30)).await?;
+    let log = log(deployment)?;
+    let every = ended.len().div_ceil(MAX_READ).max(1);
+    let mut calls = Vec::new();
+    for (task, intended) in ended.iter().step_by(every) {
+        let task = api.get(&format!("/v1/tasks/{task}?journal=true")).await?;
+        for entry in task["journal"].as_array().into_iter().flatten() {
+            let body = &entry["body"];
+            let line = body["call"].as_str().and_then(|call| log.get(call));
+            let (Some(line), Some(first)) = (line, body["first_token_us"].as_u64()) else { continue };
+            let at = |field: &str| line[field].as_u64();
+            let (Some(t), Some(there), Some(end)) = (at("t_us"), at("first_us"), at("end_us")) else { continue };
+            calls.push(Both {
+                provider: body["provider"].as_str().unwrap_or_default().to_owned(),
+                before: t.cast_signed() - intended,
+                first: [first, there],
+                whole: [body["duration_us"].as_u64().unwrap_or(0), end],
+                tokens: line["output_tokens"].as_u64().unwrap_or(0),
+            });
+        }
+    }
+    Ok(calls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_take_turns_and_their_answers_are_kept_with_their_moment() {
+        let mut caller = Streamed::of("h", names(), 1);
+        let mut out = Vec::new();
+        caller.request(1, 0, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("\"agent\":\"bench-anthropic\"") && text.contains("\"stream\":true"), "{text}");
+        let body = br#"{"id":"t1","status":"completed"}"#;
+        let before = clock::wall_micros();
+        let answer = Answer { number: 1, status: 200, body, intended: clock::now(), received: clock::now() };
+        assert_eq!(caller.judge(&answer), Outcome::Ok);
+        let failed = Answer { body: br#"{"id":"t2","status":"failed"}"#, ..answer };
+        assert_eq!(caller.judge(&failed), Outcome::Failed("task did not complete"));
+        assert_eq!(caller.ended.len(), 1);
+        assert!(caller.ended[0].0 == "t1" && caller.ended[0].1 >= before - 1_000);
+    }
+
+    #[test]
+    fn an_error_rate_is_judged_by_its_upper_bound() {
+        let none = errors("5.1/errors", 0, 400);
+        assert_eq!(none.value, Some(0.0));
+        assert!(none.ci95.is_some_and(|ci| ci[1] > 0.7 && ci[1] < 0.8), "{:?}", none.ci95);
+        assert!(errors("5.1/errors", 0, 3_000).ci95.is_some_and(|ci| ci[1] < 0.1));
+    }
+}
