@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Wake};
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
-use agentry_core::task::{DEFAULT_TIMEOUT, Priority, Task, TaskSource};
+use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -195,32 +195,16 @@ fn firing(ctx: &Context, record: &ScheduleRecord, slot: Timestamp, now: Timestam
         Overlap::Skip | Overlap::BufferOne => 0,
         Overlap::AllowAll => u32::MAX,
     };
-    Firing { schedule: record.name.clone(), slot, task, max_open, buffer: record.spec.overlap == Overlap::BufferOne }
+    let buffer = record.spec.overlap == Overlap::BufferOne;
+    Firing { schedule: record.name.clone(), slot, task, max_open, buffer, backfill: false }
 }
 
 /// The task of a slot; `None` when the agent takes no tasks now, which counts as missed.
 fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<NewTask> {
     let fleet = ctx.fleet.current();
     let spec = fleet.live(&record.agent)?;
-    let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     let start = record.spec.start_of(&record.name, slot);
-    let task = Task {
-        id: ctx.new_task_id(),
-        agent: record.agent.clone(),
-        mode: spec.mode,
-        input: record.spec.input.clone(),
-        session: None,
-        priority: Priority::Normal,
-        source: TaskSource::Schedule { schedule: record.name.clone(), slot },
-        trace_id: ctx.new_trace_id(),
-        created_at: ctx.now(),
-        timeout_ms: record.spec.timeout_ms.unwrap_or(default),
-        callback_url: None,
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
-    };
+    let task = Task::of_slot(record, slot, spec, ctx.new_task_id(), ctx.new_trace_id(), ctx.now());
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
 }
 

@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
     tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
@@ -37,6 +37,7 @@ use crate::ui;
         schedules::change,
         schedules::delete,
         schedules::trigger,
+        backfill::backfill,
         clarifications::list,
         clarifications::answer,
         dead_letters::list,

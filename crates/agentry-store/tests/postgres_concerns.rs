@@ -200,7 +200,7 @@ fn schedule(name: &str) -> ScheduleRecord {
 
 fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
     let slot = at(seconds);
-    Firing { schedule: schedule.to_owned(), slot, task: Some(new(task(slot))), max_open, buffer: false }
+    Firing { schedule: schedule.to_owned(), slot, task: Some(new(task(slot))), max_open, buffer: false, backfill: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -138,6 +138,7 @@ pass_on! { ScheduleStore {
     fn schedules() -> Vec<ScheduleRecord>;
     fn fire(firings: Vec<Firing>, now: Timestamp) -> Vec<FiringResult>;
     fn slots(name: &str, limit: usize) -> Vec<SlotRecord>;
+    fn slots_at(name: &str, slots: &[Timestamp]) -> Vec<SlotRecord>;
 } }
 
 pass_on! { EventStore {

@@ -344,6 +344,7 @@ fn serve(
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         access: door.access,
+        slots_kept: settings.task_retention,
         reports: settings.reports.clone(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),

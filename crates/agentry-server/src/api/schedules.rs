@@ -11,18 +11,20 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use agentry_bus::{Signal, Wake};
 
 use super::intake::{live_agent, refusal, session_of, task_for, timeout_ms};
 use super::tasks::{TaskReceipt, accepted_reply};
-use crate::extract::{Id, Json, trace_of};
+use crate::extract::{Id, Json, Query, trace_of};
 use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
-/// Coming slots that are shown.
+/// Coming slots that are shown when the caller does not say.
 const NEXT_SLOTS: usize = 5;
+/// Coming slots that are shown at most.
+const MAX_NEXT_SLOTS: usize = 100;
 /// Past slots that are shown.
 const LAST_SLOTS: usize = 20;
 /// The longest name of a schedule, in bytes.
@@ -50,7 +52,7 @@ pub(crate) struct ScheduleView {
     /// The last slot that was decided.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_slot: Option<Timestamp>,
-    /// The slots to come, at most five; none while it is paused or disabled.
+    /// The slots to come, five when nobody asks for more; none while it is paused or disabled.
     #[schema(value_type = Vec<String>)]
     next_slots: Vec<Timestamp>,
     /// Slots counted as missed.
@@ -64,10 +66,14 @@ pub(crate) struct ScheduleView {
 
 impl ScheduleView {
     fn of(record: ScheduleRecord, now: Timestamp) -> Self {
+        Self::with_next(record, now, NEXT_SLOTS)
+    }
+
+    fn with_next(record: ScheduleRecord, now: Timestamp, next: usize) -> Self {
         let active = record.spec.enabled && !record.paused;
         let slots = record.spec.timing.slots(now).ok().filter(|_| active);
         let from = record.last_slot.map_or(now, |last| last.max(now));
-        let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), NEXT_SLOTS));
+        let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), next));
         Self {
             name: record.name,
             agent: record.agent.to_string(),
@@ -222,7 +228,7 @@ fn unknown(name: &str, all: &[ScheduleRecord]) -> Problem {
     Problem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
 }
 
-async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord> {
+pub(crate) async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord> {
     let all = state.store().schedules().await?;
     match all.iter().position(|record| record.name == name) {
         Some(at) => Ok(all.into_iter().nth(at).ok_or_else(|| unknown(name, &[]))?),
@@ -242,18 +248,34 @@ pub(crate) async fn list(State(state): State<AppState>) -> Answer {
     Ok(axum::Json(ScheduleList { items }).into_response())
 }
 
-/// Shows a schedule with its last slots
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetQuery {
+    /// Slots to come that are shown, 0 to 100; 5 when absent.
+    next: Option<usize>,
+}
+
+/// Shows a schedule with its last and next slots
 #[utoipa::path(
-    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path)),
+    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path), GetQuery),
     responses(
         (status = 200, description = "The schedule", body = ScheduleDetail),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> Answer {
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(name): Id<String>,
+    Query(query): Query<GetQuery>,
+) -> Answer {
+    let next = query.next.unwrap_or(NEXT_SLOTS);
+    if next > MAX_NEXT_SLOTS {
+        return Err(Problem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
+    }
     let record = find(&state, &name).await?;
     let last_slots = state.store().slots(&name, LAST_SLOTS).await?;
-    let schedule = ScheduleView::of(record, state.now());
+    let schedule = ScheduleView::with_next(record, state.now(), next);
     Ok(axum::Json(ScheduleDetail { schedule, last_slots }).into_response())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use agentry_bus::{EmbeddedBus, EventBus};
 use agentry_config::FleetHandle;
@@ -138,6 +139,7 @@ impl Server {
             roles: Role::ALL.to_vec(),
             dependencies: Vec::new(),
             access: agentry_server::Access::default(),
+            slots_kept: Some(Duration::from_secs(30 * 86_400)),
             reports: "reports".into(),
             engine: "embedded",
             version: "0.0.0-test",

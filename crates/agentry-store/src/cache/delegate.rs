@@ -66,6 +66,10 @@ impl ScheduleStore for CachedStore {
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError> {
         self.inner.slots(name, limit).await
     }
+
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
+        self.inner.slots_at(name, slots).await
+    }
 }
 
 #[async_trait]

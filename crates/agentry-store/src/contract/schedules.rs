@@ -34,7 +34,7 @@ fn record(every_ms: u64) -> ScheduleRecord {
 
 fn firing(seconds: i64, max_open: u32) -> Firing {
     let slot = at(seconds);
-    Firing { schedule: "report".to_owned(), slot, task: Some(new(task(slot))), max_open, buffer: false }
+    Firing { schedule: "report".to_owned(), slot, task: Some(new(task(slot))), max_open, buffer: false, backfill: false }
 }
 
 async fn fire(store: &Arc<dyn StateStore>, firing: Firing) -> FiringResult {
@@ -95,6 +95,44 @@ pub async fn changes_keep_what_was_decided(store: Arc<dyn StateStore>) {
     assert!(store.set_paused("other", true, T0).await.unwrap().is_none());
     assert!(store.delete_schedule("report").await.unwrap());
     assert!(!store.delete_schedule("report").await.unwrap());
+}
+
+/// A backfill fires slots without a row and missed ones, in a pause too; what fired or was skipped stays. `last_slot`
+/// and the counters do not move.
+pub async fn a_backfill_fires_once_what_did_not_fire(store: Arc<dyn StateStore>) {
+    store.put_schedule(record(5_000)).await.unwrap();
+    fire(&store, Firing { task: None, ..firing(5, 0) }).await;
+    assert!(matches!(fire(&store, firing(10, 0)).await, FiringResult::Fired(_)));
+    assert_eq!(fire(&store, firing(15, 0)).await, FiringResult::Skipped);
+    store.set_paused("report", true, at(16)).await.unwrap();
+    let again = |seconds| Firing { backfill: true, ..firing(seconds, u32::MAX) };
+    let askers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, round) = (Arc::clone(&store), [5, 10, 15, 20].map(again).to_vec());
+            tokio::spawn(async move { store.fire(round, at(100)).await.unwrap() })
+        })
+        .collect();
+    let mut fired = [0; 4];
+    for asker in askers {
+        for (slot, result) in asker.await.unwrap().into_iter().enumerate() {
+            match result {
+                FiringResult::Fired(_) => fired[slot] += 1,
+                other => assert_eq!(other, FiringResult::AlreadyDecided),
+            }
+        }
+    }
+    assert_eq!(fired, [1, 0, 0, 1], "the missed one and the one without a row");
+    let asked = [0, 5, 10, 15, 20, 25].map(at);
+    let mut rows = store.slots_at("report", &asked).await.unwrap();
+    rows.sort_by_key(|row| row.slot);
+    let states: Vec<_> = rows.iter().map(|row| (row.slot, row.state, row.task.is_some())).collect();
+    let (yes, no) = (SlotState::Fired, SlotState::Skipped);
+    assert_eq!(states, [(at(5), yes, true), (at(10), yes, true), (at(15), no, false), (at(20), yes, true)]);
+    let kept = store.schedules().await.unwrap().remove(0);
+    assert_eq!((kept.last_slot, kept.missed, kept.skipped), (Some(at(15)), 1, 1));
+    assert_eq!(store.fire(vec![Firing { schedule: "gone".to_owned(), ..again(5) }], at(100)).await.unwrap(), [
+        FiringResult::NotActive
+    ]);
 }
 
 /// (source, id) brings its tasks once; a forgotten event is new.

@@ -23,6 +23,9 @@ pub struct Firing {
     /// With more open tasks the slot is left undecided ([`FiringResult::Deferred`]) instead of skipped, so that the
     /// caller can try it again.
     pub buffer: bool,
+    /// A slot of the past that somebody asks for: it fires in a pause, too, and when it was recorded as missed.
+    /// `last_slot` stays where it is, so that slots which nobody has decided yet are decided as ever.
+    pub backfill: bool,
 }
 
 /// What became of a slot.
@@ -38,7 +41,7 @@ pub enum FiringResult {
     Missed,
     /// Another replica decided it before.
     AlreadyDecided,
-    /// The schedule is gone or paused.
+    /// The schedule is gone, or paused and this no backfill.
     NotActive,
 }
 
@@ -107,4 +110,10 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError>;
+
+    /// Those of `slots` that are decided, in any order.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError>;
 }

@@ -91,15 +91,19 @@ async fn put(db: &Db, new: ScheduleRecord) -> Result<ScheduleRecord, Failure> {
     Err(StoreError::Unavailable(format!("schedule {} comes and goes; try again", new.name)).into())
 }
 
+fn state_at(row: &Row, column: usize) -> Result<SlotState, Failure> {
+    match row.try_get::<_, i16>(column)? {
+        0 => Ok(SlotState::Fired),
+        1 => Ok(SlotState::Skipped),
+        2 => Ok(SlotState::Missed),
+        other => Err(Failure::Data(format!("there is no slot state {other}"))),
+    }
+}
+
 fn slot(row: &Row) -> Result<SlotRecord, Failure> {
     Ok(SlotRecord {
         slot: time_at(row, 0)?,
-        state: match row.try_get::<_, i16>(1)? {
-            0 => SlotState::Fired,
-            1 => SlotState::Skipped,
-            2 => SlotState::Missed,
-            other => return Err(Failure::Data(format!("there is no slot state {other}"))),
-        },
+        state: state_at(row, 1)?,
         task: id_or_none(row, 2)?.map(TaskId::from_bytes),
         decided_at: time_at(row, 3)?,
     })
@@ -154,6 +158,14 @@ impl ScheduleStore for PostgresStore {
                            ORDER BY slot DESC LIMIT $2";
                 collect(&query(&self.db.conn().await?, sql, &[name, &sql_limit(limit)]).await?, slot)
             })
+            .await
+    }
+
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
+        let (name, slots) = (&text::escape(name), &slots.iter().map(|slot| slot.0).collect::<Vec<i64>>());
+        let sql = "SELECT slot, state, task, decided_at FROM slots WHERE schedule = $1 AND slot = ANY($2)";
+        self.db
+            .retrying(|_| async move { collect(&query(&self.db.conn().await?, sql, &[name, slots]).await?, slot) })
             .await
     }
 }

@@ -75,13 +75,15 @@ struct Shot {
     slot: Timestamp,
     max_open: u32,
     buffer: bool,
+    backfill: bool,
     task: Option<Arrival>,
 }
 
 impl Shot {
     fn new(firing: Firing) -> Result<Self, StoreError> {
-        let Firing { schedule, slot, task, max_open, buffer } = firing;
-        Ok(Self { schedule, slot, max_open, buffer, task: task.map(|new: NewTask| Arrival::new(new)).transpose()? })
+        let Firing { schedule, slot, task, max_open, buffer, backfill } = firing;
+        let task = task.map(|new: NewTask| Arrival::new(new)).transpose()?;
+        Ok(Self { schedule, slot, max_open, buffer, backfill, task })
     }
 }
 
@@ -100,10 +102,12 @@ fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failur
     else {
         return Ok(FiringResult::NotActive);
     };
-    if paused {
+    if paused && !shot.backfill {
         return Ok(FiringResult::NotActive);
     }
-    if db.sql("SELECT 1 FROM slots WHERE schedule = ?1 AND slot = ?2")?.exists((&shot.schedule, shot.slot.0))? {
+    if let Some(state) = state_of(db, shot)?
+        && !(shot.backfill && state == SlotState::Missed)
+    {
         return Ok(FiringResult::AlreadyDecided);
     }
     let (state, result, task) = match &shot.task {
@@ -127,14 +131,24 @@ fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failur
         }
     };
     let watched = task.is_some() && shot.max_open < u32::MAX;
-    db.sql("INSERT INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0))?;
     db.sql(
-        "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3, skipped = skipped + ?4
-         WHERE name = ?1",
+        "INSERT OR REPLACE INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute((&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped))?;
+    .execute((&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0))?;
+    if !shot.backfill {
+        db.sql(
+            "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3,
+                 skipped = skipped + ?4 WHERE name = ?1",
+        )?
+        .execute((&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped))?;
+    }
     Ok(result)
+}
+
+/// What became of a slot before.
+fn state_of(db: &Db, shot: &Shot) -> Result<Option<SlotState>, Failure> {
+    let mut statement = db.sql("SELECT state FROM slots WHERE schedule = ?1 AND slot = ?2")?;
+    first(&mut statement, (&shot.schedule, shot.slot.0), |row| state_at(row, 0))
 }
 
 /// Whether more than `max` earlier tasks of a schedule are open. Slots whose task has ended are passed over from then on.
@@ -155,15 +169,19 @@ fn too_many_open(db: &Db, schedule: &str, max: u32) -> Result<bool, Failure> {
     Ok(open > max)
 }
 
+fn state_at(row: &Row<'_>, column: usize) -> Result<SlotState, Failure> {
+    match row.get::<_, u8>(column)? {
+        0 => Ok(SlotState::Fired),
+        1 => Ok(SlotState::Skipped),
+        2 => Ok(SlotState::Missed),
+        other => Err(Failure::Data(format!("there is no slot state {other}"))),
+    }
+}
+
 fn slot(row: &Row<'_>) -> Result<SlotRecord, Failure> {
     Ok(SlotRecord {
         slot: Timestamp(row.get(0)?),
-        state: match row.get::<_, u8>(1)? {
-            0 => SlotState::Fired,
-            1 => SlotState::Skipped,
-            2 => SlotState::Missed,
-            other => return Err(Failure::Data(format!("there is no slot state {other}"))),
-        },
+        state: state_at(row, 1)?,
         task: row.get::<_, Option<[u8; 16]>>(2)?.map(TaskId::from_bytes),
         decided_at: Timestamp(row.get(3)?),
     })
@@ -205,6 +223,18 @@ impl ScheduleStore for SqliteStore {
                 "SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 ORDER BY slot DESC LIMIT ?2",
             )?;
             collect(&mut statement, (name, sql_limit(limit)), slot)
+        })
+        .await
+    }
+
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
+        let (name, slots) = (name.to_owned(), slots.to_vec());
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 AND slot = ?2",
+            )?;
+            let rows = slots.iter().map(|at| first(&mut statement, (&name, at.0), slot));
+            rows.filter_map(Result::transpose).collect()
         })
         .await
     }

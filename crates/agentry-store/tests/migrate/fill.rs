@@ -56,7 +56,7 @@ pub fn event(id: &str) -> Event {
 }
 
 pub fn firing(schedule: &str, seconds: i64, task: Option<Task>) -> Firing {
-    Firing { schedule: schedule.to_owned(), slot: at(seconds), task: task.map(new), max_open: 0, buffer: false }
+    Firing { schedule: schedule.to_owned(), slot: at(seconds), task: task.map(new), max_open: 0, buffer: false, backfill: false }
 }
 
 fn spec() -> AgentSpec {

@@ -4,6 +4,7 @@ mod access;
 mod fleet;
 mod people;
 mod reconcile;
+mod schedules;
 mod work;
 
 pub use work::answer;
@@ -32,7 +33,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
             None => fleet::usage(&args).await,
         },
         Command::Keys(verb) => access::keys(verb).await,
-        Command::Schedules(verb) => fleet::schedules(verb).await,
+        Command::Schedules(verb) => schedules::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,
         Command::Events(args) => work::events(args.command).await,

@@ -107,6 +107,30 @@ fn schedules_are_listed_triggered_paused_and_resumed() {
 }
 
 #[test]
+fn past_slots_of_a_schedule_are_fired_once_and_coming_ones_shown() {
+    let stage = Stage::with(&[("AGENTRY_TASK_RETENTION", "forever")]);
+    let shown = stage.json(&["schedules", "show", "yearly"]);
+    assert_eq!(shown["next_slots"].as_array().unwrap().len(), 5, "{shown}");
+    let next = stage.said(&["schedules", "next", "yearly", "--count", "2"]);
+    assert!(next.lines().count() == 2 && next.lines().all(|line| line.contains("-02-29 00:00:00")), "{next}");
+
+    let backfill = |more: &[&str]| {
+        let range = ["schedules", "backfill", "yearly", "--from", "2015-01-01", "--to", "2024-12-31"];
+        stage.said(&[&range[..], more].concat())
+    };
+    assert_eq!(backfill(&["--dry-run"]), "yearly: 3 of 3 slots would fire; 0 had been decided before\n");
+    assert_eq!(backfill(&[]), "yearly: 3 of 3 slots fired; 0 had been decided before\n");
+    assert_eq!(backfill(&[]), "yearly: 0 of 3 slots fired; 3 had been decided before\n");
+    let tasks = stage.json(&["tasks", "list", "--agent", "yearly"]);
+    assert_eq!(tasks.as_array().unwrap().len(), 3, "{tasks}");
+    for task in tasks.as_array().unwrap() {
+        assert_eq!(stage.http.task_in(id(task), &["completed"])["input"], json!({"count": "all"}));
+    }
+    let reversed = ["schedules", "backfill", "yearly", "--from", "2024-01-01", "--to", "2023-01-01"];
+    insta::assert_snapshot!(stage.run(&reversed));
+}
+
+#[test]
 fn a_paused_schedule_fires_no_slots() {
     let stage = Stage::start();
     let every = json!({"name": "tick", "agent": "clerk", "interval_seconds": 1, "input": "tick"});
