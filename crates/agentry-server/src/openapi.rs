@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
-    tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules,
+    sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;

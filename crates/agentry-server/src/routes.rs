@@ -4,8 +4,8 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
-    tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules,
+    sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
 use crate::state::AppState;

@@ -145,7 +145,9 @@ fn slots_of(record: &ScheduleRecord, from: Timestamp, to: Timestamp, limit: usiz
     let slots = match record.spec.timing.slots(just_before) {
         Ok(timing) => timing.between(just_before, to, limit + 1),
         Err(TimingError::Never(_)) => Vec::new(),
-        Err(error) => return Err(Problem::new(Code::InvalidRequest, format!("`{}` has no slots: {error}", record.name))),
+        Err(error) => {
+            return Err(Problem::new(Code::InvalidRequest, format!("`{}` has no slots: {error}", record.name)));
+        }
     };
     if slots.len() > limit {
         let text = format!(

@@ -56,9 +56,9 @@ async fn a_schedule_of_a_file_can_only_be_paused() {
     let server = Server::new().await;
     let body = r#"{"name":"s","agent":"triage","interval_seconds":60}"#;
     server.post("/v1/schedules", body).await;
-    let mut record = server.store.schedules().await.unwrap().remove(0);
+    let mut record = server.store.schedules(None, 1).await.unwrap().items.remove(0);
     (record.name, record.from_file, record.created_at) = ("filed".to_owned(), true, NOW);
-    server.store.put_schedule(record).await.unwrap();
+    server.store.put_schedules(vec![record]).await.unwrap();
     for reply in [
         server.call("PATCH", "/v1/schedules/filed", &[], r#"{"interval_seconds":5}"#).await,
         server.delete("/v1/schedules/filed").await,
@@ -133,11 +133,13 @@ async fn a_backfill_that_cannot_be_says_why_and_fires_nothing() {
         assert!(reply.text.contains(words), "{body}: {}", reply.text);
     }
     assert_eq!(backfill(&server, &format!(r#"{{"from":"2026-11-22","limit":34,{to_now}}}"#)).await.json()["fired"], 34);
-    let mut record = server.store.schedules().await.unwrap().remove(0);
+    let mut record = server.store.schedules(None, 1).await.unwrap().items.remove(0);
     (record.name, record.agent) = ("orphan".to_owned(), AgentName::new("deleted").unwrap());
-    server.store.put_schedule(record).await.unwrap();
+    server.store.put_schedules(vec![record]).await.unwrap();
     let range = format!(r#"{{"from":"2026-11-23",{to_now}}}"#);
     let orphan = server.post("/v1/schedules/orphan/backfill", range.clone()).await;
+    assert_eq!((orphan.status.as_u16(), &orphan.json()["code"]), (404, &json!("unknown_agent")), "{}", orphan.text);
+    let orphan = server.post("/v1/schedules/orphan/trigger", "").await;
     assert_eq!((orphan.status.as_u16(), &orphan.json()["code"]), (404, &json!("unknown_agent")), "{}", orphan.text);
     let unknown = server.post("/v1/schedules/hurly/backfill", range).await;
     assert_eq!((unknown.status.as_u16(), &unknown.json()["code"]), (404, &json!("unknown_schedule")));
@@ -152,4 +154,23 @@ async fn as_many_next_slots_are_shown_as_asked_for() {
     assert_eq!(next("").await.json()["next_slots"].as_array().unwrap().len(), 5);
     assert_eq!(next("?next=12").await.json()["next_slots"][11], "2026-11-23T21:00:00.000000Z");
     assert_eq!(next("?next=101").await.status, 422);
+}
+
+#[tokio::test]
+async fn schedules_are_listed_in_pages() {
+    let server = Server::new().await;
+    for name in ["c", "a", "b"] {
+        let body = format!(r#"{{"name":"{name}","agent":"triage","interval_seconds":60}}"#);
+        assert_eq!(server.post("/v1/schedules", body).await.status, 201);
+    }
+    let names = |page: &Reply| {
+        let page = page.json();
+        page["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = server.get("/v1/schedules?limit=2").await;
+    assert_eq!(names(&first), ["a", "b"]);
+    let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
+    let last = server.get(&format!("/v1/schedules?limit=2&cursor={cursor}")).await;
+    assert_eq!((names(&last), &last.json()["next_cursor"]), (vec!["c".to_owned()], &json!(null)));
+    assert_eq!(server.get("/v1/schedules?cursor=%20").await.status, 422);
 }

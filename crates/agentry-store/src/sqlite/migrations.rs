@@ -6,10 +6,11 @@
 use rusqlite::Connection;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/V1__state.sql"),
     include_str!("../../migrations/V2__ledger_and_budgets.sql"),
     include_str!("../../migrations/V3__access.sql"),
+    include_str!("../../migrations/V4__schedule_revision.sql"),
 ];
 
 /// The schema that this version of Agentry reads and writes.

@@ -4,14 +4,15 @@ use agentry_core::id::TaskId;
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::accept::{self, Arrival};
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, first, json_at, signed, sql_limit, to_json};
+use super::rows::{collect, first, json_at, page_len, signed, sql_limit, to_json};
 use super::{SqliteStore, advance, agents};
-use crate::{Firing, FiringResult, NewTask, ScheduleStore, SlotRecord, SlotState, StoreError};
+use crate::port::merged;
+use crate::{Firing, FiringResult, NewTask, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError};
 
 const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
 
@@ -29,44 +30,74 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, Failure> {
     })
 }
 
-fn one(db: &Db, name: &str) -> Result<Option<ScheduleRecord>, Failure> {
-    first(&mut *db.sql(&format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1"))?, [name], record)
+fn one(conn: &Connection, name: &str) -> Result<Option<ScheduleRecord>, Failure> {
+    first(&mut *conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1"))?, [name], record)
 }
 
-fn put(db: &Db, mut new: ScheduleRecord) -> Result<ScheduleRecord, Failure> {
-    if let Some(old) = one(db, &new.name)? {
-        if new.from_file {
-            (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
-        }
-        if new.spec.timing != old.spec.timing {
-            new.last_slot = None;
-        } else {
-            new.created_at = old.created_at;
-            // What was decided stays decided, whatever the caller had read before.
-            new.last_slot = if new.from_file { old.last_slot } else { new.last_slot.max(old.last_slot) };
-        }
+fn page(conn: &Connection, after: &str, limit: usize) -> Result<Page<ScheduleRecord>, Failure> {
+    let limit = page_len(limit);
+    let mut statement =
+        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2"))?;
+    let mut items = collect(&mut statement, (after, signed(limit as u64 + 1)), record)?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+fn since(conn: &Connection, revision: u64) -> Result<ScheduleChanges, Failure> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE revision > ?1"))?;
+    let changed = collect(&mut statement, [signed(revision)], record)?;
+    let total = conn.prepare_cached("SELECT count(*) FROM schedules")?.query_row([], |row| row.get(0))?;
+    Ok(ScheduleChanges { changed, total })
+}
+
+/// The revision of a change that is about to be made.
+fn next_revision(db: &Db) -> Result<i64, Failure> {
+    let mut statement = db.sql("UPDATE schedule_revision SET revision = revision + 1 RETURNING revision")?;
+    let revision = first(&mut statement, [], |row| Ok(row.get(0)?))?;
+    revision.ok_or_else(|| Failure::Data("the revision of the schedules is gone".to_owned()))
+}
+
+fn put_all(db: &Db, records: &[ScheduleRecord]) -> Result<Vec<ScheduleRecord>, Failure> {
+    let revision = next_revision(db)?;
+    records.iter().map(|record| put(db, record.clone(), revision)).collect()
+}
+
+fn put(db: &Db, mut new: ScheduleRecord, revision: i64) -> Result<ScheduleRecord, Failure> {
+    if let Some(old) = one(&db.conn, &new.name)? {
+        new = merged(&old, new);
     }
-    db.sql(&format!("INSERT OR REPLACE INTO schedules ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"))?
-        .execute((
-            &new.name,
-            new.agent.as_str(),
-            new.from_file,
-            to_json(&new.spec)?,
-            new.paused,
-            new.last_slot.map(|slot| slot.0),
-            signed(new.missed),
-            signed(new.skipped),
-            new.created_at.0,
-        ))?;
+    db.sql(&format!(
+        "INSERT OR REPLACE INTO schedules ({COLUMNS}, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ))?
+    .execute((
+        &new.name,
+        new.agent.as_str(),
+        new.from_file,
+        to_json(&new.spec)?,
+        new.paused,
+        new.last_slot.map(|slot| slot.0),
+        signed(new.missed),
+        signed(new.skipped),
+        new.created_at.0,
+        revision,
+    ))?;
     Ok(new)
 }
 
 fn set_paused(db: &Db, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, Failure> {
+    let revision = next_revision(db)?;
     let mut statement = db.sql(&format!(
         "UPDATE schedules SET last_slot = CASE WHEN paused AND NOT ?2 THEN max(?3, coalesce(last_slot, ?3)) ELSE last_slot END,
-             paused = ?2 WHERE name = ?1 RETURNING {COLUMNS}"
+             paused = ?2, revision = ?4 WHERE name = ?1 RETURNING {COLUMNS}"
     ))?;
-    first(&mut statement, (name, paused, now.0), record)
+    first(&mut statement, (name, paused, now.0, revision), record)
+}
+
+fn delete(db: &Db, names: &[String]) -> Result<u64, Failure> {
+    next_revision(db)?;
+    let mut statement = db.sql("DELETE FROM schedules WHERE name = ?1")?;
+    names.iter().try_fold(0, |sum, name| Ok(sum + statement.execute([name])? as u64))
 }
 
 /// A firing with its task's body.
@@ -189,8 +220,8 @@ fn slot(row: &Row<'_>) -> Result<SlotRecord, Failure> {
 
 #[async_trait]
 impl ScheduleStore for SqliteStore {
-    async fn put_schedule(&self, record: ScheduleRecord) -> Result<ScheduleRecord, StoreError> {
-        self.write(1, move |db| put(db, record.clone())).await
+    async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.write(records.len(), move |db| put_all(db, &records)).await
     }
 
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError> {
@@ -198,17 +229,31 @@ impl ScheduleStore for SqliteStore {
         self.write(1, move |db| set_paused(db, &name, paused, now)).await
     }
 
-    async fn delete_schedule(&self, name: &str) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write(1, move |db| Ok(db.sql("DELETE FROM schedules WHERE name = ?1")?.execute([&name])? > 0)).await
+    async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError> {
+        let names = names.to_vec();
+        self.write(names.len(), move |db| delete(db, &names)).await
     }
 
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |conn| one(conn, &name)).await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError> {
+        // No name is empty, and every name is greater.
+        let after = after.unwrap_or_default().to_owned();
+        self.read(move |conn| page(conn, &after, limit)).await
+    }
+
+    async fn schedule_revision(&self) -> Result<u64, StoreError> {
         self.read(|conn| {
-            let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules ORDER BY name"))?;
-            collect(&mut statement, [], record)
+            Ok(conn.prepare_cached("SELECT revision FROM schedule_revision")?.query_row([], |row| row.get(0))?)
         })
         .await
+    }
+
+    async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError> {
+        self.read(move |conn| since(conn, revision)).await
     }
 
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
@@ -230,9 +275,8 @@ impl ScheduleStore for SqliteStore {
     async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
         let (name, slots) = (name.to_owned(), slots.to_vec());
         self.read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 AND slot = ?2",
-            )?;
+            let mut statement = conn
+                .prepare_cached("SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 AND slot = ?2")?;
             let rows = slots.iter().map(|at| first(&mut statement, (&name, at.0), slot));
             rows.filter_map(Result::transpose).collect()
         })
