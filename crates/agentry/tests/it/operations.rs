@@ -214,6 +214,35 @@ fn an_event_reaches_its_subscribers_and_their_subscribers() {
     insta::assert_snapshot!(stage.run(&["events", "publish", "no..topic", "1"]));
 }
 
+#[test]
+fn agents_that_feed_each_other_are_cut_off_and_the_chain_says_where() {
+    let stage = Stage::start();
+    for (name, other) in [("ping", "pong"), ("pong", "ping")] {
+        let topics = format!("event_subscriptions: [agent.output.{other}]\n");
+        write_agent(stage.folder.path(), name, "autonomous", &topics);
+    }
+    let live = |name: &str| {
+        let list = stage.http.get(&format!("/v1/agents?q={name}"));
+        list["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().any(|agent| agent["status"] == "healthy"))
+            .then_some(())
+    };
+    stage.http.until("the new agents", || live("ping").and(live("pong")));
+    stage.http.submit("ping", "[[say:ball]]");
+    // The end of the chain: its last event is given up, with the reason, and starts nothing.
+    let letter = stage.only(&["dead-letters", "list"]);
+    let reason = letter["reason"]["message"].as_str().unwrap();
+    assert_eq!(reason, "16 agents triggered one another in a row; the chain was cut at topic `agent.output.ping`");
+    let mut chain = Vec::new();
+    for agent in ["ping", "pong"] {
+        let tasks = stage.json(&["tasks", "list", "--agent", agent]);
+        chain.extend(tasks.as_array().unwrap().iter().map(|task| stage.http.task_in(id(task), &["completed"])));
+    }
+    assert_eq!(chain.len(), 17, "one that was asked for, and sixteen that agents asked for");
+    assert!(chain.iter().all(|task| task["trace_id"] == chain[0]["trace_id"]), "{chain:?}");
+}
+
 /// `events tail`, line by line; ends with the test.
 struct Tail {
     child: Child,
