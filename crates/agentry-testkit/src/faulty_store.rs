@@ -128,6 +128,8 @@ pass_on! { ClarificationStore {
     fn resolve(id: ClarificationId, resolution: Resolution) -> Answered;
     fn clarification(id: ClarificationId) -> Option<Clarification>;
     fn clarifications(only_open: bool, after: Option<ClarificationId>, limit: usize) -> Page<Clarification>;
+    fn asked_in(id: ClarificationId, thread: &str) -> ();
+    fn clarifications_in(thread: &str, limit: usize) -> Vec<Clarification>;
     fn expired_clarifications(now: Timestamp, limit: usize) -> Vec<Clarification>;
 } }
 

@@ -36,6 +36,14 @@ impl ClarificationStore for CachedStore {
         self.inner.clarifications(only_open, after, limit).await
     }
 
+    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
+        self.inner.asked_in(id, thread).await
+    }
+
+    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
+        self.inner.clarifications_in(thread, limit).await
+    }
+
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {
         self.inner.expired_clarifications(now, limit).await
     }

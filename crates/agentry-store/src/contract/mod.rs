@@ -37,7 +37,8 @@ macro_rules! contract_tests {
             sessions: later_tasks_wait_behind_the_first, sessions: sessions_are_listed_and_deleted;
             clarifications: the_first_answer_wins_and_wakes, clarifications: an_answer_before_the_wait_is_found,
             clarifications: the_end_withdraws_questions,
-            clarifications: the_end_of_a_question_is_told_where_it_was_asked;
+            clarifications: the_end_of_a_question_is_told_where_it_was_asked,
+            clarifications: questions_are_found_by_their_thread;
             schedules: a_slot_is_decided_once, schedules: overlap_is_held, schedules: changes_keep_what_was_decided,
             schedules: a_backfill_fires_once_what_did_not_fire,
             schedules: changes_of_schedules_are_found_by_revision, schedules: schedules_are_listed_in_pages,
