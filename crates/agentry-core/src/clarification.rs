@@ -41,6 +41,15 @@ pub struct Clarification {
     pub resolution: Option<Resolution>,
 }
 
+impl Clarification {
+    /// The thread that it is asked in, when that is known beforehand; see
+    /// [`SlackPlace::thread_key`](crate::slack::SlackPlace::thread_key).
+    #[must_use]
+    pub fn thread_key(&self) -> Option<String> {
+        self.reply_to.as_ref()?.slack()?.thread_key()
+    }
+}
+
 /// How a question ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]

@@ -31,7 +31,7 @@ pub struct ScheduleSpec {
 }
 
 /// When a schedule fires.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Timing {
     /// At the times of a cron expression in a time zone.

@@ -56,6 +56,12 @@ impl SlackPlace {
     pub fn lasting(&self) -> Self {
         Self { response_url: None, ..self.clone() }
     }
+
+    /// The thread as one word, `T0/C0/ts`; `None`: the place is no thread.
+    #[must_use]
+    pub fn thread_key(&self) -> Option<String> {
+        Some(format!("{}/{}/{}", self.team, self.channel, self.thread.as_ref()?))
+    }
 }
 
 /// Slack's `response_url`: whoever has it may answer, so it is not printed.

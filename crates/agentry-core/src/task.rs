@@ -11,6 +11,7 @@ use crate::agent::{AgentName, AgentSpec, ExecutionMode};
 use crate::event::Event;
 use crate::id::{ClarificationId, TaskId, WorkerId};
 use crate::money::NanoUsd;
+use crate::schedule::ScheduleRecord;
 use crate::session::SessionId;
 use crate::slack::ReplyTo;
 use crate::time::Timestamp;
@@ -94,6 +95,36 @@ impl Task {
             budget: None,
             stream: false,
             hops: event.hops.saturating_add(1),
+        }
+    }
+
+    /// The task of a slot of a schedule. A continuous agent begins a new session with it.
+    #[must_use]
+    pub fn of_slot(
+        schedule: &ScheduleRecord,
+        slot: Timestamp,
+        spec: &AgentSpec,
+        id: TaskId,
+        trace_id: TraceId,
+        now: Timestamp,
+    ) -> Self {
+        let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            id,
+            agent: spec.name.clone(),
+            mode: spec.mode,
+            input: schedule.spec.input.clone(),
+            session: (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &id.to_string())),
+            priority: Priority::Normal,
+            source: TaskSource::Schedule { schedule: schedule.name.clone(), slot },
+            trace_id,
+            created_at: now,
+            timeout_ms: schedule.spec.timeout_ms.unwrap_or(default),
+            callback_url: None,
+            reply_to: None,
+            budget: None,
+            stream: false,
+            hops: 0,
         }
     }
 

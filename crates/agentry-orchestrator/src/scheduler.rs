@@ -7,30 +7,33 @@
 //! a rolling deployment replicas with older files do not put theirs back. A replica decides no slots of agents that it
 //! does not know: one with newer files does.
 
+mod parsed;
 mod table;
 mod waiting;
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Wake};
-use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
-use agentry_core::task::{DEFAULT_TIMEOUT, Priority, Task, TaskSource};
+use agentry_core::schedule::{Overlap, ScheduleRecord};
+use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use self::table::Table;
+use self::table::{Due, Table};
 use crate::context::Context;
 
 /// Wait after a round that the store could not take.
 const BACKOFF: Duration = Duration::from_millis(200);
 /// How often the schedules are read again unasked: what finds a change whose signal was lost.
 const REREAD: Duration = Duration::from_secs(10);
-/// Definitions written side by side at most; the store commits them together.
-const MAX_WRITING: usize = 64;
+/// Definitions written or removed in one transaction.
+const MAX_WRITING: usize = 500;
+/// Schedules decided in one transaction: the tasks of the first ones begin while the others are decided.
+const MAX_ROUND: usize = 500;
+/// Schedules taken over before other work of the process gets its turn.
+const AT_A_STRETCH: usize = 64;
 /// Fired tasks that wait here for their spread moment (`jitter_seconds`) at most; recovery finds further ones.
 const MAX_LATER: usize = 10_000;
 
@@ -51,6 +54,7 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
     let mut table = Table::default();
     let mut reload = Reload::Files;
     let mut read_at = ctx.now();
+    let mut looked_at = read_at;
     loop {
         if reload != Reload::No && refresh(&ctx, &mut table, reload).await {
             (reload, read_at) = (Reload::No, ctx.now());
@@ -71,8 +75,11 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
             },
             () = tokio::time::sleep(wait) => {}
         }
-        // A clock that was set back shows in the table, too: what was decided lies in the future then.
         let now = ctx.now();
+        if now < looked_at {
+            table.set_back(now);
+        }
+        looked_at = now;
         if now < read_at || now.since(read_at) >= REREAD {
             reload = reload.or_store();
         }
@@ -81,7 +88,6 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
         {
             tracing::warn!(%error, "could not decide slots; trying again");
             tokio::time::sleep(BACKOFF).await;
-            reload = Reload::Store;
         }
     }
 }
@@ -97,34 +103,60 @@ impl Reload {
 /// False: try again.
 async fn refresh(ctx: &Context, table: &mut Table, reload: Reload) -> bool {
     let result = async {
-        let known = ctx.store.schedules().await?;
-        let is_changed = reload == Reload::Files && reconcile(ctx, &known).await?;
-        let records = if is_changed { ctx.store.schedules().await? } else { known };
-        let waiting = waiting::recall(ctx, table, &records).await?;
-        Ok::<_, StoreError>((records, waiting))
-    };
-    match result.await {
-        Ok((records, waiting)) => {
-            table.replace(ctx, records, &waiting);
-            true
+        follow(ctx, table).await?;
+        if reload == Reload::Files {
+            if reconcile(ctx, table).await? {
+                follow(ctx, table).await?;
+            }
+            for name in table.misplaced(ctx) {
+                // Others may have decided slots of it meanwhile.
+                take_over(ctx, table, ctx.store.schedule(&name).await?.into_iter().collect()).await?;
+            }
         }
-        Err(error) => {
-            tracing::warn!(%error, "could not read the schedules; trying again");
-            false
+        Ok::<_, StoreError>(())
+    };
+    result.await.inspect_err(|error| tracing::warn!(%error, "could not read the schedules; trying again")).is_ok()
+}
+
+/// Takes over what has changed in the store. That nothing has is one small question.
+async fn follow(ctx: &Context, table: &mut Table) -> Result<(), StoreError> {
+    let revision = ctx.store.schedule_revision().await?;
+    if revision == table.revision {
+        return Ok(());
+    }
+    let changes = ctx.store.schedules_since(table.revision).await?;
+    take_over(ctx, table, changes.changed).await?;
+    if table.len() as u64 != changes.total {
+        // Some were removed.
+        let all = ctx.store.schedules_since(0).await?.changed;
+        table.keep_only(&all.iter().map(|record| record.name.as_str()).collect());
+        let news = all.into_iter().filter(|record| !table.knows(record)).collect();
+        take_over(ctx, table, news).await?;
+    }
+    table.revision = revision;
+    Ok(())
+}
+
+async fn take_over(ctx: &Context, table: &mut Table, records: Vec<ScheduleRecord>) -> Result<(), StoreError> {
+    for (number, record) in records.into_iter().enumerate() {
+        let waiting = waiting::recall(ctx, table, &record).await?;
+        table.put(ctx, record, waiting);
+        if number % AT_A_STRETCH == AT_A_STRETCH - 1 {
+            tokio::task::yield_now().await;
         }
     }
+    Ok(())
 }
 
 /// Puts what the files of this process say into the store. Whether anything differed.
-async fn reconcile(ctx: &Context, known: &[ScheduleRecord]) -> Result<bool, StoreError> {
+async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
     let fleet = ctx.fleet.current();
-    let of_store: HashMap<&str, &ScheduleRecord> = known.iter().map(|record| (record.name.as_str(), record)).collect();
     let (mut of_files, mut wrong) = (HashSet::new(), Vec::new());
     for (name, entry) in fleet.iter() {
         let Some(spec) = entry.spec.as_ref().filter(|spec| spec.enabled) else { continue };
         let Some(schedule) = &spec.schedule else { continue };
         of_files.insert(name.as_str());
-        let current = of_store.get(name.as_str());
+        let current = table.record(name.as_str());
         if current.is_none_or(|record| record.spec != **schedule || !record.from_file) {
             wrong.push(ScheduleRecord {
                 name: name.to_string(),
@@ -139,13 +171,16 @@ async fn reconcile(ctx: &Context, known: &[ScheduleRecord]) -> Result<bool, Stor
             });
         }
     }
-    let gone: Vec<&str> =
-        known.iter().filter(|r| r.from_file && !of_files.contains(r.name.as_str())).map(|r| r.name.as_str()).collect();
+    let of_store = table.records().filter(|record| record.from_file);
+    let gone: Vec<String> =
+        of_store.filter(|record| !of_files.contains(record.name.as_str())).map(|record| record.name.clone()).collect();
     let changed = !wrong.is_empty() || !gone.is_empty();
-    let writes = wrong.into_iter().map(|record| async move { ctx.store.put_schedule(record).await.map(drop) });
-    stream::iter(writes).buffer_unordered(MAX_WRITING).try_collect::<Vec<()>>().await?;
-    for name in gone {
-        ctx.store.delete_schedule(name).await?;
+    while !wrong.is_empty() {
+        let rest = wrong.split_off(wrong.len().min(MAX_WRITING));
+        ctx.store.put_schedules(std::mem::replace(&mut wrong, rest)).await?;
+    }
+    for piece in gone.chunks(MAX_WRITING) {
+        ctx.store.delete_schedules(piece).await?;
     }
     Ok(changed)
 }
@@ -157,35 +192,43 @@ async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreErro
         ctx.bus.wake(later);
     }
     // Slots that wait come before those that have just come.
-    let waiting = table.entries.values().filter_map(|entry| Some((entry, entry.waiting?)));
-    let mut firings: Vec<Firing> = waiting.map(|(entry, slot)| firing(ctx, &entry.record, slot, slot)).collect();
-    for name in table.take_due(now) {
-        let Some(entry) = table.entries.get_mut(&name) else { continue };
-        let slots = entry.slots.between(entry.decided, now, MAX_CATCHUP_SLOTS);
-        if let Some(last) = slots.last() {
-            entry.decided = *last;
-        }
-        firings.extend(slots.into_iter().map(|slot| firing(ctx, &entry.record, slot, now)));
-        if let Some(next) = entry.slots.next_after(entry.decided) {
-            table.due.push(Reverse((next, name)));
-        }
+    let mut firings = waiting_firings(ctx, table, table.waiting.keys());
+    let due = table.take_due(now, MAX_ROUND);
+    for Due { name, slots } in &due {
+        let Some(record) = table.record(name) else { continue };
+        firings.extend(slots.iter().map(|slot| firing(ctx, record, *slot, now)));
     }
     if firings.is_empty() {
         return Ok(());
     }
+    let decided = decide(ctx, table, firings, now).await;
+    match &decided {
+        Ok(()) => table.decided(due, now),
+        // Those that were decided all the same have their rows.
+        Err(_) => table.give_back(due),
+    }
+    decided
+}
+
+async fn decide(ctx: &Context, table: &mut Table, firings: Vec<Firing>, now: Timestamp) -> Result<(), StoreError> {
     let results = ctx.store.fire(firings.clone(), now).await?;
     let crowd = note(ctx, table, firings, results);
     if crowd.is_empty() {
         return Ok(());
     }
     // Once more with the slot that waits in front: if its turn has come meanwhile, it goes first.
-    let names: HashSet<&str> = crowd.iter().map(|firing| firing.schedule.as_str()).collect();
-    let waiting = names.into_iter().filter_map(|name| table.entries.get(name)).filter_map(|e| Some((e, e.waiting?)));
-    let mut firings: Vec<Firing> = waiting.map(|(entry, slot)| firing(ctx, &entry.record, slot, slot)).collect();
+    let names: BTreeSet<&String> = crowd.iter().map(|firing| &firing.schedule).collect();
+    let mut firings = waiting_firings(ctx, table, names.into_iter());
     firings.extend(crowd);
     let results = ctx.store.fire(firings.clone(), now).await?;
     note(ctx, table, firings, results);
     Ok(())
+}
+
+/// The slots that wait of these schedules.
+fn waiting_firings<'n>(ctx: &Context, table: &Table, names: impl Iterator<Item = &'n String>) -> Vec<Firing> {
+    let waiting = names.filter_map(|name| Some((table.record(name)?, *table.waiting.get(name)?)));
+    waiting.map(|(record, slot)| firing(ctx, record, slot, slot)).collect()
 }
 
 /// What is to become of a slot: its task, or the record that it was missed.
@@ -195,32 +238,16 @@ fn firing(ctx: &Context, record: &ScheduleRecord, slot: Timestamp, now: Timestam
         Overlap::Skip | Overlap::BufferOne => 0,
         Overlap::AllowAll => u32::MAX,
     };
-    Firing { schedule: record.name.clone(), slot, task, max_open, buffer: record.spec.overlap == Overlap::BufferOne }
+    let buffer = record.spec.overlap == Overlap::BufferOne;
+    Firing { schedule: record.name.clone(), slot, task, max_open, buffer, backfill: false }
 }
 
 /// The task of a slot; `None` when the agent takes no tasks now, which counts as missed.
 fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<NewTask> {
     let fleet = ctx.fleet.current();
     let spec = fleet.live(&record.agent)?;
-    let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     let start = record.spec.start_of(&record.name, slot);
-    let task = Task {
-        id: ctx.new_task_id(),
-        agent: record.agent.clone(),
-        mode: spec.mode,
-        input: record.spec.input.clone(),
-        session: None,
-        priority: Priority::Normal,
-        source: TaskSource::Schedule { schedule: record.name.clone(), slot },
-        trace_id: ctx.new_trace_id(),
-        created_at: ctx.now(),
-        timeout_ms: record.spec.timeout_ms.unwrap_or(default),
-        callback_url: None,
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
-    };
+    let task = Task::of_slot(record, slot, spec, ctx.new_task_id(), ctx.new_trace_id(), ctx.now());
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
 }
 
@@ -228,16 +255,18 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
 fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) -> Vec<Firing> {
     let (mut wakes, mut crowd, now) = (Vec::new(), Vec::new(), ctx.now());
     for (firing, result) in firings.into_iter().zip(results) {
-        if let Some(entry) = table.entries.get_mut(&firing.schedule) {
-            match (result, entry.waiting) {
-                (FiringResult::Deferred, Some(waiting)) if waiting != firing.slot => {
-                    crowd.push(Firing { buffer: false, ..firing });
-                    continue;
-                }
-                (FiringResult::Deferred, _) => entry.waiting = Some(firing.slot),
-                (_, Some(waiting)) if waiting == firing.slot => entry.waiting = None,
-                _ => {}
+        match (result, table.waiting.get(&firing.schedule)) {
+            (FiringResult::Deferred, Some(waiting)) if *waiting != firing.slot => {
+                crowd.push(Firing { buffer: false, ..firing });
+                continue;
             }
+            (FiringResult::Deferred, _) => {
+                table.waiting.insert(firing.schedule.clone(), firing.slot);
+            }
+            (_, Some(waiting)) if *waiting == firing.slot => {
+                table.waiting.remove(&firing.schedule);
+            }
+            _ => {}
         }
         ctx.metrics.decided(firing.slot, result, now);
         match (result, firing.task) {

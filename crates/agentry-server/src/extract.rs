@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use agentry_core::task::TraceId;
+use agentry_core::time::Timestamp;
 use agentry_store::MAX_PAGE;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -149,6 +150,12 @@ pub(crate) fn incoming_trace(headers: &HeaderMap) -> Option<TraceId> {
         return None;
     }
     trace.parse().ok().filter(|id: &TraceId| id.0 != 0)
+}
+
+/// A moment as RFC 3339, or the start of a UTC day (`YYYY-MM-DD`).
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    serde_json::from_value(serde_json::Value::String(whole)).ok()
 }
 
 /// How many rows a page has: what was asked for, within 1 and [`MAX_PAGE`].

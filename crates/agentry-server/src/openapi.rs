@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile, schedules,
-    scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile,
+    schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;
@@ -37,6 +37,7 @@ use crate::ui;
         schedules::change,
         schedules::delete,
         schedules::trigger,
+        backfill::backfill,
         clarifications::list,
         clarifications::answer,
         dead_letters::list,

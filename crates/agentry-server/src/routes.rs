@@ -4,8 +4,8 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile, schedules,
-    scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile,
+    schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
 use crate::state::AppState;
@@ -63,6 +63,7 @@ pub(crate) fn table() -> Vec<Route> {
                 ("DELETE", delete(schedules::delete)),
             ],
         ),
+        route("/v1/schedules/{name}/backfill", vec![("POST", post(backfill::backfill))]),
         route("/v1/schedules/{name}/trigger", vec![("POST", post(schedules::trigger))]),
         route("/v1/clarifications", vec![("GET", get(clarifications::list))]),
         route("/v1/clarifications/{id}/answer", vec![("POST", post(clarifications::answer))]),

@@ -75,6 +75,8 @@ pub struct ServerDeps {
     pub metrics: Arc<Registry>,
     /// Who may do what.
     pub access: Access,
+    /// How long the rows of decided slots are kept; `None`: for ever.
+    pub slots_kept: Option<Duration>,
     /// The folder of reports of the validation suite.
     pub reports: PathBuf,
     /// Which backends run: `embedded` or `cluster`.

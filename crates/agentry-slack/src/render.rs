@@ -116,9 +116,10 @@ pub fn question_post(question: &Clarification) -> Post {
     let mut blocks = question_sections(question);
     blocks.push(json!({"type": "actions", "block_id": question.id.to_string(), "elements": buttons}));
     let until = moment(question.expires_at);
+    let how = if question.options.is_empty() { "Answer with the button, or reply in this thread. " } else { "" };
     blocks.push(context(&match &question.default {
-        Some(default) => format!("Until {until}; then “{}” is taken.", escape(default)),
-        None => format!("Until {until}."),
+        Some(default) => format!("{how}Until {until}; then “{}” is taken.", escape(default)),
+        None => format!("{how}Until {until}."),
     }));
     let text = format!("{} asks: {}", question.agent, short(&question.question));
     Post { text, blocks: Some(Value::Array(blocks)), mark: Some(format!("question/{}", question.id)) }

@@ -200,7 +200,14 @@ fn schedule(name: &str) -> ScheduleRecord {
 
 fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
     let slot = at(seconds);
-    Firing { schedule: schedule.to_owned(), slot, task: Some(new(task(slot))), max_open, buffer: false }
+    Firing {
+        schedule: schedule.to_owned(),
+        slot,
+        task: Some(new(task(slot))),
+        max_open,
+        buffer: false,
+        backfill: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +215,7 @@ async fn four_schedulers_fire_each_slot_once() {
     let cluster = Cluster::start().await;
     let names: Vec<String> = (0..6).map(|n| format!("report-{n}")).collect();
     for name in &names {
-        cluster.one().put_schedule(schedule(name)).await.unwrap();
+        cluster.one().put_schedules(vec![schedule(name)]).await.unwrap();
     }
     let mut fired = BTreeMap::new();
     for round in 0..ROUNDS as i64 {
@@ -242,7 +249,7 @@ async fn four_schedulers_fire_each_slot_once() {
         assert_eq!(fired.get(&("report-0".to_owned(), slot)).copied(), task);
         assert!(cluster.one().task(task.unwrap()).await.unwrap().is_some());
     }
-    for kept in cluster.one().schedules().await.unwrap() {
+    for kept in cluster.one().schedules_since(0).await.unwrap().changed {
         assert_eq!(kept.last_slot, Some(at(2 * ROUNDS as i64)));
     }
     cluster.end().await;
@@ -254,7 +261,7 @@ async fn overlap_holds_between_processes() {
     let cluster = Cluster::start().await;
     for round in 0..ROUNDS {
         let name = format!("report-{round}");
-        cluster.one().put_schedule(schedule(&name)).await.unwrap();
+        cluster.one().put_schedules(vec![schedule(&name)]).await.unwrap();
         let results = cluster
             .all(|n, store| {
                 let firing = firing(&name, n as i64, 0);
@@ -264,7 +271,7 @@ async fn overlap_holds_between_processes() {
         let fired = results.iter().filter(|one| matches!(one, FiringResult::Fired(_))).count();
         let skipped = results.iter().filter(|one| matches!(one, FiringResult::Skipped)).count();
         assert_eq!((fired, skipped), (1, PROCESSES - 1), "{results:?}");
-        let kept = cluster.one().schedules().await.unwrap().into_iter().find(|kept| kept.name == name).unwrap();
+        let kept = cluster.one().schedule(&name).await.unwrap().unwrap();
         assert_eq!((kept.skipped, kept.last_slot), (3, Some(at(3))));
     }
     cluster.end().await;
@@ -275,7 +282,7 @@ async fn overlap_holds_between_processes() {
 async fn a_round_sees_its_own_firings() {
     let cluster = Cluster::start().await;
     let store = cluster.one();
-    store.put_schedule(schedule("report")).await.unwrap();
+    store.put_schedules(vec![schedule("report")]).await.unwrap();
     let buffered = Firing { buffer: true, ..firing("report", 15, 0) };
     let missed = Firing { task: None, ..firing("report", 20, 0) };
     let round = vec![firing("report", 5, 0), firing("report", 5, 0), firing("report", 10, 0), buffered, missed];
@@ -305,7 +312,7 @@ async fn a_schedule_made_by_four_begins_once() {
         let made = cluster
             .all(|n, store| {
                 let record = ScheduleRecord { created_at: at(n as i64), ..schedule(&name) };
-                async move { store.put_schedule(record).await.unwrap() }
+                async move { store.put_schedules(vec![record]).await.unwrap().remove(0) }
             })
             .await;
         let begins: HashSet<i64> = made.iter().map(|record| record.created_at.0).collect();
@@ -487,12 +494,12 @@ async fn nul_comes_back_from_everywhere() {
     assert_eq!(store.accept_event(&odd, Vec::new()).await.unwrap(), EventAccepted::Duplicate);
     assert_eq!(store.recent_events(1).await.unwrap(), [odd]);
 
-    store.put_schedule(schedule(ODD)).await.unwrap();
-    assert_eq!(store.schedules().await.unwrap()[0].name, ODD);
+    store.put_schedules(vec![schedule(ODD)]).await.unwrap();
+    assert_eq!(store.schedule(ODD).await.unwrap().unwrap().name, ODD);
     let fired = store.fire(vec![firing(ODD, 5, 0)], at(5)).await.unwrap().remove(0);
     assert!(matches!(fired, FiringResult::Fired(_)));
     assert_eq!(store.slots(ODD, 1).await.unwrap().len(), 1);
-    assert!(store.delete_schedule(ODD).await.unwrap());
+    assert_eq!(store.delete_schedules(&[ODD.to_owned()]).await.unwrap(), 1);
 
     let status = AgentStatus {
         agent: agent(),

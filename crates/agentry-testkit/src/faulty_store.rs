@@ -128,16 +128,22 @@ pass_on! { ClarificationStore {
     fn resolve(id: ClarificationId, resolution: Resolution) -> Answered;
     fn clarification(id: ClarificationId) -> Option<Clarification>;
     fn clarifications(only_open: bool, after: Option<ClarificationId>, limit: usize) -> Page<Clarification>;
+    fn asked_in(id: ClarificationId, thread: &str) -> ();
+    fn clarifications_in(thread: &str, limit: usize) -> Vec<Clarification>;
     fn expired_clarifications(now: Timestamp, limit: usize) -> Vec<Clarification>;
 } }
 
 pass_on! { ScheduleStore {
-    fn put_schedule(record: ScheduleRecord) -> ScheduleRecord;
+    fn put_schedules(records: Vec<ScheduleRecord>) -> Vec<ScheduleRecord>;
     fn set_paused(name: &str, paused: bool, now: Timestamp) -> Option<ScheduleRecord>;
-    fn delete_schedule(name: &str) -> bool;
-    fn schedules() -> Vec<ScheduleRecord>;
+    fn delete_schedules(names: &[String]) -> u64;
+    fn schedule(name: &str) -> Option<ScheduleRecord>;
+    fn schedules(after: Option<&str>, limit: usize) -> Page<ScheduleRecord>;
+    fn schedule_revision() -> u64;
+    fn schedules_since(revision: u64) -> ScheduleChanges;
     fn fire(firings: Vec<Firing>, now: Timestamp) -> Vec<FiringResult>;
     fn slots(name: &str, limit: usize) -> Vec<SlotRecord>;
+    fn slots_at(name: &str, slots: &[Timestamp]) -> Vec<SlotRecord>;
 } }
 
 pass_on! { EventStore {

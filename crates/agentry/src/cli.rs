@@ -48,7 +48,7 @@ pub enum Command {
     Tasks(Verb<Tasks>),
     /// Conversations of continuous agents
     Sessions(Verb<Sessions>),
-    /// Schedules: list, trigger, pause, resume
+    /// Schedules: list, show, next runs, trigger, backfill, pause, resume
     Schedules(Verb<Schedules>),
     /// Questions that wait for a person
     Clarifications(Verb<Clarifications>),

@@ -359,6 +359,7 @@ fn serve(
         dependencies: parts.dependencies,
         metrics: parts.metrics,
         access: door.access,
+        slots_kept: settings.task_retention,
         reports: settings.reports.clone(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),

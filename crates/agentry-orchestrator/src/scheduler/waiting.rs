@@ -1,8 +1,6 @@
 //! Slots that wait behind a running task (`buffer_one`) have no row in the store. A process that starts finds them by
 //! the rows of the slots that were skipped because they waited.
 
-use std::collections::HashMap;
-
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
 use agentry_core::time::Timestamp;
 use agentry_store::{SlotState, StoreError};
@@ -10,28 +8,21 @@ use agentry_store::{SlotState, StoreError};
 use super::table::Table;
 use crate::context::Context;
 
-/// The slots that wait, by schedule, of those schedules that the table does not know yet.
+/// The slot that waits of a schedule that this process did not fire before.
 pub(super) async fn recall(
     ctx: &Context,
     table: &Table,
-    records: &[ScheduleRecord],
-) -> Result<HashMap<String, Timestamp>, StoreError> {
-    let mut waiting = HashMap::new();
-    for record in records {
-        let may_wait = record.spec.overlap == Overlap::BufferOne && record.skipped > 0 && !record.paused;
-        if may_wait
-            && !table.entries.contains_key(&record.name)
-            && let Some(slot) = waiting_slot(ctx, record).await?
-        {
-            waiting.insert(record.name.clone(), slot);
-        }
-    }
-    Ok(waiting)
+    record: &ScheduleRecord,
+) -> Result<Option<Timestamp>, StoreError> {
+    let may_wait = record.spec.overlap == Overlap::BufferOne && record.skipped > 0 && !record.paused;
+    if may_wait && !table.fires(&record.name) { waiting_slot(ctx, record).await } else { Ok(None) }
 }
 
 /// The slot without a row just before those that were skipped last.
 async fn waiting_slot(ctx: &Context, record: &ScheduleRecord) -> Result<Option<Timestamp>, StoreError> {
-    let rows = ctx.store.slots(&record.name, MAX_CATCHUP_SLOTS).await?;
+    let mut rows = ctx.store.slots(&record.name, MAX_CATCHUP_SLOTS).await?;
+    // Later ones were fired by hand.
+    rows.retain(|row| record.last_slot.is_some_and(|last| row.slot <= last));
     // A pause passes over whatever waited, and moves `last_slot` beyond the rows.
     if rows.first().map(|row| row.slot) != record.last_slot {
         return Ok(None);

@@ -163,7 +163,19 @@ impl Speaker<'_> {
         }
         let ts = self.post(&post).await?;
         self.slack.remember(&mark, &ts);
+        if self.place.thread.is_none() {
+            self.note_thread(question, ts).await;
+        }
         Ok(())
+    }
+
+    /// Notes that a question which was asked in a channel began a thread; without that, replies there do not answer it.
+    async fn note_thread(&self, question: &Clarification, ts: String) {
+        let place = SlackPlace { thread: Some(ts), ..self.place.clone() };
+        let Some(thread) = place.thread_key() else { return };
+        if let Err(error) = self.ctx.store.asked_in(question.id, &thread).await {
+            tracing::warn!(question = %question.id, %error, "replies to a question in Slack will not be taken for answers");
+        }
     }
 
     /// Changes the posts of a question that has ended.

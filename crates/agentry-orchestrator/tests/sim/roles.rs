@@ -131,7 +131,7 @@ fn three_schedulers_fire_every_slot_once() {
         assert!(slots.iter().all(|state| *state == SlotState::Fired), "{slots:?}");
         let tasks = cluster.tasks_of("tick").await;
         assert_eq!(tasks, vec![TaskStatus::Completed; 12]);
-        let record = &cluster.store.schedules().await.expect("schedules")[0];
+        let record = &cluster.store.schedules_since(0).await.expect("schedules").changed[0];
         assert_eq!((record.missed, record.skipped), (0, 0));
     });
 }
@@ -157,7 +157,7 @@ fn a_scheduler_with_older_files_changes_nothing() {
             seconds(10).await;
             cluster.bus.signal(Signal::Schedules);
         }
-        let records = cluster.store.schedules().await.expect("schedules");
+        let records = cluster.store.schedules(None, 10).await.expect("schedules").items;
         let timings: Vec<_> = records.iter().map(|record| (record.name.as_str(), record.spec.timing.clone())).collect();
         let every = |every_ms| Timing::Interval { every_ms };
         assert_eq!(timings, [("tick", every(20_000)), ("tock", every(20_000))]);

@@ -59,7 +59,7 @@ fn one_slot_waits_and_further_ones_are_skipped() {
         assert_eq!(slots(&cluster).await[..3], [(5, Fired), (10, Fired), (15, Skipped)]);
         seconds(8).await;
         assert_eq!(slots(&cluster).await[5..], [(30, Skipped), (40, Skipped)], "the next one waits now");
-        let record = &cluster.store.schedules().await.expect("schedules")[0];
+        let record = &cluster.store.schedules_since(0).await.expect("schedules").changed[0];
         assert_eq!((record.missed, record.skipped), (0, 5));
     });
 }
@@ -103,9 +103,9 @@ fn a_schedule_of_an_unknown_agent_is_told_once() {
             let cluster = Cluster::new(Arc::new(EmbeddedBus::new()));
             let _owner = cluster.process(&[Role::Scheduler], fleet()).await;
             seconds(1).await;
-            let mut record = cluster.store.schedules().await.expect("schedules").remove(0);
+            let mut record = cluster.store.schedules_since(0).await.expect("schedules").changed.remove(0);
             (record.name, record.agent, record.from_file) = ("nightly".to_owned(), name("gone"), false);
-            cluster.store.put_schedule(record).await.expect("a schedule");
+            cluster.store.put_schedules(vec![record]).await.expect("a schedule");
             seconds(45).await;
         });
     });

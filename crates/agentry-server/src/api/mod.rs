@@ -1,6 +1,7 @@
 //! The endpoints, one file for each resource.
 
 pub(crate) mod agents;
+pub(crate) mod backfill;
 pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod clarifications;

@@ -11,24 +11,29 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use agentry_bus::{Signal, Wake};
 
 use super::intake::{live_agent, refusal, session_of, task_for, timeout_ms};
 use super::tasks::{TaskReceipt, accepted_reply};
-use crate::extract::{Id, Json, trace_of};
+use super::views::List;
+use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor, trace_of};
 use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
-/// Coming slots that are shown.
+/// Coming slots that are shown when the caller does not say.
 const NEXT_SLOTS: usize = 5;
+/// Coming slots that are shown at most.
+const MAX_NEXT_SLOTS: usize = 100;
 /// Past slots that are shown.
 const LAST_SLOTS: usize = 20;
 /// The longest name of a schedule, in bytes.
 const MAX_NAME_BYTES: usize = 64;
-/// Schedules that may exist besides those of files: each is checked at every tick.
-const MAX_SCHEDULES: usize = 10_000;
+/// Schedules that may exist besides those of files: each takes about a kilobyte in every scheduler.
+const MAX_SCHEDULES: u64 = 200_000;
+/// Names that are looked through for one that was meant.
+const MAX_HINTS: usize = 1_000;
 /// Slots missed by at most this many seconds are fired late when the caller does not say.
 const DEFAULT_CATCHUP_SECONDS: f64 = 60.0;
 
@@ -50,7 +55,7 @@ pub(crate) struct ScheduleView {
     /// The last slot that was decided.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_slot: Option<Timestamp>,
-    /// The slots to come, at most five; none while it is paused or disabled.
+    /// The slots to come, five when nobody asks for more; none while it is paused or disabled.
     #[schema(value_type = Vec<String>)]
     next_slots: Vec<Timestamp>,
     /// Slots counted as missed.
@@ -64,10 +69,14 @@ pub(crate) struct ScheduleView {
 
 impl ScheduleView {
     fn of(record: ScheduleRecord, now: Timestamp) -> Self {
+        Self::with_next(record, now, NEXT_SLOTS)
+    }
+
+    fn with_next(record: ScheduleRecord, now: Timestamp, next: usize) -> Self {
         let active = record.spec.enabled && !record.paused;
         let slots = record.spec.timing.slots(now).ok().filter(|_| active);
         let from = record.last_slot.map_or(now, |last| last.max(now));
-        let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), NEXT_SLOTS));
+        let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), next));
         Self {
             name: record.name,
             agent: record.agent.to_string(),
@@ -81,13 +90,6 @@ impl ScheduleView {
             created_at: record.created_at,
         }
     }
-}
-
-/// All schedules.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ScheduleList {
-    /// The schedules, by name.
-    items: Vec<ScheduleView>,
 }
 
 /// A schedule with its last slots.
@@ -222,38 +224,61 @@ fn unknown(name: &str, all: &[ScheduleRecord]) -> Problem {
     Problem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
 }
 
-async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord> {
-    let all = state.store().schedules().await?;
-    match all.iter().position(|record| record.name == name) {
-        Some(at) => Ok(all.into_iter().nth(at).ok_or_else(|| unknown(name, &[]))?),
-        None => Err(unknown(name, &all)),
+pub(crate) async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord> {
+    if let Some(record) = state.store().schedule(name).await? {
+        return Ok(record);
     }
+    Err(unknown(name, &state.store().schedules(None, MAX_HINTS).await?.items))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows, 1 to 1,000; 50 when absent.
+    limit: Option<usize>,
 }
 
 /// Lists schedules
 #[utoipa::path(
-    get, path = "/v1/schedules", tag = "schedules",
-    responses((status = 200, description = "Every schedule, by name", body = ScheduleList))
+    get, path = "/v1/schedules", tag = "schedules", params(ListQuery),
+    responses((status = 200, description = "A page of schedules, by name", body = List<ScheduleView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>) -> Answer {
-    let now = state.now();
-    let all = state.store().schedules().await?;
-    let items = all.into_iter().map(|record| ScheduleView::of(record, now)).collect();
-    Ok(axum::Json(ScheduleList { items }).into_response())
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+    let (now, limit) = (state.now(), page_size(query.limit)?);
+    let after = from_cursor::<String>(query.cursor.as_deref())?;
+    let page = state.store().schedules(after.as_deref(), limit).await?;
+    let next_cursor = page.items.last().filter(|_| page.more).map(|record| to_cursor(&record.name));
+    let items = page.items.into_iter().map(|record| ScheduleView::of(record, now)).collect();
+    Ok(axum::Json(List { items, next_cursor }).into_response())
 }
 
-/// Shows a schedule with its last slots
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetQuery {
+    /// Slots to come that are shown, 0 to 100; 5 when absent.
+    next: Option<usize>,
+}
+
+/// Shows a schedule with its last and next slots
 #[utoipa::path(
-    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path)),
+    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path), GetQuery),
     responses(
         (status = 200, description = "The schedule", body = ScheduleDetail),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> Answer {
+pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>, Query(query): Query<GetQuery>) -> Answer {
+    let next = query.next.unwrap_or(NEXT_SLOTS);
+    if next > MAX_NEXT_SLOTS {
+        return Err(Problem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
+    }
     let record = find(&state, &name).await?;
     let last_slots = state.store().slots(&name, LAST_SLOTS).await?;
-    let schedule = ScheduleView::of(record, state.now());
+    let schedule = ScheduleView::with_next(record, state.now(), next);
     Ok(axum::Json(ScheduleDetail { schedule, last_slots }).into_response())
 }
 
@@ -278,14 +303,13 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
     }
     let agent = request.agent.take().ok_or_else(|| Problem::field("/agent", "is missing"))?;
     let agent = live_agent(&state.deps.fleet.current(), &agent)?.name.clone();
-    let all = state.store().schedules().await?;
-    if all.iter().any(|record| record.name == name) {
+    if state.store().schedule(&name).await?.is_some() {
         return Err(Problem::new(
             Code::ScheduleExists,
             format!("a schedule called `{name}` exists; change it with PATCH /v1/schedules/{name}"),
         ));
     }
-    if all.len() >= MAX_SCHEDULES {
+    if state.store().schedules_since(u64::MAX).await?.total >= MAX_SCHEDULES {
         return Err(Problem::new(
             Code::QueueFull,
             format!("there are {MAX_SCHEDULES} schedules, the most that are kept; delete some"),
@@ -314,7 +338,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
         skipped: 0,
         created_at: now,
     };
-    let record = state.store().put_schedule(record).await?;
+    let record = put(&state, record).await?;
     state.bus().signal(Signal::Schedules);
     let location = [(header::LOCATION, format!("/v1/schedules/{}", record.name))];
     Ok((StatusCode::CREATED, location, axum::Json(ScheduleView::of(record, now))).into_response())
@@ -358,13 +382,19 @@ pub(crate) async fn change(
             record.spec.timing = timing;
         }
         request.apply(&mut record.spec)?;
-        record = state.store().put_schedule(record).await?;
+        record = put(&state, record).await?;
     }
     if let Some(paused) = request.paused {
         record = state.store().set_paused(&name, paused, now).await?.ok_or_else(|| unknown(&name, &[]))?;
     }
     state.bus().signal(Signal::Schedules);
     Ok(axum::Json(ScheduleView::of(record, now)).into_response())
+}
+
+/// Keeps a record; as it is kept.
+async fn put(state: &AppState, record: ScheduleRecord) -> Answer<ScheduleRecord> {
+    let kept = state.store().put_schedules(vec![record]).await?.pop();
+    kept.ok_or_else(|| Problem::new(Code::Internal, "the store gave no answer for the schedule"))
 }
 
 fn from_file(record: &ScheduleRecord) -> Problem {
@@ -391,7 +421,7 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
     if record.from_file {
         return Err(from_file(&record));
     }
-    if !state.store().delete_schedule(&name).await? {
+    if state.store().delete_schedules(std::slice::from_ref(&name)).await? == 0 {
         return Err(unknown(&name, &[]));
     }
     state.bus().signal(Signal::Schedules);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::views::{List, decimal_usd};
-use crate::extract::{Query, from_cursor, page_size, to_cursor};
+use crate::extract::{Query, from_cursor, moment, page_size, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -120,20 +120,19 @@ fn total(rows: &[UsageSum]) -> UsageSum {
     total
 }
 
-/// A moment as RFC 3339, or the start of a UTC day.
-fn moment(name: &str, text: Option<&str>) -> Answer<Option<Timestamp>> {
+/// A moment of the query.
+fn in_query(name: &str, text: Option<&str>) -> Answer<Option<Timestamp>> {
     let Some(text) = text else { return Ok(None) };
-    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    serde_json::from_value(serde_json::Value::String(whole)).map(Some).map_err(|_| {
+    moment(text).map(Some).ok_or_else(|| {
         Problem::new(Code::InvalidQuery, format!("`{name}` is not a time: use 2026-11-23 or 2026-11-23T09:00:00Z"))
     })
 }
 
 /// From when to when, with defaults.
 fn span(state: &AppState, from: Option<&str>, to: Option<&str>) -> Answer<(Timestamp, Timestamp)> {
-    let to = moment("to", to)?.unwrap_or_else(|| state.now());
+    let to = in_query("to", to)?.unwrap_or_else(|| state.now());
     let back = i64::try_from(DEFAULT_SPAN.as_micros()).unwrap_or(i64::MAX);
-    let from = moment("from", from)?.unwrap_or(Timestamp(to.0.saturating_sub(back)));
+    let from = in_query("from", from)?.unwrap_or(Timestamp(to.0.saturating_sub(back)));
     if from >= to {
         return Err(Problem::new(Code::InvalidQuery, format!("`from` ({from}) is not before `to` ({to})")));
     }

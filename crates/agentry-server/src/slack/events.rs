@@ -6,7 +6,7 @@ use agentry_bus::Wake;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use agentry_core::slack::SlackPlace;
-use agentry_core::task::Task;
+use agentry_core::task::{Task, TraceId};
 use agentry_core::topic::check_topic;
 use agentry_store::{EventAccepted, NewTask};
 use axum::extract::{Request, State};
@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::reply::{self, Reply};
 use super::routing::{self, Asked, MENTION, MESSAGE};
 use super::{Door, Outcome, SlackDoor, verified};
 use crate::extract::{parse, trace_of};
@@ -101,8 +102,25 @@ async fn take(state: &AppState, slack: &SlackDoor, headers: &HeaderMap, envelope
     }
     let (now, trace) = (state.now(), trace_of(headers));
     let fleet = state.deps.fleet.current();
+    let mut not_taken = None;
     let (topic, tasks) = if matches!(what, "message" | "app_mention") {
         let Some(post) = Post::read(envelope) else { return Ok(Outcome::Ignored) };
+        if post.is_reply {
+            match reply::take(state, &post.place, &post.text).await? {
+                Reply::Answered => {
+                    // The answer stands, whether this is noted or not.
+                    drop(is_told_again(state, envelope, &post, trace).await);
+                    return Ok(Outcome::Accepted);
+                }
+                Reply::AnsweredBefore => {
+                    if is_told_again(state, envelope, &post, trace).await? {
+                        return Ok(Outcome::Duplicate);
+                    }
+                }
+                Reply::NotTaken(why) => not_taken = Some((post.place.clone(), why)),
+                Reply::Other => {}
+            }
+        }
         let agents = routing::of_post(&fleet, &slack.routes, &post.place, post.mention);
         let asked =
             Asked { text: &post.text, session: &post.session, place: &post.place, event_id: &envelope.event_id };
@@ -130,7 +148,26 @@ async fn take(state: &AppState, slack: &SlackDoor, headers: &HeaderMap, envelope
         Vec::new()
     };
     drop(fleet);
-    accept(state, event, [tasks, others].concat()).await
+    let tasks = [tasks, others].concat();
+    if let Some((place, why)) = not_taken.filter(|_| tasks.is_empty()) {
+        reply::tell(state, slack, &place, &why);
+    }
+    accept(state, event, tasks).await
+}
+
+/// Whether Slack has told of this post before, under whatever id. From now on it has.
+async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace_id: TraceId) -> Answer<bool> {
+    let event = Event {
+        id: format!("reply/{}/{}", post.place.channel, post.ts),
+        source: format!("slack/{}", envelope.team_id),
+        kind: KIND.to_owned(),
+        topic: MESSAGE.to_owned(),
+        time: state.now(),
+        trace_id,
+        hops: 0,
+        data: json!({"team": envelope.team_id, "event": envelope.event}),
+    };
+    Ok(state.store().accept_event(&event, Vec::new()).await? == EventAccepted::Duplicate)
 }
 
 fn new(task: Task) -> NewTask {
@@ -175,6 +212,8 @@ struct Post {
     mention: bool,
     /// Workspace, channel and thread.
     session: String,
+    /// Whether it stands in the thread of another post.
+    is_reply: bool,
 }
 
 impl Post {
@@ -197,6 +236,7 @@ impl Post {
             "" => ts,
             thread => thread,
         };
+        let is_reply = thread != ts;
         let place = SlackPlace {
             team: envelope.team_id.clone(),
             channel: channel.to_owned(),
@@ -205,7 +245,7 @@ impl Post {
             response_url: None,
         };
         let session = format!("{}/{channel}/{thread}", envelope.team_id);
-        Some(Self { place, ts: ts.to_owned(), text: plain(written, &own, mention), mention, session })
+        Some(Self { place, ts: ts.to_owned(), text: plain(written, &own, mention), mention, session, is_reply })
     }
 
     /// Slack may tell of one post as a message and as a mention: each agent answers it once.

@@ -7,6 +7,7 @@ pub(crate) mod commands;
 mod counts;
 pub(crate) mod events;
 pub(crate) mod interactive;
+mod reply;
 mod routing;
 mod verify;
 

@@ -5,6 +5,7 @@ use agentry_core::agent::ModeSet;
 use agentry_core::clarification::Clarification;
 use agentry_core::id::ClarificationId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::slack::ReplyTo;
 use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use agentry_core::time::Clock as _;
 use agentry_store::{Advance, Step, TaskStore as _};
@@ -15,6 +16,11 @@ use crate::support::Server;
 
 /// A task that waits for an answer.
 async fn question(server: &Server, options: &[&str]) -> Clarification {
+    question_in(server, options, None).await
+}
+
+/// A task that waits for an answer to what was asked in this place.
+pub async fn question_in(server: &Server, options: &[&str], reply_to: Option<ReplyTo>) -> Clarification {
     server.ask("x").await;
     let claimed = server.claim().await;
     let now = server.clock.now();
@@ -28,7 +34,7 @@ async fn question(server: &Server, options: &[&str]) -> Clarification {
         asked_at: now,
         expires_at: now.after(Duration::from_secs(60)),
         default: None,
-        reply_to: None,
+        reply_to,
         resolution: None,
     };
     let mut advance = Advance::new(claimed.lease, now, Step::Wait);

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use agentry_config::{FleetHandle, SlackRoute};
 use agentry_core::agent::{AgentName, ExecutionMode};
+use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::fleet::{AgentEntry, Fleet};
+use agentry_core::slack::{ReplyTo, SlackPlace};
 use agentry_core::time::{Clock as _, Timestamp};
 use agentry_server::{Limits, SlackDoor, router};
 use agentry_slack::{Marked, Post, Slack, SlackError};
-use agentry_store::EventStore as _;
 use agentry_store::sqlite::SqliteOptions;
+use agentry_store::{ClarificationStore as _, EventStore as _};
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::Request;
@@ -17,6 +19,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::people::question_in;
 use crate::support::{Reply, Server, spec};
 
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
@@ -27,8 +30,9 @@ struct Told(Mutex<Vec<String>>);
 
 #[async_trait]
 impl Slack for Told {
-    async fn post(&self, _: &str, _: &str, _: Option<&str>, _: &Post) -> Result<String, SlackError> {
-        Err(SlackError::Refused("the door does not post".to_owned()))
+    async fn post(&self, team: &str, channel: &str, thread: Option<&str>, post: &Post) -> Result<String, SlackError> {
+        self.0.lock().unwrap().push(format!("{team}/{channel}/{} {}", thread.unwrap_or_default(), post.text));
+        Ok("9.9".to_owned())
     }
 
     async fn update(&self, _: &str, _: &str, _: &str, _: &Post) -> Result<(), SlackError> {
@@ -51,7 +55,10 @@ impl Slack for Told {
 }
 
 async fn door(options: SqliteOptions) -> Server {
-    let mut server = Server::with(Limits::default(), options).await;
+    with_door(Server::with(Limits::default(), options).await)
+}
+
+fn with_door(mut server: Server) -> Server {
     let entry = |name: &str, topics: &[&str]| {
         let spec = spec(name, ExecutionMode::Continuous, topics);
         let file = format!("agents/{name}.yml").into();
@@ -244,4 +251,102 @@ async fn without_a_secret_or_the_role_nothing_is_taken() {
     let reply = server.post("/slack/events", "{}").await;
     assert_eq!(reply.status, 404);
     assert!(reply.json()["detail"].as_str().unwrap().contains("role `slack`"), "{}", reply.text);
+}
+
+/// A question in the thread 1.1 of a channel, and a door to answer it through.
+async fn asked(channel: &str, options: &[&str]) -> (Server, Clarification) {
+    let server = Server::new().await;
+    let place = SlackPlace {
+        team: "T1".to_owned(),
+        channel: channel.to_owned(),
+        thread: Some("1.1".to_owned()),
+        user: None,
+        response_url: None,
+    };
+    let question = question_in(&server, options, Some(ReplyTo::Slack(place))).await;
+    (with_door(server), question)
+}
+
+fn reply(channel: &str, ts: &str, text: &str) -> Value {
+    json!({"type": "message", "channel": channel, "user": "U1", "text": text, "ts": ts, "thread_ts": "1.1"})
+}
+
+async fn resolution(server: &Server, question: &Clarification) -> Option<Resolution> {
+    server.store.clarification(question.id).await.unwrap().unwrap().resolution
+}
+
+/// The fleet of nobody, and what Slack is told then.
+fn nobody_listens(server: &mut Server) -> Arc<Told> {
+    let told = Arc::new(Told::default());
+    server.deps.fleet = FleetHandle::new(Fleet::default());
+    if let Some(slack) = &mut server.deps.slack {
+        (slack.api, slack.routes) = (told.clone(), Vec::new());
+    }
+    server.router = router(server.deps.clone());
+    told
+}
+
+/// The one thing that Slack is told.
+async fn told_once(told: &Told) -> String {
+    loop {
+        if let Some(text) = told.0.lock().unwrap().pop() {
+            return text;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reply_in_the_thread_answers_once_and_is_nobody_elses_message() {
+    let (server, question) = asked("C9", &[]).await;
+    let before = tasks(&server).await.len();
+    // Another workspace has a channel and a thread of the same name.
+    let elsewhere = event("Ev0", &reply("C9", "2.0", "the south")).replace("T1", "T2");
+    assert_eq!(signed(&server, "/slack/events", &elsewhere).await.status, 200);
+    assert_eq!(resolution(&server, &question).await, None);
+    let of_others = tasks(&server).await.len();
+
+    let answer = event("Ev1", &reply("C9", "2.1", "the far &amp; high north"));
+    let mut twin = reply("C9", "2.1", "<@U0BOT> the far &amp; high north");
+    twin["type"] = json!("app_mention");
+    for copy in [&answer, &answer, &event("Ev2", &twin)] {
+        assert_eq!(signed(&server, "/slack/events", copy).await.status, 200);
+    }
+    let Some(Resolution::Answered { answer, by, .. }) = resolution(&server, &question).await else { panic!("open") };
+    assert_eq!((answer.as_str(), by.as_str()), ("the far & high north", "Slack U1"));
+    assert_eq!(tasks(&server).await.len(), of_others, "an answer starts nothing");
+    // The same words again are a message: Slack tells of another post.
+    signed(&server, "/slack/events", &event("Ev3", &reply("C9", "2.2", "the far &amp; high north"))).await;
+    assert_eq!(tasks(&server).await.len(), of_others + 1);
+    assert!(of_others > before);
+}
+
+#[tokio::test]
+async fn a_reply_may_name_an_option_and_any_other_is_told_the_options() {
+    let (mut server, question) = asked("C1", &["EU", "US"]).await;
+    let told = nobody_listens(&mut server);
+    signed(&server, "/slack/events", &event("Ev1", &reply("C1", "2.1", "mars"))).await;
+    let said = told_once(&told).await;
+    assert!(said.starts_with("T1/C1/1.1 ") && said.contains("choose from EU, US"), "{said}");
+    assert_eq!(resolution(&server, &question).await, None);
+    signed(&server, "/slack/events", &event("Ev2", &reply("C1", "2.2", "eu"))).await;
+    let Some(Resolution::Answered { answer, .. }) = resolution(&server, &question).await else { panic!("open") };
+    assert_eq!(answer, "EU");
+    // People go on talking there.
+    signed(&server, "/slack/events", &event("Ev3", &reply("C1", "2.3", "thanks"))).await;
+    assert!(told.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reply_after_the_time_is_up_is_told_so_and_changes_nothing() {
+    let (mut server, question) = asked("C1", &[]).await;
+    let told = nobody_listens(&mut server);
+    server.clock.advance(61);
+    signed(&server, "/slack/events", &event("Ev1", &reply("C1", "2.1", "the north"))).await;
+    let said = told_once(&told).await;
+    assert!(said.contains("The question expired at"), "{said}");
+    assert_eq!(resolution(&server, &question).await, None, "the sweep ends it");
+    // A post outside of the thread has nothing to do with it.
+    signed(&server, "/slack/events", &event("Ev2", &message("C1", "1.1", "hello"))).await;
+    assert!(told.0.lock().unwrap().is_empty());
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use agentry_bus::{EmbeddedBus, EventBus};
 use agentry_config::FleetHandle;
@@ -139,6 +140,7 @@ impl Server {
             dependencies: Vec::new(),
             metrics: Arc::default(),
             access: agentry_server::Access::default(),
+            slots_kept: Some(Duration::from_secs(30 * 86_400)),
             reports: "reports".into(),
             engine: "embedded",
             version: "0.0.0-test",

@@ -14,7 +14,7 @@ use super::CachedStore;
 use crate::{
     Answered, BudgetStore, CallCursor, ClarificationStore, DeadLetter, DeadLetterStore, Delivery, EventAccepted,
     EventStore, Firing, FiringResult, Horizon, NewTask, OutboxStore, Page, PendingMessage, Reservation, Reserved,
-    RetentionStore, ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
+    RetentionStore, ScheduleChanges, ScheduleStore, SlotRecord, StoreError, UsageGroup, UsageRow, UsageStore,
 };
 
 #[async_trait]
@@ -36,6 +36,14 @@ impl ClarificationStore for CachedStore {
         self.inner.clarifications(only_open, after, limit).await
     }
 
+    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
+        self.inner.asked_in(id, thread).await
+    }
+
+    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
+        self.inner.clarifications_in(thread, limit).await
+    }
+
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {
         self.inner.expired_clarifications(now, limit).await
     }
@@ -43,20 +51,32 @@ impl ClarificationStore for CachedStore {
 
 #[async_trait]
 impl ScheduleStore for CachedStore {
-    async fn put_schedule(&self, record: ScheduleRecord) -> Result<ScheduleRecord, StoreError> {
-        self.inner.put_schedule(record).await
+    async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.inner.put_schedules(records).await
     }
 
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError> {
         self.inner.set_paused(name, paused, now).await
     }
 
-    async fn delete_schedule(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.delete_schedule(name).await
+    async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError> {
+        self.inner.delete_schedules(names).await
     }
 
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.inner.schedules().await
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.inner.schedule(name).await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError> {
+        self.inner.schedules(after, limit).await
+    }
+
+    async fn schedule_revision(&self) -> Result<u64, StoreError> {
+        self.inner.schedule_revision().await
+    }
+
+    async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError> {
+        self.inner.schedules_since(revision).await
     }
 
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
@@ -65,6 +85,10 @@ impl ScheduleStore for CachedStore {
 
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError> {
         self.inner.slots(name, limit).await
+    }
+
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
+        self.inner.slots_at(name, slots).await
     }
 }
 

@@ -124,3 +124,33 @@ pub async fn the_end_withdraws_questions(store: Arc<dyn StateStore>) {
     assert_eq!(kept.resolution, Some(Resolution::Withdrawn { at: at(5) }));
     assert!(matches!(store.resolve(asked[0].id, answer("this")).await.unwrap(), Answered::AlreadyResolved(_)));
 }
+
+/// Questions are found by the thread that they were asked in, known beforehand or noted later; newest first, ended ones
+/// too.
+pub async fn questions_are_found_by_their_thread(store: Arc<dyn StateStore>) {
+    let lease = running(&store, WorkerId::generate()).await.lease;
+    let place = SlackPlace {
+        team: "T1".to_owned(),
+        channel: "C1".to_owned(),
+        thread: Some("1.2".to_owned()),
+        user: None,
+        response_url: None,
+    };
+    let in_thread = || Clarification { reply_to: Some(ReplyTo::Slack(place.clone())), ..question(lease.task) };
+    let (first, second, elsewhere) = (in_thread(), in_thread(), question(lease.task));
+    let mut write = Advance::new(lease, at(1), Step::Wait);
+    write.clarifications = vec![first.clone(), second.clone(), elsewhere.clone()];
+    store.advance(write).await.unwrap();
+    let ids = async |thread: &str, limit| {
+        let found = store.clarifications_in(thread, limit).await.unwrap();
+        found.iter().map(|question| question.id).collect::<Vec<_>>()
+    };
+    store.resolve(first.id, answer("this")).await.unwrap();
+    assert_eq!(ids("T1/C1/1.2", 10).await, [second.id, first.id]);
+    assert_eq!(ids("T1/C1/1.2", 1).await, [second.id]);
+    assert!(ids("T1/C1/7.7", 10).await.is_empty());
+    store.asked_in(elsewhere.id, "T1/C1/7.7").await.unwrap();
+    assert_eq!(ids("T1/C1/7.7", 10).await, [elsewhere.id]);
+    let kept = store.clarifications_in("T1/C1/1.2", 10).await.unwrap();
+    assert!(kept[0].resolution.is_none() && kept[1].resolution.is_some());
+}

@@ -37,8 +37,11 @@ macro_rules! contract_tests {
             sessions: later_tasks_wait_behind_the_first, sessions: sessions_are_listed_and_deleted;
             clarifications: the_first_answer_wins_and_wakes, clarifications: an_answer_before_the_wait_is_found,
             clarifications: the_end_withdraws_questions,
-            clarifications: the_end_of_a_question_is_told_where_it_was_asked;
+            clarifications: the_end_of_a_question_is_told_where_it_was_asked,
+            clarifications: questions_are_found_by_their_thread;
             schedules: a_slot_is_decided_once, schedules: overlap_is_held, schedules: changes_keep_what_was_decided,
+            schedules: a_backfill_fires_once_what_did_not_fire,
+            schedules: changes_of_schedules_are_found_by_revision, schedules: schedules_are_listed_in_pages,
             schedules: an_event_is_accepted_once;
             outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;

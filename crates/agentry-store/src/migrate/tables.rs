@@ -226,9 +226,17 @@ const MESSAGES: Table = Table {
 
 const CLARIFICATIONS: Table = Table {
     name: "clarifications",
-    select: "SELECT c.id, t.id, c.attempt, c.expires_at, c.body, c.resolution
+    select: "SELECT c.id, t.id, c.attempt, c.expires_at, c.body, c.resolution, c.thread
              FROM clarifications c LEFT JOIN tasks t ON t.seq = c.task ORDER BY c.seq",
-    columns: &[id("id"), id("task"), int("attempt"), big("expires_at"), json("body"), or_null(json("resolution"))],
+    columns: &[
+        id("id"),
+        id("task"),
+        int("attempt"),
+        big("expires_at"),
+        json("body"),
+        or_null(json("resolution")),
+        or_null(text("thread")),
+    ],
     numbered: None,
 };
 

@@ -52,6 +52,19 @@ pub trait ClarificationStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError>;
 
+    /// Notes the thread of a question that was asked in a channel: it began with the question's own post. See
+    /// [`agentry_core::slack::SlackPlace::thread_key`].
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError>;
+
+    /// Questions that were asked in a thread, open or not, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError>;
+
     /// Open questions whose time is up at `now`.
     ///
     /// # Errors

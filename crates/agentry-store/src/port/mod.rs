@@ -26,7 +26,8 @@ pub use outbox::{Delivery, OutboxStore, PendingMessage};
 pub(crate) use pulse::moment_of;
 pub use pulse::{MAX_PULSE, PulseStore, TaskPulse};
 pub use retention::{Horizon, RetentionStore};
-pub use schedules::{Firing, FiringResult, ScheduleStore, SlotRecord, SlotState};
+pub(crate) use schedules::merged;
+pub use schedules::{Firing, FiringResult, ScheduleChanges, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
     Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Queued, Recovered,

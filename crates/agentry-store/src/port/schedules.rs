@@ -5,7 +5,7 @@ use agentry_core::schedule::ScheduleRecord;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
-use super::NewTask;
+use super::{NewTask, Page};
 use crate::StoreError;
 
 /// A slot to decide.
@@ -23,6 +23,9 @@ pub struct Firing {
     /// With more open tasks the slot is left undecided ([`FiringResult::Deferred`]) instead of skipped, so that the
     /// caller can try it again.
     pub buffer: bool,
+    /// A slot of the past that somebody asks for: it fires in a pause, too, and when it was recorded as missed.
+    /// `last_slot` stays where it is, so that slots which nobody has decided yet are decided as ever.
+    pub backfill: bool,
 }
 
 /// What became of a slot.
@@ -38,7 +41,7 @@ pub enum FiringResult {
     Missed,
     /// Another replica decided it before.
     AlreadyDecided,
-    /// The schedule is gone or paused.
+    /// The schedule is gone, or paused and this no backfill.
     NotActive,
 }
 
@@ -67,15 +70,40 @@ pub enum SlotState {
     Missed = 2,
 }
 
+/// What became of the schedules; see [`ScheduleStore::schedules_since`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleChanges {
+    /// Those that were changed.
+    pub changed: Vec<ScheduleRecord>,
+    /// How many schedules there are.
+    pub total: u64,
+}
+
+/// What a record becomes when one of its name is kept already: the same in every store.
+pub(crate) fn merged(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleRecord {
+    if new.from_file {
+        (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
+    }
+    if new.spec.timing != old.spec.timing {
+        new.last_slot = None;
+    } else {
+        new.created_at = old.created_at;
+        // What was decided stays decided, whatever the caller had read before.
+        new.last_slot = if new.from_file { old.last_slot } else { new.last_slot.max(old.last_slot) };
+    }
+    new
+}
+
 /// Schedules.
 #[async_trait]
 pub trait ScheduleStore: Send + Sync + 'static {
-    /// Makes or changes a schedule; `paused`, `last_slot` and the counters of an existing one are kept when the
-    /// definition comes from a file. A schedule whose timing changed starts at `record.created_at` again.
+    /// Makes or changes schedules, all in one transaction; of several with one name the last counts. `paused`,
+    /// `last_slot` and the counters of an existing one are kept when the definition comes from a file. A schedule whose
+    /// timing changed starts at `record.created_at` again. Returns them as they are kept, in the order of `records`.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn put_schedule(&self, record: ScheduleRecord) -> Result<ScheduleRecord, StoreError>;
+    async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError>;
 
     /// Pauses or resumes. On resume slots of the pause are passed over: `last_slot` becomes `now`. `None`: unknown.
     ///
@@ -83,17 +111,37 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError>;
 
-    /// Removes a schedule; its slots are kept for the record. False: unknown.
+    /// Removes schedules; their slots are kept for the record. How many there were.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn delete_schedule(&self, name: &str) -> Result<bool, StoreError>;
+    async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError>;
 
-    /// All schedules, by name.
+    /// A schedule; `None`: unknown.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError>;
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError>;
+
+    /// Schedules by name, those after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError>;
+
+    /// A number that grows with every change of a schedule (made, changed, paused, removed), and not when slots are
+    /// decided. At least 1. Cheap however many schedules there are.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn schedule_revision(&self) -> Result<u64, StoreError>;
+
+    /// Schedules that were changed after a revision, in any order: all of them after 0, none after `u64::MAX`. What was
+    /// removed is not among them: it shows in `total`.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError>;
 
     /// Decides slots, each by itself: the slot row (unique), its task, `last_slot` and the counters in one
     /// transaction. Answers stand in the order of the firings.
@@ -107,4 +155,10 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError>;
+
+    /// Those of `slots` that are decided, in any order.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError>;
 }

@@ -19,17 +19,20 @@ use super::rows::{
     SqlId, agent_at, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none,
     signed, signed32, sql_limit, status_at, to_json, u32_at,
 };
-use super::{PostgresStore, advance, counts, outbox};
+use super::{PostgresStore, advance, counts, outbox, text};
 use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
 pub(super) async fn insert(tx: &Tx<'_>, task: TaskId, attempt: u32, question: &Clarification) -> Result<(), Failure> {
-    let sql = "INSERT INTO clarifications (id, task, attempt, expires_at, body, resolution)
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+    let sql = "INSERT INTO clarifications (id, task, attempt, expires_at, body, resolution, thread)
+               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
     let resolution = question.resolution.as_ref().map(to_json).transpose()?;
     let (id, task) = (SqlId(*question.id.as_bytes()), SqlId(*task.as_bytes()));
-    let body = to_json(question)?;
-    execute(tx, sql, &[&id, &task, &signed32(attempt), &question.expires_at.0, &body, &resolution]).await.map(drop)
+    let (body, thread) = (to_json(question)?, question.thread_key());
+    let thread = thread.as_deref().map(text::escape);
+    let params: super::rows::Params<'_> =
+        &[&id, &task, &signed32(attempt), &question.expires_at.0, &body, &resolution, &thread];
+    execute(tx, sql, params).await.map(drop)
 }
 
 /// Whether a task has a question that nobody has resolved.
@@ -185,6 +188,27 @@ impl ClarificationStore for PostgresStore {
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError> {
         self.db.retrying(|_| async move { page(&self.db.conn().await?, only_open, after, limit).await }).await
+    }
+
+    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
+        let thread = &text::escape(thread);
+        self.db
+            .retrying(|_| async move {
+                let sql = "UPDATE clarifications SET thread = $2 WHERE id = $1";
+                execute(&self.db.conn().await?, sql, &[&SqlId(*id.as_bytes()), thread]).await.map(drop)
+            })
+            .await
+    }
+
+    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
+        let thread = &text::escape(thread);
+        let sql = "SELECT body, resolution FROM clarifications WHERE thread = $1 ORDER BY id DESC LIMIT $2";
+        self.db
+            .retrying(|_| async move {
+                let conn = self.db.conn().await?;
+                collect(&query(&conn, sql, &[thread, &sql_limit(limit)]).await?, clarification)
+            })
+            .await
     }
 
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {

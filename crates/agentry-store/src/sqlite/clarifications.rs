@@ -17,15 +17,19 @@ use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
 pub(super) fn insert(db: &Db, task: i64, attempt: u32, question: &Clarification) -> Result<(), Failure> {
-    db.sql("INSERT OR IGNORE INTO clarifications (id, task, attempt, expires_at, body, resolution) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((
-            question.id.as_bytes(),
-            task,
-            attempt,
-            question.expires_at.0,
-            to_json(question)?,
-            question.resolution.as_ref().map(to_json).transpose()?,
-        ))?;
+    db.sql(
+        "INSERT OR IGNORE INTO clarifications (id, task, attempt, expires_at, body, resolution, thread)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute((
+        question.id.as_bytes(),
+        task,
+        attempt,
+        question.expires_at.0,
+        to_json(question)?,
+        question.resolution.as_ref().map(to_json).transpose()?,
+        question.thread_key(),
+    ))?;
     Ok(())
 }
 
@@ -154,6 +158,26 @@ impl ClarificationStore for SqliteStore {
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError> {
         self.read(move |conn| page(conn, only_open, after, limit)).await
+    }
+
+    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
+        let thread = thread.to_owned();
+        self.write(1, move |db| {
+            db.sql("UPDATE clarifications SET thread = ?2 WHERE id = ?1")?.execute((id.as_bytes(), &thread))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
+        let thread = thread.to_owned();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT body, resolution FROM clarifications WHERE thread = ?1 ORDER BY seq DESC LIMIT ?2",
+            )?;
+            collect(&mut statement, (&thread, sql_limit(limit)), clarification)
+        })
+        .await
     }
 
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {

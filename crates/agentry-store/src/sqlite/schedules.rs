@@ -4,14 +4,15 @@ use agentry_core::id::TaskId;
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::accept::{self, Arrival};
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, first, json_at, signed, sql_limit, to_json};
+use super::rows::{collect, first, json_at, page_len, signed, sql_limit, to_json};
 use super::{SqliteStore, advance, agents};
-use crate::{Firing, FiringResult, NewTask, ScheduleStore, SlotRecord, SlotState, StoreError};
+use crate::port::merged;
+use crate::{Firing, FiringResult, NewTask, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError};
 
 const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
 
@@ -29,44 +30,74 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, Failure> {
     })
 }
 
-fn one(db: &Db, name: &str) -> Result<Option<ScheduleRecord>, Failure> {
-    first(&mut *db.sql(&format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1"))?, [name], record)
+fn one(conn: &Connection, name: &str) -> Result<Option<ScheduleRecord>, Failure> {
+    first(&mut *conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1"))?, [name], record)
 }
 
-fn put(db: &Db, mut new: ScheduleRecord) -> Result<ScheduleRecord, Failure> {
-    if let Some(old) = one(db, &new.name)? {
-        if new.from_file {
-            (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
-        }
-        if new.spec.timing != old.spec.timing {
-            new.last_slot = None;
-        } else {
-            new.created_at = old.created_at;
-            // What was decided stays decided, whatever the caller had read before.
-            new.last_slot = if new.from_file { old.last_slot } else { new.last_slot.max(old.last_slot) };
-        }
+fn page(conn: &Connection, after: &str, limit: usize) -> Result<Page<ScheduleRecord>, Failure> {
+    let limit = page_len(limit);
+    let mut statement =
+        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2"))?;
+    let mut items = collect(&mut statement, (after, signed(limit as u64 + 1)), record)?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, more })
+}
+
+fn since(conn: &Connection, revision: u64) -> Result<ScheduleChanges, Failure> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules WHERE revision > ?1"))?;
+    let changed = collect(&mut statement, [signed(revision)], record)?;
+    let total = conn.prepare_cached("SELECT count(*) FROM schedules")?.query_row([], |row| row.get(0))?;
+    Ok(ScheduleChanges { changed, total })
+}
+
+/// The revision of a change that is about to be made.
+fn next_revision(db: &Db) -> Result<i64, Failure> {
+    let mut statement = db.sql("UPDATE schedule_revision SET revision = revision + 1 RETURNING revision")?;
+    let revision = first(&mut statement, [], |row| Ok(row.get(0)?))?;
+    revision.ok_or_else(|| Failure::Data("the revision of the schedules is gone".to_owned()))
+}
+
+fn put_all(db: &Db, records: &[ScheduleRecord]) -> Result<Vec<ScheduleRecord>, Failure> {
+    let revision = next_revision(db)?;
+    records.iter().map(|record| put(db, record.clone(), revision)).collect()
+}
+
+fn put(db: &Db, mut new: ScheduleRecord, revision: i64) -> Result<ScheduleRecord, Failure> {
+    if let Some(old) = one(&db.conn, &new.name)? {
+        new = merged(&old, new);
     }
-    db.sql(&format!("INSERT OR REPLACE INTO schedules ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"))?
-        .execute((
-            &new.name,
-            new.agent.as_str(),
-            new.from_file,
-            to_json(&new.spec)?,
-            new.paused,
-            new.last_slot.map(|slot| slot.0),
-            signed(new.missed),
-            signed(new.skipped),
-            new.created_at.0,
-        ))?;
+    db.sql(&format!(
+        "INSERT OR REPLACE INTO schedules ({COLUMNS}, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ))?
+    .execute((
+        &new.name,
+        new.agent.as_str(),
+        new.from_file,
+        to_json(&new.spec)?,
+        new.paused,
+        new.last_slot.map(|slot| slot.0),
+        signed(new.missed),
+        signed(new.skipped),
+        new.created_at.0,
+        revision,
+    ))?;
     Ok(new)
 }
 
 fn set_paused(db: &Db, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, Failure> {
+    let revision = next_revision(db)?;
     let mut statement = db.sql(&format!(
         "UPDATE schedules SET last_slot = CASE WHEN paused AND NOT ?2 THEN max(?3, coalesce(last_slot, ?3)) ELSE last_slot END,
-             paused = ?2 WHERE name = ?1 RETURNING {COLUMNS}"
+             paused = ?2, revision = ?4 WHERE name = ?1 RETURNING {COLUMNS}"
     ))?;
-    first(&mut statement, (name, paused, now.0), record)
+    first(&mut statement, (name, paused, now.0, revision), record)
+}
+
+fn delete(db: &Db, names: &[String]) -> Result<u64, Failure> {
+    next_revision(db)?;
+    let mut statement = db.sql("DELETE FROM schedules WHERE name = ?1")?;
+    names.iter().try_fold(0, |sum, name| Ok(sum + statement.execute([name])? as u64))
 }
 
 /// A firing with its task's body.
@@ -75,13 +106,15 @@ struct Shot {
     slot: Timestamp,
     max_open: u32,
     buffer: bool,
+    backfill: bool,
     task: Option<Arrival>,
 }
 
 impl Shot {
     fn new(firing: Firing) -> Result<Self, StoreError> {
-        let Firing { schedule, slot, task, max_open, buffer } = firing;
-        Ok(Self { schedule, slot, max_open, buffer, task: task.map(|new: NewTask| Arrival::new(new)).transpose()? })
+        let Firing { schedule, slot, task, max_open, buffer, backfill } = firing;
+        let task = task.map(|new: NewTask| Arrival::new(new)).transpose()?;
+        Ok(Self { schedule, slot, max_open, buffer, backfill, task })
     }
 }
 
@@ -100,10 +133,12 @@ fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failur
     else {
         return Ok(FiringResult::NotActive);
     };
-    if paused {
+    if paused && !shot.backfill {
         return Ok(FiringResult::NotActive);
     }
-    if db.sql("SELECT 1 FROM slots WHERE schedule = ?1 AND slot = ?2")?.exists((&shot.schedule, shot.slot.0))? {
+    if let Some(state) = state_of(db, shot)?
+        && !(shot.backfill && state == SlotState::Missed)
+    {
         return Ok(FiringResult::AlreadyDecided);
     }
     let (state, result, task) = match &shot.task {
@@ -127,14 +162,24 @@ fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failur
         }
     };
     let watched = task.is_some() && shot.max_open < u32::MAX;
-    db.sql("INSERT INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0))?;
     db.sql(
-        "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3, skipped = skipped + ?4
-         WHERE name = ?1",
+        "INSERT OR REPLACE INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute((&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped))?;
+    .execute((&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0))?;
+    if !shot.backfill {
+        db.sql(
+            "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3,
+                 skipped = skipped + ?4 WHERE name = ?1",
+        )?
+        .execute((&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped))?;
+    }
     Ok(result)
+}
+
+/// What became of a slot before.
+fn state_of(db: &Db, shot: &Shot) -> Result<Option<SlotState>, Failure> {
+    let mut statement = db.sql("SELECT state FROM slots WHERE schedule = ?1 AND slot = ?2")?;
+    first(&mut statement, (&shot.schedule, shot.slot.0), |row| state_at(row, 0))
 }
 
 /// Whether more than `max` earlier tasks of a schedule are open. Slots whose task has ended are passed over from then on.
@@ -155,15 +200,19 @@ fn too_many_open(db: &Db, schedule: &str, max: u32) -> Result<bool, Failure> {
     Ok(open > max)
 }
 
+fn state_at(row: &Row<'_>, column: usize) -> Result<SlotState, Failure> {
+    match row.get::<_, u8>(column)? {
+        0 => Ok(SlotState::Fired),
+        1 => Ok(SlotState::Skipped),
+        2 => Ok(SlotState::Missed),
+        other => Err(Failure::Data(format!("there is no slot state {other}"))),
+    }
+}
+
 fn slot(row: &Row<'_>) -> Result<SlotRecord, Failure> {
     Ok(SlotRecord {
         slot: Timestamp(row.get(0)?),
-        state: match row.get::<_, u8>(1)? {
-            0 => SlotState::Fired,
-            1 => SlotState::Skipped,
-            2 => SlotState::Missed,
-            other => return Err(Failure::Data(format!("there is no slot state {other}"))),
-        },
+        state: state_at(row, 1)?,
         task: row.get::<_, Option<[u8; 16]>>(2)?.map(TaskId::from_bytes),
         decided_at: Timestamp(row.get(3)?),
     })
@@ -171,8 +220,8 @@ fn slot(row: &Row<'_>) -> Result<SlotRecord, Failure> {
 
 #[async_trait]
 impl ScheduleStore for SqliteStore {
-    async fn put_schedule(&self, record: ScheduleRecord) -> Result<ScheduleRecord, StoreError> {
-        self.write(1, move |db| put(db, record.clone())).await
+    async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.write(records.len(), move |db| put_all(db, &records)).await
     }
 
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError> {
@@ -180,17 +229,31 @@ impl ScheduleStore for SqliteStore {
         self.write(1, move |db| set_paused(db, &name, paused, now)).await
     }
 
-    async fn delete_schedule(&self, name: &str) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write(1, move |db| Ok(db.sql("DELETE FROM schedules WHERE name = ?1")?.execute([&name])? > 0)).await
+    async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError> {
+        let names = names.to_vec();
+        self.write(names.len(), move |db| delete(db, &names)).await
     }
 
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |conn| one(conn, &name)).await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError> {
+        // No name is empty, and every name is greater.
+        let after = after.unwrap_or_default().to_owned();
+        self.read(move |conn| page(conn, &after, limit)).await
+    }
+
+    async fn schedule_revision(&self) -> Result<u64, StoreError> {
         self.read(|conn| {
-            let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM schedules ORDER BY name"))?;
-            collect(&mut statement, [], record)
+            Ok(conn.prepare_cached("SELECT revision FROM schedule_revision")?.query_row([], |row| row.get(0))?)
         })
         .await
+    }
+
+    async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError> {
+        self.read(move |conn| since(conn, revision)).await
     }
 
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
@@ -205,6 +268,17 @@ impl ScheduleStore for SqliteStore {
                 "SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 ORDER BY slot DESC LIMIT ?2",
             )?;
             collect(&mut statement, (name, sql_limit(limit)), slot)
+        })
+        .await
+    }
+
+    async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError> {
+        let (name, slots) = (name.to_owned(), slots.to_vec());
+        self.read(move |conn| {
+            let mut statement = conn
+                .prepare_cached("SELECT slot, state, task, decided_at FROM slots WHERE schedule = ?1 AND slot = ?2")?;
+            let rows = slots.iter().map(|at| first(&mut statement, (&name, at.0), slot));
+            rows.filter_map(Result::transpose).collect()
         })
         .await
     }

@@ -82,8 +82,9 @@ async fn same_rest(one: &Store, two: &Store, filled: &Filled) {
         assert_eq!(two.usage(group, T0, END).await.unwrap(), sums);
     }
     assert_eq!(two.spent(&agent(), T0, END).await.unwrap(), one.spent(&agent(), T0, END).await.unwrap());
-    let schedules = one.schedules().await.unwrap();
-    assert_eq!(two.schedules().await.unwrap(), schedules);
+    let schedules = one.schedules(None, ALL).await.unwrap().items;
+    assert_eq!(two.schedules(None, ALL).await.unwrap().items, schedules);
+    assert_eq!(two.schedules_since(0).await.unwrap().changed.len(), schedules.len(), "a scheduler finds them");
     for schedule in &schedules {
         let slots = one.slots(&schedule.name, ALL).await.unwrap();
         assert_eq!(two.slots(&schedule.name, ALL).await.unwrap(), slots);

@@ -56,7 +56,14 @@ pub fn event(id: &str) -> Event {
 }
 
 pub fn firing(schedule: &str, seconds: i64, task: Option<Task>) -> Firing {
-    Firing { schedule: schedule.to_owned(), slot: at(seconds), task: task.map(new), max_open: 0, buffer: false }
+    Firing {
+        schedule: schedule.to_owned(),
+        slot: at(seconds),
+        task: task.map(new),
+        max_open: 0,
+        buffer: false,
+        backfill: false,
+    }
 }
 
 fn spec() -> AgentSpec {
@@ -320,7 +327,7 @@ async fn schedules(store: &Arc<dyn StateStore>) -> String {
             skipped: 0,
             created_at: T0,
         };
-        store.put_schedule(record).await.unwrap();
+        store.put_schedules(vec![record]).await.unwrap();
     }
     let firings =
         vec![firing(&name, 5, Some(task(at(5)))), firing(&name, 10, Some(task(at(10)))), firing(&name, 15, None)];

@@ -52,7 +52,7 @@ impl Schema {
         store.tasks(&Default::default(), None, 1).await.unwrap().items.is_empty()
             && store.recent_events(1).await.unwrap().is_empty()
             && store.sessions(None, None, 1).await.unwrap().items.is_empty()
-            && store.schedules().await.unwrap().is_empty()
+            && store.schedules(None, 1).await.unwrap().items.is_empty()
             && store.counts().await.unwrap() == Default::default()
     }
 

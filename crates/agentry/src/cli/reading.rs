@@ -82,12 +82,53 @@ pub enum Sessions {
 pub enum Schedules {
     /// Schedules by name
     List(Reading),
+    /// One schedule with its last and next slots
+    Show(One),
+    /// When it fires next
+    Next(NextSlots),
     /// Fire now, besides the slots
     Trigger(Act),
+    /// Fire slots of the past that nobody decided, or that were missed
+    Backfill(Backfill),
     /// Fire no slots until resumed
     Pause(Act),
     /// Fire again, from the next slot on
     Resume(Act),
+}
+
+/// `schedules next`.
+#[derive(Debug, Args)]
+pub struct NextSlots {
+    /// Its name
+    pub id: String,
+    /// Slots that are shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub count: u8,
+    /// The server.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// `schedules backfill`.
+#[derive(Debug, Args)]
+pub struct Backfill {
+    /// Its name
+    pub id: String,
+    /// The first moment, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// The last moment; not in the future
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
+    /// Slots that the range may have; with more, none fires [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: Option<u32>,
+    /// Only say how many would fire
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
 }
 
 /// `clarifications …`.

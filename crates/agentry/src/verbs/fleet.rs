@@ -1,12 +1,10 @@
-//! `agents`, `workers`, `usage`, `schedules`: how the fleet is doing.
+//! `agents`, `workers`, `usage`: how the fleet is doing.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{act, list, send};
-use crate::cli::{Agents, Reading, Schedules, Usage, UsageBy, Verb};
+use super::list;
+use crate::cli::{Agents, Reading, Usage, UsageBy};
 use crate::failure::Failure;
-use crate::out;
 use crate::render::{self, Column, Format, at, dollars, moment, number, text};
 
 const AGENTS: &[Column] = &[
@@ -79,38 +77,4 @@ pub async fn usage(args: &Usage) -> Result<(), Failure> {
         return render::document(args.reading.output, &usage);
     }
     render::rows(Format::Table, &rows, USAGE, "no provider was called yet")
-}
-
-const SCHEDULES: &[Column] = &[
-    text("schedule", |schedule| at(schedule, "/name")),
-    text("agent", |schedule| at(schedule, "/agent")),
-    text("when", |schedule| match schedule["spec"]["timing"]["every_ms"].as_f64() {
-        Some(every_ms) => format!("every {} s", every_ms / 1_000.0),
-        None => format!("{} ({})", at(schedule, "/spec/timing/cron"), at(schedule, "/spec/timing/timezone")),
-    }),
-    text("paused", |schedule| at(schedule, "/paused")),
-    text("next", |schedule| moment(schedule, "/next_slots/0")),
-    text("last", |schedule| moment(schedule, "/last_slot")),
-    number("missed", |schedule| at(schedule, "/missed")),
-    number("skipped", |schedule| at(schedule, "/skipped")),
-];
-
-pub async fn schedules(verb: Verb<Schedules>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Schedules::List(verb.reading)) {
-        Schedules::List(reading) => {
-            let empty = "no schedules: a scheduled agent's file makes one, and so does POST /v1/schedules";
-            list(&reading, &["v1", "schedules"], SCHEDULES, empty).await
-        }
-        Schedules::Trigger(args) => {
-            act(&args, Method::POST, &["v1", "schedules", &args.id, "trigger"], "is triggered").await
-        }
-        Schedules::Pause(args) => {
-            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": true})).await?;
-            out::line(&format!("{} is paused", args.id))
-        }
-        Schedules::Resume(args) => {
-            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": false})).await?;
-            out::line(&format!("{} fires again", args.id))
-        }
-    }
 }

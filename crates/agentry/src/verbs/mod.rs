@@ -5,6 +5,7 @@ mod fleet;
 mod people;
 mod profile;
 mod reconcile;
+mod schedules;
 mod work;
 
 pub use work::answer;
@@ -34,7 +35,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
         },
         Command::Keys(verb) => access::keys(verb).await,
         Command::Profile(args) => profile::profile(&args).await,
-        Command::Schedules(verb) => fleet::schedules(verb).await,
+        Command::Schedules(verb) => schedules::schedules(verb).await,
         Command::Tasks(verb) => work::tasks(verb).await,
         Command::Sessions(verb) => work::sessions(verb).await,
         Command::Events(args) => work::events(args.command).await,

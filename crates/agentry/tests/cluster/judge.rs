@@ -58,7 +58,8 @@ pub async fn judge(stage: &mut Stage, promised: Promised) -> Record {
     Record { journals, bought }
 }
 
-async fn all_tasks(stage: &Stage) -> Vec<Value> {
+/// Every task, as the API lists it.
+pub async fn all_tasks(stage: &Stage) -> Vec<Value> {
     let (mut tasks, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = stage.get(&format!("/v1/tasks?limit=1000{cursor}")).await;

@@ -18,6 +18,7 @@ mod judge;
 mod load;
 mod process;
 mod rolling;
+mod schedulers_die;
 mod servers;
 mod servers_fail;
 mod stage;

@@ -107,6 +107,30 @@ fn schedules_are_listed_triggered_paused_and_resumed() {
 }
 
 #[test]
+fn past_slots_of_a_schedule_are_fired_once_and_coming_ones_shown() {
+    let stage = Stage::with(&[("AGENTRY_TASK_RETENTION", "forever")]);
+    let shown = stage.json(&["schedules", "show", "yearly"]);
+    assert_eq!(shown["next_slots"].as_array().unwrap().len(), 5, "{shown}");
+    let next = stage.said(&["schedules", "next", "yearly", "--count", "2"]);
+    assert!(next.lines().count() == 2 && next.lines().all(|line| line.contains("-02-29 00:00:00")), "{next}");
+
+    let backfill = |more: &[&str]| {
+        let range = ["schedules", "backfill", "yearly", "--from", "2015-01-01", "--to", "2024-12-31"];
+        stage.said(&[&range[..], more].concat())
+    };
+    assert_eq!(backfill(&["--dry-run"]), "yearly: 3 of 3 slots would fire; 0 had been decided before\n");
+    assert_eq!(backfill(&[]), "yearly: 3 of 3 slots fired; 0 had been decided before\n");
+    assert_eq!(backfill(&[]), "yearly: 0 of 3 slots fired; 3 had been decided before\n");
+    let tasks = stage.json(&["tasks", "list", "--agent", "yearly"]);
+    assert_eq!(tasks.as_array().unwrap().len(), 3, "{tasks}");
+    for task in tasks.as_array().unwrap() {
+        assert_eq!(stage.http.task_in(id(task), &["completed"])["input"], json!({"count": "all"}));
+    }
+    let reversed = ["schedules", "backfill", "yearly", "--from", "2024-01-01", "--to", "2023-01-01"];
+    insta::assert_snapshot!(stage.run(&reversed));
+}
+
+#[test]
 fn a_paused_schedule_fires_no_slots() {
     let stage = Stage::start();
     let every = json!({"name": "tick", "agent": "clerk", "interval_seconds": 1, "input": "tick"});
@@ -188,6 +212,35 @@ fn an_event_reaches_its_subscribers_and_their_subscribers() {
     assert_eq!(heard(&mut tail, "order.created")["data"], json!({"order": "A-1"}));
     assert_eq!(heard(&mut tail, "agent.output.orders")["data"]["task_id"], task["id"]);
     insta::assert_snapshot!(stage.run(&["events", "publish", "no..topic", "1"]));
+}
+
+#[test]
+fn agents_that_feed_each_other_are_cut_off_and_the_chain_says_where() {
+    let stage = Stage::start();
+    for (name, other) in [("ping", "pong"), ("pong", "ping")] {
+        let topics = format!("event_subscriptions: [agent.output.{other}]\n");
+        write_agent(stage.folder.path(), name, "autonomous", &topics);
+    }
+    let live = |name: &str| {
+        let list = stage.http.get(&format!("/v1/agents?q={name}"));
+        list["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().any(|agent| agent["status"] == "healthy"))
+            .then_some(())
+    };
+    stage.http.until("the new agents", || live("ping").and(live("pong")));
+    stage.http.submit("ping", "[[say:ball]]");
+    // The end of the chain: its last event is given up, with the reason, and starts nothing.
+    let letter = stage.only(&["dead-letters", "list"]);
+    let reason = letter["reason"]["message"].as_str().unwrap();
+    assert_eq!(reason, "16 agents triggered one another in a row; the chain was cut at topic `agent.output.ping`");
+    let mut chain = Vec::new();
+    for agent in ["ping", "pong"] {
+        let tasks = stage.json(&["tasks", "list", "--agent", agent]);
+        chain.extend(tasks.as_array().unwrap().iter().map(|task| stage.http.task_in(id(task), &["completed"])));
+    }
+    assert_eq!(chain.len(), 17, "one that was asked for, and sixteen that agents asked for");
+    assert!(chain.iter().all(|task| task["trace_id"] == chain[0]["trace_id"]), "{chain:?}");
 }
 
 /// `events tail`, line by line; ends with the test.

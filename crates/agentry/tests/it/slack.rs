@@ -310,6 +310,54 @@ fn a_dialog_takes_free_text() {
     assert_eq!(ended["ts"], post["ts"]);
 }
 
+/// Somebody replies in the thread of a post.
+fn reply(stage: &Stage, channel: &str, thread: &Value, words: &str) {
+    let delivery = stage.send("events", &json!({"text": words, "channel": channel, "thread_ts": thread}));
+    assert_eq!(delivery["status"], 200, "{delivery}");
+}
+
+#[test]
+fn a_reply_in_the_thread_of_a_question_answers_it() {
+    let stage = Stage::new(&[]);
+    let post = question(&stage, "Compare. [[ask:Which region?]]");
+    reply(&stage, "C0TEAM", &post["thread_ts"], "the far north");
+    let ended = stage.post_with("C0TEAM", "far%20north");
+    assert_eq!(ended["ts"], post["ts"], "the question's own post is changed");
+    let tasks = stage.http().get("/v1/tasks?agent=team");
+    assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "the reply is no question of its own: {tasks}");
+    stage.http().task_in(tasks["items"][0]["id"].as_str().unwrap(), &["completed"]);
+}
+
+#[test]
+fn a_question_of_a_task_from_elsewhere_is_answered_in_the_thread_of_its_post() {
+    let stage = Stage::new(&[("AGENTRY_SLACK_QUESTIONS", "T0SIM/C0ASKED")]);
+    let http = stage.http();
+    let task = http.submit("team", "Compare. [[ask:Which region?]]");
+    let post = stage.post_with("C0ASKED", "region");
+    let noted = || {
+        // Until its thread is noted, a reply is a message like any other.
+        reply(&stage, "C0ASKED", &post["ts"], "the far north");
+        let open = http.get("/v1/clarifications")["items"].as_array().unwrap().len();
+        (open == 0).then_some(())
+    };
+    http.until("the reply to be taken", noted);
+    assert_eq!(stage.post_with("C0ASKED", "far%20north")["ts"], post["ts"]);
+    http.task_in(&task, &["completed"]);
+}
+
+#[test]
+fn a_long_task_shows_that_it_is_worked_on_and_its_end_takes_that_place() {
+    let stage = Stage::new(&[]);
+    let thread = stage.mention("[[hang]]");
+    let shown = stage.slack.until("a sign of work", || stage.posts("C0GENERAL", &thread).first().cloned());
+    let http = stage.http();
+    let task = http.get("/v1/tasks?agent=helper")["items"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(http.post(&format!("/v1/tasks/{task}/cancel"), &[], &json!({})).status, 202);
+    let ended = stage.post_with("C0GENERAL", "was%20stopped");
+    assert_eq!(ended["ts"], shown["ts"]);
+    assert_eq!(stage.posts("C0GENERAL", &thread).len(), 1);
+}
+
 #[test]
 fn after_kill_9_every_mention_is_answered_once() {
     let mut stage = Stage::new(&[]);

@@ -6,6 +6,8 @@ import { empty, figure, follow, heading, spark, table } from "./parts.js";
 
 const ROWS = 100;
 const SLOTS_MS = 10_000;
+/** Schedules whose next slot is asked for: one page. */
+const SCHEDULES = 1_000;
 
 const ratio = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(part ? 1 : 0)} %` : "0 %");
 
@@ -67,7 +69,7 @@ export function show(page, { query }) {
   const slots = async () => {
     if (Date.now() - asked < SLOTS_MS) return;
     asked = Date.now();
-    const { items } = await get("/v1/schedules");
+    const { items } = await get("/v1/schedules", { limit: SCHEDULES });
     next = new Map(items.filter((one) => one.next_slots.length).map((one) => [one.agent, one]));
   };
   const instead = (agent) => trouble(agent) ?? waits(agent, next.get(agent.name));

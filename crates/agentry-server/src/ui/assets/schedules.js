@@ -4,11 +4,13 @@ import { count, distance, h, moment, put, span, state, text } from "./dom.js";
 import { get, part, patch, post } from "./api.js";
 import { confirm, empty, follow, heading, note, table } from "./parts.js";
 
+const ROWS = 100;
 const timing = ({ spec }) => (spec.timing.cron ? `${spec.timing.cron} · ${spec.timing.timezone ?? "UTC"}` : spec.timing.every_ms ? `every ${span(spec.timing.every_ms)}` : text(spec.timing));
 const standing = (one) => (one.paused ? "paused" : one.spec.enabled ? "active" : "off");
 
 export function show(page) {
-  const list = h("div", {}), slots = h("div", {});
+  const list = h("div", {}), pages = h("p", { class: "row" }), slots = h("div", {});
+  const cursors = [null];
   let opened = null;
   const act = (name, path) => `/v1/schedules/${part(name)}${path}`;
   const pause = async (one, paused) => { await patch(act(one.name, ""), { paused }); note(paused ? "Paused" : "Resumed", "Undo", async () => { await patch(act(one.name, ""), { paused: !paused }); loop.now(); }); loop.now(); };
@@ -22,10 +24,12 @@ export function show(page) {
     ["next", (one) => (one.next_slots[0] ? h("span", { title: one.next_slots.join("\n") }, moment(one.next_slots[0]), h("span", { class: "faint" }, ` ${distance(one.next_slots[0])}`)) : "–")],
     ["last", (one) => moment(one.last_slot)], ["missed", (one) => count(one.missed), "right"], ["skipped", (one) => count(one.skipped), "right"], ["actions", buttons],
   ];
-  page.append(heading("Schedules"), list, slots);
+  page.append(heading("Schedules"), list, pages, slots);
   const loop = follow(page, async () => {
-    const { items } = await get("/v1/schedules");
+    const { items, next_cursor } = await get("/v1/schedules", { cursor: cursors.at(-1), limit: ROWS });
     put(list, items.length ? table("Schedules", columns, items) : empty("Schedules would be here: agents with execution_mode scheduled, and those made over the API.", "agentry validate agents/"));
+    put(pages, cursors.length > 1 && h("button", { type: "button", onclick: () => { cursors.pop(); loop.now(); } }, "Previous page"),
+      next_cursor && h("button", { type: "button", onclick: () => { cursors.push(next_cursor); loop.now(); } }, "Next page"));
     if (!opened) { put(slots); return; }
     const one = await get(act(opened, ""));
     put(slots, h("h2", {}, `Slots of ${opened}`), one.last_slots.length ? table(`Slots of ${opened}`, [["slot", (slot) => moment(slot.slot)], ["became", (slot) => state(slot.state)],

@@ -13,6 +13,7 @@ use super::super::failure::Failure;
 use super::super::pool::{Db, Tries, Tx};
 use super::super::rows::{SqlId, execute, id_or_none, query};
 use super::super::text;
+use super::state_at;
 use crate::{Accepted, Firing, FiringResult, Refused, SlotState, StoreError};
 
 /// A firing with its task's body.
@@ -21,15 +22,16 @@ pub(super) struct Shot {
     slot: Timestamp,
     max_open: u32,
     buffer: bool,
+    backfill: bool,
     task: Option<Arrival>,
 }
 
 impl Shot {
     /// Writes the bodies.
     pub(super) fn all(firings: Vec<Firing>) -> Result<Vec<Self>, StoreError> {
-        let shot = |Firing { schedule, slot, task, max_open, buffer }| {
+        let shot = |Firing { schedule, slot, task, max_open, buffer, backfill }| {
             let schedule = text::escape(&schedule).into_owned();
-            Ok(Self { schedule, slot, max_open, buffer, task: task.map(Arrival::new).transpose()? })
+            Ok(Self { schedule, slot, max_open, buffer, backfill, task: task.map(Arrival::new).transpose()? })
         };
         firings.into_iter().map(shot).collect()
     }
@@ -43,8 +45,8 @@ impl Shot {
 /// A schedule whose row is locked.
 struct Schedule {
     paused: bool,
-    /// Slots of this round that were decided, with their tasks.
-    decided: HashMap<i64, Option<TaskId>>,
+    /// Slots of this round that were decided: how, and with which task.
+    decided: HashMap<i64, (SlotState, Option<TaskId>)>,
     /// Watched tasks that are open.
     open: u32,
 }
@@ -87,11 +89,12 @@ async fn lock(tx: &Tx<'_>, shots: &[Shot]) -> Result<HashMap<String, Schedule>, 
 async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
     let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
     let slots: Vec<i64> = shots.iter().map(|shot| shot.slot.0).collect();
-    let sql = "SELECT s.schedule, s.slot, s.task FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
+    let sql = "SELECT s.schedule, s.slot, s.state, s.task FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
                    JOIN slots s ON s.schedule = f.schedule AND s.slot = f.slot";
     for row in query(tx, sql, &[&names, &slots]).await? {
         if let Some(schedule) = schedules.get_mut(row.try_get::<_, &str>(0)?) {
-            schedule.decided.insert(row.try_get(1)?, id_or_none(&row, 2)?.map(TaskId::from_bytes));
+            let task = id_or_none(&row, 3)?.map(TaskId::from_bytes);
+            schedule.decided.insert(row.try_get(1)?, (state_at(&row, 2)?, task));
         }
     }
     Ok(())
@@ -134,11 +137,12 @@ fn decide(
 ) -> (Vec<FiringResult>, Vec<Decided>) {
     let mut decided = Vec::new();
     let results = shots.iter().enumerate().map(|(number, shot)| {
-        let Some(schedule) = schedules.get_mut(&shot.schedule).filter(|schedule| !schedule.paused) else {
-            return FiringResult::NotActive;
-        };
+        let found = schedules.get_mut(&shot.schedule).filter(|schedule| shot.backfill || !schedule.paused);
+        let Some(schedule) = found else { return FiringResult::NotActive };
         let own = shot.task.as_ref().map(|arrival| arrival.new.task.id);
-        if let Some(task) = schedule.decided.get(&shot.slot.0) {
+        if let Some((state, task)) = schedule.decided.get(&shot.slot.0)
+            && !(shot.backfill && *state == SlotState::Missed)
+        {
             // A try whose answer was lost fired it: the task is this one's.
             return match task {
                 Some(task) if tries.maybe_done && own == Some(*task) => FiringResult::Fired(*task),
@@ -158,7 +162,7 @@ fn decide(
                 (SlotState::Fired, FiringResult::Fired(task))
             }
         };
-        schedule.decided.insert(shot.slot.0, own);
+        schedule.decided.insert(shot.slot.0, (state, own));
         decided.push(Decided { shot: number, state });
         result
     });
@@ -221,14 +225,23 @@ async fn write_slots(
     let sql = "INSERT INTO slots (schedule, slot, state, task, open, decided_at)
                SELECT schedule, slot, state, task, open, $6
                FROM UNNEST($1::text[], $2::bigint[], $3::smallint[], $4::uuid[], $5::boolean[])
-                   AS f (schedule, slot, state, task, open)";
-    execute(tx, sql, &[&names, &slots, &states, &tasks, &open, &now.0]).await.map(drop)
+                   AS f (schedule, slot, state, task, open)
+               ON CONFLICT (schedule, slot) DO UPDATE
+                   SET state = excluded.state, task = excluded.task, open = excluded.open,
+                       decided_at = excluded.decided_at
+                   WHERE slots.state = $7";
+    let missed = SlotState::Missed as i16;
+    let written = execute(tx, sql, &[&names, &slots, &states, &tasks, &open, &now.0, &missed]).await?;
+    if written != u64::try_from(decided.len()).unwrap_or(u64::MAX) {
+        return Err(Failure::Data("a slot was decided by a process that holds no lock on its schedule".to_owned()));
+    }
+    Ok(())
 }
 
 /// Moves `last_slot` and the counters of the schedules.
 async fn count(tx: &Tx<'_>, shots: &[Shot], decided: &[Decided]) -> Result<(), Failure> {
     let mut sums: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
-    for one in decided {
+    for one in decided.iter().filter(|one| !shots[one.shot].backfill) {
         let shot = &shots[one.shot];
         let (last, missed, skipped) = sums.entry(&shot.schedule).or_insert((shot.slot.0, 0, 0));
         *last = shot.slot.0.max(*last);
