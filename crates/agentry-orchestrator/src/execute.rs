@@ -198,7 +198,10 @@ fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -
     let at = run.ctx.now();
     let publish = run.ctx.is_heard(&output_topic(&run.task.agent));
     let mut outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
-    outbox.iter_mut().for_each(|message| message.set_replaces(replaces));
+    for message in &mut outbox {
+        message.set_replaces(replaces);
+        message.set_trace(run.place.onward());
+    }
     let mut advance = run.advance(Step::Finish { outcome, dead_letter });
     advance.outbox = outbox;
     advance

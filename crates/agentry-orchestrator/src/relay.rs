@@ -9,6 +9,7 @@ use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
 use agentry_core::task::{MAX_HOPS, Task};
+use agentry_core::trace::{Place, SpanId, Trace};
 use agentry_store::{Delivery, EventAccepted, NewTask, PendingMessage};
 use futures_util::stream::{self, StreamExt};
 
@@ -108,7 +109,9 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
             }
         },
         OutboxBody::Callback { url, payload } => {
-            ctx.callbacks.post(url, pending.message.id, ctx.now(), payload).await.map_err(|error| error.0)
+            let id = pending.message.id;
+            let traceparent = pending.message.trace.map(|trace| delivery_place(ctx, trace, pending).traceparent());
+            ctx.callbacks.post(url, id, ctx.now(), traceparent.as_deref(), payload).await.map_err(|error| error.0)
         }
         OutboxBody::Slack { .. } => return Delivery::RetryAt(ctx.now()),
     };
@@ -122,6 +125,12 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
             None => Delivery::Dead(format!("{} deliveries failed; the last one: {reason}", pending.attempt)),
         },
     }
+}
+
+/// A try of a delivery in its trace.
+fn delivery_place(ctx: &Context, trace: Trace, pending: &PendingMessage) -> Place {
+    let span = SpanId::of_id(pending.message.id.as_bytes()).derive(u64::from(pending.attempt));
+    Place::of(ctx.options.sampling, trace, span)
 }
 
 /// Why an event was not accepted.

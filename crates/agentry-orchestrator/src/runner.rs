@@ -12,6 +12,7 @@ use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{ErrorCode, TaskError};
+use agentry_core::trace::Place;
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
 use agentry_tools::{Invocation, ToolError};
 use async_trait::async_trait;
@@ -127,11 +128,17 @@ impl Runner<'_> {
         }
     }
 
+    /// The loop in the task's trace: the run itself, or a part of it.
+    fn place(&self) -> Place {
+        let run = self.run.place;
+        if self.scope == Scope::MAIN { run } else { run.child(run.span.derive_from(self.scope.as_str())) }
+    }
+
     fn call(&self, request: ChatRequest) -> Call {
         Call {
             id: self.run.ctx.new_call_id(),
             agent: self.spec.name.clone(),
-            trace_id: self.run.task.trace_id,
+            under: self.place(),
             target: self.spec.llm.target.clone(),
             request,
             params: self.spec.llm.params.clone(),
@@ -202,7 +209,7 @@ impl Runner<'_> {
         };
         let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
         // The same idempotency key every time; one more try than a single lost answer needs.
-        for _ in 0..3 {
+        for number in 0..3 {
             if let Some(reason) = &unknown {
                 match tool.on_unknown {
                     OnUnknown::Retry => {}
@@ -210,7 +217,7 @@ impl Runner<'_> {
                     OnUnknown::Fail => return Ok(Err(unknown_outcome(&call.name, reason))),
                 }
             }
-            match self.invoke(turn, tool, call).await? {
+            match self.invoke(turn, tool, call, number).await? {
                 Ok(body) => return Ok(Ok(body)),
                 Err(reason) => unknown = Some(reason),
             }
@@ -219,15 +226,23 @@ impl Runner<'_> {
     }
 
     /// One try. `Err`: it may or may not have happened, and why that is so.
-    async fn invoke(&self, turn: u32, tool: &ToolSpec, call: &ToolCall) -> Result<Result<JournalBody, String>, Stop> {
+    async fn invoke(
+        &self,
+        turn: u32,
+        tool: &ToolSpec,
+        call: &ToolCall,
+        number: u64,
+    ) -> Result<Result<JournalBody, String>, Stop> {
         let intent = JournalBody::ToolStarted { turn, call: call.clone() };
         self.run.record(&self.scope, vec![intent], Vec::new()).await?;
+        let idempotency_key = format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id);
+        let above = self.place();
         let invocation = Invocation {
             tool,
             call,
             task: self.run.task.id,
-            idempotency_key: format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id),
-            trace_id: self.run.task.trace_id,
+            place: above.child(above.span.derive_from(&idempotency_key).derive(number)),
+            idempotency_key,
         };
         let began = tokio::time::Instant::now();
         let (text, is_error) = match self.run.ctx.tools.invoke(invocation).await {

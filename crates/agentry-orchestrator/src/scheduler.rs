@@ -204,6 +204,7 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
     let spec = fleet.live(&record.agent)?;
     let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     let start = record.spec.start_of(&record.name, slot);
+    let trace = ctx.new_trace();
     let task = Task {
         id: ctx.new_task_id(),
         agent: record.agent.clone(),
@@ -212,7 +213,8 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
         session: None,
         priority: Priority::Normal,
         source: TaskSource::Schedule { schedule: record.name.clone(), slot },
-        trace_id: ctx.new_trace_id(),
+        trace_id: trace.id,
+        parent: trace.parent,
         created_at: ctx.now(),
         timeout_ms: record.spec.timeout_ms.unwrap_or(default),
         callback_url: None,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use agentry_core::trace::TraceId;
 use agentry_core::worker::Role;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use axum::serve::ListenerExt as _;
@@ -24,7 +24,7 @@ use crate::auth::Caller;
 use crate::auth::guard::guard;
 use crate::auth::policy::{Need, audited, need};
 use crate::auth::trail::{self, strict};
-use crate::extract::{incoming_trace, new_trace};
+use crate::extract::place_at_door;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Code, Problem};
 use crate::routes;
@@ -141,16 +141,13 @@ impl Frame {
 
 impl Frame {
     /// Guards a request, answers it, and writes down what it may have changed.
-    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request) -> Response
+    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId) -> Response
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let audited = audited(self.method, self.path);
         let guarded = guard(&self.state, self.need, request).await;
-        let noted = audited.then(|| {
-            let trace = incoming_trace(request.headers()).unwrap_or_else(new_trace).to_string();
-            (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned(), trace)
-        });
+        let noted = audited.then(|| (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned()));
         let response = match guarded {
             Err(problem) => problem.into_response(),
             Ok(()) => match endpoint.call(std::mem::take(request)).await {
@@ -158,10 +155,10 @@ impl Frame {
                 Err(never) => match never {},
             },
         };
-        if let Some((caller, path, trace)) = noted {
+        if let Some((caller, path)) = noted {
             let (action, status) = (format!("{} {}", self.method, self.path), response.status().as_u16());
             let caller = caller.or_else(|| response.extensions().get::<Caller>().cloned());
-            trail::write(&self.state, caller.as_ref(), action, &path, status, trace).await;
+            trail::write(&self.state, caller.as_ref(), action, &path, status, trace.to_string()).await;
         }
         response
     }
@@ -200,18 +197,20 @@ where
         let frame = self.frame.clone();
         let mut endpoint = self.endpoint.clone();
         Box::pin(async move {
-            let trace = request.headers().get("traceparent").cloned();
+            let place = place_at_door(request.headers(), frame.state.deps.sampling);
+            request.extensions_mut().insert(place);
+            let trace = place.trace.id;
             let most = if frame.bounded { frame.state.deps.limits.max_in_flight } else { usize::MAX };
             let response = match frame.state.metrics.enter(most) {
                 None => overloaded(most).into_response(),
                 Some(_in_flight) => {
-                    match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request)).catch_unwind().await {
+                    match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request, trace)).catch_unwind().await {
                         Ok(response) => response,
                         Err(panic) => panicked(&*panic).into_response(),
                     }
                 }
             };
-            let mut response = finish(response, trace.as_ref());
+            let mut response = finish(response, trace);
             strict(response.headers_mut(), frame.state.deps.access.tls);
             frame.metrics.observe(response.status().as_u16(), started.elapsed());
             Ok(response)
@@ -231,18 +230,13 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
 }
 
 /// Gives a problem its body under the request's trace id.
-fn finish(mut response: Response, traceparent: Option<&HeaderValue>) -> Response {
+fn finish(mut response: Response, trace: TraceId) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let mut headers = HeaderMap::new();
-    if let Some(value) = traceparent {
-        headers.insert("traceparent", value.clone());
-    }
-    let trace = incoming_trace(&headers).unwrap_or_else(new_trace).to_string();
     if response.status().is_server_error() {
         tracing::warn!(trace_id = %trace, code = problem.code.as_str(), detail = %problem.detail, "request failed");
     }
-    problem.render(response, &trace)
+    problem.render(response, &trace.to_string())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_core::trace::Sampling;
 use agentry_core::worker::Role;
 use agentry_store::StateStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -72,6 +73,8 @@ pub struct ServerDeps {
     pub dependencies: Vec<Dependency>,
     /// Who may do what.
     pub access: Access,
+    /// Which traces have spans.
+    pub sampling: Sampling,
     /// The folder of reports of the validation suite.
     pub reports: PathBuf,
     /// Which backends run: `embedded` or `cluster`.

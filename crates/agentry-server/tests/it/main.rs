@@ -12,3 +12,4 @@ mod slack;
 mod streams;
 mod support;
 mod tasks;
+mod traces;

@@ -129,6 +129,7 @@ impl Server {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
         let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
         let deps = ServerDeps {
+            sampling: agentry_core::trace::Sampling::Off,
             store: Arc::clone(&store) as Arc<dyn StateStore>,
             bus: Arc::new(bus.clone()),
             fleet: FleetHandle::new(fleet()),
