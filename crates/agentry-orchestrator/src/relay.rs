@@ -9,12 +9,14 @@ use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
 use agentry_core::task::{MAX_HOPS, Task};
-use agentry_core::trace::{Place, SpanId, Trace};
+use agentry_core::trace::{Place, SpanId};
 use agentry_store::{Delivery, EventAccepted, NewTask, PendingMessage};
 use futures_util::stream::{self, StreamExt};
+use tracing::Instrument as _;
 
 use crate::context::Context;
 use crate::slack;
+use crate::spans;
 
 /// Messages claimed at once at most: one write claims and one settles them all.
 const MAX_BATCH: usize = 500;
@@ -89,13 +91,17 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
 
 async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -> Vec<(OutboxId, Delivery)> {
     let sending = batch.into_iter().map(|pending| async move {
-        let id = pending.message.id;
-        (id, send(ctx, &pending).await)
+        let place = delivery_place(ctx, &pending);
+        let what = if matches!(pending.message.body, OutboxBody::Event { .. }) { "event" } else { "callback" };
+        let span = spans::deliver(place.as_ref(), what, &pending);
+        let delivery = send(ctx, &pending, place).instrument(span.clone()).await;
+        spans::note_delivery(&span, &delivery);
+        (pending.message.id, delivery)
     });
     stream::iter(sending).buffer_unordered(most).collect().await
 }
 
-async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
+async fn send(ctx: &Arc<Context>, pending: &PendingMessage, place: Option<Place>) -> Delivery {
     let result = match &pending.message.body {
         OutboxBody::Event { event } => match publish(ctx, event).await {
             Ok(()) => Ok(()),
@@ -110,7 +116,7 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
         },
         OutboxBody::Callback { url, payload } => {
             let id = pending.message.id;
-            let traceparent = pending.message.trace.map(|trace| delivery_place(ctx, trace, pending).traceparent());
+            let traceparent = place.map(|place| place.traceparent());
             ctx.callbacks.post(url, id, ctx.now(), traceparent.as_deref(), payload).await.map_err(|error| error.0)
         }
         OutboxBody::Slack { .. } => return Delivery::RetryAt(ctx.now()),
@@ -128,9 +134,10 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
 }
 
 /// A try of a delivery in its trace.
-fn delivery_place(ctx: &Context, trace: Trace, pending: &PendingMessage) -> Place {
+pub(crate) fn delivery_place(ctx: &Context, pending: &PendingMessage) -> Option<Place> {
+    let trace = pending.message.trace?;
     let span = SpanId::of_id(pending.message.id.as_bytes()).derive(u64::from(pending.attempt));
-    Place::of(ctx.options.sampling, trace, span)
+    Some(Place::of(ctx.options.sampling, trace, span))
 }
 
 /// Why an event was not accepted.

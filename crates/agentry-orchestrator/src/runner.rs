@@ -14,15 +14,17 @@ use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_core::trace::Place;
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
-use agentry_tools::{Invocation, ToolError};
+use agentry_tools::{Invocation, ToolError, ToolOutput};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::budget;
 use crate::context::lock;
 use crate::run::{Run, Stop};
 use crate::slack::{Shown, place_of_questions};
+use crate::spans;
 
 /// How a loop ended for now.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +71,10 @@ impl Runner<'_> {
 
     /// Drives the loop until it is done or waits for humans.
     pub async fn drive(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
+        self.steps(machine).instrument(spans::part(&self.place(), self.spec, &self.scope)).await
+    }
+
+    async fn steps(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
         loop {
             match machine.next() {
                 Next::Done(result) => return Ok(LoopEnd::Done(result)),
@@ -131,7 +137,12 @@ impl Runner<'_> {
     /// The loop in the task's trace: the run itself, or a part of it.
     fn place(&self) -> Place {
         let run = self.run.place;
-        if self.scope == Scope::MAIN { run } else { run.child(run.span.derive_from(self.scope.as_str())) }
+        // The plan and the summary are single calls of the run's own.
+        if [Scope::MAIN, Scope::PLAN, Scope::SUMMARY].contains(&self.scope) {
+            run
+        } else {
+            run.child(run.span.derive_from(self.scope.as_str()))
+        }
     }
 
     fn call(&self, request: ChatRequest) -> Call {
@@ -245,7 +256,12 @@ impl Runner<'_> {
             idempotency_key,
         };
         let began = tokio::time::Instant::now();
-        let (text, is_error) = match self.run.ctx.tools.invoke(invocation).await {
+        let span = spans::execute_tool(&invocation);
+        let result = self.run.ctx.tools.invoke(invocation).instrument(span.clone()).await;
+        if let Some(kind) = tool_failure(&result) {
+            span.record("error.type", kind);
+        }
+        let (text, is_error) = match result {
             Ok(output) => (output.text, output.is_error),
             Err(ToolError::Unknown { reason, .. }) => return Ok(Err(reason)),
             Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => (error.to_string(), true),
@@ -294,6 +310,16 @@ impl Runner<'_> {
         let body = JournalBody::Asked { clarification: clarification.id, call_id: Some(call.id.clone()), question };
         self.run.record_with(&self.scope, vec![body.clone()], Vec::new(), vec![clarification]).await?;
         Ok(body)
+    }
+}
+
+/// The kind of failure of a tool call; `None`: it went well.
+fn tool_failure(result: &Result<ToolOutput, ToolError>) -> Option<&'static str> {
+    match result {
+        Ok(output) => output.is_error.then_some("tool_error"),
+        Err(ToolError::Arguments { .. }) => Some("arguments"),
+        Err(ToolError::Unavailable { .. }) => Some("unavailable"),
+        Err(ToolError::Unknown { .. }) => Some("outcome_unknown"),
     }
 }
 

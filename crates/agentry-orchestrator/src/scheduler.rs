@@ -19,11 +19,13 @@ use agentry_bus::{Received, Signal, Wake};
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
 use agentry_core::task::{DEFAULT_TIMEOUT, Priority, Task, TaskSource};
 use agentry_core::time::Timestamp;
+use agentry_core::trace::{Place, SpanId, Trace};
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use self::table::Table;
 use crate::context::Context;
+use crate::spans;
 
 /// Wait after a round that the store could not take.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -204,7 +206,7 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
     let spec = fleet.live(&record.agent)?;
     let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     let start = record.spec.start_of(&record.name, slot);
-    let trace = ctx.new_trace();
+    let trace = slot_place(ctx, ctx.new_trace()).onward();
     let task = Task {
         id: ctx.new_task_id(),
         agent: record.agent.clone(),
@@ -226,6 +228,12 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
 }
 
+/// A slot in the trace that begins with it.
+fn slot_place(ctx: &Context, trace: Trace) -> Place {
+    let bits = u64::try_from(trace.id.0 >> 64).unwrap_or(1);
+    Place::of(ctx.options.sampling, trace, SpanId::new(bits).derive(0))
+}
+
 /// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
 fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) -> Vec<Firing> {
     let (mut wakes, mut crowd) = (Vec::new(), Vec::new());
@@ -242,13 +250,17 @@ fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<Fir
             }
         }
         match (result, firing.task) {
-            (FiringResult::Fired(_), Some(new)) => match new.ready_at {
-                None => wakes.push(Wake::of(new.task)),
-                Some(at) if table.later.len() < MAX_LATER => {
-                    table.later.insert((at, new.task.id), new.task);
+            (FiringResult::Fired(_), Some(new)) => {
+                let begun = Trace { id: new.task.trace_id, parent: None };
+                spans::slot(&slot_place(ctx, begun), &firing.schedule, &new.task);
+                match new.ready_at {
+                    None => wakes.push(Wake::of(new.task)),
+                    Some(at) if table.later.len() < MAX_LATER => {
+                        table.later.insert((at, new.task.id), new.task);
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
-            },
+            }
             (FiringResult::Missed, _) => {
                 tracing::warn!(schedule = firing.schedule, slot = %firing.slot, "a slot was missed");
             }

@@ -9,7 +9,6 @@ use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
-use agentry_core::trace::Sampling;
 use agentry_llm::Providers;
 use agentry_orchestrator::{
     HttpCallbacks, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running, SlackOut,
@@ -316,7 +315,7 @@ fn options(settings: &Settings) -> Options {
             tasks: settings.task_retention,
             usage: settings.usage_retention,
         },
-        sampling: Sampling::Off,
+        sampling: settings.traces.sampling(),
     }
 }
 
@@ -347,7 +346,7 @@ fn serve(
         dependencies: parts.dependencies,
         access: door.access,
         reports: settings.reports.clone(),
-        sampling: Sampling::Off,
+        sampling: settings.traces.sampling(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),
     };

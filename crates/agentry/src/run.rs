@@ -33,8 +33,9 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     }
     let mut settings = settings::of_fleet(&args.place)?;
     settings.listen = platform::any_port();
-    // Alone in this process, whatever the settings of servers say.
+    // Alone in this process and for one task, whatever the settings of servers say.
     (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
+    settings.traces.endpoint = None;
     if taped {
         return run_taped(&args, settings).await;
     }

@@ -16,3 +16,4 @@ mod slack;
 mod support;
 mod tape;
 mod tools;
+mod traces;
