@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, schedules, sessions,
-    tasks, usage, validate, workers,
+    agents, batch, bench, clarifications, dead_letters, events, health, keys, log, me, overview, page, schedules,
+    sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;
@@ -56,6 +56,8 @@ use crate::ui;
         health::ready,
         health::metrics,
         page::document,
+        log::get,
+        log::put,
         me::get,
         me::sign_in,
         me::sign_out,

@@ -17,6 +17,7 @@ use crate::api::overview::Lately;
 use crate::auth::Access;
 use crate::auth::verify::Keys;
 use crate::dependency::Dependency;
+use crate::log::LogControl;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
 use crate::slack::{self, SlackCounts, SlackDoor};
@@ -75,6 +76,8 @@ pub struct ServerDeps {
     pub access: Access,
     /// Which traces have spans.
     pub sampling: Sampling,
+    /// Steers the log of the process.
+    pub log: Arc<dyn LogControl>,
     /// The folder of reports of the validation suite.
     pub reports: PathBuf,
     /// Which backends run: `embedded` or `cluster`.

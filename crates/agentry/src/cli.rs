@@ -60,6 +60,8 @@ pub enum Command {
     Usage(Usage),
     /// API keys: list, create, rotate, revoke
     Keys(Verb<Keys>),
+    /// What a process logs: show it, or change it while it runs
+    LogLevel(LogLevel),
     /// The fleet live in the terminal, until Ctrl-C
     Top(Top),
     /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
+use crate::log::Steering;
 use crate::providers;
 use crate::serve::listen;
 use crate::slack::SlackParts;
@@ -82,8 +83,8 @@ impl Platform {
     ///
     /// # Errors
     /// When a part cannot start: the address, the agent files, the data folder.
-    pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
-        Self::start_taped(settings, upstream, None).await
+    pub async fn start(settings: &Settings, upstream: Option<String>, log: Arc<Steering>) -> Result<Self, Failure> {
+        Self::start_taped(settings, upstream, None, log).await
     }
 
     /// The same with calls of models and tools recorded, or answered from a recording.
@@ -94,6 +95,7 @@ impl Platform {
         settings: &Settings,
         upstream: Option<String>,
         tape: Option<&Tape>,
+        log: Arc<Steering>,
     ) -> Result<Self, Failure> {
         check(settings)?;
         let tls = crate::tls::acceptor(settings)?;
@@ -150,7 +152,7 @@ impl Platform {
         let access = crate::access::of(settings, address, tls.is_some(), own_hash);
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let door = Door { listener, tls, access, limits, slack: slack.door };
+        let door = Door { listener, tls, access, limits, slack: slack.door, log };
         let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         Ok(Self {
@@ -326,6 +328,7 @@ struct Door {
     access: Access,
     limits: Limits,
     slack: Option<SlackDoor>,
+    log: Arc<Steering>,
 }
 
 fn serve(
@@ -342,6 +345,7 @@ fn serve(
         clock: parts.clock,
         limits: door.limits,
         slack: door.slack,
+        log: door.log,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         access: door.access,

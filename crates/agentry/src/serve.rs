@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::cli;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
+use crate::log::Steering;
 use crate::platform::Platform;
 use crate::traces::Exporter;
 use crate::{engine, out, settings};
@@ -25,7 +26,7 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     let log = crate::log::start(&settings.log, settings.log_format, exporter.as_ref().map(Exporter::sink))?;
     let steering = Arc::clone(&log);
     let watching = tokio::spawn(async move { steering.watch().await });
-    let served = run(&settings, args.place.sim_url).await;
+    let served = run(&settings, args.place.sim_url, Arc::clone(&log)).await;
     if let Some(exporter) = exporter {
         exporter.stop().await;
     }
@@ -34,8 +35,8 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     served
 }
 
-async fn run(settings: &Settings, sim_url: Option<String>) -> Result<(), Failure> {
-    let platform = Platform::start(settings, sim_url).await?;
+async fn run(settings: &Settings, sim_url: Option<String>, log: Arc<Steering>) -> Result<(), Failure> {
+    let platform = Platform::start(settings, sim_url, log).await?;
     // Heard before anybody is told that it runs: who is told may stop it at once.
     let mut signals = StopSignals::listen()?;
     out::line(&ready(&platform, settings))?;

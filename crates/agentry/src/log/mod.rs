@@ -38,7 +38,7 @@ pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result
 ///
 /// # Errors
 /// When the filter cannot be understood.
-pub fn start_quiet() -> Result<(), Failure> {
+pub fn start_quiet() -> Result<Arc<Steering>, Failure> {
     let filter = std::env::var("AGENTRY_LOG").ok().filter(|filter| !filter.is_empty());
-    start(filter.as_deref().unwrap_or("warn"), LogFormat::Text, None).map(drop)
+    start(filter.as_deref().unwrap_or("warn"), LogFormat::Text, None)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agentry_core::trace::TARGET;
+use agentry_server::{BadLogFilter, LogControl, LogState};
 use tokio::sync::Notify;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber, span};
@@ -72,6 +73,7 @@ fn parse(text: &str) -> Result<EnvFilter, BadFilter> {
 pub struct LogFilter<S> {
     set: reload::Layer<EnvFilter, S>,
     throttle: Arc<Throttle>,
+    lines: Lines,
 }
 
 impl<S: Subscriber> LogFilter<S> {
@@ -91,7 +93,7 @@ impl<S: Subscriber> LogFilter<S> {
             state: Mutex::new(State { usual: text.to_owned(), passing: None }),
             changed: Notify::new(),
         };
-        Ok((Self { set, throttle }, Arc::new(steering)))
+        Ok((Self { set, throttle, lines }, Arc::new(steering)))
     }
 }
 
@@ -109,7 +111,14 @@ impl<S: Subscriber> Filter<S> for LogFilter<S> {
     }
 
     fn event_enabled(&self, event: &Event<'_>, context: &Context<'_, S>) -> bool {
-        Filter::event_enabled(&self.set, event, context) && self.throttle.admits(event)
+        if !Filter::event_enabled(&self.set, event, context) {
+            return false;
+        }
+        let (passes, held) = self.throttle.admits(event);
+        if let Some(held) = held {
+            out::complain(&self.lines.held(&held));
+        }
+        passes
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -155,36 +164,6 @@ struct State {
 }
 
 impl Steering {
-    /// The filter that holds now; one that passes, with what comes back after it and when.
-    pub fn current(&self) -> (String, Option<(String, Duration)>) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &state.passing {
-            Some((filter, until)) => {
-                let left = until.saturating_duration_since(Instant::now());
-                (filter.clone(), Some((state.usual.clone(), left)))
-            }
-            None => (state.usual.clone(), None),
-        }
-    }
-
-    /// Sets a filter, for a time or for as long as the process runs.
-    ///
-    /// # Errors
-    /// When it is no filter; nothing changes then.
-    pub fn set(&self, text: &str, time: Option<Duration>) -> Result<(), BadFilter> {
-        let filter = parse(text)?;
-        {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            match time {
-                Some(time) => state.passing = Some((text.to_owned(), Instant::now() + time)),
-                None => *state = State { usual: text.to_owned(), passing: None },
-            }
-            (self.apply)(filter);
-        }
-        self.changed.notify_one();
-        Ok(())
-    }
-
     /// Falls back when a time is over, and tells what was held back. Runs until it is dropped.
     pub async fn watch(&self) {
         loop {
@@ -227,6 +206,33 @@ impl Steering {
     }
 }
 
+impl LogControl for Steering {
+    fn current(&self) -> LogState {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &state.passing {
+            Some((filter, until)) => {
+                let left = until.saturating_duration_since(Instant::now());
+                LogState { filter: filter.clone(), then: Some((state.usual.clone(), left)) }
+            }
+            None => LogState { filter: state.usual.clone(), then: None },
+        }
+    }
+
+    fn set(&self, text: &str, time: Option<Duration>) -> Result<(), BadLogFilter> {
+        let filter = parse(text).map_err(|bad| BadLogFilter(bad.to_string()))?;
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match time {
+                Some(time) => state.passing = Some((text.to_owned(), Instant::now() + time)),
+                None => *state = State { usual: text.to_owned(), passing: None },
+            }
+            (self.apply)(filter);
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tracing_subscriber::Registry;
@@ -256,14 +262,15 @@ mod tests {
         let (_filter, steering) = LogFilter::<Registry>::new("warn", Arc::default(), lines).unwrap();
         let usual = "warn".to_owned();
         steering.set("debug", Some(Duration::from_secs(60))).unwrap();
-        assert!(matches!(steering.current(), (filter, Some((back, _))) if filter == "debug" && back == usual));
+        let state = steering.current();
+        assert!(state.filter == "debug" && state.then.is_some_and(|(then, _)| then == usual));
         steering.fall_back(Instant::now());
-        assert_eq!(steering.current().0, "debug", "its time is not over");
+        assert_eq!(steering.current().filter, "debug", "its time is not over");
         assert!(steering.set("debgu", None).is_err());
-        assert_eq!(steering.current().0, "debug", "a bad one changes nothing");
+        assert_eq!(steering.current().filter, "debug", "a bad one changes nothing");
         steering.fall_back(Instant::now() + Duration::from_secs(60));
-        assert_eq!(steering.current(), (usual, None));
+        assert_eq!(steering.current(), LogState { filter: usual, then: None });
         steering.set("error", None).unwrap();
-        assert_eq!(steering.current(), ("error".to_owned(), None));
+        assert_eq!(steering.current(), LogState { filter: "error".to_owned(), then: None });
     }
 }

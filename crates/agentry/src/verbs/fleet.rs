@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{act, list, send};
-use crate::cli::{Agents, Reading, Schedules, Usage, UsageBy, Verb};
+use crate::cli::{Agents, LogLevel, Reading, Schedules, Usage, UsageBy, Verb};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format, at, dollars, moment, number, text};
@@ -112,5 +112,24 @@ pub async fn schedules(verb: Verb<Schedules>) -> Result<(), Failure> {
             send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": false})).await?;
             out::line(&format!("{} fires again", args.id))
         }
+    }
+}
+
+/// Shows what a process logs, after a change when one is asked for.
+pub async fn log_level(args: &LogLevel) -> Result<(), Failure> {
+    let client = args.reading.server.client()?;
+    let log = match &args.filter {
+        None => client.get(&["v1", "log"], &[]).await?,
+        Some(filter) => {
+            let body = json!({"filter": filter, "for_seconds": args.time});
+            client.send(Method::PUT, &["v1", "log"], Some(&body)).await?
+        }
+    };
+    match (args.reading.output, log["remaining_seconds"].as_u64()) {
+        (Format::Table, None) => out::line(&at(&log, "/filter")),
+        (Format::Table, Some(left)) => {
+            out::line(&format!("{}, for {left} s; then {}", at(&log, "/filter"), at(&log, "/then")))
+        }
+        (format, _) => render::document(format, &log),
     }
 }

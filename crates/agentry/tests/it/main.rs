@@ -10,6 +10,7 @@ mod http;
 mod import;
 mod kill9;
 mod listener;
+mod log_level;
 mod operations;
 mod serve;
 mod slack;
