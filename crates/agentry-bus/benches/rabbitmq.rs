@@ -111,6 +111,7 @@ fn event(id: usize) -> Event {
         topic: "agent.output.writer".to_owned(),
         time: Timestamp(1_700_000_000_123_456),
         trace_id: TraceId(0xabc),
+        parent: None,
         hops: 1,
         data: serde_json::json!({"output": "x".repeat(720)}),
     }

@@ -14,6 +14,6 @@ pub use fleet::{
 pub use handle::FleetHandle;
 pub use problem::{Place, Problem, Severity};
 pub use settings::{
-    Cluster, Engine, KEYS, Key, LogFormat, ModelLimit, ProviderSettings, Role, Settings, SlackRoute, SlackSettings,
-    Sources, settings_reference,
+    Cluster, Engine, KEYS, Key, LogFormat, ModelLimit, ProviderSettings, Role, Sampler, Settings, SlackRoute,
+    SlackSettings, Sources, TraceSettings, settings_reference,
 };

@@ -246,6 +246,15 @@ impl ProviderKind {
         }
     }
 
+    /// Its name in OpenTelemetry's conventions (`gen_ai.provider.name`).
+    #[must_use]
+    pub fn telemetry_name(self) -> &'static str {
+        match self {
+            Self::Bedrock => "aws.bedrock",
+            other => other.as_str(),
+        }
+    }
+
     /// Whether its calls leave the process, so that they can fail, cost, and must be journaled before.
     #[must_use]
     pub fn leaves_process(self) -> bool {

@@ -8,6 +8,7 @@ use crate::id::TaskId;
 use crate::task::{Outcome, TaskStatus, TraceId};
 use crate::time::Timestamp;
 use crate::topic::TopicPattern;
+use crate::trace::{Parent, Trace};
 
 /// Something that happened. Deduplicated on (`source`, `id`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,11 +26,22 @@ pub struct Event {
     pub time: Timestamp,
     /// The trace it belongs to.
     pub trace_id: TraceId,
+    /// The span that published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// How many agents triggered one another before it.
     #[serde(default)]
     pub hops: u8,
     /// What happened.
     pub data: Value,
+}
+
+impl Event {
+    /// What it brings along of its trace.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace { id: self.trace_id, parent: self.parent }
+    }
 }
 
 /// The topic on which an agent's results go out.

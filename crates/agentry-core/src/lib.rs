@@ -26,4 +26,5 @@ pub mod tape;
 pub mod task;
 pub mod time;
 pub mod topic;
+pub mod trace;
 pub mod worker;

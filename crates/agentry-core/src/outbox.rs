@@ -8,6 +8,7 @@ use crate::id::{OutboxId, TaskId};
 use crate::slack::{Replaces, SlackContent, SlackMessage};
 use crate::task::{Outcome, Task};
 use crate::time::Timestamp;
+use crate::trace::Trace;
 
 /// A message that waits to be sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct OutboxMessage {
     pub task: TaskId,
     /// When it was written.
     pub created_at: Timestamp,
+    /// The trace that the delivery belongs to, where who wrote it knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// What and where to.
     pub body: OutboxBody,
 }
@@ -58,6 +62,14 @@ impl OutboxBody {
 }
 
 impl OutboxMessage {
+    /// Hangs the delivery, and what an event starts, under another span.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+        if let OutboxBody::Event { event } = &mut self.body {
+            (event.trace_id, event.parent) = (trace.id, trace.parent);
+        }
+    }
+
     /// Says which post an answer in Slack replaces; anything else stays as it is.
     pub fn set_replaces(&mut self, post: &Replaces) {
         if let OutboxBody::Slack { message } = &mut self.body
@@ -88,6 +100,7 @@ pub fn messages_of_end(
                 topic: output_topic(&task.agent),
                 time: at,
                 trace_id: task.trace_id,
+                parent: task.parent,
                 hops: task.hops,
                 data: outcome_data(task.id, &task.agent, outcome),
             },
@@ -100,5 +113,6 @@ pub fn messages_of_end(
         let message = SlackMessage::of_outcome(place, &task.agent, outcome, task.created_at);
         bodies.push(OutboxBody::Slack { message: Box::new(message) });
     }
-    bodies.into_iter().map(|body| OutboxMessage { id: new_id(), task: task.id, created_at: at, body }).collect()
+    let trace = Some(task.trace());
+    bodies.into_iter().map(|body| OutboxMessage { id: new_id(), task: task.id, created_at: at, trace, body }).collect()
 }

@@ -15,6 +15,8 @@ use crate::schedule::ScheduleRecord;
 use crate::session::SessionId;
 use crate::slack::ReplyTo;
 use crate::time::Timestamp;
+pub use crate::trace::TraceId;
+use crate::trace::{Parent, Trace};
 
 /// How long a task may run when nobody said otherwise (seed: default 300 s).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -44,6 +46,9 @@ pub struct Task {
     pub source: TaskSource,
     /// W3C trace id, 32 lower-case hex digits: from the door to the answer.
     pub trace_id: TraceId,
+    /// The span that it hangs under in its trace: that of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// Running time it is given, in milliseconds; waiting for a human does not count.
@@ -88,6 +93,7 @@ impl Task {
                 topic: event.topic.clone(),
             },
             trace_id: event.trace_id,
+            parent: event.parent,
             created_at: now,
             timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             callback_url: None,
@@ -105,7 +111,7 @@ impl Task {
         slot: Timestamp,
         spec: &AgentSpec,
         id: TaskId,
-        trace_id: TraceId,
+        trace: Trace,
         now: Timestamp,
     ) -> Self {
         let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
@@ -117,7 +123,8 @@ impl Task {
             session: (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &id.to_string())),
             priority: Priority::Normal,
             source: TaskSource::Schedule { schedule: schedule.name.clone(), slot },
-            trace_id,
+            trace_id: trace.id,
+            parent: trace.parent,
             created_at: now,
             timeout_ms: schedule.spec.timeout_ms.unwrap_or(default),
             callback_url: None,
@@ -126,6 +133,12 @@ impl Task {
             stream: false,
             hops: 0,
         }
+    }
+
+    /// What it brings along of its trace.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace { id: self.trace_id, parent: self.parent }
     }
 
     /// The running time it is given.
@@ -141,45 +154,6 @@ impl Task {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
-    }
-}
-
-/// The W3C trace id of a task.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TraceId(pub u128);
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TraceId({self})")
-    }
-}
-
-impl FromStr for TraceId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() != 32 {
-            return Err("a trace id has 32 hex digits");
-        }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| "a trace id has 32 hex digits")
-    }
-}
-
-impl Serialize for TraceId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TraceId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -8,10 +8,13 @@ use agentry_core::agent::{LlmTarget, ProviderKind};
 use agentry_core::chat::Usage;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::Priority;
+use agentry_core::trace::TARGET;
 use futures_util::StreamExt;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::backoff::wait_before;
 use crate::breaker::{Breakers, Circuit, Cut};
@@ -213,7 +216,9 @@ impl Chat<'_> {
         let provider = self.providers.provider(call)?;
         if !call.target.provider.leaves_process() {
             let began = Instant::now();
-            let result = provider.call(call, self.sink.clone()).await;
+            let span = chat_span(call);
+            let result = provider.call(call, self.sink.clone()).instrument(span.clone()).await;
+            note_end(&span, &result);
             return Ok(self.record(call, result, began));
         }
         let interactive = call.priority != Priority::Low || self.sink.is_some();
@@ -235,12 +240,15 @@ impl Chat<'_> {
         let timeout = deadline.saturating_duration_since(began);
         let result = {
             let _under_way = metrics.begins();
-            if call.timeout.saturating_sub(timeout) < NOTICEABLE {
-                provider.call(call, self.sink.clone()).await
+            let span = chat_span(call);
+            let result = if call.timeout.saturating_sub(timeout) < NOTICEABLE {
+                provider.call(call, self.sink.clone()).instrument(span.clone()).await
             } else {
                 // The time that was waited is gone.
-                provider.call(&Call { timeout, ..call.clone() }, self.sink.clone()).await
-            }
+                provider.call(&Call { timeout, ..call.clone() }, self.sink.clone()).instrument(span.clone()).await
+            };
+            note_end(&span, &result);
+            result
         };
         metrics.ended(&result);
         admission.ended(result.as_ref().err());
@@ -262,6 +270,42 @@ impl Chat<'_> {
         self.attempts.push(attempt);
         failed
     }
+}
+
+/// The span of a call, by OpenTelemetry's conventions for generative AI (1.38); none when none is kept. What is said
+/// stays out of it.
+fn chat_span(call: &Call) -> Span {
+    let place = call.place();
+    if !place.is_kept() {
+        return Span::none();
+    }
+    let model = &*call.target.model;
+    tracing::info_span!(
+        target: TARGET, "chat", trace_id = place.trace.id.0, span_id = place.span.0.get(), parent_id = place.parent_id(),
+        otel.name = %format_args!("chat {model}"), otel.kind = "client",
+        gen_ai.operation.name = "chat", gen_ai.provider.name = call.target.provider.telemetry_name(), gen_ai.agent.name = call.agent.as_str(),
+        gen_ai.request.model = model, gen_ai.response.model = Empty,
+        gen_ai.usage.input_tokens = Empty, gen_ai.usage.output_tokens = Empty,
+        agentry.call.id = %call.id, "error.type" = Empty,
+    )
+}
+
+fn note_end(span: &Span, result: &Result<Timed, LlmError>) {
+    if span.is_disabled() {
+        return;
+    }
+    let usage = match result {
+        Ok(timed) => {
+            span.record("gen_ai.response.model", timed.reply.model.as_str());
+            &timed.reply.usage
+        }
+        Err(error) => {
+            span.record("error.type", LlmErrorKind::CLASSES[error.kind.class()]);
+            &error.usage
+        }
+    };
+    span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+    span.record("gen_ai.usage.output_tokens", usage.output_tokens);
 }
 
 /// No call was made: its breaker is open.

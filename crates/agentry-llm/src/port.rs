@@ -6,7 +6,8 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, LlmTarget, SamplingParams};
 use agentry_core::chat::{ChatReply, ChatRequest};
 use agentry_core::id::CallId;
-use agentry_core::task::{Priority, TraceId};
+use agentry_core::task::Priority;
+use agentry_core::trace::{Place, SpanId};
 use async_trait::async_trait;
 
 use crate::LlmError;
@@ -18,8 +19,8 @@ pub struct Call {
     pub id: CallId,
     /// Who asks.
     pub agent: AgentName,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
+    /// Where in a trace it is asked; the call itself is under that, see [`Call::place`].
+    pub under: Place,
     /// The model.
     pub target: LlmTarget,
     /// The conversation and tools.
@@ -32,6 +33,14 @@ pub struct Call {
     pub timeout: Duration,
     /// Of its task: where a limit makes calls wait, low priority waits behind all others.
     pub priority: Priority,
+}
+
+impl Call {
+    /// The call in its trace: its span is named by the random half of its id.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.under.child(SpanId::of_id(self.id.as_bytes()))
+    }
 }
 
 /// Takes the pieces of an answer while it is written.

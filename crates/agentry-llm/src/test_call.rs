@@ -5,7 +5,8 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
-use agentry_core::task::{Priority, TraceId};
+use agentry_core::task::Priority;
+use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 
 use crate::Call;
 
@@ -14,7 +15,7 @@ pub(crate) fn call(base_url: &str) -> Call {
     Call {
         id: CallId::from_parts(1, 2),
         agent: AgentName::new("tester").unwrap(),
-        trace_id: TraceId(0xabc),
+        under: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(1)),
         target: LlmTarget {
             provider: ProviderKind::Openai,
             model: "sim-small".into(),

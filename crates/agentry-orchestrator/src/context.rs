@@ -9,8 +9,8 @@ use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
 use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
 use agentry_core::prices::PriceTable;
-use agentry_core::task::TraceId;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_core::trace::{Sampling, Trace};
 use agentry_core::worker::Role;
 use agentry_llm::Providers;
 use agentry_store::{Horizon, StateStore, StoreError};
@@ -84,6 +84,8 @@ pub struct Options {
     pub slots: u32,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Which traces have spans.
+    pub sampling: Sampling,
 }
 
 /// How long what is over is kept.
@@ -119,6 +121,7 @@ impl Default for Options {
             modes: ModeSet::ALL,
             slots: 1_024,
             retention: Retention { events: Duration::from_secs(24 * 3_600), tasks: None, usage: None },
+            sampling: Sampling::Off,
         }
     }
 }
@@ -259,8 +262,9 @@ impl Context {
         ClarificationId::from_parts(millis(self.now()), wide(&*self.entropy))
     }
 
-    pub fn new_trace_id(&self) -> TraceId {
-        TraceId(wide(&*self.entropy))
+    /// A trace that begins here.
+    pub fn new_trace(&self) -> Trace {
+        Trace::begin(wide(&*self.entropy))
     }
 
     /// A number from 0 to 1.

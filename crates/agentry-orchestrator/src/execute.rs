@@ -14,10 +14,12 @@ use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::context::Context;
 use crate::modes;
-use crate::run::{Run, Stop, persist, replaces_of_epoch, unanswered};
+use crate::run::{Run, Stop, persist, place, replaces_of_epoch, unanswered};
+use crate::spans;
 
 /// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
 /// only there when somebody restarted a server now and then is not.
@@ -42,6 +44,18 @@ pub(crate) async fn execute(
     task: Arc<Task>,
     session: Option<&SessionRecord>,
 ) -> Option<TaskStatus> {
+    let span = spans::invoke_agent(&place(ctx, &task, claimed.lease), &task, claimed.attempt);
+    let status = perform(ctx, claimed, task, session).instrument(span.clone()).await;
+    spans::note_status(&span, status);
+    status
+}
+
+async fn perform(
+    ctx: &Arc<Context>,
+    claimed: Claimed,
+    task: Arc<Task>,
+    session: Option<&SessionRecord>,
+) -> Option<TaskStatus> {
     let lease = claimed.lease;
     let Some(execution) = ctx.running.begin(lease) else {
         tracing::debug!(task = %task.id, "the task executes here already");
@@ -55,6 +69,9 @@ pub(crate) async fn execute(
             return give_back(ctx, lease, &task).await;
         }
     };
+    if run.place.is_kept() {
+        spans::note_agent(&Span::current(), &run.spec);
+    }
     let remaining = task.timeout().saturating_sub(Duration::from_micros(claimed.used_us));
     let ended = tokio::select! {
         biased;
@@ -202,7 +219,10 @@ fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -
     let at = run.ctx.now();
     let publish = run.ctx.is_heard(&output_topic(&run.task.agent));
     let mut outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
-    outbox.iter_mut().for_each(|message| message.set_replaces(replaces));
+    for message in &mut outbox {
+        message.set_replaces(replaces);
+        message.set_trace(run.place.onward());
+    }
     let mut advance = run.advance(Step::Finish { outcome, dead_letter });
     advance.outbox = outbox;
     advance

@@ -21,6 +21,7 @@ mod running;
 mod scheduler;
 mod sessions;
 mod slack;
+mod spans;
 mod start;
 mod status;
 mod webhook;

@@ -9,11 +9,14 @@ use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
 use agentry_core::task::{MAX_HOPS, Task};
+use agentry_core::trace::{Place, SpanId};
 use agentry_store::{Delivery, EventAccepted, NewTask, PendingMessage};
 use futures_util::stream::{self, StreamExt};
+use tracing::Instrument as _;
 
 use crate::context::Context;
 use crate::slack;
+use crate::spans;
 
 /// Messages claimed at once at most: one write claims and one settles them all.
 const MAX_BATCH: usize = 500;
@@ -88,15 +91,18 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
 
 async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -> Vec<(OutboxId, Delivery)> {
     let sending = batch.into_iter().map(|pending| async move {
-        let id = pending.message.id;
-        let delivery = send(ctx, &pending).await;
-        ctx.metrics.delivered(pending.message.body.kind(), &delivery);
-        (id, delivery)
+        let place = delivery_place(ctx, &pending);
+        let kind = pending.message.body.kind();
+        let span = spans::deliver(place.as_ref(), kind, &pending);
+        let delivery = send(ctx, &pending, place).instrument(span.clone()).await;
+        spans::note_delivery(&span, &delivery);
+        ctx.metrics.delivered(kind, &delivery);
+        (pending.message.id, delivery)
     });
     stream::iter(sending).buffer_unordered(most).collect().await
 }
 
-async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
+async fn send(ctx: &Arc<Context>, pending: &PendingMessage, place: Option<Place>) -> Delivery {
     let result = match &pending.message.body {
         OutboxBody::Event { event } => match publish(ctx, event).await {
             Ok(()) => Ok(()),
@@ -110,7 +116,9 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
             }
         },
         OutboxBody::Callback { url, payload } => {
-            ctx.callbacks.post(url, pending.message.id, ctx.now(), payload).await.map_err(|error| error.0)
+            let id = pending.message.id;
+            let traceparent = place.map(|place| place.traceparent());
+            ctx.callbacks.post(url, id, ctx.now(), traceparent.as_deref(), payload).await.map_err(|error| error.0)
         }
         OutboxBody::Slack { .. } => return Delivery::RetryAt(ctx.now()),
     };
@@ -124,6 +132,13 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage) -> Delivery {
             None => Delivery::Dead(format!("{} deliveries failed; the last one: {reason}", pending.attempt)),
         },
     }
+}
+
+/// A try of a delivery in its trace.
+pub(crate) fn delivery_place(ctx: &Context, pending: &PendingMessage) -> Option<Place> {
+    let trace = pending.message.trace?;
+    let span = SpanId::of_id(pending.message.id.as_bytes()).derive(u64::from(pending.attempt));
+    Some(Place::of(ctx.options.sampling, trace, span))
 }
 
 /// Why an event was not accepted.

@@ -14,6 +14,7 @@ use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::slack::Replaces;
 use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
+use agentry_core::trace::{Place, SpanId};
 use agentry_store::{Advance, Advanced, Claimed, Lease, Step, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ pub(crate) struct Run {
     pub task: Arc<Task>,
     pub spec: Arc<AgentSpec>,
     pub lease: Lease,
+    /// This claim in the task's trace.
+    pub place: Place,
     pub attempt: u32,
     pub cancel: CancellationToken,
     /// The journal as it was when the task was claimed.
@@ -134,7 +137,8 @@ impl Run {
         }
         let (lease, attempt) = (claimed.lease, claimed.attempt);
         let progress = Mutex::new(Progress::start(&ctx, &task, lease.epoch == 1));
-        Self { ctx, task, spec, lease, attempt, cancel, past, progress, state: Mutex::new(state) }
+        let place = place(&ctx, &task, lease);
+        Self { ctx, task, spec, lease, place, attempt, cancel, past, progress, state: Mutex::new(state) }
     }
 
     /// Where the text of the task's own model goes, when somebody in Slack waits for it.
@@ -238,6 +242,7 @@ impl Run {
         self.defer(scope, bodies, ledger);
         let mut advance = self.advance(Step::Continue);
         advance.outbox = messages_of_questions(&self.ctx, &clarifications);
+        advance.outbox.iter_mut().for_each(|message| message.set_trace(self.place.onward()));
         advance.clarifications = clarifications;
         let has_outbox = !advance.outbox.is_empty();
         let advanced = self.persist(advance).await?;
@@ -276,6 +281,12 @@ impl Run {
     pub async fn persist(&self, advance: Advance) -> Result<Advanced, Stop> {
         persist(&self.ctx, advance).await
     }
+}
+
+/// A claim of a task in the task's trace: every claim has a span of its own.
+pub(crate) fn place(ctx: &Context, task: &Task, lease: Lease) -> Place {
+    let span = SpanId::of_id(task.id.as_bytes()).derive(u64::from(lease.epoch));
+    Place::of(ctx.options.sampling, task.trace(), span)
 }
 
 /// Whether an earlier owner may have shown a task that was claimed so often.

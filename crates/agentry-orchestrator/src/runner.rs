@@ -12,16 +12,19 @@ use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{ErrorCode, TaskError};
+use agentry_core::trace::Place;
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
-use agentry_tools::{Invocation, ToolError};
+use agentry_tools::{Invocation, ToolError, ToolOutput};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::budget;
 use crate::context::lock;
 use crate::run::{Run, Stop};
 use crate::slack::{Shown, place_of_questions};
+use crate::spans;
 
 /// How a loop ended for now.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +71,10 @@ impl Runner<'_> {
 
     /// Drives the loop until it is done or waits for humans.
     pub async fn drive(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
+        self.steps(machine).instrument(spans::part(&self.place(), self.spec, &self.scope)).await
+    }
+
+    async fn steps(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
         loop {
             match machine.next() {
                 Next::Done(result) => return Ok(LoopEnd::Done(result)),
@@ -130,11 +137,22 @@ impl Runner<'_> {
         }
     }
 
+    /// The loop in the task's trace: the run itself, or a part of it.
+    fn place(&self) -> Place {
+        let run = self.run.place;
+        // The plan and the summary are single calls of the run's own.
+        if [Scope::MAIN, Scope::PLAN, Scope::SUMMARY].contains(&self.scope) {
+            run
+        } else {
+            run.child(run.span.derive_from(self.scope.as_str()))
+        }
+    }
+
     fn call(&self, request: ChatRequest) -> Call {
         Call {
             id: self.run.ctx.new_call_id(),
             agent: self.spec.name.clone(),
-            trace_id: self.run.task.trace_id,
+            under: self.place(),
             target: self.spec.llm.target.clone(),
             request,
             params: self.spec.llm.params.clone(),
@@ -205,7 +223,7 @@ impl Runner<'_> {
         };
         let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
         // The same idempotency key every time; one more try than a single lost answer needs.
-        for _ in 0..3 {
+        for number in 0..3 {
             if let Some(reason) = &unknown {
                 match tool.on_unknown {
                     OnUnknown::Retry => {}
@@ -213,7 +231,7 @@ impl Runner<'_> {
                     OnUnknown::Fail => return Ok(Err(unknown_outcome(&call.name, reason))),
                 }
             }
-            match self.invoke(turn, tool, call).await? {
+            match self.invoke(turn, tool, call, number).await? {
                 Ok(body) => return Ok(Ok(body)),
                 Err(reason) => unknown = Some(reason),
             }
@@ -222,18 +240,31 @@ impl Runner<'_> {
     }
 
     /// One try. `Err`: it may or may not have happened, and why that is so.
-    async fn invoke(&self, turn: u32, tool: &ToolSpec, call: &ToolCall) -> Result<Result<JournalBody, String>, Stop> {
+    async fn invoke(
+        &self,
+        turn: u32,
+        tool: &ToolSpec,
+        call: &ToolCall,
+        number: u64,
+    ) -> Result<Result<JournalBody, String>, Stop> {
         let intent = JournalBody::ToolStarted { turn, call: call.clone() };
         self.run.record(&self.scope, vec![intent], Vec::new()).await?;
+        let idempotency_key = format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id);
+        let above = self.place();
         let invocation = Invocation {
             tool,
             call,
             task: self.run.task.id,
-            idempotency_key: format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id),
-            trace_id: self.run.task.trace_id,
+            place: above.child(above.span.derive_from(&idempotency_key).derive(number)),
+            idempotency_key,
         };
         let began = tokio::time::Instant::now();
-        let (text, is_error) = match self.run.ctx.tools.invoke(invocation).await {
+        let span = spans::execute_tool(&invocation);
+        let result = self.run.ctx.tools.invoke(invocation).instrument(span.clone()).await;
+        if let Some(kind) = tool_failure(&result) {
+            span.record("error.type", kind);
+        }
+        let (text, is_error) = match result {
             Ok(output) => (output.text, output.is_error),
             Err(ToolError::Unknown { reason, .. }) => return Ok(Err(reason)),
             Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => (error.to_string(), true),
@@ -282,6 +313,16 @@ impl Runner<'_> {
         let body = JournalBody::Asked { clarification: clarification.id, call_id: Some(call.id.clone()), question };
         self.run.record_with(&self.scope, vec![body.clone()], Vec::new(), vec![clarification]).await?;
         Ok(body)
+    }
+}
+
+/// The kind of failure of a tool call; `None`: it went well.
+fn tool_failure(result: &Result<ToolOutput, ToolError>) -> Option<&'static str> {
+    match result {
+        Ok(output) => output.is_error.then_some("tool_error"),
+        Err(ToolError::Arguments { .. }) => Some("arguments"),
+        Err(ToolError::Unavailable { .. }) => Some("unavailable"),
+        Err(ToolError::Unknown { .. }) => Some("outcome_unknown"),
     }
 }
 

@@ -19,10 +19,12 @@ use agentry_bus::{Received, Signal, Wake};
 use agentry_core::schedule::{Overlap, ScheduleRecord};
 use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
+use agentry_core::trace::{Place, SpanId, Trace};
 use agentry_store::{Firing, FiringResult, NewTask, StoreError};
 
 use self::table::{Due, Table};
 use crate::context::Context;
+use crate::spans;
 
 /// Wait after a round that the store could not take.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -247,8 +249,15 @@ fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<Ne
     let fleet = ctx.fleet.current();
     let spec = fleet.live(&record.agent)?;
     let start = record.spec.start_of(&record.name, slot);
-    let task = Task::of_slot(record, slot, spec, ctx.new_task_id(), ctx.new_trace_id(), ctx.now());
+    let trace = slot_place(ctx, ctx.new_trace()).onward();
+    let task = Task::of_slot(record, slot, spec, ctx.new_task_id(), trace, ctx.now());
     Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
+}
+
+/// A slot in the trace that begins with it.
+fn slot_place(ctx: &Context, trace: Trace) -> Place {
+    let bits = u64::try_from(trace.id.0 >> 64).unwrap_or(1);
+    Place::of(ctx.options.sampling, trace, SpanId::new(bits).derive(0))
 }
 
 /// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
@@ -270,13 +279,17 @@ fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<Fir
         }
         ctx.metrics.decided(firing.slot, result, now);
         match (result, firing.task) {
-            (FiringResult::Fired(_), Some(new)) => match new.ready_at {
-                None => wakes.push(Wake::of(new.task)),
-                Some(at) if table.later.len() < MAX_LATER => {
-                    table.later.insert((at, new.task.id), new.task);
+            (FiringResult::Fired(_), Some(new)) => {
+                let begun = Trace { id: new.task.trace_id, parent: None };
+                spans::slot(&slot_place(ctx, begun), &firing.schedule, &new.task);
+                match new.ready_at {
+                    None => wakes.push(Wake::of(new.task)),
+                    Some(at) if table.later.len() < MAX_LATER => {
+                        table.later.insert((at, new.task.id), new.task);
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
-            },
+            }
             (FiringResult::Missed, _) => {
                 tracing::warn!(schedule = firing.schedule, slot = %firing.slot, "a slot was missed");
             }

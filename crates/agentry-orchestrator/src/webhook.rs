@@ -27,11 +27,18 @@ pub struct CallbackError(pub String);
 /// Posts callbacks.
 #[async_trait]
 pub trait CallbackSender: Send + Sync + 'static {
-    /// Posts one; `id` is the same for every try.
+    /// Posts one; `id` is the same for every try, `traceparent` the span that the delivery is.
     ///
     /// # Errors
     /// When there was no 2xx answer in time.
-    async fn post(&self, url: &str, id: OutboxId, at: Timestamp, payload: &Value) -> Result<(), CallbackError>;
+    async fn post(
+        &self,
+        url: &str,
+        id: OutboxId,
+        at: Timestamp,
+        traceparent: Option<&str>,
+        payload: &Value,
+    ) -> Result<(), CallbackError>;
 }
 
 /// Posts callbacks over HTTP.
@@ -50,7 +57,14 @@ impl HttpCallbacks {
 
 #[async_trait]
 impl CallbackSender for HttpCallbacks {
-    async fn post(&self, url: &str, id: OutboxId, at: Timestamp, payload: &Value) -> Result<(), CallbackError> {
+    async fn post(
+        &self,
+        url: &str,
+        id: OutboxId,
+        at: Timestamp,
+        traceparent: Option<&str>,
+        payload: &Value,
+    ) -> Result<(), CallbackError> {
         let body = payload.to_string();
         let seconds = at.millis().div_euclid(1_000);
         let mut request = self
@@ -64,6 +78,9 @@ impl CallbackSender for HttpCallbacks {
             .header("webhook-timestamp", seconds.to_string());
         if let Some(secret) = &self.secret {
             request = request.header("webhook-signature", signature(secret, id, seconds, &body));
+        }
+        if let Some(traceparent) = traceparent {
+            request = request.header("traceparent", traceparent);
         }
         let response = request.body(body).send().await.map_err(|error| {
             CallbackError(format!("{url} did not take the callback: {}", with_causes(&error.without_url())))

@@ -1,15 +1,16 @@
 //! Reading requests: bodies, queries and ids, with errors that say where and what was meant.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
-use agentry_core::task::TraceId;
 use agentry_core::time::Timestamp;
+use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 use agentry_store::MAX_PAGE;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -130,26 +131,39 @@ where
     }
 }
 
-/// The trace that a request belongs to: its `traceparent`, or a new one.
-pub(crate) fn trace_of(headers: &HeaderMap) -> TraceId {
-    incoming_trace(headers).unwrap_or_else(new_trace)
+/// Where a request stands in its trace. The frame puts it there, so that handler, problem and audit log name the same one.
+pub(crate) struct Traced(pub(crate) Place);
+
+impl FromRequestParts<AppState> for Traced {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        Ok(Self(place_of(&parts.extensions, state)))
+    }
+}
+
+/// See [`Traced`].
+pub(crate) fn place_of(extensions: &Extensions, state: &AppState) -> Place {
+    extensions.get::<Place>().copied().unwrap_or_else(|| Place::of(state.deps.sampling, new_trace(), new_span()))
+}
+
+/// The place of a request that just came: in the trace of its `traceparent`, or in a new one.
+pub(crate) fn place_at_door(headers: &HeaderMap, sampling: Sampling) -> Place {
+    Place::of(sampling, incoming_trace(headers).unwrap_or_else(new_trace), new_span())
 }
 
 /// A trace that begins here.
-pub(crate) fn new_trace() -> TraceId {
-    // Zero is not a trace id (W3C Trace Context §3.2.2.3).
-    TraceId(rand::random::<u128>().max(1))
+pub(crate) fn new_trace() -> Trace {
+    Trace::begin(rand::random())
 }
 
-/// The trace id of a `traceparent` header (`00-<32 hex>-<16 hex>-<2 hex>`), when it has a good one.
-pub(crate) fn incoming_trace(headers: &HeaderMap) -> Option<TraceId> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if !hex(version, 2) || version == "ff" || !hex(trace, 32) || !hex(parent, 16) {
-        return None;
-    }
-    trace.parse().ok().filter(|id: &TraceId| id.0 != 0)
+fn new_span() -> SpanId {
+    SpanId::new(rand::random())
+}
+
+/// The trace that a request's `traceparent` continues, when it has a good one.
+pub(crate) fn incoming_trace(headers: &HeaderMap) -> Option<Trace> {
+    Trace::of_traceparent(headers.get("traceparent")?.to_str().ok()?)
 }
 
 /// A moment as RFC 3339, or the start of a UTC day (`YYYY-MM-DD`).
@@ -184,26 +198,6 @@ pub(crate) fn from_cursor<T: FromStr>(cursor: Option<&str>) -> Answer<Option<T>>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn traceparent_is_taken_only_when_it_is_one() {
-        let trace = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", text.parse().unwrap());
-            incoming_trace(&headers).map(|id| id.to_string())
-        };
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(trace(good).as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
-        for bad in [
-            "",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c",
-        ] {
-            assert_eq!(trace(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn cursors_round_trip_and_foreign_ones_are_refused() {

@@ -7,6 +7,7 @@ mod api;
 mod auth;
 mod dependency;
 mod extract;
+mod log;
 mod metrics;
 mod openapi;
 pub mod problem;
@@ -20,6 +21,7 @@ mod ui;
 
 pub use auth::{Access, new_key};
 pub use dependency::{Dependency, DependencyState, Metric};
+pub use log::{BadLogFilter, LogControl, LogState};
 pub use openapi::openapi;
 pub use serve::{router, serve};
 pub use slack::SlackDoor;

@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile,
-    schedules, scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, log, me, overview, page,
+    profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;
@@ -58,6 +58,8 @@ use crate::ui;
         scrape::metrics,
         profile::profile,
         page::document,
+        log::get,
+        log::put,
         me::get,
         me::sign_in,
         me::sign_out,

@@ -60,6 +60,9 @@ codes! {
     MalformedForm = "malformed_form", BAD_REQUEST, "The body is not the form it should be";
     /// The body is not UTF-8; `detail` has the position of the first bad byte.
     InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8";
+    /// What was sent to `/v1/log` is not a filter of log lines: `errors` names the part that is wrong. A level (`info`), or
+    /// levels of modules (`info,agentry_bus=debug`).
+    BadLogFilter = "bad_log_filter", BAD_REQUEST, "Not a log filter";
     /// An id in the path cannot be one.
     InvalidId = "invalid_id", BAD_REQUEST, "Not an id";
     /// The body was not received whole.

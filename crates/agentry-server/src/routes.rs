@@ -1,11 +1,11 @@
 //! The table of routes: what the router is built from, and what the document is checked against.
 
 use agentry_core::worker::Role;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, me, overview, page, profile,
-    schedules, scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, log, me, overview, page,
+    profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
 use crate::state::AppState;
@@ -89,6 +89,8 @@ pub(crate) fn table() -> Vec<Route> {
         of_slack("/slack/commands", post(slack::commands::commands)),
         of_slack("/slack/interactive", post(slack::interactive::interactive)),
         Route { role: Some(Role::Api), ..probe("/openapi.json", get(page::document)) },
+        // Every process has a log of its own.
+        Route { role: None, ..route("/v1/log", vec![("GET", get(log::get)), ("PUT", put(log::put))]) },
         route("/v1/me", vec![("GET", get(me::get))]),
         route("/v1/sign-in", vec![("POST", post(me::sign_in))]),
         route("/v1/sign-out", vec![("POST", post(me::sign_out))]),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use agentry_core::trace::{Place, Sampling, TARGET, TraceId};
 use agentry_core::worker::Role;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use axum::serve::ListenerExt as _;
@@ -19,12 +20,14 @@ use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::auth::Caller;
 use crate::auth::guard::guard;
 use crate::auth::policy::{Need, audited, need};
 use crate::auth::trail::{self, strict};
-use crate::extract::{incoming_trace, new_trace};
+use crate::extract::place_at_door;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Code, Problem};
 use crate::routes;
@@ -141,16 +144,13 @@ impl Frame {
 
 impl Frame {
     /// Guards a request, answers it, and writes down what it may have changed.
-    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request) -> Response
+    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId) -> Response
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let audited = audited(self.method, self.path);
         let guarded = guard(&self.state, self.need, request).await;
-        let noted = audited.then(|| {
-            let trace = incoming_trace(request.headers()).unwrap_or_else(new_trace).to_string();
-            (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned(), trace)
-        });
+        let noted = audited.then(|| (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned()));
         let response = match guarded {
             Err(problem) => problem.into_response(),
             Ok(()) => match endpoint.call(std::mem::take(request)).await {
@@ -158,10 +158,10 @@ impl Frame {
                 Err(never) => match never {},
             },
         };
-        if let Some((caller, path, trace)) = noted {
+        if let Some((caller, path)) = noted {
             let (action, status) = (format!("{} {}", self.method, self.path), response.status().as_u16());
             let caller = caller.or_else(|| response.extensions().get::<Caller>().cloned());
-            trail::write(&self.state, caller.as_ref(), action, &path, status, trace).await;
+            trail::write(&self.state, caller.as_ref(), action, &path, status, trace.to_string()).await;
         }
         response
     }
@@ -200,22 +200,59 @@ where
         let frame = self.frame.clone();
         let mut endpoint = self.endpoint.clone();
         Box::pin(async move {
-            let trace = request.headers().get("traceparent").cloned();
-            let most = if frame.bounded { frame.state.deps.limits.max_in_flight } else { usize::MAX };
-            let response = match frame.state.metrics.enter(most) {
-                None => overloaded(most).into_response(),
-                Some(_in_flight) => {
-                    match AssertUnwindSafe(frame.answer(&mut endpoint, &mut request)).catch_unwind().await {
-                        Ok(response) => response,
-                        Err(panic) => panicked(&*panic).into_response(),
-                    }
-                }
-            };
-            let mut response = finish(response, trace.as_ref());
-            strict(response.headers_mut(), frame.state.deps.access.tls);
-            frame.metrics.observe(response.status().as_u16(), started.elapsed());
+            // Probes, scrapes and the dashboard's files come all the time and are part of nothing.
+            let is_work = frame.path.starts_with("/v1/") || frame.path.starts_with("/slack/");
+            let sampling = if is_work { frame.state.deps.sampling } else { Sampling::Off };
+            let place = place_at_door(request.headers(), sampling);
+            request.extensions_mut().insert(place);
+            let span = frame.span(&place);
+            let response =
+                frame.take(&mut endpoint, &mut request, place.trace.id, started).instrument(span.clone()).await;
+            if place.is_kept() {
+                note_end(&span, response.status());
+            }
             Ok(response)
         })
+    }
+}
+
+/// What came of a request, on its span. A bad request is the caller's failure, not the server's.
+fn note_end(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("error.type", status.as_str());
+    }
+}
+
+impl Frame {
+    /// The span of a request.
+    fn span(&self, place: &Place) -> Span {
+        tracing::info_span!(
+            target: TARGET, "request", trace_id = place.trace.id.0,
+            span_id = place.is_kept().then_some(place.span.0.get()), parent_id = place.parent_id(),
+            otel.name = %format_args!("{} {}", self.method, self.path), otel.kind = "server",
+            http.request.method = self.method, http.route = self.path,
+            http.response.status_code = Empty, "error.type" = Empty,
+        )
+    }
+
+    /// A request from the bound on those in flight to its answer.
+    async fn take<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId, started: Instant) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let most = if self.bounded { self.state.deps.limits.max_in_flight } else { usize::MAX };
+        let response = match self.state.metrics.enter(most) {
+            None => overloaded(most).into_response(),
+            Some(_in_flight) => match AssertUnwindSafe(self.answer(endpoint, request, trace)).catch_unwind().await {
+                Ok(response) => response,
+                Err(panic) => panicked(&*panic).into_response(),
+            },
+        };
+        let mut response = finish(response, trace);
+        strict(response.headers_mut(), self.state.deps.access.tls);
+        self.metrics.observe(response.status().as_u16(), started.elapsed());
+        response
     }
 }
 
@@ -231,18 +268,13 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
 }
 
 /// Gives a problem its body under the request's trace id.
-fn finish(mut response: Response, traceparent: Option<&HeaderValue>) -> Response {
+fn finish(mut response: Response, trace: TraceId) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let mut headers = HeaderMap::new();
-    if let Some(value) = traceparent {
-        headers.insert("traceparent", value.clone());
-    }
-    let trace = incoming_trace(&headers).unwrap_or_else(new_trace).to_string();
     if response.status().is_server_error() {
-        tracing::warn!(trace_id = %trace, code = problem.code.as_str(), detail = %problem.detail, "request failed");
+        tracing::warn!(code = problem.code.as_str(), detail = %problem.detail, "request failed");
     }
-    problem.render(response, &trace)
+    problem.render(response, &trace.to_string())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_core::trace::Sampling;
 use agentry_core::worker::Role;
 use agentry_store::StateStore;
 use prometheus_client::registry::Registry;
@@ -17,6 +18,7 @@ use crate::api::overview::Lately;
 use crate::auth::Access;
 use crate::auth::verify::Keys;
 use crate::dependency::{Dependency, Looked};
+use crate::log::LogControl;
 use crate::metrics::HttpMetrics;
 use crate::problem::{Answer, Code, Problem};
 use crate::slack::{self, SlackCounts, SlackDoor};
@@ -77,6 +79,10 @@ pub struct ServerDeps {
     pub access: Access,
     /// How long the rows of decided slots are kept; `None`: for ever.
     pub slots_kept: Option<Duration>,
+    /// Which traces have spans.
+    pub sampling: Sampling,
+    /// Steers the log of the process.
+    pub log: Arc<dyn LogControl>,
     /// The folder of reports of the validation suite.
     pub reports: PathBuf,
     /// Which backends run: `embedded` or `cluster`.

@@ -149,6 +149,7 @@ impl Stage {
             priority: Priority::Normal,
             source: TaskSource::Api,
             trace_id: TraceId(7),
+            parent: None,
             created_at: now(),
             timeout_ms: 300_000,
             callback_url: None,

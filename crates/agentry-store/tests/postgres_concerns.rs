@@ -388,6 +388,7 @@ fn event(id: &str) -> Event {
         topic: "customer.ticket.created".to_owned(),
         time: T0,
         trace_id: TraceId(1),
+        parent: None,
         hops: 0,
         data: "hello".into(),
     }

@@ -370,6 +370,7 @@ async fn the_queue_has_a_bound() {
         topic: "t".to_owned(),
         time: T0,
         trace_id: TraceId(1),
+        parent: None,
         hops: 0,
         data: serde_json::Value::Null,
     };

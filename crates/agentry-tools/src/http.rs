@@ -1,6 +1,5 @@
 //! HTTP tools: the arguments are posted as JSON, the body that comes back is the output.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use agentry_core::agent::{ToolAuth, ToolAuthKind};
@@ -61,7 +60,7 @@ impl HttpTools {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/plain;q=0.9, */*;q=0.8")
             .header("idempotency-key", key)
-            .header("traceparent", traceparent(invocation))
+            .header("traceparent", invocation.place.traceparent())
             .body(arguments.to_string());
         if let Some(auth) = &invocation.tool.auth {
             let (name, value) = self.credential(auth)?;
@@ -146,11 +145,4 @@ fn unavailable(invocation: &Invocation<'_>, reason: String) -> ToolError {
 
 fn unknown(invocation: &Invocation<'_>, reason: String) -> ToolError {
     ToolError::Unknown { tool: invocation.tool.name.to_string(), reason }
-}
-
-/// W3C trace context; the span is named by the idempotency key, so that tries of one call share it.
-pub(crate) fn traceparent(invocation: &Invocation<'_>) -> String {
-    let mut hasher = DefaultHasher::new();
-    invocation.idempotency_key.hash(&mut hasher);
-    format!("00-{}-{:016x}-01", invocation.trace_id, hasher.finish().max(1))
 }

@@ -3,7 +3,7 @@
 use agentry_core::agent::{AgentSpec, ToolSpec};
 use agentry_core::chat::{ToolCall, ToolDefinition};
 use agentry_core::id::TaskId;
-use agentry_core::task::TraceId;
+use agentry_core::trace::Place;
 use async_trait::async_trait;
 
 use crate::names::owner;
@@ -19,8 +19,8 @@ pub struct Invocation<'a> {
     pub task: TaskId,
     /// The same for every try of this call: sent as `Idempotency-Key`.
     pub idempotency_key: String,
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
+    /// The call in its trace.
+    pub place: Place,
 }
 
 /// What a tool returned: the model sees it either way.

@@ -195,7 +195,7 @@ fn list(names: &[String]) -> String {
 /// What goes with a call: the trace, and a key that is the same for every try of it.
 fn meta(invocation: &Invocation<'_>) -> Map<String, Value> {
     Map::from_iter([
-        ("traceparent".to_owned(), Value::from(http::traceparent(invocation))),
+        ("traceparent".to_owned(), Value::from(invocation.place.traceparent())),
         ("dev.agentry/idempotency-key".to_owned(), Value::from(invocation.idempotency_key.clone())),
     ])
 }

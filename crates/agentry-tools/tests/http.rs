@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentry_core::agent::{OnUnknown, ToolAuth, ToolAuthKind, ToolKind, ToolSpec};
 use agentry_core::chat::ToolCall;
 use agentry_core::id::TaskId;
-use agentry_core::task::TraceId;
+use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput, Tools};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -39,7 +39,7 @@ async fn invoke(tool: &ToolSpec, arguments: &str) -> Result<ToolOutput, ToolErro
         call: &call,
         task: TaskId::from_parts(1, 2),
         idempotency_key: "key-1".into(),
-        trace_id: TraceId(0xabc),
+        place: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
     };
     tools().invoke(invocation).await
 }
@@ -80,7 +80,7 @@ async fn arguments_key_trace_and_credential_are_sent() {
         assert_eq!(seen[header], expected);
         assert_eq!(seen["idempotency-key"], "key-1");
         let trace = seen["traceparent"].as_str().unwrap();
-        assert!(trace.starts_with("00-00000000000000000000000000000abc-") && trace.len() == 55, "{trace}");
+        assert_eq!(trace, "00-00000000000000000000000000000abc-0000000000000def-01");
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Command {
     Usage(Usage),
     /// API keys: list, create, rotate, revoke
     Keys(Verb<Keys>),
+    /// What a process logs: show it, or change it while it runs
+    LogLevel(LogLevel),
     /// The fleet live in the terminal, until Ctrl-C
     Top(Top),
     /// Where a server spends its processor time: a profile, or a picture of it

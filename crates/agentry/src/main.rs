@@ -25,6 +25,7 @@ mod slack;
 mod tape;
 mod tls;
 mod top;
+mod traces;
 mod validate;
 mod verbs;
 mod vitals;

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
+use crate::log::Steering;
 use crate::providers;
 use crate::serve::listen;
 use crate::slack::SlackParts;
@@ -86,8 +87,8 @@ impl Platform {
     ///
     /// # Errors
     /// When a part cannot start: the address, the agent files, the data folder.
-    pub async fn start(settings: &Settings, upstream: Option<String>) -> Result<Self, Failure> {
-        Self::start_taped(settings, upstream, None).await
+    pub async fn start(settings: &Settings, upstream: Option<String>, log: Arc<Steering>) -> Result<Self, Failure> {
+        Self::start_taped(settings, upstream, None, log).await
     }
 
     /// The same with calls of models and tools recorded, or answered from a recording.
@@ -98,6 +99,7 @@ impl Platform {
         settings: &Settings,
         upstream: Option<String>,
         tape: Option<&Tape>,
+        log: Arc<Steering>,
     ) -> Result<Self, Failure> {
         check(settings)?;
         let tls = crate::tls::acceptor(settings)?;
@@ -160,7 +162,7 @@ impl Platform {
         let access = crate::access::of(settings, address, tls.is_some(), own_hash);
         let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let door = Door { listener, tls, access, limits, slack: slack.door };
+        let door = Door { listener, tls, access, limits, slack: slack.door, log };
         let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         Ok(Self {
@@ -329,6 +331,7 @@ fn options(settings: &Settings) -> Options {
             tasks: settings.task_retention,
             usage: settings.usage_retention,
         },
+        sampling: settings.traces.sampling(),
     }
 }
 
@@ -339,6 +342,7 @@ struct Door {
     access: Access,
     limits: Limits,
     slack: Option<SlackDoor>,
+    log: Arc<Steering>,
 }
 
 fn serve(
@@ -355,12 +359,14 @@ fn serve(
         clock: parts.clock,
         limits: door.limits,
         slack: door.slack,
+        log: door.log,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         metrics: parts.metrics,
         access: door.access,
         slots_kept: settings.task_retention,
         reports: settings.reports.clone(),
+        sampling: settings.traces.sampling(),
         engine: engine::word(settings.engine),
         version: env!("CARGO_PKG_VERSION"),
     };

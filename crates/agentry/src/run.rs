@@ -3,6 +3,7 @@
 //! Inside this process the whole platform runs on a free loopback port for as long as the task takes, so that both
 //! ways go through the same API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_config::{Engine, Role, Settings};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::cli;
 use crate::client::{Client, StreamItem};
 use crate::failure::Failure;
+use crate::log::Steering;
 use crate::platform::{self, Platform};
 use crate::render::{self, Format, at};
 use crate::tape::Tape;
@@ -24,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it is not accepted, or was waited for and did not complete.
 pub async fn run(args: cli::Run) -> Result<(), Failure> {
-    crate::log::start_quiet()?;
+    let log = crate::log::start_quiet()?;
     let taped = args.record.is_some() || args.replay.is_some();
     if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
         let key = settings::api_key(args.key.as_ref(), args.place.config.as_ref())?;
@@ -33,17 +35,18 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     }
     let mut settings = settings::of_fleet(&args.place)?;
     settings.listen = platform::any_port();
-    // Alone in this process, whatever the settings of servers say.
+    // Alone in this process and for one task, whatever the settings of servers say.
     (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
+    settings.traces.endpoint = None;
     if taped {
-        return run_taped(&args, settings).await;
+        return run_taped(&args, settings, log).await;
     }
-    answer(&args, &settings, None).await
+    answer(&args, &settings, None, log).await
 }
 
 /// With a recording: on fresh data, so that nothing but the files and the input decides what is asked, and without
 /// schedules, so that nothing else is asked meanwhile.
-async fn run_taped(args: &cli::Run, mut settings: Settings) -> Result<(), Failure> {
+async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) -> Result<(), Failure> {
     let fresh = tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary folder: {error}")))?;
     if args.place.data.is_none() {
         settings.data = fresh.path().to_owned();
@@ -54,12 +57,12 @@ async fn run_taped(args: &cli::Run, mut settings: Settings) -> Result<(), Failur
     if tape.is_replay() {
         settings.sim = false;
     }
-    let answered = answer(args, &settings, Some(&tape)).await;
+    let answered = answer(args, &settings, Some(&tape), log).await;
     tape.end(answered)
 }
 
-async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>) -> Result<(), Failure> {
-    let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape).await?;
+async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: Arc<Steering>) -> Result<(), Failure> {
+    let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape, log).await?;
     let client = Client::new(platform.url())?.with_key(Some(platform.own_key()));
     let answered = tokio::select! {
         answered = ask(&client, args, true) => answered,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use agentry_config::{Role, Settings};
 use secrecy::ExposeSecret as _;
@@ -10,7 +11,9 @@ use tokio::net::TcpListener;
 use crate::cli;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
+use crate::log::Steering;
 use crate::platform::Platform;
+use crate::traces::Exporter;
 use crate::{engine, out, settings};
 
 /// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal ends it at once.
@@ -19,11 +22,24 @@ use crate::{engine, out, settings};
 /// When it cannot start, or did not end well.
 pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
-    crate::log::start(&settings.log, settings.log_format)?;
-    let platform = Platform::start(&settings, args.place.sim_url).await?;
+    let exporter = Exporter::start(&settings.traces)?;
+    let log = crate::log::start(&settings.log, settings.log_format, exporter.as_ref().map(Exporter::sink))?;
+    let steering = Arc::clone(&log);
+    let watching = tokio::spawn(async move { steering.watch().await });
+    let served = run(&settings, args.place.sim_url, Arc::clone(&log)).await;
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
+    }
+    watching.abort();
+    log.end();
+    served
+}
+
+async fn run(settings: &Settings, sim_url: Option<String>, log: Arc<Steering>) -> Result<(), Failure> {
+    let platform = Platform::start(settings, sim_url, log).await?;
     // Heard before anybody is told that it runs: who is told may stop it at once.
     let mut signals = StopSignals::listen()?;
-    out::line(&ready(&platform, &settings))?;
+    out::line(&ready(&platform, settings))?;
     if let Some(key) = platform.first_key() {
         let key = key.expose_secret();
         out::complain(&format!(

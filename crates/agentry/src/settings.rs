@@ -108,6 +108,10 @@ pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
         ("drain", args.drain.as_ref()),
         ("log", args.log.as_ref()),
         ("log-format", args.log_format.as_ref()),
+        ("otlp-endpoint", args.otlp_endpoint.as_ref()),
+        ("trace-service", args.trace_service.as_ref()),
+        ("trace-sampler", args.trace_sampler.as_ref()),
+        ("trace-share", args.trace_share.as_ref()),
     ]));
     load(flags)
 }

@@ -3,9 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agentry_core::event::Event;
-use agentry_core::task::TraceId;
 use agentry_core::time::Timestamp;
 use agentry_core::topic::check_topic;
+use agentry_core::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,27 +42,11 @@ pub(super) fn encode(event: &Event) -> Result<Vec<u8>, Fault> {
         kind: &event.kind,
         time: event.time,
         datacontenttype: "application/json",
-        traceparent: traceparent(event.trace_id),
+        traceparent: event.trace().traceparent(),
         agentryhops: event.hops,
         data: &event.data,
     };
     serde_json::to_vec(&outgoing).map_err(|error| Fault::new(format!("the event `{}` has no JSON: {error}", event.id)))
-}
-
-/// The W3C form of a trace. No span of ours stands for the publication, so one is named after the trace.
-fn traceparent(trace: TraceId) -> String {
-    let parent = u64::try_from(trace.0 & u128::from(u64::MAX)).unwrap_or(1).max(1);
-    format!("00-{trace}-{parent:016x}-01")
-}
-
-fn trace_of(traceparent: &str) -> Option<TraceId> {
-    let mut parts = traceparent.split('-');
-    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, digits| text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if !hex(version, 2) || version == "ff" || !hex(trace, 32) || !hex(parent, 16) {
-        return None;
-    }
-    trace.parse().ok().filter(|id: &TraceId| id.0 != 0)
 }
 
 #[derive(Deserialize)]
@@ -104,21 +88,19 @@ pub(super) fn decode(topic: &str, content_type: Option<&str>, body: &[u8]) -> Re
             return Err(format!("`{field}` has 1 to {MAX_NAME_BYTES} bytes and no control characters"));
         }
     }
+    let trace = incoming.traceparent.as_deref().and_then(Trace::of_traceparent);
+    let trace = trace.unwrap_or_else(|| Trace::begin(rand::random()));
     Ok(Event {
         id: incoming.id,
         source: incoming.source,
         kind: incoming.kind,
         topic: topic.to_owned(),
         time: incoming.time.unwrap_or_else(now),
-        trace_id: incoming.traceparent.as_deref().and_then(trace_of).unwrap_or_else(new_trace),
+        trace_id: trace.id,
+        parent: trace.parent,
         hops: incoming.agentryhops.unwrap_or(0),
         data: incoming.data.unwrap_or(Value::Null),
     })
-}
-
-/// A trace that begins here; zero is not a trace id (W3C Trace Context §3.2.2.3).
-fn new_trace() -> TraceId {
-    TraceId(rand::random::<u128>().max(1))
 }
 
 /// The time of an event whose publisher does not say.
@@ -129,6 +111,8 @@ fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use agentry_core::trace::TraceId;
+
     use super::*;
 
     fn event() -> Event {
@@ -139,6 +123,7 @@ mod tests {
             topic: "shop.order.placed".to_owned(),
             time: Timestamp(1_700_000_000_123_456),
             trace_id: TraceId(0xabc),
+            parent: Some("0000000000000def-01".parse().unwrap()),
             hops: 3,
             data: serde_json::json!({"order": 7}),
         }
@@ -151,7 +136,7 @@ mod tests {
         assert_eq!(json["specversion"], "1.0");
         assert_eq!(json["type"], "order.placed");
         assert_eq!(json["time"], "2023-11-14T22:13:20.123456Z");
-        assert_eq!(json["traceparent"], "00-00000000000000000000000000000abc-0000000000000abc-01");
+        assert_eq!(json["traceparent"], "00-00000000000000000000000000000abc-0000000000000def-01");
         assert_eq!(decode("shop.order.placed", Some(CONTENT_TYPE), &body).unwrap(), event());
     }
 

@@ -153,6 +153,7 @@ pub fn event(id: &str) -> Event {
         topic: "agent.output.writer".to_owned(),
         time: Timestamp(1_700_000_000_123_456),
         trace_id: TraceId(0xabc),
+        parent: None,
         hops: 1,
         data: serde_json::json!({"output": "done"}),
     }

@@ -6,6 +6,7 @@ mod providers;
 mod read;
 mod slack;
 mod table;
+mod traces;
 mod value;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use providers::{ModelLimit, ProviderSettings};
 pub use read::Sources;
 pub use slack::{SlackRoute, SlackSettings};
 pub use table::{KEYS, Key, settings_reference};
+pub use traces::{Sampler, TraceSettings};
 
 /// Which backends a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub struct Settings {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Traces.
+    pub traces: TraceSettings,
     /// Signs callbacks; without it they are not signed.
     pub callback_secret: Option<SecretString>,
     /// Slack.

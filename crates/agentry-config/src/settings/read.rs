@@ -91,6 +91,7 @@ impl Settings {
             drain: std::time::Duration::ZERO,
             log: String::new(),
             log_format: LogFormat::Text,
+            traces: super::TraceSettings::default(),
             callback_secret: None,
             slack: super::SlackSettings::default(),
             openai_api_key: None,

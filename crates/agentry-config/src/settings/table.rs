@@ -7,7 +7,7 @@ use super::value::{
     bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
     span_or_forever, web_address,
 };
-use super::{Engine, LogFormat, Settings, slack};
+use super::{Engine, LogFormat, Settings, slack, traces};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,19 @@ keys! {
     "log-format", "AGENTRY_LOG_FORMAT", "log.format", "text",
         "How it is logged: text for people, json for machines.",
         |s, v| { s.log_format = choice(v, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?; Ok(()) };
+    "otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint", "",
+        "The collector that spans are sent to over OTLP (HTTP, protobuf): http://127.0.0.1:4318, without /v1/traces. Without it \
+         there are no spans.",
+        |s, v| { s.traces.endpoint = Some(web_address(v)?); Ok(()) };
+    "trace-service", "OTEL_SERVICE_NAME", "traces.service", "agentry",
+        "The service that spans are of.",
+        |s, v| { s.traces.service = v.to_owned(); Ok(()) };
+    "trace-sampler", "OTEL_TRACES_SAMPLER", "traces.sampler", "parentbased_always_on",
+        "Which traces have spans: always_on, always_off or traceidratio; after `parentbased_` a caller's flag comes first.",
+        |s, v| { s.traces.sampler = traces::sampler(v)?; Ok(()) };
+    "trace-share", "OTEL_TRACES_SAMPLER_ARG", "traces.sampler_arg", "1",
+        "The share of traces that traceidratio keeps, from 0 to 1.",
+        |s, v| { s.traces.share = traces::share(v)?; Ok(()) };
     "callback-secret", "AGENTRY_CALLBACK_SECRET", "callbacks.secret", "",
         "Signs callbacks (Standard Webhooks); without it they are not signed.",
         |s, v| { s.callback_secret = Some(v.to_owned().into()); Ok(()) };

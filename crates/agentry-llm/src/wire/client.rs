@@ -208,20 +208,14 @@ fn common(call: &Call, accept: &'static str) -> HeaderMap {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     // A UUID and hexadecimal digits are always a header.
-    if let (Ok(id), Ok(trace)) = (HeaderValue::try_from(call.id.to_string()), HeaderValue::try_from(traceparent(call)))
+    if let (Ok(id), Ok(trace)) =
+        (HeaderValue::try_from(call.id.to_string()), HeaderValue::try_from(call.place().traceparent()))
     {
         headers.insert("x-request-id", id.clone());
         headers.insert("x-client-request-id", id);
         headers.insert("traceparent", trace);
     }
     headers
-}
-
-/// W3C trace context; the call is the parent span, named by the random half of its id.
-fn traceparent(call: &Call) -> String {
-    let mut span = [0; 8];
-    span.copy_from_slice(&call.id.as_bytes()[8..]);
-    format!("00-{}-{:016x}-01", call.trace_id, u64::from_be_bytes(span).max(1))
 }
 
 /// The provider's own name for a request, where it has one in the answer's head.
@@ -277,8 +271,9 @@ mod tests {
 
     #[test]
     fn the_trace_goes_along() {
-        let header = traceparent(&call(""));
-        assert_eq!(header.len(), 55);
+        let call = call("");
+        let header = common(&call, "*/*")["traceparent"].to_str().expect("text").to_owned();
+        assert_eq!(header, call.place().traceparent());
         assert!(header.starts_with("00-00000000000000000000000000000abc-") && header.ends_with("-01"), "{header}");
     }
 }

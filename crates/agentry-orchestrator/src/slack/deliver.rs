@@ -12,9 +12,12 @@ use agentry_core::time::Timestamp;
 use agentry_slack::{Marked, Post, SlackError, answer_parts, question_ended, question_post, reminder_post};
 use agentry_store::{Delivery, PendingMessage};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::lanes::{Channel, Lanes, channel_of};
 use crate::context::Context;
+use crate::relay::delivery_place;
+use crate::spans;
 
 /// The longest wait between two tries while Slack is away.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -38,6 +41,13 @@ impl From<SlackError> for Failed {
 
 /// Says a message and returns what became of it.
 pub(super) async fn deliver(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Delivery {
+    let span = spans::deliver(delivery_place(ctx, pending).as_ref(), "slack", pending);
+    let delivery = attempt(ctx, slack, pending).instrument(span.clone()).await;
+    spans::note_delivery(&span, &delivery);
+    delivery
+}
+
+async fn attempt(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Delivery {
     let OutboxBody::Slack { message } = &pending.message.body else {
         return Delivery::Dead("not a message for Slack".to_owned());
     };

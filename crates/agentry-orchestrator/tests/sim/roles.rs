@@ -43,6 +43,7 @@ impl CallbackSender for NoCallbacks {
         url: &str,
         _: agentry_core::id::OutboxId,
         _: Timestamp,
+        _: Option<&str>,
         _: &Value,
     ) -> Result<(), CallbackError> {
         Err(CallbackError(format!("nobody listens on {url}")))
@@ -206,6 +207,7 @@ fn task(agent: &str, now: Timestamp) -> NewTask {
         priority: Priority::Normal,
         source: TaskSource::Api,
         trace_id: TraceId(1),
+        parent: None,
         created_at: now,
         timeout_ms: 60_000,
         callback_url: None,
@@ -298,6 +300,7 @@ fn events_from_outside_start_tasks_once() {
                 topic: topic.to_owned(),
                 time: cluster.clock.now(),
                 trace_id: TraceId(7),
+                parent: None,
                 hops: 0,
                 data: json!({"order": id}),
             };

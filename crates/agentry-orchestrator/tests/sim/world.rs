@@ -197,6 +197,7 @@ impl World {
             priority: Priority::Normal,
             source: TaskSource::Api,
             trace_id: TraceId(1),
+            parent: None,
             created_at: self.clock.now(),
             timeout_ms: 60_000,
             callback_url: self.dice.happens(0.5).then(|| "http://callback.test/".to_owned()),
@@ -315,7 +316,15 @@ impl Received {
 
 #[async_trait]
 impl CallbackSender for Received {
-    async fn post(&self, _url: &str, id: OutboxId, _at: Timestamp, payload: &Value) -> Result<(), CallbackError> {
+    async fn post(
+        &self,
+        _url: &str,
+        id: OutboxId,
+        _at: Timestamp,
+        traceparent: Option<&str>,
+        payload: &Value,
+    ) -> Result<(), CallbackError> {
+        assert!(traceparent.is_some(), "a task's callback belongs to the task's trace");
         let faulty = !self.healed.load(std::sync::atomic::Ordering::SeqCst);
         if faulty && self.dice.happens(0.1) {
             return Err(CallbackError("injected: refused".to_owned()));

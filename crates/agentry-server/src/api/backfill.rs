@@ -7,18 +7,18 @@ use agentry_bus::Wake;
 use agentry_core::agent::AgentSpec;
 use agentry_core::id::TaskId;
 use agentry_core::schedule::{ScheduleRecord, TimingError};
-use agentry_core::task::{Task, TraceId};
+use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
+use agentry_core::trace::Trace;
 use agentry_store::{Firing, FiringResult, NewTask, SlotState};
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::intake::live_agent;
 use super::schedules::find;
-use crate::extract::{Id, Json, moment, trace_of};
+use crate::extract::{Id, Json, Traced, moment};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -83,7 +83,7 @@ pub(crate) struct BackfillReply {
 pub(crate) async fn backfill(
     State(state): State<AppState>,
     Id(name): Id<String>,
-    headers: HeaderMap,
+    Traced(place): Traced,
     Json(request): Json<BackfillRequest>,
 ) -> Answer {
     let record = find(&state, &name).await?;
@@ -94,8 +94,7 @@ pub(crate) async fn backfill(
     let limit = limit(&request)?;
     let slots = slots_of(&record, from, to, limit)?;
     let open = undecided(&state, &record, &slots).await?;
-    let fired =
-        if request.dry_run { open.len() } else { fire(&state, &record, &spec, trace_of(&headers), &open).await? };
+    let fired = if request.dry_run { open.len() } else { fire(&state, &record, &spec, place.onward(), &open).await? };
     let already_decided = slots.len() - fired;
     let reply = BackfillReply {
         schedule: record.name,
@@ -173,7 +172,7 @@ async fn fire(
     state: &AppState,
     record: &ScheduleRecord,
     spec: &AgentSpec,
-    trace: TraceId,
+    trace: Trace,
     slots: &[Timestamp],
 ) -> Answer<usize> {
     let now = state.now();

@@ -6,6 +6,7 @@ use agentry_bus::Wake;
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
 use agentry_core::task::{Task, TraceId};
+use agentry_core::trace::{Place, Trace};
 use agentry_store::{Accepted, NewTask};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::intake::{Door, TaskRequest, refusal};
 use super::tasks::idempotency_key;
-use crate::extract::{incoming_trace, json_problem, new_trace, parse, read_body};
+use crate::extract::{json_problem, new_trace, parse, place_of, read_body};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -97,10 +98,10 @@ pub(crate) enum BatchRow<'a> {
     )
 )]
 pub(crate) async fn create(State(state): State<AppState>, request: Request) -> Answer {
-    let headers = request.headers().clone();
+    let (headers, place) = (request.headers().clone(), place_of(request.extensions(), &state));
     let body = read_body(request, state.deps.limits.max_batch_bytes).await?;
     let fleet = state.deps.fleet.current();
-    let mut intake = Intake::new(Door::new(&fleet, state.now()), &headers)?;
+    let mut intake = Intake::new(Door::new(&fleet, state.now()), &headers, place)?;
     match serde_json::from_slice::<BatchRequest<'_>>(&body) {
         Ok(batch) => {
             bound(batch.tasks.len())?;
@@ -143,7 +144,7 @@ pub(crate) async fn create(State(state): State<AppState>, request: Request) -> A
     if !wakes.is_empty() {
         state.bus().wake(wakes);
     }
-    Ok(reply(settled, &intake.trace.unwrap_or_else(new_trace).to_string()))
+    Ok(reply(settled, &place.trace.id.to_string()))
 }
 
 fn bound(tasks: usize) -> Answer<()> {
@@ -157,7 +158,8 @@ fn bound(tasks: usize) -> Answer<()> {
 /// The tasks of a batch on their way in.
 struct Intake<'f> {
     door: Door<'f>,
-    trace: Option<TraceId>,
+    /// That of the caller, for all of them; else each begins its own.
+    trace: Option<Trace>,
     key: Option<String>,
     accepted: Vec<NewTask>,
     /// One for each task: why it was refused at the door, or `None`.
@@ -165,8 +167,9 @@ struct Intake<'f> {
 }
 
 impl<'f> Intake<'f> {
-    fn new(door: Door<'f>, headers: &HeaderMap) -> Answer<Self> {
-        let (trace, key) = (incoming_trace(headers), idempotency_key(headers)?);
+    fn new(door: Door<'f>, headers: &HeaderMap, place: Place) -> Answer<Self> {
+        let trace = place.trace.parent.map(|_| place.onward());
+        let key = idempotency_key(headers)?;
         Ok(Self { door, trace, key, accepted: Vec::new(), rows: Vec::new() })
     }
 

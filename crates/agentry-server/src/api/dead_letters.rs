@@ -185,7 +185,7 @@ async fn task_again(state: &AppState, letter: DeadLetter) -> Answer<Task> {
     let key = key.filter(|_| spec.mode == agentry_core::agent::ExecutionMode::Continuous);
     task.session = session_of(spec, key.as_deref(), task.id)?;
     if let Some(old) = old {
-        task.trace_id = old.trace_id;
+        (task.trace_id, task.parent) = (old.trace_id, old.parent);
         task.priority = old.priority;
         task.timeout_ms = old.timeout_ms;
         task.callback_url = old.callback_url;

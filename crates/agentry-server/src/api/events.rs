@@ -10,13 +10,13 @@ use agentry_core::task::Task;
 use agentry_core::topic::{TopicPattern, check_topic};
 use agentry_store::{EventAccepted, NewTask};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::extract::{Json, Query, trace_of};
+use crate::extract::{Json, Query, Traced};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::sse::event_tail;
 use crate::state::AppState;
@@ -96,17 +96,19 @@ fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> Strin
 )]
 pub(crate) async fn publish(
     State(state): State<AppState>,
-    headers: HeaderMap,
+    Traced(place): Traced,
     Json(request): Json<EventRequest>,
 ) -> Answer {
     check_topic(&request.topic).map_err(|error| Problem::field("/topic", error.to_string()))?;
+    let trace = place.onward();
     let event = Event {
         id: checked("/id", request.id, || TaskId::generate().to_string())?,
         source: checked("/source", request.source, || SOURCE.to_owned())?,
         kind: checked("/type", request.kind, || KIND.to_owned())?,
         topic: request.topic,
         time: state.now(),
-        trace_id: trace_of(&headers),
+        trace_id: trace.id,
+        parent: trace.parent,
         hops: 0,
         data: request.data,
     };

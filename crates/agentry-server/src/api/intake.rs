@@ -9,8 +9,9 @@ use agentry_core::fleet::Fleet;
 use agentry_core::id::TaskId;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::{MAX_SESSION_KEY_BYTES, SessionId};
-use agentry_core::task::{DEFAULT_TIMEOUT, MAX_TIMEOUT, Priority, Task, TaskSource, TraceId};
+use agentry_core::task::{DEFAULT_TIMEOUT, MAX_TIMEOUT, Priority, Task, TaskSource};
 use agentry_core::time::Timestamp;
+use agentry_core::trace::Trace;
 use agentry_store::{NewTask, Refused};
 use axum::http::Uri;
 use serde::Deserialize;
@@ -75,7 +76,7 @@ impl<'f> Door<'f> {
     }
 
     /// Checks a request and makes a task of it. `key` is the idempotency key of the request.
-    pub(crate) fn admit(&mut self, request: TaskRequest<'_>, trace: TraceId, key: Option<String>) -> Answer<NewTask> {
+    pub(crate) fn admit(&mut self, request: TaskRequest<'_>, trace: Trace, key: Option<String>) -> Answer<NewTask> {
         let spec = self.agent(&request.agent)?;
         let timeout_ms = timeout_ms(request.timeout_seconds)?;
         let budget = request.budget.map(budget).transpose()?;
@@ -92,7 +93,8 @@ impl<'f> Door<'f> {
             session,
             priority: request.priority,
             source: TaskSource::Api,
-            trace_id: trace,
+            trace_id: trace.id,
+            parent: trace.parent,
             created_at: self.now,
             timeout_ms,
             callback_url: request.callback_url,
@@ -283,7 +285,7 @@ pub(crate) fn task_for(
     input: Value,
     session: Option<SessionId>,
     source: TaskSource,
-    trace_id: TraceId,
+    trace: Trace,
     now: Timestamp,
 ) -> Task {
     Task {
@@ -294,7 +296,8 @@ pub(crate) fn task_for(
         session,
         priority: Priority::Normal,
         source,
-        trace_id,
+        trace_id: trace.id,
+        parent: trace.parent,
         created_at: now,
         timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         callback_url: None,

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod intake;
 pub(crate) mod keys;
+pub(crate) mod log;
 pub(crate) mod me;
 pub(crate) mod overview;
 pub(crate) mod page;

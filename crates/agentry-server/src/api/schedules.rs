@@ -6,7 +6,7 @@ use agentry_core::task::{TaskSource, TaskStatus};
 use agentry_core::time::Timestamp;
 use agentry_store::{NewTask, SlotRecord};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use agentry_bus::{Signal, Wake};
 use super::intake::{live_agent, refusal, session_of, task_for, timeout_ms};
 use super::tasks::{TaskReceipt, accepted_reply};
 use super::views::List;
-use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor, trace_of};
+use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
@@ -440,11 +440,11 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
         (status = 409, description = "The agent is invalid or disabled", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, headers: HeaderMap) -> Answer {
+pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, Traced(place): Traced) -> Answer {
     let record = find(&state, &name).await?;
     let fleet = state.deps.fleet.current();
     let spec = live_agent(&fleet, record.agent.as_str())?;
-    let trace = trace_of(&headers);
+    let trace = place.onward();
     let mut task = task_for(spec, record.spec.input, None, TaskSource::Api, trace, state.now());
     task.session = session_of(spec, None, TaskId::clone(&task.id))?;
     task.timeout_ms = record.spec.timeout_ms.unwrap_or(task.timeout_ms);

@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::intake::{Door, TaskRequest, refusal};
 use super::views::{List, TaskDetail, TaskView};
-use crate::extract::{Id, Query, from_cursor, page_size, parse, read_body, to_cursor, trace_of};
+use crate::extract::{Id, Query, from_cursor, page_size, parse, place_of, read_body, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::sse::{MAX_RECHECK, RECHECK, task_stream};
 use crate::state::AppState;
@@ -79,7 +79,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Answer {
     let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
-    let (trace, key) = (trace_of(request.headers()), idempotency_key(request.headers())?);
+    let (trace, key) = (place_of(request.extensions(), &state).onward(), idempotency_key(request.headers())?);
     let body = read_body(request, state.deps.limits.max_body_bytes).await?;
     let fleet = state.deps.fleet.current();
     let new = Door::new(&fleet, state.now()).admit(parse::<TaskRequest<'_>>(&body)?, trace, key)?;

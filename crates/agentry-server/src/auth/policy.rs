@@ -25,7 +25,7 @@ pub(crate) fn need(method: &str, path: &str) -> Need {
     if path == "/metrics" {
         return Need::Scrape;
     }
-    let admin = ["/v1/keys", "/v1/audit", "/debug/"].iter().any(|prefix| path.starts_with(prefix));
+    let admin = ["/v1/keys", "/v1/audit", "/v1/log", "/debug/"].iter().any(|prefix| path.starts_with(prefix));
     match method {
         _ if admin => Need::Scope(Scope::Admin),
         "GET" | "HEAD" | "any" => Need::Scope(Scope::Read),
@@ -83,6 +83,11 @@ mod tests {
         assert_eq!(need("GET", "/v1/tasks"), Need::Scope(Scope::Read));
         assert_eq!(need("POST", "/v1/tasks"), Need::Scope(Scope::Run));
         assert_eq!(need("GET", "/v1/keys"), Need::Scope(Scope::Admin));
+        assert_eq!(
+            (need("GET", "/v1/log"), need("PUT", "/v1/log")),
+            (Need::Scope(Scope::Admin), Need::Scope(Scope::Admin))
+        );
+        assert!(audited("PUT", "/v1/log") && !audited("GET", "/v1/log"));
         assert_eq!(need("DELETE", "/v1/keys/{id}"), Need::Scope(Scope::Admin));
         assert!(audited("POST", "/v1/tasks/{id}/cancel") && !audited("POST", "/v1/tasks"));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentry_core::event::Event;
 use agentry_core::slack::{ResponseUrl, SlackPlace};
 use agentry_core::topic::check_topic;
+use agentry_core::trace::Trace;
 use agentry_slack::escape;
 use agentry_store::NewTask;
 use axum::extract::{Request, State};
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::events::{KIND, accept};
 use super::routing::{self, Asked};
 use super::{Door, Form, Outcome, SlackDoor, verified};
-use crate::extract::trace_of;
+use crate::extract::place_of;
 use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
@@ -38,7 +39,7 @@ const MAX_NAMED: usize = 20;
 )]
 pub(crate) async fn commands(State(state): State<AppState>, request: Request) -> Answer {
     const DOOR: Door = Door::Command;
-    let headers = request.headers().clone();
+    let trace = place_of(request.extensions(), &state).onward();
     let (slack, body) = verified(&state, DOOR, request).await?;
     let form = Form::read(&state, DOOR, &body)?;
     if form.get("ssl_check") == "1" {
@@ -54,7 +55,6 @@ pub(crate) async fn commands(State(state): State<AppState>, request: Request) ->
         text: form.get("text").trim(),
         name: &name,
     };
-    let trace = trace_of(&headers);
     let (event, tasks) = command.start(&state, &slack, trace);
     let names: Vec<String> = tasks.iter().map(|new| format!("`{}`", new.task.agent)).collect();
     if tasks.is_empty() {
@@ -94,7 +94,7 @@ struct Command<'a> {
 
 impl Command<'_> {
     /// Its event, and the tasks of who answers it.
-    fn start(&self, state: &AppState, slack: &SlackDoor, trace: agentry_core::task::TraceId) -> (Event, Vec<NewTask>) {
+    fn start(&self, state: &AppState, slack: &SlackDoor, trace: Trace) -> (Event, Vec<NewTask>) {
         let now = state.now();
         let topic = routing::command_topic(self.name);
         let fleet = state.deps.fleet.current();
@@ -125,7 +125,8 @@ impl Command<'_> {
             kind: KIND.to_owned(),
             topic,
             time: now,
-            trace_id: trace,
+            trace_id: trace.id,
+            parent: trace.parent,
             hops: 0,
             data: json!({"team": self.team, "channel": self.channel, "user": self.user, "command": whole,
                          "text": self.text}),

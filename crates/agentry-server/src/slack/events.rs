@@ -8,9 +8,9 @@ use agentry_core::id::TaskId;
 use agentry_core::slack::SlackPlace;
 use agentry_core::task::{Task, TraceId};
 use agentry_core::topic::check_topic;
+use agentry_core::trace::Trace;
 use agentry_store::{EventAccepted, NewTask};
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::reply::{self, Reply};
 use super::routing::{self, Asked, MENTION, MESSAGE};
 use super::{Door, Outcome, SlackDoor, verified};
-use crate::extract::{parse, trace_of};
+use crate::extract::{parse, place_of};
 use crate::problem::{Answer, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -65,7 +65,7 @@ struct Authorization {
     )
 )]
 pub(crate) async fn events(State(state): State<AppState>, request: Request) -> Answer {
-    let headers = request.headers().clone();
+    let trace = place_of(request.extensions(), &state).onward();
     let (slack, body) = verified(&state, Door::Event, request).await?;
     let envelope: Envelope = parse(&body).inspect_err(|_| state.slack.note(Door::Event, Outcome::Malformed))?;
     match envelope.kind.as_str() {
@@ -74,7 +74,7 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> A
             Ok(axum::Json(json!({ "challenge": challenge })).into_response())
         }
         "event_callback" => {
-            let outcome = take(&state, &slack, &headers, &envelope).await;
+            let outcome = take(&state, &slack, trace, &envelope).await;
             state.slack.note(Door::Event, outcome.as_ref().map_or_else(outcome_of, |outcome| *outcome));
             outcome.map(|_| axum::Json(json!({})).into_response())
         }
@@ -91,7 +91,7 @@ fn outcome_of(problem: &Problem) -> Outcome {
 }
 
 /// Makes an event and what it starts durable.
-async fn take(state: &AppState, slack: &SlackDoor, headers: &HeaderMap, envelope: &Envelope) -> Answer<Outcome> {
+async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Envelope) -> Answer<Outcome> {
     let what = text(&envelope.event, "type");
     for (field, value) in
         [("team_id", envelope.team_id.as_str()), ("event_id", &envelope.event_id), ("event/type", what)]
@@ -100,7 +100,7 @@ async fn take(state: &AppState, slack: &SlackDoor, headers: &HeaderMap, envelope
             return Err(Problem::field(format!("/{field}"), format!("has 1 to {MAX_ID_BYTES} bytes")));
         }
     }
-    let (now, trace) = (state.now(), trace_of(headers));
+    let now = state.now();
     let fleet = state.deps.fleet.current();
     let mut not_taken = None;
     let (topic, tasks) = if matches!(what, "message" | "app_mention") {
@@ -137,7 +137,8 @@ async fn take(state: &AppState, slack: &SlackDoor, headers: &HeaderMap, envelope
         kind: KIND.to_owned(),
         topic,
         time: now,
-        trace_id: trace,
+        trace_id: trace.id,
+        parent: trace.parent,
         hops: 0,
         data: json!({"team": envelope.team_id, "event": envelope.event}),
     };

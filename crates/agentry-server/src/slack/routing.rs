@@ -7,8 +7,9 @@ use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
 use agentry_core::session::{MAX_SESSION_KEY_BYTES, SessionId};
 use agentry_core::slack::{ReplyTo, SlackPlace};
-use agentry_core::task::{Task, TaskSource, TraceId};
+use agentry_core::task::{Task, TaskSource};
 use agentry_core::time::Timestamp;
+use agentry_core::trace::Trace;
 use serde_json::Value;
 
 use crate::api::intake::task_for;
@@ -87,7 +88,7 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     /// The task of an agent that answers.
-    pub fn task(&self, spec: &AgentSpec, trace: TraceId, now: Timestamp) -> Task {
+    pub fn task(&self, spec: &AgentSpec, trace: Trace, now: Timestamp) -> Task {
         let key: String = self.session.chars().take(MAX_SESSION_KEY_BYTES / 4).collect();
         let session = (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &key));
         let source = TaskSource::Slack { event_id: self.event_id.to_owned() };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod access;
+mod log;
 mod people;
 mod problems;
 mod resources;
@@ -12,3 +13,4 @@ mod slack;
 mod streams;
 mod support;
 mod tasks;
+mod traces;

@@ -17,7 +17,7 @@ use agentry_core::task::Outcome;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::{Role, WorkerRecord};
-use agentry_server::{Limits, ServerDeps, router};
+use agentry_server::{BadLogFilter, Limits, LogControl, LogState, ServerDeps, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
 use axum::Router;
@@ -69,6 +69,27 @@ impl Reply {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A log that takes every filter but one.
+#[derive(Default)]
+struct Log(std::sync::Mutex<Option<(String, Option<Duration>)>>);
+
+impl LogControl for Log {
+    fn current(&self) -> LogState {
+        match self.0.lock().unwrap().clone() {
+            None => LogState { filter: "info".to_owned(), then: None },
+            Some((filter, time)) => LogState { filter, then: time.map(|time| ("info".to_owned(), time)) },
+        }
+    }
+
+    fn set(&self, filter: &str, time: Option<Duration>) -> Result<(), BadLogFilter> {
+        if filter == "loud" {
+            return Err(BadLogFilter("`loud` at column 1: expected a level".to_owned()));
+        }
+        *self.0.lock().unwrap() = Some((filter.to_owned(), time));
+        Ok(())
     }
 }
 
@@ -130,6 +151,8 @@ impl Server {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
         let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
         let deps = ServerDeps {
+            sampling: agentry_core::trace::Sampling::Off,
+            log: Arc::new(Log::default()),
             store: Arc::clone(&store) as Arc<dyn StateStore>,
             bus: Arc::new(bus.clone()),
             fleet: FleetHandle::new(fleet()),

@@ -38,6 +38,7 @@ pub fn task(created: Timestamp) -> Task {
         priority: Priority::Normal,
         source: TaskSource::Api,
         trace_id: TraceId(1),
+        parent: None,
         created_at: created,
         timeout_ms: 1_000,
         callback_url: None,

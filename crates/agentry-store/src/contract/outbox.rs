@@ -14,7 +14,7 @@ use crate::{Advance, DeadLetterOrigin, DeadLetterState, Delivery, StateStore, St
 #[must_use]
 pub fn callback(task: TaskId) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"a": 1}) };
-    OutboxMessage { id: OutboxId::generate(), task, created_at: T0, body }
+    OutboxMessage { id: OutboxId::generate(), task, created_at: T0, trace: None, body }
 }
 
 /// Ends a task and leaves a callback.

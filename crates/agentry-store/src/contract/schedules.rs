@@ -225,6 +225,7 @@ pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
         topic: "customer.ticket.created".to_owned(),
         time: T0,
         trace_id: TraceId(1),
+        parent: None,
         hops: 0,
         data: "hello".into(),
     };

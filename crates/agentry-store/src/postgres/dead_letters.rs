@@ -202,8 +202,13 @@ async fn replay(
         }
         (DeadLetterOrigin::Outbox, _) => {
             let body = outbox_body(&letter.payload)?;
-            let message =
-                OutboxMessage { id: OutboxId::from_bytes(*id.as_bytes()), task: letter.task, created_at: now, body };
+            let message = OutboxMessage {
+                id: OutboxId::from_bytes(*id.as_bytes()),
+                task: letter.task,
+                created_at: now,
+                trace: None,
+                body,
+            };
             outbox::insert_all(&tx, &[message]).await?;
         }
     }

@@ -177,8 +177,13 @@ fn replay(db: &mut Db, id: DeadLetterId, task: Option<&Arrival>, now: Timestamp)
         }
         (DeadLetterOrigin::Outbox, _) => {
             let body = outbox_body(&letter.payload)?;
-            let message =
-                OutboxMessage { id: OutboxId::from_bytes(*id.as_bytes()), task: letter.task, created_at: now, body };
+            let message = OutboxMessage {
+                id: OutboxId::from_bytes(*id.as_bytes()),
+                task: letter.task,
+                created_at: now,
+                trace: None,
+                body,
+            };
             outbox::insert(db, &message, now)?;
         }
     }

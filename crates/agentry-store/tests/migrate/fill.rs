@@ -18,6 +18,7 @@ use agentry_core::retry::RetryPolicy;
 use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::session::{SessionId, SessionWrite, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
+use agentry_core::trace::Trace;
 use agentry_store::contract::build::{T0, accept, agent, at, beat, claim, finish, message, new, running, task, worker};
 use agentry_store::{Advance, AgentStatus, Delivery, Firing, Lease, NewTask, SessionClaim, StateStore, Step};
 use serde_json::json;
@@ -50,6 +51,7 @@ pub fn event(id: &str) -> Event {
         topic: "customer.ticket.created".to_owned(),
         time: at(3),
         trace_id: TraceId(u128::MAX),
+        parent: Some("b7ad6b7169203331-00".parse().expect("a parent")),
         hops: 1,
         data: json!({"text": ODD}),
     }
@@ -147,7 +149,7 @@ fn question(task: TaskId) -> Clarification {
 
 fn callback(task: TaskId, seconds: i64) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"text": ODD}) };
-    OutboxMessage { id: OutboxId::generate(), task, created_at: at(seconds), body }
+    OutboxMessage { id: OutboxId::generate(), task, created_at: at(seconds), trace: Some(Trace::begin(7)), body }
 }
 
 /// Fills a store; times lie between 0 and 40 s.

@@ -8,7 +8,7 @@ use agentry_core::agent::{
 };
 use agentry_core::chat::ToolCall;
 use agentry_core::id::TaskId;
-use agentry_core::task::TraceId;
+use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput, Tools};
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ pub async fn call(tools: &Tools, spec: &ToolSpec, tool: &str, arguments: &str) -
             call: &call,
             task: TaskId::from_parts(1, 2),
             idempotency_key: "key-1".into(),
-            trace_id: TraceId(0xabc),
+            place: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
         })
         .await
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
-use agentry_core::task::{Priority, TraceId};
+use agentry_core::task::Priority;
+use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 use agentry_llm::{Abort, Call, Endpoints, Hooks, Providers, TokenSink};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +50,7 @@ fn call(number: u64, question: &str) -> Call {
     Call {
         id: CallId::from_parts(number, u128::from(number) << 64),
         agent: AgentName::new("caller").unwrap(),
-        trace_id: TraceId(u128::from(number) + 1),
+        under: Place::of(Sampling::Off, Trace::begin(u128::from(number) + 1), SpanId::new(1)),
         target: LlmTarget { provider: ProviderKind::Openai, model: "sim-small".into(), base_url: None, region: None },
         request: ChatRequest {
             messages: vec![

@@ -146,6 +146,18 @@ pub struct Serve {
     /// How it is logged: text or json [env: AGENTRY_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// The collector of spans (OTLP over HTTP) [env: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// The service that spans are of [env: OTEL_SERVICE_NAME] [default: agentry]
+    #[arg(long, value_name = "NAME")]
+    pub trace_service: Option<String>,
+    /// Which traces have spans [env: OTEL_TRACES_SAMPLER] [default: parentbased_always_on]
+    #[arg(long, value_name = "SAMPLER")]
+    pub trace_sampler: Option<String>,
+    /// The share of traces that traceidratio keeps [env: OTEL_TRACES_SAMPLER_ARG] [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub trace_share: Option<String>,
 }
 
 /// `run`.

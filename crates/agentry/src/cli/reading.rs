@@ -315,6 +315,32 @@ pub struct KeyCreate {
     pub reading: Reading,
 }
 
+/// `log-level`.
+#[derive(Debug, Args)]
+pub struct LogLevel {
+    /// What to log from now on, such as warn or info,agentry_bus=debug
+    pub filter: Option<String>,
+    /// Go back to the filter before after this time: 90s, 10m or 2h
+    #[arg(long = "for", value_name = "TIME", requires = "filter", value_parser = seconds)]
+    pub time: Option<u32>,
+    /// The process.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// A time with its unit, in seconds.
+fn seconds(text: &str) -> Result<u32, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600)];
+    let parsed = units.iter().find_map(|(unit, scale)| {
+        text.strip_suffix(unit)?
+            .parse::<u32>()
+            .ok()?
+            .checked_mul(*scale)
+            .filter(|seconds| (1..=86_400).contains(seconds))
+    });
+    parsed.ok_or_else(|| "expected a time such as 90s, 10m or 2h, at most 24h".to_owned())
+}
+
 /// `top`.
 #[derive(Debug, Args)]
 pub struct Top {

@@ -1,10 +1,12 @@
 //! `agents`, `workers`, `usage`: how the fleet is doing.
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::list;
-use crate::cli::{Agents, Reading, Usage, UsageBy};
+use crate::cli::{Agents, LogLevel, Reading, Usage, UsageBy};
 use crate::failure::Failure;
+use crate::out;
 use crate::render::{self, Column, Format, at, dollars, moment, number, text};
 
 const AGENTS: &[Column] = &[
@@ -77,4 +79,23 @@ pub async fn usage(args: &Usage) -> Result<(), Failure> {
         return render::document(args.reading.output, &usage);
     }
     render::rows(Format::Table, &rows, USAGE, "no provider was called yet")
+}
+
+/// Shows what a process logs, after a change when one is asked for.
+pub async fn log_level(args: &LogLevel) -> Result<(), Failure> {
+    let client = args.reading.server.client()?;
+    let log = match &args.filter {
+        None => client.get(&["v1", "log"], &[]).await?,
+        Some(filter) => {
+            let body = json!({"filter": filter, "for_seconds": args.time});
+            client.send(Method::PUT, &["v1", "log"], Some(&body)).await?
+        }
+    };
+    match (args.reading.output, log["remaining_seconds"].as_u64()) {
+        (Format::Table, None) => out::line(&at(&log, "/filter")),
+        (Format::Table, Some(left)) => {
+            out::line(&format!("{}, for {left} s; then {}", at(&log, "/filter"), at(&log, "/then")))
+        }
+        (format, _) => render::document(format, &log),
+    }
 }

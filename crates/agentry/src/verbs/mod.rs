@@ -33,6 +33,7 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
             Some(UsageVerb::Reconcile(file)) => reconcile::reconcile(file).await,
             None => fleet::usage(&args).await,
         },
+        Command::LogLevel(args) => fleet::log_level(&args).await,
         Command::Keys(verb) => access::keys(verb).await,
         Command::Profile(args) => profile::profile(&args).await,
         Command::Schedules(verb) => schedules::schedules(verb).await,

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 pub fn agentry(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentry"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AGENTRY_") || name.to_string_lossy().starts_with("OPENAI_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if ["AGENTRY_", "OPENAI_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name.as_ref());
         }
     }
     command.current_dir(folder).env("USER", "tester").stdin(Stdio::null());

@@ -1,0 +1,83 @@
+//! `/v1/log`: what this process logs, changed while it runs.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::extract::Json;
+use crate::log::{BadLogFilter, LogState};
+use crate::problem::{Answer, Code, FieldError, Problem, ProblemBody};
+use crate::state::AppState;
+
+/// The longest time that a filter may hold for: one day.
+const MAX_SECONDS: u32 = 86_400;
+
+/// What is logged.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LogView {
+    /// The filter that holds now.
+    filter: String,
+    /// The one that holds again when the time of `filter` is over; absent when it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then: Option<String>,
+    /// For how many seconds `filter` still holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_seconds: Option<u64>,
+}
+
+impl LogView {
+    fn of(state: LogState) -> Self {
+        let (then, remaining) = state.then.unzip();
+        Self { filter: state.filter, then, remaining_seconds: remaining.map(|left| left.as_secs()) }
+    }
+}
+
+/// What to log.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogChange {
+    /// A level, or levels of modules: `info,agentry_bus=debug`.
+    filter: String,
+    /// Seconds after which the filter before holds again, 1 to 86,400; without it, until the process ends.
+    #[serde(default)]
+    for_seconds: Option<u32>,
+}
+
+/// Shows what this process logs
+#[utoipa::path(
+    get, path = "/v1/log", tag = "server",
+    responses((status = 200, description = "The filter", body = LogView))
+)]
+pub(crate) async fn get(State(state): State<AppState>) -> Answer {
+    Ok(axum::Json(LogView::of(state.deps.log.current())).into_response())
+}
+
+/// Changes what this process logs
+///
+/// At once, for this process alone, and not beyond its end.
+#[utoipa::path(
+    put, path = "/v1/log", tag = "server", request_body = LogChange,
+    responses(
+        (status = 200, description = "The filter that holds now", body = LogView),
+        (status = 400, description = "Not a filter; nothing changed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put(State(state): State<AppState>, Json(change): Json<LogChange>) -> Answer {
+    let time = match change.for_seconds {
+        None => None,
+        Some(seconds @ 1..=MAX_SECONDS) => Some(Duration::from_secs(u64::from(seconds))),
+        Some(other) => return Err(Problem::field("/for_seconds", format!("is {other}: use 1 to {MAX_SECONDS}"))),
+    };
+    state.deps.log.set(&change.filter, time).map_err(bad)?;
+    Ok(axum::Json(LogView::of(state.deps.log.current())).into_response())
+}
+
+fn bad(BadLogFilter(detail): BadLogFilter) -> Problem {
+    let mut problem = Problem::new(Code::BadLogFilter, format!("the log filter is not one: {detail}"));
+    problem.errors.push(FieldError { pointer: "/filter".to_owned(), detail });
+    problem
+}

@@ -1,0 +1,159 @@
+//! Sends spans to a collector from a bounded queue. A collector that is slow or away costs spans, which are counted, and
+//! never time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentry_config::TraceSettings;
+use opentelemetry_otlp::{SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+/// Spans that wait at most; further ones are lost. One is about 1 KiB.
+const MAX_WAITING: usize = 8_192;
+/// Spans in one request (OpenTelemetry's default).
+const MAX_BATCH: usize = 512;
+/// How long a span waits for others.
+const LINGER: Duration = Duration::from_millis(500);
+/// Time for one request (OpenTelemetry's default).
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the process waits at its end for what is left to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Where spans go when they end.
+#[derive(Clone)]
+pub struct SpanSink {
+    queue: mpsc::Sender<SpanData>,
+    lost: Arc<AtomicU64>,
+}
+
+impl SpanSink {
+    /// Never waits: without room the span is lost.
+    pub fn send(&self, span: SpanData) {
+        if self.queue.try_send(span).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sends spans until it is told to end.
+pub struct Exporter {
+    sink: SpanSink,
+    stop: CancellationToken,
+    sending: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Begins, when the settings name a collector.
+    ///
+    /// # Errors
+    /// When the address or the environment's `OTEL_…` variables cannot be used.
+    pub fn start(settings: &TraceSettings) -> Result<Option<Self>, Failure> {
+        let Some(endpoint) = &settings.endpoint else { return Ok(None) };
+        let url = format!("{endpoint}/v1/traces");
+        let unusable = |error: &dyn std::error::Error| {
+            let why = agentry_http::with_causes(error);
+            Failure::usage(format!("traces cannot be sent to {endpoint}: {why}")).help("see docs/observability.md")
+        };
+        let client = agentry_http::builder(&url).timeout(TIMEOUT).build().map_err(|error| unusable(&error))?;
+        let mut otlp = Otlp::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_endpoint(url)
+            .build()
+            .map_err(|error| unusable(&error))?;
+        otlp.set_resource(&Resource::builder().with_service_name(settings.service.clone()).build());
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let (lost, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let worker =
+            Worker { waiting, otlp, lost: Arc::clone(&lost), told: 0, endpoint: endpoint.clone(), stop: stop.clone() };
+        let sending = tokio::spawn(worker.run());
+        Ok(Some(Self { sink: SpanSink { queue, lost }, stop, sending }))
+    }
+
+    /// Where spans are handed in.
+    pub fn sink(&self) -> SpanSink {
+        self.sink.clone()
+    }
+
+    /// Sends what waits, within a bound, and ends.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let abort = self.sending.abort_handle();
+        if timeout(LAST_WORDS, self.sending).await.is_err() {
+            abort.abort();
+            tracing::warn!("the last spans were not sent: the collector did not take them in time");
+        }
+    }
+}
+
+struct Worker {
+    waiting: mpsc::Receiver<SpanData>,
+    otlp: Otlp,
+    lost: Arc<AtomicU64>,
+    /// Lost spans that the log knows of.
+    told: u64,
+    endpoint: String,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            let batch = self.next().await;
+            if batch.is_empty() {
+                return;
+            }
+            let count = u64::try_from(batch.len()).unwrap_or(0);
+            let problem = self.otlp.export(batch).await.err();
+            if problem.is_some() {
+                self.lost.fetch_add(count, Ordering::Relaxed);
+            }
+            let lost = self.lost.load(Ordering::Relaxed);
+            if lost > self.told {
+                self.told = lost;
+                let why = problem.map_or_else(|| "more came than it took".to_owned(), |error| error.to_string());
+                tracing::warn!(
+                    collector = self.endpoint,
+                    lost,
+                    why,
+                    "spans are lost: the collector does not take them"
+                );
+            }
+        }
+    }
+
+    /// The next spans; none when everything was sent and the process ends.
+    async fn next(&mut self) -> Vec<SpanData> {
+        let mut batch = Vec::new();
+        let mut until = None;
+        while batch.len() < MAX_BATCH {
+            let linger = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let room = MAX_BATCH - batch.len();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
+                received = self.waiting.recv_many(&mut batch, room) => {
+                    if received == 0 {
+                        break;
+                    }
+                    until.get_or_insert_with(|| Instant::now() + LINGER);
+                }
+                () = linger => break,
+            }
+        }
+        batch
+    }
+}
