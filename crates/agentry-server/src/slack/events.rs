@@ -6,7 +6,7 @@ use agentry_bus::Wake;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use agentry_core::slack::SlackPlace;
-use agentry_core::task::{Task, TraceId};
+use agentry_core::task::Task;
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
 use agentry_store::{EventAccepted, NewTask};
@@ -157,14 +157,15 @@ async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Enve
 }
 
 /// Whether Slack has told of this post before, under whatever id. From now on it has.
-async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace_id: TraceId) -> Answer<bool> {
+async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace: Trace) -> Answer<bool> {
     let event = Event {
         id: format!("reply/{}/{}", post.place.channel, post.ts),
         source: format!("slack/{}", envelope.team_id),
         kind: KIND.to_owned(),
         topic: MESSAGE.to_owned(),
         time: state.now(),
-        trace_id,
+        trace_id: trace.id,
+        parent: trace.parent,
         hops: 0,
         data: json!({"team": envelope.team_id, "event": envelope.event}),
     };
