@@ -80,7 +80,12 @@ impl Stage {
 
     /// Another process of the deployment.
     pub fn process(&self, name: &str, arguments: &[&str]) -> Server {
-        let mut environment = vec![
+        self.process_with(name, arguments, Vec::new())
+    }
+
+    /// The same with more settings.
+    pub fn process_with(&self, name: &str, arguments: &[&str], more: Vec<(String, String)>) -> Server {
+        let environment = [
             ("AGENTRY_ENGINE", "cluster".to_owned()),
             ("AGENTRY_POSTGRES_URL", self.postgres_url()),
             ("AGENTRY_POSTGRES_SCHEMA", self.schema()),
@@ -89,7 +94,8 @@ impl Stage {
             ("AGENTRY_REDIS_URL", self.servers.redis.clone()),
             ("AGENTRY_LOG", "warn".to_owned()),
         ];
-        let environment: Vec<_> = environment.drain(..).map(|(name, value)| (name.to_owned(), value)).collect();
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(more);
+        let environment: Vec<_> = environment.collect();
         Server::spawn(Arc::clone(&self.dir), arguments, &environment, Some(&format!("{name}.log")))
     }
 

@@ -43,8 +43,13 @@ fn whole(buffer: &[u8]) -> Option<(u16, usize, usize)> {
 }
 
 pub fn post(path: &str, body: &str) -> Vec<u8> {
+    signed_post(path, "", body)
+}
+
+/// With more headers, each of them ended by CR LF.
+pub fn signed_post(path: &str, headers: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

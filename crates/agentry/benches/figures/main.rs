@@ -21,9 +21,11 @@ mod llm;
 mod llm_streams;
 mod load;
 mod open_loop;
+mod schedules;
 mod server;
 mod sessions;
 mod skeleton;
+mod slack;
 mod startup;
 
 use std::process::ExitCode;
@@ -79,6 +81,18 @@ async fn embedded(is_wanted: &dyn Fn(&str) -> bool) {
     if is_wanted("long-session") {
         sessions::long().await;
     }
+    if is_wanted("slack-ack") {
+        slack::acknowledged().await;
+    }
+    if is_wanted("slack-answer") {
+        slack::answered().await;
+    }
+    if is_wanted("schedules-second") {
+        schedules::on_one_second().await;
+    }
+    if is_wanted("schedules-idle") {
+        schedules::idle(100_000, Duration::from_secs(60)).await;
+    }
 }
 
 /// Each on servers that are up. A figure that fails is said and does not keep the others from being taken.
@@ -107,6 +121,12 @@ async fn cluster(is_wanted: &dyn Fn(&str) -> bool) -> bool {
     }
     if is_wanted("cluster-scale-up") {
         all_taken &= on_stage(&cluster_fairness::agents(), cluster_fairness::scale_up).await;
+    }
+    if is_wanted("cluster-slack-ack") {
+        all_taken &= on_stage(&slack::agents(), slack::acknowledged_by_cluster).await;
+    }
+    if is_wanted("cluster-schedules-second") {
+        all_taken &= on_stage(&load::noop(), schedules::on_one_second_of_cluster).await;
     }
     all_taken
 }

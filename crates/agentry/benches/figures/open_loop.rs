@@ -68,6 +68,13 @@ fn keep_time(rate: u64, window: Duration, due: &mpsc::Sender<Instant>) {
 }
 
 impl Latencies {
+    /// Those that were measured otherwise, in microseconds, of so many that were expected.
+    pub fn of(mut micros: Vec<u64>, expected: usize) -> Self {
+        micros.sort_unstable();
+        let failed = expected.saturating_sub(micros.len());
+        Self { micros, failed }
+    }
+
     /// Of many.
     pub fn count(&self) -> usize {
         self.micros.len()

@@ -157,7 +157,7 @@ impl Drop for Server {
     }
 }
 
-/// The LLM simulator as a child.
+/// A simulator, of models or of Slack, as a child.
 pub struct Simulator {
     child: Child,
     /// For `--sim-url`.
@@ -172,6 +172,14 @@ impl Simulator {
     /// One with more flags.
     pub fn with(more: &[&str]) -> Self {
         let (child, address) = child(&[&["sim", "llm", "--listen", "127.0.0.1:0"], more].concat(), &[], None);
+        Self { child, url: format!("http://{address}") }
+    }
+
+    /// Slack, which takes whatever it is told; each call is a line of the ledger.
+    pub fn slack(ledger: Option<&str>) -> Self {
+        let mut args = vec!["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits", "--any-thread"];
+        args.extend(ledger.into_iter().flat_map(|path| ["--ledger", path]));
+        let (child, address) = child(&args, &[], None);
         Self { child, url: format!("http://{address}") }
     }
 
