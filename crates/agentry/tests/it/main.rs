@@ -11,6 +11,7 @@ mod import;
 mod kill9;
 mod listener;
 mod log_level;
+mod observability;
 mod operations;
 mod serve;
 mod slack;
