@@ -13,6 +13,7 @@ mod deploy;
 mod layers;
 mod place;
 mod process;
+mod prometheus;
 mod services;
 
 const USAGE: &str = "\
@@ -23,6 +24,7 @@ Commands:
   check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans, deployment
   services           PostgreSQL, Redis and RabbitMQ for tests: up, down, status
   browser            Chromium and what drives it, for tests of the dashboard
+  prometheus         Prometheus and promtool, for tests of alert rules and of the Grafana dashboard
   screenshots [DIR]  pictures of every page of the dashboard
   cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "services" => services::command(&rest),
         "browser" => browser::command(),
+        "prometheus" => prometheus::ensure(),
         "screenshots" => browser::screenshots(&rest),
         "cluster" => cluster::command(&rest),
         "layers" => layers::check(),
@@ -72,6 +75,7 @@ fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     let place = place::Place::find()?;
     let servers = services::variables(&services::up(&place, false)?);
     let browser = browser::variables(&place)?;
+    prometheus::ensure()?;
     let with_env = |command: &mut Command| {
         command.envs(servers.iter().cloned()).envs(browser.iter().cloned()).envs(env.to_vec());
     };

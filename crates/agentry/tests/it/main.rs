@@ -13,6 +13,7 @@ mod ledger;
 mod listener;
 mod log_level;
 mod metrics;
+mod observability;
 mod operations;
 mod serve;
 mod slack;
