@@ -326,9 +326,9 @@ mod tests {
             format!("agentry_llm_cost_dollars_total{{{labels}}} 1.5"),
             format!("agentry_llm_calls_in_flight{{{labels}}} 1"),
             format!("agentry_llm_first_token_seconds_sum{{{labels}}} 1.0"),
-            format!("agentry_llm_call_duration_seconds_bucket{{le=\"5.0\",{labels}}} 1"),
+            format!("agentry_llm_call_duration_seconds_bucket{{{labels},le=\"5\"}} 1"),
             format!("agentry_llm_output_tokens_per_second_sum{{{labels}}} 50.5"),
-            format!("agentry_llm_permit_wait_seconds_bucket{{le=\"0.0001\",{labels}}} 1"),
+            format!("agentry_llm_permit_wait_seconds_bucket{{{labels},le=\"0.0001\"}} 1"),
         ] {
             assert!(text.contains(&line), "{line}\n{text}");
         }

@@ -121,9 +121,9 @@ mod tests {
         for line in [
             "agentry_http_requests_total{method=\"GET\",route=\"/x/{id}\",status=\"200\"} 1",
             "agentry_http_requests_total{method=\"GET\",route=\"/x/{id}\",status=\"499\"} 1",
-            "agentry_http_request_duration_seconds_bucket{le=\"0.0005\",method=\"GET\",route=\"/x/{id}\"} 0",
-            "agentry_http_request_duration_seconds_bucket{le=\"0.001\",method=\"GET\",route=\"/x/{id}\"} 1",
-            "agentry_http_request_duration_seconds_bucket{le=\"+Inf\",method=\"GET\",route=\"/x/{id}\"} 2",
+            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"0.0005\"} 0",
+            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"0.001\"} 1",
+            "agentry_http_request_duration_seconds_bucket{method=\"GET\",route=\"/x/{id}\",le=\"+Inf\"} 2",
             "agentry_http_request_duration_seconds_count{method=\"GET\",route=\"/x/{id}\"} 2",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

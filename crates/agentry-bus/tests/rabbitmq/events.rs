@@ -84,7 +84,7 @@ async fn a_foreign_consumer_gets_a_cloudevent() {
         let expected = json!({
             "specversion": "1.0", "id": "7", "source": "agentry/agents/writer", "type": "dev.agentry.task.completed.v1",
             "time": "2023-11-14T22:13:20.123456Z", "datacontenttype": "application/json", "agentryhops": 1,
-            "traceparent": "00-00000000000000000000000000000abc-0000000000000abc-01", "data": {"output": "done"},
+            "traceparent": "00-00000000000000000000000000000abc-0000000000000abc-00", "data": {"output": "done"},
         });
         assert_eq!(body, expected);
         assert_eq!((bus.status().returned, bus.status().unconfirmed), (0, 0));

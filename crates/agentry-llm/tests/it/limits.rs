@@ -37,7 +37,7 @@ async fn calls_wait_for_the_limit_and_the_wait_is_measured() {
     let labels = "provider=\"openai\",model=\"sim-small\"";
     for line in [
         format!("agentry_llm_calls_total{{{labels}}} 2"),
-        format!("agentry_llm_permit_wait_seconds_bucket{{le=\"15.0\",{labels}}} 1"),
+        format!("agentry_llm_permit_wait_seconds_bucket{{{labels},le=\"15\"}} 1"),
         format!("agentry_llm_permit_wait_seconds_count{{{labels}}} 2"),
     ] {
         assert!(metrics.contains(&line), "{line}\n{metrics}");

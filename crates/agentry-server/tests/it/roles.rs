@@ -54,7 +54,7 @@ async fn without_its_broker_a_process_is_degraded_and_takes_requests() {
         "agentry_dependency_up{dependency=\"store\"} 1",
         "agentry_dependency_up{dependency=\"bus\"} 0",
         "# TYPE agentry_bus_reconnects_total counter",
-        "agentry_bus_reconnects_total 3",
+        "agentry_bus_reconnects_total 3.0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
