@@ -52,13 +52,16 @@ struct OfTokens {
     r#type: &'static str,
 }
 
+/// By model, of one provider.
+type Models = HashMap<Arc<str>, Arc<ModelMetrics>>;
+type Known = HashMap<ProviderKind, Models>;
 type Histograms = Family<OfModel, Histogram, fn() -> Histogram>;
 type Dollars = Counter<f64, std::sync::atomic::AtomicU64>;
 
 /// What is measured of all models.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    known: RwLock<HashMap<ProviderKind, HashMap<Arc<str>, Arc<ModelMetrics>>>>,
+    known: Arc<RwLock<Known>>,
     in_flight: Family<OfModel, Gauge>,
     completed: Family<OfModel, Counter>,
     errors: Family<OfError, Counter>,
@@ -75,7 +78,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let times: fn() -> Histogram = || Histogram::new(TIMES);
         Self {
-            known: RwLock::default(),
+            known: Arc::default(),
             in_flight: Family::default(),
             completed: Family::default(),
             errors: Family::default(),
@@ -110,7 +113,7 @@ impl Metrics {
         registry.register("agentry_llm_output_tokens_per_second", help, self.rate.clone());
         let help = "Time that a call waited for its place and its permit";
         registry.register("agentry_llm_permit_wait_seconds", help, self.wait.clone());
-        registry.register_collector(Box::new(Open(Arc::clone(breakers))));
+        registry.register_collector(Box::new(Open { breakers: Arc::clone(breakers), known: Arc::clone(&self.known) }));
     }
 
     /// That of a target.
@@ -245,20 +248,25 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The breakers that are not closed.
+/// The breakers that are not closed, of every model that is known.
 #[derive(Debug)]
-struct Open(Arc<Breakers>);
+struct Open {
+    breakers: Arc<Breakers>,
+    known: Arc<RwLock<Known>>,
+}
 
 impl Collector for Open {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut hosts: HashMap<OfModel, i64> = HashMap::new();
-        for (provider, model) in self.0.open() {
-            *hosts.entry(OfModel { provider: provider.as_str(), model: model.to_string() }).or_default() += 1;
-        }
+        let open = self.breakers.open();
         let help = "Hosts at which a model failed so often that it is left alone for now.";
         let mut encoder = encoder.encode_descriptor("agentry_llm_breakers_open", help, None, MetricType::Gauge)?;
-        for (of, count) in hosts {
-            ConstGauge::new(count).encode(encoder.encode_family(&of)?)?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for of in known.values().flat_map(HashMap::values).map(|model| &model.of) {
+            let is_of = |(provider, model): &&(ProviderKind, Arc<str>)| {
+                provider.as_str() == of.provider && **model == *of.model
+            };
+            let hosts = open.iter().filter(is_of).count();
+            ConstGauge::new(i64::try_from(hosts).unwrap_or(i64::MAX)).encode(encoder.encode_family(of)?)?;
         }
         Ok(())
     }

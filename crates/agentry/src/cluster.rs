@@ -118,7 +118,6 @@ fn pool(store: Arc<PostgresStore>) -> Dependency {
                 gauge("agentry_postgres_connections_busy", "Connections to PostgreSQL in use.", busy as f64),
                 gauge("agentry_postgres_waiting", "Callers that wait for a connection.", status.waiting as f64),
             ],
-            ..DependencyState::default()
         }
     };
     Dependency { name: "pool", look: Arc::new(look) }
@@ -149,7 +148,6 @@ fn broker(bus: RabbitBus) -> Dependency {
                 counter("agentry_bus_rejected", "Foreign events that could not be taken.", status.rejected),
                 counter("agentry_bus_dropped_wakes", "Wakes dropped before the broker.", status.dropped_wakes),
             ],
-            ..DependencyState::default()
         }
     };
     Dependency { name: "bus", look: Arc::new(look) }
@@ -174,7 +172,6 @@ fn cache(store: Arc<CachedStore>) -> Dependency {
                 counter("agentry_cache_openings", "Times that Redis was given up.", stats.breaker_openings),
                 latency(&stats),
             ],
-            ..DependencyState::default()
         }
     };
     Dependency { name: "cache", look: Arc::new(look) }

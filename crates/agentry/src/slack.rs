@@ -61,6 +61,5 @@ fn state_of(counters: &Counters) -> DependencyState {
             metric("agentry_slack_lookups", "Looks for posts that an earlier try may have made.", counts.lookups),
             metric("agentry_slack_pacing_waits", "Waits for the pace of a channel.", counts.paced),
         ],
-        ..DependencyState::default()
     }
 }

@@ -49,7 +49,7 @@ enum Format {
     get, path = "/debug/pprof/profile", tag = "health", params(Wanted),
     responses(
         (status = 200, description = "The profile", body = String, content_type = "application/octet-stream"),
-        (status = 400, description = "Not 1 to 60 seconds, or an unknown format"),
+        (status = 422, description = "Not 1 to 60 seconds, or an unknown format"),
         (status = 409, description = "Another profile is being taken"),
     )
 )]

@@ -50,10 +50,13 @@ fn a_server_that_has_worked_shows_it() {
         http.submit("clerk", &n.to_string());
     }
     let ended = "agentry_tasks_ended_total{mode=\"autonomous\",status=\"completed\"}";
-    let text = http.until("every task to be counted", || {
+    http.until("every task to be counted and its place to be free", || {
         let text = scrape(&http);
-        (samples(&text).get(ended) == Some(&(TASKS as f64))).then_some(text)
+        let seen = samples(&text);
+        (seen.get(ended) == Some(&(TASKS as f64)) && seen.get("agentry_worker_slots_busy") == Some(&0.0)).then_some(())
     });
+    // The store is asked before the process: only the next answer is all of one moment after the end.
+    let text = scrape(&http);
     let seen = samples(&text);
     let at = |name: &str| *seen.get(name).unwrap_or_else(|| panic!("no {name}:\n{text}"));
     for (name, value) in [
@@ -130,7 +133,7 @@ fn a_profile_shows_what_a_working_server_does_one_at_a_time() {
     assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("profile_under_way")));
     for wrong in ["seconds=0", "seconds=61", "seconds=x", "format=text", "second=1"] {
         let reply = http.send("GET", &format!("/debug/pprof/profile?{wrong}"), &[], Vec::new());
-        assert_eq!((reply.status, &reply.json()["code"]), (400, &json!("invalid_query")), "{wrong}");
+        assert_eq!((reply.status, &reply.json()["code"]), (422, &json!("invalid_query")), "{wrong}");
     }
     let said = run(folder.path(), &["profile", "--out", "no/such/folder.svg", "--url", &server.url]);
     assert!(said.contains("cannot write no/such/folder.svg"), "{said}");
