@@ -1,10 +1,13 @@
 //! Dead letters: given up, kept, replayable.
 
 use agentry_core::agent::AgentName;
-use agentry_core::id::{DeadLetterId, TaskId};
+use agentry_core::event::Event;
+use agentry_core::id::{DeadLetterId, OutboxId, TaskId};
+use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::TaskError;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{NewTask, Page};
@@ -29,6 +32,41 @@ pub struct DeadLetter {
     pub created_at: Timestamp,
     /// What became of it since.
     pub state: DeadLetterState,
+}
+
+/// The payload of a letter that was a callback.
+#[derive(Deserialize)]
+struct CallbackPayload {
+    url: String,
+    payload: Value,
+}
+
+impl DeadLetter {
+    /// What a letter of the outbox says is to be sent, with fresh tries.
+    ///
+    /// # Errors
+    /// When its payload cannot be sent.
+    pub(crate) fn message(&self, now: Timestamp) -> Result<OutboxMessage, StoreError> {
+        let id = OutboxId::from_bytes(*self.id.as_bytes());
+        Ok(OutboxMessage { id, task: self.task, created_at: now, trace: None, body: outbox_body(&self.payload)? })
+    }
+}
+
+/// What the payload of a letter of the outbox says is to be sent.
+///
+/// # Errors
+/// When it is nothing that can be sent: somebody edited it.
+pub(crate) fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
+    if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
+        return Ok(OutboxBody::Event { event });
+    }
+    if let Ok(message) = serde_json::from_value(payload.clone()) {
+        return Ok(OutboxBody::Slack { message: Box::new(message) });
+    }
+    let text = "the payload is neither an event, nor a Slack message, nor {url, payload}; correct it";
+    serde_json::from_value::<CallbackPayload>(payload.clone())
+        .map(|CallbackPayload { url, payload }| OutboxBody::Callback { url, payload })
+        .map_err(|_| StoreError::Broken(text.to_owned()))
 }
 
 /// What a dead letter was.

@@ -19,6 +19,7 @@ pub(crate) use access::{audit_horizon, revoked_horizon};
 pub(crate) use budgets::REREAD_US;
 pub use budgets::{BudgetStore, Reservation, Reserved};
 pub use clarifications::{Answered, ClarificationStore};
+pub(crate) use dead_letters::outbox_body;
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
 pub use events::{EventAccepted, EventStore};
 pub use fleet::{AgentStatus, FleetStore};

@@ -6,14 +6,12 @@
 use std::collections::HashMap;
 
 use agentry_core::agent::AgentName;
-use agentry_core::event::Event;
-use agentry_core::id::{DeadLetterId, OutboxId, TaskId};
+use agentry_core::id::{DeadLetterId, TaskId};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 
@@ -24,6 +22,7 @@ use super::rows::{
     SqlId, agent_at, collect, execute, first, id_at, json_at, page_len, query, signed, time_at, to_json,
 };
 use super::{PostgresStore, outbox};
+use crate::port::outbox_body;
 use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, NewTask, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
@@ -99,29 +98,6 @@ pub(super) async fn insert_messages(
         insert(tx, &letter).await?;
     }
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct CallbackPayload {
-    url: String,
-    payload: Value,
-}
-
-/// What an outbox letter's payload says is to be sent.
-fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
-    if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
-        return Ok(OutboxBody::Event { event });
-    }
-    if let Ok(message) = serde_json::from_value(payload.clone()) {
-        return Ok(OutboxBody::Slack { message: Box::new(message) });
-    }
-    serde_json::from_value::<CallbackPayload>(payload.clone())
-        .map(|CallbackPayload { url, payload }| OutboxBody::Callback { url, payload })
-        .map_err(|_| {
-            StoreError::Broken(
-                "the payload is neither an event, nor a Slack message, nor {url, payload}; correct it".to_owned(),
-            )
-        })
 }
 
 fn letter(row: &Row) -> Result<DeadLetter, Failure> {
@@ -201,14 +177,7 @@ async fn replay(
             return Err(StoreError::Broken(format!("dead letter {id} is a task: its replay needs a new one")).into());
         }
         (DeadLetterOrigin::Outbox, _) => {
-            let body = outbox_body(&letter.payload)?;
-            let message = OutboxMessage {
-                id: OutboxId::from_bytes(*id.as_bytes()),
-                task: letter.task,
-                created_at: now,
-                trace: None,
-                body,
-            };
+            let message = letter.message(now)?;
             outbox::insert_all(&tx, &[message]).await?;
         }
     }

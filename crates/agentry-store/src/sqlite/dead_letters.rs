@@ -3,14 +3,12 @@
 //! A dead letter has the id of what was given up (a task dies once; a message that dies again takes its old place), so
 //! that the store needs no random bits of its own.
 
-use agentry_core::event::Event;
-use agentry_core::id::{DeadLetterId, OutboxId, TaskId};
+use agentry_core::id::{DeadLetterId, TaskId};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::accept::{self, Arrival};
@@ -18,6 +16,7 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, page_len, signed, to_json};
 use super::{SqliteStore, agents, claim, outbox};
+use crate::port::outbox_body;
 use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, NewTask, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
@@ -91,29 +90,6 @@ pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at:
     )
 }
 
-#[derive(Deserialize)]
-struct CallbackPayload {
-    url: String,
-    payload: Value,
-}
-
-/// What an outbox letter's payload says is to be sent.
-fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
-    if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
-        return Ok(OutboxBody::Event { event });
-    }
-    if let Ok(message) = serde_json::from_value(payload.clone()) {
-        return Ok(OutboxBody::Slack { message: Box::new(message) });
-    }
-    serde_json::from_value::<CallbackPayload>(payload.clone())
-        .map(|CallbackPayload { url, payload }| OutboxBody::Callback { url, payload })
-        .map_err(|_| {
-            StoreError::Broken(
-                "the payload is neither an event, nor a Slack message, nor {url, payload}; correct it".to_owned(),
-            )
-        })
-}
-
 fn letter(row: &Row<'_>) -> Result<DeadLetter, Failure> {
     Ok(DeadLetter {
         id: DeadLetterId::from_bytes(row.get(0)?),
@@ -176,14 +152,7 @@ fn replay(db: &mut Db, id: DeadLetterId, task: Option<&Arrival>, now: Timestamp)
             return Err(StoreError::Broken(format!("dead letter {id} is a task: its replay needs a new one")).into());
         }
         (DeadLetterOrigin::Outbox, _) => {
-            let body = outbox_body(&letter.payload)?;
-            let message = OutboxMessage {
-                id: OutboxId::from_bytes(*id.as_bytes()),
-                task: letter.task,
-                created_at: now,
-                trace: None,
-                body,
-            };
+            let message = letter.message(now)?;
             outbox::insert(db, &message, now)?;
         }
     }
