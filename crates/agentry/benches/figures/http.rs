@@ -1,7 +1,10 @@
 //! The thinnest HTTP client: one connection, one request at a time, bytes ready made.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 pub struct Connection {
     stream: TcpStream,
@@ -26,6 +29,31 @@ impl Connection {
                 return (status, &self.buffer[start..end]);
             }
         }
+    }
+}
+
+/// Connections to one address, as many as are used at once; more are opened when all are busy.
+#[derive(Clone)]
+pub struct Pool {
+    address: String,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Pool {
+    pub fn new(address: &str, open: Vec<Connection>) -> Self {
+        Self { address: address.to_owned(), idle: Arc::new(Mutex::new(open)) }
+    }
+
+    /// Sends ready made bytes over a free connection; whether the answer is 200.
+    pub async fn is_well(&self, request: &[u8]) -> bool {
+        let idle = self.idle.lock().await.pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => Connection::open(&self.address).await,
+        };
+        let (status, _) = connection.send(request).await;
+        self.idle.lock().await.push(connection);
+        status == 200
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::http::{Connection, post};
+use super::http::{Pool, post};
 use super::open_loop::{self, Latencies};
 use super::server::Simulator;
 use super::{at_most, median, spread};
@@ -135,20 +135,10 @@ impl Added {
 }
 
 async fn bare_whole(address: &str, window: Duration) -> Latencies {
-    let idle = Arc::new(tokio::sync::Mutex::new(Vec::<Connection>::new()));
-    let request = Arc::new(bare_request(false));
+    let (pool, request) = (Pool::new(address, Vec::new()), Arc::new(bare_request(false)));
     open_loop::run(RATE, window, |_| {
-        let (idle, request, address) = (Arc::clone(&idle), Arc::clone(&request), address.to_owned());
-        async move {
-            let connection = idle.lock().await.pop();
-            let mut connection = match connection {
-                Some(connection) => connection,
-                None => Connection::open(&address).await,
-            };
-            let (status, _) = connection.send(&request).await;
-            idle.lock().await.push(connection);
-            status == 200
-        }
+        let (pool, request) = (pool.clone(), Arc::clone(&request));
+        async move { pool.is_well(&request).await }
     })
     .await
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
-
-use super::http::{Connection, post};
+use super::http::{Connection, Pool, post};
 use super::open_loop::{self, Latencies};
 use super::server::{Server, Simulator, agent};
 use super::{skeleton, spread};
@@ -121,19 +119,10 @@ pub async fn latency(rate: u64, window: Duration) {
 /// Posts that wait for their results, arriving in an open loop.
 pub async fn results(server: &Server, rate: u64, window: Duration) -> Latencies {
     let request = Arc::new(post("/v1/tasks?wait=10", "{\"agent\":\"noop\",\"input\":\"a task\"}"));
-    let idle = Arc::new(Mutex::new(open(server, 128).await));
+    let pool = Pool::new(&server.address, open(server, 128).await);
     let ask = |_| {
-        let (idle, request, address) = (Arc::clone(&idle), Arc::clone(&request), server.address.clone());
-        async move {
-            let connection = idle.lock().await.pop();
-            let mut connection = match connection {
-                Some(connection) => connection,
-                None => Connection::open(&address).await,
-            };
-            let (status, _) = connection.send(&request).await;
-            idle.lock().await.push(connection);
-            status == 200
-        }
+        let (pool, request) = (pool.clone(), Arc::clone(&request));
+        async move { pool.is_well(&request).await }
     };
     open_loop::run(rate, window, ask).await
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::at_most;
 use super::cluster_stage::Stage;
-use super::http::{Connection, signed_post};
+use super::http::{Pool, signed_post};
 use super::load::open;
 use super::open_loop::{self, Latencies};
 use super::server::{Server, Simulator, agent, folder_of};
@@ -67,21 +67,11 @@ fn ts_of(number: u64) -> String {
 
 /// Sends mentions in an open loop, the first of them with `from`; how long each waited for its 200.
 async fn mentions(server: &Server, rate: u64, window: Duration, from: &AtomicU64) -> Latencies {
-    let idle = Arc::new(Mutex::new(open(server, 64).await));
+    let pool = Pool::new(&server.address, open(server, 64).await);
     let first = from.load(Ordering::Relaxed);
     let latencies = open_loop::run(rate, window, |number| {
-        let (idle, address) = (Arc::clone(&idle), server.address.clone());
-        async move {
-            let request = mention(first + number);
-            let connection = idle.lock().await.pop();
-            let mut connection = match connection {
-                Some(connection) => connection,
-                None => Connection::open(&address).await,
-            };
-            let (status, _) = connection.send(&request).await;
-            idle.lock().await.push(connection);
-            status == 200
-        }
+        let pool = pool.clone();
+        async move { pool.is_well(&mention(first + number)).await }
     })
     .await;
     from.fetch_add(latencies.count() as u64, Ordering::Relaxed);
