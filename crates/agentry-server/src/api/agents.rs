@@ -117,19 +117,27 @@ impl Seen {
 }
 
 impl Seen {
+    /// How agents are doing and what they spent today.
     pub(crate) async fn read(state: &AppState) -> Answer<Self> {
         let now = state.now();
         let day_us = 86_400_000_000;
         let midnight = Timestamp(now.0 - now.0.rem_euclid(day_us));
         let tomorrow = midnight.after(Duration::from_secs(86_400));
-        let statuses = state.store().agent_statuses().await?;
         let usage = state.store().usage(UsageGroup::Agent, midnight, tomorrow).await?;
+        let usage = usage.into_iter().map(|row| (row.key.clone(), row)).collect();
+        Ok(Self { usage, ..Self::unpriced(state).await? })
+    }
+
+    /// How agents are doing, without the sums over a day's ledger: for who looks every few seconds.
+    pub(crate) async fn unpriced(state: &AppState) -> Answer<Self> {
+        let now = state.now();
+        let statuses = state.store().agent_statuses().await?;
         let workers = state.store().workers().await?;
         let alive = workers.iter().filter(|worker| worker.is_alive(now));
         Ok(Self {
             executed: alive.flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with),
             statuses: statuses.into_iter().map(|status| (status.agent.clone(), status)).collect(),
-            usage: usage.into_iter().map(|row| (row.key.clone(), row)).collect(),
+            usage: HashMap::new(),
         })
     }
 

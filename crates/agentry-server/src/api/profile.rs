@@ -43,8 +43,8 @@ enum Format {
 
 /// Takes a processor profile of this process
 ///
-/// Ninety-nine samples for each second of processor time, of all threads: about one percent slower meanwhile, and some
-/// 70 MB of memory. One profile at a time. An idle process has few samples, or none.
+/// Ninety-nine samples for each second of processor time, of all threads. One profile at a time. An idle process has few
+/// samples, or none.
 #[utoipa::path(
     get, path = "/debug/pprof/profile", tag = "health", params(Wanted),
     responses(
