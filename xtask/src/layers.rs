@@ -66,13 +66,16 @@ const TABLE: &[Row] = &[
     },
     Row { name: "agentry-sim", uses: CORE },
     Row { name: "agentry-testkit", uses: BELOW_L3 },
+    // The whole program with a broken store before its own: to check the validation suite with. Never shipped.
+    Row { name: "agentry-mutants", uses: &["agentry", "agentry-core", "agentry-store"] },
     Row { name: "xtask", uses: &[] },
 ];
 
 /// What tests may use on top of their crate's row: the shared kit and the simulators (those through sockets).
 const IN_TESTS: &[&str] = &["agentry-testkit", "agentry-sim"];
 /// Test code of these may use every crate: they test how the parts fit together.
-const WHOLE_IN_TESTS: &[&str] = &["agentry", "agentry-orchestrator", "agentry-server", "agentry-testkit"];
+const WHOLE_IN_TESTS: &[&str] =
+    &["agentry", "agentry-mutants", "agentry-orchestrator", "agentry-server", "agentry-testkit"];
 
 /// Compares the workspace with the table.
 pub fn check() -> Result<()> {

@@ -7,6 +7,7 @@ pub mod cache;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
+mod forward;
 pub mod migrate;
 mod port;
 pub mod postgres;

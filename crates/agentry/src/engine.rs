@@ -1,6 +1,6 @@
 //! The backends: one `match` over the engine. The only place that names concrete ones.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agentry_bus::{EmbeddedBus, EventBus};
 use agentry_config::{Engine, Settings};
@@ -11,6 +11,18 @@ use prometheus_client::registry::Registry;
 
 use crate::cluster::Servers;
 use crate::failure::Failure;
+
+/// A store that stands before another one.
+pub type Layer = fn(Arc<dyn StateStore>) -> Arc<dyn StateStore>;
+
+static LAYER: OnceLock<Layer> = OnceLock::new();
+
+/// From now on this process puts a layer before the store of whatever engine it opens; the first one said stays. The shipped
+/// binary has none: this is how `agentry-mutants` breaks the platform, to see whether the validation suite notices.
+pub fn put_before_the_store(layer: Layer) {
+    // Said twice, the first one stays.
+    let _ = LAYER.set(layer);
+}
 
 /// Store and bus of an engine.
 pub struct Backends {
@@ -37,10 +49,14 @@ impl Backends {
     /// # Errors
     /// Which part cannot be used, and what to do.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
-        match settings.engine {
+        let opened = match settings.engine {
             Engine::Embedded => embedded(settings).await,
             Engine::Cluster => cluster(settings).await,
-        }
+        }?;
+        Ok(match LAYER.get() {
+            Some(layer) => Self { store: layer(opened.store), ..opened },
+            None => opened,
+        })
     }
 
     /// A registry with what they measure.

@@ -7,7 +7,7 @@ mod queue;
 mod sessions;
 mod slots;
 
-pub use cost::{CostReport, ProviderCall, check_cost};
+pub use cost::{BookedCall, CostReport, check_cost};
 pub use history::{History, HistoryError, Kind};
 pub use queue::{QueueReport, check_queue};
 pub use sessions::{SessionReport, check_session};

@@ -11,6 +11,7 @@ use crate::compare::compare;
 use crate::model::{Engine, Phase, Profile, Report, Verdict};
 use crate::report::{HTML, read, write_all};
 use crate::run::{self, Options, RunError};
+use crate::scenarios::Nemesis;
 use crate::show::with_unit;
 use crate::verdict::{Policy, banner, exit_code};
 
@@ -32,6 +33,9 @@ pub struct RunArgs {
     /// Measure a deployment that runs instead of processes of our own
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Inject only these faults in 3.2; repeat it for more
+    #[arg(long = "fault", value_enum, value_name = "FAULT")]
+    pub faults: Vec<Nemesis>,
     /// Folder of the report [default: bench-report]
     #[arg(long, value_name = "DIR", default_value = "bench-report", hide_default_value = true)]
     pub out: PathBuf,
@@ -49,6 +53,7 @@ pub struct RunArgs {
 /// When something was asked for wrongly, or nothing could be measured at all.
 pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     let scenarios = chosen(args)?;
+    check_faults(args, &scenarios)?;
     // Before anything is measured for nothing.
     let before = args.baseline.as_deref().map(read).transpose()?;
     std::fs::create_dir_all(&args.out).map_err(|error| {
@@ -60,6 +65,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
         profile: args.profile,
         engine: args.engine,
         url: args.url.clone(),
+        faults: args.faults.clone(),
         seed: args.seed,
         out: args.out.clone(),
         argv: std::env::args().collect(),
@@ -98,6 +104,20 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static Scenario>, BenchError> {
             .help("choose a longer profile with --profile, or name a scenario of the phase (`agentry bench list`)"));
     }
     Ok(all)
+}
+
+/// The faults that were asked for can be met.
+fn check_faults(args: &RunArgs, scenarios: &[&Scenario]) -> Result<(), BenchError> {
+    if !args.faults.is_empty() && !scenarios.iter().any(|scenario| scenario.id == "3.2-delivery") {
+        return Err(
+            BenchError::usage("--fault is of 3.2-delivery, which is not run").help("name it, or leave out --fault")
+        );
+    }
+    match args.faults.iter().find(|fault| !Nemesis::of(args.engine).contains(fault)) {
+        Some(fault) => Err(BenchError::usage(format!("the fault {} needs several processes", fault.id()))
+            .help("choose --engine cluster, or another fault")),
+        None => Ok(()),
+    }
 }
 
 fn failed(error: &RunError) -> BenchError {

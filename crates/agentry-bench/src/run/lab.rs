@@ -17,6 +17,7 @@ use crate::load::{self, Caller, Load, Recording, clock, histogram};
 use crate::model::Stage as Part;
 use crate::model::{Engine, Fault, Gate, Invariant, Phase, Profile, Test, Window};
 use crate::sample::{CpuLedger, Sampler, Samples};
+use crate::scenarios::Nemesis;
 use crate::sut::servers::Urls;
 use crate::sut::{Api, Deployment, Plan, Servers, SutError};
 
@@ -31,6 +32,8 @@ pub struct Lab {
     pub engine: Engine,
     /// The deployment under test, when it is not one of our own.
     pub url: Option<Api>,
+    /// The only faults of 3.2; those of the profile when empty.
+    pub only_faults: Vec<Nemesis>,
     /// The phase that is running.
     pub phase: Phase,
     /// What arrivals, order and faults follow from.
@@ -118,6 +121,7 @@ impl Lab {
             profile,
             engine,
             url,
+            only_faults: Vec::new(),
             phase: Phase::Load,
             seed,
             out: out.to_owned(),

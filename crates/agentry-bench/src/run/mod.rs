@@ -21,7 +21,7 @@ use rand::seq::SliceRandom;
 use crate::catalogue::Scenario;
 use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEMA, Tiers, Verdict};
 use crate::sample::{CpuLedger, Part};
-use crate::scenarios::{self, Found, observe};
+use crate::scenarios::{self, Found, Nemesis, observe};
 use crate::sut::Api;
 use crate::verdict::{self, Policy};
 
@@ -36,6 +36,8 @@ pub struct Options {
     pub engine: Engine,
     /// A deployment that runs already.
     pub url: Option<String>,
+    /// The only faults of 3.2; those of the profile when empty.
+    pub faults: Vec<Nemesis>,
     /// What arrivals, order and faults follow from.
     pub seed: u64,
     /// Where files go.
@@ -55,6 +57,7 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Res
         check_version(api).await?;
     }
     let mut lab = Lab::new(options.profile, options.engine, url, options.seed, &options.out)?;
+    lab.only_faults.clone_from(&options.faults);
     let start = jiff::Timestamp::now();
     lab.progress.say(&format!(
         "agentry bench · profile {} · {} engine · seed {}",

@@ -18,7 +18,7 @@ use super::promises::Promises;
 use crate::check::{History, QueueReport, check_queue};
 use crate::faults::Link;
 use crate::load::{Load, clock};
-use crate::model::{Engine, Fault, Invariant, Test};
+use crate::model::{Fault, Invariant, Test};
 use crate::run::{Lab, Purpose, RunError, gates};
 use crate::sut::{Deployment, Llm, Member, Plan, SutError, fleet};
 
@@ -28,6 +28,8 @@ const RATE: f64 = 50.0;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The agent whose calls are the effects.
 const AGENT: &str = "bench-effect";
+/// The agent for a fault that must fall between the calls of one task: a team plans, works and sums up.
+const TEAM: &str = "bench-team";
 /// Milliseconds that each call takes: so that some are under way when the fault comes.
 const CALL_MS: u32 = 40;
 /// The rate is back when this part of it ends in a second.
@@ -40,6 +42,8 @@ struct Cycle {
     report: QueueReport,
     /// Calls that the simulator answered whole more than once under one id, and requests that became two tasks.
     effects_twice: u64,
+    /// Calls that began after a frozen worker was let go and that no ledger of the platform has, of so many.
+    late_calls: Option<(u64, u64)>,
     /// Tasks that did not end in time.
     open: u64,
     /// Seconds from the fault to the first task that ended after it.
@@ -62,8 +66,9 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     }
     test.params.insert("rate".to_owned(), json!(RATE));
     let mut cycles = Vec::new();
+    let nemeses = nemeses(lab);
     for round in 0..lab.by(1, 1, 10, 100) {
-        for nemesis in nemeses(lab) {
+        for nemesis in nemeses.iter().copied() {
             lab.progress.tick(nemesis.words());
             cycles.push(cycle(lab, &mut test, nemesis, round).await?);
         }
@@ -72,29 +77,37 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     Ok(Found { tests: vec![test], seen })
 }
 
+/// The faults that were asked for, else those of the profile.
 fn nemeses(lab: &Lab) -> Vec<Nemesis> {
-    use Nemesis::{BrokerKilled, BrokerStopped, ClientsCut, ClientsReset, ConsumerKilled, PublisherKilled, WorkerCut};
-    match (lab.engine, lab.by(true, false, false, false)) {
-        (_, true) => vec![ConsumerKilled],
-        (Engine::Embedded, false) => vec![ConsumerKilled, ClientsReset, ClientsCut],
-        (Engine::Cluster, false) => {
-            vec![ConsumerKilled, PublisherKilled, WorkerCut, BrokerStopped, BrokerKilled, ClientsReset]
-        }
+    match (lab.only_faults.is_empty(), lab.by(true, false, false, false)) {
+        (false, _) => lab.only_faults.clone(),
+        (true, true) => vec![Nemesis::ConsumerKilled],
+        (true, false) => Nemesis::of(lab.engine),
     }
 }
 
-async fn cycle(lab: &mut Lab, test: &mut Test, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
+/// What is deployed for a fault, and who is asked. Where work must be under way between two calls of a task, each call
+/// takes a while.
+fn plan(nemesis: Nemesis) -> (Plan, &'static str) {
     let members = vec![
         Member::new("api", "api,scheduler", ""),
         Member::new("worker-1", "worker", ""),
         Member::new("worker-2", "worker", ""),
     ];
-    let plan = Plan {
-        agents: vec![fleet::agent(AGENT, "autonomous", "retry_config: {max_retries: 5, retry_delay_seconds: 1}\n")],
-        llm: Some(Llm::default()),
-        members,
-        ..Plan::default()
-    };
+    let retries = "retry_config: {max_retries: 5, retry_delay_seconds: 1}\n";
+    let team = "collaborative_config: {preferred_collaborators: [bench-effect], min_collaborators: 1}\n";
+    let agents = vec![
+        fleet::agent(AGENT, "autonomous", retries),
+        fleet::agent(TEAM, "collaborative", &format!("{retries}{team}")),
+    ];
+    let (profile, asked) =
+        if nemesis == Nemesis::WorkerFrozen { ("fast", TEAM) } else { (Llm::default().profile, AGENT) };
+    let llm = Some(Llm { profile, ..Llm::default() });
+    (Plan { agents, llm, members, ..Plan::default() }, asked)
+}
+
+async fn cycle(lab: &mut Lab, test: &mut Test, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
+    let (plan, agent) = plan(nemesis);
     let mut deployment = lab.deploy(plan).await?;
     let link = Link::start(deployment.target()?, lab.seed_of(nemesis.id())).await;
     let link = link.map_err(|error| SutError::Server(format!("no fault proxy: {error}")))?;
@@ -105,7 +118,7 @@ async fn cycle(lab: &mut Lab, test: &mut Test, nemesis: Nemesis, round: u32) -> 
     let window = lab.seconds(7.0, 12.0, 60.0, 60.0) + nemesis.lasts();
     let mut load = Load::open(link.address(), RATE, window, lab.seed_of(&name));
     load.patience = Duration::from_secs(10);
-    let caller = Promises::new(&link.address().to_string(), AGENT, CALL_MS, history);
+    let caller = Promises::new(&link.address().to_string(), agent, CALL_MS, history);
     let mut servers = lab.take_servers();
     let purpose = Purpose { target_ms: Some(60_000.0), capacity: false };
     let quiet = lab.seconds(2.0, 4.0, 20.0, 20.0);
@@ -122,17 +135,22 @@ async fn cycle(lab: &mut Lab, test: &mut Test, nemesis: Nemesis, round: u32) -> 
     }
     history.end()?;
     figures_of(test, lab, &name, &driven.seen);
-    let open = settle(&deployment, &acknowledged, &unknown).await?;
-    let tasks = deployment.api()?.all(&format!("/v1/tasks?agent={AGENT}")).await?;
+    let open = settle(&deployment, agent, &acknowledged, &unknown).await?;
+    let tasks = deployment.api()?.all(&format!("/v1/tasks?agent={agent}")).await?;
     let ended = tasks.iter().filter(|task| task["finished_at"].is_string());
     let delivered: Vec<String> = ended.clone().filter_map(key_of).collect();
     let report = check_queue(&attempts, &acknowledged, delivered.iter().map(String::as_str));
-    let effects_twice = twice(&deployment, &tasks)?;
+    let calls = calls(&deployment)?;
+    let effects_twice = twice(&calls, &tasks);
+    let late_calls = match nemesis {
+        Nemesis::WorkerFrozen => Some(unbooked_after(bite.healed, &calls, &deployment).await?),
+        _ => None,
+    };
     let ends: Vec<u64> = ended.filter_map(|task| moment_of(&task["finished_at"])).collect();
     let born: Vec<u64> = tasks.iter().filter_map(|task| moment_of(&task["created_at"])).collect();
     let first_success = ends.iter().filter(|at| **at > bite.injected).min().map(|at| (at - bite.injected) as f64 / 1e9);
     let recovered = back(&born, &ends, bite.healed).map(|at| at.saturating_sub(bite.healed) as f64 / 1e9);
-    Ok(Cycle { nemesis, bite, report, effects_twice, open, first_success, recovered })
+    Ok(Cycle { nemesis, bite, report, effects_twice, late_calls, open, first_success, recovered })
 }
 
 fn figures_of(test: &mut Test, lab: &Lab, name: &str, seen: &crate::load::Recording) {
@@ -147,6 +165,7 @@ fn figures_of(test: &mut Test, lab: &Lab, name: &str, seen: &crate::load::Record
 /// Waits until nothing is open, asks again for what nobody knows the outcome of, and waits again. Tasks still open.
 async fn settle(
     deployment: &Deployment,
+    agent: &str,
     acknowledged: &BTreeSet<String>,
     unknown: &BTreeSet<String>,
 ) -> Result<u64, RunError> {
@@ -155,7 +174,7 @@ async fn settle(
         return Ok(open(api).await);
     }
     for key in unknown.difference(acknowledged) {
-        let body = Promises::body(AGENT, CALL_MS, key);
+        let body = Promises::body(agent, CALL_MS, key);
         let request = api.client().post(format!("{}/v1/tasks", api.base())).header("idempotency-key", key);
         // It is a second try of the same request; whether it is refused does not matter, only that it makes no second task.
         let _ = request.header("content-type", "application/json").body(body).send().await;
@@ -183,24 +202,37 @@ fn moment_of(text: &Value) -> Option<u64> {
     clock::now().checked_sub(u64::try_from(ago).ok()?.checked_mul(1_000)?)
 }
 
-/// Effects that happened twice: one call id that the simulator answered whole more than once, and one key that became
-/// two tasks.
-fn twice(deployment: &Deployment, tasks: &[Value]) -> Result<u64, RunError> {
+/// Calls that the simulator answered whole, by its own ledger.
+fn calls(deployment: &Deployment) -> Result<Vec<Value>, RunError> {
     let path = deployment.llm_ledger();
     let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let mut answered: BTreeMap<String, u64> = BTreeMap::new();
-    for line in text.lines() {
-        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-        if line["end"] == "completed" {
-            *answered.entry(line["request_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(lines.filter(|line| line["end"] == "completed").collect())
+}
+
+/// Effects that happened twice: one call id that the simulator answered whole more than once, and one key that became
+/// two tasks.
+fn twice(calls: &[Value], tasks: &[Value]) -> u64 {
+    let mut answered: BTreeMap<&str, u64> = BTreeMap::new();
+    for call in calls {
+        *answered.entry(call["request_id"].as_str().unwrap_or_default()).or_default() += 1;
     }
     let mut keys: BTreeMap<String, u64> = BTreeMap::new();
     for key in tasks.iter().filter_map(key_of) {
         *keys.entry(key).or_default() += 1;
     }
-    let beyond = |counts: &BTreeMap<String, u64>| counts.values().map(|count| count - 1).sum::<u64>();
-    Ok(beyond(&answered) + beyond(&keys))
+    answered.values().chain(keys.values()).map(|count| count - 1).sum()
+}
+
+/// Calls that began after a moment and that the platform's ledger does not have, and all that began after it. A worker
+/// whose work was taken over may end the call that it was in, which nobody books; beginning another one is forbidden to it.
+async fn unbooked_after(moment: u64, calls: &[Value], deployment: &Deployment) -> Result<(u64, u64), RunError> {
+    let since = clock::wall_micros() - i64::try_from((clock::now() - moment) / 1_000).unwrap_or(0);
+    let rows = deployment.api()?.all("/v1/usage/calls").await?;
+    let booked: BTreeSet<&str> = rows.iter().filter_map(|row| row["call"].as_str()).collect();
+    let began = calls.iter().filter(|call| call["t_us"].as_i64().is_some_and(|at| at > since));
+    let unbooked = began.clone().filter(|call| !booked.contains(call["request_id"].as_str().unwrap_or_default()));
+    Ok((unbooked.count() as u64, began.count() as u64))
 }
 
 /// The first moment from the heal on at which, over a second, tasks ended at 90 % of their rate and no more than a
@@ -355,6 +387,17 @@ fn invariants(lab: &mut Lab, test: &Test, cycles: &[Cycle]) {
         &[("acknowledged", acknowledged), ("twice", double)],
         examples,
     );
+    let late: Vec<(u64, u64)> = cycles.iter().filter_map(|cycle| cycle.late_calls).collect();
+    if !late.is_empty() {
+        let (unbooked, calls) = late.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+        add(
+            "I8",
+            "a worker whose task was taken over begins nothing more for it",
+            unbooked == 0,
+            &[("calls after it was let go", calls), ("unbooked", unbooked)],
+            Vec::new(),
+        );
+    }
 }
 
 #[cfg(test)]

@@ -9,15 +9,21 @@ use super::Found;
 use super::callers::Tasks;
 use super::figures::{self, cost, metric};
 use super::observe::Observation;
-use crate::check::{ProviderCall, check_cost};
+use crate::check::{BookedCall, CostReport, check_cost};
 use crate::load::Load;
-use crate::model::{Axis, Plot, PlotKind, Series, Test};
+use crate::model::{Axis, Invariant, Plot, PlotKind, Series, Test};
 use crate::run::{Lab, Purpose, RunError};
 use crate::sut::{Deployment, Llm, Plan, fleet};
 
 /// Concurrencies.
 const LEVELS: [usize; 6] = [1, 5, 10, 20, 50, 100];
 const AGENT: &str = "bench-caller";
+/// The price list of the run's own, so that no table of the platform is a witness in its own cause: dollars a million
+/// tokens, and the same in billionths of a dollar a token.
+const PRICES: &str = "version = \"bench\"\n[[prices]]\nprovider = \"openai\"\nmodels = [\"gpt-4.1-mini\"]\nfrom = \"2025-01-01\"\n\
+                      source = \"agentry bench\"\ninput = \"0.37\"\ncached = \"0.37\"\noutput = \"1.61\"\n";
+const NANOS_IN: i64 = 370;
+const NANOS_OUT: i64 = 1_610;
 
 /// Runs the levels, then compares the ledgers.
 ///
@@ -33,7 +39,8 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     }
     let agents = vec![fleet::agent(AGENT, "autonomous", "retry_config: {max_retries: 5, retry_delay_seconds: 1}\n")];
     let llm = Some(Llm { profile: "fast", ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents: agents.clone(), llm, ..Plan::default() }).await?;
+    let (files, flags) = (vec![("prices.toml", PRICES)], vec!["--prices".to_owned(), "prices.toml".to_owned()]);
+    let deployment = lab.deploy(Plan { agents: agents.clone(), llm, files, flags, ..Plan::default() }).await?;
     let (target, host) = lab.target(Some(&deployment))?;
     let mut latencies: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for callers in LEVELS {
@@ -49,7 +56,7 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         latencies.insert(callers, all.collect());
     }
     degradation(lab, &mut test, &latencies, &mut seen);
-    seen.push(ledger(&mut test, &deployment).await?);
+    seen.push(ledger(lab, &mut test, &deployment).await?);
     drop(deployment);
     limited(lab, &mut test, agents, &mut seen).await?;
     Ok(Found { tests: vec![test], seen })
@@ -84,33 +91,63 @@ fn degradation(lab: &Lab, test: &mut Test, latencies: &BTreeMap<usize, Vec<f64>>
     seen.push(observed.shown_by(&["llm.degradation", "concurrency"]));
 }
 
-/// The platform's ledger rows against the simulator's, call by call.
-async fn ledger(test: &mut Test, deployment: &Deployment) -> Result<Observation, RunError> {
+/// The platform's ledger rows against the simulator's, call by call: tokens, and money at the run's own prices.
+async fn ledger(lab: &mut Lab, test: &mut Test, deployment: &Deployment) -> Result<Observation, RunError> {
     deployment.api()?.drained(std::time::Duration::from_secs(30)).await?;
     let path = deployment.llm_ledger();
     let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let provider: Vec<ProviderCall> = lines
-        .filter(|line| line["end"] == "completed")
-        .map(|line| ProviderCall {
-            id: line["request_id"].as_str().unwrap_or_default().to_owned(),
-            input: line["input_tokens"].as_u64().unwrap_or(0),
-            output: line["output_tokens"].as_u64().unwrap_or(0),
-        })
-        .collect();
-    let usage = deployment.api()?.get("/v1/usage").await?;
-    let total = |field: &str| usage["total"][field].as_u64().unwrap_or(0);
-    let sums = provider.iter().fold((0, 0), |(input, output), call| (input + call.input, output + call.output));
-    let platform = ProviderCall { id: "sum".to_owned(), input: total("input_tokens"), output: total("output_tokens") };
-    let bought = ProviderCall { id: "sum".to_owned(), input: sums.0, output: sums.1 };
-    let report = check_cost(&[bought], &[platform]);
-    let calls = total("calls").abs_diff(provider.len() as u64) + total("failed_calls");
-    let different = calls + report.different;
-    let n = provider.len() as u64;
+    let provider: Vec<BookedCall> = lines.filter(|line| line["end"] == "completed").map(|line| bought(&line)).collect();
+    let rows = deployment.api()?.all("/v1/usage/calls").await?;
+    let platform: Vec<BookedCall> = rows.iter().filter(|row| row["status"] == "completed").map(booked).collect();
+    let report = check_cost(&provider, &platform);
+    let n = report.provider_calls;
+    let by_platform = report.platform_calls as f64;
     test.metrics.push(metric("llm.ledger.provider_calls", "count", "count", n as f64, n, "the simulator's own ledger"));
-    test.metrics.push(metric("llm.ledger.platform_calls", "count", "count", total("calls") as f64, n, "GET /v1/usage"));
-    let source = "sums of calls, input and output tokens of /v1/usage against the simulator's own ledger";
-    Ok(Observation::new("5.2/cost", different as f64, n, source))
+    test.metrics.push(metric("llm.ledger.platform_calls", "count", "count", by_platform, n, "GET /v1/usage/calls"));
+    let dollars = report.platform_sums.2 as f64 / 1e9;
+    test.metrics.push(cost("llm.ledger.cost", "$", "sum", dollars, n, "GET /v1/usage/calls, in billionths"));
+    lab.safety.push(invariant(test, &report));
+    let source = "calls, tokens and billionths of a dollar of /v1/usage/calls against the simulator's own ledger";
+    let observed = Observation::new("5.2/cost", report.wrong() as f64, n, source);
+    Ok(observed.shown_by(&["I6", "llm.ledger.cost"]))
+}
+
+/// What the simulator sold, at the run's prices.
+fn bought(line: &Value) -> BookedCall {
+    let of = |field: &str| line[field].as_u64().unwrap_or(0);
+    let (input, output) = (of("input_tokens"), of("output_tokens"));
+    let nanos = input.cast_signed() * NANOS_IN + output.cast_signed() * NANOS_OUT;
+    BookedCall { id: line["request_id"].as_str().unwrap_or_default().to_owned(), input, output, nanos }
+}
+
+/// A row of the platform's ledger; one without a price differs from every other.
+fn booked(row: &Value) -> BookedCall {
+    let of = |field: &str| row["usage"][field].as_u64().unwrap_or(0);
+    BookedCall {
+        id: row["call"].as_str().unwrap_or_default().to_owned(),
+        input: of("input_tokens"),
+        output: of("output_tokens"),
+        nanos: row["cost_nanos"].as_i64().unwrap_or(-1),
+    }
+}
+
+fn invariant(test: &Test, report: &CostReport) -> Invariant {
+    let counts = [
+        ("provider", report.provider_calls),
+        ("platform", report.platform_calls),
+        ("missing", report.missing),
+        ("unexpected", report.unexpected),
+        ("different", report.different),
+    ];
+    Invariant {
+        invariant: "I6".to_owned(),
+        text: "the ledger of costs is the provider's, call by call, to the billionth of a dollar".to_owned(),
+        test: test.id.clone(),
+        valid: Some(report.is_exact()),
+        counts: counts.map(|(key, count)| (key.to_owned(), count)).into(),
+        examples: report.examples.iter().take(Invariant::MAX_EXAMPLES).cloned().collect(),
+    }
 }
 
 /// A provider that refuses more than some calls a second: every task still ends, and no call comes too early.

@@ -23,6 +23,7 @@ mod startup;
 mod state;
 
 pub use figures::hdr;
+pub use nemesis::Nemesis;
 
 use crate::catalogue::Scenario;
 use crate::model::Test;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::faults::{Link, Shape};
 use crate::load::clock::now;
+use crate::model::Engine;
 use crate::run::RunError;
 use crate::sut::{Deployment, Servers, SutError};
 
@@ -17,13 +19,18 @@ const BUSY: Duration = Duration::from_secs(10);
 /// A broker needs this long from its end until it answers again on two cores.
 const BROKER: Duration = Duration::from_secs(15);
 
+/// How long a process is frozen: well beyond the three heartbeats after which others take its work over.
+const FROZEN: Duration = Duration::from_secs(8);
+
 /// A fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Nemesis {
     /// kill -9 of the process that executes; embedded that is the only one.
     ConsumerKilled,
     /// kill -9 of the process that accepts.
     PublisherKilled,
+    /// SIGSTOP of a worker until its work was taken over, then SIGCONT: what it still does comes too late.
+    WorkerFrozen,
     /// The worker's links to its servers fall silent.
     WorkerCut,
     /// RabbitMQ is asked to end and started again.
@@ -56,6 +63,7 @@ impl Nemesis {
         match self {
             Self::ConsumerKilled => "consumer-killed",
             Self::PublisherKilled => "publisher-killed",
+            Self::WorkerFrozen => "worker-frozen",
             Self::WorkerCut => "worker-cut",
             Self::BrokerStopped => "broker-stopped",
             Self::BrokerKilled => "broker-killed",
@@ -69,8 +77,18 @@ impl Nemesis {
     pub fn kind(self) -> &'static str {
         match self {
             Self::ConsumerKilled | Self::PublisherKilled => "N1-kill",
+            Self::WorkerFrozen => "N2-pause",
             Self::BrokerStopped | Self::BrokerKilled => "N3-broker",
             Self::WorkerCut | Self::ClientsReset | Self::ClientsCut => "N7-partition",
+        }
+    }
+
+    /// Those that an engine can meet; one process has no other that takes over.
+    #[must_use]
+    pub fn of(engine: Engine) -> Vec<Self> {
+        match engine {
+            Engine::Embedded => vec![Self::ConsumerKilled, Self::ClientsReset, Self::ClientsCut],
+            Engine::Cluster => Self::value_variants().to_vec(),
         }
     }
 
@@ -80,6 +98,7 @@ impl Nemesis {
         match self {
             Self::ConsumerKilled => "consumer crashes mid-processing: kill -9 of the executing process",
             Self::PublisherKilled => "publisher crashes: kill -9 of the accepting process",
+            Self::WorkerFrozen => "pause: SIGSTOP of a worker beyond its heartbeats, then SIGCONT",
             Self::WorkerCut => "network partition: a worker's links to PostgreSQL, RabbitMQ and Redis carry nothing",
             Self::BrokerStopped => "RabbitMQ restart: SIGTERM, then started again",
             Self::BrokerKilled => "RabbitMQ crash: kill -9, then started again",
@@ -93,6 +112,7 @@ impl Nemesis {
     pub fn lasts(self) -> Duration {
         match self {
             Self::WorkerCut | Self::ClientsCut => CUT,
+            Self::WorkerFrozen => FROZEN,
             Self::BrokerStopped | Self::BrokerKilled => BROKER,
             _ => Duration::ZERO,
         }
@@ -130,6 +150,7 @@ pub async fn inject(
             kill(deployment, name).await
         }
         Nemesis::PublisherKilled => kill(deployment, "api").await,
+        Nemesis::WorkerFrozen => freeze(deployment, "worker-1").await,
         Nemesis::ClientsReset => {
             let injected = now();
             // Again and again for a moment: a request must be on its way when it happens.
@@ -168,6 +189,31 @@ async fn kill(deployment: &mut Deployment, name: &str) -> Result<Bite, RunError>
     let healed = now();
     let proof = format!("{running:.0} tasks were running when {name} was killed; it is gone and was started again");
     Ok(Bite { injected, healed, effective: running > 0.0, proof })
+}
+
+async fn freeze(deployment: &mut Deployment, name: &str) -> Result<Bite, RunError> {
+    let victim = deployment.api_of(name)?.clone();
+    let busy = victim.until_metric("agentry_worker_slots_busy", BUSY, |used| used > 0.0).await.unwrap_or(0.0);
+    let before = recovered_beside(deployment, name).await;
+    let injected = now();
+    deployment.signal(name, Signal::STOP)?;
+    sleep(FROZEN).await;
+    let taken = recovered_beside(deployment, name).await - before;
+    let healed = now();
+    deployment.signal(name, Signal::CONT)?;
+    let proof = format!("{busy:.0} tasks were running on {name}; {taken:.0} tasks were taken over while it was frozen");
+    Ok(Bite { injected, healed, effective: taken > 0.0, proof })
+}
+
+/// Tasks that every process but the victim has taken over.
+async fn recovered_beside(deployment: &Deployment, victim: &str) -> f64 {
+    let mut sum = 0.0;
+    for name in deployment.names().iter().filter(|name| *name != victim) {
+        let Ok(api) = deployment.api_of(name) else { continue };
+        let metrics = api.metrics().await.unwrap_or_default();
+        sum += metrics.sum("agentry_tasks_recovered_total").unwrap_or(0.0);
+    }
+    sum
 }
 
 /// The worker is started again through links, which then fall silent.

@@ -1,10 +1,10 @@
 //! 6.1 Slack to response: signed events in an open loop, and the answers as Slack received them.
 //!
 //! The generator signs and sends the events itself, so that their intended moments are known; the Slack simulator is the
-//! witness of the answers. An answer belongs to the event whose time stamp is its thread; the last post or update of a
-//! thread is its end.
+//! witness of the answers. An answer belongs to the event whose time stamp is its thread; it is there with the post or update
+//! that makes it whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const AGAIN: u64 = 5;
 /// Channels that events are spread over: an app may post about once a second in each, so 500 answers a second need more
 /// than 500 of them.
 const CHANNELS: u64 = 1_000;
+/// Where the channels of complex tasks begin.
+const COMPLEX: &str = "C0COMPLEX";
 /// How long answers may take after the last event.
 const DRAIN: Duration = Duration::from_secs(30);
 /// The workspace that the simulator plays.
@@ -38,17 +40,26 @@ const TEAM: &str = "T0SIM";
 struct Events {
     host: String,
     channel: &'static str,
-    /// Tokens of an answer.
-    words: usize,
+    /// What the model is told to say: an answer of 60 tokens.
+    answer: String,
     /// The stamp of the first event, in microseconds since the Unix epoch; each has its own, which is its thread.
     first: i64,
     /// Stamp to the intended moment, on the monotonic clock.
     sent: BTreeMap<String, u64>,
+    /// Stamps of events that were acknowledged.
+    acknowledged: BTreeSet<String>,
 }
 
 impl Events {
     fn new(host: &str, channel: &'static str, words: usize) -> Self {
-        Self { host: host.to_owned(), channel, words, first: clock::wall_micros(), sent: BTreeMap::new() }
+        let answer = vec!["word"; words].join(" ");
+        let (sent, acknowledged) = (BTreeMap::new(), BTreeSet::new());
+        Self { host: host.to_owned(), channel, answer, first: clock::wall_micros(), sent, acknowledged }
+    }
+
+    /// The number of the event that a request carries: a repetition has the id and the body of the one before it.
+    fn original(number: u64) -> u64 {
+        if number % AGAIN == AGAIN - 1 { number - 1 } else { number }
     }
 
     fn stamp(&self, number: u64) -> String {
@@ -59,10 +70,9 @@ impl Events {
 
 impl Caller for Events {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
-        // A repetition carries the id and the body of the event before it.
-        let original = if number % AGAIN == AGAIN - 1 { number - 1 } else { number };
+        let original = Self::original(number);
         let stamp = self.stamp(original);
-        let answer = "word ".repeat(self.words);
+        let answer = &self.answer;
         let body = format!(
             "{{\"type\":\"event_callback\",\"team_id\":\"{TEAM}\",\"api_app_id\":\"A0BENCH\",\"event_id\":\"Ev{stamp}\",\
              \"event_time\":{},\"authorizations\":[{{\"user_id\":\"U0BOT\"}}],\"event\":{{\"type\":\"app_mention\",\
@@ -79,7 +89,11 @@ impl Caller for Events {
     }
 
     fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
-        by_status(answer.status)
+        let outcome = by_status(answer.status);
+        if outcome == Outcome::Ok {
+            self.acknowledged.insert(self.stamp(Self::original(answer.number)));
+        }
+        outcome
     }
 }
 
@@ -105,6 +119,54 @@ struct Answers {
     /// Posts of a thread beyond its first.
     twice: u64,
     examples: Vec<String>,
+    /// Events that were acknowledged, and those of them without an answer.
+    acknowledged: u64,
+    lost: Vec<String>,
+}
+
+/// What the loads together say of the promises.
+#[derive(Default)]
+struct Kept {
+    answered: u64,
+    twice: u64,
+    doubled: Vec<String>,
+    acknowledged: u64,
+    lost: Vec<String>,
+}
+
+impl Kept {
+    fn add(&mut self, answers: &Answers) {
+        self.answered += answers.answered;
+        self.twice += answers.twice;
+        self.doubled.extend(answers.examples.iter().cloned());
+        self.acknowledged += answers.acknowledged;
+        self.lost.extend(answers.lost.iter().cloned());
+    }
+
+    /// I2 and I9 of what was seen.
+    fn invariants(self, test: &Test) -> [Invariant; 2] {
+        let of =
+            |invariant: &str, text: &str, broken: u64, counts: [(&str, u64); 2], examples: Vec<String>| Invariant {
+                invariant: invariant.to_owned(),
+                text: text.to_owned(),
+                test: test.id.clone(),
+                valid: Some(broken == 0),
+                counts: counts.map(|(key, count)| (key.to_owned(), count)).into(),
+                examples: examples.into_iter().take(Invariant::MAX_EXAMPLES).collect(),
+            };
+        let lost = self.lost.len() as u64;
+        let counts = [("acknowledged", self.acknowledged), ("unanswered", lost)];
+        [
+            of("I2", "an acknowledged event of Slack is answered", lost, counts, self.lost),
+            of(
+                "I9",
+                "the same event of Slack is one answer",
+                self.twice,
+                [("answered", self.answered), ("twice", self.twice)],
+                self.doubled,
+            ),
+        ]
+    }
 }
 
 /// Runs simple events, complex ones, and instant ones.
@@ -122,7 +184,7 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         return Ok(Found { tests: vec![test], seen });
     }
     let window = lab.seconds(22.0, 30.0, 360.0, 3_600.0);
-    let mut twice = (0, 0, Vec::new());
+    let mut kept = Kept::default();
     let simple = one(lab, &mut test, "realistic", "C0SIMPLE", RATE, window, "slack.simple").await?;
     let (answers, driven) = match simple {
         Some(both) => both,
@@ -138,15 +200,15 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     let source = "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens";
     seen.push(p95("6.1/simple-p95", &answers, &driven, source).shown_by(&["slack.simple.end_to_end"]));
     acknowledged(&driven, &mut seen);
-    add(&mut twice, &answers);
+    kept.add(&answers);
     if lab.by(false, true, true, true) {
         let window = lab.seconds(0.0, 22.0, 360.0, 3_600.0);
         if let Some((answers, driven)) =
-            one(lab, &mut test, "realistic", "C0COMPLEX", RATE, window, "slack.complex").await?
+            one(lab, &mut test, "realistic", COMPLEX, RATE, window, "slack.complex").await?
         {
             let source = "the same for a team: a plan, its steps and a summary, all calls realistic";
             seen.push(p95("6.1/complex-p95", &answers, &driven, source).shown_by(&["slack.complex.end_to_end"]));
-            add(&mut twice, &answers);
+            kept.add(&answers);
         }
         let window = lab.seconds(0.0, 5.0, 60.0, 120.0);
         if let Some((answers, driven)) =
@@ -162,22 +224,9 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         }
     }
     let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
-    seen.push(Observation::new("6.1/duplicates", twice.0 as f64, twice.1, source));
-    lab.safety.push(Invariant {
-        invariant: "I9".to_owned(),
-        text: "the same event of Slack is one answer".to_owned(),
-        test: test.id.clone(),
-        valid: Some(twice.0 == 0),
-        counts: [("answered".to_owned(), twice.1), ("twice".to_owned(), twice.0)].into(),
-        examples: twice.2,
-    });
+    seen.push(Observation::new("6.1/duplicates", kept.twice as f64, kept.answered, source).shown_by(&["I9", "I2"]));
+    lab.safety.extend(kept.invariants(&test));
     Ok(Found { tests: vec![test], seen })
-}
-
-fn add(twice: &mut (u64, u64, Vec<String>), answers: &Answers) {
-    twice.0 += answers.twice;
-    twice.1 += answers.answered;
-    twice.2.extend(answers.examples.iter().take(Invariant::MAX_EXAMPLES).cloned());
 }
 
 fn p95(id: &'static str, answers: &Answers, driven: &Driven<Events>, source: &str) -> Observation {
@@ -225,7 +274,7 @@ async fn one(
         ],
         llm: Some(Llm { profile, ..Llm::default() }),
         members: vec![Member::new("api", "api,slack,scheduler", ""), Member::new("worker-1", "worker", "")],
-        slack: Some(if channel == "C0COMPLEX" { "T0SIM=bench-team" } else { "" }),
+        slack: Some(if channel == COMPLEX { "T0SIM=bench-team" } else { "" }),
         ..Plan::default()
     };
     let deployment = match lab.deploy(plan).await {
@@ -279,6 +328,11 @@ async fn answers(deployment: &Deployment, driven: &Driven<Events>) -> Result<Ans
 fn read(text: &str, driven: &Driven<Events>) -> Answers {
     let calls = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let (mut thread_of, mut last, mut posts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<String, u64>::new());
+    // A team sums up in words of its own; while it works, what is shown has an ellipsis.
+    let is_whole = |text: &str| match driven.caller.channel {
+        COMPLEX => !text.contains('…'),
+        _ => text == driven.caller.answer,
+    };
     for call in calls.filter(|call| call["kind"] == "call" && call["ok"] == true) {
         let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
         let Some(at) = call["t_us"].as_i64() else { continue };
@@ -292,11 +346,24 @@ fn read(text: &str, driven: &Driven<Events>) -> Answers {
             "chat.update" => thread_of.get(&text("ts")).cloned().unwrap_or_default(),
             _ => continue,
         };
-        last.insert(thread, at);
+        // Until the last update an answer is not there.
+        if is_whole(&text("text")) {
+            last.insert(thread, at);
+        } else {
+            last.remove(&thread);
+        }
     }
     // Both clocks are of this machine: a moment of one is a moment of the other.
     let apart = clock::wall_micros() - i64::try_from(clock::now() / 1_000).unwrap_or(0);
-    let mut answers = Answers { latency: histogram(), answered: 0, twice: 0, examples: Vec::new() };
+    let acknowledged = &driven.caller.acknowledged;
+    let mut answers = Answers {
+        latency: histogram(),
+        answered: 0,
+        twice: 0,
+        examples: Vec::new(),
+        acknowledged: acknowledged.len() as u64,
+        lost: acknowledged.iter().filter(|stamp| !last.contains_key(*stamp)).cloned().collect(),
+    };
     let window = driven.seen.began..driven.seen.began + clock::nanos(driven.seen.window);
     for (stamp, intended) in &driven.caller.sent {
         let Some(at) = last.get(stamp) else { continue };

@@ -15,7 +15,7 @@ use super::figures::{self, cost, gain, metric, quantile_ci};
 use super::observe::Observation;
 use super::plots;
 use crate::load::{Answer, Caller, Load, Outcome, by_status, get};
-use crate::model::{Engine, Test};
+use crate::model::{Engine, Invariant, Test};
 use crate::run::{Driven, Lab, Purpose, RunError};
 use crate::sample::{Metrics, Scraper};
 use crate::sut::{Api, Deployment, Plan, fleet};
@@ -188,7 +188,15 @@ async fn stale(lab: &mut Lab, test: &mut Test, deployment: &Deployment) -> Resul
     }
     let source = "reads of a conversation after an acknowledged turn that did not show it";
     test.metrics.push(cost("cache.stale", "count", "count", old as f64, reads, source));
-    Ok(Observation::new("2.1/stale", old as f64, reads, source))
+    lab.safety.push(Invariant {
+        invariant: "I7".to_owned(),
+        text: "what is read is never older than the last acknowledged write".to_owned(),
+        test: test.id.clone(),
+        valid: Some(old == 0),
+        counts: [("reads", reads), ("stale", old)].map(|(key, count)| (key.to_owned(), count)).into(),
+        examples: Vec::new(),
+    });
+    Ok(Observation::new("2.1/stale", old as f64, reads, source).shown_by(&["I7"]))
 }
 
 /// 2.2: saves of conversations, one for each turn.

@@ -77,6 +77,8 @@ pub struct Plan {
     pub llm: Option<Llm>,
     /// Processes on the cluster engine; two workers, a scheduler and an API when empty. Embedded there is one.
     pub members: Vec<Member>,
+    /// Files beside the agents, by name and text.
+    pub files: Vec<(&'static str, &'static str)>,
     /// More flags of `serve`.
     pub flags: Vec<String>,
     /// With the Slack simulator: which agent answers where, as in `C0123=agent`; everything else goes to subscribers.
@@ -139,6 +141,10 @@ impl Deployment {
         std::fs::create_dir(&agents).map_err(SutError::file(&agents))?;
         for (name, text) in &plan.agents {
             let file = agents.join(format!("{name}.yml"));
+            std::fs::write(&file, text).map_err(SutError::file(file))?;
+        }
+        for (name, text) in &plan.files {
+            let file = folder.path().join(name);
             std::fs::write(&file, text).map_err(SutError::file(file))?;
         }
         let mut deployment = Self {

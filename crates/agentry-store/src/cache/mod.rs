@@ -53,7 +53,6 @@
 //! A failed or slow answer becomes a read of the store; the caller never sees it. After a few in a row, or one that
 //! shows a broken connection, Redis is given up until it answers again (the `link` module). Starting never waits for it.
 
-mod access;
 mod bounded;
 mod delegate;
 mod fills;

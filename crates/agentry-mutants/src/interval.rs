@@ -1,0 +1,41 @@
+//! Intervals as a naive scheduler counts them: from the last run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentry_core::schedule::{ScheduleRecord, Timing};
+use agentry_core::task::TaskSource;
+use agentry_core::time::Timestamp;
+use agentry_store::Firing;
+
+/// Intervals of schedules and when each ran last.
+#[derive(Debug, Default)]
+pub struct LastRuns(Mutex<HashMap<String, (Duration, Option<Timestamp>)>>);
+
+impl LastRuns {
+    /// Learns the intervals of schedules.
+    pub fn learn<'a>(&self, records: impl IntoIterator<Item = &'a ScheduleRecord>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in records {
+            if let Timing::Interval { every_ms } = record.spec.timing {
+                known.entry(record.name.clone()).or_insert((Duration::from_millis(every_ms), None));
+            }
+        }
+    }
+
+    /// Moves a slot to where a count from the last run has it, and notes this run.
+    pub fn shift(&self, firing: &mut Firing, now: Timestamp) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((every, last)) = known.get_mut(&firing.schedule) else { return };
+        if let Some(last) = *last {
+            firing.slot = last.after(*every);
+        }
+        *last = Some(now);
+        if let Some(new) = &mut firing.task {
+            let mut task = (*new.task).clone();
+            task.source = TaskSource::Schedule { schedule: firing.schedule.clone(), slot: firing.slot };
+            new.task = Arc::new(task);
+        }
+    }
+}

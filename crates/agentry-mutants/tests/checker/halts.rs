@@ -1,0 +1,130 @@
+//! A server that stands still is seen in the percentiles; a generator that stands still proves nothing.
+
+#![allow(clippy::disallowed_methods, reason = "test threads that wait for processes")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use agentry_bench::load::{Fixed, Load, get, start};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::suite::{Verdict, bench};
+
+/// How long the server stands still.
+const HALT: Duration = Duration::from_secs(5);
+/// Within this time everything that is waited for has come.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A process that ends with its test, also when it is stopped.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Ending {
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+/// Looks again and again for something that must come.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The address that a log says.
+fn address(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let (_, rest) = text.split_once("listening on http://")?;
+    Some(rest.split_once('\n')?.0.trim().to_owned())
+}
+
+fn serve(folder: &TempDir) -> (Ending, String) {
+    let agents = folder.path().join("agents");
+    std::fs::create_dir(&agents).unwrap();
+    let log = folder.path().join("log");
+    let out = std::fs::File::create(&log).unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_agentry-mutant"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--agents", "agents", "--data", "data"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = Ending(child);
+    let address = until("the server's address", || address(&log));
+    (child, address)
+}
+
+#[tokio::test]
+async fn five_seconds_of_a_frozen_server_are_in_its_percentiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = serve(&folder);
+    let window = Duration::from_secs(15);
+    let mut load = Load::open(address.parse().unwrap(), 100.0, window, 1);
+    load.patience = LIMIT;
+    let running = start(load, Fixed(get(&address, "/health/live"))).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    server.signal(Signal::STOP);
+    tokio::time::sleep(HALT).await;
+    server.signal(Signal::CONT);
+    let (seen, _) = running.end().await.unwrap();
+    // A third of all arrivals fell into the halt: the middle one of them waited half of it, the first the whole.
+    assert_eq!((seen.failed(), seen.ok), (0, seen.offered), "{seen:?}");
+    assert!(seen.ms(0.99) > 4_000.0, "p99 {} ms", seen.ms(0.99));
+    assert!(seen.ms(0.80) > 1_000.0, "p80 {} ms", seen.ms(0.80));
+    assert!(seen.ms(0.50) < 1_000.0, "p50 {} ms", seen.ms(0.50));
+}
+
+/// The logs of the platform's processes that the suite started.
+fn logs(folder: &TempDir) -> Vec<PathBuf> {
+    let deployments = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let ours = deployments.filter(|entry| entry.file_name().to_string_lossy().starts_with("agentry-bench-"));
+    ours.map(|entry| entry.path().join("agentry-1.log")).filter(|log| log.exists()).collect()
+}
+
+#[test]
+fn a_generator_that_stood_still_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = bench(None, &["3.1"], &folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut suite = Ending(child);
+    let address = until("the platform under test", || logs(&folder).iter().find_map(|log| address(log)));
+    // It is under load once it has taken some hundred events.
+    until("events", || events(&address).filter(|count| *count > 300.0));
+    suite.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(2));
+    suite.signal(Signal::CONT);
+    let status = until("the end of the run", || suite.0.try_wait().unwrap());
+    let verdict = Verdict::read(status.code().unwrap(), folder.path());
+    let found = verdict.verdicts();
+    assert!(found.iter().any(|verdict| verdict == "invalid"), "{found:?}");
+    assert!(!found.iter().any(|verdict| verdict == "pass"), "{found:?}");
+    assert_eq!(verdict.exit, 3, "{found:?}");
+}
+
+/// Events that a server has accepted.
+fn events(address: &str) -> Option<f64> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let lines = text.lines().filter(|line| line.starts_with("agentry_http_requests_total{") && line.contains("events"));
+    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+}
