@@ -4,7 +4,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, log, me, overview, page,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, heap, keys, log, me, overview, page,
     profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
@@ -57,6 +57,7 @@ use crate::ui;
         health::ready,
         scrape::metrics,
         profile::profile,
+        heap::heap,
         page::document,
         log::get,
         log::put,

@@ -143,6 +143,8 @@ codes! {
     SlackNotConfigured = "slack_not_configured", SERVICE_UNAVAILABLE, "Slack is not configured";
     /// A profile of this process is being taken: ask again when it has ended.
     ProfileUnderWay = "profile_under_way", CONFLICT, "A profile is being taken";
+    /// This binary was built without what is asked for; `detail` says how to build one that has it.
+    NotBuilt = "not_built", NOT_IMPLEMENTED, "Not part of this binary";
     /// A fault in Agentry; the log has it under the trace id.
     Internal = "internal", INTERNAL_SERVER_ERROR, "A fault in Agentry";
 }

@@ -4,7 +4,7 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, keys, log, me, overview, page,
+    agents, backfill, batch, bench, clarifications, dead_letters, events, health, heap, keys, log, me, overview, page,
     profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
@@ -85,6 +85,7 @@ pub(crate) fn table() -> Vec<Route> {
         probe("/health/ready", get(health::ready)),
         probe("/metrics", get(scrape::metrics)),
         probe("/debug/pprof/profile", get(profile::profile)),
+        probe("/debug/pprof/heap", get(heap::heap)),
         of_slack("/slack/events", post(slack::events::events)),
         of_slack("/slack/commands", post(slack::commands::commands)),
         of_slack("/slack/interactive", post(slack::interactive::interactive)),

@@ -66,7 +66,7 @@ pub enum Command {
     LogLevel(LogLevel),
     /// The fleet live in the terminal, until Ctrl-C
     Top(Top),
-    /// Where a server spends its processor time: a profile, or a picture of it
+    /// Where a server spends its processor time, or who holds its memory: a profile, or a picture of it
     Profile(Profile),
     /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
@@ -82,6 +82,9 @@ pub struct Profile {
     /// How long to look, 1 to 60
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub seconds: u64,
+    /// Who holds the memory, instead of where time goes; the server must be built with `--features heap-profile`
+    #[arg(long, conflicts_with = "seconds")]
+    pub heap: bool,
     /// The file to write: `.svg` is a flame graph for a browser, anything else a profile for `go tool pprof`
     #[arg(long, default_value = "profile.svg", value_name = "FILE")]
     pub out: PathBuf,

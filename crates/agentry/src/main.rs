@@ -4,8 +4,20 @@ use std::process::ExitCode;
 
 /// A task makes some hundred small allocations on one thread that another frees; glibc's allocator spends about an
 /// eighth of the processor time on that (see BENCHMARKS.md).
+#[cfg(not(all(feature = "heap-profile", target_os = "linux")))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The allocator that remembers where memory was asked for.
+#[cfg(all(feature = "heap-profile", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What that allocator reads when the process starts: it samples from the beginning, one allocation in 2^19 bytes.
+#[cfg(all(feature = "heap-profile", target_os = "linux"))]
+#[expect(unsafe_code, reason = "the allocator looks for its settings under this name")]
+#[unsafe(export_name = "malloc_conf")]
+pub static MALLOC_CONF: &[u8] = b"prof:true,prof_active:true,lg_prof_sample:19\0";
 
 fn main() -> ExitCode {
     agentry::main()

@@ -8,6 +8,7 @@ pub(crate) mod clarifications;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod heap;
 pub(crate) mod intake;
 pub(crate) mod keys;
 pub(crate) mod log;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
 use pprof::protos::Message as _;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Format {
+pub(crate) enum Format {
     #[default]
     Pprof,
     Flamegraph,
@@ -70,11 +70,16 @@ pub(crate) async fn profile(State(state): State<AppState>, Query(wanted): Query<
     }
     let format = wanted.format.unwrap_or_default();
     let body = blocking(move || written(&guard.report().build()?, format)).await?;
-    let (kind, name) = match format {
-        Format::Pprof => ("application/octet-stream", "attachment; filename=\"profile.pb\""),
-        Format::Flamegraph => ("image/svg+xml", "inline; filename=\"profile.svg\""),
+    Ok((attachment(format, "profile"), body).into_response())
+}
+
+/// What a profile is, and the file that a browser puts it into.
+pub(crate) fn attachment(format: Format, name: &str) -> [(HeaderName, String); 2] {
+    let (kind, place) = match format {
+        Format::Pprof => ("application/octet-stream", format!("attachment; filename=\"{name}.pb\"")),
+        Format::Flamegraph => ("image/svg+xml", format!("inline; filename=\"{name}.svg\"")),
     };
-    Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)], body).into_response())
+    [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, place)]
 }
 
 fn start() -> pprof::Result<ProfilerGuard<'static>> {

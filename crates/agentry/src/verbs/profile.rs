@@ -1,4 +1,4 @@
-//! `profile`: where a server spends its processor time.
+//! `profile`: where a server spends its processor time, and who holds its memory.
 
 use std::io::Write as _;
 
@@ -12,10 +12,15 @@ pub async fn profile(args: &Profile) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", args.out.display()));
     // Before the wait for it: a file that cannot be written should not cost a minute.
     let mut file = std::fs::File::create(&args.out).map_err(cannot)?;
-    let query = [("seconds", args.seconds.to_string()), ("format", format.to_owned())];
     let client = args.server.client()?;
-    out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
-    let taken = client.bytes(&["debug", "pprof", "profile"], &query).await.inspect_err(|_| {
+    let (what, mut query) = (if args.heap { "heap" } else { "profile" }, vec![("format", format.to_owned())]);
+    if args.heap {
+        out::complain(&format!("looking at the memory of {}\n", client.base()));
+    } else {
+        query.push(("seconds", args.seconds.to_string()));
+        out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
+    }
+    let taken = client.bytes(&["debug", "pprof", what], &query).await.inspect_err(|_| {
         // Nothing was written into it.
         let _ = std::fs::remove_file(&args.out);
     })?;

@@ -135,6 +135,11 @@ fn a_profile_shows_what_a_working_server_does_one_at_a_time() {
         let reply = http.send("GET", &format!("/debug/pprof/profile?{wrong}"), &[], Vec::new());
         assert_eq!((reply.status, &reply.json()["code"]), (422, &json!("invalid_query")), "{wrong}");
     }
+    // A heap profile needs a binary of its own, and this one says which.
+    let reply = http.send("GET", "/debug/pprof/heap", &[], Vec::new());
+    assert_eq!((reply.status, &reply.json()["code"]), (501, &json!("not_built")));
+    let said = run(folder.path(), &["profile", "--heap", "--out", "h.svg", "--url", &server.url]);
+    assert!(said.contains("--features heap-profile") && !folder.path().join("h.svg").exists(), "{said}");
     let said = run(folder.path(), &["profile", "--out", "no/such/folder.svg", "--url", &server.url]);
     assert!(said.contains("cannot write no/such/folder.svg"), "{said}");
 }
