@@ -122,6 +122,19 @@ pub struct Serve {
     /// A price file whose models come before the built-in ones [env: AGENTRY_PRICES]
     #[arg(long, value_name = "FILE")]
     pub prices: Option<String>,
+    /// Where Slack's Web API is [env: AGENTRY_SLACK_API_URL] [default: https://slack.com/api]
+    #[arg(long, value_name = "URL")]
+    pub slack_api_url: Option<String>,
+    /// Who answers where, by commas, before subscriptions: C0123=agent, T0123/C0456=agent, /command=agent
+    /// [env: AGENTRY_SLACK_ROUTES]
+    #[arg(long, value_name = "ROUTES")]
+    pub slack_routes: Option<String>,
+    /// Workspace and channel of questions whose task did not come from Slack: T0123/C0456 [env: AGENTRY_SLACK_QUESTIONS]
+    #[arg(long, value_name = "PLACE")]
+    pub slack_questions: Option<String>,
+    /// After how long an open question is asked once more in Slack [env: AGENTRY_SLACK_REMINDER] [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub slack_reminder: Option<String>,
     /// What this process does, by commas [env: AGENTRY_ROLE] [default: api,slack,scheduler,worker]
     #[arg(long, value_name = "ROLES")]
     pub role: Option<String>,

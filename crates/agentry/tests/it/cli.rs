@@ -13,6 +13,16 @@ macro_rules! snapshot {
 }
 
 #[test]
+fn every_flag_of_the_reference_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = run(folder.path(), &["serve", "--help"]);
+    // Secrets have no flag; the address of a server is for those who ask one.
+    for key in agentry_config::KEYS.iter().filter(|key| !key.is_secret() && key.name != "url") {
+        assert!(help.contains(&format!("--{} ", key.name)) || help.contains(&format!("--{}\n", key.name)), "{}", key.name);
+    }
+}
+
+#[test]
 fn help_of_every_verb() {
     let folder = tempfile::tempdir().unwrap();
     let verbs = [
