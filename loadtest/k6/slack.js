@@ -1,4 +1,4 @@
-// Signed Slack events, three per second. See ../README.md.
+// Signed mentions, three per second. See ../README.md.
 
 import http from 'k6/http';
 import crypto from 'k6/crypto';
@@ -14,11 +14,19 @@ export const options = {
 
 export function message() {
   const now = Math.floor(Date.now() / 1000);
+  // A post is known by its channel and `ts`, so both tell users and rounds apart; answers are paced by channel.
+  const round = String(__ITER).padStart(6, '0');
   const text = JSON.stringify({
     type: 'event_callback',
-    event_id: `Ev${__VU}${__ITER}${now}`,
+    event_id: `Ev${__VU}-${__ITER}-${now}`,
     team_id: 'T0001',
-    event: { type: 'app_mention', channel: 'C0001', user: 'U0001', text: '<@U0BOT> hello', ts: `${now}.${__ITER}` },
+    event: {
+      type: 'app_mention',
+      channel: `C000${__VU}`,
+      user: 'U0001',
+      text: '<@U0BOT> hello',
+      ts: `${now}.${round}`,
+    },
   });
   const signature = crypto.hmac('sha256', secret, `v0:${now}:${text}`, 'hex');
   const headers = {

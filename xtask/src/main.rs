@@ -11,6 +11,7 @@ mod cluster;
 mod deny;
 mod deploy;
 mod layers;
+mod loadtest;
 mod place;
 mod process;
 mod prometheus;
@@ -24,8 +25,9 @@ Commands:
   check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans, deployment
   services           PostgreSQL, Redis and RabbitMQ for tests: up, down, status
   browser            Chromium and what drives it, for tests of the dashboard
+  loadtest           Locust and Artillery, for tests of the scripts in loadtest/
   prometheus         Prometheus and promtool, for tests of alert rules and of the Grafana dashboard
-  screenshots [DIR]  pictures of every page of the dashboard
+  screenshots [DIR]  pictures of every page of the dashboard; --guide: also those of docs/dashboard.md
   cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
   deny               licences, bans, sources and advisories of dependencies
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "services" => services::command(&rest),
         "browser" => browser::command(),
+        "loadtest" => loadtest::command(),
         "prometheus" => prometheus::ensure(),
         "screenshots" => browser::screenshots(&rest),
         "cluster" => cluster::command(&rest),
@@ -74,10 +77,10 @@ fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     services::ensure_node();
     let place = place::Place::find()?;
     let servers = services::variables(&services::up(&place, false)?);
-    let browser = browser::variables(&place)?;
+    let tools = [browser::variables(&place)?, loadtest::variables(&place)?].concat();
     prometheus::ensure()?;
     let with_env = |command: &mut Command| {
-        command.envs(servers.iter().cloned()).envs(browser.iter().cloned()).envs(env.to_vec());
+        command.envs(servers.iter().cloned()).envs(tools.iter().cloned()).envs(env.to_vec());
     };
     // Documentation examples are no part of nextest; a selection of tests (extra arguments) leaves them out.
     if has_nextest() {
