@@ -70,14 +70,36 @@ pub fn command() -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask screenshots [FOLDER]`: pictures of every page, in light, dark and on a phone.
+/// The pictures that the guide shows, of those that the tests take.
+const IN_THE_GUIDE: [&str; 7] = [
+    "fleet-light.png",
+    "task-failed-light.png",
+    "task-light.png",
+    "plan-light.png",
+    "people-light.png",
+    "schedules-light.png",
+    "usage-dark.png",
+];
+
+/// `cargo xtask screenshots [FOLDER | --guide]`: pictures of every page, in light, dark and on a phone; with `--guide` those
+/// that the guide shows are made anew.
 pub fn screenshots(arguments: &[String]) -> Result<()> {
     let place = Place::find()?;
-    let folder = arguments.first().map_or_else(|| place.target.join("screenshots"), PathBuf::from);
+    let guide = arguments.first().is_some_and(|first| first == "--guide");
+    let named = arguments.first().filter(|_| !guide);
+    let folder = named.map_or_else(|| place.target.join("screenshots"), PathBuf::from);
     let folder = std::path::absolute(folder).context("not a folder")?;
     let mut tests = cargo();
-    tests.args(["test", "--package", "agentry", "--test", "browser"]).envs(variables(&place)?);
+    tests.args(["test", "--workspace", "--test", "browser"]).envs(variables(&place)?);
     run(tests.env("AGENTRY_SCREENSHOTS", &folder))?;
     say(&format!("screenshots: {}\n", folder.display()));
+    if guide {
+        let images = place.root.join("docs/images");
+        std::fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
+        for name in IN_THE_GUIDE {
+            std::fs::copy(folder.join(name), images.join(name)).with_context(|| format!("no picture {name}"))?;
+        }
+        say(&format!("the guide's pictures: {}\n", images.display()));
+    }
     Ok(())
 }
