@@ -1,7 +1,9 @@
 //! The thinnest HTTP client: one connection, one request at a time, bytes ready made.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -32,6 +34,21 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What a path answers, which must be well, and how long it takes until its last byte is here.
+    pub async fn timed(&mut self, path: &str) -> (Duration, &[u8]) {
+        let began = Instant::now();
+        let (status, body) = self.send(&get(path)).await;
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(body));
+        (began.elapsed(), body)
+    }
+
+    /// What a path answers, which must be well.
+    pub async fn ask(&mut self, path: &str) -> Value {
+        serde_json::from_slice(self.timed(path).await.1).unwrap()
+    }
+}
+
 /// Connections to one address, as many as are used at once; more are opened when all are busy.
 #[derive(Clone)]
 pub struct Pool {
@@ -59,15 +76,21 @@ impl Pool {
 
 /// Status and body range, once all of it is here.
 fn whole(buffer: &[u8]) -> Option<(u16, usize, usize)> {
+    let (start, end) = body_of(buffer)?;
+    let status = std::str::from_utf8(buffer.get(9..12)?).ok()?.parse().ok()?;
+    Some((status, start, end))
+}
+
+/// Where the body of a request or an answer is, once all of it is here.
+pub fn body_of(buffer: &[u8]) -> Option<(usize, usize)> {
     let head_end = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&buffer[..head_end]).ok()?;
-    let status = head.get(9..12)?.parse().ok()?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
     let end = head_end + length.unwrap_or(0);
-    (buffer.len() >= end).then_some((status, head_end, end))
+    (buffer.len() >= end).then_some((head_end, end))
 }
 
 pub fn post(path: &str, body: &str) -> Vec<u8> {

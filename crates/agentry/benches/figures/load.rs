@@ -14,14 +14,20 @@ pub fn noop() -> Vec<(String, String)> {
     vec![("noop".to_owned(), agent("noop", "autonomous", "simulated", "echo"))]
 }
 
-/// A batch of tasks, ready to send.
+/// A batch of equal tasks, ready to send.
 pub fn batch_of(agent: &str, size: usize) -> Vec<u8> {
-    let tasks: Vec<String> = (0..size).map(|n| format!("{{\"agent\":\"{agent}\",\"input\":\"task {n}\"}}")).collect();
+    batch((0..size).map(|n| (agent, format!("task {n}"))))
+}
+
+/// A batch of agents and what each is asked, without quotes.
+pub fn batch<'a>(tasks: impl Iterator<Item = (&'a str, String)>) -> Vec<u8> {
+    let tasks: Vec<String> =
+        tasks.map(|(agent, input)| format!("{{\"agent\":\"{agent}\",\"input\":\"{input}\"}}")).collect();
     post("/v1/tasks/batch", &format!("{{\"tasks\":[{}]}}", tasks.join(",")))
 }
 
 /// Sends `requests` times the same bytes over `connections`, then waits until everything has ended. Tasks per second.
-async fn blast(server: &Server, request: &[u8], requests: u64, connections: usize, tasks_each: u64) -> f64 {
+pub async fn blast(server: &Server, request: &[u8], requests: u64, connections: usize, tasks_each: u64) -> f64 {
     let connections = open(server, connections).await;
     let began = Instant::now();
     send_all(connections, request, requests).await;
@@ -77,9 +83,14 @@ pub async fn batches(rounds: usize) {
     );
 }
 
+/// A task of its own, ready to send.
+pub fn single() -> Vec<u8> {
+    post("/v1/tasks", "{\"agent\":\"noop\",\"input\":\"a task\"}")
+}
+
 pub async fn singles(rounds: usize) {
     let server = Server::start(&noop(), &[]);
-    let request = post("/v1/tasks", "{\"agent\":\"noop\",\"input\":\"a task\"}");
+    let request = single();
     blast(&server, &request, 5_000, 64, 1).await;
     let before = server.cpu();
     let mut rates = Vec::new();

@@ -16,17 +16,22 @@ mod cluster_skeleton;
 mod cluster_stage;
 mod cluster_startup;
 mod cluster_state;
+mod collector;
+mod first_paint;
 mod http;
 mod llm;
 mod llm_streams;
 mod load;
 mod open_loop;
+mod overhead;
 mod schedules;
+mod scrape;
 mod server;
 mod sessions;
 mod skeleton;
 mod slack;
 mod startup;
+mod task_list;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,8 +95,20 @@ async fn embedded(is_wanted: &dyn Fn(&str) -> bool) {
     if is_wanted("schedules-second") {
         schedules::on_one_second().await;
     }
+    if is_wanted("overhead") {
+        overhead::measure().await;
+    }
+    if is_wanted("scrape") {
+        scrape::measure().await;
+    }
+    if is_wanted("tasks-million") {
+        task_list::measure().await;
+    }
+    if is_wanted("first-paint") {
+        first_paint::measure().await;
+    }
     if is_wanted("schedules-idle") {
-        schedules::idle(100_000, Duration::from_secs(60)).await;
+        schedules::idle(100_000, Duration::from_secs(45)).await;
     }
 }
 
@@ -146,10 +163,15 @@ fn load_average() -> String {
 }
 
 /// Median, least and most.
-fn spread(mut values: Vec<f64>) -> String {
+fn spread(values: Vec<f64>) -> String {
+    spread_to(0, values)
+}
+
+/// The same with so many digits after the point.
+fn spread_to(digits: usize, mut values: Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
-    let median = values[values.len() / 2];
-    format!("{median:.0} [{:.0}..{:.0}]", values[0], values[values.len() - 1])
+    let (median, least, most) = (values[values.len() / 2], values[0], values[values.len() - 1]);
+    format!("{median:.digits$} [{least:.digits$}..{most:.digits$}]")
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -1,5 +1,6 @@
 //! Schedules: how late slots are when a thousand fall on one second, and what a hundred thousand cost at rest.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::at_most;
 use super::cluster_stage::Stage;
-use super::http::{Connection, get, post};
+use super::http::post;
 use super::load::{noop, open};
 use super::open_loop::Latencies;
 use super::server::{Server, folder_of};
@@ -20,6 +21,10 @@ const ON_A_SECOND: usize = 1_000;
 const EVERY: i64 = 2;
 /// Slots of each that are measured.
 const SLOTS: i64 = 15;
+/// Processes of the cluster that fire them.
+const SCHEDULERS: usize = 3;
+/// How often one of these is killed.
+const KILL_EVERY: Duration = Duration::from_secs(10);
 /// Connections that make schedules.
 const MAKERS: usize = 32;
 
@@ -63,18 +68,28 @@ pub async fn on_one_second() {
     measure("embedded", &server, 5.0).await;
 }
 
-/// An API, a worker and three schedulers.
+/// An API, a worker and three schedulers, of which one is killed again and again.
 pub async fn on_one_second_of_cluster(stage: &Stage) {
     let api = stage.process("api", &["--role", "api"]);
-    let _others: Vec<Server> = [
-        ("worker", "worker"),
-        ("scheduler-1", "scheduler"),
-        ("scheduler-2", "scheduler"),
-        ("scheduler-3", "scheduler"),
-    ]
-    .map(|(name, role)| stage.process(name, &["--role", role]))
-    .into();
-    measure("cluster, three schedulers", &api, 20.0).await;
+    let _worker = stage.process("worker", &["--role", "worker"]);
+    let mut kills = 0;
+    tokio::select! {
+        () = measure("cluster, three schedulers", &api, 20.0) => {}
+        () = kill_schedulers(stage, &mut kills) => {}
+    }
+    println!("  {kills} schedulers were killed meanwhile, one every {} s, and replaced", KILL_EVERY.as_secs());
+}
+
+/// Three schedulers; every while the oldest is killed, as by `kill -9`, and a new one takes its place.
+async fn kill_schedulers(stage: &Stage, kills: &mut usize) {
+    let start = |number: usize| stage.process(&format!("scheduler-{number}"), &["--role", "scheduler"]);
+    let mut schedulers: VecDeque<Server> = (0..SCHEDULERS).map(start).collect();
+    loop {
+        tokio::time::sleep(KILL_EVERY).await;
+        drop(schedulers.pop_front());
+        *kills += 1;
+        schedulers.push_back(start(SCHEDULERS + *kills));
+    }
 }
 
 async fn measure(engine: &str, server: &Server, goal: f64) {
@@ -86,7 +101,7 @@ async fn measure(engine: &str, server: &Server, goal: f64) {
     let until = Duration::from_micros((last + 2_000_000 - from).unsigned_abs());
     tokio::time::sleep(until).await;
     let (mut accepted, mut started) = (Vec::new(), Vec::new());
-    let (mut seen, mut early) = (std::collections::HashSet::new(), 0);
+    let (mut seen, mut early) = (HashSet::new(), 0);
     let mut doubled = 0;
     each_task(server, |task| {
         let slot = at(&task["source"]["slot"]);
@@ -117,7 +132,7 @@ async fn measure(engine: &str, server: &Server, goal: f64) {
 async fn each_task(server: &Server, mut each: impl FnMut(&Value) -> bool) {
     let (mut connection, mut cursor) = (server.connect().await, String::new());
     loop {
-        let page = ask(&mut connection, &format!("/v1/tasks?limit=1000{cursor}")).await;
+        let page = connection.ask(&format!("/v1/tasks?limit=1000{cursor}")).await;
         for task in page["items"].as_array().unwrap() {
             if !each(task) {
                 return;
@@ -126,12 +141,6 @@ async fn each_task(server: &Server, mut each: impl FnMut(&Value) -> bool) {
         let Some(next) = page["next_cursor"].as_str() else { return };
         cursor = format!("&cursor={next}");
     }
-}
-
-async fn ask(connection: &mut Connection, path: &str) -> Value {
-    let (status, body) = connection.send(&get(path)).await;
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(body));
-    serde_json::from_slice(body).unwrap()
 }
 
 fn at(moment: &Value) -> i64 {
@@ -177,7 +186,7 @@ pub async fn idle(count: usize, window: Duration) {
     let born = server.spawned_at.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
     let began = Instant::now();
     let decided = loop {
-        let tick = ask(&mut connection, "/v1/schedules/tick").await;
+        let tick = connection.ask("/v1/schedules/tick").await;
         let decided = at(&tick["last_slots"][0]["decided_at"]);
         if decided > born {
             break decided - born;

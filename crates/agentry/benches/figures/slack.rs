@@ -78,7 +78,10 @@ async fn mentions(server: &Server, rate: u64, window: Duration, from: &AtomicU64
     latencies
 }
 
-/// Slack event to 200, the event and its task durable: the embedded engine.
+/// Slack event to 200, the event and its task durable: the embedded engine. Two seconds of events go before the window.
+///
+/// The tail is the disk's: each answer waits for an `fsync` of the store's log, and the pauses are those that are slow.
+/// With `TMPDIR` on a file system in memory they are gone, which tells a slow disk from a slow server.
 pub async fn acknowledged() {
     let (llm, slack) = (Simulator::start(), Simulator::slack(None));
     let server = Server::spawn(folder_of(&agents()), &["--sim-url", &llm.url], &environment(&slack), None);
@@ -97,6 +100,7 @@ async fn say(engine: &str, server: &Server, rate: u64, goal: f64) {
     mentions(server, rate, Duration::from_secs(2), &number).await;
     let latencies = mentions(server, rate, WINDOW, &number).await;
     println!("Slack event to 200, {engine}, {rate}/s: {}; p99 {}", latencies.text(), at_most(latencies.at(0.99), goal));
+    println!("  {}", latencies.pauses());
 }
 
 /// Slack event to the post of its answer, by Slack's own ledger: from when the event was sent to when the post came.
