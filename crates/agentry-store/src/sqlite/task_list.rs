@@ -17,6 +17,14 @@ const SELECT: &str = "SELECT t.seq, b.body, t.status, t.attempt, t.epoch, t.owne
     FROM tasks t JOIN task_bodies b ON b.seq = t.seq LEFT JOIN task_outcomes o ON o.seq = t.seq
         LEFT JOIN names v ON v.id = t.version";
 
+/// Queued tasks by the indexes that hold them, in no order.
+const QUEUED: &str = "SELECT seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0
+    UNION ALL SELECT seq FROM tasks WHERE status = 0 AND delayed = 1
+    UNION ALL SELECT seq FROM tasks INDEXED BY tasks_inbox
+        WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3";
+/// So many queued tasks are found by their indexes and put in order. Of more, a page is found soon by going through all tasks.
+const FEW_QUEUED: usize = 5_000;
+
 /// A task.
 pub(super) fn one(conn: &Connection, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
     let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE t.id = ?1"))?;
@@ -31,7 +39,8 @@ pub(super) fn page(
     limit: usize,
 ) -> Result<Page<TaskRecord>, Failure> {
     let limit = page_len(limit);
-    let (sql, mut values) = query(filter, before);
+    let few = filter.status == Some(TaskStatus::Queued) && few_queued(conn)?;
+    let (sql, mut values) = query(filter, before, few);
     values.push(Sql::Integer(signed(limit as u64 + 1)));
     let mut statement = conn.prepare_cached(&sql)?;
     let mut items = collect(&mut statement, params_from_iter(values), |row| record(conn, row))?;
@@ -40,7 +49,13 @@ pub(super) fn page(
     Ok(Page { items, more })
 }
 
-fn query(filter: &TaskFilter, before: Option<TaskId>) -> (String, Vec<Sql>) {
+fn few_queued(conn: &Connection) -> Result<bool, Failure> {
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM ({QUEUED}) LIMIT {})", FEW_QUEUED + 1);
+    let count: usize = conn.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+    Ok(count <= FEW_QUEUED)
+}
+
+fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (String, Vec<Sql>) {
     let mut sql = format!("{SELECT} WHERE 1");
     let mut values = Vec::new();
     if let Some(agent) = &filter.agent {
@@ -54,6 +69,12 @@ fn query(filter: &TaskFilter, before: Option<TaskId>) -> (String, Vec<Sql>) {
     // As literals, so that SQLite sees which partial index may be used.
     if let Some(status) = filter.status {
         sql.push_str(&format!(" AND t.status = {}", status as u8));
+        if status.is_terminal() && status != TaskStatus::Completed {
+            sql.push_str(" AND t.status > 3");
+        }
+    }
+    if few_queued {
+        sql.push_str(&format!(" AND t.seq IN ({QUEUED})"));
     }
     if let Some(mode) = filter.mode {
         sql.push_str(&format!(" AND t.mode = {}", mode as u8));
@@ -159,4 +180,37 @@ pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
         }
     }
     Ok(backlog)
+}
+
+#[cfg(test)]
+mod tests {
+    use agentry_core::agent::AgentName;
+
+    use super::*;
+
+    /// How SQLite goes about a page of a filter.
+    fn way(filter: &TaskFilter, few_queued: bool) -> String {
+        let conn = Connection::open_in_memory().unwrap();
+        super::super::migrations::apply(&conn).unwrap();
+        let (sql, mut values) = query(filter, None, few_queued);
+        values.push(Sql::Integer(50));
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_few_tasks_are_is_found_without_going_through_all() {
+        let agent = Some(AgentName::new("a").unwrap());
+        for status in [TaskStatus::Failed, TaskStatus::TimedOut, TaskStatus::Cancelled] {
+            for agent in [None, agent.clone()] {
+                let way = way(&TaskFilter { status: Some(status), agent, ..TaskFilter::default() }, false);
+                assert!(way.contains("SEARCH t USING INDEX tasks_not_completed"), "{status}: {way}");
+                assert!(!way.contains("TEMP B-TREE FOR ORDER BY"), "{status}: {way}");
+            }
+        }
+        let queued = TaskFilter { status: Some(TaskStatus::Queued), ..TaskFilter::default() };
+        assert!(way(&queued, true).contains("SEARCH t USING INTEGER PRIMARY KEY"), "{}", way(&queued, true));
+        assert!(way(&queued, false).contains("SCAN t"), "{}", way(&queued, false));
+    }
 }
