@@ -32,6 +32,8 @@ const LEAD: Duration = Duration::from_millis(20);
 /// The kernel wakes a sleeper some 50 µs late; of each gap at most this part is waited for awake, at most [`AWAKE`].
 const AWAKE_SHARE: f64 = 0.02;
 const AWAKE: u64 = 80_000;
+/// The nice value of threads that must be on time.
+pub(crate) const FIRST: i32 = -10;
 /// The timer's name among the connections.
 const TIMER: u64 = u64::MAX;
 
@@ -172,8 +174,10 @@ pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<Running<C>, L
     let live = Arc::new(Live::default());
     let seen = Arc::clone(&live);
     let drive = move || {
-        // A wake-up is as exact as the kernel can make it; without the right to it the lag shows.
+        // A wake-up is as exact as the kernel can make it, before whatever else waits for a processor, as if the load came from
+        // another machine; without the right to it the lag shows.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let _ = rustix::process::setpriority_process(None, FIRST);
         let mut engine = Engine::new(load, caller, seen)?;
         engine.drive()?;
         Ok((engine.recording, engine.caller))
@@ -259,14 +263,15 @@ impl<C: Caller> Engine<C> {
         for offset in arrivals {
             let due = start + offset;
             loop {
+                // Before every send, the late ones too: nothing leaves after the stop.
+                if self.live.is_stopped() {
+                    return Ok(());
+                }
                 let here = now();
                 if here >= due {
                     // Answers that have come are taken in between two sends that are both late.
                     self.poll(false)?;
                     break;
-                }
-                if self.live.is_stopped() {
-                    return Ok(());
                 }
                 if due - here > awake { self.wait(due - awake)? } else { self.poll(false)? }
             }

@@ -51,7 +51,7 @@ impl Progress {
             self.line("");
         }
         let seconds = self.began.elapsed().as_secs_f64();
-        self.write(&format!("{:<18}{how}  {seconds:.1} s\n", self.current));
+        self.write(&format!("{:<20}{how}  {seconds:.1} s\n", self.current));
     }
 
     /// A sentence that stays.

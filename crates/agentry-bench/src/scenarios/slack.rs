@@ -183,8 +183,9 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         );
         return Ok(Found { tests: vec![test], seen });
     }
-    let window = lab.seconds(22.0, 30.0, 360.0, 3_600.0);
-    let mut kept = Kept::default();
+    // Of an event in five there is a repetition: 144 events in a minute let a 95th percentile be bounded.
+    let window = lab.seconds(22.0, 60.0, 360.0, 3_600.0);
+    let (mut kept, mut acks) = (Kept::default(), histogram());
     let simple = one(lab, &mut test, "realistic", "C0SIMPLE", RATE, window, "slack.simple").await?;
     let (answers, driven) = match simple {
         Some(both) => both,
@@ -199,23 +200,30 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     };
     let source = "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens";
     seen.push(p95("6.1/simple-p95", &answers, &driven, source).shown_by(&["slack.simple.end_to_end"]));
-    acknowledged(&driven, &mut seen);
+    let latency = &driven.seen.latency;
+    let source = "intended event to its acknowledgement, which comes when it is durable";
+    let published = Observation::new("6.1/publish", driven.seen.ms(0.95), latency.len(), source);
+    seen.push(published.ci(quantile_ci(latency, 0.95)));
     kept.add(&answers);
+    let _ = acks.add(latency);
     if lab.by(false, true, true, true) {
-        let window = lab.seconds(0.0, 22.0, 360.0, 3_600.0);
+        let window = lab.seconds(0.0, 30.0, 360.0, 3_600.0);
         if let Some((answers, driven)) =
             one(lab, &mut test, "realistic", COMPLEX, RATE, window, "slack.complex").await?
         {
             let source = "the same for a team: a plan, its steps and a summary, all calls realistic";
             seen.push(p95("6.1/complex-p95", &answers, &driven, source).shown_by(&["slack.complex.end_to_end"]));
             kept.add(&answers);
+            let _ = acks.add(&driven.seen.latency);
         }
         let window = lab.seconds(0.0, 5.0, 60.0, 120.0);
         if let Some((answers, driven)) =
             one(lab, &mut test, "instant", "C0SIMPLE", 500.0, window, "slack.instant").await?
         {
             seen.push(p95("stretch/slack-answer", &answers, &driven, "instant model, at 500/s"));
+            kept.add(&answers);
             let latency = &driven.seen.latency;
+            let _ = acks.add(latency);
             let source = "acknowledgement of the event at 500/s, durable when it comes";
             seen.push(
                 Observation::new("stretch/slack-ack", driven.seen.ms(0.99), latency.len(), source)
@@ -223,6 +231,7 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
             );
         }
     }
+    seen.push(acknowledged(&acks));
     let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
     seen.push(Observation::new("6.1/duplicates", kept.twice as f64, kept.answered, source).shown_by(&["I9", "I2"]));
     lab.safety.extend(kept.invariants(&test));
@@ -240,18 +249,15 @@ fn p95(id: &'static str, answers: &Answers, driven: &Driven<Events>, source: &st
     }
 }
 
-fn acknowledged(driven: &Driven<Events>, seen: &mut Vec<Observation>) {
-    let latency = &driven.seen.latency;
-    let source = "intended event to its acknowledgement, which comes when it is durable";
-    let n = latency.len();
-    seen.push(Observation::new("6.1/publish", driven.seen.ms(0.95), n, source).ci(quantile_ci(latency, 0.95)));
-    let p99 = quantile_ci(latency, 0.99);
-    let observed = Observation::new("6.1/ack", driven.seen.ms(0.99), n, source).ci(p99);
-    seen.push(if p99.is_none() {
-        observed.undecided(format!("{n} events are too few for a p99: 299 are the least"))
-    } else {
-        observed
-    });
+/// Acknowledgements of all loads: those at 3/s alone are too few for a p99, and those at 500/s are not faster.
+fn acknowledged(acks: &Histogram<u64>) -> Observation {
+    let (n, p99) = (acks.len(), quantile_ci(acks, 0.99));
+    let source = "intended event to its acknowledgement, which comes when it is durable; all loads";
+    let observed = Observation::new("6.1/ack", acks.value_at_quantile(0.99) as f64 / 1_000.0, n, source).ci(p99);
+    match p99 {
+        Some(_) => observed,
+        None => observed.undecided(format!("{n} events are too few for a p99: 299 are the least")),
+    }
 }
 
 /// One load; `None` when this platform has no Slack.

@@ -60,8 +60,9 @@ fn plan(lab: &Lab) -> Vec<(usize, bool)> {
     let reps = lab.by(2, 3, 20, 59);
     let mut all: Vec<(usize, bool)> =
         sizes.iter().flat_map(|size| (0..reps).map(|rep| (*size, rep == 0 && reps > 3))).collect();
-    let large: &[usize] = lab.by(&[], &[1_000], &[1_000], &[100, 200, 500, 1_000, 10_000]);
-    let large_reps = lab.by(0, 1, 3, 10);
+    // Sizes between fifty and a thousand, too: from fifty alone chance would decide how the curve bends.
+    let large: &[usize] = lab.by(&[], &[250, 500, 1_000], &[250, 500, 1_000], &[100, 200, 500, 1_000, 10_000]);
+    let large_reps = lab.by(0, 2, 3, 10);
     all.extend(large.iter().flat_map(|size| (0..large_reps).map(|_| (*size, false))));
     all.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("1.1")));
     all
