@@ -1,8 +1,12 @@
 //! What a profile would cost against live providers, before anything is spent: calls, tokens and dollars for each scenario,
 //! from the rates of the plan and agentry's own price table.
 
+mod live;
 mod text;
 
+pub use live::{
+    DEFAULT_MODELS, LIVE_RATE, LIVE_SCENARIO, LivePlan, LiveTarget, Refused, choose, live_calls, variables,
+};
 pub use text::text;
 
 use agentry_core::agent::ProviderKind;
@@ -32,8 +36,9 @@ struct Load {
     what: &'static str,
 }
 
-/// A question of a customer with a short history, and an answer of 60 tokens.
-const SHORT: (u64, u64) = (450, 60);
+/// A question of a customer with a short history, and an answer of 60 tokens. What 5.1 asks of real providers is within
+/// it, by byte and by `max_tokens`.
+pub const SHORT: (u64, u64) = (450, 60);
 /// A step of an analysis.
 const STEP: (u64, u64) = (900, 220);
 /// A synthesis over the results of colleagues.
@@ -76,7 +81,7 @@ const LOADS: &[Load] = &[
         what: "continuous: 1 call with history",
     },
     Load { scenario: "1.2-modes", rate: 3.0, share: TWO_OF_FIVE, calls: 2, tokens: STEP, what: "scheduled: 2 calls" },
-    Load { scenario: "5.1-llm-latency", rate: 5.0, share: 1.0, calls: 1, tokens: SHORT, what: "5 calls per second" },
+    Load { scenario: LIVE_SCENARIO, rate: LIVE_RATE, share: 1.0, calls: 1, tokens: SHORT, what: "with --live" },
     Load {
         scenario: "5.2-llm-concurrency",
         rate: 10.0,
@@ -161,7 +166,7 @@ impl Unpriced {
 /// Estimates a profile for one model; only the given scenarios, or all when none is given.
 ///
 /// # Errors
-/// When the model has no price: none is guessed.
+/// When the model has no price: none is guessed. Models of Ollama cost nothing.
 pub fn estimate(
     profile: Profile,
     provider: ProviderKind,
@@ -172,16 +177,28 @@ pub fn estimate(
     let wanted = |id: &str| only.is_empty() || only.iter().any(|scenario| scenario.id == id);
     let mut items = Vec::new();
     for load in LOADS.iter().filter(|load| wanted(load.scenario)) {
-        let seconds = SCENARIOS.iter().find(|s| s.id == load.scenario).map_or(0, |s| s.seconds(profile));
-        let calls = times(load.rate * load.share * f64::from(seconds), load.calls);
+        let calls = times(load.rate * load.share * f64::from(seconds(load.scenario, profile)), load.calls);
         let usage =
             Usage { input_tokens: calls * load.tokens.0, output_tokens: calls * load.tokens.1, ..Usage::default() };
-        let cost = prices.cost(provider, model, &usage, LATEST).ok_or_else(|| unpriced(provider, model, prices))?;
+        let cost = match prices.cost(provider, model, &usage, LATEST) {
+            Some(cost) => cost,
+            // It runs on a machine of one's own.
+            None if provider == ProviderKind::Ollama => NanoUsd::ZERO,
+            None => return Err(unpriced(provider, model, prices)),
+        };
         if calls > 0 {
             items.push(Item { scenario: load.scenario, what: load.what, calls, usage, cost });
         }
     }
     Ok(Estimate { profile, model: format!("{provider}/{model}"), prices: prices.version.clone(), items })
+}
+
+/// Measured seconds of a scenario: of 5.1 those against a real provider.
+fn seconds(scenario: &str, profile: Profile) -> u32 {
+    match scenario {
+        LIVE_SCENARIO => live_calls(profile),
+        other => SCENARIOS.iter().find(|s| s.id == other).map_or(0, |s| s.seconds(profile)),
+    }
 }
 
 /// Whole tasks, each with its calls.
@@ -219,7 +236,19 @@ mod tests {
     fn longer_profiles_cost_more_and_a_skipped_scenario_nothing() {
         let cost = |profile| of(profile, &[]).cost();
         assert!(cost(Profile::Quick) < cost(Profile::Ci) && cost(Profile::Ci) < cost(Profile::Standard));
-        assert!(of(Profile::Quick, &[scenario("5.1").unwrap()]).items.is_empty());
+        assert!(of(Profile::Quick, &[scenario("5.2").unwrap()]).items.is_empty());
+    }
+
+    #[test]
+    fn what_5_1_costs_is_what_it_calls_with_live() {
+        let live = of(Profile::Quick, &[scenario("5.1").unwrap()]);
+        assert_eq!((live.calls(), live.cost()), (10, NanoUsd(10 * (450 * 400 + 60 * 1_600))));
+    }
+
+    #[test]
+    fn ollama_costs_nothing() {
+        let done = estimate(Profile::Ci, ProviderKind::Ollama, "llama3.2", &[], &PriceTable::builtin()).unwrap();
+        assert!(done.calls() > 0 && done.cost() == NanoUsd::ZERO);
     }
 
     #[test]

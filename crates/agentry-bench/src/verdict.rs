@@ -10,7 +10,7 @@ mod tables;
 pub use banner::{Banner, banner};
 pub use exit::{Exit, FailOn, Policy, exit_code};
 pub use gates::{fault_proof, floor, harness_cpu, late_sends, negative_latency, sampler_gap, schedule_lag, steal};
-pub use judge::{Context, Observation, judge, not_run};
+pub use judge::{Context, NEEDS_LIVE, Observation, judge, not_run};
 pub use open::not_proven;
 pub use tables::tiers;
 

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use agentry_core::money::NanoUsd;
+use agentry_core::prices::PriceTable;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{BenchError, Outcome};
 use crate::catalogue::{self, SCENARIOS, Scenario};
 use crate::compare::compare;
+use crate::estimate::{LIVE_SCENARIO, LivePlan, choose};
 use crate::model::{Engine, Phase, Profile, Report, Verdict};
 use crate::report::{HTML, read, write_all};
 use crate::run::{self, Options, RunError};
@@ -36,6 +39,16 @@ pub struct RunArgs {
     /// Inject only these faults in 3.2; repeat it for more
     #[arg(long = "fault", value_enum, value_name = "FAULT")]
     pub faults: Vec<Nemesis>,
+    /// Let 5.1 call real providers too, which costs money; all other scenarios keep to the simulators. Without --model
+    /// those whose credentials the environment has are called. Needs --budget
+    #[arg(long)]
+    pub live: bool,
+    /// The most that --live may spend, in dollars; nothing is sent when the estimate is beyond it
+    #[arg(long, value_name = "USD", value_parser = NanoUsd::parse_usd)]
+    pub budget: Option<NanoUsd>,
+    /// What --live calls, such as openai=gpt-4.1-mini; repeat it for more providers
+    #[arg(long = "model", value_name = "PROVIDER=MODEL")]
+    pub models: Vec<String>,
     /// Folder of the report [default: bench-report]
     #[arg(long, value_name = "DIR", default_value = "bench-report", hide_default_value = true)]
     pub out: PathBuf,
@@ -54,6 +67,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     let scenarios = chosen(args)?;
     check_faults(args, &scenarios)?;
+    let live = live(args, &scenarios, |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty()))?;
     // Before anything is measured for nothing.
     let before = args.baseline.as_deref().map(read).transpose()?;
     std::fs::create_dir_all(&args.out).map_err(|error| {
@@ -66,6 +80,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
         engine: args.engine,
         url: args.url.clone(),
         faults: args.faults.clone(),
+        live,
         seed: args.seed,
         out: args.out.clone(),
         argv: std::env::args().collect(),
@@ -120,6 +135,42 @@ fn check_faults(args: &RunArgs, scenarios: &[&Scenario]) -> Result<(), BenchErro
     }
 }
 
+/// Which real providers are called and for how much; `is_set` says which variables of the environment there are.
+fn live(
+    args: &RunArgs,
+    scenarios: &[&Scenario],
+    is_set: impl Fn(&str) -> bool,
+) -> Result<Option<LivePlan>, BenchError> {
+    if !args.live {
+        let flag = [("--budget", args.budget.is_some()), ("--model", !args.models.is_empty())];
+        return match flag.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(BenchError::usage(format!("{flag} is of --live, which is not given"))
+                .help(format!("add --live to call real providers, or leave out {flag}"))),
+            None => Ok(None),
+        };
+    }
+    if args.url.is_some() {
+        return Err(BenchError::usage(
+            "--live and --url do not go together: the budget is kept by a deployment of our own",
+        )
+        .help("leave out --url"));
+    }
+    if !scenarios.iter().any(|scenario| scenario.id == LIVE_SCENARIO) {
+        return Err(BenchError::usage(format!("--live is of {LIVE_SCENARIO}, which is not run"))
+            .help("name it (`agentry bench run 5.1 --live …`), or leave out --live"));
+    }
+    let Some(budget) = args.budget else {
+        return Err(BenchError::usage("--live spends money and needs --budget USD: the most it may spend").help(format!(
+            "`agentry bench estimate 5.1 --profile {} --provider NAME --model ID` says what it would cost before anything is \
+             spent",
+            args.profile
+        )));
+    };
+    let plan = choose(&args.models, is_set)
+        .and_then(|chosen| LivePlan::new(chosen, args.profile, budget, &PriceTable::builtin()));
+    plan.map(Some).map_err(|refused| BenchError::usage(refused.to_string()).help(refused.help()))
+}
+
 fn failed(error: &RunError) -> BenchError {
     match error {
         RunError::Usage(text) => BenchError::usage(text.clone()),
@@ -162,4 +213,52 @@ fn summary(report: &Report, files: &[PathBuf], page: &Path) -> String {
     let (shape, count) = (top.verdict.shape(), files.len());
     text.push_str(&format!("\n{shape} {}\n{}\n{count} files, begin with {}\n", top.headline, top.why, page.display()));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    /// What a command line comes to where only a key of OpenAI is set.
+    fn asked(line: &str) -> Result<Option<LivePlan>, BenchError> {
+        let args = Cli::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).unwrap().run;
+        live(&args, &chosen(&args)?, |variable| variable == "OPENAI_API_KEY")
+    }
+
+    #[test]
+    fn live_needs_a_budget_and_a_budget_needs_live() {
+        assert_eq!(asked("5.1"), Ok(None));
+        let plan = asked("5.1 --live --budget 0.50").unwrap().unwrap();
+        assert_eq!((plan.targets.len(), plan.budget), (1, NanoUsd(500_000_000)));
+        for (line, message, help) in [
+            ("5.1 --live", "needs --budget", "agentry bench estimate 5.1 --profile quick"),
+            ("5.1 --budget 1", "--budget is of --live", "add --live"),
+            ("5.1 --model openai=gpt-4o", "--model is of --live", "add --live"),
+            ("3.1 --live --budget 1", "5.1-llm-latency, which is not run", "name it"),
+            ("--live --budget 1", "5.1-llm-latency, which is not run", "name it"),
+            ("5.1 --live --budget 1 --url http://127.0.0.1:1", "do not go together", "leave out --url"),
+            ("5.1 --live --budget 0.000001", "may cost $0.002760, and the budget is $0.000001", "raise --budget"),
+            ("5.1 --live --budget 1 --model opnai=x", "unknown provider `opnai`", "did you mean `openai`?"),
+            ("5.1 --live --budget 1 --model openai=x", "has no price", "priced are"),
+        ] {
+            let error = asked(line).unwrap_err();
+            assert!(error.exit == 2 && error.message.contains(message), "{line}: {error}");
+            assert!(error.help.as_deref().is_some_and(|text| text.contains(help)), "{line}: {:?}", error.help);
+        }
+    }
+
+    #[test]
+    fn a_live_budget_that_is_no_amount_is_refused() {
+        for bad in ["-1", "much", "1e3", "0.0000000001"] {
+            assert!(Cli::try_parse_from(["run", "--live", &format!("--budget={bad}")]).is_err(), "{bad}");
+        }
+    }
 }

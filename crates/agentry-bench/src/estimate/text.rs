@@ -43,8 +43,9 @@ pub fn text(estimate: &Estimate) -> String {
     );
     text.push_str(
         "\nAn estimate, not a bill: tokens are those of the declared shapes; retries and longer answers cost more, the provider's\n\
-         cache less. Without --live a run costs nothing. The plan this suite implements puts a month of load testing at\n\
-         $100-300 for models, $200-500 for machines, about $500-1000 for a complete validation.\n",
+         cache less. Without --live a run costs nothing; with it, 5.1 alone calls the provider, and `agentry bench run 5.1 --live`\n\
+         takes its row for its --budget. The plan this suite implements puts a month of load testing at $100-300 for models,\n\
+         $200-500 for machines, about $500-1000 for a complete validation.\n",
     );
     text
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::error::RunError;
 use super::gates;
 use super::progress::Progress;
-use crate::load::{self, Caller, Load, Recording, clock, histogram};
+use crate::estimate::LivePlan;
+use crate::load::{self, Caller, Live, Load, Recording, Running, clock, histogram};
 use crate::model::Stage as Part;
 use crate::model::{Engine, Fault, Gate, Invariant, Phase, Profile, Test, Window};
 use crate::sample::{CpuLedger, Sampler, Samples};
@@ -34,6 +35,10 @@ pub struct Lab {
     pub url: Option<Api>,
     /// The only faults of 3.2; those of the profile when empty.
     pub only_faults: Vec<Nemesis>,
+    /// Which real providers 5.1 calls, if any.
+    pub live: Option<LivePlan>,
+    /// What they have cost so far, in billionths of a dollar; known also of a run that is interrupted.
+    pub live_spent: Arc<AtomicI64>,
     /// The phase that is running.
     pub phase: Phase,
     /// What arrivals, order and faults follow from.
@@ -122,6 +127,8 @@ impl Lab {
             engine,
             url,
             only_faults: Vec::new(),
+            live: None,
+            live_spent: Arc::default(),
             phase: Phase::Load,
             seed,
             out: out.to_owned(),
@@ -289,23 +296,31 @@ impl Lab {
         caller: C,
         purpose: Purpose,
     ) -> Result<Driven<C>, RunError> {
+        // A load that looks for the limit of the machine may not void what was measured below it.
+        let of = if purpose.capacity { format!("{} at the limit", test.id) } else { test.id.clone() };
+        self.drive_until(test, load, caller, (purpose, &of), async |_| false).await
+    }
+
+    /// [`Lab::drive`] with gates of another name (`of`), and ended early when `stop`, asked every 200 ms, says so: then
+    /// nothing more is sent, and what is in flight is waited for.
+    ///
+    /// # Errors
+    /// As of [`Lab::drive`].
+    pub async fn drive_until<C: Caller + 'static>(
+        &mut self,
+        test: &mut Test,
+        load: Load,
+        caller: C,
+        (purpose, of): (Purpose, &str),
+        stop: impl AsyncFnMut(&Live) -> bool,
+    ) -> Result<Driven<C>, RunError> {
         let warm_up = load.warm_up;
         let mut load = load;
         if let Some(target) = purpose.target_ms {
             load.late_after = load.late_after.max(Duration::from_secs_f64(target * 0.05 / 1_000.0));
         }
         let running = load::start(load, caller)?;
-        let mut last = (0, clock::now());
-        while !running.is_over() {
-            tokio::time::sleep(LOOK).await;
-            let live = &running.live;
-            let (ok, at) = (live.ok.load(Ordering::Relaxed), clock::now());
-            let rate = (ok - last.0) as f64 * 1e9 / (at - last.1).max(1) as f64;
-            last = (ok, at);
-            let p95 = live.p95.load(Ordering::Relaxed) as f64 / 1_000.0;
-            let errors = live.not_ok.load(Ordering::Relaxed);
-            self.progress.tick(&format!("{rate:.0}/s  p95 {p95:.1} ms  {errors} errors"));
-        }
+        self.watch(&running, stop).await;
         let (seen, caller) = running.end().await?;
         let end = seen.began + clock::nanos(seen.window);
         let drained = clock::now();
@@ -321,11 +336,27 @@ impl Lab {
         let samples = self.sampler.between(seen.began, end);
         let ledger = CpuLedger::of(&samples);
         let _ = self.lag.add(&seen.lag);
-        // A load that looks for the limit of the machine may not void what was measured below it.
-        let of = if purpose.capacity { format!("{} at the limit", test.id) } else { test.id.clone() };
-        gates::of_load(&mut self.gates, &of, &seen, purpose, self.floor_p99_ms);
-        gates::of_machine(&mut self.gates, &of, &samples, &ledger, purpose);
+        gates::of_load(&mut self.gates, of, &seen, purpose, self.floor_p99_ms);
+        gates::of_machine(&mut self.gates, of, &samples, &ledger, purpose);
         Ok(Driven { seen, caller, samples, ledger })
+    }
+
+    /// Shows how a load goes until it is over.
+    async fn watch<C>(&mut self, running: &Running<C>, mut stop: impl AsyncFnMut(&Live) -> bool) {
+        let live = &running.live;
+        let mut last = (0, clock::now());
+        while !running.is_over() {
+            tokio::time::sleep(LOOK).await;
+            if stop(live).await {
+                live.stop();
+            }
+            let (ok, at) = (live.ok.load(Ordering::Relaxed), clock::now());
+            let rate = (ok - last.0) as f64 * 1e9 / (at - last.1).max(1) as f64;
+            last = (ok, at);
+            let p95 = live.p95.load(Ordering::Relaxed) as f64 / 1_000.0;
+            let errors = live.not_ok.load(Ordering::Relaxed);
+            self.progress.tick(&format!("{rate:.0}/s  p95 {p95:.1} ms  {errors} errors"));
+        }
     }
 
     /// Where a load goes: the deployment under test or the one given.

@@ -12,13 +12,16 @@ pub use lab::{Driven, Lab, Purpose};
 pub use progress::Progress;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agentry_core::money::NanoUsd;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::catalogue::Scenario;
+use crate::estimate::LivePlan;
 use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEMA, Tiers, Verdict};
 use crate::sample::{CpuLedger, Part};
 use crate::scenarios::{self, Found, Nemesis, observe};
@@ -38,6 +41,8 @@ pub struct Options {
     pub url: Option<String>,
     /// The only faults of 3.2; those of the profile when empty.
     pub faults: Vec<Nemesis>,
+    /// Which real providers 5.1 calls, if any.
+    pub live: Option<LivePlan>,
     /// What arrivals, order and faults follow from.
     pub seed: u64,
     /// Where files go.
@@ -58,11 +63,15 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Res
     }
     let mut lab = Lab::new(options.profile, options.engine, url, options.seed, &options.out)?;
     lab.only_faults.clone_from(&options.faults);
+    lab.live.clone_from(&options.live);
     let start = jiff::Timestamp::now();
     lab.progress.say(&format!(
         "agentry bench · profile {} · {} engine · seed {}",
         options.profile, options.engine, options.seed
     ));
+    if let Some(plan) = &options.live {
+        lab.progress.say(&plan.to_string());
+    }
     let mut order = options.scenarios.clone();
     order.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("order")));
     let mut results: Vec<(&'static Scenario, Result<Found, String>)> = Vec::new();
@@ -214,6 +223,10 @@ fn harness(lab: &Lab) -> Harness {
     });
     let mut notes = lab.notes.clone();
     notes.extend(samples.trouble.clone());
+    if let Some(plan) = &lab.live {
+        let spent = NanoUsd(lab.live_spent.load(Ordering::Relaxed));
+        notes.push(format!("real providers: {spent} spent of a budget of {}", plan.budget));
+    }
     Harness {
         lag_hdr_b64: scenarios::hdr(&lab.lag),
         lag_p99_ms: (!lab.lag.is_empty()).then(|| lab.lag.value_at_quantile(0.99) as f64 / 1_000.0),

@@ -10,39 +10,49 @@ use serde_json::Value;
 use super::Found;
 use super::callers::Tasks;
 use super::figures::{self, gain, metric, quantile_ci, share_upper};
+use super::live;
 use super::observe::Observation;
+use crate::estimate::DEFAULT_MODELS;
 use crate::load::{Answer, Caller, Load, Outcome, clock, histogram};
 use crate::model::Test;
 use crate::run::{Lab, Purpose, RunError};
-use crate::sut::{Deployment, Llm, Plan, fleet};
+use crate::sut::{Api, Deployment, Llm, Plan, fleet};
 
-/// The protocols, each with a model that its provider has.
-const PROVIDERS: [(&str, &str); 4] = [
-    ("openai", "gpt-4.1-mini"),
-    ("anthropic", "claude-haiku-4-5"),
-    ("bedrock", "anthropic.claude-haiku-4-5-20251001-v1:0"),
-    ("ollama", "llama3.2"),
-];
 /// Calls of each protocol in a second.
 const RATE_EACH: f64 = 5.0;
 /// What the stretch row asks for, calls in a second.
 const STRETCH_RATE: f64 = 1_000.0;
 /// Tasks whose journals are read at most, evenly over a load.
 const MAX_READ: usize = 4_000;
+/// Different errors of tasks that are kept of a load, and characters of each.
+const MAX_ERRORS: usize = 20;
+const MAX_ERROR: usize = 300;
 /// Five calls in a hundred, of every kind that ends by itself.
 const FAULTS: &[&str] = &["429=0.0125", "500=0.0125", "truncate=0.0125", "disconnect=0.0125"];
 
 /// A task whose answer streams, and when it was meant to be asked.
-struct Streamed {
-    tasks: Tasks,
+pub(super) struct Streamed {
+    pub(super) tasks: Tasks,
     agents: Vec<String>,
     /// Task id and intended moment in microseconds since the Unix epoch, of those that completed.
-    ended: Vec<(String, i64)>,
+    pub(super) ended: Vec<(String, i64)>,
+    /// Why tasks failed, in the platform's words, and how many of each.
+    pub(super) errors: BTreeMap<String, u64>,
 }
 
 impl Streamed {
-    fn of(host: &str, agents: Vec<String>, seed: u64) -> Self {
-        Self { tasks: Tasks { is_streamed: true, ..Tasks::of(host, "", seed) }, agents, ended: Vec::new() }
+    pub(super) fn of(host: &str, agents: Vec<String>, seed: u64) -> Self {
+        let tasks = Tasks { is_streamed: true, ..Tasks::of(host, "", seed) };
+        Self { tasks, agents, ended: Vec::new(), errors: BTreeMap::new() }
+    }
+
+    fn note_error(&mut self, body: &[u8]) {
+        let error = serde_json::from_slice::<Value>(body).map(|mut task| task["error"].take()).unwrap_or_default();
+        let word = |field: &str| error[field].as_str().unwrap_or("unknown");
+        let text: String = format!("{}: {}", word("code"), word("message")).chars().take(MAX_ERROR).collect();
+        if self.errors.len() < MAX_ERRORS || self.errors.contains_key(&text) {
+            *self.errors.entry(text).or_default() += 1;
+        }
     }
 }
 
@@ -54,6 +64,9 @@ impl Caller for Streamed {
 
     fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
         let outcome = self.tasks.judge(answer);
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.note_error(answer.body);
+        }
         if outcome == Outcome::Ok
             && let Some(id) = text_after(answer.body, "\"id\":\"")
         {
@@ -74,11 +87,21 @@ struct Both {
     provider: String,
     /// From the intended moment of the task to the arrival of the call at the provider.
     before: i64,
-    /// To the first content: in the platform, at the provider.
-    first: [u64; 2],
-    /// To the end: in the platform, at the provider.
-    whole: [u64; 2],
-    tokens: u64,
+    /// To the first content and the end, in the platform.
+    here: Timed,
+    /// The same at the provider.
+    there: Timed,
+}
+
+/// One streamed call, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timed {
+    /// To the first content.
+    pub(super) first: u64,
+    /// To the end.
+    pub(super) whole: u64,
+    /// Of the answer.
+    pub(super) tokens: u64,
 }
 
 /// Runs the clean load, the one with faults, and the one of the stretch row.
@@ -97,24 +120,25 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
     clean(lab, &mut test, &mut seen).await?;
     faulty(lab, &mut test, &mut seen).await?;
     stretch(lab, &mut test, &mut seen).await?;
+    live::run(lab, &mut test, &mut seen).await;
     Ok(Found { tests: vec![test], seen })
 }
 
 fn agents() -> Vec<fleet::AgentFile> {
     let retries = "retry_config: {max_retries: 6, retry_delay_seconds: 0.2, max_retry_delay: 2}\n";
     let of = |(provider, model)| fleet::agent_of(&format!("bench-{provider}"), "autonomous", provider, model, retries);
-    PROVIDERS.into_iter().map(of).collect()
+    DEFAULT_MODELS.into_iter().map(of).collect()
 }
 
 fn names() -> Vec<String> {
-    PROVIDERS.iter().map(|(provider, _)| format!("bench-{provider}")).collect()
+    DEFAULT_MODELS.iter().map(|(provider, _)| format!("bench-{provider}")).collect()
 }
 
 async fn clean(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
     let llm = Some(Llm { profile: "realistic", ..Llm::default() });
     let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
     let (target, host) = lab.target(Some(&deployment))?;
-    let rate = RATE_EACH * PROVIDERS.len() as f64;
+    let rate = RATE_EACH * DEFAULT_MODELS.len() as f64;
     let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("clean"));
     let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(1_000.0)).await?;
     figures::of_load(test, lab, "llm.clean", &driven);
@@ -124,9 +148,9 @@ async fn clean(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> R
 
     let (mut fidelity, mut added) = (histogram(), histogram());
     for call in &calls {
-        let difference = call.first[0].abs_diff(call.first[1]);
+        let difference = call.here.first.abs_diff(call.there.first);
         fidelity.saturating_record(difference.max(1));
-        let more = call.first[0].cast_signed() - call.first[1].cast_signed();
+        let more = call.here.first.cast_signed() - call.there.first.cast_signed();
         added.saturating_record(u64::try_from(call.before + more).unwrap_or(0).max(1));
     }
     let source = "first_token_us of the journal against first_us of the simulator's log, by call";
@@ -139,28 +163,33 @@ async fn clean(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> R
 
 /// What the platform says of each protocol.
 fn of_protocols(test: &mut Test, calls: &[Both]) {
-    for (provider, _) in PROVIDERS {
-        let of: Vec<&Both> = calls.iter().filter(|call| call.provider == provider).collect();
-        let (mut first, mut whole, mut each) = (histogram(), histogram(), histogram());
-        let (mut decode, mut overall) = (Vec::new(), Vec::new());
-        for call in &of {
-            first.saturating_record(call.first[0].max(1));
-            whole.saturating_record(call.whole[0].max(1));
-            let writing = call.whole[0].saturating_sub(call.first[0]);
-            if call.tokens > 1 && writing > 0 {
-                each.saturating_record((writing / (call.tokens - 1)).max(1));
-                decode.push((call.tokens - 1) as f64 / (writing as f64 / 1e6));
-            }
-            overall.push(call.tokens as f64 / (call.whole[0].max(1) as f64 / 1e6));
+    for (provider, _) in DEFAULT_MODELS {
+        let of: Vec<Timed> = calls.iter().filter(|call| call.provider == provider).map(|call| call.here).collect();
+        of_calls(test, &format!("llm.{provider}"), &of);
+    }
+}
+
+/// Times of calls as figures that begin with `name`: to the first token, to the end, per token, and tokens a second.
+pub(super) fn of_calls(test: &mut Test, name: &str, calls: &[Timed]) {
+    let (mut first, mut whole, mut each) = (histogram(), histogram(), histogram());
+    let (mut decode, mut overall) = (Vec::new(), Vec::new());
+    for call in calls {
+        first.saturating_record(call.first.max(1));
+        whole.saturating_record(call.whole.max(1));
+        let writing = call.whole.saturating_sub(call.first);
+        if call.tokens > 1 && writing > 0 {
+            each.saturating_record((writing / (call.tokens - 1)).max(1));
+            decode.push((call.tokens - 1) as f64 / (writing as f64 / 1e6));
         }
-        let source = "journal of the platform";
-        test.metrics.extend(figures::latencies(&format!("llm.{provider}.ttft"), &first, source));
-        test.metrics.extend(figures::latencies(&format!("llm.{provider}.end_to_end"), &whole, source));
-        test.metrics.extend(figures::latencies(&format!("llm.{provider}.time_per_output_token"), &each, source));
-        for (name, values) in [("decode_rate", decode), ("overall_rate", overall)] {
-            let (n, mean) = (values.len() as u64, values.iter().sum::<f64>() / values.len() as f64);
-            test.metrics.push(gain(&format!("llm.{provider}.{name}"), "tokens/s", "mean", mean, n, source));
-        }
+        overall.push(call.tokens as f64 / (call.whole.max(1) as f64 / 1e6));
+    }
+    let source = "journal of the platform";
+    test.metrics.extend(figures::latencies(&format!("{name}.ttft"), &first, source));
+    test.metrics.extend(figures::latencies(&format!("{name}.end_to_end"), &whole, source));
+    test.metrics.extend(figures::latencies(&format!("{name}.time_per_output_token"), &each, source));
+    for (rate, values) in [("decode_rate", decode), ("overall_rate", overall)] {
+        let (n, mean) = (values.len() as u64, values.iter().sum::<f64>() / values.len() as f64);
+        test.metrics.push(gain(&format!("{name}.{rate}"), "tokens/s", "mean", mean, n, source));
     }
 }
 
@@ -168,7 +197,7 @@ async fn faulty(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> 
     let llm = Some(Llm { profile: "fast", faults: FAULTS, ..Llm::default() });
     let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
     let (target, host) = lab.target(Some(&deployment))?;
-    let rate = RATE_EACH * PROVIDERS.len() as f64;
+    let rate = RATE_EACH * DEFAULT_MODELS.len() as f64;
     let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("faulty"));
     let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(10_000.0)).await?;
     figures::of_load(test, lab, "llm.faulty", &driven);
@@ -198,7 +227,7 @@ async fn stretch(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) ->
     figures::of_load(test, lab, "llm.thousand", &driven);
     let mut added = histogram();
     for call in pair(&deployment, &driven.caller.ended).await? {
-        added.saturating_record(call.whole[0].saturating_sub(call.whole[1]).max(1));
+        added.saturating_record(call.here.whole.saturating_sub(call.there.whole).max(1));
     }
     let source = "duration_us of the journal less end_us of the simulator's log, by call";
     test.metrics.extend(figures::latencies("llm.added", &added, source));
@@ -228,29 +257,43 @@ fn log(deployment: &Deployment) -> Result<HashMap<String, Value>, RunError> {
     Ok(lines.map(|line| (line["request_id"].as_str().unwrap_or_default().to_owned(), line)).collect())
 }
 
+/// The journal's entries of streamed answers of tasks that have ended, each with the intended moment of its task; of at most
+/// [`MAX_READ`] tasks, evenly.
+pub(super) async fn journaled(api: &Api, ended: &[(String, i64)]) -> Result<Vec<(Value, i64)>, RunError> {
+    let every = ended.len().div_ceil(MAX_READ).max(1);
+    let mut entries = Vec::new();
+    for (task, intended) in ended.iter().step_by(every) {
+        let mut task = api.get(&format!("/v1/tasks/{task}?journal=true")).await?;
+        let bodies = task["journal"].as_array_mut().into_iter().flatten().map(|entry| entry["body"].take());
+        entries.extend(bodies.filter(|body| body["first_token_us"].is_u64()).map(|body| (body, *intended)));
+    }
+    Ok(entries)
+}
+
+/// A streamed answer as the platform journaled it, in an entry of [`journaled`].
+pub(super) fn timed(body: &Value) -> Timed {
+    let of = |value: &Value| value.as_u64().unwrap_or(0);
+    let tokens = of(&body["reply"]["usage"]["output_tokens"]);
+    Timed { first: of(&body["first_token_us"]), whole: of(&body["duration_us"]), tokens }
+}
+
 /// The calls of tasks, from the journals and the simulator's log.
 async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<Both>, RunError> {
     let api = deployment.api()?;
     api.drained(Duration::from_secs(30)).await?;
     let log = log(deployment)?;
-    let every = ended.len().div_ceil(MAX_READ).max(1);
     let mut calls = Vec::new();
-    for (task, intended) in ended.iter().step_by(every) {
-        let task = api.get(&format!("/v1/tasks/{task}?journal=true")).await?;
-        for entry in task["journal"].as_array().into_iter().flatten() {
-            let body = &entry["body"];
-            let line = body["call"].as_str().and_then(|call| log.get(call));
-            let (Some(line), Some(first)) = (line, body["first_token_us"].as_u64()) else { continue };
-            let at = |field: &str| line[field].as_u64();
-            let (Some(t), Some(there), Some(end)) = (at("t_us"), at("first_us"), at("end_us")) else { continue };
-            calls.push(Both {
-                provider: body["provider"].as_str().unwrap_or_default().to_owned(),
-                before: t.cast_signed() - intended,
-                first: [first, there],
-                whole: [body["duration_us"].as_u64().unwrap_or(0), end],
-                tokens: line["output_tokens"].as_u64().unwrap_or(0),
-            });
-        }
+    for (body, intended) in journaled(api, ended).await? {
+        let Some(line) = body["call"].as_str().and_then(|call| log.get(call)) else { continue };
+        let at = |field: &str| line[field].as_u64();
+        let (Some(t), Some(first), Some(whole)) = (at("t_us"), at("first_us"), at("end_us")) else { continue };
+        let tokens = at("output_tokens").unwrap_or(0);
+        calls.push(Both {
+            provider: body["provider"].as_str().unwrap_or_default().to_owned(),
+            before: t.cast_signed() - intended,
+            here: Timed { tokens, ..timed(&body) },
+            there: Timed { first, whole, tokens },
+        });
     }
     Ok(calls)
 }
@@ -270,8 +313,10 @@ mod tests {
         let before = clock::wall_micros();
         let answer = Answer { number: 1, status: 200, body, intended: clock::now(), received: clock::now() };
         assert_eq!(caller.judge(&answer), Outcome::Ok);
-        let failed = Answer { body: br#"{"id":"t2","status":"failed"}"#, ..answer };
+        let body = br#"{"id":"t2","status":"failed","error":{"code":"llm_error","message":"401"}}"#;
+        let failed = Answer { body, ..answer };
         assert_eq!(caller.judge(&failed), Outcome::Failed("task did not complete"));
+        assert_eq!(caller.errors.get("llm_error: 401"), Some(&1));
         assert_eq!(caller.ended.len(), 1);
         assert!(caller.ended[0].0 == "t1" && caller.ended[0].1 >= before - 1_000);
     }

@@ -8,6 +8,7 @@ mod events;
 mod figures;
 mod hearing;
 mod latency;
+mod live;
 mod llm;
 mod memory;
 mod modes;

@@ -25,6 +25,15 @@ pub struct Observation {
     pub undecided: Option<String>,
     /// What a reader should know beside the verdict.
     pub remark: Option<String>,
+    /// Whether real providers were called for it; its gates are then those of that load ([`gates_of_live`]).
+    pub live: bool,
+}
+
+/// The name under which the gates of a scenario's calls to real providers stand: what the machine did under the simulated
+/// load does not void what was paid for.
+#[must_use]
+pub fn gates_of_live(scenario: &str) -> String {
+    format!("{scenario} live")
 }
 
 impl Observation {
@@ -63,6 +72,12 @@ impl Observation {
     pub fn remark(self, remark: impl Into<String>) -> Self {
         Self { remark: Some(remark.into()), ..self }
     }
+
+    /// Real providers were called for it.
+    #[must_use]
+    pub fn live(self) -> Self {
+        Self { live: true, ..self }
+    }
 }
 
 /// Judges every criterion of a scenario; those that nobody observed were not run.
@@ -81,6 +96,7 @@ pub fn judge(
             None => {
                 let why = match spec.engine {
                     Some(only) if only != engine => format!("n/a: applies to the {only} engine only"),
+                    _ if spec.rule == Rule::Live => verdict::NEEDS_LIVE.to_owned(),
                     _ if profile < spec.needs => format!("needs --profile {}", spec.needs),
                     _ => "not measured".to_owned(),
                 };
@@ -94,7 +110,8 @@ fn criterion(spec: &CriterionSpec, seen: &Observation, gates: &[Gate], engine: E
     if let Some(why) = &seen.not_run {
         return verdict::not_run(spec, why);
     }
-    let of_test = |gate: &&Gate| gate.test.as_deref().is_none_or(|test| test == spec.scenario);
+    let own = if seen.live { gates_of_live(spec.scenario) } else { spec.scenario.to_owned() };
+    let of_test = |gate: &&Gate| gate.test.as_deref().is_none_or(|test| test == own);
     let broken = gates.iter().filter(of_test).find(|gate| gate.state == GateState::Broken);
     let broken = broken.map(|gate| format!("{}: {} where {} is allowed", gate.id, gate.observed, gate.limit));
     let observed = verdict::Observation {
@@ -105,7 +122,7 @@ fn criterion(spec: &CriterionSpec, seen: &Observation, gates: &[Gate], engine: E
         evidence: seen.evidence.clone(),
         note: seen.remark.clone(),
     };
-    let context = |broken| Context { profile, engine, live: false, broken };
+    let context = |broken| Context { profile, engine, live: seen.live, broken };
     let mut criterion = verdict::judge(spec, &observed, &context(broken.as_deref()));
     if criterion.verdict == Verdict::Invalid && spec.rule == Rule::ZeroEvents {
         // What happened has happened, however the harness did.
@@ -155,6 +172,27 @@ mod tests {
         assert_eq!(of(&all, "3.2/loss").verdict, Verdict::Invalid);
         assert_eq!(of(&all, "3.2/duplicates").verdict, Verdict::Fail);
         assert_eq!(of(&judged(&seen, &[]), "3.2/loss").verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn only_what_was_called_live_is_judged_and_by_its_own_gates() {
+        let scenario = catalogue::scenario("5.1").unwrap();
+        let gate = |test: &str| Gate {
+            id: "steal".into(),
+            test: Some(test.to_owned()),
+            limit: "2 %".into(),
+            observed: "9 %".into(),
+            state: GateState::Broken,
+        };
+        let verdict = |seen: Observation, gates: &[Gate]| {
+            let all = judge(scenario, &[seen], gates, Engine::Embedded, Profile::Ci);
+            of(&all, "5.1/ttft-openai").verdict
+        };
+        let seen = || Observation::new("5.1/ttft-openai", 400.0, 90, "t").ci(Some([300.0, 500.0]));
+        let (simulated, called) = (gate(scenario.id), gate(&gates_of_live(scenario.id)));
+        assert_eq!(verdict(seen(), &[]), Verdict::NotRun);
+        assert_eq!(verdict(seen().live(), &[simulated]), Verdict::Pass);
+        assert_eq!(verdict(seen().live(), &[called]), Verdict::Invalid);
     }
 
     #[test]

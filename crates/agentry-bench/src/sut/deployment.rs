@@ -81,6 +81,8 @@ pub struct Plan {
     pub files: Vec<(&'static str, &'static str)>,
     /// More flags of `serve`.
     pub flags: Vec<String>,
+    /// Variables of the caller's environment that the processes keep: keys and addresses of real providers.
+    pub keeps: Vec<&'static str>,
     /// With the Slack simulator: which agent answers where, as in `C0123=agent`; everything else goes to subscribers.
     pub slack: Option<&'static str>,
 }
@@ -94,6 +96,12 @@ pub fn roles() -> Vec<Member> {
         Member::new("worker-1", "worker", ""),
         Member::new("worker-2", "worker", ""),
     ]
+}
+
+/// Settings and credentials of the caller have no part in what is measured, unless a plan keeps them.
+fn is_taken_away(variable: &str, keeps: &[&str]) -> bool {
+    const SETTINGS: [&str; 6] = ["AGENTRY_", "OPENAI_", "ANTHROPIC_", "AWS_", "OLLAMA_", "SLACK_"];
+    SETTINGS.iter().any(|start| variable.starts_with(start)) && !keeps.contains(&variable)
 }
 
 struct Process {
@@ -329,12 +337,11 @@ impl Deployment {
         Ok(child)
     }
 
-    /// The binary in our folder, with nothing of the caller's settings.
+    /// The binary in our folder, with nothing of the caller's settings but what the plan keeps.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if ["AGENTRY_", "OPENAI_", "ANTHROPIC_", "SLACK_"].iter().any(|start| text.starts_with(start)) {
+            if is_taken_away(&name.to_string_lossy(), &self.plan.keeps) {
                 command.env_remove(&name);
             }
         }
@@ -477,5 +484,22 @@ impl Drop for Deployment {
         for child in children.chain(simulators) {
             self.sampler.forget(child.pid());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_plan_keeps_its_own_credentials_and_nothing_else_of_the_caller() {
+        let keeps = ["OPENAI_API_KEY", "OPENAI_BASE_URL"];
+        for kept in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "PATH", "HTTPS_PROXY"] {
+            assert!(!is_taken_away(kept, &keeps), "{kept}");
+        }
+        for taken in ["OPENAI_ORG", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY", "OLLAMA_HOST", "AGENTRY_PRICES"] {
+            assert!(is_taken_away(taken, &keeps), "{taken}");
+        }
+        assert!(is_taken_away("OPENAI_API_KEY", &[]));
     }
 }

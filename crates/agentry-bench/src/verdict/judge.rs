@@ -56,6 +56,9 @@ impl Observation {
     }
 }
 
+/// Why what only a real provider can show was not measured.
+pub const NEEDS_LIVE: &str = "needs --live with keys: the simulator itself sets this figure";
+
 /// What a verdict depends on besides the observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -63,7 +66,7 @@ pub struct Context<'a> {
     pub profile: Profile,
     /// The engine under test.
     pub engine: Engine,
-    /// Whether live providers were called.
+    /// Whether real providers were called for it.
     pub live: bool,
     /// The validity gate that was broken, if one was.
     pub broken: Option<&'a str>,
@@ -111,7 +114,7 @@ fn decide(spec: &CriterionSpec, seen: &Observation, context: &Context<'_>) -> (V
         return (Verdict::NotRun, format!("n/a: applies to the {engine} engine only"));
     }
     if spec.rule == Rule::Live && !context.live {
-        return (Verdict::NotRun, "needs --live with keys: the simulator itself sets this figure".to_owned());
+        return (Verdict::NotRun, NEEDS_LIVE.to_owned());
     }
     if let Some(gate) = context.broken {
         return (Verdict::Invalid, format!("the measurement is not valid: {gate}"));

@@ -42,7 +42,7 @@ fn of(open: &Criterion) -> NotProven {
     let spec = criterion(&open.id);
     let way = match (open.verdict, spec) {
         (Verdict::NotRun, Some(spec)) if spec.rule == Rule::Live => {
-            "--live with keys; `agentry bench estimate` says the price".to_owned()
+            "--live with keys and a --budget; `agentry bench estimate` says the price".to_owned()
         }
         (Verdict::NotRun, Some(spec)) if open.reason.contains("--profile") => format!("--profile {}", spec.needs),
         (Verdict::NotRun, _) => "what the reason names".to_owned(),
