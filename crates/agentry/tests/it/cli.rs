@@ -18,7 +18,11 @@ fn every_flag_of_the_reference_is_one() {
     let help = run(folder.path(), &["serve", "--help"]);
     // Secrets have no flag; the address of a server is for those who ask one.
     for key in agentry_config::KEYS.iter().filter(|key| !key.is_secret() && key.name != "url") {
-        assert!(help.contains(&format!("--{} ", key.name)) || help.contains(&format!("--{}\n", key.name)), "{}", key.name);
+        assert!(
+            help.contains(&format!("--{} ", key.name)) || help.contains(&format!("--{}\n", key.name)),
+            "{}",
+            key.name
+        );
     }
 }
 
