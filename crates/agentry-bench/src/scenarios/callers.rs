@@ -16,6 +16,8 @@ pub struct Tasks {
     pub agent: String,
     /// Conversations that the tasks are spread over in turn; none when 0.
     pub sessions: u64,
+    /// The number of the first of them: another load of the same agent has others, and its own order in them.
+    pub first_session: u64,
     /// What is asked besides the number.
     pub ask: String,
     /// Whether the answers of the model are streamed.
@@ -32,6 +34,7 @@ impl Tasks {
             host: host.to_owned(),
             agent: agent.to_owned(),
             sessions: 0,
+            first_session: 0,
             ask: "task".to_owned(),
             is_streamed: false,
             seed,
@@ -44,7 +47,7 @@ impl Caller for Tasks {
         let Self { agent, ask, .. } = self;
         let session = match self.sessions {
             0 => String::new(),
-            all => format!(",\"session\":\"s{}\"", number % all),
+            all => format!(",\"session\":\"s{}\"", self.first_session + number % all),
         };
         let stream = if self.is_streamed { ",\"stream\":true" } else { "" };
         let body = format!("{{\"agent\":\"{agent}\",\"input\":\"{ask} {number}\"{session}{stream}}}");
@@ -128,10 +131,10 @@ mod tests {
         assert_eq!(tasks.judge(&answer(200, b"{\"status\":\"failed\"}")), Outcome::Failed("task did not complete"));
         assert_eq!(tasks.judge(&answer(503, b"")), Outcome::Refused);
         let mut out = Vec::new();
-        tasks.sessions = 3;
+        (tasks.sessions, tasks.first_session) = (3, 40);
         tasks.request(7, 0, &mut out);
         assert!(
-            has(&out, b"\"session\":\"s1\"") && has(&out, b"traceparent: 00-"),
+            has(&out, b"\"session\":\"s41\"") && has(&out, b"traceparent: 00-"),
             "{}",
             String::from_utf8_lossy(&out)
         );

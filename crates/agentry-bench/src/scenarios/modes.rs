@@ -243,7 +243,8 @@ async fn modes(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> R
         caller.sessions = cell.sessions;
         let closed = lab.seconds(3.0, 5.0, 60.0, 120.0);
         let load = Load::closed(target, cell.in_flight, closed);
-        let driven = lab.drive(test, load, caller.clone(), Purpose::capacity()).await?;
+        let at_limit = Tasks { first_session: cell.sessions, ..caller.clone() };
+        let driven = lab.drive(test, load, at_limit, Purpose::capacity()).await?;
         figures::of_load(test, lab, &format!("{name}.capacity"), &driven);
         count(&driven, &mut failed, &mut arrived);
         if cell.rate == 0.0 {
