@@ -58,16 +58,19 @@ fn serve(folder: &TempDir) -> (Ending, String) {
     std::fs::create_dir(&agents).unwrap();
     let log = folder.path().join("log");
     let out = std::fs::File::create(&log).unwrap();
-    let child = std::process::Command::new(env!("CARGO_BIN_EXE_agentry-mutant"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--agents", "agents", "--data", "data"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let child = Ending(child);
-    let address = until("the server's address", || address(&log));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentry-mutant"));
+    // What tests are told is no setting of the server's.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AGENTRY_")) {
+        command.env_remove(name);
+    }
+    command.args(["serve", "--listen", "127.0.0.1:0", "--agents", "agents", "--data", "data"]);
+    command.current_dir(folder.path()).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+    let mut child = Ending(command.spawn().unwrap());
+    let address = until("the server's address", || {
+        let ended = child.0.try_wait().unwrap();
+        assert!(ended.is_none(), "the server ended: {}", std::fs::read_to_string(&log).unwrap());
+        address(&log)
+    });
     (child, address)
 }
 

@@ -58,8 +58,12 @@ fn few_queued(conn: &Connection) -> Result<bool, Failure> {
 fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (String, Vec<Sql>) {
     let mut sql = format!("{SELECT} WHERE 1");
     let mut values = Vec::new();
+    let is_rare = |status: TaskStatus| status.is_terminal() && status != TaskStatus::Completed;
+    let rare = filter.status.is_some_and(is_rare);
     if let Some(agent) = &filter.agent {
-        sql.push_str(" AND t.agent = (SELECT id FROM names WHERE name = ?)");
+        // `+` keeps SQLite from going through all tasks of the agent where the index of the few has them.
+        let few = if rare { "+" } else { "" };
+        sql.push_str(&format!(" AND {few}t.agent = (SELECT id FROM names WHERE name = ?)"));
         values.push(Sql::Text(agent.to_string()));
     }
     if let Some(session) = &filter.session {
@@ -69,9 +73,9 @@ fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (Stri
     // As literals, so that SQLite sees which partial index may be used.
     if let Some(status) = filter.status {
         sql.push_str(&format!(" AND t.status = {}", status as u8));
-        if status.is_terminal() && status != TaskStatus::Completed {
-            sql.push_str(" AND t.status > 3");
-        }
+    }
+    if rare {
+        sql.push_str(" AND t.status > 3");
     }
     if few_queued {
         sql.push_str(&format!(" AND t.seq IN ({QUEUED})"));

@@ -76,9 +76,17 @@ impl Scale {
     pub fn ticks(&self) -> Vec<f64> {
         let [low, high] = self.values;
         if self.log {
-            let first = 10.0_f64.powf(low.log10().ceil());
+            let first = 10.0_f64.powf(low.log10().floor());
             let decades = std::iter::successors(Some(first), |tick| Some(tick * 10.0));
-            return decades.take_while(|tick| *tick <= high * 1.000_001).take(MAX_TICKS).collect();
+            let decades: Vec<f64> = decades.take_while(|tick| *tick <= high * 1.000_001).take(MAX_TICKS).collect();
+            let on_axis = |tick: &f64| *tick >= low * 0.999_999 && *tick <= high * 1.000_001;
+            let whole: Vec<f64> = decades.iter().copied().filter(on_axis).collect();
+            // One figure on an axis says nothing of its scale.
+            if whole.len() >= 3 {
+                return whole;
+            }
+            let finer = decades.iter().flat_map(|decade| [1.0, 2.0, 5.0].map(|factor| decade * factor));
+            return finer.filter(on_axis).collect();
         }
         let step = self.step();
         let first = (low / step).ceil() * step;
@@ -152,6 +160,7 @@ mod tests {
     fn ticks_are_round_and_few() {
         assert_eq!(Scale::nice([0.0, 97.0], [0.0, 1.0]).ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(Scale::log([0.5, 2_000.0], [0.0, 1.0]).ticks(), [1.0, 10.0, 100.0, 1_000.0]);
+        assert_eq!(Scale::log([3.0, 33.0], [0.0, 1.0]).ticks(), [5.0, 10.0, 20.0]);
         assert_eq!(Scale::linear([3.0, 3.0], [0.0, 1.0]).ticks().len(), 5);
     }
 
