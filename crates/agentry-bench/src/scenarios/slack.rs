@@ -183,8 +183,8 @@ pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
         );
         return Ok(Found { tests: vec![test], seen });
     }
-    // Of an event in five there is a repetition: 144 events in a minute let a 95th percentile be bounded.
-    let window = lab.seconds(22.0, 60.0, 360.0, 3_600.0);
+    // One event in five is a repetition: 216 of a minute and a half bound a 95th percentile below its few slowest.
+    let window = lab.seconds(22.0, 90.0, 360.0, 3_600.0);
     let (mut kept, mut acks) = (Kept::default(), histogram());
     let simple = one(lab, &mut test, "realistic", "C0SIMPLE", RATE, window, "slack.simple").await?;
     let (answers, driven) = match simple {

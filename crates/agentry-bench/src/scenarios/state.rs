@@ -233,10 +233,10 @@ pub async fn persistence(lab: &mut Lab) -> Result<Found, RunError> {
             tasks: Tasks { sessions: 200, ..Tasks::of(&host, "bench-state-0", lab.seed) },
             handled: Arc::clone(&handled),
         };
-        let target_ms = if criterion == "2.2/save-p95" { 100.0 } else { 50.0 };
-        let driven = lab
-            .drive(&mut test, Load::open(target, rate, window, lab.seed_of(&name)), caller, Purpose::target(target_ms))
-            .await?;
+        // What a stretch row asks for may be more than the machine gives, which voids nothing of the row that must hold.
+        let purpose = if criterion == "2.2/save-p95" { Purpose::target(100.0) } else { Purpose::capacity() };
+        let load = Load::open(target, rate, window, lab.seed_of(&name));
+        let driven = lab.drive(&mut test, load, caller, purpose).await?;
         figures::of_load(&mut test, lab, &name, &driven);
         test.plots.push(plots::percentiles(
             &name,
