@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn calls_tokens_and_dollars_agree_with_the_price_table() {
         let slack = of(Profile::Ci, &[scenario("6.1").unwrap()]);
-        // 25 s at 3/s, half of it simple: 38 events of one call, 38 of three.
-        assert_eq!(slack.items.iter().map(|item| item.calls).collect::<Vec<_>>(), [38, 114]);
-        let input = 38 * 450 + 114 * 900;
-        let output = 38 * 60 + 114 * 220;
+        // 120 s at 3/s, half of it simple: 180 events of one call, 180 of three.
+        assert_eq!(slack.items.iter().map(|item| item.calls).collect::<Vec<_>>(), [180, 540]);
+        let input = 180 * 450 + 540 * 900;
+        let output = 180 * 60 + 540 * 220;
         assert_eq!(slack.cost(), NanoUsd(input * 400 + output * 1_600));
     }
 

@@ -160,7 +160,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         how: "signed events, 3 per second Poisson; `realistic` for the verdict, `instant` for the platform's share",
         phases: LOAD,
-        seconds: [10, 25, 360, 3_600],
+        seconds: [22, 120, 720, 7_200],
     },
     Scenario {
         id: "6.2-scheduler",

@@ -15,7 +15,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use super::arrivals::{Arrivals, Spacing};
 use super::caller::{Answer, Caller, Outcome};
-use super::clock::{nanos, now, timespec};
+use super::clock::{go_first, nanos, now, timespec};
 use super::connection::{Connection, Flight, Progress};
 use super::live::Live;
 use super::record::{Recording, Seconds, take};
@@ -32,8 +32,6 @@ const LEAD: Duration = Duration::from_millis(20);
 /// The kernel wakes a sleeper some 50 µs late; of each gap at most this part is waited for awake, at most [`AWAKE`].
 const AWAKE_SHARE: f64 = 0.02;
 const AWAKE: u64 = 80_000;
-/// The nice value of threads that must be on time.
-pub(crate) const FIRST: i32 = -10;
 /// The timer's name among the connections.
 const TIMER: u64 = u64::MAX;
 
@@ -174,10 +172,9 @@ pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<Running<C>, L
     let live = Arc::new(Live::default());
     let seen = Arc::clone(&live);
     let drive = move || {
-        // A wake-up is as exact as the kernel can make it, before whatever else waits for a processor, as if the load came from
-        // another machine; without the right to it the lag shows.
+        // A wake-up is as exact as the kernel can make it; without the right to it the lag shows.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let _ = rustix::process::setpriority_process(None, FIRST);
+        go_first();
         let mut engine = Engine::new(load, caller, seen)?;
         engine.drive()?;
         Ok((engine.recording, engine.caller))

@@ -18,7 +18,6 @@ mod wire;
 
 pub use arrivals::{Arrivals, Spacing};
 pub use caller::{Answer, Caller, Fixed, Outcome, by_status};
-pub(crate) use engine::FIRST;
 pub use engine::{Load, LoadError, Pace, Running, start};
 pub use live::Live;
 pub use record::{Recording, Second, histogram};

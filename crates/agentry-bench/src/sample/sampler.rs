@@ -10,8 +10,7 @@ use rustix::thread::{ClockId, clock_nanosleep_absolute};
 
 use super::machine::Machine;
 use super::process::{Memory, Threads, descriptors_of, family, memory_of};
-use crate::load::FIRST;
-use crate::load::clock::{nanos, now, timespec};
+use crate::load::clock::{go_first, nanos, now, timespec};
 
 /// The distance of samples.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -190,8 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn run(shared: &Shared) {
-    // A sampler that waits for a processor sees gaps of its own making; without the right to go first they show.
-    let _ = rustix::process::setpriority_process(None, FIRST);
+    // A sampler that waits for a processor sees gaps of its own making.
+    go_first();
     let mut used = Used::default();
     let mut due = now();
     for number in 0_u64.. {
@@ -234,6 +233,11 @@ fn keep(samples: &mut Samples, sample: Result<Sample, String>, number: u64) {
     }
 }
 
+/// The processes that count for a part. What the harness starts is of other parts: as its children they would be counted twice.
+fn counted(part: Part, root: u32) -> Vec<u32> {
+    if part == Part::Harness { vec![root] } else { family(root) }
+}
+
 /// What each process has used, with those that are gone.
 #[derive(Default)]
 struct Used {
@@ -250,8 +254,7 @@ impl Used {
         }
         self.threads.values_mut().for_each(Threads::begin);
         for (part, root) in watched {
-            // What the harness starts is of other parts: as its children it would be counted twice.
-            let family = if *part == Part::Harness { vec![*root] } else { family(*root) };
+            let family = counted(*part, *root);
             let threads = self.threads.entry((*part, *root)).or_default();
             family.iter().for_each(|pid| threads.look(*pid));
             if memory {
@@ -280,8 +283,6 @@ impl Used {
 
 #[cfg(test)]
 mod tests {
-    use procfs::process::Process;
-
     use super::*;
 
     #[test]
@@ -300,25 +301,12 @@ mod tests {
 
     #[test]
     fn what_the_harness_starts_is_not_its_own() {
-        /// Nanoseconds after which a child is known to be busy.
-        const BUSY: u64 = 300_000_000;
-        let sampler = Sampler::start().unwrap();
-        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        sampler.watch(Part::Sut, child.id());
-        let parts = loop {
-            let samples = sampler.samples();
-            let is_busy = |sample: &&Sample| sample.parts.get(&Part::Sut).is_some_and(|part| part.cpu > BUSY);
-            if let Some(last) = samples.all.last().filter(is_busy) {
-                break last.parts.clone();
-            }
-            std::thread::yield_now();
-        };
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let own = std::process::id();
+        assert!(counted(Part::Sut, own).contains(&child.id()));
+        assert_eq!(counted(Part::Harness, own), [own]);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(parts[&Part::Sut].threads, 1);
-        // Only this process's own threads: a child would be one more.
-        let own = Process::myself().unwrap().tasks().unwrap().count();
-        assert!(parts[&Part::Harness].threads <= own, "{} of {own}", parts[&Part::Harness].threads);
     }
 
     #[test]

@@ -3,35 +3,23 @@
 #![allow(clippy::disallowed_methods, reason = "test threads that wait for processes")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use agentry_bench::load::{Fixed, Load, get, start};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::suite::{Verdict, bench};
+use crate::suite::{Ending, Verdict, bench};
 
 /// How long the server stands still.
 const HALT: Duration = Duration::from_secs(5);
 /// Within this time everything that is waited for has come.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A process that ends with its test, also when it is stopped.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Ending {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
+fn send(process: &Ending, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process.0.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Looks again and again for something that must come.
@@ -83,9 +71,9 @@ async fn five_seconds_of_a_frozen_server_are_in_its_percentiles() {
     load.patience = LIMIT;
     let running = start(load, Fixed(get(&address, "/health/live"))).unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    server.signal(Signal::STOP);
+    send(&server, Signal::STOP);
     tokio::time::sleep(HALT).await;
-    server.signal(Signal::CONT);
+    send(&server, Signal::CONT);
     let (seen, _) = running.end().await.unwrap();
     // A third of all arrivals fell into the halt: the middle one of them waited half of it, the first the whole.
     assert_eq!((seen.failed(), seen.ok), (0, seen.offered), "{seen:?}");
@@ -109,9 +97,9 @@ fn a_generator_that_stood_still_proves_nothing() {
     let address = until("the platform under test", || logs(&folder).iter().find_map(|log| address(log)));
     // It is under load once it has taken some hundred events.
     until("events", || events(&address).filter(|count| *count > 300.0));
-    suite.signal(Signal::STOP);
+    send(&suite, Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
-    suite.signal(Signal::CONT);
+    send(&suite, Signal::CONT);
     let status = until("the end of the run", || suite.0.try_wait().unwrap());
     let verdict = Verdict::read(status.code().unwrap(), folder.path());
     let found = verdict.verdicts();

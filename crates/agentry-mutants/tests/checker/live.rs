@@ -3,14 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::suite::{Verdict, bench};
+use crate::suite::{Ending, Verdict, bench};
 
 /// Prices of gpt-4.1-mini and claude-haiku-4-5 in billionths of a dollar a token, input and output, as their providers
 /// publish them: a witness beside the platform's own table.
@@ -19,22 +19,15 @@ const BOTH: [&str; 4] = ["--model", "openai=gpt-4.1-mini", "--model", "anthropic
 
 /// The simulator as a provider. It ends with its test.
 struct Provider {
-    child: Child,
+    _child: Ending,
     /// Kept open, for the simulator writes to it.
     _out: BufReader<ChildStdout>,
     address: String,
 }
 
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A provider with its ledger in `folder`.
 fn provider(folder: &TempDir, more: &[&str]) -> Provider {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_agentry-mutant"))
+    let child = Command::new(env!("CARGO_BIN_EXE_agentry-mutant"))
         .args(["sim", "llm", "--listen", "127.0.0.1:0", "--profile", "fast", "--ledger", "provider.jsonl"])
         .args(more)
         .current_dir(folder.path())
@@ -43,14 +36,15 @@ fn provider(folder: &TempDir, more: &[&str]) -> Provider {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut child = Ending(child);
+    let mut out = BufReader::new(child.0.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("listening on http://") {
         line.clear();
         assert!(out.read_line(&mut line).unwrap() > 0, "the simulator ended before it listened");
     }
     let address = line.rsplit("http://").next().unwrap().trim().to_owned();
-    Provider { child, _out: out, address }
+    Provider { _child: child, _out: out, address }
 }
 
 /// Lines of the provider's ledger.

@@ -1,13 +1,23 @@
 //! A run of the suite with a binary that may be broken.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The exit code of a run in which an invariant does not hold.
 pub const BROKEN: i32 = 5;
+
+/// A process that ends with its test, also when it is stopped.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// What a run came to.
 pub struct Verdict {
