@@ -480,9 +480,9 @@ mod tests {
     #[test]
     fn a_loop_that_never_ends_is_ended() {
         let mut machine = start(false);
-        for _ in 0..3 {
-            machine.apply_reply(&reply("", &["a"]));
-            machine.apply_tool_output("a", "x");
+        for id in ["a", "b", "c"] {
+            machine.apply_reply(&reply("", &[id]));
+            machine.apply_tool_output(id, "x");
         }
         let Next::Done(Err(error)) = machine.next() else { panic!() };
         assert_eq!(error.code, ErrorCode::TooManySteps);

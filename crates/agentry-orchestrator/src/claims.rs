@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn lease(task: u128) -> Lease {
-        Lease { task: TaskId::from_parts(1, task), epoch: 1, worker: WorkerId::from_parts(1, 2) }
+        Lease { task: TaskId::from_parts(1, task << 64), epoch: 1, worker: WorkerId::from_parts(1, 2) }
     }
 
     #[test]
