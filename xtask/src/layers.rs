@@ -20,6 +20,8 @@ const CORE: &[&str] = &["agentry-core"];
 const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
 /// MCP has a crate of its own because its SDK compiles longer than any other: only tools see it.
 const TOOLS: &[&str] = &["agentry-core", "agentry-http", "agentry-mcp"];
+/// What creates and changes work: between the ports it uses and those who ask for it.
+const INTAKE: &[&str] = &["agentry-core", "agentry-config", "agentry-store", "agentry-bus"];
 /// What the siblings of the third layer may use: everything below, never one another.
 const BELOW_L3: &[&str] = &[
     "agentry-core",
@@ -30,6 +32,7 @@ const BELOW_L3: &[&str] = &[
     "agentry-llm",
     "agentry-tools",
     "agentry-slack",
+    "agentry-intake",
 ];
 
 /// The rooms of ARCHITECTURE.md, from the bottom up.
@@ -43,6 +46,7 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-mcp", uses: &["agentry-http"] },
     Row { name: "agentry-tools", uses: TOOLS },
     Row { name: "agentry-slack", uses: CORE_AND_HTTP },
+    Row { name: "agentry-intake", uses: INTAKE },
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
@@ -58,6 +62,7 @@ const TABLE: &[Row] = &[
             "agentry-llm",
             "agentry-tools",
             "agentry-slack",
+            "agentry-intake",
             "agentry-orchestrator",
             "agentry-server",
             "agentry-sim",

@@ -61,6 +61,10 @@ pub enum Signal {
     },
     /// The set of schedules changed.
     Schedules,
+    /// The agents of the deployment changed: another version, another agent, one less.
+    Fleet,
+    /// A message was put into the outbox.
+    Outbox,
     /// How an agent is doing changed.
     Agent(AgentName),
     /// An event was accepted.

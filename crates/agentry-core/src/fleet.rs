@@ -14,6 +14,7 @@ pub struct Fleet {
     agents: HashMap<AgentName, AgentEntry>,
     literal: HashMap<Box<str>, Vec<AgentName>>,
     wildcard: Vec<Subscription>,
+    revision: u64,
 }
 
 /// One agent of a fleet.
@@ -27,6 +28,19 @@ pub struct AgentEntry {
     pub error: Option<Arc<str>>,
     /// What could not be checked from the file alone.
     pub warnings: Vec<Arc<str>>,
+}
+
+impl AgentEntry {
+    /// Whether another entry says the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let specs = match (&self.spec, &other.spec) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => true,
+            _ => false,
+        };
+        specs && self.file == other.file && self.error == other.error && self.warnings == other.warnings
+    }
 }
 
 impl Fleet {
@@ -45,7 +59,26 @@ impl Fleet {
                 }
             }
         }
-        Self { agents, literal, wildcard }
+        Self { agents, literal, wildcard, revision: 0 }
+    }
+
+    /// The same fleet at this place in the order of the deployment's changes.
+    #[must_use]
+    pub fn with_revision(self, revision: u64) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// Returns its place in the order of the deployment's changes; 0 for a fleet that is not a deployment's.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether another fleet has the same agents in the same versions, with the same files, errors and warnings.
+    #[must_use]
+    pub fn same_entries(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.iter().all(|(name, entry)| other.entry(name.as_str()).is_some_and(|other| entry.is_same(other)))
     }
 
     /// The entry of an agent.

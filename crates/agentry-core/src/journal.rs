@@ -3,10 +3,12 @@
 //! It is the task's memory. Recovery replays it into the loop machine, a task's page draws it, and server-sent
 //! events are its entries with their numbers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::ProviderKind;
+use crate::agent::{AgentName, ProviderKind};
 use crate::chat::{ChatReply, ToolCall};
 use crate::clarification::Resolution;
 use crate::id::{CallId, ClarificationId, WorkerId};
@@ -136,6 +138,9 @@ pub enum JournalBody {
     PlanAccepted {
         /// The plan.
         plan: Plan,
+        /// The version of each agent that a step is given to: steps run on them whatever the fleet becomes.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        versions: BTreeMap<AgentName, Box<str>>,
     },
     /// A plan that was refused; the planner is asked once more.
     PlanRejected {

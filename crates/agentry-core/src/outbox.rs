@@ -15,8 +15,8 @@ use crate::trace::Trace;
 pub struct OutboxMessage {
     /// Its name; receivers may deduplicate on it.
     pub id: OutboxId,
-    /// The task that caused it.
-    pub task: TaskId,
+    /// The task that caused it; `None` for an event that came in.
+    pub task: Option<TaskId>,
     /// When it was written.
     pub created_at: Timestamp,
     /// The trace that the delivery belongs to, where who wrote it knows one.
@@ -34,6 +34,9 @@ pub enum OutboxBody {
     Event {
         /// The event.
         event: Event,
+        /// Whether its subscribers have it already: then only listeners outside wait for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_accepted: bool,
     },
     /// A signed HTTP POST (Standard Webhooks).
     Callback {
@@ -65,7 +68,7 @@ impl OutboxMessage {
     /// Hangs the delivery, and what an event starts, under another span.
     pub fn set_trace(&mut self, trace: Trace) {
         self.trace = Some(trace);
-        if let OutboxBody::Event { event } = &mut self.body {
+        if let OutboxBody::Event { event, .. } = &mut self.body {
             (event.trace_id, event.parent) = (trace.id, trace.parent);
         }
     }
@@ -104,6 +107,7 @@ pub fn messages_of_end(
                 hops: task.hops,
                 data: outcome_data(task.id, &task.agent, outcome),
             },
+            is_accepted: false,
         });
     }
     if let Some(url) = &task.callback_url {
@@ -114,5 +118,8 @@ pub fn messages_of_end(
         bodies.push(OutboxBody::Slack { message: Box::new(message) });
     }
     let trace = Some(task.trace());
-    bodies.into_iter().map(|body| OutboxMessage { id: new_id(), task: task.id, created_at: at, trace, body }).collect()
+    bodies
+        .into_iter()
+        .map(|body| OutboxMessage { id: new_id(), task: Some(task.id), created_at: at, trace, body })
+        .collect()
 }

@@ -184,7 +184,7 @@ pub fn question_message(question: &Clarification, id: OutboxId, at: Timestamp, a
     let (task, message) = (content_task(&content)?, SlackMessage { place, since, content });
     Some(OutboxMessage {
         id,
-        task,
+        task: Some(task),
         created_at: at,
         trace: None,
         body: OutboxBody::Slack { message: Box::new(message) },
@@ -216,7 +216,7 @@ pub fn question_ended(question: &Clarification) -> Option<OutboxMessage> {
     let content = SlackContent::Ended { question: Box::new(question.clone()) };
     let message = SlackMessage { place, since: question.asked_at, content };
     let body = OutboxBody::Slack { message: Box::new(message) };
-    Some(OutboxMessage { id, task: question.task, created_at: at, trace: None, body })
+    Some(OutboxMessage { id, task: Some(question.task), created_at: at, trace: None, body })
 }
 
 /// An outcome as people read it.

@@ -42,7 +42,7 @@ pub struct Task {
     /// Which of the waiting tasks goes first.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
-    /// Which door it came through.
+    /// Where it came in.
     pub source: TaskSource,
     /// W3C trace id, 32 lower-case hex digits: from the door to the answer.
     pub trace_id: TraceId,
@@ -70,68 +70,103 @@ pub struct Task {
     pub hops: u8,
 }
 
+/// What is asked of an agent, before it is known which version of the agent it is for and under which id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// What is asked: text or any JSON value.
+    pub input: Value,
+    /// The conversation to continue, by its key. Only for continuous agents.
+    pub session: Option<String>,
+    /// Which of the waiting tasks goes first.
+    pub priority: Priority,
+    /// Where it came in.
+    pub source: TaskSource,
+    /// The trace that it continues or begins.
+    pub trace: Trace,
+    /// Running time it is given.
+    pub timeout: Duration,
+    /// Where to post the outcome, signed.
+    pub callback_url: Option<String>,
+    /// Where else to tell the outcome.
+    pub reply_to: Option<ReplyTo>,
+    /// The most that its model calls may cost together.
+    pub budget: Option<NanoUsd>,
+    /// Whether somebody will watch it.
+    pub stream: bool,
+    /// How many agents triggered one another before it.
+    pub hops: u8,
+}
+
+impl Submission {
+    /// A submission with the defaults of everything that it does not name.
+    #[must_use]
+    pub fn new(input: Value, source: TaskSource, trace: Trace) -> Self {
+        Self {
+            input,
+            session: None,
+            priority: Priority::Normal,
+            source,
+            trace,
+            timeout: DEFAULT_TIMEOUT,
+            callback_url: None,
+            reply_to: None,
+            budget: None,
+            stream: false,
+            hops: 0,
+        }
+    }
+
+    /// What an event asks of a subscriber: its data is the input.
+    #[must_use]
+    pub fn of_event(event: &Event) -> Self {
+        let source =
+            TaskSource::Event { source: event.source.clone(), id: event.id.clone(), topic: event.topic.clone() };
+        let hops = event.hops.saturating_add(1);
+        Self { hops, ..Self::new(event.data.clone(), source, event.trace()) }
+    }
+
+    /// What a slot of a schedule asks of its agent.
+    #[must_use]
+    pub fn of_slot(schedule: &ScheduleRecord, slot: Timestamp, trace: Trace) -> Self {
+        let source = TaskSource::Schedule { schedule: schedule.name.clone(), slot };
+        let timeout = schedule.spec.timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
+        Self { timeout, ..Self::new(schedule.spec.input.clone(), source, trace) }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 fn is_zero(hops: &u8) -> bool {
     *hops == 0
 }
 
 impl Task {
-    /// The task that an event starts for a subscriber: its input is the event's data. A continuous agent begins a new
-    /// session with it.
+    /// The task that a submission to this agent becomes. The only way to make one.
+    ///
+    /// A continuous agent continues the submission's session, or begins a new one under the task's own id; any other
+    /// agent keeps no sessions.
     #[must_use]
-    pub fn of_event(event: &Event, spec: &AgentSpec, id: TaskId, now: Timestamp) -> Self {
+    pub fn new(spec: &AgentSpec, submission: Submission, id: TaskId, now: Timestamp) -> Self {
+        let session = (spec.mode == ExecutionMode::Continuous).then(|| match &submission.session {
+            Some(key) => SessionId::new(&spec.name, key),
+            None => SessionId::new(&spec.name, &id.to_string()),
+        });
         Self {
             id,
             agent: spec.name.clone(),
             mode: spec.mode,
-            input: event.data.clone(),
-            session: (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &id.to_string())),
-            priority: Priority::Normal,
-            source: TaskSource::Event {
-                source: event.source.clone(),
-                id: event.id.clone(),
-                topic: event.topic.clone(),
-            },
-            trace_id: event.trace_id,
-            parent: event.parent,
+            input: submission.input,
+            session,
+            priority: submission.priority,
+            source: submission.source,
+            trace_id: submission.trace.id,
+            parent: submission.trace.parent,
             created_at: now,
-            timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
-            callback_url: None,
-            reply_to: None,
-            budget: None,
-            stream: false,
-            hops: event.hops.saturating_add(1),
-        }
-    }
-
-    /// The task of a slot of a schedule. A continuous agent begins a new session with it.
-    #[must_use]
-    pub fn of_slot(
-        schedule: &ScheduleRecord,
-        slot: Timestamp,
-        spec: &AgentSpec,
-        id: TaskId,
-        trace: Trace,
-        now: Timestamp,
-    ) -> Self {
-        let default = u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            id,
-            agent: spec.name.clone(),
-            mode: spec.mode,
-            input: schedule.spec.input.clone(),
-            session: (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &id.to_string())),
-            priority: Priority::Normal,
-            source: TaskSource::Schedule { schedule: schedule.name.clone(), slot },
-            trace_id: trace.id,
-            parent: trace.parent,
-            created_at: now,
-            timeout_ms: schedule.spec.timeout_ms.unwrap_or(default),
-            callback_url: None,
-            reply_to: None,
-            budget: None,
-            stream: false,
-            hops: 0,
+            timeout_ms: u64::try_from(submission.timeout.as_millis()).unwrap_or(u64::MAX),
+            callback_url: submission.callback_url,
+            reply_to: submission.reply_to,
+            budget: submission.budget,
+            stream: submission.stream,
+            hops: submission.hops,
         }
     }
 
@@ -177,7 +212,7 @@ impl Priority {
     }
 }
 
-/// Which door a task came through.
+/// Where a task came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum TaskSource {

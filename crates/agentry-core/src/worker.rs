@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::ModeSet;
+use crate::agent::{AgentName, ModeSet};
 use crate::id::WorkerId;
 use crate::time::Timestamp;
 
@@ -63,6 +63,21 @@ pub struct WorkerRecord {
     pub started_at: Timestamp,
     /// When it last said that it lives.
     pub heartbeat_at: Timestamp,
+    /// Where its agent files differ from what the deployment runs, by agent; at most a hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileReport>,
+}
+
+/// The file of an agent on one process, where it is not what the deployment runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// The agent.
+    pub agent: AgentName,
+    /// The version that the file has; `None`: there is no file, or it has no good version.
+    pub version: Option<Box<str>>,
+    /// Why the file cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl WorkerRecord {

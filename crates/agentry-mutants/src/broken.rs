@@ -18,9 +18,9 @@ use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use agentry_store::{
     Accepted, Advance, Advanced, AgentStatus, Backlog, Cancelled, Claimed, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, FleetStore, Lease, NewTask, OutboxStore, Page, PendingMessage, QueueCounts, Recovered, Refused,
-    ScheduleChanges, ScheduleStore, SessionClaim, SessionStore, SessionView, SlotRecord, StateStore, StoreError,
-    TaskFilter, TaskStore, Want,
+    FiringResult, FleetChanges, FleetStore, IncomingEvent, Lease, NewTask, OutboxStore, Page, PendingMessage,
+    QueueCounts, Recovered, Refused, ScheduleChanges, ScheduleStore, SessionClaim, SessionStore, SessionView,
+    SlotRecord, StateStore, StoreError, TaskFilter, TaskStore, VersionOffer, Want,
 };
 use async_trait::async_trait;
 
@@ -187,14 +187,13 @@ impl SessionStore for Store {
 
 #[async_trait]
 impl EventStore for Store {
-    async fn accept_event(&self, event: &Event, mut tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
-        if !self.is(Mutant::NoDedupe) {
-            return self.inner.accept_event(event, tasks).await;
+    async fn accept_event(&self, mut incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
+        if self.is(Mutant::NoDedupe) {
+            incoming.tasks.iter_mut().for_each(|new| new.idempotency = None);
+            let number = self.events.fetch_add(1, Ordering::Relaxed);
+            incoming.event.id = format!("{}-{number}", incoming.event.id);
         }
-        tasks.iter_mut().for_each(|new| new.idempotency = None);
-        let number = self.events.fetch_add(1, Ordering::Relaxed);
-        let event = Event { id: format!("{}-{number}", event.id), ..event.clone() };
-        self.inner.accept_event(&event, tasks).await
+        self.inner.accept_event(incoming).await
     }
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
@@ -297,6 +296,22 @@ impl FleetStore for Store {
 
     async fn version(&self, agent: &AgentName, version: &str) -> Result<Option<AgentSpec>, StoreError> {
         self.inner.version(agent, version).await
+    }
+
+    async fn fleet_revision(&self) -> Result<u64, StoreError> {
+        self.inner.fleet_revision().await
+    }
+
+    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError> {
+        self.inner.fleet_since(revision).await
+    }
+
+    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.offer_versions(offers, now).await
+    }
+
+    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError> {
+        self.inner.remove_agents(agents, now).await
     }
 
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {

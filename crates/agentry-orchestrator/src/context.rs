@@ -7,11 +7,12 @@ use std::time::Duration;
 use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
-use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{CallId, ClarificationId, OutboxId, WorkerId};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::trace::{Sampling, Trace};
 use agentry_core::worker::Role;
+use agentry_intake::{Entropy, Intake};
 use agentry_llm::Providers;
 use agentry_store::{Horizon, StateStore, StoreError};
 use agentry_tools::ToolBox;
@@ -28,30 +29,14 @@ use crate::sessions::{Lanes, Windows};
 use crate::slack::{Lanes as SlackLanes, SlackOut};
 use crate::webhook::CallbackSender;
 
-/// Where random numbers come from, so that a test can own them.
-pub trait Entropy: Send + Sync + 'static {
-    /// The next 64 random bits.
-    fn next(&self) -> u64;
-}
-
-/// Random numbers of the operating system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OsEntropy;
-
-impl Entropy for OsEntropy {
-    fn next(&self) -> u64 {
-        rand::random()
-    }
-}
-
 /// What the orchestrator is made of. Concrete backends are chosen by the caller.
 pub struct OrchestratorDeps {
-    /// The truth.
+    /// The state store.
     pub store: Arc<dyn StateStore>,
-    /// The hints.
+    /// The event bus.
     pub bus: Arc<dyn EventBus>,
-    /// The agents.
-    pub fleet: FleetHandle,
+    /// The only way to create or change work; it knows the agents of the deployment.
+    pub intake: Intake,
     /// The models.
     pub providers: Arc<Providers>,
     /// The tools.
@@ -62,7 +47,7 @@ pub struct OrchestratorDeps {
     pub slack: Option<SlackOut>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The chance.
+    /// The randomness source.
     pub entropy: Arc<dyn Entropy>,
     /// What models cost.
     pub prices: PriceTable,
@@ -154,6 +139,8 @@ impl Options {
 pub(crate) struct Context {
     pub store: Arc<dyn StateStore>,
     pub bus: Arc<dyn EventBus>,
+    pub intake: Intake,
+    /// The agents of the deployment.
     pub fleet: FleetHandle,
     pub providers: Arc<Providers>,
     pub tools: Arc<dyn ToolBox>,
@@ -217,7 +204,8 @@ impl Context {
         Self {
             store: deps.store,
             bus: deps.bus,
-            fleet: deps.fleet,
+            fleet: deps.intake.deployment().fleet().clone(),
+            intake: deps.intake,
             providers: deps.providers,
             tools: deps.tools,
             callbacks: deps.callbacks,
@@ -250,10 +238,6 @@ impl Context {
         self.clock.now()
     }
 
-    pub fn new_task_id(&self) -> TaskId {
-        TaskId::from_parts(millis(self.now()), wide(&*self.entropy))
-    }
-
     pub fn new_call_id(&self) -> CallId {
         CallId::from_parts(millis(self.now()), wide(&*self.entropy))
     }
@@ -281,7 +265,7 @@ impl Context {
 
     /// Whether an event on this topic has anyone to go to.
     pub fn is_heard(&self, topic: &str) -> bool {
-        self.bus.is_heard_outside(topic) || self.fleet.current().has_subscribers(topic)
+        self.intake.is_heard(topic)
     }
 
     /// Keeps the version of an agent, once per process, before work on it leaves the first trace.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Signal, Wake};
-use agentry_core::agent::AgentSpec;
+use agentry_bus::Signal;
+use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::event::output_topic;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::LedgerRow;
@@ -29,6 +29,8 @@ use crate::write::persist;
 /// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
 /// only there when somebody restarted a server now and then is not.
 pub(crate) const MAX_RECOVERIES: u32 = 20;
+/// Pause before a task that could not be taken up goes back to the queue, so that it does not come again at once.
+const GIVE_BACK_PAUSE: Duration = Duration::from_millis(200);
 /// Journal entries read at once when a task is taken up again.
 const JOURNAL_PAGE: usize = 1_000;
 /// Journal entries of a task at most: beyond, it is not taken up again.
@@ -72,6 +74,7 @@ async fn perform(
         Err(Begin::End(error, past)) => return end_at_once(ctx, lease, &task, error, &past).await,
         Err(Begin::Store(error)) => {
             tracing::warn!(task = %task.id, %error, "could not take the task up; it goes back to the queue");
+            tokio::time::sleep(GIVE_BACK_PAUSE).await;
             return give_back(ctx, lease, &task).await;
         }
     };
@@ -113,7 +116,7 @@ async fn begin(
         let message = format!("workers died {} times while they worked on this task", claimed.recoveries);
         return Err(Begin::End(TaskError::new(ErrorCode::PoisonTask, message), past));
     }
-    let Some(spec) = find_spec(ctx, &task, !past.is_empty()).await? else {
+    let Some(spec) = find_spec(ctx, &task.agent, claimed.version.as_deref()).await? else {
         let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
         return Err(Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
     };
@@ -141,20 +144,28 @@ async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, B
     }
 }
 
-/// The live version of the agent, or the one that the task began on.
-async fn find_spec(ctx: &Context, task: &Task, resumes: bool) -> Result<Option<Arc<AgentSpec>>, StoreError> {
-    let live = ctx.fleet.current().live(&task.agent).cloned();
-    if resumes && let Some(version) = ctx.store.task(task.id).await?.and_then(|record| record.agent_version) {
-        match &live {
-            Some(spec) if *spec.version == *version => {}
-            _ => {
-                if let Some(spec) = ctx.store.version(&task.agent, &version).await? {
-                    return Ok(Some(Arc::new(spec)));
-                }
-            }
+/// The version of an agent that work began on, or else the one that the deployment runs. An agent that was removed from the
+/// deployment ends what was accepted for it on its last version.
+pub(crate) async fn find_spec(
+    ctx: &Context,
+    agent: &AgentName,
+    version: Option<&str>,
+) -> Result<Option<Arc<AgentSpec>>, StoreError> {
+    let live = || ctx.fleet.current().live(agent).cloned();
+    if let Some(version) = version {
+        if let Some(spec) = live().filter(|spec| *spec.version == *version) {
+            return Ok(Some(spec));
+        }
+        if let Some(spec) = ctx.store.version(agent, version).await? {
+            return Ok(Some(Arc::new(spec)));
         }
     }
-    Ok(live)
+    if let Some(spec) = live() {
+        return Ok(Some(spec));
+    }
+    // Whoever accepted the task knew the agent: this process may not have heard of it yet.
+    ctx.intake.deployment().refresh().await?;
+    Ok(live().or_else(|| ctx.intake.deployment().removed(agent)))
 }
 
 fn timed_out(task: &Task) -> TaskError {
@@ -216,7 +227,7 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
         ctx.delayed.notify_one();
     }
     if advanced.requeued {
-        ctx.bus.wake(vec![Wake::of(Arc::clone(task))]);
+        ctx.intake.wake([Arc::clone(task)]);
     }
     ctx.bus.signal(Signal::Progress { task: task.id, status });
     Some(status)

@@ -9,11 +9,11 @@ use agentry_core::topic::check_topic;
 use futures_util::stream::{self, StreamExt};
 
 use crate::context::Context;
-use crate::relay::{Undeliverable, accept};
+use crate::relay::Undeliverable;
 
 /// Events of a batch that are written side by side at most: the store commits them together.
 const MAX_TAKING: usize = 256;
-/// The longest id, source or type, in bytes; as at the HTTP door.
+/// The longest id, source or type, in bytes; as over HTTP.
 const MAX_NAME_BYTES: usize = 255;
 /// Wait before an event that the store could not take is tried again; doubles up to [`MAX_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -41,8 +41,8 @@ async fn take(ctx: &Arc<Context>, delivered: Delivered) {
     }
     let mut wait = FIRST_WAIT;
     loop {
-        match accept(ctx, &delivered.event).await {
-            Ok(()) => return delivered.ack(),
+        match ctx.intake.deliver(&delivered.event).await.map_err(Undeliverable::from) {
+            Ok(_) => return delivered.ack(),
             Err(Undeliverable::Never(reason) | Undeliverable::Refused(reason)) => {
                 tracing::warn!(source = %delivered.event.source, reason, "an event from outside was rejected");
                 return delivered.reject(reason);

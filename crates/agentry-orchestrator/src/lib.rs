@@ -30,7 +30,7 @@ mod status;
 mod webhook;
 mod write;
 
-pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy, Retention};
+pub use context::{Options, OrchestratorDeps, Retention};
 pub use metrics::Metrics;
 pub use slack::SlackOut;
 pub use start::{Drained, Orchestrator, Running};

@@ -5,13 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Received, Signal, Wake};
+use agentry_bus::{Received, Signal};
 use agentry_core::agent::{ExecutionMode, ModeSet};
-use agentry_core::clarification::Resolution;
 use agentry_core::id::TaskId;
-use agentry_core::task::Priority;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
-use agentry_store::{Answered, Recovered};
+use agentry_intake::AnswerRefused;
+use agentry_store::Recovered;
 
 use crate::claims::reconcile;
 use crate::context::Context;
@@ -37,6 +36,7 @@ pub(crate) fn record(ctx: &Context) -> WorkerRecord {
         busy: u32::try_from(ctx.metrics.busy.get()).unwrap_or(0),
         started_at: ctx.started_at,
         heartbeat_at: ctx.now(),
+        files: ctx.intake.deployment().differences(),
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn listen(ctx: Arc<Context>) {
                 ctx.running.cancel(task);
             }
             // Where the question was asked is told; the write that resolved it may be another process's.
-            Received::Signal(Signal::Resolved(_)) => ctx.outbox.notify_one(),
+            Received::Signal(Signal::Resolved(_) | Signal::Outbox) => ctx.outbox.notify_one(),
             Received::Signal(_) => {}
             Received::Missed => {
                 look_for_cancelled(&ctx, &ctx.running.tasks()).await;
@@ -164,17 +164,12 @@ async fn expire_clarifications(ctx: &Arc<Context>) {
         }
     };
     for clarification in expired {
-        let resolution = match clarification.default {
-            Some(answer) => Resolution::Defaulted { answer, at: now },
-            None => Resolution::Expired { at: now },
-        };
-        match ctx.store.resolve(clarification.id, resolution).await {
-            Ok(Answered::Accepted { wake: woken, .. }) => {
-                ctx.outbox.notify_one();
-                wake(ctx, woken.into_iter().collect());
+        match ctx.intake.expire(clarification).await {
+            // The first answer stands, also one that came just now.
+            Ok(_) | Err(AnswerRefused::Ended(_) | AnswerRefused::Unknown(_)) => {}
+            Err(AnswerRefused::Store(error)) => {
+                tracing::warn!(%error, "could not end a question whose time is up");
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "could not end a question whose time is up"),
         }
     }
 }
@@ -188,16 +183,8 @@ async fn prune(ctx: &Context) {
 }
 
 fn wake(ctx: &Arc<Context>, recovered: Vec<Recovered>) {
-    if recovered.is_empty() {
-        return;
+    if !recovered.is_empty() {
+        tracing::info!(tasks = recovered.len(), "took up tasks again");
     }
-    tracing::info!(tasks = recovered.len(), "took up tasks again");
-    let wakes = recovered.into_iter().map(|task| Wake {
-        task: task.task,
-        mode: task.mode,
-        session: task.session,
-        priority: Priority::Normal,
-        body: None,
-    });
-    ctx.bus.wake(wakes.collect());
+    ctx.intake.wake_again(recovered);
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::Wake;
 use agentry_core::event::Event;
 use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
-use agentry_core::task::{MAX_HOPS, Task};
 use agentry_core::trace::{Place, SpanId};
-use agentry_store::{Delivery, EventAccepted, NewTask, PendingMessage};
+use agentry_intake::PublishError;
+use agentry_store::{Delivery, PendingMessage};
 use futures_util::stream::{self, StreamExt};
 use tracing::Instrument as _;
 
@@ -104,13 +103,13 @@ async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -
 
 async fn send(ctx: &Arc<Context>, pending: &PendingMessage, place: Option<Place>) -> Delivery {
     let result = match &pending.message.body {
-        OutboxBody::Event { event } => match publish(ctx, event).await {
+        OutboxBody::Event { event, is_accepted } => match publish(ctx, event, *is_accepted).await {
             Ok(()) => Ok(()),
             Err(Undeliverable::Never(reason)) => return Delivery::Dead(reason),
             Err(Undeliverable::Refused(reason)) => Err(reason),
             // The outage of a server is no fault of the event: it waits for as long as that takes.
             Err(Undeliverable::Now(reason)) => {
-                tracing::debug!(task = %pending.message.task, reason, "an event cannot leave yet");
+                tracing::debug!(message = %pending.message.id, reason, "an event cannot leave yet");
                 let delay = DELIVERY.delay_before(pending.attempt).unwrap_or(LONGEST_WAIT);
                 return Delivery::RetryAt(ctx.now().after(delay.min(LONGEST_WAIT)));
             }
@@ -126,7 +125,7 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage, place: Option<Place>
         Ok(()) => Delivery::Sent,
         Err(reason) => match DELIVERY.delay_before(pending.attempt) {
             Some(delay) => {
-                tracing::debug!(task = %pending.message.task, reason, "a delivery failed; it is tried again");
+                tracing::debug!(message = %pending.message.id, reason, "a delivery failed; it is tried again");
                 Delivery::RetryAt(ctx.now().after(delay))
             }
             None => Delivery::Dead(format!("{} deliveries failed; the last one: {reason}", pending.attempt)),
@@ -151,35 +150,22 @@ pub(crate) enum Undeliverable {
     Never(String),
 }
 
-/// Makes an event durable together with the tasks it starts, wakes them, and hands it to consumers outside. One that
-/// starts nothing is durable in the outbox until the bus has it: writing it again would only cost.
-async fn publish(ctx: &Arc<Context>, event: &Event) -> Result<(), Undeliverable> {
-    if ctx.fleet.current().has_subscribers(&event.topic) {
-        accept(ctx, event).await?;
+impl From<PublishError> for Undeliverable {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::TooManyHops { .. } => Self::Never(error.to_string()),
+            PublishError::Store(error) if error.is_transient() => Self::Now(error.to_string()),
+            PublishError::Store(error) => Self::Refused(error.to_string()),
+        }
     }
-    ctx.bus.publish(event).await.map_err(|error| Undeliverable::Now(error.to_string()))
 }
 
-/// Makes an event durable together with the tasks it starts, once per (source, id), and wakes them.
-pub(crate) async fn accept(ctx: &Arc<Context>, event: &Event) -> Result<(), Undeliverable> {
-    let fleet = ctx.fleet.current();
-    let names = fleet.subscribers(&event.topic);
-    if event.hops >= MAX_HOPS && !names.is_empty() {
-        return Err(Undeliverable::Never(format!(
-            "{MAX_HOPS} agents triggered one another in a row; the chain was cut at topic `{}`",
-            event.topic
-        )));
+/// Makes an event durable together with the tasks it starts, wakes them, and hands it to consumers outside. One that
+/// starts nothing, or was accepted before, is durable in the outbox until the bus has it: writing it again would only
+/// cost.
+async fn publish(ctx: &Arc<Context>, event: &Event, is_accepted: bool) -> Result<(), Undeliverable> {
+    if !is_accepted && ctx.fleet.current().has_subscribers(&event.topic) {
+        ctx.intake.deliver(event).await?;
     }
-    let specs = names.iter().filter_map(|name| fleet.live(name));
-    let tasks: Vec<Arc<Task>> =
-        specs.map(|spec| Arc::new(Task::of_event(event, spec, ctx.new_task_id(), ctx.now()))).collect();
-    drop(fleet);
-    let new = tasks.iter().map(|task| NewTask { task: Arc::clone(task), idempotency: None, ready_at: None }).collect();
-    match ctx.store.accept_event(event, new).await {
-        Ok(EventAccepted::New) => ctx.bus.wake(tasks.into_iter().map(Wake::of).collect()),
-        Ok(EventAccepted::Duplicate) => {}
-        Err(error) if error.is_transient() => return Err(Undeliverable::Now(error.to_string())),
-        Err(error) => return Err(Undeliverable::Refused(error.to_string())),
-    }
-    Ok(())
+    ctx.bus.publish(event).await.map_err(|error| Undeliverable::Now(error.to_string()))
 }

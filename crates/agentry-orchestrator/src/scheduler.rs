@@ -3,9 +3,7 @@
 //! Slots are anchored to the wall clock. The timer may wake late, twice, or on several replicas: the store's unique
 //! slot row is what makes a slot fire once; the replicas that come later learn that it was decided and go on.
 //!
-//! Definitions come from agent files when this process starts and when its own files change, and at no other time: in
-//! a rolling deployment replicas with older files do not put theirs back. A replica decides no slots of agents that it
-//! does not know: one with newer files does.
+//! Definitions come from the fleet of the deployment, which is the same for all replicas whatever their files are.
 
 mod parsed;
 mod table;
@@ -15,12 +13,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Received, Signal, Wake};
+use agentry_bus::{Received, Signal};
 use agentry_core::schedule::{Overlap, ScheduleRecord};
-use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 use agentry_core::trace::{Place, SpanId, Trace};
-use agentry_store::{Firing, FiringResult, NewTask, StoreError};
+use agentry_intake::{DueSlot, FiredSlot};
+use agentry_store::{FiringResult, StoreError};
 
 use self::table::{Due, Table};
 use crate::context::Context;
@@ -187,23 +185,32 @@ async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
     Ok(changed)
 }
 
+/// A slot that is to be decided.
+struct Wanted {
+    schedule: String,
+    slot: Timestamp,
+    /// When it is judged whether it is in time: now, or its own time when it has waited.
+    judged_at: Timestamp,
+    /// Whether it may wait once more.
+    buffer: bool,
+}
+
 async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreError> {
     let now = ctx.now();
-    let later = table.take_later(now);
-    if !later.is_empty() {
-        ctx.bus.wake(later);
-    }
+    ctx.intake.wake(table.take_later(now));
     // Slots that wait come before those that have just come.
-    let mut firings = waiting_firings(ctx, table, table.waiting.keys());
+    let mut wanted = waiting_slots(table, table.waiting.keys());
     let due = table.take_due(now, MAX_ROUND);
     for Due { name, slots } in &due {
         let Some(record) = table.record(name) else { continue };
-        firings.extend(slots.iter().map(|slot| firing(ctx, record, *slot, now)));
+        let buffer = record.spec.overlap == Overlap::BufferOne;
+        let want = |slot: &Timestamp| Wanted { schedule: name.clone(), slot: *slot, judged_at: now, buffer };
+        wanted.extend(slots.iter().map(want));
     }
-    if firings.is_empty() {
+    if wanted.is_empty() {
         return Ok(());
     }
-    let decided = decide(ctx, table, firings, now).await;
+    let decided = decide(ctx, table, wanted).await;
     match &decided {
         Ok(()) => table.decided(due, now),
         // Those that were decided all the same have their rows.
@@ -212,46 +219,53 @@ async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreErro
     decided
 }
 
-async fn decide(ctx: &Context, table: &mut Table, firings: Vec<Firing>, now: Timestamp) -> Result<(), StoreError> {
-    let results = ctx.store.fire(firings.clone(), now).await?;
-    let crowd = note(ctx, table, firings, results);
-    if crowd.is_empty() {
+async fn decide(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>) -> Result<(), StoreError> {
+    let fired = fire(ctx, table, &wanted).await?;
+    let blocked = note(ctx, table, wanted, fired);
+    if blocked.is_empty() {
         return Ok(());
     }
     // Once more with the slot that waits in front: if its turn has come meanwhile, it goes first.
-    let names: BTreeSet<&String> = crowd.iter().map(|firing| &firing.schedule).collect();
-    let mut firings = waiting_firings(ctx, table, names.into_iter());
-    firings.extend(crowd);
-    let results = ctx.store.fire(firings.clone(), now).await?;
-    note(ctx, table, firings, results);
+    let names: BTreeSet<&String> = blocked.iter().map(|wanted| &wanted.schedule).collect();
+    let mut wanted = waiting_slots(table, names.into_iter());
+    wanted.extend(blocked);
+    let fired = fire(ctx, table, &wanted).await?;
+    note(ctx, table, wanted, fired);
     Ok(())
 }
 
-/// The slots that wait of these schedules.
-fn waiting_firings<'n>(ctx: &Context, table: &Table, names: impl Iterator<Item = &'n String>) -> Vec<Firing> {
+/// The slots of these schedules that wait.
+fn waiting_slots<'n>(table: &Table, names: impl Iterator<Item = &'n String>) -> Vec<Wanted> {
     let waiting = names.filter_map(|name| Some((table.record(name)?, *table.waiting.get(name)?)));
-    waiting.map(|(record, slot)| firing(ctx, record, slot, slot)).collect()
-}
-
-/// What is to become of a slot: its task, or the record that it was missed.
-fn firing(ctx: &Context, record: &ScheduleRecord, slot: Timestamp, now: Timestamp) -> Firing {
-    let task = record.spec.is_in_time(slot, now).then(|| task_of(ctx, record, slot)).flatten();
-    let max_open = match record.spec.overlap {
-        Overlap::Skip | Overlap::BufferOne => 0,
-        Overlap::AllowAll => u32::MAX,
+    let want = |(record, slot): (&ScheduleRecord, Timestamp)| Wanted {
+        schedule: record.name.clone(),
+        slot,
+        judged_at: slot,
+        buffer: record.spec.overlap == Overlap::BufferOne,
     };
-    let buffer = record.spec.overlap == Overlap::BufferOne;
-    Firing { schedule: record.name.clone(), slot, task, max_open, buffer, backfill: false }
+    waiting.map(want).collect()
 }
 
-/// The task of a slot; `None` when the agent takes no tasks now, which counts as missed.
-fn task_of(ctx: &Context, record: &ScheduleRecord, slot: Timestamp) -> Option<NewTask> {
-    let fleet = ctx.fleet.current();
-    let spec = fleet.live(&record.agent)?;
-    let start = record.spec.start_of(&record.name, slot);
-    let trace = slot_place(ctx, ctx.new_trace()).onward();
-    let task = Task::of_slot(record, slot, spec, ctx.new_task_id(), trace, ctx.now());
-    Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: (start > slot).then_some(start) })
+/// Lets the intake decide slots: the answers stand in their order.
+async fn fire(ctx: &Context, table: &Table, wanted: &[Wanted]) -> Result<Vec<FiredSlot>, StoreError> {
+    let due_slot = |wanted: &Wanted| {
+        let (schedule, slot) = (table.record(&wanted.schedule)?, wanted.slot);
+        let start = schedule.spec.start_of(&schedule.name, slot);
+        Some(DueSlot {
+            schedule,
+            slot,
+            is_in_time: schedule.spec.is_in_time(slot, wanted.judged_at),
+            ready_at: (start > slot).then_some(start),
+            trace: slot_place(ctx, ctx.new_trace()).onward(),
+            max_open: match schedule.spec.overlap {
+                Overlap::Skip | Overlap::BufferOne => 0,
+                Overlap::AllowAll => u32::MAX,
+            },
+            buffer: wanted.buffer,
+        })
+    };
+    let due: Vec<DueSlot<'_>> = wanted.iter().filter_map(due_slot).collect();
+    ctx.intake.fire(&due).await
 }
 
 /// A slot in the trace that begins with it.
@@ -261,46 +275,43 @@ fn slot_place(ctx: &Context, trace: Trace) -> Place {
 }
 
 /// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
-fn note(ctx: &Context, table: &mut Table, firings: Vec<Firing>, results: Vec<FiringResult>) -> Vec<Firing> {
-    let (mut wakes, mut crowd, now) = (Vec::new(), Vec::new(), ctx.now());
-    for (firing, result) in firings.into_iter().zip(results) {
-        match (result, table.waiting.get(&firing.schedule)) {
-            (FiringResult::Deferred, Some(waiting)) if *waiting != firing.slot => {
-                crowd.push(Firing { buffer: false, ..firing });
+fn note(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>, fired: Vec<FiredSlot>) -> Vec<Wanted> {
+    let (mut blocked, now) = (Vec::new(), ctx.now());
+    for (wanted, FiredSlot { result, task, ready_at }) in wanted.into_iter().zip(fired) {
+        match (result, table.waiting.get(&wanted.schedule)) {
+            (FiringResult::Deferred, Some(waiting)) if *waiting != wanted.slot => {
+                blocked.push(Wanted { buffer: false, ..wanted });
                 continue;
             }
             (FiringResult::Deferred, _) => {
-                table.waiting.insert(firing.schedule.clone(), firing.slot);
+                table.waiting.insert(wanted.schedule.clone(), wanted.slot);
             }
-            (_, Some(waiting)) if *waiting == firing.slot => {
-                table.waiting.remove(&firing.schedule);
+            (_, Some(waiting)) if *waiting == wanted.slot => {
+                table.waiting.remove(&wanted.schedule);
             }
             _ => {}
         }
-        ctx.metrics.decided(firing.slot, result, now);
-        match (result, firing.task) {
-            (FiringResult::Fired(_), Some(new)) => {
-                let begun = Trace { id: new.task.trace_id, parent: None };
-                spans::slot(&slot_place(ctx, begun), &firing.schedule, &new.task);
-                match new.ready_at {
-                    None => wakes.push(Wake::of(new.task)),
-                    Some(at) if table.later.len() < MAX_LATER => {
-                        table.later.insert((at, new.task.id), new.task);
-                    }
-                    Some(_) => {}
+        ctx.metrics.decided(wanted.slot, result, now);
+        match (result, task) {
+            (FiringResult::Fired(_), Some(task)) => {
+                let begun = Trace { id: task.trace_id, parent: None };
+                spans::slot(&slot_place(ctx, begun), &wanted.schedule, &task);
+                if let Some(at) = ready_at.filter(|_| table.later.len() < MAX_LATER) {
+                    table.later.insert((at, task.id), task);
                 }
             }
             (FiringResult::Missed, _) => {
-                tracing::warn!(schedule = firing.schedule, slot = %firing.slot, "a slot was missed");
+                tracing::warn!(schedule = wanted.schedule, slot = %wanted.slot, "a slot was missed");
             }
             (FiringResult::Skipped, _) => {
-                tracing::info!(schedule = firing.schedule, slot = %firing.slot, "a slot was skipped: the task before still runs");
+                tracing::info!(
+                    schedule = wanted.schedule,
+                    slot = %wanted.slot,
+                    "a slot was skipped: the task before still runs"
+                );
             }
             _ => {}
         }
     }
-    if !wakes.is_empty() {
-        ctx.bus.wake(wakes);
-    }
-    crowd
+    blocked
 }

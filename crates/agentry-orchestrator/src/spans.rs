@@ -76,7 +76,7 @@ pub(crate) fn deliver(place: Option<&Place>, what: &'static str, pending: &Pendi
     tracing::info_span!(
         target: TARGET, "deliver", trace_id = place.trace.id.0, span_id = place.span.0.get(),
         parent_id = place.parent_id(), otel.name = %format_args!("deliver {what}"), otel.kind = "producer",
-        agentry.task.id = %pending.message.task, agentry.delivery.attempt = pending.attempt, "error.type" = Empty,
+        agentry.task.id = pending.message.task.map(tracing::field::display), agentry.delivery.attempt = pending.attempt, "error.type" = Empty,
     )
 }
 

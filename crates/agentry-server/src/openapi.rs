@@ -4,8 +4,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey as SchemeApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, heap, keys, log, me, overview, page,
-    profile, schedules, scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, deployment, events, health, heap, keys, log, me,
+    overview, page, profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::problem::{Code, FieldError, ProblemBody};
 use crate::slack;
@@ -27,6 +27,8 @@ use crate::ui;
         batch::create,
         agents::list,
         agents::get,
+        deployment::remove,
+        deployment::activate,
         validate::validate,
         sessions::list,
         sessions::get,

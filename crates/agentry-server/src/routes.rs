@@ -4,8 +4,8 @@ use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use crate::api::{
-    agents, backfill, batch, bench, clarifications, dead_letters, events, health, heap, keys, log, me, overview, page,
-    profile, schedules, scrape, sessions, tasks, usage, validate, workers,
+    agents, backfill, batch, bench, clarifications, dead_letters, deployment, events, health, heap, keys, log, me,
+    overview, page, profile, schedules, scrape, sessions, tasks, usage, validate, workers,
 };
 use crate::slack;
 use crate::state::AppState;
@@ -50,7 +50,8 @@ pub(crate) fn table() -> Vec<Route> {
         route("/v1/tasks/{id}/events", vec![("GET", get(tasks::events))]),
         route("/v1/tasks/{id}/cancel", vec![("POST", post(tasks::cancel))]),
         route("/v1/agents", vec![("GET", get(agents::list))]),
-        route("/v1/agents/{name}", vec![("GET", get(agents::get))]),
+        route("/v1/agents/{name}", vec![("GET", get(agents::get)), ("DELETE", delete(deployment::remove))]),
+        route("/v1/agents/{name}/activate", vec![("POST", post(deployment::activate))]),
         route("/v1/agents/validate", vec![("POST", post(validate::validate))]),
         route("/v1/sessions", vec![("GET", get(sessions::list))]),
         route("/v1/sessions/{id}", vec![("GET", get(sessions::get)), ("DELETE", delete(sessions::delete))]),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::EventBus;
-use agentry_config::FleetHandle;
+use agentry_core::fleet::Fleet;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::trace::Sampling;
 use agentry_core::worker::Role;
+use agentry_intake::Intake;
 use agentry_store::StateStore;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -57,12 +58,12 @@ impl Default for Limits {
 /// What the server needs.
 #[derive(Clone)]
 pub struct ServerDeps {
-    /// The truth.
+    /// The state store.
     pub store: Arc<dyn StateStore>,
-    /// The hints.
+    /// The event bus.
     pub bus: Arc<dyn EventBus>,
-    /// The agents, as of now.
-    pub fleet: FleetHandle,
+    /// The only way to create or change work.
+    pub intake: Intake,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The bounds.
@@ -146,6 +147,15 @@ impl AppState {
 
     pub(crate) fn bus(&self) -> &dyn EventBus {
         &*self.deps.bus
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.deps.intake
+    }
+
+    /// The agents of the deployment, as of now.
+    pub(crate) fn fleet(&self) -> Arc<Fleet> {
+        self.deps.intake.fleet()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

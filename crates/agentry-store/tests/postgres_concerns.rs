@@ -23,8 +23,8 @@ use agentry_store::contract::build::{T0, accept, agent, at, claim, finish, messa
 use agentry_store::contract::outbox::callback;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
-    Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, Lease, NewTask,
-    QueueCounts, Refused, SessionClaim, StateStore, Step,
+    Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, IncomingEvent, Lease,
+    NewTask, QueueCounts, Refused, SessionClaim, StateStore, Step,
 };
 use futures_util::future::join_all;
 use tokio_postgres::{Client, NoTls};
@@ -404,7 +404,10 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
                 async move {
                     let tasks: Vec<_> = (0..3).map(|_| task(T0)).collect();
                     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
-                    let accepted = store.accept_event(&event, tasks.into_iter().map(new).collect()).await.unwrap();
+                    let accepted = store
+                        .accept_event(IncomingEvent::new(event.clone(), tasks.into_iter().map(new).collect()))
+                        .await
+                        .unwrap();
                     (accepted, ids)
                 }
             })
@@ -430,7 +433,7 @@ async fn events_in_crowds_are_kept_once() {
         .all(|n, store| async move {
             let bring = (0..100).map(|k| {
                 let (store, event) = (Arc::clone(&store), event(&((k + n * 7) % 100 / 2).to_string()));
-                async move { store.accept_event(&event, vec![new(task(T0))]).await.unwrap() }
+                async move { store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await.unwrap() }
             });
             join_all(bring).await.into_iter().filter(|accepted| *accepted == EventAccepted::New).count()
         })
@@ -491,8 +494,11 @@ async fn nul_comes_back_from_everywhere() {
     let store = cluster.one();
 
     let odd = Event { source: ODD.to_owned(), data: ODD.into(), ..event(ODD) };
-    assert_eq!(store.accept_event(&odd, Vec::new()).await.unwrap(), EventAccepted::New);
-    assert_eq!(store.accept_event(&odd, Vec::new()).await.unwrap(), EventAccepted::Duplicate);
+    assert_eq!(store.accept_event(IncomingEvent::new(odd.clone(), Vec::new())).await.unwrap(), EventAccepted::New);
+    assert_eq!(
+        store.accept_event(IncomingEvent::new(odd.clone(), Vec::new())).await.unwrap(),
+        EventAccepted::Duplicate
+    );
     assert_eq!(store.recent_events(1).await.unwrap(), [odd]);
 
     store.put_schedules(vec![schedule(ODD)]).await.unwrap();

@@ -22,8 +22,8 @@ use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, mes
 use agentry_store::contract::outbox::callback;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
-    Advance, EventAccepted, EventStore, QueueCounts, Refused, SessionClaim, StateStore, Step, StoreError, TaskStore,
-    Want,
+    Advance, EventAccepted, EventStore, IncomingEvent, QueueCounts, Refused, SessionClaim, StateStore, Step,
+    StoreError, TaskStore, Want,
 };
 use tokio_postgres::NoTls;
 
@@ -374,10 +374,17 @@ async fn the_queue_has_a_bound() {
         hops: 0,
         data: serde_json::Value::Null,
     };
-    assert!(matches!(store.accept_event(&event, vec![new(task(T0))]).await, Err(StoreError::Full { .. })));
+    assert!(matches!(
+        store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await,
+        Err(StoreError::Full { .. })
+    ));
     assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
-    assert_eq!(store.accept_event(&event, Vec::new()).await, Ok(EventAccepted::New), "it needs no room");
-    let again = store.accept_event(&event, vec![new(task(T0))]).await;
+    assert_eq!(
+        store.accept_event(IncomingEvent::new(event.clone(), Vec::new())).await,
+        Ok(EventAccepted::New),
+        "it needs no room"
+    );
+    let again = store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await;
     assert_eq!(again, Ok(EventAccepted::Duplicate), "what is known needs no room");
 }
 

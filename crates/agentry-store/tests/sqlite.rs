@@ -10,7 +10,7 @@ use agentry_core::money::LedgerRow;
 use agentry_core::task::TaskStatus;
 use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, new, running, task};
 use agentry_store::sqlite::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
-use agentry_store::{Advance, EventStore, Refused, StateStore, Step, StoreError, TaskStore};
+use agentry_store::{Advance, EventStore, IncomingEvent, Refused, StateStore, Step, StoreError, TaskStore};
 
 use agentry_store::contract::T0;
 
@@ -109,7 +109,10 @@ async fn the_queue_has_a_bound() {
         hops: 0,
         data: serde_json::Value::Null,
     };
-    assert!(matches!(store.accept_event(&event, vec![new(task(T0))]).await, Err(StoreError::Full { .. })));
+    assert!(matches!(
+        store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await,
+        Err(StoreError::Full { .. })
+    ));
     assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
 }
 

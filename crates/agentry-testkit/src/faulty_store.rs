@@ -148,7 +148,7 @@ pass_on! { ScheduleStore {
 } }
 
 pass_on! { EventStore {
-    fn accept_event(event: &Event, tasks: Vec<NewTask>) -> EventAccepted;
+    fn accept_event(incoming: IncomingEvent) -> EventAccepted;
     fn recent_events(limit: usize) -> Vec<Event>;
 } }
 
@@ -181,6 +181,10 @@ pass_on! { FleetStore {
     fn workers() -> Vec<WorkerRecord>;
     fn keep_version(spec: &AgentSpec) -> ();
     fn version(agent: &AgentName, version: &str) -> Option<AgentSpec>;
+    fn fleet_revision() -> u64;
+    fn fleet_since(revision: u64) -> FleetChanges;
+    fn offer_versions(offers: Vec<VersionOffer>, now: Timestamp) -> u64;
+    fn remove_agents(agents: Vec<AgentName>, now: Timestamp) -> Vec<AgentName>;
     fn put_agent_status(statuses: Vec<AgentStatus>) -> ();
     fn forget_agents(agents: Vec<AgentName>) -> ();
     fn agent_statuses() -> Vec<AgentStatus>;

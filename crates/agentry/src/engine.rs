@@ -26,9 +26,9 @@ pub fn put_before_the_store(layer: Layer) {
 
 /// Store and bus of an engine.
 pub struct Backends {
-    /// The truth.
+    /// The state store.
     pub store: Arc<dyn StateStore>,
-    /// The hints.
+    /// The event bus.
     pub bus: Arc<dyn EventBus>,
     /// What else `/health/ready` looks at.
     pub dependencies: Vec<Dependency>,

@@ -9,9 +9,10 @@ use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
+use agentry_intake::{Authority, Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_llm::Providers;
 use agentry_orchestrator::{
-    HttpCallbacks, Metrics, Options, Orchestrator, OrchestratorDeps, OsEntropy, Retention, Running, SlackOut,
+    HttpCallbacks, Metrics, Options, Orchestrator, OrchestratorDeps, Retention, Running, SlackOut,
 };
 use agentry_server::{Access, Dependency, Limits, ServerDeps, SlackDoor, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
@@ -61,6 +62,9 @@ pub struct Platform {
     drain: Duration,
     running: Running,
     watcher: FleetWatcher,
+    /// Follows the deployment's fleet until `unfollow` is cancelled.
+    following: JoinHandle<()>,
+    unfollow: CancellationToken,
     backends: Backends,
     tools: Arc<Tools>,
     shutdown: CancellationToken,
@@ -112,8 +116,11 @@ impl Platform {
         let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
         let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
         let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let deployment = join(settings, &backends, fleet.clone(), Arc::clone(&clock)).await?;
+        let watcher = FleetWatcher::resume(loader, fleet).map_err(|error| Failure::new(error.to_string()))?;
+        let fleet = deployment.fleet().clone();
         let agents = fleet.current().len();
-        let watcher = FleetWatcher::resume(loader, fleet.clone()).map_err(|error| Failure::new(error.to_string()))?;
         let (mut simulators, mut upstream) = (Vec::new(), upstream);
         if settings.sim && upstream.is_none() {
             let (simulator, url) = Simulator::llm().await?;
@@ -145,18 +152,30 @@ impl Platform {
         work.register(&mut registry);
         providers.register(&mut registry);
         let watch = vitals::register(&mut registry, settings.engine);
+        let intake = Intake::new(IntakeDeps {
+            store: Arc::clone(&backends.store),
+            bus: Arc::clone(&backends.bus),
+            deployment: Arc::clone(&deployment),
+            clock: Arc::clone(&clock),
+            entropy: Arc::new(OsEntropy),
+        });
         let parts = Parts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
+            intake,
             providers,
             dependencies,
             metrics: Arc::new(registry),
             work,
-            fleet,
-            clock: Arc::new(SystemClock),
+            clock,
         };
         let running = start_orchestrator(&parts, settings, tools, slack.out.take()).await?;
         let shutdown = CancellationToken::new();
+        let unfollow = CancellationToken::new();
+        let following = {
+            let end = unfollow.clone();
+            tokio::spawn(async move { deployment.follow(end).await })
+        };
         let server_ended = CancellationToken::new();
         let (own_key, own_hash) = crate::access::own_key()?;
         let access = crate::access::of(settings, address, tls.is_some(), own_hash);
@@ -171,6 +190,8 @@ impl Platform {
             drain,
             running,
             watcher,
+            following,
+            unfollow,
             backends,
             tools: own_tools,
             shutdown,
@@ -240,11 +261,13 @@ impl Platform {
                 // It serves only this process; how it ends is of no interest.
                 let _ = simulator.serving.await;
             }
+            self.unfollow.cancel();
+            let unfollowed = self.following.await.is_ok();
             // The watcher joins a thread of its own.
             let unwatched = tokio::task::spawn_blocking(move || drop(self.watcher)).await.is_ok();
             self.tools.close().await;
             let closed = self.backends.close().await;
-            served.is_ok_and(|served| served.is_ok()) && unwatched && closed
+            served.is_ok_and(|served| served.is_ok()) && unfollowed && unwatched && closed
         };
         let ended = tokio::time::timeout(LAST_PARTS, rest).await.unwrap_or(false);
         match (drained.clean, ended) {
@@ -264,7 +287,7 @@ struct Parts {
     dependencies: Vec<Dependency>,
     metrics: Arc<Registry>,
     work: Metrics,
-    fleet: FleetHandle,
+    intake: Intake,
     clock: Arc<dyn Clock>,
 }
 
@@ -287,6 +310,22 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
+/// Joins the deployment with the files of this process.
+async fn join(
+    settings: &Settings,
+    backends: &Backends,
+    files: FleetHandle,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Deployment>, Failure> {
+    let authority = match settings.engine {
+        Engine::Embedded => Authority::Folder,
+        Engine::Cluster => Authority::Store,
+    };
+    let (store, bus) = (Arc::clone(&backends.store), Arc::clone(&backends.bus));
+    let joined = Deployment::join(store, bus, clock, files, authority).await;
+    joined.map(Arc::new).map_err(|error| Failure::new(format!("cannot read the agents of the deployment: {error}")))
+}
+
 async fn start_orchestrator(
     parts: &Parts,
     settings: &Settings,
@@ -297,7 +336,7 @@ async fn start_orchestrator(
     let deps = OrchestratorDeps {
         store: parts.store.clone(),
         bus: parts.bus.clone(),
-        fleet: parts.fleet.clone(),
+        intake: parts.intake.clone(),
         providers: parts.providers.clone(),
         tools,
         callbacks: Arc::new(callbacks),
@@ -355,7 +394,7 @@ fn serve(
     let deps = ServerDeps {
         store: parts.store,
         bus: parts.bus,
-        fleet: parts.fleet,
+        intake: parts.intake,
         clock: parts.clock,
         limits: door.limits,
         slack: door.slack,

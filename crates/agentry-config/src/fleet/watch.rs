@@ -4,12 +4,11 @@
 //! not work, or the directory goes away, the watcher looks once a second instead.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use agentry_core::fleet::{AgentEntry, Fleet};
+use agentry_core::fleet::Fleet;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -141,7 +140,7 @@ impl Work {
         match self.loader.load(&previous) {
             Ok(loaded) => {
                 self.failed = None;
-                if !same_fleet(&previous, &loaded.fleet) {
+                if !previous.same_entries(&loaded.fleet) {
                     log(&previous, &loaded);
                     self.handle.replace(loaded.fleet);
                 }
@@ -184,25 +183,11 @@ fn identity(dir: &Path) -> Identity {
     Some(inode)
 }
 
-fn same_fleet(a: &Fleet, b: &Fleet) -> bool {
-    a.len() == b.len()
-        && a.iter().all(|(name, entry)| b.entry(name.as_str()).is_some_and(|other| same_entry(entry, other)))
-}
-
-fn same_entry(a: &AgentEntry, b: &AgentEntry) -> bool {
-    let specs = match (&a.spec, &b.spec) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-        (None, None) => true,
-        _ => false,
-    };
-    specs && a.file == b.file && a.error == b.error && a.warnings == b.warnings
-}
-
 /// Says which agents changed.
 fn log(previous: &Fleet, loaded: &LoadedFleet) {
     for (name, entry) in loaded.fleet.iter() {
         let before = previous.entry(name.as_str());
-        if before.is_some_and(|before| same_entry(before, entry)) {
+        if before.is_some_and(|before| before.is_same(entry)) {
             continue;
         }
         match (&entry.error, &entry.spec) {

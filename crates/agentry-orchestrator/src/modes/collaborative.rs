@@ -1,7 +1,7 @@
 //! Collaborative: a planning call, steps by several agents side by side, an aggregation. Plan and step results are
 //! checkpoints: they outlive crashes, waits for humans, and attempts.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 
 use super::prompts;
-use crate::execute::ModeEnd;
+use crate::execute::{ModeEnd, find_spec};
 use crate::run::{Run, Stop};
 use crate::runner::{Asking, LoopEnd, Runner};
 
@@ -23,7 +23,7 @@ const PLANNING_CALLS: u32 = 2;
 
 pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
     let config = run.spec.collaborative.as_deref().cloned().unwrap_or_default();
-    let plan = match accepted_plan(run) {
+    let (plan, versions) = match accepted_plan(run) {
         Some(plan) => plan,
         None => match make_plan(run, &config).await? {
             Ok(plan) => plan,
@@ -36,7 +36,7 @@ pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
             progress.complete(step, output.clone());
         }
     }
-    match carry_out(run, &config, &mut progress).await? {
+    match carry_out(run, &config, &versions, &mut progress).await? {
         Steps::AllDone => {}
         Steps::Paused => return Ok(ModeEnd::Paused),
         Steps::Failed(error) => return Ok(ModeEnd::Done(Err(error), None)),
@@ -44,9 +44,12 @@ pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
     aggregate(run, &progress).await
 }
 
-fn accepted_plan(run: &Run) -> Option<Plan> {
+/// The version of each agent that has a step, as it was when the plan was made.
+type Versions = BTreeMap<AgentName, Box<str>>;
+
+fn accepted_plan(run: &Run) -> Option<(Plan, Versions)> {
     run.past.iter().rev().find_map(|entry| match &entry.body {
-        JournalBody::PlanAccepted { plan } => Some(plan.clone()),
+        JournalBody::PlanAccepted { plan, versions } => Some((plan.clone(), versions.clone())),
         _ => None,
     })
 }
@@ -75,7 +78,7 @@ fn team(run: &Run, config: &CollaborativeConfig) -> Vec<Arc<AgentSpec>> {
 }
 
 /// Asks the planner, and once more when its plan is bad.
-async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<Plan, TaskError>, Stop> {
+async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Plan, Versions), TaskError>, Stop> {
     let team = team(run, config);
     let members: Vec<&AgentSpec> = team.iter().map(Arc::as_ref).collect();
     let names: Vec<AgentName> = team.iter().map(|spec| spec.name.clone()).collect();
@@ -104,8 +107,13 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<Pla
         };
         match Plan::parse(&reply.content, config, &names) {
             Ok(plan) => {
-                run.record(&Scope::PLAN, vec![JournalBody::PlanAccepted { plan: plan.clone() }], Vec::new()).await?;
-                return Ok(Ok(plan));
+                let versions = match keep_versions(run, &team, &plan).await {
+                    Ok(versions) => versions,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let accepted = JournalBody::PlanAccepted { plan: plan.clone(), versions: versions.clone() };
+                run.record(&Scope::PLAN, vec![accepted], Vec::new()).await?;
+                return Ok(Ok((plan, versions)));
             }
             Err(found) => {
                 run.defer(&Scope::PLAN, vec![JournalBody::PlanRejected { problems: found.clone() }], Vec::new());
@@ -117,6 +125,19 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<Pla
     }
     let message = format!("the planner's plan was bad, and so was its repair: {}", problems.join("; "));
     Ok(Err(TaskError::new(ErrorCode::PlanInvalid, message)))
+}
+
+/// Keeps the versions of the agents that have steps.
+async fn keep_versions(run: &Run, team: &[Arc<AgentSpec>], plan: &Plan) -> Result<Versions, TaskError> {
+    let mut versions = Versions::new();
+    for spec in team.iter().filter(|spec| plan.steps.iter().any(|step| step.agent == spec.name)) {
+        run.ctx.keep_version(spec).await.map_err(|error| {
+            let message = format!("cannot keep the version of agent `{}` for the plan: {error}", spec.name);
+            TaskError::new(ErrorCode::Internal, message)
+        })?;
+        versions.insert(spec.name.clone(), spec.version.clone());
+    }
+    Ok(versions)
 }
 
 async fn ask_planner(
@@ -151,7 +172,12 @@ enum Steps {
 
 /// Runs the steps of a plan, as many at once as are ready. After a failure nothing new is begun; what runs may end,
 /// because its result is a checkpoint for the next attempt.
-async fn carry_out(run: &Run, config: &CollaborativeConfig, progress: &mut PlanRun) -> Result<Steps, Stop> {
+async fn carry_out(
+    run: &Run,
+    config: &CollaborativeConfig,
+    versions: &Versions,
+    progress: &mut PlanRun,
+) -> Result<Steps, Stop> {
     let mut begun: HashSet<String> = HashSet::new();
     let mut paused = false;
     let mut running = FuturesUnordered::new();
@@ -162,7 +188,8 @@ async fn carry_out(run: &Run, config: &CollaborativeConfig, progress: &mut PlanR
             for step in ready {
                 begun.insert(step.id.clone());
                 let input = prompts::step(progress, &step);
-                running.push(run_step(run, config, step, input));
+                let version = versions.get(&step.agent).map(|version| &**version);
+                running.push(run_step(run, config, version, step, input));
             }
         }
         let Some(ended) = running.next().await else { break };
@@ -184,13 +211,21 @@ async fn carry_out(run: &Run, config: &CollaborativeConfig, progress: &mut PlanR
 async fn run_step(
     run: &Run,
     config: &CollaborativeConfig,
+    version: Option<&str>,
     step: PlanStep,
     input: String,
 ) -> Result<(String, LoopEnd), Stop> {
     let scope = Scope::step(&step.id);
-    let Some(spec) = run.ctx.fleet.current().live(&step.agent).cloned() else {
-        let message = format!("agent `{}` is not in the fleet any more, or is disabled", step.agent);
-        return Ok((step.id, LoopEnd::Done(Err(TaskError::new(ErrorCode::AgentUnavailable, message)))));
+    let spec = match find_spec(&run.ctx, &step.agent, version).await {
+        Ok(Some(spec)) => spec,
+        Ok(None) => {
+            let message = format!("agent `{}` is not in the fleet any more, or is disabled", step.agent);
+            return Ok((step.id, LoopEnd::Done(Err(TaskError::new(ErrorCode::AgentUnavailable, message)))));
+        }
+        Err(error) => {
+            let message = format!("cannot read agent `{}`: {error}", step.agent);
+            return Ok((step.id, LoopEnd::Done(Err(TaskError::new(ErrorCode::Internal, message)))));
+        }
     };
     let asking = Asking {
         allowed: config.allow_clarification,

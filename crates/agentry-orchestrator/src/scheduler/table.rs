@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::Wake;
 use agentry_core::id::TaskId;
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, ScheduleRecord, Slots};
 use agentry_core::task::Task;
@@ -159,12 +158,12 @@ impl Table {
     }
 
     /// Fired tasks whose moment is here.
-    pub fn take_later(&mut self, now: Timestamp) -> Vec<Wake> {
-        let mut wakes = Vec::new();
+    pub fn take_later(&mut self, now: Timestamp) -> Vec<Arc<Task>> {
+        let mut tasks = Vec::new();
         while let Some(first) = self.later.first_entry().filter(|entry| entry.key().0 <= now) {
-            wakes.push(Wake::of(first.remove()));
+            tasks.push(first.remove());
         }
-        wakes
+        tasks
     }
 
     /// Schedules whose next slot is here, at most `limit`. Each is to be given back by [`Self::decided`] or
@@ -222,8 +221,8 @@ impl Table {
                 tracing::warn!(
                     schedule = name,
                     %agent,
-                    "no agent file of this process has the schedule's agent, so its slots do not fire here: add the file \
-                     to the folder of agents, or remove the schedule with `DELETE /v1/schedules/{name}`"
+                    "the deployment has no such agent, so the schedule's slots do not fire: add its file to the folder of \
+                     agents, or remove the schedule with `DELETE /v1/schedules/{name}`"
                 );
             }
             return None;

@@ -48,10 +48,9 @@ pub(super) async fn deliver(ctx: &Context, slack: &Lanes, pending: &PendingMessa
 }
 
 async fn attempt(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Delivery {
-    let OutboxBody::Slack { message } = &pending.message.body else {
+    let (OutboxBody::Slack { message }, Some(task)) = (&pending.message.body, pending.message.task) else {
         return Delivery::Dead("not a message for Slack".to_owned());
     };
-    let task = pending.message.task;
     let speaker = Speaker { ctx, slack, place: &message.place, channel: channel_of(&message.place) };
     let tried = pending.attempt > 1;
     if tried {
@@ -73,11 +72,11 @@ async fn attempt(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Deli
 
 /// Tries again while Slack may come back.
 fn again(ctx: &Context, pending: &PendingMessage, error: &SlackError) -> Delivery {
-    let (now, task) = (ctx.now(), pending.message.task);
+    let (now, message) = (ctx.now(), pending.message.id);
     if now.since(pending.message.created_at) > GIVE_UP_AFTER {
         return Delivery::Dead(format!("{} tries within a day failed; the last one: {error}", pending.attempt));
     }
-    tracing::warn!(%task, attempt = pending.attempt, %error, "an answer did not reach Slack; it is tried again");
+    tracing::warn!(%message, attempt = pending.attempt, %error, "an answer did not reach Slack; it is tried again");
     let delay = DELIVERY.delay_before(pending.attempt).unwrap_or(LONGEST_WAIT);
     Delivery::RetryAt(now.after(delay.min(LONGEST_WAIT)))
 }

@@ -116,7 +116,7 @@ pub(crate) fn hand_over(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> Vec<(
         let OutboxBody::Slack { message } = &pending.message.body else { continue };
         let later = (pending.message.id, Delivery::RetryAt(ctx.now().after(LATER)));
         let Some(slack) = &ctx.slack else {
-            tracing::warn!(task = %pending.message.task, "an answer for Slack waits: this process has no bot token");
+            tracing::warn!(message = %pending.message.id, "an answer for Slack waits: this process has no bot token");
             refused.push(later);
             continue;
         };

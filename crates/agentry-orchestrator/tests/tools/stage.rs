@@ -4,22 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentry_bus::{EmbeddedBus, EventBus, Wake};
+use agentry_bus::{EmbeddedBus, EventBus};
 use agentry_config::FleetHandle;
 use agentry_core::agent::*;
 use agentry_core::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, ToolDefinition, Usage};
 use agentry_core::fleet::{AgentEntry, Fleet};
-use agentry_core::id::{OutboxId, TaskId};
+use agentry_core::id::OutboxId;
 use agentry_core::prices::PriceTable;
 use agentry_core::retry::RetryPolicy;
-use agentry_core::task::{Priority, Task, TaskRecord, TaskSource, TraceId};
+use agentry_core::task::{Submission, TaskRecord, TaskSource};
 use agentry_core::time::{Clock, Timestamp};
+use agentry_intake::{Deployment, Intake, IntakeDeps, Order, OsEntropy, Submitted};
 use agentry_llm::{Call, LlmError, LlmProvider, Providers, Timed, TokenSink};
-use agentry_orchestrator::{
-    CallbackError, CallbackSender, Metrics, Options, Orchestrator, OrchestratorDeps, OsEntropy,
-};
+use agentry_orchestrator::{CallbackError, CallbackSender, Metrics, Options, Orchestrator, OrchestratorDeps};
+use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{NewTask, StateStore};
 use agentry_testkit::SimClock;
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput};
 use async_trait::async_trait;
@@ -100,10 +99,18 @@ impl Stage {
         let entry =
             AgentEntry { spec: Some(Arc::clone(&spec)), file: "test".into(), error: None, warnings: Vec::new() };
         let model: Arc<dyn LlmProvider> = Arc::clone(&self.model) as Arc<dyn LlmProvider>;
+        let fleet = FleetHandle::new(Fleet::new(HashMap::from([(spec.name.clone(), entry)])));
+        let intake = Intake::new(IntakeDeps {
+            store: Arc::clone(&store),
+            bus: Arc::clone(&bus),
+            deployment: Arc::new(Deployment::fixed(fleet)),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Arc::new(OsEntropy),
+        });
         let deps = OrchestratorDeps {
             store: Arc::clone(&store),
             bus: Arc::clone(&bus),
-            fleet: FleetHandle::new(Fleet::new(HashMap::from([(spec.name.clone(), entry)]))),
+            intake: intake.clone(),
             providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
             tools: Arc::clone(&self.tools) as Arc<dyn ToolBox>,
             callbacks: Arc::new(NoCallbacks),
@@ -115,15 +122,13 @@ impl Stage {
             options: Options::default(),
         };
         let running = Orchestrator::start(deps).await.unwrap();
-        let task = task(&spec, clock.now());
+        let submission = Submission {
+            timeout: Duration::from_secs(600),
+            ..Submission::new(json!("go"), TaskSource::Api, intake.new_trace())
+        };
+        let order = Order { agent: spec.name.to_string(), submission, idempotency: None };
+        let Ok(Submitted::New(task)) = intake.submit(vec![order]).await.unwrap().remove(0) else { panic!("refused") };
         let id = task.id;
-        store
-            .accept(vec![NewTask { task: Arc::clone(&task), idempotency: None, ready_at: None }])
-            .await
-            .unwrap()
-            .remove(0)
-            .unwrap();
-        bus.wake(vec![Wake::of(task)]);
         let record = tokio::time::timeout(Duration::from_secs(3_600), async {
             loop {
                 let record = store.task(id).await.unwrap().unwrap();
@@ -172,27 +177,6 @@ impl Stage {
             output_schema: None,
         }
     }
-}
-
-fn task(spec: &AgentSpec, now: Timestamp) -> Arc<Task> {
-    Arc::new(Task {
-        id: TaskId::from_parts(1, 1),
-        agent: spec.name.clone(),
-        mode: spec.mode,
-        input: json!("go"),
-        session: None,
-        priority: Priority::Normal,
-        source: TaskSource::Api,
-        trace_id: TraceId(1),
-        parent: None,
-        created_at: now,
-        timeout_ms: 600_000,
-        callback_url: None,
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
-    })
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@ use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
 use agentry_core::fleet::{AgentEntry, AgentState};
 use agentry_core::money::NanoUsd;
 use agentry_core::time::Timestamp;
+use agentry_core::worker::WorkerRecord;
 use agentry_store::{AgentStatus, UsageGroup, UsageRow};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::intake::unknown_agent;
+use super::deployment::ProcessFile;
 use super::overview::{Activity, Picture, picture};
+use super::request::unknown_agent;
 use super::views::decimal_usd;
 use crate::extract::{Id, Query, from_cursor, page_size, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -99,6 +101,8 @@ pub(crate) struct AgentDetail {
     metadata: Option<Value>,
     /// Names of the tools it may call.
     tools: Vec<String>,
+    /// Its file on each worker and scheduler that lives.
+    processes: Vec<ProcessFile>,
 }
 
 /// What the store knows of agents, read once for a whole list.
@@ -107,6 +111,8 @@ pub(crate) struct Seen {
     usage: HashMap<String, UsageRow>,
     /// The modes that workers execute now.
     executed: ModeSet,
+    /// The workers and schedulers that live.
+    alive: Vec<WorkerRecord>,
 }
 
 impl Seen {
@@ -133,11 +139,12 @@ impl Seen {
         let now = state.now();
         let statuses = state.store().agent_statuses().await?;
         let workers = state.store().workers().await?;
-        let alive = workers.iter().filter(|worker| worker.is_alive(now));
+        let alive: Vec<WorkerRecord> = workers.into_iter().filter(|worker| worker.is_alive(now)).collect();
         Ok(Self {
-            executed: alive.flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with),
+            executed: alive.iter().flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with),
             statuses: statuses.into_iter().map(|status| (status.agent.clone(), status)).collect(),
             usage: HashMap::new(),
+            alive,
         })
     }
 
@@ -225,7 +232,7 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
     // A list is as of now when it begins, like an agent by itself; who turns its pages looks at the picture of this second.
     let read = if after.is_none() { Some(Seen::read(&state).await?) } else { None };
     let seen = read.as_ref().unwrap_or(&lately.seen);
-    let fleet = state.deps.fleet.current();
+    let fleet = state.fleet();
     let mut found: Vec<_> = fleet
         .iter()
         .filter(|(name, _)| after.as_ref().is_none_or(|after| name.as_str() > after.as_str()))
@@ -256,7 +263,7 @@ fn agent_state(word: &str) -> Answer<AgentState> {
     )
 )]
 pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> Answer<Response> {
-    let fleet = state.deps.fleet.current();
+    let fleet = state.fleet();
     let found = AgentName::new(&name).ok().and_then(|checked| Some((fleet.entry(&name)?, checked)));
     let Some((entry, name)) = found else { return Err(unknown_agent(&fleet, &name)) };
     let (seen, lately) = tokio::try_join!(Seen::read(&state), picture(&state))?;
@@ -265,6 +272,10 @@ pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> 
         agent: seen.view(&name, entry, &lately),
         metadata: spec.and_then(|spec| spec.metadata.as_deref().cloned()),
         tools: spec.map_or_else(Vec::new, |spec| spec.tools.iter().map(|tool| tool.name.to_string()).collect()),
+        processes: {
+            let current = spec.map(|spec| &*spec.version);
+            seen.alive.iter().map(|worker| ProcessFile::of(worker, &name, current)).collect()
+        },
     };
     Ok(axum::Json(detail).into_response())
 }

@@ -1,22 +1,16 @@
 //! `POST /v1/schedules/{name}/backfill`: fires slots of the past that nobody decided, or that were missed.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use agentry_bus::Wake;
-use agentry_core::agent::AgentSpec;
-use agentry_core::id::TaskId;
 use agentry_core::schedule::{ScheduleRecord, TimingError};
-use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
-use agentry_core::trace::Trace;
-use agentry_store::{Firing, FiringResult, NewTask, SlotState};
+use agentry_store::SlotState;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::intake::live_agent;
+use super::request::{not_live, refused};
 use super::schedules::find;
 use crate::extract::{Id, Json, Traced, moment};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -26,8 +20,6 @@ use crate::state::AppState;
 const DEFAULT_LIMIT: usize = 1_000;
 /// Slots that one request takes at most.
 const MAX_LIMIT: usize = 10_000;
-/// Slots decided in one transaction.
-const PIECE: usize = 500;
 
 /// Which slots are to fire.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,14 +79,17 @@ pub(crate) async fn backfill(
     Json(request): Json<BackfillRequest>,
 ) -> Answer {
     let record = find(&state, &name).await?;
-    let fleet = state.deps.fleet.current();
-    let spec = Arc::clone(live_agent(&fleet, record.agent.as_str())?);
-    drop(fleet);
+    state.intake().live(record.agent.as_str()).map_err(|why| not_live(&state, &why))?;
     let (from, to) = range(&request, &state)?;
     let limit = limit(&request)?;
     let slots = slots_of(&record, from, to, limit)?;
     let open = undecided(&state, &record, &slots).await?;
-    let fired = if request.dry_run { open.len() } else { fire(&state, &record, &spec, place.onward(), &open).await? };
+    let fired = if request.dry_run {
+        open.len()
+    } else {
+        let fired = state.intake().backfill(&record, &open, place.onward()).await;
+        fired.map_err(|refusal| refused(&state, refusal))?
+    };
     let already_decided = slots.len() - fired;
     let reply = BackfillReply {
         schedule: record.name,
@@ -165,31 +160,4 @@ async fn undecided(state: &AppState, record: &ScheduleRecord, slots: &[Timestamp
     let decided: HashSet<Timestamp> =
         rows.iter().filter(|row| row.state != SlotState::Missed).map(|row| row.slot).collect();
     Ok(slots.iter().copied().filter(|slot| !decided.contains(slot)).collect())
-}
-
-/// Fires slots, piece by piece; how many fired. The store decides about each, as it does for the schedulers.
-async fn fire(
-    state: &AppState,
-    record: &ScheduleRecord,
-    spec: &AgentSpec,
-    trace: Trace,
-    slots: &[Timestamp],
-) -> Answer<usize> {
-    let now = state.now();
-    let firing = |slot: &Timestamp| {
-        let task = Arc::new(Task::of_slot(record, *slot, spec, TaskId::generate(), trace, now));
-        let new = NewTask { task, idempotency: None, ready_at: None };
-        let schedule = record.name.clone();
-        Firing { schedule, slot: *slot, task: Some(new), max_open: u32::MAX, buffer: false, backfill: true }
-    };
-    let mut fired = 0;
-    for piece in slots.chunks(PIECE) {
-        let firings: Vec<Firing> = piece.iter().map(firing).collect();
-        let results = state.store().fire(firings.clone(), now).await?;
-        let tasks = firings.into_iter().zip(results).filter(|(_, result)| matches!(result, FiringResult::Fired(_)));
-        let wakes: Vec<Wake> = tasks.filter_map(|(firing, _)| Some(Wake::of(firing.task?.task))).collect();
-        fired += wakes.len();
-        state.bus().wake(wakes);
-    }
-    Ok(fired)
 }

@@ -1,13 +1,10 @@
 //! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused by itself.
 
-use std::sync::Arc;
-
-use agentry_bus::Wake;
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
-use agentry_core::task::{Task, TraceId};
+use agentry_core::task::TraceId;
 use agentry_core::trace::{Place, Trace};
-use agentry_store::{Accepted, NewTask};
+use agentry_intake::{Order, Submitted};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::intake::{Door, TaskRequest, refusal};
+use super::request::{TaskRequest, refused};
 use super::tasks::idempotency_key;
 use crate::extract::{json_problem, new_trace, parse, place_of, read_body};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -100,51 +97,44 @@ pub(crate) enum BatchRow<'a> {
 pub(crate) async fn create(State(state): State<AppState>, request: Request) -> Answer {
     let (headers, place) = (request.headers().clone(), place_of(request.extensions(), &state));
     let body = read_body(request, state.deps.limits.max_batch_bytes).await?;
-    let fleet = state.deps.fleet.current();
-    let mut intake = Intake::new(Door::new(&fleet, state.now()), &headers, place)?;
+    let mut arrivals = Arrivals::new(&headers, place)?;
     match serde_json::from_slice::<BatchRequest<'_>>(&body) {
         Ok(batch) => {
             bound(batch.tasks.len())?;
-            batch.tasks.into_iter().for_each(|task| intake.take(Ok(task)));
+            batch.tasks.into_iter().for_each(|task| arrivals.take(Ok(task)));
         }
         // Something in it cannot be read: find out what, task by task.
         Err(_) => {
             let batch: RawBatch<'_> = parse(&body)?;
             bound(batch.tasks.len())?;
             for raw in batch.tasks {
-                intake.take(serde_json::from_str(raw.get()).map_err(|error| json_problem(&error)));
+                arrivals.take(serde_json::from_str(raw.get()).map_err(|error| json_problem(&error)));
             }
         }
     }
-    let rows = intake.rows;
-    let tasks: Vec<Arc<Task>> = intake.accepted.iter().map(|new| Arc::clone(&new.task)).collect();
-    let answers = if tasks.is_empty() { Vec::new() } else { state.store().accept(intake.accepted).await? };
-    let mut wakes = Vec::with_capacity(tasks.len());
-    let mut outcomes = tasks.into_iter().zip(answers).map(|(task, answer)| match answer {
-        Ok(Accepted::New) => {
-            wakes.push(Wake::of(Arc::clone(&task)));
-            Ok(BatchRow::Accepted {
-                id: task.id,
-                trace_id: Some(task.trace_id),
-                session: task.session.clone(),
-                duplicate: false,
-            })
-        }
-        Ok(Accepted::Duplicate(id)) => Ok(BatchRow::Accepted { id, trace_id: None, session: None, duplicate: true }),
-        Err(refused) => Err(refusal(refused)),
-    });
-    let settled: Vec<Result<BatchRow<'_>, Problem>> = rows
-        .into_iter()
-        .map(|row| match row {
-            Some(problem) => Err(problem),
-            None => outcomes.next().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the store lost an answer"))),
-        })
-        .collect();
-    drop(outcomes);
-    if !wakes.is_empty() {
-        state.bus().wake(wakes);
-    }
+    let mut submitted = state.intake().submit(arrivals.orders).await?.into_iter();
+    let settle = |row: Option<Problem>| match row {
+        Some(problem) => Err(problem),
+        None => match submitted.next() {
+            Some(Ok(submitted)) => Ok(row_of(submitted)),
+            Some(Err(refusal)) => Err(refused(&state, refusal)),
+            None => Err(Problem::new(Code::Internal, "the store lost an answer")),
+        },
+    };
+    let settled: Vec<Result<BatchRow<'_>, Problem>> = arrivals.rows.into_iter().map(settle).collect();
     Ok(reply(settled, &place.trace.id.to_string()))
+}
+
+fn row_of(submitted: Submitted) -> BatchRow<'static> {
+    match submitted {
+        Submitted::New(task) => BatchRow::Accepted {
+            id: task.id,
+            trace_id: Some(task.trace_id),
+            session: task.session.clone(),
+            duplicate: false,
+        },
+        Submitted::Duplicate(id) => BatchRow::Accepted { id, trace_id: None, session: None, duplicate: true },
+    }
 }
 
 fn bound(tasks: usize) -> Answer<()> {
@@ -155,36 +145,35 @@ fn bound(tasks: usize) -> Answer<()> {
     Ok(())
 }
 
-/// The tasks of a batch on their way in.
-struct Intake<'f> {
-    door: Door<'f>,
+/// The requests of a batch, read and checked.
+struct Arrivals {
     /// That of the caller, for all of them; else each begins its own.
     trace: Option<Trace>,
     key: Option<String>,
-    accepted: Vec<NewTask>,
-    /// One for each task: why it was refused at the door, or `None`.
+    orders: Vec<Order>,
+    /// One for each request: why it was refused before it was submitted, or `None`.
     rows: Vec<Option<Problem>>,
 }
 
-impl<'f> Intake<'f> {
-    fn new(door: Door<'f>, headers: &HeaderMap, place: Place) -> Answer<Self> {
+impl Arrivals {
+    fn new(headers: &HeaderMap, place: Place) -> Answer<Self> {
         let trace = place.trace.parent.map(|_| place.onward());
         let key = idempotency_key(headers)?;
-        Ok(Self { door, trace, key, accepted: Vec::new(), rows: Vec::new() })
+        Ok(Self { trace, key, orders: Vec::new(), rows: Vec::new() })
     }
 
     fn take(&mut self, request: Answer<TaskRequest<'_>>) {
         let index = self.rows.len();
-        let admitted = request.and_then(|request| {
+        let ordered = request.and_then(|request| {
             let key = match (&self.key, &request.idempotency_key) {
                 (Some(key), None) => Some(format!("{key}/{index}")),
                 _ => None,
             };
-            self.door.admit(request, self.trace.unwrap_or_else(new_trace), key)
+            request.order(self.trace.unwrap_or_else(new_trace), key)
         });
-        self.rows.push(match admitted {
-            Ok(new) => {
-                self.accepted.push(new);
+        self.rows.push(match ordered {
+            Ok(order) => {
+                self.orders.push(order);
                 None
             }
             Err(problem) => Some(problem),

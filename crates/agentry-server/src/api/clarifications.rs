@@ -1,11 +1,8 @@
 //! `/v1/clarifications`: questions to humans.
 
-use agentry_bus::{Signal, Wake};
 use agentry_core::clarification::{Clarification, MAX_ANSWER_BYTES, Resolution};
 use agentry_core::id::ClarificationId;
-use agentry_core::task::Priority;
-use agentry_core::time::Timestamp;
-use agentry_store::{Answered, Recovered};
+use agentry_intake::AnswerRefused;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -123,39 +120,24 @@ pub(crate) async fn answer(
     Ok(axum::Json(ClarificationView { clarification }).into_response())
 }
 
-/// Whether a question may still be answered.
-pub(crate) fn is_open(question: &Clarification, now: Timestamp) -> bool {
-    question.resolution.is_none() && question.expires_at > now
-}
-
 /// Answers a question for any surface; the other ones are told. The first answer stands.
 pub(crate) async fn take_answer(
     state: &AppState,
     id: ClarificationId,
     request: AnswerRequest,
 ) -> Answer<Clarification> {
-    let now = state.now();
-    let question = state.store().clarification(id).await?.ok_or_else(|| unknown(id))?;
-    if !is_open(&question, now) {
-        return Err(ended(&question));
-    }
-    request.check(&question)?;
-    let by = request.by.unwrap_or_else(|| ANONYMOUS.to_owned());
-    let resolution = Resolution::Answered { answer: request.answer, by, at: now };
-    match state.store().resolve(id, resolution).await? {
-        Answered::Accepted { clarification, wake } => {
-            if let Some(recovered) = wake {
-                state.bus().wake(vec![wake_of(recovered)]);
-            }
-            // Also rings the relay, which tells where the question was asked.
-            state.bus().signal(Signal::Resolved(clarification.task));
-            Ok(*clarification)
-        }
-        Answered::AlreadyResolved(question) => Err(ended(&question)),
-        Answered::Unknown => Err(unknown(id)),
-    }
+    let by = request.by.clone().unwrap_or_else(|| ANONYMOUS.to_owned());
+    let answer = request.answer.clone();
+    let question = state.intake().answer(id, answer, by, |question, _| request.check(question));
+    Ok(*question.await?)
 }
 
-fn wake_of(task: Recovered) -> Wake {
-    Wake { task: task.task, mode: task.mode, session: task.session, priority: Priority::Normal, body: None }
+impl From<AnswerRefused> for Problem {
+    fn from(refused: AnswerRefused) -> Self {
+        match refused {
+            AnswerRefused::Unknown(id) => unknown(id),
+            AnswerRefused::Ended(question) => ended(&question),
+            AnswerRefused::Store(error) => error.into(),
+        }
+    }
 }

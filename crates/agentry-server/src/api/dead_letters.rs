@@ -1,11 +1,8 @@
 //! `/v1/dead-letters`: what was given up; look, edit, replay, drop.
 
-use std::sync::Arc;
-
-use agentry_bus::Wake;
 use agentry_core::id::DeadLetterId;
-use agentry_core::task::{Task, TaskSource};
-use agentry_store::{DeadLetter, DeadLetterOrigin, NewTask};
+use agentry_intake::{ReplayError, Replayed};
+use agentry_store::DeadLetter;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::intake::{live_agent, session_of, task_for};
+use super::request::not_live;
 use super::views::List;
-use crate::extract::{Id, Json, Query, from_cursor, new_trace, page_size, to_cursor};
+use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -159,38 +156,14 @@ pub(crate) struct ReplayReply {
 )]
 pub(crate) async fn replay(State(state): State<AppState>, Id(id): Id<DeadLetterId>) -> Answer {
     let letter = find(&state, id).await?;
-    let task = match letter.origin {
-        DeadLetterOrigin::Outbox => None,
-        DeadLetterOrigin::Task => Some(Arc::new(task_again(&state, letter).await?)),
-    };
-    let new = task.clone().map(|task| NewTask { task, idempotency: None, ready_at: None });
-    if !state.store().replay_dead_letter(id, new, state.now()).await? {
-        return Err(refused(&state, id).await);
+    match state.intake().replay(letter).await {
+        Ok(Replayed::Message) => Ok((StatusCode::ACCEPTED, axum::Json(ReplayReply { id, task: None })).into_response()),
+        Ok(Replayed::Task(task)) => {
+            let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
+            Ok((StatusCode::ACCEPTED, location, axum::Json(ReplayReply { id, task: Some(task.id) })).into_response())
+        }
+        Err(ReplayError::Agent(why)) => Err(not_live(&state, &why)),
+        Err(ReplayError::NotOpen) => Err(refused(&state, id).await),
+        Err(ReplayError::Store(error)) => Err(error.into()),
     }
-    let body = axum::Json(ReplayReply { id, task: task.as_ref().map(|task| task.id) });
-    let Some(task) = task else { return Ok((StatusCode::ACCEPTED, body).into_response()) };
-    let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
-    state.bus().wake(vec![Wake::of(task)]);
-    Ok((StatusCode::ACCEPTED, location, body).into_response())
-}
-
-async fn task_again(state: &AppState, letter: DeadLetter) -> Answer<Task> {
-    let fleet = state.deps.fleet.current();
-    let spec = live_agent(&fleet, letter.agent.as_str())?;
-    let source = TaskSource::Replay { of: letter.task };
-    let mut task = task_for(spec, letter.payload, None, source, new_trace(), state.now());
-    let old = state.store().task(letter.task).await?.map(|record| record.task);
-    let key = old.as_ref().and_then(|old| old.session.as_ref()).map(|session| session.key().to_owned());
-    // An agent that is no longer continuous has no session to go back to.
-    let key = key.filter(|_| spec.mode == agentry_core::agent::ExecutionMode::Continuous);
-    task.session = session_of(spec, key.as_deref(), task.id)?;
-    if let Some(old) = old {
-        (task.trace_id, task.parent) = (old.trace_id, old.parent);
-        task.priority = old.priority;
-        task.timeout_ms = old.timeout_ms;
-        task.callback_url = old.callback_url;
-        task.reply_to = old.reply_to;
-        task.budget = old.budget;
-    }
-    Ok(task)
 }

@@ -1,14 +1,12 @@
 //! `/v1/events`: publish an event, follow the tail of all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use agentry_bus::Wake;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use agentry_core::task::Task;
 use agentry_core::topic::{TopicPattern, check_topic};
-use agentry_store::{EventAccepted, NewTask};
+use agentry_intake::{Audience, PublishError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -27,8 +25,6 @@ const SOURCE: &str = "api";
 const KIND: &str = "dev.agentry.event.published.v1";
 /// The longest id, source or type, in bytes.
 const MAX_NAME_BYTES: usize = 255;
-/// How long the answer to a publisher waits for the bus.
-const TELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Past events that a tail begins with at most.
 const MAX_RECENT: usize = 1_000;
 
@@ -84,7 +80,7 @@ fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> Strin
 
 /// Publishes an event
 ///
-/// It and the tasks of its subscribers are durable when the answer arrives.
+/// It, the tasks of its subscribers and its way to listeners outside are durable when the answer arrives.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events", request_body = EventRequest,
     responses(
@@ -112,36 +108,20 @@ pub(crate) async fn publish(
         hops: 0,
         data: request.data,
     };
-    let tasks = tasks_of(&state, &event);
-    let accepted = state.store().accept_event(&event, tasks.clone()).await?;
-    let Event { id, source, .. } = event.clone();
-    if accepted == EventAccepted::Duplicate {
-        let receipt = EventReceipt { id, source, duplicate: true, tasks: Vec::new() };
-        return Ok((StatusCode::OK, axum::Json(receipt)).into_response());
-    }
-    let started = tasks.iter().map(|new| StartedTask { id: new.task.id, agent: new.task.agent.to_string() }).collect();
-    if !tasks.is_empty() {
-        state.bus().wake(tasks.into_iter().map(|new| Wake::of(new.task)).collect());
-    }
-    // Its tasks are durable whatever the bus says; listeners outside see it late or not at all.
-    match tokio::time::timeout(TELL_TIMEOUT, state.bus().publish(&event)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, topic = %event.topic, "an accepted event did not reach listeners"),
-        Err(_) => tracing::warn!(topic = %event.topic, "the bus did not confirm an accepted event in time"),
-    }
-    let receipt = EventReceipt { id, source, duplicate: false, tasks: started };
-    Ok((StatusCode::ACCEPTED, axum::Json(receipt)).into_response())
+    let published = state.intake().publish(&event, Audience::Subscribers).await.map_err(unpublished)?;
+    let started = |task: &Arc<Task>| StartedTask { id: task.id, agent: task.agent.to_string() };
+    let tasks = published.tasks.iter().map(started).collect();
+    let receipt = EventReceipt { id: event.id, source: event.source, duplicate: published.duplicate, tasks };
+    let status = if published.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, axum::Json(receipt)).into_response())
 }
 
-/// One task for each agent that subscribes to the event's topic.
-fn tasks_of(state: &AppState, event: &Event) -> Vec<NewTask> {
-    let fleet = state.deps.fleet.current();
-    let names = fleet.subscribers(&event.topic);
-    let specs = names.iter().filter_map(|name| fleet.live(name));
-    specs
-        .map(|spec| Task::of_event(event, spec, TaskId::generate(), event.time))
-        .map(|task| NewTask { task: Arc::new(task), idempotency: None, ready_at: None })
-        .collect()
+/// The problem that an event was not accepted.
+pub(crate) fn unpublished(error: PublishError) -> Problem {
+    match error {
+        PublishError::TooManyHops { .. } => Problem::new(Code::InvalidRequest, error.to_string()),
+        PublishError::Store(error) => error.into(),
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

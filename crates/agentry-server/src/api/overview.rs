@@ -136,7 +136,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
         all.add(task, covered, window);
         each.entry(task.agent.clone()).or_default().add(task, covered, window);
     }
-    let fleet = state.deps.fleet.current();
+    let fleet = state.fleet();
     let mut agents = HashMap::new();
     let mut budget = None;
     for (name, entry) in fleet.iter() {

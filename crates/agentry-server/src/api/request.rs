@@ -1,18 +1,14 @@
-//! The door: from a request to a checked [`Task`]. The hot path of every way in.
+//! From a request to a checked [`Order`]. The hot path of `POST /v1/tasks` and of batches.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
-use agentry_core::id::TaskId;
 use agentry_core::money::NanoUsd;
-use agentry_core::session::{MAX_SESSION_KEY_BYTES, SessionId};
-use agentry_core::task::{DEFAULT_TIMEOUT, MAX_TIMEOUT, Priority, Task, TaskSource};
-use agentry_core::time::Timestamp;
+use agentry_core::session::MAX_SESSION_KEY_BYTES;
+use agentry_core::task::{DEFAULT_TIMEOUT, MAX_TIMEOUT, Priority, Submission, TaskSource};
 use agentry_core::trace::Trace;
-use agentry_store::{NewTask, Refused};
+use agentry_intake::{NotLive, Order, Refusal};
 use axum::http::Uri;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +16,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::problem::{Answer, Code, Problem, did_you_mean};
+use crate::state::AppState;
 
 /// The longest callback URL, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
@@ -62,73 +59,47 @@ pub(crate) struct TaskRequest<'a> {
     pub(crate) idempotency_key: Option<String>,
 }
 
-/// The agents as of one moment, for one request. Remembers the agent it looked up last: the tasks of a batch are
-/// often for the same one.
-pub(crate) struct Door<'f> {
-    fleet: &'f Fleet,
-    now: Timestamp,
-    last: Option<&'f Arc<AgentSpec>>,
-}
-
-impl<'f> Door<'f> {
-    pub(crate) fn new(fleet: &'f Fleet, now: Timestamp) -> Self {
-        Self { fleet, now, last: None }
-    }
-
-    /// Checks a request and makes a task of it. `key` is the idempotency key of the request.
-    pub(crate) fn admit(&mut self, request: TaskRequest<'_>, trace: Trace, key: Option<String>) -> Answer<NewTask> {
-        let spec = self.agent(&request.agent)?;
-        let timeout_ms = timeout_ms(request.timeout_seconds)?;
-        let budget = request.budget.map(budget).transpose()?;
-        request.callback_url.as_deref().map(check_url).transpose()?;
-        let key = key.or_else(|| request.idempotency_key.clone());
-        let idempotency = key.map(|key| check_key(&key).map(|()| (key, fingerprint(&request)))).transpose()?;
-        let id = TaskId::generate();
-        let session = session_of(spec, request.session.as_deref(), id)?;
-        let task = Task {
-            id,
-            agent: spec.name.clone(),
-            mode: spec.mode,
-            input: request.input,
-            session,
-            priority: request.priority,
-            source: TaskSource::Api,
-            trace_id: trace.id,
-            parent: trace.parent,
-            created_at: self.now,
-            timeout_ms,
-            callback_url: request.callback_url,
-            reply_to: None,
+impl TaskRequest<'_> {
+    /// Checks everything that needs no look at the agents. `key` is the idempotency key of the request; it wins over the
+    /// one in the body.
+    pub(crate) fn order(self, trace: Trace, key: Option<String>) -> Answer<Order> {
+        self.session.as_deref().map(check_session_key).transpose()?;
+        let timeout = timeout(self.timeout_seconds)?;
+        let budget = self.budget.map(budget).transpose()?;
+        self.callback_url.as_deref().map(check_url).transpose()?;
+        let key = key.or_else(|| self.idempotency_key.clone());
+        let idempotency = key.map(|key| check_key(&key).map(|()| (key, fingerprint(&self)))).transpose()?;
+        let submission = Submission {
+            session: self.session,
+            priority: self.priority,
+            timeout,
+            callback_url: self.callback_url,
             budget,
-            stream: request.stream,
-            hops: 0,
+            stream: self.stream,
+            ..Submission::new(self.input, TaskSource::Api, trace)
         };
-        Ok(NewTask { task: Arc::new(task), idempotency, ready_at: None })
-    }
-
-    fn agent(&mut self, name: &str) -> Answer<&'f Arc<AgentSpec>> {
-        if let Some(spec) = self.last.filter(|spec| spec.name.as_str() == name) {
-            return Ok(spec);
-        }
-        let spec = live_agent(self.fleet, name)?;
-        self.last = Some(spec);
-        Ok(spec)
+        Ok(Order { agent: self.agent.into_owned(), submission, idempotency })
     }
 }
 
-/// The live version of an agent that takes tasks.
-pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Answer<&'f Arc<AgentSpec>> {
-    let Some(entry) = fleet.entry(name) else { return Err(unknown_agent(fleet, name)) };
-    match (&entry.spec, &entry.error) {
-        (Some(spec), _) if spec.enabled => Ok(spec),
-        (Some(_), _) => Err(Problem::new(
-            Code::AgentDisabled,
-            format!("agent `{name}` is disabled; set `enabled: true` in {}", entry.file),
-        )),
-        (None, error) => {
-            let reason = error.as_deref().unwrap_or("its file has no good version");
-            Err(Problem::new(Code::AgentInvalid, format!("agent `{name}` is invalid: {reason}")))
+/// Returns the problem that a refusal of the intake is to a caller.
+pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Agent(why) => not_live(state, &why),
+        Refusal::NoSessions { .. } => Problem::field("/session", refusal.to_string()),
+        Refusal::KeyReused(_) => {
+            Problem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
         }
+        Refusal::Store(error) => error.into(),
+    }
+}
+
+/// Returns the problem that an agent takes no tasks.
+pub(crate) fn not_live(state: &AppState, why: &NotLive) -> Problem {
+    match why {
+        NotLive::Unknown { name } => unknown_agent(&state.fleet(), name),
+        NotLive::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
+        NotLive::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
     }
 }
 
@@ -140,22 +111,6 @@ pub(crate) fn unknown_agent(fleet: &Fleet, name: &str) -> Problem {
     Problem::new(Code::UnknownAgent, format!("no agent is called `{shown}`{hint}"))
 }
 
-/// The session of a task: the caller's, or a new conversation under the task's own id.
-pub(crate) fn session_of(spec: &AgentSpec, key: Option<&str>, id: TaskId) -> Answer<Option<SessionId>> {
-    match (spec.mode, key) {
-        (ExecutionMode::Continuous, Some(key)) => {
-            check_session_key(key)?;
-            Ok(Some(SessionId::new(&spec.name, key)))
-        }
-        (ExecutionMode::Continuous, None) => Ok(Some(SessionId::new(&spec.name, &id.to_string()))),
-        (_, None) => Ok(None),
-        (mode, Some(_)) => Err(Problem::field(
-            "/session",
-            format!("agent `{}` is {mode} and keeps no sessions; leave it out", spec.name),
-        )),
-    }
-}
-
 fn check_session_key(key: &str) -> Answer<()> {
     if key.is_empty() || key.len() > MAX_SESSION_KEY_BYTES || key.chars().any(char::is_control) {
         let text = format!("a session key has 1 to {MAX_SESSION_KEY_BYTES} bytes and no control characters");
@@ -164,17 +119,14 @@ fn check_session_key(key: &str) -> Answer<()> {
     Ok(())
 }
 
-/// A timeout in milliseconds: the caller's within its bounds, or the default.
-pub(crate) fn timeout_ms(seconds: Option<f64>) -> Answer<u64> {
+/// A timeout: the caller's within its bounds, or the default.
+pub(crate) fn timeout(seconds: Option<f64>) -> Answer<Duration> {
     let most = MAX_TIMEOUT.as_secs_f64();
-    let timeout = match seconds {
-        None => DEFAULT_TIMEOUT,
-        Some(seconds) if (0.001..=most).contains(&seconds) => Duration::from_secs_f64(seconds),
-        Some(seconds) => {
-            return Err(Problem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds")));
-        }
-    };
-    Ok(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
+    match seconds {
+        None => Ok(DEFAULT_TIMEOUT),
+        Some(seconds) if (0.001..=most).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(seconds) => Err(Problem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds"))),
+    }
 }
 
 fn budget(raw: &RawValue) -> Answer<NanoUsd> {
@@ -204,16 +156,6 @@ fn check_key(key: &str) -> Answer<()> {
         return Err(Problem::field("/idempotency_key", text));
     }
     Ok(())
-}
-
-/// What a refusal of the store means to a caller.
-pub(crate) fn refusal(refused: Refused) -> Problem {
-    match refused {
-        Refused::KeyReused(_) => {
-            Problem::new(Code::IdempotencyKeyReused, format!("{refused}; use a new key for a new request"))
-        }
-        Refused::Store(error) => error.into(),
-    }
 }
 
 /// A stable hash of what is asked, whatever the order of its fields: the same over versions and machines.
@@ -279,35 +221,6 @@ impl Fnv {
     }
 }
 
-/// A task that continues what another asked: of this agent as it is now, under this trace.
-pub(crate) fn task_for(
-    spec: &AgentSpec,
-    input: Value,
-    session: Option<SessionId>,
-    source: TaskSource,
-    trace: Trace,
-    now: Timestamp,
-) -> Task {
-    Task {
-        id: TaskId::generate(),
-        agent: AgentName::clone(&spec.name),
-        mode: spec.mode,
-        input,
-        session,
-        priority: Priority::Normal,
-        source,
-        trace_id: trace.id,
-        parent: trace.parent,
-        created_at: now,
-        timeout_ms: u64::try_from(DEFAULT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
-        callback_url: None,
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,10 +267,10 @@ mod tests {
 
     #[test]
     fn timeouts_have_bounds() {
-        assert_eq!(timeout_ms(None).unwrap(), 300_000);
-        assert_eq!(timeout_ms(Some(0.5)).unwrap(), 500);
+        assert_eq!(timeout(None).unwrap(), Duration::from_secs(300));
+        assert_eq!(timeout(Some(0.5)).unwrap(), Duration::from_millis(500));
         for bad in [0.0, -1.0, 86_401.0, f64::NAN, f64::INFINITY] {
-            assert!(timeout_ms(Some(bad)).is_err(), "{bad}");
+            assert!(timeout(Some(bad)).is_err(), "{bad}");
         }
     }
 }

@@ -1,21 +1,17 @@
 //! `/v1/schedules`: when agents run by themselves.
 
-use agentry_core::id::TaskId;
+use agentry_bus::Signal;
 use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
-use agentry_core::task::{TaskSource, TaskStatus};
 use agentry_core::time::Timestamp;
-use agentry_store::{NewTask, SlotRecord};
+use agentry_store::SlotRecord;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
-use agentry_bus::{Signal, Wake};
-
-use super::intake::{live_agent, refusal, session_of, task_for, timeout_ms};
+use super::request::{not_live, refused, timeout};
 use super::tasks::{TaskReceipt, accepted_reply};
 use super::views::List;
 use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size, to_cursor};
@@ -183,7 +179,8 @@ impl ScheduleRequest {
             spec.input = input;
         }
         if self.timeout_seconds.is_some() {
-            spec.timeout_ms = Some(timeout_ms(self.timeout_seconds)?);
+            let timeout = timeout(self.timeout_seconds)?;
+            spec.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         }
         spec.enabled = self.enabled.unwrap_or(spec.enabled);
         spec.overlap = self.overlap.unwrap_or(spec.overlap);
@@ -302,7 +299,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
         return Err(Problem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
     }
     let agent = request.agent.take().ok_or_else(|| Problem::field("/agent", "is missing"))?;
-    let agent = live_agent(&state.deps.fleet.current(), &agent)?.name.clone();
+    let agent = state.intake().live(&agent).map_err(|why| not_live(&state, &why))?.name.clone();
     if state.store().schedule(&name).await?.is_some() {
         return Err(Problem::new(
             Code::ScheduleExists,
@@ -371,7 +368,7 @@ pub(crate) async fn change(
             return Err(Problem::field("/name", "a schedule keeps its name; make another one instead"));
         }
         if let Some(agent) = request.agent.take() {
-            record.agent = live_agent(&state.deps.fleet.current(), &agent)?.name.clone();
+            record.agent = state.intake().live(&agent).map_err(|why| not_live(&state, &why))?.name.clone();
         }
         if let Some(timing) = request.timing(Some(&record.spec.timing))? {
             check_timing(&timing, now)?;
@@ -442,21 +439,6 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
 )]
 pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, Traced(place): Traced) -> Answer {
     let record = find(&state, &name).await?;
-    let fleet = state.deps.fleet.current();
-    let spec = live_agent(&fleet, record.agent.as_str())?;
-    let trace = place.onward();
-    let mut task = task_for(spec, record.spec.input, None, TaskSource::Api, trace, state.now());
-    task.session = session_of(spec, None, TaskId::clone(&task.id))?;
-    task.timeout_ms = record.spec.timeout_ms.unwrap_or(task.timeout_ms);
-    let task = Arc::new(task);
-    let new = NewTask { task: Arc::clone(&task), idempotency: None, ready_at: None };
-    match state.store().accept(vec![new]).await?.pop() {
-        Some(Ok(_)) => {}
-        Some(Err(refused)) => return Err(refusal(refused)),
-        None => return Err(Problem::new(Code::Internal, "the store gave no answer for the task")),
-    }
-    let receipt =
-        TaskReceipt { id: task.id, status: TaskStatus::Queued, trace_id: task.trace_id, session: task.session.clone() };
-    state.bus().wake(vec![Wake::of(task)]);
-    Ok(accepted_reply(&receipt))
+    let task = state.intake().trigger(&record, place.onward()).await.map_err(|refusal| refused(&state, refusal))?;
+    Ok(accepted_reply(&TaskReceipt::of(&task)))
 }

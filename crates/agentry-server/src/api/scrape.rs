@@ -127,7 +127,7 @@ fn waiting(state: &AppState, backlog: &Backlog, registry: &mut Registry) {
 async fn agents(state: &AppState, registry: &mut Registry) {
     let Ok(Ok(seen)) = tokio::time::timeout(PATIENCE, Seen::unpriced(state)).await else { return };
     let mut counts: BTreeMap<&'static str, i64> = STATES.iter().map(|state| (state.as_str(), 0)).collect();
-    for (name, entry) in state.deps.fleet.current().iter() {
+    for (name, entry) in state.fleet().iter() {
         *counts.entry(seen.state_of(name, entry).as_str()).or_default() += 1;
     }
     let family = Family::<OfState, Gauge>::default();

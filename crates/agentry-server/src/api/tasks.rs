@@ -1,23 +1,21 @@
 //! `/v1/tasks`: ask, look, cancel.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Received, Signal, Signals, Wake};
+use agentry_bus::{Received, Signal, Signals};
 use agentry_core::agent::{AgentName, ExecutionMode};
-use agentry_core::event::output_topic;
-use agentry_core::id::{OutboxId, TaskId};
-use agentry_core::outbox::messages_of_end;
+use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
-use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus, TraceId};
-use agentry_store::{Accepted, Cancelled, MAX_PAGE, TaskFilter};
+use agentry_core::task::{Task, TaskRecord, TaskStatus, TraceId};
+use agentry_intake::{CancelOutcome, Submitted};
+use agentry_store::{MAX_PAGE, TaskFilter};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::intake::{Door, TaskRequest, refusal};
+use super::request::{TaskRequest, refused};
 use super::views::{List, TaskDetail, TaskView};
 use crate::extract::{Id, Query, from_cursor, page_size, parse, place_of, read_body, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -53,6 +51,14 @@ pub(crate) struct TaskReceipt {
     pub(crate) session: Option<SessionId>,
 }
 
+impl TaskReceipt {
+    /// The receipt of a task that was accepted just now.
+    pub(crate) fn of(task: &Task) -> Self {
+        let (trace_id, session) = (task.trace_id, task.session.clone());
+        Self { id: task.id, status: TaskStatus::Queued, trace_id, session }
+    }
+}
+
 /// Accepts a task
 ///
 /// The task is durable when the answer arrives. A `traceparent` header continues its trace.
@@ -81,30 +87,22 @@ pub(crate) async fn create(
     let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
     let (trace, key) = (place_of(request.extensions(), &state).onward(), idempotency_key(request.headers())?);
     let body = read_body(request, state.deps.limits.max_body_bytes).await?;
-    let fleet = state.deps.fleet.current();
-    let new = Door::new(&fleet, state.now()).admit(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
-    let task = Arc::clone(&new.task);
+    let order = parse::<TaskRequest<'_>>(&body)?.order(trace, key)?;
+    let prepared = state.intake().prepare(vec![order]);
     // Watched before it is accepted: an end between accepting and watching would not be heard.
-    let watch = wait.map(|_| state.bus().watch(task.id));
-    let accepted = state.store().accept(vec![new]).await?.pop();
-    match accepted {
-        Some(Ok(Accepted::New)) => {
-            let receipt = TaskReceipt {
-                id: task.id,
-                status: TaskStatus::Queued,
-                trace_id: task.trace_id,
-                session: task.session.clone(),
-            };
-            state.bus().wake(vec![Wake::of(task)]);
+    let id = prepared.first().and_then(|new| Some(new.as_ref().ok()?.task.id));
+    let watch = id.filter(|_| wait.is_some()).map(|id| state.bus().watch(id));
+    match state.intake().accept(prepared).await?.pop() {
+        Some(Ok(Submitted::New(task))) => {
             if let (Some(wait), Some(watch)) = (wait, watch)
-                && let Some(record) = wait_for_end(&state, receipt.id, watch, wait).await?
+                && let Some(record) = wait_for_end(&state, task.id, watch, wait).await?
             {
                 return Ok(axum::Json(TaskView::of(&record)).into_response());
             }
-            Ok(accepted_reply(&receipt))
+            Ok(accepted_reply(&TaskReceipt::of(&task)))
         }
-        Some(Ok(Accepted::Duplicate(id))) => replay(&state, id, wait).await,
-        Some(Err(refused)) => Err(refusal(refused)),
+        Some(Ok(Submitted::Duplicate(id))) => replay(&state, id, wait).await,
+        Some(Err(refusal)) => Err(refused(&state, refusal)),
         None => Err(Problem::new(Code::Internal, "the store gave no answer for the task")),
     }
 }
@@ -337,30 +335,15 @@ pub(crate) struct CancelReply {
     )
 )]
 pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) -> Answer {
-    let record = find(&state, id).await?;
-    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled before it ran to its end"));
-    let now = state.now();
-    let topic = output_topic(&record.task.agent);
-    let publish = state.deps.fleet.current().has_subscribers(&topic) || state.bus().is_heard_outside(&topic);
-    let outbox = messages_of_end(&record.task, &outcome, now, publish, OutboxId::generate);
-    match state.store().cancel(id, now, outbox).await? {
-        Cancelled::Ended => {
-            let status = TaskStatus::Cancelled;
-            state.bus().signal(Signal::Progress { task: id, status });
-            if record.task.session.is_some() {
-                // Later tasks of the session may have waited behind it.
-                state.bus().wake(vec![Wake { body: None, ..Wake::of(Arc::new(record.task)) }]);
-            }
-            Ok(axum::Json(CancelReply { id, status }).into_response())
-        }
-        Cancelled::Requested => {
-            state.bus().signal(Signal::Cancel(id));
+    match state.intake().cancel(id).await? {
+        CancelOutcome::Ended => Ok(axum::Json(CancelReply { id, status: TaskStatus::Cancelled }).into_response()),
+        CancelOutcome::Requested => {
             let body = axum::Json(CancelReply { id, status: TaskStatus::Running });
             Ok((StatusCode::ACCEPTED, body).into_response())
         }
-        Cancelled::AlreadyEnded(status) => {
+        CancelOutcome::AlreadyEnded(status) => {
             Err(Problem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
         }
-        Cancelled::Unknown => Err(Problem::new(Code::UnknownTask, format!("no task has the id {id}"))),
+        CancelOutcome::Unknown => Err(unknown(id)),
     }
 }

@@ -29,6 +29,9 @@ pub(crate) fn need(method: &str, path: &str) -> Need {
     match method {
         _ if admin => Need::Scope(Scope::Admin),
         "GET" | "HEAD" | "any" => Need::Scope(Scope::Read),
+        // What the deployment runs is not for everybody who may give it work.
+        "DELETE" if path == "/v1/agents/{name}" => Need::Scope(Scope::Admin),
+        _ if path == "/v1/agents/{name}/activate" => Need::Scope(Scope::Admin),
         // Checks a text and changes nothing.
         _ if path == "/v1/agents/validate" => Need::Scope(Scope::Read),
         _ => Need::Scope(Scope::Run),
@@ -83,6 +86,9 @@ mod tests {
         assert_eq!(need("GET", "/v1/tasks"), Need::Scope(Scope::Read));
         assert_eq!(need("POST", "/v1/tasks"), Need::Scope(Scope::Run));
         assert_eq!(need("GET", "/v1/keys"), Need::Scope(Scope::Admin));
+        assert_eq!(need("DELETE", "/v1/agents/{name}"), Need::Scope(Scope::Admin));
+        assert_eq!(need("POST", "/v1/agents/{name}/activate"), Need::Scope(Scope::Admin));
+        assert_eq!(need("GET", "/v1/agents/{name}"), Need::Scope(Scope::Read));
         assert_eq!(
             (need("GET", "/v1/log"), need("PUT", "/v1/log")),
             (Need::Scope(Scope::Admin), Need::Scope(Scope::Admin))

@@ -1,14 +1,15 @@
 //! `/slack/commands`: slash commands. The answer comes to the `response_url`, to who asked alone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::event::Event;
+use agentry_core::fleet::Fleet;
 use agentry_core::slack::{ResponseUrl, SlackPlace};
+use agentry_core::time::Timestamp;
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
+use agentry_intake::{Audience, Order};
 use agentry_slack::escape;
-use agentry_store::NewTask;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -55,20 +56,22 @@ pub(crate) async fn commands(State(state): State<AppState>, request: Request) ->
         text: form.get("text").trim(),
         name: &name,
     };
-    let (event, tasks) = command.start(&state, &slack, trace);
-    let names: Vec<String> = tasks.iter().map(|new| format!("`{}`", new.task.agent)).collect();
-    if tasks.is_empty() {
+    let topic = routing::command_topic(&name);
+    let place = command.place(state.now());
+    let pick = |fleet: &Fleet| -> Vec<Order> { command.orders(fleet, &slack, &place, trace) };
+    if check_topic(&topic).is_err() || pick(&state.fleet()).is_empty() {
         state.slack.note(DOOR, Outcome::Unheard);
         return Ok(ephemeral(&unknown(&state, &slack, &name)));
     }
-    match accept(&state, event, tasks).await {
-        Ok(Outcome::Duplicate) => {
+    match accept(&state, command.event(topic, trace, state.now()), Audience::Picked(&pick)).await {
+        Ok((Outcome::Duplicate, _)) => {
             state.slack.note(DOOR, Outcome::Duplicate);
             // Slack never sends a command twice.
             Err(Problem::new(Code::SlackUnverified, "this very command was taken before: it is a replay"))
         }
-        Ok(outcome) => {
+        Ok((outcome, tasks)) => {
             state.slack.note(DOOR, outcome);
+            let names: Vec<String> = tasks.iter().map(|task| format!("`{}`", task.agent)).collect();
             let verb = if names.len() == 1 { "is" } else { "are" };
             Ok(ephemeral(&format!(":hourglass_flowing_sand: {} {verb} on it…", names.join(", "))))
         }
@@ -93,34 +96,37 @@ struct Command<'a> {
 }
 
 impl Command<'_> {
-    /// Its event, and the tasks of who answers it.
-    fn start(&self, state: &AppState, slack: &SlackDoor, trace: Trace) -> (Event, Vec<NewTask>) {
-        let now = state.now();
-        let topic = routing::command_topic(self.name);
-        let fleet = state.deps.fleet.current();
-        let agents = match check_topic(&topic) {
-            Ok(()) => routing::of_command(&fleet, &slack.routes, self.name),
-            Err(_) => Vec::new(),
-        };
-        let id = format!("command/{}", self.trigger);
-        let place = SlackPlace {
+    fn id(&self) -> String {
+        format!("command/{}", self.trigger)
+    }
+
+    /// Where it was given.
+    fn place(&self, now: Timestamp) -> SlackPlace {
+        SlackPlace {
             team: self.team.to_owned(),
             channel: self.channel.to_owned(),
             thread: None,
             user: Some(self.user.to_owned()),
             response_url: Some(ResponseUrl { url: self.response_url.to_owned(), until: now.after(RESPONSE_URL_LIFE) }),
-        };
+        }
+    }
+
+    /// What is asked of those who answer it.
+    fn orders(&self, fleet: &Fleet, slack: &SlackDoor, place: &SlackPlace, trace: Trace) -> Vec<Order> {
         let whole = format!("/{}", self.name);
         let asked = Asked {
             text: if self.text.is_empty() { &whole } else { self.text },
             session: &format!("{}/{}/{}", self.team, self.channel, self.user),
-            place: &place,
-            event_id: &id,
+            place,
+            event_id: &self.id(),
         };
-        let new = |task| NewTask { task: Arc::new(task), idempotency: None, ready_at: None };
-        let tasks = agents.iter().map(|spec| new(asked.task(spec, trace, now))).collect();
-        let event = Event {
-            id,
+        let agents = routing::of_command(fleet, &slack.routes, self.name);
+        agents.iter().map(|spec| asked.order(spec, trace)).collect()
+    }
+
+    fn event(&self, topic: String, trace: Trace, now: Timestamp) -> Event {
+        Event {
+            id: self.id(),
             source: format!("slack/{}", self.team),
             kind: KIND.to_owned(),
             topic,
@@ -128,10 +134,9 @@ impl Command<'_> {
             trace_id: trace.id,
             parent: trace.parent,
             hops: 0,
-            data: json!({"team": self.team, "channel": self.channel, "user": self.user, "command": whole,
-                         "text": self.text}),
-        };
-        (event, tasks)
+            data: json!({"team": self.team, "channel": self.channel, "user": self.user,
+                         "command": format!("/{}", self.name), "text": self.text}),
+        }
     }
 }
 
@@ -141,7 +146,7 @@ fn ephemeral(text: &str) -> Response {
 }
 
 fn unknown(state: &AppState, slack: &SlackDoor, name: &str) -> String {
-    let known = routing::known_commands(&state.deps.fleet.current(), &slack.routes);
+    let known = routing::known_commands(&state.fleet(), &slack.routes);
     let near = did_you_mean(name, known.iter().map(|(name, _)| name.as_str())).replace('`', "*");
     let head = format!("No agent answers `/{}`{near}", escape(name));
     if known.is_empty() {

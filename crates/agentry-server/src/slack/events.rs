@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use agentry_bus::Wake;
 use agentry_core::event::Event;
-use agentry_core::id::TaskId;
+use agentry_core::fleet::Fleet;
 use agentry_core::slack::SlackPlace;
 use agentry_core::task::Task;
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
-use agentry_store::{EventAccepted, NewTask};
+use agentry_intake::{Audience, Order};
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use super::reply::{self, Reply};
 use super::routing::{self, Asked, MENTION, MESSAGE};
 use super::{Door, Outcome, SlackDoor, verified};
+use crate::api::events::unpublished;
 use crate::extract::{parse, place_of};
 use crate::problem::{Answer, Problem, ProblemBody};
 use crate::state::AppState;
@@ -101,37 +101,7 @@ async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Enve
         }
     }
     let now = state.now();
-    let fleet = state.deps.fleet.current();
-    let mut not_taken = None;
-    let (topic, tasks) = if matches!(what, "message" | "app_mention") {
-        let Some(post) = Post::read(envelope) else { return Ok(Outcome::Ignored) };
-        if post.is_reply {
-            match reply::take(state, &post.place, &post.text).await? {
-                Reply::Answered => {
-                    // The answer stands, whether this is noted or not.
-                    drop(is_told_again(state, envelope, &post, trace).await);
-                    return Ok(Outcome::Accepted);
-                }
-                Reply::AnsweredBefore => {
-                    if is_told_again(state, envelope, &post, trace).await? {
-                        return Ok(Outcome::Duplicate);
-                    }
-                }
-                Reply::NotTaken(why) => not_taken = Some((post.place.clone(), why)),
-                Reply::Other => {}
-            }
-        }
-        let agents = routing::of_post(&fleet, &slack.routes, &post.place, post.mention);
-        let asked =
-            Asked { text: &post.text, session: &post.session, place: &post.place, event_id: &envelope.event_id };
-        let tasks: Vec<NewTask> = agents.iter().map(|spec| post.once(asked.task(spec, trace, now))).collect();
-        (if what == "message" { MESSAGE } else { MENTION }.to_owned(), tasks)
-    } else {
-        let topic = format!("slack.event.{what}");
-        check_topic(&topic).map_err(|error| Problem::field("/event/type", error.to_string()))?;
-        (topic, Vec::new())
-    };
-    let event = Event {
+    let event = |topic: String| Event {
         id: envelope.event_id.clone(),
         source: format!("slack/{}", envelope.team_id),
         kind: KIND.to_owned(),
@@ -142,18 +112,39 @@ async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Enve
         hops: 0,
         data: json!({"team": envelope.team_id, "event": envelope.event}),
     };
-    let others = if tasks.is_empty() && !matches!(what, "message" | "app_mention") {
-        let specs = routing::of_topic(&fleet, &event.topic);
-        specs.iter().map(|spec| new(Task::of_event(&event, spec, TaskId::generate(), now))).collect()
-    } else {
-        Vec::new()
-    };
-    drop(fleet);
-    let tasks = [tasks, others].concat();
-    if let Some((place, why)) = not_taken.filter(|_| tasks.is_empty()) {
-        reply::tell(state, slack, &place, &why);
+    if !matches!(what, "message" | "app_mention") {
+        let topic = format!("slack.event.{what}");
+        check_topic(&topic).map_err(|error| Problem::field("/event/type", error.to_string()))?;
+        return accept(state, event(topic), Audience::Subscribers).await.map(|(outcome, _)| outcome);
     }
-    accept(state, event, tasks).await
+    let Some(post) = Post::read(envelope) else { return Ok(Outcome::Ignored) };
+    let mut not_taken = None;
+    if post.is_reply {
+        match reply::take(state, &post.place, &post.text).await? {
+            Reply::Answered => {
+                // The answer stands, whether this is noted or not.
+                drop(is_told_again(state, envelope, &post, trace).await);
+                return Ok(Outcome::Accepted);
+            }
+            Reply::AnsweredBefore => {
+                if is_told_again(state, envelope, &post, trace).await? {
+                    return Ok(Outcome::Duplicate);
+                }
+            }
+            Reply::NotTaken(why) => not_taken = Some(why),
+            Reply::Other => {}
+        }
+    }
+    let asked = Asked { text: &post.text, session: &post.session, place: &post.place, event_id: &envelope.event_id };
+    let pick = |fleet: &Fleet| -> Vec<Order> {
+        let agents = routing::of_post(fleet, &slack.routes, &post.place, post.mention);
+        agents.iter().map(|spec| post.once(asked.order(spec, trace))).collect()
+    };
+    if let Some(why) = not_taken.filter(|_| pick(&state.fleet()).is_empty()) {
+        reply::tell(state, slack, &post.place, &why);
+    }
+    let topic = if what == "message" { MESSAGE } else { MENTION };
+    accept(state, event(topic.to_owned()), Audience::Picked(&pick)).await.map(|(outcome, _)| outcome)
 }
 
 /// Whether Slack has told of this post before, under whatever id. From now on it has.
@@ -169,35 +160,26 @@ async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace
         hops: 0,
         data: json!({"team": envelope.team_id, "event": envelope.event}),
     };
-    Ok(state.store().accept_event(&event, Vec::new()).await? == EventAccepted::Duplicate)
+    let noted = state.intake().note(&event).await.map_err(unpublished)?;
+    Ok(noted.duplicate)
 }
 
-fn new(task: Task) -> NewTask {
-    NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
-}
-
-/// Accepts an event with its tasks, wakes them, and tells listeners outside without keeping Slack waiting.
-pub(super) async fn accept(state: &AppState, event: Event, tasks: Vec<NewTask>) -> Answer<Outcome> {
-    let heard_outside = state.bus().is_heard_outside(&event.topic);
-    if tasks.is_empty() && !heard_outside {
+/// Accepts an event, unless nobody gets it. Also returns the tasks that it started.
+pub(super) async fn accept(
+    state: &AppState,
+    event: Event,
+    audience: Audience<'_>,
+) -> Answer<(Outcome, Vec<Arc<Task>>)> {
+    let is_heard = match audience {
+        Audience::Subscribers => state.fleet().has_subscribers(&event.topic),
+        Audience::Picked(pick) => !pick(&state.fleet()).is_empty(),
+    };
+    if !is_heard && !state.bus().is_heard_outside(&event.topic) {
         tracing::info!(topic = %event.topic, "no agent listens to an event of Slack");
-        return Ok(Outcome::Unheard);
+        return Ok((Outcome::Unheard, Vec::new()));
     }
-    if state.store().accept_event(&event, tasks.clone()).await? == EventAccepted::Duplicate {
-        return Ok(Outcome::Duplicate);
-    }
-    if !tasks.is_empty() {
-        state.bus().wake(tasks.into_iter().map(|new| Wake::of(new.task)).collect());
-    }
-    if heard_outside {
-        let bus = Arc::clone(&state.deps.bus);
-        tokio::spawn(async move {
-            if let Err(error) = bus.publish(&event).await {
-                tracing::warn!(%error, topic = %event.topic, "an accepted event did not reach listeners");
-            }
-        });
-    }
-    Ok(Outcome::Accepted)
+    let published = state.intake().publish(&event, audience).await.map_err(unpublished)?;
+    Ok((if published.duplicate { Outcome::Duplicate } else { Outcome::Accepted }, published.tasks))
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
@@ -251,10 +233,10 @@ impl Post {
     }
 
     /// Slack may tell of one post as a message and as a mention: each agent answers it once.
-    fn once(&self, task: Task) -> NewTask {
+    fn once(&self, order: Order) -> Order {
         let SlackPlace { team, channel, .. } = &self.place;
-        let key = format!("slack/{team}/{channel}/{}/{}", self.ts, task.agent);
-        NewTask { idempotency: Some((key, 0)), ..new(task) }
+        let key = format!("slack/{team}/{channel}/{}/{}", self.ts, order.agent);
+        Order { idempotency: Some((key, 0)), ..order }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentry_core::clarification::Clarification;
 use agentry_core::id::ClarificationId;
 use agentry_core::slack::ReplyTo;
+use agentry_intake::is_open;
 use agentry_slack::{ANSWER_BLOCK, ANSWER_INPUT, CALLBACK, Click, answer_dialog, escape};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Door, Form, Outcome, SlackDoor, verified, whisper};
-use crate::api::clarifications::{AnswerRequest, ended, is_open, take_answer};
+use crate::api::clarifications::{AnswerRequest, ended, take_answer};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use agentry_config::SlackRoute;
 use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
-use agentry_core::session::{MAX_SESSION_KEY_BYTES, SessionId};
+use agentry_core::session::MAX_SESSION_KEY_BYTES;
 use agentry_core::slack::{ReplyTo, SlackPlace};
-use agentry_core::task::{Task, TaskSource};
-use agentry_core::time::Timestamp;
+use agentry_core::task::{Submission, TaskSource};
 use agentry_core::trace::Trace;
+use agentry_intake::Order;
 use serde_json::Value;
-
-use crate::api::intake::task_for;
 
 /// Topics of posts.
 pub(super) const MENTION: &str = "slack.event.app_mention";
@@ -87,12 +85,15 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The task of an agent that answers.
-    pub fn task(&self, spec: &AgentSpec, trace: Trace, now: Timestamp) -> Task {
-        let key: String = self.session.chars().take(MAX_SESSION_KEY_BYTES / 4).collect();
-        let session = (spec.mode == ExecutionMode::Continuous).then(|| SessionId::new(&spec.name, &key));
+    /// What an agent that answers is asked.
+    pub fn order(&self, spec: &AgentSpec, trace: Trace) -> Order {
+        let key = || self.session.chars().take(MAX_SESSION_KEY_BYTES / 4).collect();
         let source = TaskSource::Slack { event_id: self.event_id.to_owned() };
-        let task = task_for(spec, Value::String(self.text.to_owned()), session, source, trace, now);
-        Task { reply_to: Some(ReplyTo::Slack(self.place.clone())), ..task }
+        let submission = Submission {
+            session: (spec.mode == ExecutionMode::Continuous).then(key),
+            reply_to: Some(ReplyTo::Slack(self.place.clone())),
+            ..Submission::new(Value::String(self.text.to_owned()), source, trace)
+        };
+        Order { agent: spec.name.to_string(), submission, idempotency: None }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentry_config::{FleetHandle, SlackRoute};
+use agentry_config::SlackRoute;
 use agentry_core::agent::{AgentName, ExecutionMode};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::fleet::{AgentEntry, Fleet};
@@ -70,7 +70,7 @@ fn with_door(mut server: Server) -> Server {
         entry("watcher", &["slack.event.reaction_added"]),
         entry("routed", &[]),
     ];
-    server.deps.fleet = FleetHandle::new(Fleet::new(agents.into()));
+    server.set_fleet(Fleet::new(agents.into()));
     let agent = AgentName::new("routed").unwrap();
     server.deps.slack = Some(SlackDoor {
         secrets: vec!["another".into(), SECRET.into()],
@@ -278,7 +278,7 @@ async fn resolution(server: &Server, question: &Clarification) -> Option<Resolut
 /// The fleet of nobody, and what Slack is told then.
 fn nobody_listens(server: &mut Server) -> Arc<Told> {
     let told = Arc::new(Told::default());
-    server.deps.fleet = FleetHandle::new(Fleet::default());
+    server.set_fleet(Fleet::default());
     if let Some(slack) = &mut server.deps.slack {
         (slack.api, slack.routes) = (told.clone(), Vec::new());
     }

@@ -17,6 +17,7 @@ use agentry_core::task::Outcome;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::{Role, WorkerRecord};
+use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_server::{BadLogFilter, Limits, LogControl, LogState, ServerDeps, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
@@ -150,12 +151,19 @@ impl Server {
     pub async fn with(limits: Limits, options: SqliteOptions) -> Self {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
         let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
+        let intake = Intake::new(IntakeDeps {
+            store: Arc::clone(&store) as Arc<dyn StateStore>,
+            bus: Arc::new(bus.clone()),
+            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet()))),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Arc::new(OsEntropy),
+        });
         let deps = ServerDeps {
             sampling: agentry_core::trace::Sampling::Off,
             log: Arc::new(Log::default()),
             store: Arc::clone(&store) as Arc<dyn StateStore>,
             bus: Arc::new(bus.clone()),
-            fleet: FleetHandle::new(fleet()),
+            intake,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             limits,
             slack: None,
@@ -173,6 +181,18 @@ impl Server {
         server
     }
 
+    /// Gives the deployment these agents; the router is to be made anew.
+    pub fn set_fleet(&mut self, fleet: Fleet) {
+        let deps = IntakeDeps {
+            store: Arc::clone(&self.store) as Arc<dyn StateStore>,
+            bus: Arc::new(self.bus.clone()),
+            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            entropy: Arc::new(OsEntropy),
+        };
+        self.deps.intake = Intake::new(deps);
+    }
+
     /// The test's worker says that it lives.
     pub async fn beat(&self) {
         let now = self.clock.now();
@@ -185,6 +205,7 @@ impl Server {
             busy: 0,
             started_at: NOW,
             heartbeat_at: now,
+            files: Vec::new(),
         };
         self.store.heartbeat(&record).await.unwrap();
     }

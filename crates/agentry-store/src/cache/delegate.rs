@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::CachedStore;
 use crate::{
-    Delivery, EventAccepted, EventStore, Firing, FiringResult, NewTask, OutboxStore, Page, PendingMessage,
+    Delivery, EventAccepted, EventStore, Firing, FiringResult, IncomingEvent, OutboxStore, Page, PendingMessage,
     ScheduleChanges, ScheduleStore, SlotRecord, StoreError,
 };
 
@@ -62,8 +62,8 @@ impl ScheduleStore for CachedStore {
 
 #[async_trait]
 impl EventStore for CachedStore {
-    async fn accept_event(&self, event: &Event, tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
-        self.inner.accept_event(event, tasks).await
+    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
+        self.inner.accept_event(incoming).await
     }
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::id::WorkerId;
+use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 
 use super::CachedStore;
 use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
-use crate::{AgentStatus, FleetStore, StoreError};
+use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
 
 /// Versions that are kept in this process; at about 4 KiB each they take 4 MiB.
 const MAX_VERSIONS: usize = 1_000;
@@ -60,6 +61,22 @@ impl FleetStore for CachedStore {
             self.versions.update(&name, |_| Some(Arc::new(spec.clone())));
         }
         Ok(found)
+    }
+
+    async fn fleet_revision(&self) -> Result<u64, StoreError> {
+        self.inner.fleet_revision().await
+    }
+
+    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError> {
+        self.inner.fleet_since(revision).await
+    }
+
+    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.offer_versions(offers, now).await
+    }
+
+    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError> {
+        self.inner.remove_agents(agents, now).await
     }
 
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
+use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet};
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
@@ -24,6 +24,21 @@ pub fn at(seconds: i64) -> Timestamp {
 #[must_use]
 pub fn agent() -> AgentName {
     AgentName::new("writer").unwrap()
+}
+
+/// A version of the agent.
+#[must_use]
+pub fn spec() -> AgentSpec {
+    let json = serde_json::json!({
+        "name": agent(), "version": "v1", "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
+        "subscriptions": [], "tools": [],
+        "llm": {
+            "target": {"provider": "openai", "model": "m"}, "fallback": [], "params": {}, "timeout_ms": 1_000,
+        },
+        "retry": agentry_core::retry::RetryPolicy::default(),
+        "budget": {},
+    });
+    serde_json::from_value(json).unwrap()
 }
 
 /// A task accepted at `created`.
@@ -97,6 +112,7 @@ pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
         busy: 0,
         started_at: T0,
         heartbeat_at: now,
+        files: Vec::new(),
     };
     store.heartbeat(&record).await.unwrap();
 }

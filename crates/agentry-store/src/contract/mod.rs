@@ -8,6 +8,7 @@ pub mod advance;
 pub mod budgets;
 pub mod build;
 pub mod clarifications;
+pub mod deployment;
 pub mod money;
 pub mod outbox;
 pub mod queue;
@@ -51,6 +52,9 @@ macro_rules! contract_tests {
             budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
             access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
             access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
+            deployment: an_old_version_stays_old, deployment: a_removed_agent_keeps_its_last_version,
+            deployment: an_event_waits_for_the_fleet_that_it_was_looked_up_in,
+            deployment: an_event_takes_its_message_along, deployment: a_claim_tells_the_version;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once, money: calls_are_listed_in_pages;
         );
     };

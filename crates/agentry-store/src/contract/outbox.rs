@@ -14,7 +14,7 @@ use crate::{Advance, DeadLetterOrigin, DeadLetterState, Delivery, StateStore, St
 #[must_use]
 pub fn callback(task: TaskId) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"a": 1}) };
-    OutboxMessage { id: OutboxId::generate(), task, created_at: T0, trace: None, body }
+    OutboxMessage { id: OutboxId::generate(), task: Some(task), created_at: T0, trace: None, body }
 }
 
 /// Ends a task and leaves a callback.
@@ -59,7 +59,7 @@ pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateSto
     store.claim_outbox(one, at(1), 10).await.unwrap();
     store.settle_outbox(vec![(message.id, Delivery::Dead("410 Gone".to_owned()))], at(1)).await.unwrap();
     let letter = store.dead_letters(true, None, 10).await.unwrap().items.remove(0);
-    assert_eq!((letter.origin, letter.task, letter.created_at), (DeadLetterOrigin::Outbox, message.task, at(1)));
+    assert_eq!((letter.origin, Some(letter.task), letter.created_at), (DeadLetterOrigin::Outbox, message.task, at(1)));
     assert_eq!(letter.payload, json!({"url": "https://example.com", "payload": {"a": 1}}));
     let edited = json!({"url": "https://example.org", "payload": {"a": 2}});
     assert!(store.edit_dead_letter(letter.id, edited).await.unwrap());

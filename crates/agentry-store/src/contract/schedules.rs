@@ -8,7 +8,7 @@ use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::task::TraceId;
 
 use super::build::{T0, agent, at, claim, finish, new, task};
-use crate::{EventAccepted, Firing, FiringResult, Horizon, ScheduleChanges, SlotState, StateStore};
+use crate::{EventAccepted, Firing, FiringResult, Horizon, IncomingEvent, ScheduleChanges, SlotState, StateStore};
 
 fn record(every_ms: u64) -> ScheduleRecord {
     ScheduleRecord {
@@ -229,7 +229,7 @@ pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
         hops: 0,
         data: "hello".into(),
     };
-    let bring = || store.accept_event(&event, vec![new(task(at(5))), new(task(at(5)))]);
+    let bring = || store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(at(5))), new(task(at(5)))]));
     assert_eq!(bring().await.unwrap(), EventAccepted::New);
     assert_eq!(bring().await.unwrap(), EventAccepted::Duplicate);
     assert_eq!(store.counts().await.unwrap().queued, 2);

@@ -48,7 +48,7 @@ impl DeadLetter {
     /// When its payload cannot be sent.
     pub(crate) fn message(&self, now: Timestamp) -> Result<OutboxMessage, StoreError> {
         let id = OutboxId::from_bytes(*self.id.as_bytes());
-        Ok(OutboxMessage { id, task: self.task, created_at: now, trace: None, body: outbox_body(&self.payload)? })
+        Ok(OutboxMessage { id, task: Some(self.task), created_at: now, trace: None, body: outbox_body(&self.payload)? })
     }
 }
 
@@ -58,7 +58,7 @@ impl DeadLetter {
 /// When it is nothing that can be sent: somebody edited it.
 pub(crate) fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
     if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
-        return Ok(OutboxBody::Event { event });
+        return Ok(OutboxBody::Event { event, is_accepted: false });
     }
     if let Ok(message) = serde_json::from_value(payload.clone()) {
         return Ok(OutboxBody::Slack { message: Box::new(message) });

@@ -1,5 +1,7 @@
 //! Workers, agent versions and how agents are doing.
 
+use std::sync::Arc;
+
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::AgentState;
 use agentry_core::id::WorkerId;
@@ -24,6 +26,47 @@ pub struct AgentStatus {
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// An agent of the deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetRow {
+    /// The agent.
+    pub agent: AgentName,
+    /// The version that the deployment runs, or ran last.
+    pub version: Box<str>,
+    /// Whether it was removed: it takes no more work.
+    pub removed: bool,
+}
+
+/// What has changed in the fleet since a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetChanges {
+    /// The revision that these changes lead to.
+    pub revision: u64,
+    /// The agents that changed, by name.
+    pub rows: Vec<FleetRow>,
+}
+
+/// A version of an agent that a process has.
+#[derive(Debug, Clone)]
+pub struct VersionOffer {
+    /// The version.
+    pub spec: Arc<AgentSpec>,
+    /// Which version it may take the place of.
+    pub replaces: Replaces,
+}
+
+/// Which version of an agent an offered one may take the place of. A version that nobody offered before, or of an agent
+/// that the deployment does not have, is always taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaces {
+    /// None: an old version stays old.
+    Nothing,
+    /// This one.
+    Version(Box<str>),
+    /// Whichever is current.
+    Any,
 }
 
 /// Workers, agent versions and states.
@@ -58,6 +101,31 @@ pub trait FleetStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn version(&self, agent: &AgentName, version: &str) -> Result<Option<AgentSpec>, StoreError>;
+
+    /// The revision of the deployment's fleet: it grows with every change. 0: nothing was ever offered.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn fleet_revision(&self) -> Result<u64, StoreError>;
+
+    /// The agents of the deployment that changed after a revision; all for 0.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError>;
+
+    /// Keeps versions, and makes those current that may be (see [`Replaces`]), in one transaction. Offered again, they
+    /// change nothing. Returns the revision afterwards.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Removes agents from the deployment; they keep their last version. Returns those that were there.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError>;
 
     /// Says how agents are doing; replaces what was said of them before.
     ///

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::StoreError;
 
-/// A task at the door.
+/// A task to accept.
 #[derive(Debug, Clone)]
 pub struct NewTask {
     /// What is asked.
@@ -27,7 +27,7 @@ pub struct NewTask {
     pub ready_at: Option<Timestamp>,
 }
 
-/// What became of a task at the door.
+/// What became of a task to accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
     /// It is durable.
@@ -83,6 +83,8 @@ pub struct Claimed {
     pub lease: Lease,
     /// What is asked; `None` when the caller knew it ([`Want::Known`]).
     pub task: Option<Arc<Task>>,
+    /// The version of the agent that it began on; `None` before its first write.
+    pub version: Option<Box<str>>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// How often workers died over it.

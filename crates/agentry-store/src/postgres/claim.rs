@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::liveness::lock_key;
 use super::pool::{Db, Tries};
 use super::rows::{SqlId, execute, id_at, json_at, query, sql_limit, u32_at, u64_at};
+use super::text;
 use crate::{Claimed, Lease};
 
 /// How long a worker counts as registered in this process after it was seen to be: less than a dead worker's row is
@@ -56,7 +57,7 @@ const CLAIM: &str = concat!(
          FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS i (id, owner, now)
          WHERE t.id = ANY($1) AND t.id = i.id AND t.status = 0 AND t.session IS NULL AND t.ready_at <= i.now AND ",
     relaxed!(),
-    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us
+    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.version
      ), counted AS (",
     count_taken!(),
     ") SELECT * FROM taken"
@@ -64,7 +65,7 @@ const CLAIM: &str = concat!(
 
 /// What an earlier try of the same claim took, when its answer was lost.
 const CLAIMED_BEFORE: &str = "
-    SELECT t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us FROM open_tasks t
+    SELECT t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.version FROM open_tasks t
     JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS i (id, owner, now) ON t.id = i.id
     WHERE t.id = ANY($1) AND t.status = 1 AND t.owner = i.owner AND t.claimed_at = i.now";
 
@@ -92,7 +93,7 @@ const NEXT: &str = concat!(
              started_at = CASE WHEN t.epoch = 0 THEN $2 ELSE t.started_at END
          WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) AND (SELECT pg_advisory_xact_lock($5)) IS NOT NULL AND ",
     relaxed!(),
-    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.rank, t.seq
+    " RETURNING t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.version, t.rank, t.seq
      ), counted AS (",
     count_taken!(),
     ") SELECT t.*, b.body FROM taken t JOIN tasks b ON b.id = t.id ORDER BY t.rank, t.seq"
@@ -101,7 +102,7 @@ const NEXT: &str = concat!(
 /// What an earlier try of the same claim took, when its answer was lost. It reads through the open tasks, which a lost
 /// connection is rare enough for.
 const NEXT_BEFORE: &str = "
-    SELECT t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.rank, t.seq, b.body
+    SELECT t.id, t.owner, t.epoch, t.attempt, t.recoveries, t.used_us, t.version, t.rank, t.seq, b.body
     FROM open_tasks t JOIN tasks b ON b.id = t.id
     WHERE t.status = 1 AND t.session IS NULL AND t.owner = $1 AND t.claimed_at = $2
     ORDER BY t.rank, t.seq";
@@ -198,20 +199,21 @@ pub(super) async fn next(db: &Db, wanted: &Next, tries: Tries) -> Result<Vec<Cla
     rows.iter().map(with_body).collect()
 }
 
-/// The claim of a row with the body in its ninth column.
+/// The claim of a row with the body in its tenth column.
 fn with_body(row: &Row) -> Result<Claimed, Failure> {
     let mut claimed = claimed(row)?;
-    claimed.task = Some(Arc::new(json_at(row, 8)?));
+    claimed.task = Some(Arc::new(json_at(row, 9)?));
     Ok(claimed)
 }
 
-/// The claim of a row that begins with `id, owner, epoch, attempt, recoveries, used_us`.
+/// The claim of a row that begins with `id, owner, epoch, attempt, recoveries, used_us, version`.
 pub(super) fn claimed(row: &Row) -> Result<Claimed, Failure> {
     let epoch = u32_at(row, 2)?;
     let lease = Lease { task: TaskId::from_bytes(id_at(row, 0)?), epoch, worker: WorkerId::from_bytes(id_at(row, 1)?) };
     Ok(Claimed {
         lease,
         task: None,
+        version: row.try_get::<_, Option<&str>>(6)?.map(|version| text::unescape(version).into()),
         attempt: u32_at(row, 3)?,
         recoveries: u32_at(row, 4)?,
         used_us: u64_at(row, 5)?,

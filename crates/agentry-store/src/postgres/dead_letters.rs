@@ -72,23 +72,25 @@ pub(super) async fn insert_messages(
     messages: &[(OutboxMessage, &str)],
     at: Timestamp,
 ) -> Result<(), Failure> {
-    let tasks: Vec<SqlId> = messages.iter().map(|(message, _)| SqlId(*message.task.as_bytes())).collect();
+    let tasks: Vec<SqlId> = messages.iter().filter_map(|(message, _)| Some(SqlId(*message.task?.as_bytes()))).collect();
     let rows = query(tx, "SELECT id, agent FROM tasks WHERE id = ANY($1)", &[&tasks]).await?;
     let agents: HashMap<[u8; 16], AgentName> =
         rows.iter().map(|row| Ok((id_at(row, 0)?, agent_at(row, 1)?))).collect::<Result<_, Failure>>()?;
     for (message, reason) in messages {
+        let task =
+            message.task.ok_or_else(|| Failure::Data("a message without a task is never given up".to_owned()))?;
         let agent = agents
-            .get(message.task.as_bytes())
-            .ok_or_else(|| Failure::Data(format!("the outbox names task {}, which is gone", message.task)))?;
+            .get(task.as_bytes())
+            .ok_or_else(|| Failure::Data(format!("the outbox names task {task}, which is gone")))?;
         let payload = match &message.body {
-            OutboxBody::Event { event } => serde_json::to_value(event)?,
+            OutboxBody::Event { event, .. } => serde_json::to_value(event)?,
             OutboxBody::Callback { url, payload } => json!({ "url": url, "payload": payload }),
             OutboxBody::Slack { message } => serde_json::to_value(message.lasting())?,
         };
         let letter = DeadLetter {
             id: DeadLetterId::from_bytes(*message.id.as_bytes()),
             origin: DeadLetterOrigin::Outbox,
-            task: message.task,
+            task,
             agent: agent.clone(),
             reason: TaskError::new(ErrorCode::Internal, *reason),
             payload,

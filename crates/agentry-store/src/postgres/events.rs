@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
+use agentry_core::outbox::OutboxMessage;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -12,9 +13,9 @@ use super::accept::{self, Arrival};
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json};
-use super::{PostgresStore, text};
-use crate::{EventAccepted, EventStore, NewTask, Refused, StoreError};
+use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json, u64_at};
+use super::{PostgresStore, outbox, text};
+use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
 
 /// While another process inserts the same event, this waits for what becomes of it. Always in the same order, so that
 /// two that bring the same events do not wait for each other.
@@ -39,17 +40,22 @@ pub(super) struct Incoming {
     at: Timestamp,
     body: String,
     tasks: Vec<Arrival>,
+    outbox: Option<OutboxMessage>,
+    fleet_revision: u64,
 }
 
 impl Incoming {
-    fn new(event: &Event, tasks: Vec<NewTask>) -> Result<Self, StoreError> {
+    fn new(incoming: IncomingEvent) -> Result<Self, StoreError> {
+        let IncomingEvent { event, tasks, outbox, fleet_revision } = incoming;
         // An event may carry a time long ago; it is forgotten by when it came, so that it stays deduplicated.
         let came = tasks.iter().map(|new| new.task.created_at).max().map_or(event.time, |at| at.max(event.time));
         Ok(Self {
             key: (text::escape(&event.source).into_owned(), text::escape(&event.id).into_owned()),
             at: came,
-            body: to_json(event).map_err(|failure| failure.to_store_error())?,
+            body: to_json(&event).map_err(|failure| failure.to_store_error())?,
             tasks: Arrival::all(tasks)?,
+            outbox,
+            fleet_revision,
         })
     }
 }
@@ -74,7 +80,9 @@ impl Kind for Events {
     async fn run(db: &Db, items: &[Incoming], tries: Tries) -> Result<Vec<Self::Answer>, Failure> {
         let mut conn = db.batch_conn().await?;
         let tx = conn.transaction().await?;
-        let fitting = fitting(db, &tx, items).await?;
+        let stale = stale(&tx, items).await?;
+        let mut fitting = fitting(db, &tx, items).await?;
+        fitting.retain(|item| !stale.contains(&item.key));
         let new = insert(&tx, &fitting).await?;
         let tasks: Vec<&Arrival> =
             fitting.iter().filter(|item| new.contains(&item.key)).flat_map(|item| &item.tasks).collect();
@@ -86,11 +94,16 @@ impl Kind for Events {
                 }
             }
         }
+        let messages: Vec<OutboxMessage> =
+            fitting.iter().filter(|item| new.contains(&item.key)).filter_map(|item| item.outbox.clone()).collect();
+        outbox::insert_all(&tx, &messages).await?;
         let own = if tries.maybe_done { own(&tx, items).await? } else { HashSet::new() };
         tx.commit().await?;
         let tried: HashSet<&Key> = fitting.iter().map(|item| &item.key).collect();
         let answer = |item: &Incoming| {
-            if !tried.contains(&item.key) {
+            if stale.contains(&item.key) {
+                Ok(EventAccepted::FleetChanged)
+            } else if !tried.contains(&item.key) {
                 Err(db.room.full())
             } else if new.contains(&item.key) || item.tasks.first().is_some_and(|task| own.contains(&task.id())) {
                 Ok(EventAccepted::New)
@@ -100,6 +113,25 @@ impl Kind for Events {
         };
         Ok(items.iter().map(answer).collect())
     }
+}
+
+/// New events whose subscribers were looked up in another revision of the fleet than the deployment's.
+async fn stale(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<Key>, Failure> {
+    let asking: Vec<&Incoming> = items.iter().filter(|item| item.fleet_revision != 0).collect();
+    if asking.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = query(tx, "SELECT revision FROM fleet_revision", &[]).await?;
+    let revision = rows.first().map_or(Ok(0), |row| u64_at(row, 0))?;
+    let stale: Vec<&Incoming> = asking.into_iter().filter(|item| item.fleet_revision != revision).collect();
+    if stale.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sources: Vec<&str> = stale.iter().map(|item| item.key.0.as_str()).collect();
+    let ids: Vec<&str> = stale.iter().map(|item| item.key.1.as_str()).collect();
+    // A known one is a duplicate, whatever the fleet is.
+    let known = keys(&query(tx, KNOWN, &[&sources, &ids]).await?)?;
+    Ok(stale.into_iter().map(|item| item.key.clone()).filter(|key| !known.contains(key)).collect())
 }
 
 /// Those whose tasks the queue can take, one after the other; known ones need no room.
@@ -145,8 +177,8 @@ async fn own(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<TaskId>, Failure
 
 #[async_trait]
 impl EventStore for PostgresStore {
-    async fn accept_event(&self, event: &Event, tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
-        self.batches.events.call(Incoming::new(event, tasks)?).await?
+    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
+        self.batches.events.call(Incoming::new(incoming)?).await?
     }
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {

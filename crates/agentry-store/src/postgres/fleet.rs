@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::id::WorkerId;
+use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -11,8 +12,8 @@ use tokio_postgres::Row;
 use super::failure::Failure;
 use super::pool::Conn;
 use super::rows::{agent_at, collect, execute, first, json_at, query, time_at, to_json};
-use super::{PostgresStore, liveness, text};
-use crate::{AgentStatus, FleetStore, StoreError};
+use super::{PostgresStore, deployment, liveness, text};
+use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
 
 /// One statement. Names are sorted, so that processes which say it at the same time do not wait for each other in a
 /// circle; of an agent named twice the last status counts.
@@ -78,6 +79,22 @@ impl FleetStore for PostgresStore {
                 first(&self.db.conn().await?, sql, &[agent, version]).await?.map(|row| json_at(&row, 0)).transpose()
             })
             .await
+    }
+
+    async fn fleet_revision(&self) -> Result<u64, StoreError> {
+        self.db.retrying(|_| deployment::revision(&self.db)).await
+    }
+
+    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError> {
+        self.db.retrying(|_| deployment::since(&self.db, revision)).await
+    }
+
+    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
+        self.db.retrying(|_| deployment::offer(&self.db, &offers, now)).await
+    }
+
+    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError> {
+        self.db.retrying(|_| deployment::remove(&self.db, &agents, now)).await
     }
 
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {

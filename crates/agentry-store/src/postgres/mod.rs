@@ -15,6 +15,7 @@ mod claim;
 mod clarifications;
 mod counts;
 mod dead_letters;
+mod deployment;
 mod events;
 pub(crate) mod failure;
 mod fleet;

@@ -37,7 +37,7 @@ const CLAIM: &str = concat!(
     "WITH input AS MATERIALIZED (
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS i (session, worker, now)
      ), found AS MATERIALIZED (
-         SELECT i.*, h.id, h.owner, h.epoch, h.attempt, h.recoveries, h.used_us, h.ready_at,
+         SELECT i.*, h.id, h.owner, h.epoch, h.attempt, h.recoveries, h.used_us, h.version, h.ready_at,
              s.fence, s.messages, s.turns, s.summary, s.created_at, s.updated_at,
              CASE
                  WHEN h.id IS NULL THEN 0
@@ -69,7 +69,8 @@ const CLAIM: &str = concat!(
          WHERE id = ANY(ARRAY(SELECT session FROM found WHERE what IN (0, 2, 3))) AND held
      ), counted AS (",
     count_taken!(),
-    ") SELECT f.id, f.worker, coalesce(t.epoch, f.epoch), f.attempt, f.recoveries, f.used_us, f.what, t.id IS NOT NULL,
+    ") SELECT f.id, f.worker, coalesce(t.epoch, f.epoch), f.attempt, f.recoveries, f.used_us, f.version, f.what,
+         t.id IS NOT NULL,
          f.ready_at, f.session, coalesce(o.fence, f.fence), coalesce(o.messages, f.messages), coalesce(o.turns, f.turns),
          coalesce(o.summary, f.summary), coalesce(o.created_at, f.created_at), coalesce(o.updated_at, f.updated_at),
          b.body
@@ -130,23 +131,23 @@ impl Kind for SessionClaims {
         committed?;
         let mut answers = HashMap::with_capacity(rows.len());
         for row in &rows {
-            answers.insert(session_at(row, 9)?, answer(db, row)?);
+            answers.insert(session_at(row, 10)?, answer(db, row)?);
         }
         Ok(items.iter().map(|item| answers.remove(&item.session).flatten()).collect())
     }
 }
 
 fn answer(db: &Db, row: &Row) -> Result<Option<SessionClaim>, Failure> {
-    Ok(Some(match row.try_get::<_, i32>(6)? {
+    Ok(Some(match row.try_get::<_, i32>(7)? {
         0 => SessionClaim::Empty,
         1 => SessionClaim::Busy,
         2 => SessionClaim::Waiting,
-        3 => SessionClaim::NotBefore(time_at(row, 8)?),
-        4 if !row.try_get::<_, bool>(7)? => return Ok(None),
+        3 => SessionClaim::NotBefore(time_at(row, 9)?),
+        4 if !row.try_get::<_, bool>(8)? => return Ok(None),
         _ => {
             db.room.moved(-1);
             let mut claimed = claimed(row)?;
-            claimed.task = Some(Arc::new(json_at(row, 16)?));
+            claimed.task = Some(Arc::new(json_at(row, 17)?));
             SessionClaim::Claimed { claimed: Box::new(claimed), session: Box::new(record(row)?) }
         }
     }))
@@ -154,13 +155,13 @@ fn answer(db: &Db, row: &Row) -> Result<Option<SessionClaim>, Failure> {
 
 fn record(row: &Row) -> Result<SessionRecord, Failure> {
     Ok(SessionRecord {
-        id: session_at(row, 9)?,
-        fence: u64_at(row, 10)?,
-        messages: u64_at(row, 11)?,
-        turns: u64_at(row, 12)?,
-        summary: json_or_none(row, 13)?,
-        created_at: time_at(row, 14)?,
-        updated_at: time_at(row, 15)?,
+        id: session_at(row, 10)?,
+        fence: u64_at(row, 11)?,
+        messages: u64_at(row, 12)?,
+        turns: u64_at(row, 13)?,
+        summary: json_or_none(row, 14)?,
+        created_at: time_at(row, 15)?,
+        updated_at: time_at(row, 16)?,
     })
 }
 

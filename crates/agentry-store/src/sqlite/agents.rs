@@ -4,6 +4,7 @@ use agentry_core::agent::AgentName;
 use agentry_core::session::SessionId;
 use rusqlite::Row;
 
+use super::db::Db;
 use super::failure::Failure;
 
 /// An agent's name in a column.
@@ -14,6 +15,11 @@ pub(super) fn name_at(row: &Row<'_>, column: usize) -> Result<AgentName, Failure
 /// A checked name.
 pub(super) fn name(text: &str) -> Result<AgentName, Failure> {
     AgentName::new(text).map_err(|error| Failure::Data(error.to_string()))
+}
+
+/// A version by the number of its name.
+pub(super) fn version_of(db: &Db, number: i64) -> Result<Box<str>, Failure> {
+    Ok(db.sql("SELECT name FROM names WHERE id = ?1")?.query_row([number], |row| row.get(0))?)
 }
 
 /// A session in a column that may be NULL.

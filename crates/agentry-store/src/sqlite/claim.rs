@@ -8,6 +8,7 @@ use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
 use rusqlite::Row;
 
+use super::agents;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, from_json, sql_limit};
@@ -19,10 +20,10 @@ pub(super) fn known(db: &mut Db, worker: WorkerId, tasks: &[TaskId], now: Timest
     for id in tasks {
         let queued = {
             let mut statement = db.sql(
-                "SELECT seq, id, epoch, attempt, recoveries, used_us FROM tasks
+                "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks
                  WHERE id = ?1 AND status = 0 AND session IS NULL AND ready_at <= ?2",
             )?;
-            first(&mut statement, (id.as_bytes(), now.0), |row| queued(row, worker))?
+            first(&mut statement, (id.as_bytes(), now.0), |row| queued(db, row, worker))?
         };
         if let Some((seq, queued)) = queued {
             claimed.push(own(db, seq, queued, now)?);
@@ -73,20 +74,25 @@ fn promote(db: &Db, now: Timestamp) -> Result<(), Failure> {
 /// Makes `worker` the owner of a queued task. The caller has checked that it is queued.
 pub(super) fn take(db: &mut Db, worker: WorkerId, seq: i64, now: Timestamp) -> Result<Claimed, Failure> {
     let queued = {
-        let mut statement =
-            db.sql("SELECT seq, id, epoch, attempt, recoveries, used_us FROM tasks WHERE seq = ?1 AND status = 0")?;
-        first(&mut statement, [seq], |row| queued(row, worker))?
+        let mut statement = db.sql(
+            "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks WHERE seq = ?1 AND status = 0",
+        )?;
+        first(&mut statement, [seq], |row| queued(db, row, worker))?
     };
     let (seq, queued) = queued.ok_or_else(|| Failure::Data(format!("task row {seq} is not queued")))?;
     own(db, seq, queued, now)
 }
 
 /// The claim that a queued row would become.
-fn queued(row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Failure> {
+fn queued(db: &Db, row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Failure> {
     let epoch = row.get::<_, u32>(2)? + 1;
     let claimed = Claimed {
         lease: Lease { task: TaskId::from_bytes(row.get(1)?), epoch, worker },
         task: None,
+        version: match row.get::<_, i64>(6)? {
+            0 => None,
+            name => Some(agents::version_of(db, name)?),
+        },
         attempt: row.get(3)?,
         recoveries: row.get(4)?,
         used_us: row.get(5)?,

@@ -65,12 +65,13 @@ pub(super) fn insert_task(
 
 /// Keeps a message that was given up.
 pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at: Timestamp) -> Result<(), Failure> {
+    let task = message.task.ok_or_else(|| Failure::Data("a message without a task is never given up".to_owned()))?;
     let agent = {
         let mut statement = db.sql("SELECT n.name FROM tasks t JOIN names n ON n.id = t.agent WHERE t.id = ?1")?;
-        first(&mut statement, [message.task.as_bytes()], |row| agents::name_at(row, 0))?
+        first(&mut statement, [task.as_bytes()], |row| agents::name_at(row, 0))?
     };
     let payload = match &message.body {
-        OutboxBody::Event { event } => serde_json::to_value(event)?,
+        OutboxBody::Event { event, .. } => serde_json::to_value(event)?,
         OutboxBody::Callback { url, payload } => json!({ "url": url, "payload": payload }),
         OutboxBody::Slack { message } => serde_json::to_value(message.lasting())?,
     };
@@ -79,9 +80,8 @@ pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at:
         &DeadLetter {
             id: DeadLetterId::from_bytes(*message.id.as_bytes()),
             origin: DeadLetterOrigin::Outbox,
-            task: message.task,
-            agent: agent
-                .ok_or_else(|| Failure::Data(format!("the outbox names task {}, which is gone", message.task)))?,
+            task,
+            agent: agent.ok_or_else(|| Failure::Data(format!("the outbox names task {task}, which is gone")))?,
             reason: TaskError::new(ErrorCode::Internal, reason),
             payload,
             created_at: at,

@@ -1,18 +1,32 @@
 //! [`EventStore`] on SQLite: an event and its tasks, once.
 
 use agentry_core::event::Event;
+use agentry_core::outbox::OutboxMessage;
 use async_trait::async_trait;
 
-use super::SqliteStore;
 use super::accept::{self, Arrival};
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, json_at, sql_limit, to_json};
-use crate::{EventAccepted, EventStore, NewTask, Refused, StoreError};
+use super::{SqliteStore, deployment, outbox};
+use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
 
-fn accept_event(db: &mut Db, event: &Event, body: &str, tasks: &[Arrival]) -> Result<EventAccepted, Failure> {
+/// An event with its columns as they are kept; serialised by the caller, not by the writer.
+struct Incoming {
+    event: Event,
+    body: String,
+    tasks: Vec<Arrival>,
+    outbox: Option<OutboxMessage>,
+    fleet_revision: u64,
+}
+
+fn accept_event(db: &mut Db, incoming: &Incoming) -> Result<EventAccepted, Failure> {
+    let Incoming { event, body, tasks, outbox, fleet_revision } = incoming;
     if db.sql("SELECT 1 FROM events WHERE source = ?1 AND id = ?2")?.exists((&event.source, &event.id))? {
         return Ok(EventAccepted::Duplicate);
+    }
+    if *fleet_revision != 0 && deployment::revision(&db.conn)? != *fleet_revision {
+        return Ok(EventAccepted::FleetChanged);
     }
     if !accept::has_room(db, tasks.len()) {
         return Err(accept::full(db).into());
@@ -31,15 +45,19 @@ fn accept_event(db: &mut Db, event: &Event, body: &str, tasks: &[Arrival]) -> Re
             Err(Refused::Store(error)) => return Err(Failure::Data(error.to_string())),
         }
     }
+    if let Some(message) = outbox {
+        outbox::insert(db, message, message.created_at)?;
+    }
     Ok(EventAccepted::New)
 }
 
 #[async_trait]
 impl EventStore for SqliteStore {
-    async fn accept_event(&self, event: &Event, tasks: Vec<NewTask>) -> Result<EventAccepted, StoreError> {
-        let body = to_json(event).map_err(|failure| failure.to_store_error())?;
-        let (event, tasks) = (event.clone(), Arrival::all(tasks)?);
-        self.write(1 + tasks.len(), move |db| accept_event(db, &event, &body, &tasks)).await
+    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
+        let IncomingEvent { event, tasks, outbox, fleet_revision } = incoming;
+        let body = to_json(&event).map_err(|failure| failure.to_store_error())?;
+        let incoming = Incoming { event, body, tasks: Arrival::all(tasks)?, outbox, fleet_revision };
+        self.write(2 + incoming.tasks.len(), move |db| accept_event(db, &incoming)).await
     }
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use rusqlite::Row;
 
 use super::db::Db;
+use super::deployment::{self, Offered};
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, to_json};
 use super::{SqliteStore, agents};
-use crate::{AgentStatus, FleetStore, StoreError};
+use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
 
 fn put_status(db: &Db, statuses: &[AgentStatus]) -> Result<(), Failure> {
     let mut statement = db.sql(
@@ -94,6 +95,23 @@ impl FleetStore for SqliteStore {
             first(&mut statement, (agent.as_str(), version), |row| json_at(row, 0))
         })
         .await
+    }
+
+    async fn fleet_revision(&self) -> Result<u64, StoreError> {
+        self.read(deployment::revision).await
+    }
+
+    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError> {
+        self.read(move |conn| deployment::since(conn, revision)).await
+    }
+
+    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
+        let offers = Offered::all(offers)?;
+        self.write(2 * offers.len(), move |db| deployment::offer(db, &offers, now)).await
+    }
+
+    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError> {
+        self.write(agents.len(), move |db| deployment::remove(db, &agents, now)).await
     }
 
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {

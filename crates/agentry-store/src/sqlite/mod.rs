@@ -11,6 +11,7 @@ mod claim;
 mod clarifications;
 mod db;
 mod dead_letters;
+mod deployment;
 mod events;
 mod failure;
 mod fleet;

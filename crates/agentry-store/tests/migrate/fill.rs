@@ -20,7 +20,9 @@ use agentry_core::session::{SessionId, SessionWrite, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
 use agentry_core::trace::Trace;
 use agentry_store::contract::build::{T0, accept, agent, at, beat, claim, finish, message, new, running, task, worker};
-use agentry_store::{Advance, AgentStatus, Delivery, Firing, Lease, NewTask, SessionClaim, StateStore, Step};
+use agentry_store::{
+    Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, NewTask, SessionClaim, StateStore, Step,
+};
 use serde_json::json;
 
 /// Text that is not ASCII and that a `text` column of PostgreSQL does not take.
@@ -149,7 +151,13 @@ fn question(task: TaskId) -> Clarification {
 
 fn callback(task: TaskId, seconds: i64) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"text": ODD}) };
-    OutboxMessage { id: OutboxId::generate(), task, created_at: at(seconds), trace: Some(Trace::begin(7)), body }
+    OutboxMessage {
+        id: OutboxId::generate(),
+        task: Some(task),
+        created_at: at(seconds),
+        trace: Some(Trace::begin(7)),
+        body,
+    }
 }
 
 /// Fills a store; times lie between 0 and 40 s.
@@ -163,7 +171,7 @@ pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
     let schedule = schedules(store).await;
     let event = event("1");
     for id in ["0", "1"] {
-        store.accept_event(&self::event(id), vec![new(task(at(4)))]).await.unwrap();
+        store.accept_event(IncomingEvent::new(self::event(id), vec![new(task(at(4)))])).await.unwrap();
     }
     outbox(store, dead).await;
     let spec = fleet(store).await;

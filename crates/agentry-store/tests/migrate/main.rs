@@ -16,7 +16,8 @@ use agentry_store::contract::build::{accept, agent, at, beat, claim, message, ne
 use agentry_store::migrate::{Doing, Migration, count, migrate};
 use agentry_store::sqlite::DATABASE_FILE;
 use agentry_store::{
-    Accepted, Advance, Answered, EventAccepted, FiringResult, NewTask, Refused, SessionClaim, Step, UsageGroup, Want,
+    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, NewTask, Refused, SessionClaim, Step,
+    UsageGroup, Want,
 };
 
 use fill::{KEY, fill, firing};
@@ -111,7 +112,10 @@ async fn what_was_decided_stays_decided() {
     assert_eq!(answers, [Ok(Accepted::Duplicate(filled.keyed))]);
     let answers = store.accept(vec![with(1)]).await.unwrap();
     assert_eq!(answers, [Err(Refused::KeyReused(filled.keyed))]);
-    assert_eq!(store.accept_event(&filled.event, Vec::new()).await.unwrap(), EventAccepted::Duplicate);
+    assert_eq!(
+        store.accept_event(IncomingEvent::new(filled.event.clone(), Vec::new())).await.unwrap(),
+        EventAccepted::Duplicate
+    );
 
     let slots = [5, 20].map(|seconds| firing(&filled.schedule, seconds, Some(task(at(seconds))))).to_vec();
     let decided = store.fire(slots, at(50)).await.unwrap();
@@ -143,7 +147,7 @@ async fn what_comes_later_comes_after() {
     assert_eq!(claimed.last().unwrap().lease.task, last, "its number is the highest");
 
     let event = fill::event("later");
-    assert_eq!(store.accept_event(&event, Vec::new()).await.unwrap(), EventAccepted::New);
+    assert_eq!(store.accept_event(IncomingEvent::new(event.clone(), Vec::new())).await.unwrap(), EventAccepted::New);
     assert_eq!(store.recent_events(1).await.unwrap(), [event]);
 
     let lease = claimed.last().unwrap().lease;

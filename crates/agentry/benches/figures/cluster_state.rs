@@ -180,6 +180,7 @@ fn record(id: WorkerId) -> WorkerRecord {
         busy: 0,
         started_at: now(),
         heartbeat_at: now(),
+        files: Vec::new(),
     }
 }
 

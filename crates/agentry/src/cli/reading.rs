@@ -8,12 +8,37 @@ use super::{Reading, Server};
 
 /// `agents`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Agents {
     /// Only this one, with everything about it
     pub name: Option<String>,
     /// The server.
     #[command(flatten)]
     pub reading: Reading,
+    /// What to do with one.
+    #[command(subcommand)]
+    pub act: Option<AgentAct>,
+}
+
+/// `agents …`: what the deployment runs.
+#[derive(Debug, Subcommand)]
+pub enum AgentAct {
+    /// Remove an agent from the deployment; what was accepted for it still runs
+    Remove(Act),
+    /// Run a version that the deployment ran before: a rollback
+    Activate(Activate),
+}
+
+/// `agents activate`.
+#[derive(Debug, Args)]
+pub struct Activate {
+    /// The agent
+    pub name: String,
+    /// The version, as `agentry agents NAME` shows it
+    pub version: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
 }
 
 /// `tasks …`.

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::list;
-use crate::cli::{Agents, LogLevel, Reading, Usage, UsageBy};
+use crate::cli::{AgentAct, Agents, LogLevel, Reading, Usage, UsageBy};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format, at, dollars, moment, number, text};
@@ -28,6 +28,18 @@ fn note(agent: &Value) -> String {
 }
 
 pub async fn agents(args: &Agents) -> Result<(), Failure> {
+    match &args.act {
+        Some(AgentAct::Remove(act)) => {
+            let text = "is removed; what was accepted for it still runs";
+            return super::act(act, Method::DELETE, &["v1", "agents", &act.id], text).await;
+        }
+        Some(AgentAct::Activate(args)) => {
+            let body = json!({"version": args.version});
+            super::send(&args.server, Method::POST, &["v1", "agents", &args.name, "activate"], &body).await?;
+            return out::line(&format!("{} runs version {}", args.name, args.version));
+        }
+        None => {}
+    }
     match &args.name {
         None => {
             list(&args.reading, &["v1", "agents"], AGENTS, "no agents: put agent files into the folder of --agents")

@@ -51,6 +51,8 @@ const AGENT: u8 = 6;
 const WATCHING: u8 = 7;
 const UNWATCHED: u8 = 8;
 const MISSED: u8 = 9;
+const FLEET: u8 = 10;
+const OUTBOX: u8 = 11;
 
 /// Writes notes into as many batches as their length takes.
 pub(in crate::rabbitmq) fn encode(process: Process, notes: &[Note]) -> Vec<Vec<u8>> {
@@ -91,6 +93,8 @@ fn put(out: &mut Vec<u8>, note: &Note) {
             put_long(out, text.as_bytes());
         }
         Note::Signal(Signal::Schedules) => out.push(SCHEDULES),
+        Note::Signal(Signal::Fleet) => out.push(FLEET),
+        Note::Signal(Signal::Outbox) => out.push(OUTBOX),
         Note::Signal(Signal::Agent(name)) => {
             out.push(AGENT);
             put_short(out, name.as_str().as_bytes());
@@ -126,6 +130,8 @@ fn note(reader: &mut Reader<'_>) -> Result<Note, WireError> {
         }
         DELTA => Signal::Delta { task: reader.task()?, text: text(reader.long()?)?.into() },
         SCHEDULES => Signal::Schedules,
+        FLEET => Signal::Fleet,
+        OUTBOX => Signal::Outbox,
         AGENT => {
             let name = AgentName::try_from(Arc::<str>::from(text(reader.short()?)?));
             Signal::Agent(name.map_err(|_| WireError::Field("agent"))?)
@@ -150,6 +156,8 @@ mod tests {
             Signal::Progress { task, status: TaskStatus::TimedOut },
             Signal::Delta { task, text: "grüß".into() },
             Signal::Schedules,
+            Signal::Fleet,
+            Signal::Outbox,
             Signal::Agent(AgentName::new("writer").unwrap()),
         ]
         .map(Note::Signal)

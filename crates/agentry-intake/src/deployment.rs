@@ -1,0 +1,355 @@
+//! The fleet of the deployment: versions of agents are rows of the store, in one order for all processes.
+//!
+//! Every process reads agent files, and files differ: a rollout takes time, a disk has an older copy, somebody saved a
+//! mistake on one machine. So a file only *offers* a version. What the deployment runs is the version that was accepted
+//! last, and a process whose file is invalid, older or missing runs that one too.
+//!
+//! An offer is accepted when nobody offered the version before, or when it replaces what this process knows to be the
+//! current one: somebody changed the file here. A version that was current before and is offered by a process that has
+//! just started is an old copy, and changes nothing. Where one folder is the whole deployment ([`Authority::Folder`], the
+//! embedded engine), whatever the folder says counts, and an agent leaves with its file; elsewhere an agent leaves when
+//! somebody removes it from the deployment.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentry_bus::{EventBus, Received, Signal};
+use agentry_config::FleetHandle;
+use agentry_core::agent::{AgentName, AgentSpec};
+use agentry_core::fleet::{AgentEntry, Fleet};
+use agentry_core::time::Clock;
+use agentry_core::worker::FileReport;
+use agentry_store::{FleetRow, Replaces, StateStore, StoreError, VersionOffer};
+use tokio_util::sync::CancellationToken;
+
+/// How often the order of versions is looked at unasked: what finds a change whose signal was lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Differences between the files of a process and the deployment that are reported at most.
+const MAX_REPORTED: usize = 100;
+/// What stands for the file of an agent that this process has no file of.
+const NO_FILE: &str = "(no file here)";
+
+/// Whose word counts when files and the deployment differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// The folder of this process is the deployment: it is the only process.
+    Folder,
+    /// The order of versions in the store: any number of processes have files.
+    Store,
+}
+
+/// The fleet of the deployment, as this process knows it. It follows the store and the files of the process.
+pub struct Deployment {
+    store: Option<Arc<dyn StateStore>>,
+    bus: Option<Arc<dyn EventBus>>,
+    clock: Option<Arc<dyn Clock>>,
+    authority: Authority,
+    files: FleetHandle,
+    fleet: FleetHandle,
+    state: Mutex<State>,
+    /// One look at a time, so that an older answer never replaces a newer one.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    agents: HashMap<AgentName, Current>,
+    /// The versions that the files of this process had when they were offered last.
+    offered: HashMap<AgentName, Box<str>>,
+}
+
+/// An agent of the deployment.
+struct Current {
+    version: Box<str>,
+    removed: bool,
+    spec: Arc<AgentSpec>,
+}
+
+impl Deployment {
+    /// A deployment that is what these files say and never changes: without a store to share it.
+    #[must_use]
+    pub fn fixed(fleet: FleetHandle) -> Self {
+        Self {
+            store: None,
+            bus: None,
+            clock: None,
+            authority: Authority::Folder,
+            files: fleet.clone(),
+            fleet,
+            state: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Joins the deployment with the files of this process: offers what they have, and reads what the deployment runs.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn join(
+        store: Arc<dyn StateStore>,
+        bus: Arc<dyn EventBus>,
+        clock: Arc<dyn Clock>,
+        files: FleetHandle,
+        authority: Authority,
+    ) -> Result<Self, StoreError> {
+        let deployment = Self {
+            store: Some(store),
+            bus: Some(bus),
+            clock: Some(clock),
+            authority,
+            files,
+            fleet: FleetHandle::new(Fleet::default()),
+            state: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        };
+        deployment.look(true).await?;
+        Ok(deployment)
+    }
+
+    /// The fleet that this process works with.
+    #[must_use]
+    pub fn fleet(&self) -> &FleetHandle {
+        &self.fleet
+    }
+
+    /// Follows the store and the files until the process ends.
+    pub async fn follow(&self, end: CancellationToken) {
+        let (mut files, mut signals) = (self.files.changes(), self.bus.as_ref().map(|bus| bus.signals()));
+        loop {
+            let changed = async {
+                match &mut signals {
+                    Some(signals) => loop {
+                        match signals.next().await {
+                            Received::Signal(Signal::Fleet) | Received::Missed => return,
+                            Received::Signal(_) => {}
+                            Received::Closed => std::future::pending().await,
+                        }
+                    },
+                    None => std::future::pending().await,
+                }
+            };
+            let offer = tokio::select! {
+                () = end.cancelled() => return,
+                changed = files.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    true
+                }
+                () = changed => false,
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+            };
+            let offer = offer || self.has_unoffered();
+            if let Err(error) = self.look(offer).await {
+                tracing::warn!(%error, "could not look at the agents of the deployment; this process goes on with those it knows");
+            }
+        }
+    }
+
+    /// Looks at the store now.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.look(false).await
+    }
+
+    /// The last version of an agent that was removed from the deployment: what was accepted for it still runs.
+    #[must_use]
+    pub fn removed(&self, agent: &AgentName) -> Option<Arc<AgentSpec>> {
+        self.lock().agents.get(agent).filter(|current| current.removed).map(|current| Arc::clone(&current.spec))
+    }
+
+    /// Removes agents from the deployment. What was accepted for them still runs. Returns those that were there.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn remove(&self, agents: Vec<AgentName>) -> Result<Vec<AgentName>, StoreError> {
+        let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(Vec::new()) };
+        let removed = store.remove_agents(agents, clock.now()).await?;
+        self.announce(!removed.is_empty());
+        self.look(false).await?;
+        Ok(removed)
+    }
+
+    /// Makes a version that the deployment ran before the current one again. `false`: it is not known.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn activate(&self, agent: &AgentName, version: &str) -> Result<bool, StoreError> {
+        let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(false) };
+        let Some(spec) = store.version(agent, version).await? else { return Ok(false) };
+        let offer = VersionOffer { spec: Arc::new(spec), replaces: Replaces::Any };
+        store.offer_versions(vec![offer], clock.now()).await?;
+        self.announce(true);
+        self.look(false).await?;
+        Ok(true)
+    }
+
+    /// Where the files of this process differ from the deployment.
+    #[must_use]
+    pub fn differences(&self) -> Vec<FileReport> {
+        if self.store.is_none() {
+            return Vec::new();
+        }
+        let (files, state) = (self.files.current(), self.lock());
+        let running = state.agents.iter().filter(|(_, current)| !current.removed);
+        let mut reports: Vec<FileReport> = running
+            .filter_map(|(agent, current)| {
+                let entry = files.entry(agent.as_str());
+                let version = entry.and_then(|entry| entry.spec.as_ref()).map(|spec| spec.version.clone());
+                let error = entry.and_then(|entry| entry.error.as_ref()).map(ToString::to_string);
+                let same = error.is_none() && version.as_deref() == Some(&*current.version);
+                (!same).then(|| FileReport { agent: agent.clone(), version, error })
+            })
+            .collect();
+        reports.sort_unstable_by(|a, b| a.agent.cmp(&b.agent));
+        reports.truncate(MAX_REPORTED);
+        reports
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a file of this process has a version that was not offered yet.
+    fn has_unoffered(&self) -> bool {
+        let (files, state) = (self.files.current(), self.lock());
+        files.iter().any(|(name, entry)| {
+            entry.spec.as_ref().is_some_and(|spec| state.offered.get(name).is_none_or(|known| *known != spec.version))
+        })
+    }
+
+    async fn look(&self, offer: bool) -> Result<(), StoreError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let _one = self.looking.lock().await;
+        self.read(&**store).await?;
+        if offer && self.offer(&**store).await? {
+            self.announce(true);
+            self.read(&**store).await?;
+        }
+        self.assemble();
+        Ok(())
+    }
+
+    /// Takes over what has changed in the store.
+    async fn read(&self, store: &dyn StateStore) -> Result<(), StoreError> {
+        let known = self.lock().revision;
+        if store.fleet_revision().await? == known {
+            return Ok(());
+        }
+        let files = self.files.current();
+        let changes = store.fleet_since(known).await?;
+        for FleetRow { agent, version, removed, .. } in changes.rows {
+            let same = |spec: &Arc<AgentSpec>| *spec.version == *version;
+            let here = files.entry(agent.as_str()).and_then(|entry| entry.spec.clone()).filter(same);
+            let known = self.lock().agents.get(&agent).map(|current| Arc::clone(&current.spec)).filter(same);
+            let spec = match here.or(known) {
+                Some(spec) => spec,
+                None => match store.version(&agent, &version).await? {
+                    Some(spec) => Arc::new(spec),
+                    None => {
+                        tracing::error!(%agent, %version, "the store does not have the version that the deployment runs");
+                        continue;
+                    }
+                },
+            };
+            self.lock().agents.insert(agent, Current { version, removed, spec });
+        }
+        self.lock().revision = changes.revision;
+        Ok(())
+    }
+
+    /// Offers the versions of the files. Whether anything was offered or removed.
+    async fn offer(&self, store: &dyn StateStore) -> Result<bool, StoreError> {
+        let files = self.files.current();
+        let Some(clock) = &self.clock else { return Ok(false) };
+        let (mut offers, mut offered) = (Vec::new(), HashMap::with_capacity(files.len()));
+        let mut gone = Vec::new();
+        {
+            let state = self.lock();
+            for (name, entry) in files.iter() {
+                let Some(spec) = &entry.spec else { continue };
+                offered.insert(name.clone(), spec.version.clone());
+                let current = state.agents.get(name);
+                if current.is_some_and(|current| current.version == spec.version && !current.removed) {
+                    continue;
+                }
+                let replaces = match (self.authority, state.offered.get(name)) {
+                    (Authority::Folder, _) => Replaces::Any,
+                    (Authority::Store, Some(before)) => Replaces::Version(before.clone()),
+                    (Authority::Store, None) => Replaces::Nothing,
+                };
+                // The same offer is not made twice: it was not taken.
+                if self.authority == Authority::Store && state.offered.get(name) == Some(&spec.version) {
+                    continue;
+                }
+                offers.push(VersionOffer { spec: Arc::clone(spec), replaces });
+            }
+            // A folder without any agent is more likely the wrong one than the end of all; and a file that cannot be read
+            // may be that of any agent.
+            let is_readable = files.iter().all(|(_, entry)| entry.spec.is_some());
+            if self.authority == Authority::Folder && !files.is_empty() && is_readable {
+                let running = state.agents.iter().filter(|(_, current)| !current.removed);
+                gone.extend(running.map(|(name, _)| name.clone()).filter(|name| files.entry(name.as_str()).is_none()));
+            }
+        }
+        let changes = !offers.is_empty() || !gone.is_empty();
+        if !offers.is_empty() {
+            store.offer_versions(offers, clock.now()).await?;
+        }
+        if !gone.is_empty() {
+            store.remove_agents(gone, clock.now()).await?;
+        }
+        self.lock().offered = offered;
+        Ok(changes)
+    }
+
+    fn announce(&self, changed: bool) {
+        if let Some(bus) = self.bus.as_ref().filter(|_| changed) {
+            bus.signal(Signal::Fleet);
+        }
+    }
+
+    /// Makes the fleet from what the deployment runs and what the files of this process say of it.
+    fn assemble(&self) {
+        let (files, state) = (self.files.current(), self.lock());
+        let mut agents: HashMap<AgentName, AgentEntry> = HashMap::with_capacity(state.agents.len());
+        for (name, current) in state.agents.iter().filter(|(_, current)| !current.removed) {
+            agents.insert(name.clone(), entry(current, files.entry(name.as_str())));
+        }
+        let removed: HashSet<&AgentName> =
+            state.agents.iter().filter(|(_, current)| current.removed).map(|(name, _)| name).collect();
+        for (name, entry) in files.iter().filter(|(name, _)| !removed.contains(name)) {
+            // A file without any good version, of an agent that nobody else has one of.
+            if entry.spec.is_none() && !agents.contains_key(name) {
+                agents.insert(name.clone(), entry.clone());
+            }
+        }
+        let fleet = Fleet::new(agents).with_revision(state.revision);
+        let before = self.fleet.current();
+        if before.revision() != fleet.revision() || !before.same_entries(&fleet) {
+            drop(state);
+            self.fleet.replace(fleet);
+        }
+    }
+}
+
+/// An agent as it runs, with what the file of this process says.
+fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
+    let Some(file) = file else {
+        let warning =
+            format!("this process has no file of the agent; it runs version {} of the deployment", current.version);
+        let spec = Some(Arc::clone(&current.spec));
+        return AgentEntry { spec, file: NO_FILE.into(), error: None, warnings: vec![warning.into()] };
+    };
+    let mut warnings = file.warnings.clone();
+    if let Some(spec) = file.spec.as_ref().filter(|spec| spec.version != current.version) {
+        let (here, runs) = (&spec.version, &current.version);
+        warnings.push(format!("the file of this process has version {here}; the deployment runs {runs}").into());
+    }
+    let spec = Some(Arc::clone(&current.spec));
+    AgentEntry { spec, file: Arc::clone(&file.file), error: file.error.clone(), warnings }
+}

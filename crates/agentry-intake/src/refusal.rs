@@ -1,0 +1,84 @@
+//! Why a submission is not accepted.
+
+use std::sync::Arc;
+
+use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode};
+use agentry_core::fleet::Fleet;
+use agentry_core::id::TaskId;
+use agentry_store::{Refused, StoreError};
+
+/// Why an agent takes no tasks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotLive {
+    /// No agent of the deployment has the name.
+    #[error("no agent is called `{name}`")]
+    Unknown {
+        /// The name that was asked for, cut to 80 characters.
+        name: String,
+    },
+    /// Its file says `enabled: false`.
+    #[error("agent `{name}` is disabled; set `enabled: true` in {file}")]
+    Disabled {
+        /// The agent.
+        name: AgentName,
+        /// Its file.
+        file: Arc<str>,
+    },
+    /// No good version of it was ever loaded.
+    #[error("agent `{name}` is invalid: {reason}")]
+    Invalid {
+        /// The agent.
+        name: AgentName,
+        /// Why its file cannot be used.
+        reason: Arc<str>,
+    },
+}
+
+/// Why a submission is not accepted. Nothing of it was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its agent takes no tasks.
+    #[error(transparent)]
+    Agent(#[from] NotLive),
+    /// It names a session, and its agent keeps none.
+    #[error("agent `{agent}` is {mode} and keeps no sessions; leave it out")]
+    NoSessions {
+        /// The agent.
+        agent: AgentName,
+        /// Its mode.
+        mode: ExecutionMode,
+    },
+    /// Its idempotency key was used for something else.
+    #[error("the idempotency key was used for another request (task {0})")]
+    KeyReused(TaskId),
+    /// The store's answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::KeyReused(task) => Self::KeyReused(task),
+            Refused::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Characters of an unknown name that are repeated.
+const SHOWN: usize = 80;
+
+/// Returns the live version of an agent that takes tasks.
+pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, NotLive> {
+    let unknown = || NotLive::Unknown { name: name.chars().take(SHOWN).collect() };
+    let agent = AgentName::new(name).map_err(|_| unknown())?;
+    let entry = fleet.entry(name).ok_or_else(unknown)?;
+    match (&entry.spec, &entry.error) {
+        (Some(spec), _) if spec.enabled => Ok(spec),
+        (Some(_), _) => Err(NotLive::Disabled { name: agent, file: Arc::clone(&entry.file) }),
+        (None, error) => {
+            let reason = error.clone().unwrap_or_else(|| "its file has no good version".into());
+            Err(NotLive::Invalid { name: agent, reason })
+        }
+    }
+}

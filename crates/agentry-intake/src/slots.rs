@@ -1,0 +1,134 @@
+//! Slots of schedules.
+
+use std::sync::Arc;
+
+use agentry_core::schedule::ScheduleRecord;
+use agentry_core::task::{Submission, Task};
+use agentry_core::time::Timestamp;
+use agentry_core::trace::Trace;
+use agentry_store::{Firing, FiringResult, NewTask, StoreError};
+
+use crate::refusal::live_agent;
+use crate::{Intake, Order, Refusal, Submitted};
+
+/// Slots decided in one transaction by a backfill.
+const PIECE: usize = 500;
+
+/// A slot to decide.
+#[derive(Debug, Clone)]
+pub struct DueSlot<'s> {
+    /// Its schedule.
+    pub schedule: &'s ScheduleRecord,
+    /// Its nominal time.
+    pub slot: Timestamp,
+    /// Whether its task may still begin; otherwise the slot is recorded as missed.
+    pub is_in_time: bool,
+    /// Not to begin before this moment; `None`: at once.
+    pub ready_at: Option<Timestamp>,
+    /// The trace that begins with it.
+    pub trace: Trace,
+    /// Tasks of the schedule that may be open while it fires.
+    pub max_open: u32,
+    /// Whether it waits when too many are open; otherwise it is skipped.
+    pub buffer: bool,
+}
+
+/// What became of a slot.
+#[derive(Debug, Clone)]
+pub struct FiredSlot {
+    /// The store's decision.
+    pub result: FiringResult,
+    /// Its task, when it fired now.
+    pub task: Option<Arc<Task>>,
+    /// When the task is due, if not at once: then the caller wakes a worker for it ([`Intake::wake`]).
+    pub ready_at: Option<Timestamp>,
+}
+
+impl Intake {
+    /// Decides slots, each once over all processes, with the tasks of those that fire. Workers are woken for the tasks
+    /// that are due; a slot whose agent takes no tasks is recorded as missed.
+    ///
+    /// # Errors
+    /// When the store is unavailable: then nothing was decided, or is decided again with the same result.
+    pub async fn fire(&self, slots: &[DueSlot<'_>]) -> Result<Vec<FiredSlot>, StoreError> {
+        let firing = |due: &DueSlot<'_>| Firing {
+            schedule: due.schedule.name.clone(),
+            slot: due.slot,
+            task: due.is_in_time.then(|| self.task_of_slot(due)).flatten(),
+            max_open: due.max_open,
+            buffer: due.buffer,
+            backfill: false,
+        };
+        self.decide(slots.iter().map(firing).collect()).await
+    }
+
+    fn task_of_slot(&self, due: &DueSlot<'_>) -> Option<NewTask> {
+        let fleet = self.fleet();
+        let spec = fleet.live(&due.schedule.agent)?;
+        let submission = Submission::of_slot(due.schedule, due.slot, due.trace);
+        let task = Task::new(spec, submission, self.new_task_id(), self.now());
+        Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: due.ready_at })
+    }
+
+    async fn decide(&self, firings: Vec<Firing>) -> Result<Vec<FiredSlot>, StoreError> {
+        let offered: Vec<Option<NewTask>> = firings.iter().map(|firing| firing.task.clone()).collect();
+        let results = self.store().fire(firings, self.now()).await?;
+        let mut due = Vec::new();
+        let decided = results.into_iter().zip(offered).map(|(result, offered)| {
+            let fired = offered.filter(|_| matches!(result, FiringResult::Fired(_)));
+            if let Some(new) = fired.as_ref().filter(|new| new.ready_at.is_none()) {
+                due.push(Arc::clone(&new.task));
+            }
+            let ready_at = fired.as_ref().and_then(|new| new.ready_at);
+            FiredSlot { result, task: fired.map(|new| new.task), ready_at }
+        });
+        let decided = decided.collect();
+        self.wake(due);
+        Ok(decided)
+    }
+
+    /// Fires slots of the past that nobody decided or that were missed, whatever the overlap policy says. Returns how
+    /// many fired.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the schedule's agent takes no tasks, or the store is unavailable; some may have fired.
+    pub async fn backfill(
+        &self,
+        schedule: &ScheduleRecord,
+        slots: &[Timestamp],
+        trace: Trace,
+    ) -> Result<usize, Refusal> {
+        let fleet = self.fleet();
+        let spec = live_agent(&fleet, schedule.agent.as_str())?;
+        let firing = |slot: &Timestamp| {
+            let submission = Submission::of_slot(schedule, *slot, trace);
+            let task = Arc::new(Task::new(spec, submission, self.new_task_id(), self.now()));
+            let new = NewTask { task, idempotency: None, ready_at: None };
+            let schedule = schedule.name.clone();
+            Firing { schedule, slot: *slot, task: Some(new), max_open: u32::MAX, buffer: false, backfill: true }
+        };
+        let mut fired = 0;
+        for piece in slots.chunks(PIECE) {
+            let decided = self.decide(piece.iter().map(firing).collect()).await?;
+            fired += decided.iter().filter(|slot| slot.task.is_some()).count();
+        }
+        Ok(fired)
+    }
+
+    /// Accepts a task with a schedule's input and timeout now. No slot is used up.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn trigger(&self, schedule: &ScheduleRecord, trace: Trace) -> Result<Arc<Task>, Refusal> {
+        let mut submission = Submission::of_slot(schedule, self.now(), trace);
+        submission.source = agentry_core::task::TaskSource::Api;
+        let order = Order { agent: schedule.agent.to_string(), submission, idempotency: None };
+        match self.submit(vec![order]).await?.pop() {
+            Some(Ok(Submitted::New(task))) => Ok(task),
+            Some(Err(refusal)) => Err(refusal),
+            Some(Ok(Submitted::Duplicate(_))) | None => {
+                Err(StoreError::Broken("the store gave no answer for a task".to_owned()).into())
+            }
+        }
+    }
+}

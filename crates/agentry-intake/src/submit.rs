@@ -1,0 +1,115 @@
+//! Tasks that somebody asks for.
+
+use std::sync::Arc;
+
+use agentry_core::agent::{AgentSpec, ExecutionMode};
+use agentry_core::fleet::Fleet;
+use agentry_core::task::{Submission, Task};
+use agentry_store::{Accepted, NewTask, StoreError};
+
+use crate::refusal::live_agent;
+use crate::{Intake, NotLive, Refusal};
+
+/// A submission to an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// The name of the agent.
+    pub agent: String,
+    /// What is asked of it.
+    pub submission: Submission,
+    /// The caller's key and a fingerprint of what was asked under it: the same key with the same fingerprint is the same
+    /// task for 24 h.
+    pub idempotency: Option<(String, u64)>,
+}
+
+/// What became of a submission that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submitted {
+    /// It is durable.
+    New(Arc<Task>),
+    /// The same key brought the same task before: this one.
+    Duplicate(agentry_core::id::TaskId),
+}
+
+/// The agents as of one moment. Remembers the one it looked up last: the tasks of a batch are often for the same one.
+struct Agents<'f> {
+    fleet: &'f Fleet,
+    last: Option<&'f Arc<AgentSpec>>,
+}
+
+impl<'f> Agents<'f> {
+    fn live(&mut self, name: &str) -> Result<&'f Arc<AgentSpec>, NotLive> {
+        if let Some(spec) = self.last.filter(|spec| spec.name.as_str() == name) {
+            return Ok(spec);
+        }
+        let spec = live_agent(self.fleet, name)?;
+        self.last = Some(spec);
+        Ok(spec)
+    }
+}
+
+impl Intake {
+    /// Makes tasks of submissions, each by itself: the answers stand in their order. What is accepted is durable, and a
+    /// worker was woken for it.
+    ///
+    /// # Errors
+    /// When the store is unavailable: then nothing was accepted.
+    pub async fn submit(&self, orders: Vec<Order>) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
+        self.accept(self.prepare(orders)).await
+    }
+
+    /// Makes the tasks of submissions without accepting them, for a caller that must know their ids before.
+    #[must_use]
+    pub fn prepare(&self, orders: Vec<Order>) -> Vec<Result<NewTask, Refusal>> {
+        let (fleet, now) = (self.fleet(), self.now());
+        let mut agents = Agents { fleet: &fleet, last: None };
+        let prepare = |order: Order| {
+            let spec = agents.live(&order.agent)?;
+            if order.submission.session.is_some() && spec.mode != ExecutionMode::Continuous {
+                return Err(Refusal::NoSessions { agent: spec.name.clone(), mode: spec.mode });
+            }
+            let task = Arc::new(Task::new(spec, order.submission, self.new_task_id(), now));
+            Ok(NewTask { task, idempotency: order.idempotency, ready_at: None })
+        };
+        orders.into_iter().map(prepare).collect()
+    }
+
+    /// Accepts what [`Self::prepare`] made, and wakes workers for it.
+    ///
+    /// # Errors
+    /// When the store is unavailable: then nothing was accepted.
+    pub async fn accept(
+        &self,
+        prepared: Vec<Result<NewTask, Refusal>>,
+    ) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
+        let mut places = Vec::with_capacity(prepared.len());
+        let mut new = Vec::with_capacity(prepared.len());
+        for one in prepared {
+            places.push(one.map(|one| {
+                let task = Arc::clone(&one.task);
+                new.push(one);
+                task
+            }));
+        }
+        let answers = if new.is_empty() { Vec::new() } else { self.store().accept(new).await? };
+        let mut answers = answers.into_iter();
+        let mut accepted = Vec::new();
+        let submitted = places
+            .into_iter()
+            .map(|place| {
+                let task = place?;
+                match answers.next() {
+                    Some(Ok(Accepted::New)) => {
+                        accepted.push(Arc::clone(&task));
+                        Ok(Submitted::New(task))
+                    }
+                    Some(Ok(Accepted::Duplicate(id))) => Ok(Submitted::Duplicate(id)),
+                    Some(Err(refused)) => Err(refused.into()),
+                    None => Err(StoreError::Broken("the store gave no answer for a task".to_owned()).into()),
+                }
+            })
+            .collect();
+        self.wake(accepted);
+        Ok(submitted)
+    }
+}

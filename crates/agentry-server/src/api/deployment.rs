@@ -1,0 +1,113 @@
+//! What the deployment runs: remove an agent from it, bring a version back, see which process has which file.
+
+use agentry_core::agent::AgentName;
+use agentry_core::worker::WorkerRecord;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::request::unknown_agent;
+use crate::extract::{Id, Json};
+use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::state::AppState;
+
+/// A version to run.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActivateRequest {
+    /// The version: 12 hex digits of a content hash, as `GET /v1/agents/{name}` and the tasks that ran on it show it.
+    version: String,
+}
+
+/// What the deployment runs of an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ActivateReply {
+    /// The agent.
+    #[schema(value_type = String)]
+    name: AgentName,
+    /// The version.
+    version: String,
+}
+
+/// The file of an agent on one process.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProcessFile {
+    /// Host and process id.
+    host: String,
+    /// The version of its file; absent when it has no file, or none that can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Why the file cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Whether the file is what the deployment runs.
+    current: bool,
+}
+
+impl ProcessFile {
+    /// What a worker's file of an agent is; `current` is the version that the deployment runs.
+    pub(crate) fn of(worker: &WorkerRecord, agent: &AgentName, current: Option<&str>) -> Self {
+        let host = worker.host.clone();
+        match worker.files.iter().find(|report| report.agent == *agent) {
+            Some(report) => Self {
+                host,
+                version: report.version.as_deref().map(str::to_owned),
+                error: report.error.clone(),
+                current: false,
+            },
+            None => Self { host, version: current.map(str::to_owned), error: None, current: true },
+        }
+    }
+}
+
+fn agent_name(state: &AppState, name: &str) -> Answer<AgentName> {
+    AgentName::new(name).map_err(|_| unknown_agent(&state.fleet(), name))
+}
+
+/// Removes an agent from the deployment
+///
+/// It takes no more work; what was accepted for it still runs, on its last version. Files that still have it do not bring
+/// it back, a new version in one does.
+#[utoipa::path(
+    delete, path = "/v1/agents/{name}", tag = "agents", params(("name" = String, Path)),
+    responses(
+        (status = 204, description = "It is removed"),
+        (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn remove(State(state): State<AppState>, Id(name): Id<String>) -> Answer<Response> {
+    let agent = agent_name(&state, &name)?;
+    let removed = state.intake().deployment().remove(vec![agent]).await?;
+    if removed.is_empty() {
+        return Err(unknown_agent(&state.fleet(), &name));
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Brings a version of an agent back
+///
+/// For a rollback, or for an agent that was removed. Files that have another version do not replace it, unless they
+/// change.
+#[utoipa::path(
+    post, path = "/v1/agents/{name}/activate", tag = "agents", params(("name" = String, Path)),
+    request_body = ActivateRequest,
+    responses(
+        (status = 200, description = "The deployment runs it", body = ActivateReply),
+        (status = 404, description = "No such version of such an agent", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn activate(
+    State(state): State<AppState>,
+    Id(name): Id<String>,
+    Json(request): Json<ActivateRequest>,
+) -> Answer<Response> {
+    let agent = agent_name(&state, &name)?;
+    if !state.intake().deployment().activate(&agent, &request.version).await? {
+        let shown: String = request.version.chars().take(80).collect();
+        return Err(Problem::new(Code::UnknownAgent, format!("agent `{agent}` never had a version `{shown}`")));
+    }
+    Ok(axum::Json(ActivateReply { name: agent, version: request.version }).into_response())
+}

@@ -1,0 +1,126 @@
+//! The fleet of the deployment on PostgreSQL: every change locks the one row of `fleet_revision`, so that changes have one
+//! order over all processes.
+
+use std::collections::{HashMap, HashSet};
+
+use agentry_core::agent::AgentName;
+use agentry_core::time::Timestamp;
+
+use super::failure::Failure;
+use super::pool::{Db, Tx};
+use super::rows::{agent_at, collect, execute, query, signed, to_json, u64_at};
+use super::text;
+use crate::{FleetChanges, FleetRow, Replaces, VersionOffer};
+
+/// Versions that are kept in one statement.
+const PIECE: usize = 1_000;
+
+/// The revision of the fleet.
+pub(super) async fn revision(db: &Db) -> Result<u64, Failure> {
+    let rows = query(&db.conn().await?, "SELECT revision FROM fleet_revision", &[]).await?;
+    rows.first().map_or(Ok(0), |row| u64_at(row, 0))
+}
+
+/// The agents that changed after a revision.
+pub(super) async fn since(db: &Db, after: u64) -> Result<FleetChanges, Failure> {
+    let sql = "SELECT agent, version, removed, revision FROM fleet WHERE revision > $1 ORDER BY agent";
+    let found = collect(&query(&db.conn().await?, sql, &[&signed(after)]).await?, |row| {
+        let version = text::unescape(row.try_get(1)?).into();
+        Ok((FleetRow { agent: agent_at(row, 0)?, version, removed: row.try_get(2)? }, u64_at(row, 3)?))
+    })?;
+    let revision = found.iter().map(|(_, revision)| *revision).max().unwrap_or(after);
+    Ok(FleetChanges { revision, rows: found.into_iter().map(|(row, _)| row).collect() })
+}
+
+/// Keeps versions, and makes those current that may be.
+pub(super) async fn offer(db: &Db, offers: &[VersionOffer], now: Timestamp) -> Result<u64, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    let before = lock(&tx).await?;
+    let mut taken: Vec<&VersionOffer> = Vec::new();
+    for piece in offers.chunks(PIECE) {
+        let new = keep(&tx, piece).await?;
+        let current = current(&tx, piece).await?;
+        taken.extend(piece.iter().filter(|offer| takes(offer, &current, &new)));
+    }
+    if taken.is_empty() {
+        tx.commit().await?;
+        return Ok(before);
+    }
+    let next = before + 1;
+    let agents: Vec<&str> = taken.iter().map(|offer| offer.spec.name.as_str()).collect();
+    let versions: Vec<_> = taken.iter().map(|offer| text::escape(&offer.spec.version)).collect();
+    let sql = "INSERT INTO fleet (agent, version, revision, removed, changed_at)
+               SELECT agent, version, $3, false, $4 FROM unnest($1::text[], $2::text[]) AS i (agent, version)
+               ON CONFLICT (agent) DO UPDATE SET version = excluded.version, revision = excluded.revision,
+                   removed = false, changed_at = excluded.changed_at";
+    execute(&tx, sql, &[&agents, &versions, &signed(next), &now.0]).await?;
+    set(&tx, next).await?;
+    tx.commit().await?;
+    Ok(next)
+}
+
+/// Locks the order of changes until the transaction ends; the revision.
+async fn lock(tx: &Tx<'_>) -> Result<u64, Failure> {
+    let rows = query(tx, "SELECT revision FROM fleet_revision FOR UPDATE", &[]).await?;
+    rows.first().map_or(Ok(0), |row| u64_at(row, 0))
+}
+
+async fn set(tx: &Tx<'_>, revision: u64) -> Result<(), Failure> {
+    execute(tx, "UPDATE fleet_revision SET revision = $1", &[&signed(revision)]).await.map(drop)
+}
+
+/// Keeps versions. Returns the agents whose version nobody had offered.
+async fn keep<'a>(tx: &Tx<'_>, offers: &'a [VersionOffer]) -> Result<HashSet<&'a str>, Failure> {
+    let agents: Vec<&str> = offers.iter().map(|offer| offer.spec.name.as_str()).collect();
+    let versions: Vec<_> = offers.iter().map(|offer| text::escape(&offer.spec.version)).collect();
+    let specs: Vec<String> = offers.iter().map(|offer| to_json(&*offer.spec)).collect::<Result<_, _>>()?;
+    let sql = "INSERT INTO versions (agent, version, spec)
+               SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+               ON CONFLICT (agent, version) DO NOTHING RETURNING agent";
+    let rows = query(tx, sql, &[&agents, &versions, &specs]).await?;
+    let new: HashSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(agents.into_iter().filter(|agent| new.contains(*agent)).collect())
+}
+
+/// What the deployment runs of these agents, and whether it was removed.
+async fn current(tx: &Tx<'_>, offers: &[VersionOffer]) -> Result<HashMap<String, (String, bool)>, Failure> {
+    let agents: Vec<&str> = offers.iter().map(|offer| offer.spec.name.as_str()).collect();
+    let rows = query(tx, "SELECT agent, version, removed FROM fleet WHERE agent = ANY($1)", &[&agents]).await?;
+    let read = |row: &tokio_postgres::Row| {
+        let version = text::unescape(row.try_get(1)?).into_owned();
+        Ok::<_, Failure>((row.try_get::<_, String>(0)?, (version, row.try_get::<_, bool>(2)?)))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Whether a version takes the place of the current one.
+fn takes(offer: &VersionOffer, current: &HashMap<String, (String, bool)>, new: &HashSet<&str>) -> bool {
+    let (agent, version) = (offer.spec.name.as_str(), &*offer.spec.version);
+    let Some((current, removed)) = current.get(agent) else { return true };
+    if current == version && !removed {
+        return false;
+    }
+    match &offer.replaces {
+        Replaces::Any => true,
+        Replaces::Nothing => new.contains(agent),
+        Replaces::Version(replaced) => new.contains(agent) || **replaced == **current,
+    }
+}
+
+/// Removes agents; those that were there.
+pub(super) async fn remove(db: &Db, agents: &[AgentName], now: Timestamp) -> Result<Vec<AgentName>, Failure> {
+    let mut conn = db.conn().await?;
+    let tx = conn.transaction().await?;
+    let next = lock(&tx).await? + 1;
+    let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
+    let sql = "UPDATE fleet SET removed = true, revision = $2, changed_at = $3
+               WHERE agent = ANY($1) AND NOT removed RETURNING agent";
+    let rows = query(&tx, sql, &[&names, &signed(next), &now.0]).await?;
+    let removed = collect(&rows, |row| agent_at(row, 0))?;
+    if !removed.is_empty() {
+        set(&tx, next).await?;
+    }
+    tx.commit().await?;
+    Ok(removed)
+}
