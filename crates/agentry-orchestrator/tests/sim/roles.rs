@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::fleet::{fleet, name};
-use crate::world::runtime;
+use crate::stage::runtime;
 
 pub const START: Timestamp = Timestamp(1_760_000_000_000_000);
 
@@ -67,7 +67,7 @@ impl Cluster {
 
     /// A process with these roles and files.
     pub async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
-        let faults = ModelFaults { unavailable: 0.0, max_latency: Duration::from_millis(50) };
+        let faults = ModelFaults { max_latency: Duration::from_millis(50), ..ModelFaults::default() };
         let model: Arc<dyn LlmProvider> = ScriptedModel::new(Dice::new(1), faults);
         let deps = OrchestratorDeps {
             store: Arc::clone(&self.store),
