@@ -113,18 +113,16 @@ fn add(sums: &mut BTreeMap<String, u64>, faults: BTreeMap<String, u64>) {
 
 /// Which seeds failed, by the invariants that their histories broke.
 fn summary(failures: &[(u64, String)], of: u64) -> String {
-    let mut by_invariant: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut by_invariant: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for (seed, why) in failures {
-        let message =
-            |line: &'_ str| line.strip_prefix("assertion `left == right` failed: ").unwrap_or(line).to_owned();
-        let names = why
-            .lines()
-            .filter_map(|line| message(line).strip_prefix('[')?.split_once(']').map(|(name, _)| name.to_owned()));
-        let mut names: Vec<String> = names.collect();
+        // Violations come last, each in a line that begins with the name of its invariant.
+        let told = why.rsplit_once(history::BROKEN).map_or("", |(_, told)| told);
+        let names = told.lines().filter_map(|line| Some(line.strip_prefix('[')?.split_once(']')?.0));
+        let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
         names.dedup();
         if names.is_empty() {
-            names.push("other".to_owned());
+            names.push("other");
         }
         names.into_iter().for_each(|name| by_invariant.entry(name).or_default().push(*seed));
     }

@@ -14,6 +14,9 @@ use crate::stage::Stage;
 /// Lives of a history; the last one lives on until everything has ended.
 const LIVES: u64 = 4;
 
+/// What a history in which invariants did not hold says before their names.
+pub const BROKEN: &str = "this history broke invariants:";
+
 /// What came of a history in which every invariant held.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report {
@@ -48,6 +51,8 @@ pub fn run(seed: u64) -> Report {
         stage.clock.step(i64::try_from(stage.dice.below(20_000_000)).unwrap_or(0) - 1_000_000);
     }
     let records = checks::all(&stage);
+    let violations = stage.violations();
+    assert!(violations.is_empty(), "{BROKEN}\n{}", violations.join("\n"));
     Report { faults: faults(&stage, &records), digest: digest(&stage, &records) }
 }
 

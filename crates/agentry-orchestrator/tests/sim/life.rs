@@ -59,6 +59,7 @@ pub fn live(stage: &Arc<Stage>, end: End) {
         let first_call = stage.model.calls().len();
         let bus = stage.bus(Arc::new(EmbeddedBus::new()));
         let running = stage.start(bus.clone()).await;
+        let worker = running.worker();
         let meddling = tokio::spawn(people::meddle(Arc::clone(stage), bus.clone()));
         let outages = tokio::spawn(people::outages(Arc::clone(stage), bus.clone()));
         for _ in 0..TASKS {
@@ -78,20 +79,24 @@ pub fn live(stage: &Arc<Stage>, end: End) {
                 running.drain(DRAIN).await;
             }
             End::Drain => {
-                let worker = running.worker();
-                assert!(running.drain(DRAIN).await.clean, "a drain after the last fault is clean");
-                assert_gone(stage, worker).await;
+                if !running.drain(DRAIN).await.clean {
+                    stage.violation("[drain] a drain after the last fault is not clean");
+                }
+                is_gone(stage, worker).await;
             }
             End::LiveOn => {
                 settle(stage, &bus).await;
                 no_money_is_reserved(stage).await;
-                assert!(running.drain(DRAIN).await.clean, "an idle orchestrator drains cleanly");
+                if !running.drain(DRAIN).await.clean {
+                    stage.violation("[drain] an orchestrator without open tasks does not drain cleanly");
+                }
             }
         }
         if matches!(end, End::Kill | End::DrainInFaults) {
             let calls = calls_in_flight(stage, first_call).await;
             stage.kill_calls(calls);
         }
+        was_not_buried_alive(stage, worker).await;
         stage.counts.add(format!("life.{end:?}").to_lowercase());
         for (fault, count) in bus.counts() {
             (0..count).for_each(|_| stage.counts.add(fault.clone()));
@@ -102,9 +107,21 @@ pub fn live(stage: &Arc<Stage>, end: End) {
 }
 
 /// A worker that drained is not registered any more.
-async fn assert_gone(stage: &Stage, worker: WorkerId) {
+async fn is_gone(stage: &Stage, worker: WorkerId) {
     let workers = stage.store.workers().await.expect("workers");
-    assert!(workers.iter().all(|record| record.id != worker), "a drained worker is not registered");
+    if workers.iter().any(|record| record.id == worker) {
+        stage.violation("[drain] a drained worker is still registered");
+    }
+}
+
+/// Nobody declared this worker dead while it lived: what it works on would be begun twice.
+async fn was_not_buried_alive(stage: &Stage, worker: WorkerId) {
+    let records = Records::read(stage).await;
+    let entries = records.tasks.iter().flat_map(|record| records.journal(record.task.id));
+    let count = entries.filter(|entry| matches!(entry.body, JournalBody::Recovered { worker: of } if of == worker));
+    for _ in count {
+        stage.counts.add("tasks.recovered_from_the_living");
+    }
 }
 
 /// Calls of this life that a kill now interrupts: those of running tasks whose rows are not written. Calls of a task
@@ -137,11 +154,12 @@ async fn settle(stage: &Stage, bus: &FaultyBus) {
         if open.is_empty() {
             return;
         }
-        assert!(
-            stage.clock.now() < deadline,
-            "[no-restart] accepted, and not ended {} s after the last fault without a restart: {open:#?}",
-            PATIENCE.as_secs()
-        );
+        if stage.clock.now() >= deadline {
+            let patience = PATIENCE.as_secs();
+            return stage.violation(format!(
+                "[no-restart] not ended {patience} s after the last fault without a restart: {open:#?}"
+            ));
+        }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -188,7 +206,9 @@ async fn no_money_is_reserved(stage: &Stage) {
         };
         match stage.store.reserve(probe).await.expect("an answer") {
             Reserved::No { reserved, .. } => {
-                assert_eq!(reserved, NanoUsd::ZERO, "[reservations] money of {agent} stays reserved for no call");
+                if reserved != NanoUsd::ZERO {
+                    stage.violation(format!("[reservations] {reserved} of {agent} stay reserved for no call"));
+                }
             }
             Reserved::Yes => panic!("more than the cap was reserved"),
         }

@@ -52,6 +52,8 @@ pub struct Stage {
     accepted: Mutex<Vec<Arc<Task>>>,
     /// Calls that were in flight when their process was killed.
     killed_calls: Mutex<HashSet<CallId>>,
+    /// Invariants that did not hold; the name of each stands first, in brackets.
+    violations: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -68,6 +70,7 @@ impl Stage {
             counts: FaultCounts::default(),
             accepted: Mutex::default(),
             killed_calls: Mutex::default(),
+            violations: Mutex::default(),
             store,
             dice,
         })
@@ -128,6 +131,15 @@ impl Stage {
 
     pub fn kill_calls(&self, calls: impl IntoIterator<Item = CallId>) {
         self.killed_calls.lock().expect("killed calls").extend(calls);
+    }
+
+    /// Notes that an invariant does not hold. The history goes on: there may be more to learn from it.
+    pub fn violation(&self, text: impl Into<String>) {
+        self.violations.lock().expect("violations").push(text.into());
+    }
+
+    pub fn violations(&self) -> Vec<String> {
+        self.violations.lock().expect("violations").clone()
     }
 
     /// Milliseconds below `bound`, by the dice.
