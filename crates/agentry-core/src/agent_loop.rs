@@ -3,6 +3,8 @@
 //! The runner drives it; recovery replays the journal into it. Both use the same `apply_*` calls, so a resumed task
 //! stands exactly where it stood.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, ToolDefinition};
@@ -13,6 +15,10 @@ use crate::task::{ErrorCode, TaskError};
 pub const MAX_TURNS: u32 = 50;
 /// The name of the built-in tool by which a model asks a human.
 pub const ASK_HUMAN: &str = "ask_human";
+/// Tool calls that one answer may ask for: more than any agent with a use for them makes, and few enough to run at once.
+pub const MAX_CALLS_PER_ANSWER: usize = 128;
+/// Tool calls in one loop at most.
+pub const MAX_TOOL_CALLS: usize = 1_000;
 /// The longest tool output that is kept, in bytes; more is cut with a note.
 pub const MAX_TOOL_OUTPUT_BYTES: usize = 256 * 1024;
 
@@ -40,8 +46,10 @@ pub enum Next {
 /// A tool call without a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingCall {
-    /// The call.
+    /// The call, under an id that no other call of the loop has.
     pub call: ToolCall,
+    /// Its position in the answer that asked for it, from 0.
+    pub index: usize,
     /// Whether an intent was journaled: after a crash the outcome is unknown.
     pub started: bool,
 }
@@ -75,6 +83,8 @@ pub struct AgentLoop {
     given: usize,
     turn: u32,
     calls: Vec<(ToolCall, CallState)>,
+    /// Tool calls that were asked for so far.
+    called: usize,
     done: Option<Result<Value, TaskError>>,
 }
 
@@ -83,7 +93,7 @@ impl AgentLoop {
     #[must_use]
     pub fn new(config: LoopConfig, messages: Vec<Message>) -> Self {
         let given = messages.len();
-        Self { config, messages, given, turn: 0, calls: Vec::new(), done: None }
+        Self { config, messages, given, turn: 0, calls: Vec::new(), called: 0, done: None }
     }
 
     /// What to do next.
@@ -104,9 +114,10 @@ impl AgentLoop {
         let open: Vec<PendingCall> = self
             .calls
             .iter()
-            .filter_map(|(call, state)| match state {
-                CallState::Requested => Some(PendingCall { call: call.clone(), started: false }),
-                CallState::Started => Some(PendingCall { call: call.clone(), started: true }),
+            .enumerate()
+            .filter_map(|(index, (call, state))| match state {
+                CallState::Requested => Some(PendingCall { call: call.clone(), index, started: false }),
+                CallState::Started => Some(PendingCall { call: call.clone(), index, started: true }),
                 CallState::Asked(_) | CallState::Returned(_) => None,
             })
             .collect();
@@ -145,12 +156,47 @@ impl AgentLoop {
     /// The model answered.
     pub fn apply_reply(&mut self, reply: &ChatReply) {
         self.turn += 1;
-        self.messages.push(reply.to_message());
         if reply.tool_calls.is_empty() {
+            self.messages.push(reply.to_message());
             self.done = Some(self.conclude(reply));
-        } else {
-            self.calls = reply.tool_calls.iter().map(|call| (call.clone(), CallState::Requested)).collect();
+            return;
         }
+        self.called += reply.tool_calls.len();
+        if reply.tool_calls.len() > MAX_CALLS_PER_ANSWER || self.called > MAX_TOOL_CALLS {
+            self.messages.push(reply.to_message());
+            let message = format!(
+                "the model asked for {} tool calls in one answer and {} in all; at most {MAX_CALLS_PER_ANSWER} and \
+                 {MAX_TOOL_CALLS} are made",
+                reply.tool_calls.len(),
+                self.called
+            );
+            self.done = Some(Err(TaskError::new(ErrorCode::TooManySteps, message)));
+            return;
+        }
+        let calls = self.with_unique_ids(&reply.tool_calls);
+        self.messages.push(Message::Assistant { content: reply.content.clone(), tool_calls: calls.clone() });
+        self.calls = calls.into_iter().map(|call| (call, CallState::Requested)).collect();
+    }
+
+    /// Calls under ids that no earlier call of the conversation and no other one of the answer has. Servers number the
+    /// calls of each answer from 0, send one id twice, or none; a result must belong to one call.
+    ///
+    /// The ids depend on the conversation alone, so a replay of the journal makes the same ones.
+    fn with_unique_ids(&self, calls: &[ToolCall]) -> Vec<ToolCall> {
+        let earlier = self.messages.iter().flat_map(|message| match message {
+            Message::Assistant { tool_calls, .. } => tool_calls.as_slice(),
+            _ => &[],
+        });
+        let mut taken: HashSet<String> = earlier.map(|call| call.id.clone()).collect();
+        let unique = |call: &ToolCall| {
+            let given = if call.id.is_empty() { "call" } else { &call.id };
+            let numbered = (2_usize..).map(|number| format!("{given}_{number}"));
+            let mut candidates = std::iter::once(given.to_owned()).chain(numbered);
+            // The candidates never end, and only finitely many are taken.
+            let id = candidates.find(|id| taken.insert(id.clone())).unwrap_or_default();
+            ToolCall { id, ..call.clone() }
+        };
+        calls.iter().map(unique).collect()
     }
 
     fn conclude(&self, reply: &ChatReply) -> Result<Value, TaskError> {
@@ -371,6 +417,52 @@ mod tests {
         }
         assert_eq!(machine.next(), Next::CallModel { turn: 1 });
         assert_eq!(machine.added().len(), 2);
+    }
+
+    #[test]
+    fn calls_under_one_id_are_two_calls() {
+        let mut machine = start(false);
+        machine.apply_reply(&reply("", &["dup", "dup", "", ""]));
+        let Next::CallTools { calls, .. } = machine.next() else { panic!() };
+        let ids: Vec<&str> = calls.iter().map(|pending| pending.call.id.as_str()).collect();
+        assert_eq!(ids, ["dup", "dup_2", "call", "call_2"]);
+        assert_eq!(calls.iter().map(|pending| pending.index).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        for id in ids {
+            machine.apply_tool_output(id, id);
+        }
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        let Message::Assistant { tool_calls, .. } = &machine.added()[0] else { panic!() };
+        assert_eq!(tool_calls[1].id, "dup_2", "the model is sent the ids that the results have");
+        machine.apply_reply(&reply("", &["dup", "dup_2"]));
+        let Next::CallTools { calls, .. } = machine.next() else { panic!() };
+        let ids: Vec<&str> = calls.iter().map(|pending| pending.call.id.as_str()).collect();
+        assert_eq!(ids, ["dup_3", "dup_2_2"], "an earlier turn's ids are taken");
+    }
+
+    #[test]
+    fn tool_calls_have_a_bound() {
+        let ids: Vec<String> = (0..=MAX_CALLS_PER_ANSWER).map(|number| number.to_string()).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut machine = start(false);
+        machine.apply_reply(&reply("", &ids));
+        let Next::Done(Err(error)) = machine.next() else { panic!() };
+        assert_eq!(error.code, ErrorCode::TooManySteps);
+
+        let config = LoopConfig { max_turns: 50, ..config(false) };
+        let mut machine = AgentLoop::new(config, vec![Message::User { content: "hi".to_owned() }]);
+        for answers in 1.. {
+            machine.apply_reply(&reply("", &ids[..100]));
+            match machine.next() {
+                Next::CallTools { calls, .. } => {
+                    calls.iter().for_each(|pending| machine.apply_tool_output(&pending.call.id, "x"));
+                }
+                Next::Done(Err(error)) => {
+                    assert_eq!((error.code, answers), (ErrorCode::TooManySteps, 1 + MAX_TOOL_CALLS / 100));
+                    break;
+                }
+                next => panic!("{next:?}"),
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use agentry_store::{
     Accepted, Advance, Advanced, AgentStatus, Backlog, Cancelled, Claimed, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, FleetStore, NewTask, OutboxStore, Page, PendingMessage, QueueCounts, Recovered, Refused,
+    FiringResult, FleetStore, Lease, NewTask, OutboxStore, Page, PendingMessage, QueueCounts, Recovered, Refused,
     ScheduleChanges, ScheduleStore, SessionClaim, SessionStore, SessionView, SlotRecord, StateStore, StoreError,
     TaskFilter, TaskStore, Want,
 };
@@ -85,9 +85,13 @@ impl TaskStore for Store {
         self.inner.claim(worker, want, now).await
     }
 
-    async fn advance(&self, mut advance: Advance) -> Result<Advanced, StoreError> {
+    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        self.inner.owned(worker, limit).await
+    }
+
+    async fn advance(&self, mut advance: Arc<Advance>) -> Result<Advanced, StoreError> {
         if self.is(Mutant::FloatCost) {
-            advance.ledger.iter_mut().for_each(|row| row.cost = row.cost.map(through_floats));
+            Arc::make_mut(&mut advance).ledger.iter_mut().for_each(|row| row.cost = row.cost.map(through_floats));
         }
         match self.inner.advance(advance).await {
             Err(StoreError::Fenced) if self.is(Mutant::NoFencing) => Ok(Advanced::default()),

@@ -5,17 +5,23 @@
 //! a call and its retries, under the id of the first. A task's own money is set aside in its [`Run`], which all branches
 //! of a plan share; an agent's day in the store, which all processes share. Both end with the ledger rows of the calls.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use agentry_core::agent::AgentSpec;
 use agentry_core::chat::Usage;
 use agentry_core::id::CallId;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_llm::Call;
-use agentry_store::{Reservation, Reserved};
+use agentry_store::{Reservation, Reserved, StoreError};
+use tokio::sync::oneshot;
 
 use crate::context::Context;
 use crate::run::Run;
 
+/// Wait after a release that the store could not take.
+const RELEASE_BACKOFF: Duration = Duration::from_millis(200);
 /// Answer tokens assumed for a model without `max_tokens`.
 pub(crate) const ASSUMED_OUTPUT_TOKENS: u64 = 4_096;
 
@@ -65,7 +71,7 @@ pub(crate) async fn reserve(
         cap,
         now: run.ctx.now(),
     };
-    match run.ctx.store.reserve(reservation).await {
+    match reserve_day(run, reservation).await {
         Ok(Reserved::Yes) => Ok(()),
         Ok(Reserved::No { spent, reserved }) => {
             run.put_back(first);
@@ -82,13 +88,53 @@ pub(crate) async fn reserve(
     }
 }
 
+/// Sets money of a day aside in the store. The run's future may be dropped meanwhile, and the store may do it although its
+/// answer is lost: whoever hears that nobody waits any more, or hears nothing, gives the money back.
+async fn reserve_day(run: &Run, reservation: Reservation) -> Result<Reserved, StoreError> {
+    let call = reservation.call;
+    run.day_reservation_opens(call);
+    let (answer, answered) = oneshot::channel();
+    let ctx = Arc::clone(&run.ctx);
+    run.ctx.runs.spawn(async move {
+        let reserved = ctx.store.reserve(reservation).await;
+        let is_lost = reserved.is_err();
+        // A refused reservation may have stood in place of an earlier one of the same chat, which the run gives back.
+        if answer.send(reserved).is_err() || is_lost {
+            give_back(&ctx, call).await;
+        }
+    });
+    let reserved = answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the reservation was lost".into())));
+    if reserved.is_err() {
+        run.day_reservation_ended(call);
+    }
+    reserved
+}
+
 /// Gives back what was set aside for a call that did not leave.
 pub(crate) async fn release(run: &Run, spec: &AgentSpec, first: CallId) {
     run.put_back(first);
-    if spec.budget.per_day.is_some()
-        && let Err(error) = run.ctx.store.release(first).await
-    {
-        tracing::warn!(task = %run.task.id, %error, "money stays set aside until this process ends");
+    if spec.budget.per_day.is_some() {
+        give_back(&run.ctx, first).await;
+        run.day_reservation_ended(first);
+    }
+}
+
+/// Gives back every reservation of a run that ends, in the background.
+pub(crate) fn release_all(run: &Run) {
+    for call in run.take_day_reservations() {
+        let ctx = Arc::clone(&run.ctx);
+        run.ctx.runs.spawn(async move { give_back(&ctx, call).await });
+    }
+}
+
+/// Gives money back until the store has taken it, or the process ends: the reservations of a dead worker do not count.
+async fn give_back(ctx: &Context, call: CallId) {
+    while let Err(error) = ctx.store.release(call).await {
+        tracing::warn!(%call, %error, "the store did not release money that was set aside; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(RELEASE_BACKOFF) => {}
+            () = ctx.interrupt.cancelled() => return,
+        }
     }
 }
 

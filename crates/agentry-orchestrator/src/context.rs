@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::claims::Claims;
 use crate::lifecycle::Probes;
 use crate::metrics::Metrics;
 use crate::running::Running;
@@ -174,6 +175,8 @@ pub(crate) struct Context {
     /// Everything that runs a task.
     pub runs: TaskTracker,
     pub running: Running,
+    /// The leases of this process.
+    pub claims: Claims,
     pub lanes: Lanes,
     pub windows: Windows,
     /// Rings when this process put something into the outbox.
@@ -231,6 +234,7 @@ impl Context {
             interrupt: CancellationToken::new(),
             runs: TaskTracker::new(),
             running: Running::default(),
+            claims: Claims::default(),
             lanes: Lanes::default(),
             windows: Windows::default(),
             outbox: Notify::new(),

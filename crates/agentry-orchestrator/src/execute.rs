@@ -7,19 +7,24 @@ use agentry_bus::{Signal, Wake};
 use agentry_core::agent::AgentSpec;
 use agentry_core::event::output_topic;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
+use agentry_core::money::LedgerRow;
 use agentry_core::outbox::messages_of_end;
 use agentry_core::session::{SessionRecord, SessionWrite};
 use agentry_core::slack::Replaces;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
+use agentry_core::time::Timestamp;
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use crate::budget;
 use crate::context::Context;
 use crate::modes;
-use crate::run::{Run, Stop, persist, place, replaces_of_epoch, unanswered};
+use crate::open_calls::OpenCalls;
+use crate::run::{Run, Stop, place, replaces_of_epoch};
 use crate::spans;
+use crate::write::persist;
 
 /// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
 /// only there when somebody restarted a server now and then is not.
@@ -30,6 +35,7 @@ const JOURNAL_PAGE: usize = 1_000;
 const MAX_JOURNAL: usize = 100_000;
 
 /// What a mode made of a task.
+#[derive(Debug, PartialEq)]
 pub(crate) enum ModeEnd {
     /// It ended; with what its turn adds to a session.
     Done(Result<Value, TaskError>, Option<SessionWrite>),
@@ -164,7 +170,13 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
         Ok(ModeEnd::Paused) | Err(Stop::Draining | Stop::Fenced) => Replaces::Unknown,
         _ => run.end_progress().await,
     };
-    let (mut advance, status) = match ended {
+    if ended == Err(Stop::Fenced) {
+        tracing::debug!(task = %run.task.id, "another owner has the task");
+        return None;
+    }
+    run.abandon_calls(None);
+    budget::release_all(run);
+    let (advance, status) = match ended {
         Ok(ModeEnd::Done(Ok(output), session)) => {
             let mut advance = finish(run, Outcome::completed(output), false, &replaces);
             advance.session = session;
@@ -180,25 +192,20 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
             run.defer(&Scope::MAIN, vec![JournalBody::HandedBack { worker: run.lease.worker }], Vec::new());
             (run.advance(Step::HandBack), TaskStatus::Queued)
         }
-        Err(Stop::Fenced) => {
-            tracing::debug!(task = %run.task.id, "another owner has the task");
-            return None;
-        }
+        // Seen above.
+        Err(Stop::Fenced) => return None,
         Err(Stop::Broken(reason)) => failed(run, TaskError::new(ErrorCode::Internal, reason), &replaces),
     };
-    advance.ledger.extend(run.abandoned_calls());
     write_end(&run.ctx, &run.task, advance, status).await
 }
 
 async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: TaskStatus) -> Option<TaskStatus> {
     let has_outbox = !advance.outbox.is_empty();
     let delayed = matches!(advance.step, Step::Retry { .. });
-    let advanced = match persist(ctx, advance).await {
+    let (lease, at, ledger) = (advance.lease, advance.at, advance.ledger.clone());
+    let advanced = match persist(ctx, Arc::new(advance)).await {
         Ok(advanced) => advanced,
-        Err(Stop::Broken(reason)) => {
-            tracing::error!(task = %task.id, reason, "the store refuses the end of the task; recovery will take it up");
-            return None;
-        }
+        Err(Stop::Broken(reason)) => return end_broken(ctx, task, lease, at, ledger, &reason).await,
         Err(_) => return None,
     };
     ctx.metrics.settled(task, status, delayed, ctx.now());
@@ -213,6 +220,38 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
     }
     ctx.bus.signal(Signal::Progress { task: task.id, status });
     Some(status)
+}
+
+/// Ends a task whose end the store can never write, because of something in it: with that error, and with what was paid.
+async fn end_broken(
+    ctx: &Context,
+    task: &Arc<Task>,
+    lease: Lease,
+    at: Timestamp,
+    ledger: Vec<LedgerRow>,
+    reason: &str,
+) -> Option<TaskStatus> {
+    let message = format!("the store cannot write how the task ended: {reason}");
+    tracing::error!(task = %task.id, message);
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, message));
+    let status = outcome.status;
+    let publish = ctx.is_heard(&output_topic(&task.agent));
+    let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
+    advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
+    advance.ledger = ledger;
+    match persist(ctx, Arc::new(advance)).await {
+        Ok(_) => {
+            ctx.metrics.settled(task, status, false, ctx.now());
+            ctx.outbox.notify_one();
+            ctx.bus.signal(Signal::Progress { task: task.id, status });
+            Some(status)
+        }
+        Err(stop) => {
+            tracing::error!(task = %task.id, ?stop, "nor that it failed; the task stays as it is until this process ends");
+            ctx.claims.strand(lease);
+            None
+        }
+    }
 }
 
 fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -> Advance {
@@ -257,8 +296,8 @@ async fn end_at_once(
     advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
     let replaces = replaces_of_epoch(lease.epoch);
     advance.outbox.iter_mut().for_each(|message| message.set_replaces(&replaces));
-    advance.ledger =
-        unanswered(past, &task.agent).into_iter().map(|(call, of)| of.abandoned(call, task.id, at)).collect();
+    let given_up = OpenCalls::of_journal(past, &task.agent).abandon(None, task.id, at);
+    advance.ledger = given_up.into_iter().filter_map(|(_, _, row)| row).collect();
     write_end(ctx, task, advance, status).await
 }
 

@@ -6,13 +6,16 @@
 //! `recovery`.
 
 mod budget;
+mod claims;
 mod context;
 mod dispatch;
 mod execute;
 mod inbound;
+mod journal;
 mod lifecycle;
 mod metrics;
 mod modes;
+mod open_calls;
 mod recovery;
 mod relay;
 mod run;
@@ -25,6 +28,7 @@ mod spans;
 mod start;
 mod status;
 mod webhook;
+mod write;
 
 pub use context::{Entropy, Options, OrchestratorDeps, OsEntropy, Retention};
 pub use metrics::Metrics;

@@ -64,6 +64,7 @@ pub struct Metrics {
     pub(crate) busy: Gauge,
     /// Tasks that were taken up again because their owner had died.
     pub(crate) recovered: Counter,
+    pub(crate) orphaned: Counter,
     /// Tasks that were claimed without a wake, long after they were due.
     pub(crate) unwoken: Counter,
     started: Histograms<OfMode>,
@@ -83,6 +84,7 @@ impl Default for Metrics {
             slots: Gauge::default(),
             busy: Gauge::default(),
             recovered: Counter::default(),
+            orphaned: Counter::default(),
             unwoken: Counter::default(),
             started: Family::new_with_constructor(of_tasks),
             retried: Family::default(),
@@ -103,6 +105,8 @@ impl Metrics {
         registry.register("agentry_worker_slots_busy", "Tasks that execute in this process", self.busy.clone());
         let help = "Tasks that were taken up again because their owner had died";
         registry.register("agentry_tasks_recovered", help, self.recovered.clone());
+        let help = "Tasks that this worker owned and did not run, handed back: claims whose answers were lost";
+        registry.register("agentry_tasks_orphaned", help, self.orphaned.clone());
         let help = "Tasks whose wake was lost, found in the store";
         registry.register("agentry_tasks_unwoken", help, self.unwoken.clone());
         let help = "Attempts that failed and are followed by another";

@@ -13,6 +13,7 @@ use agentry_core::task::Priority;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
 use agentry_store::{Answered, Recovered};
 
+use crate::claims::reconcile;
 use crate::context::Context;
 use crate::sessions::poke;
 
@@ -87,6 +88,7 @@ async fn tick(ctx: &Arc<Context>) {
         Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
     }
     expire_clarifications(ctx).await;
+    reconcile(ctx).await;
     if ctx.options.executes() {
         poke_due_sessions(ctx).await;
         ctx.unwoken.notify_one();

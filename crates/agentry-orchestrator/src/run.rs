@@ -1,31 +1,25 @@
 //! One claim of one task: its lease, its journal, and the only way to write for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use agentry_bus::Signal;
-use agentry_core::agent::{AgentName, AgentSpec, LlmTarget, ProviderKind};
-use agentry_core::chat::Usage;
+use agentry_core::agent::AgentSpec;
 use agentry_core::clarification::Clarification;
-use agentry_core::id::{CallId, TaskId};
+use agentry_core::id::CallId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::slack::Replaces;
 use agentry_core::task::{Task, TaskStatus};
-use agentry_core::time::Timestamp;
 use agentry_core::trace::{Place, SpanId};
-use agentry_store::{Advance, Advanced, Claimed, Lease, Step, StoreError};
-use tokio::time::Instant;
+use agentry_llm::Call;
+use agentry_store::{Advance, Claimed, Lease, Step};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
+use crate::journal::Journal;
+use crate::open_calls::OpenCalls;
 use crate::slack::{Progress, Shown, messages_of_questions};
-
-/// Wait between tries of a write that the store could not take, in milliseconds; doubles up to [`MAX_WRITE_WAIT_MS`].
-const FIRST_WRITE_WAIT_MS: u64 = 10;
-/// The longest wait between tries of a write, in milliseconds.
-const MAX_WRITE_WAIT_MS: u64 = 1_000;
 
 /// Why a run ends without an outcome of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,65 +48,20 @@ pub(crate) struct Run {
     pub past: Vec<JournalEntry>,
     /// Shows the task where it came from while it runs.
     progress: Mutex<Option<Progress>>,
+    journal: Journal,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     next_seq: u32,
-    version_written: bool,
-    pending: Vec<JournalEntry>,
-    pending_ledger: Vec<LedgerRow>,
-    /// Calls that left the process and have no ledger row yet.
-    in_flight: HashMap<CallId, InFlight>,
+    calls: OpenCalls,
     llm_calls: u32,
     cost: NanoUsd,
     /// Set aside for calls under way, by their reservation.
     reserved: HashMap<CallId, NanoUsd>,
-}
-
-/// A call that left the process.
-pub(crate) struct InFlight {
-    provider: ProviderKind,
-    model: String,
-    agent: AgentName,
-}
-
-impl InFlight {
-    /// The ledger row of a call that was given up: what the provider counted is not known.
-    pub fn abandoned(self, call: CallId, task: TaskId, at: Timestamp) -> LedgerRow {
-        LedgerRow {
-            call,
-            task,
-            agent: self.agent,
-            provider: self.provider,
-            model: self.model,
-            status: CallStatus::Failed,
-            usage: Usage::default(),
-            provider_call: None,
-            cost: None,
-            at,
-            duration_us: 0,
-        }
-    }
-}
-
-/// Calls that a journal saw leave and not come back: their worker died.
-pub(crate) fn unanswered(past: &[JournalEntry], agent: &AgentName) -> HashMap<CallId, InFlight> {
-    let mut open = HashMap::new();
-    for entry in past {
-        match &entry.body {
-            JournalBody::ModelStarted { call, provider, model, .. } => {
-                let flight = InFlight { provider: *provider, model: model.clone(), agent: agent.clone() };
-                open.insert(*call, flight);
-            }
-            JournalBody::ModelCompleted { call, .. } | JournalBody::ModelFailed { call, .. } => {
-                open.remove(call);
-            }
-            _ => {}
-        }
-    }
-    open
+    /// Reservations in the budgets of agents' days that may be open.
+    day_reservations: HashSet<CallId>,
 }
 
 impl Run {
@@ -126,7 +75,7 @@ impl Run {
     ) -> Self {
         let mut state = State {
             next_seq: past.last().map_or(1, |entry| entry.seq + 1),
-            in_flight: unanswered(&past, &spec.name),
+            calls: OpenCalls::of_journal(&past, &spec.name),
             ..State::default()
         };
         for entry in &past {
@@ -138,7 +87,8 @@ impl Run {
         let (lease, attempt) = (claimed.lease, claimed.attempt);
         let progress = Mutex::new(Progress::start(&ctx, &task, lease.epoch == 1));
         let place = place(&ctx, &task, lease);
-        Self { ctx, task, spec, lease, place, attempt, cancel, past, progress, state: Mutex::new(state) }
+        let journal = Journal::new(lease, &spec);
+        Self { ctx, task, spec, lease, place, attempt, cancel, past, progress, journal, state: Mutex::new(state) }
     }
 
     /// Where the text of the task's own model goes, when somebody in Slack waits for it.
@@ -201,10 +151,44 @@ impl Run {
         lock(&self.state).reserved.remove(&call);
     }
 
-    /// A call is about to leave the process.
-    pub fn call_started(&self, call: CallId, target: &LlmTarget, agent: &AgentName) {
-        let flight = InFlight { provider: target.provider, model: target.model.to_string(), agent: agent.clone() };
-        lock(&self.state).in_flight.insert(call, flight);
+    /// Money of an agent's day may be set aside under this id from now on.
+    pub fn day_reservation_opens(&self, call: CallId) {
+        lock(&self.state).day_reservations.insert(call);
+    }
+
+    /// No money is set aside under this id any more.
+    pub fn day_reservation_ended(&self, call: CallId) {
+        lock(&self.state).day_reservations.remove(&call);
+    }
+
+    /// The reservations in the budgets of days that no ledger row will end.
+    pub fn take_day_reservations(&self) -> HashSet<CallId> {
+        std::mem::take(&mut lock(&self.state).day_reservations)
+    }
+
+    /// A call is announced in the journal before it leaves the process.
+    pub fn call_announced(&self, call: &Call, turn: u32, scope: &Scope) {
+        lock(&self.state).calls.announce(call, turn, scope);
+    }
+
+    /// The announcement is durable: the call leaves.
+    pub fn call_left(&self, call: CallId) {
+        lock(&self.state).calls.left(call);
+    }
+
+    /// A call that left has failed; another one may follow before its row is kept.
+    pub fn call_failed(&self, call: CallId, body: JournalBody, row: LedgerRow) {
+        lock(&self.state).calls.failed(call, body, row);
+    }
+
+    /// Gives up the calls of a part of the task (`None`: all of it) that nobody waits for any more, and keeps what is
+    /// known of them: those that failed with their row, those that left with one that says that what the provider
+    /// counted is not known, those that never left with none.
+    pub fn abandon_calls(&self, scope: Option<&Scope>) {
+        let given_up = lock(&self.state).calls.abandon(scope, self.task.id, self.ctx.now());
+        for (scope, body, row) in given_up {
+            self.defer(&scope, body.into_iter().collect(), row.into_iter().collect());
+        }
     }
 
     /// Keeps entries and ledger rows for the next write. For what needs no write of its own: a final answer is
@@ -213,17 +197,19 @@ impl Run {
         let at = self.ctx.now();
         let mut state = lock(&self.state);
         for row in &ledger {
-            state.in_flight.remove(&row.call);
+            state.calls.ended(row.call);
             state.reserved.remove(&row.call);
+            state.day_reservations.remove(&row.call);
             state.llm_calls += 1;
             state.cost = state.cost.plus(row.cost.unwrap_or_default());
         }
-        for body in bodies {
+        let entries = bodies.into_iter().map(|body| {
             let seq = state.next_seq;
             state.next_seq += 1;
-            state.pending.push(JournalEntry { seq, attempt: self.attempt, scope: scope.clone(), at, body });
-        }
-        state.pending_ledger.extend(ledger);
+            JournalEntry { seq, attempt: self.attempt, scope: scope.clone(), at, body }
+        });
+        // Under the lock, so that numbers and places agree.
+        self.journal.add(entries, ledger);
     }
 
     /// Writes entries and everything deferred before them. Durable when it returns.
@@ -240,12 +226,11 @@ impl Run {
         clarifications: Vec<Clarification>,
     ) -> Result<(), Stop> {
         self.defer(scope, bodies, ledger);
-        let mut advance = self.advance(Step::Continue);
-        advance.outbox = messages_of_questions(&self.ctx, &clarifications);
-        advance.outbox.iter_mut().for_each(|message| message.set_trace(self.place.onward()));
-        advance.clarifications = clarifications;
-        let has_outbox = !advance.outbox.is_empty();
-        let advanced = self.persist(advance).await?;
+        let mut outbox = messages_of_questions(&self.ctx, &clarifications);
+        outbox.iter_mut().for_each(|message| message.set_trace(self.place.onward()));
+        let has_outbox = !outbox.is_empty();
+        self.journal.ask(clarifications, outbox);
+        let advanced = self.journal.flush(&self.ctx).await?;
         if has_outbox {
             self.ctx.outbox.notify_one();
         }
@@ -256,30 +241,9 @@ impl Run {
         Ok(())
     }
 
-    /// A write that takes everything deferred with it.
+    /// The write that ends this claim, with everything deferred.
     pub fn advance(&self, step: Step) -> Advance {
-        let mut advance = Advance::new(self.lease, self.ctx.now(), step);
-        let mut state = lock(&self.state);
-        advance.journal = std::mem::take(&mut state.pending);
-        advance.ledger = std::mem::take(&mut state.pending_ledger);
-        if !state.version_written {
-            state.version_written = true;
-            advance.agent_version = Some(self.spec.version.clone());
-        }
-        advance
-    }
-
-    /// Ledger rows of calls that left the process and were given up: what the provider counted is not known.
-    pub fn abandoned_calls(&self) -> Vec<LedgerRow> {
-        let at = self.ctx.now();
-        let calls = std::mem::take(&mut lock(&self.state).in_flight);
-        calls.into_iter().map(|(call, flight)| flight.abandoned(call, self.task.id, at)).collect()
-    }
-
-    /// Writes until the store has taken it. An owner that cannot write keeps trying: what it knows must not be lost,
-    /// and nobody else may go on while it lives.
-    pub async fn persist(&self, advance: Advance) -> Result<Advanced, Stop> {
-        persist(&self.ctx, advance).await
+        self.journal.take(self.ctx.now(), step)
     }
 }
 
@@ -292,27 +256,4 @@ pub(crate) fn place(ctx: &Context, task: &Task, lease: Lease) -> Place {
 /// Whether an earlier owner may have shown a task that was claimed so often.
 pub(crate) fn replaces_of_epoch(epoch: u32) -> Replaces {
     if epoch <= 1 { Replaces::Nothing } else { Replaces::Unknown }
-}
-
-/// See [`Run::persist`].
-pub(crate) async fn persist(ctx: &Context, advance: Advance) -> Result<Advanced, Stop> {
-    let (mut wait, began) = (Duration::from_millis(FIRST_WRITE_WAIT_MS), Instant::now());
-    loop {
-        match ctx.store.advance(advance.clone()).await {
-            Ok(advanced) => {
-                ctx.metrics.wrote("advance", began.elapsed());
-                return Ok(advanced);
-            }
-            Err(StoreError::Fenced) => return Err(Stop::Fenced),
-            Err(StoreError::Broken(reason)) => return Err(Stop::Broken(reason)),
-            Err(error) => {
-                tracing::warn!(task = %advance.lease.task, %error, "the store did not take a write; trying again");
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = ctx.interrupt.cancelled() => return Err(Stop::Draining),
-                }
-                wait = (wait * 2).min(Duration::from_millis(MAX_WRITE_WAIT_MS));
-            }
-        }
-    }
 }

@@ -11,6 +11,7 @@ use agentry_core::clarification::Clarification;
 use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::retry::RetryPolicy;
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_core::trace::Place;
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
@@ -33,6 +34,26 @@ pub(crate) enum LoopEnd {
     Done(Result<Value, TaskError>),
     /// Only humans can move it on.
     Paused,
+}
+
+/// Retries of a tool call whose outcome is unknown (`on_unknown: retry`): five within 16 s, so that a server that
+/// restarts is met again.
+const UNKNOWN_OUTCOME: RetryPolicy =
+    RetryPolicy { max_retries: 5, delay_ms: 500, exponential: true, multiplier_percent: 200, max_delay_ms: 8_000 };
+
+/// What came of one try of a tool call.
+struct Tried {
+    outcome: TryOutcome,
+    took: Duration,
+}
+
+enum TryOutcome {
+    /// The tool answered the call.
+    Answered { text: String, is_error: bool },
+    /// This try did nothing; what to tell the model.
+    NotDone(String),
+    /// It may or may not have happened, and why that is so.
+    Unknown(String),
 }
 
 /// How the agent of a loop may ask humans.
@@ -75,6 +96,7 @@ impl Runner<'_> {
     }
 
     async fn steps(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
+        let mut tools_called_in = None;
         loop {
             match machine.next() {
                 Next::Done(result) => return Ok(LoopEnd::Done(result)),
@@ -91,6 +113,13 @@ impl Runner<'_> {
                 }
                 Next::CallTools { turn, calls } => {
                     self.run.checkpoint()?;
+                    // Every call of a turn has an answer or a question once they were made: the same turn again would be
+                    // a loop without end.
+                    if tools_called_in.replace(turn) == Some(turn) {
+                        let message = format!("the tool calls of turn {turn} were answered and are open all the same");
+                        machine.fail(TaskError::new(ErrorCode::Internal, message));
+                        continue;
+                    }
                     self.call_tools(machine, turn, calls).await?;
                 }
             }
@@ -212,51 +241,74 @@ impl Runner<'_> {
     }
 
     /// Calls one tool; returns the journal entry of what came of it, or the error that ends the loop.
+    ///
+    /// Once the outcome of a try is unknown it stays so: only an answer to the call itself, given to a later try under
+    /// the same idempotency key, says what happened.
     async fn call_tool(&self, turn: u32, pending: &PendingCall) -> Result<Result<JournalBody, TaskError>, Stop> {
         let call = &pending.call;
         if call.name == ASK_HUMAN && self.asking.allowed {
             return self.ask(call, None).await.map(Ok);
         }
+        let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
         let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
+            if let Some(reason) = &unknown {
+                return Ok(Err(unknown_outcome(&call.name, reason)));
+            }
             let text = format!("there is no tool `{}`", call.name);
             return self.returned(turn, call, text, true, Duration::ZERO).await.map(Ok);
         };
-        let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
-        // The same idempotency key every time; one more try than a single lost answer needs.
-        for number in 0..3 {
+        let idempotency_key = self.idempotency_key(turn, pending.index);
+        let mut retries = 0;
+        loop {
             if let Some(reason) = &unknown {
                 match tool.on_unknown {
                     OnUnknown::Retry => {}
                     OnUnknown::Ask => return self.ask(call, Some(reason)).await.map(Ok),
                     OnUnknown::Fail => return Ok(Err(unknown_outcome(&call.name, reason))),
                 }
+                retries += 1;
+                let Some(delay) = UNKNOWN_OUTCOME.delay_before(retries) else {
+                    return Ok(Err(unknown_outcome(&call.name, reason)));
+                };
+                tokio::time::sleep(delay).await;
+                self.run.checkpoint()?;
             }
-            match self.invoke(turn, tool, call, number).await? {
-                Ok(body) => return Ok(Ok(body)),
-                Err(reason) => unknown = Some(reason),
+            match self.invoke(turn, tool, call, &idempotency_key, retries).await? {
+                Tried { outcome: TryOutcome::Answered { text, is_error }, took } => {
+                    return self.returned(turn, call, text, is_error, took).await.map(Ok);
+                }
+                Tried { outcome: TryOutcome::NotDone(text), took } => match &mut unknown {
+                    None => return self.returned(turn, call, text, true, took).await.map(Ok),
+                    Some(reason) => *reason = format!("{reason}; the last retry: {text}"),
+                },
+                Tried { outcome: TryOutcome::Unknown(reason), .. } => unknown = Some(reason),
             }
         }
-        Ok(Err(unknown_outcome(&call.name, unknown.as_deref().unwrap_or("no answer"))))
     }
 
-    /// One try. `Err`: it may or may not have happened, and why that is so.
+    /// Names a call by its place, whatever the model calls it: the same for every try of it, and of no other call.
+    fn idempotency_key(&self, turn: u32, index: usize) -> String {
+        format!("{}:{}:{}:{turn}:{index}", self.run.task.id, self.run.attempt, self.scope.as_str())
+    }
+
+    /// One try, after its intent is durable.
     async fn invoke(
         &self,
         turn: u32,
         tool: &ToolSpec,
         call: &ToolCall,
-        number: u64,
-    ) -> Result<Result<JournalBody, String>, Stop> {
+        idempotency_key: &str,
+        number: u32,
+    ) -> Result<Tried, Stop> {
         let intent = JournalBody::ToolStarted { turn, call: call.clone() };
         self.run.record(&self.scope, vec![intent], Vec::new()).await?;
-        let idempotency_key = format!("{}:{}:{}:{}", self.run.task.id, self.scope.as_str(), turn, call.id);
         let above = self.place();
         let invocation = Invocation {
             tool,
             call,
             task: self.run.task.id,
-            place: above.child(above.span.derive_from(&idempotency_key).derive(number)),
-            idempotency_key,
+            place: above.child(above.span.derive_from(idempotency_key).derive(u64::from(number))),
+            idempotency_key: idempotency_key.to_owned(),
         };
         let began = tokio::time::Instant::now();
         let span = spans::execute_tool(&invocation);
@@ -264,12 +316,15 @@ impl Runner<'_> {
         if let Some(kind) = tool_failure(&result) {
             span.record("error.type", kind);
         }
-        let (text, is_error) = match result {
-            Ok(output) => (output.text, output.is_error),
-            Err(ToolError::Unknown { reason, .. }) => return Ok(Err(reason)),
-            Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => (error.to_string(), true),
+        let outcome = match result {
+            Ok(output) if output.is_refusal => TryOutcome::NotDone(output.text),
+            Ok(output) => TryOutcome::Answered { text: output.text, is_error: output.is_error },
+            Err(ToolError::Unknown { reason, .. }) => TryOutcome::Unknown(reason),
+            Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => {
+                TryOutcome::NotDone(error.to_string())
+            }
         };
-        self.returned(turn, call, text, is_error, began.elapsed()).await.map(Ok)
+        Ok(Tried { outcome, took: began.elapsed() })
     }
 
     async fn returned(
@@ -341,8 +396,7 @@ fn question_of(call: &ToolCall) -> (String, Vec<String>) {
 
 fn unknown_outcome(tool: &str, reason: &str) -> TaskError {
     let message = format!(
-        "the outcome of tool `{}` is unknown ({reason}) and its on_unknown policy does not let it be called again",
-        tool
+        "the outcome of tool `{tool}` is unknown ({reason}) and its on_unknown policy does not let it be called again"
     );
     TaskError::new(ErrorCode::ToolOutcomeUnknown, message)
 }
@@ -387,7 +441,7 @@ impl Hooks for CallHooks<'_> {
         let (run, spec) = (self.runner.run, self.runner.spec);
         let lost = *lock(&self.lost);
         budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
-        run.call_started(call.id, &call.target, &call.agent);
+        run.call_announced(call, self.turn, &self.runner.scope);
         let body = JournalBody::ModelStarted {
             call: call.id,
             turn: self.turn,
@@ -399,13 +453,18 @@ impl Hooks for CallHooks<'_> {
             let message = format!("the call could not be journaled: {stop:?}");
             return Err(Abort(TaskError::new(ErrorCode::Internal, message)));
         }
+        run.call_left(call.id);
         Ok(())
     }
 
     fn failed(&self, attempt: &Attempt) {
-        let cost = self.runner.ledger_row(attempt).cost.unwrap_or_default();
-        let mut lost = lock(&self.lost);
-        *lost = lost.plus(cost);
+        let row = self.runner.ledger_row(attempt);
+        {
+            let mut lost = lock(&self.lost);
+            *lost = lost.plus(row.cost.unwrap_or_default());
+        }
+        let body = journal_body(self.turn, attempt.clone(), &row);
+        self.runner.run.call_failed(attempt.call, body, row);
     }
 
     fn new_call_id(&self) -> CallId {

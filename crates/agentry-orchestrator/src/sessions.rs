@@ -9,6 +9,7 @@ use agentry_core::session::{SessionId, SessionRecord};
 use agentry_core::time::Timestamp;
 use agentry_store::SessionClaim;
 
+use crate::claims::HeldLease;
 use crate::context::{Context, lock};
 use crate::execute::execute;
 use crate::modes::Window;
@@ -65,8 +66,11 @@ async fn drain(ctx: &Arc<Context>, session: &SessionId) {
             () = ctx.stop.cancelled() => return,
         };
         let Ok(_permit) = permit else { return };
+        let in_flight = ctx.claims.begin();
         match ctx.store.claim_session(ctx.worker, session, ctx.now()).await {
             Ok(SessionClaim::Claimed { claimed, session: record }) => {
+                let _held = HeldLease::new(ctx, claimed.lease);
+                drop(in_flight);
                 let Some(task) = claimed.task.clone() else {
                     tracing::error!(%session, "the store claimed a session's task without its body");
                     return;

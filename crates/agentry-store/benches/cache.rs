@@ -62,8 +62,8 @@ async fn ended(store: &Arc<dyn StateStore>) -> Vec<TaskId> {
         let lease = claim(store, WorkerId::generate(), id, T0).await.unwrap().lease;
         let mut write = Advance::new(lease, T0, Step::Continue);
         write.journal = (1..=ENTRIES).map(entry).collect();
-        store.advance(write).await.unwrap();
-        store.advance(finish(lease, T0)).await.unwrap();
+        store.advance(write.into()).await.unwrap();
+        store.advance(finish(lease, T0).into()).await.unwrap();
         id
     };
     futures_util::future::join_all((0..READS).map(|_| one())).await

@@ -168,7 +168,7 @@ async fn run(stage: &Stage, count: usize) {
     assert!(accepted.iter().all(Result::is_ok));
     let claimed = stage.store.claim(stage.worker, Want::Known(ids), now()).await.unwrap();
     assert_eq!(claimed.len(), count);
-    let ends = claimed.into_iter().map(|claimed| stage.store.advance(stage.finish(claimed.lease)));
+    let ends = claimed.into_iter().map(|claimed| stage.store.advance(stage.finish(claimed.lease).into()));
     for end in futures_util::future::join_all(ends).await {
         end.unwrap();
     }

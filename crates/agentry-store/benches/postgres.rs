@@ -204,7 +204,7 @@ async fn run(stage: &Stage, count: usize) {
     assert!(accepted.iter().all(Result::is_ok));
     let claimed = stage.store.claim(stage.worker, Want::Known(ids), now()).await.unwrap();
     assert_eq!(claimed.len(), count);
-    let ends = claimed.into_iter().map(|claimed| stage.store.advance(stage.finish(claimed.lease)));
+    let ends = claimed.into_iter().map(|claimed| stage.store.advance(stage.finish(claimed.lease).into()));
     for end in futures_util::future::join_all(ends).await {
         end.unwrap();
     }
@@ -220,7 +220,7 @@ async fn turn(stage: &Stage, session: &SessionId) {
     let text = "I cannot sign in since this morning.".to_owned();
     let messages = vec![Message::User { content: text.clone() }, Message::User { content: text }];
     end.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-    stage.store.advance(end).await.unwrap();
+    stage.store.advance(end.into()).await.unwrap();
 }
 
 fn now() -> Timestamp {

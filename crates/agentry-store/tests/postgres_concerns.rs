@@ -108,7 +108,7 @@ async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step
     let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
     let mut write = Advance::new(lease, at(1), step);
     write.clarifications.clone_from(&questions);
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     questions
 }
 
@@ -168,7 +168,7 @@ async fn an_answer_and_the_wait_cannot_pass_each_other() {
         let id = ask(cluster.one(), lease, 1, Step::Continue).await[0].id;
         let [one, two] = [&cluster.stores[0], &cluster.stores[1]];
         let (answered, waited) =
-            tokio::join!(one.resolve(id, answer(0)), two.advance(Advance::new(lease, at(3), Step::Wait)));
+            tokio::join!(one.resolve(id, answer(0)), two.advance(Advance::new(lease, at(3), Step::Wait).into()));
         let woke = matches!(answered.unwrap(), Answered::Accepted { wake: Some(_), .. });
         assert_ne!(woke, waited.unwrap().requeued, "one of both says that it is queued");
         assert_eq!(one.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
@@ -327,7 +327,7 @@ async fn leave(store: &Arc<dyn StateStore>, count: usize) -> Vec<OutboxMessage> 
         (0..count).map(|n| OutboxMessage { created_at: at(-(n as i64 % 7)), ..callback(lease.task) }).collect();
     let mut end = finish(lease, at(1));
     end.outbox.clone_from(&messages);
-    store.advance(end).await.unwrap();
+    store.advance(end.into()).await.unwrap();
     messages
 }
 
@@ -447,7 +447,7 @@ async fn of_four_replays_one_is_accepted() {
         let lease = running(cluster.one(), WorkerId::generate()).await.lease;
         let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
         let end = Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true });
-        cluster.one().advance(end).await.unwrap();
+        cluster.one().advance(end.into()).await.unwrap();
         let letter = cluster.one().dead_letters(true, None, 10).await.unwrap().items.remove(0).id;
         let replayed = cluster
             .all(move |_, store| async move {
@@ -475,7 +475,7 @@ async fn a_session_is_not_deleted_under_a_turn() {
         let mut end = finish(claimed.lease, at(1));
         let messages = vec![Message::User { content: "a".to_owned() }];
         end.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-        let (ended, deleted) = tokio::join!(one.advance(end), two.delete_session(&session));
+        let (ended, deleted) = tokio::join!(one.advance(end.into()), two.delete_session(&session));
         ended.unwrap();
         let left = two.messages(&session, 0, 10).await.unwrap().len();
         assert_eq!(left, usize::from(!deleted.unwrap()), "whole or gone");
@@ -545,7 +545,7 @@ async fn nul_comes_back_from_everywhere() {
     };
     write.ledger.push(paid.clone());
     write.agent_version = Some(ODD.into());
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     assert_eq!(store.ledger(lease.task).await.unwrap(), [paid]);
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().agent_version.as_deref(), Some(ODD));
     let said = Resolution::Answered { answer: ODD.to_owned(), by: ODD.to_owned(), at: at(2) };
@@ -574,7 +574,7 @@ async fn a_session_may_have_nul_in_its_key() {
     let mut end = finish(claimed.lease, at(1));
     let messages = vec![Message::User { content: "\0".to_owned() }];
     end.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-    store.advance(end).await.unwrap();
+    store.advance(end.into()).await.unwrap();
     assert_eq!(store.messages(&session, 0, 10).await.unwrap()[0].message.content(), "\0");
     let page = store.sessions(Some(&agent()), None, 10).await.unwrap();
     assert_eq!(page.items.iter().map(|view| (&view.record.id, view.open_tasks)).collect::<Vec<_>>(), [(&session, 0)]);
@@ -611,7 +611,7 @@ async fn four_prune_and_the_sums_stand() {
     assert_eq!(count("counters WHERE pid < 0").await, 0);
     assert_eq!(cluster.one().counts().await.unwrap(), before);
     assert_eq!(before, QueueCounts { queued: 1, running: 1, waiting: 0 });
-    cluster.one().advance(finish(lease, at(1))).await.unwrap();
+    cluster.one().advance(finish(lease, at(1)).into()).await.unwrap();
     cluster.end().await;
 }
 

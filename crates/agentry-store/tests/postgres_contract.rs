@@ -217,11 +217,11 @@ async fn work(store: Arc<dyn StateStore>, worker: WorkerId) -> TaskId {
     let claimed = claim(&store, worker, id, T0).await.expect("nobody else wants it");
     let mut step = Advance::new(claimed.lease, at(1), Step::Continue);
     step.journal.extend([entry(1), entry(2)]);
-    store.advance(step).await.unwrap();
+    store.advance(step.into()).await.unwrap();
     let mut end = finish(claimed.lease, at(2));
     end.journal.push(entry(3));
     end.ledger.push(paid(id, "a"));
-    store.advance(end).await.unwrap();
+    store.advance(end.into()).await.unwrap();
     id
 }
 
@@ -278,7 +278,7 @@ async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
     drop(doomed);
     let recovered = soon("the recovery", || async { living.recover(at(2), 10).await.unwrap().pop() }).await;
     assert_eq!(recovered.task, lease.task);
-    assert_eq!(living.advance(finish(lease, at(2))).await, Err(StoreError::Fenced));
+    assert_eq!(living.advance(finish(lease, at(2)).into()).await, Err(StoreError::Fenced));
     assert!(living.workers().await.unwrap().is_empty());
 }
 
@@ -292,7 +292,7 @@ async fn a_worker_that_lost_its_locks_connection_lives_on() {
     assert!(other.recover(at(1), 10).await.unwrap().is_empty(), "its heartbeat is young");
     beat(&store, worker, at(2)).await;
     assert!(other.recover(at(4), 10).await.unwrap().is_empty(), "it has its lock again, or says that it has none");
-    store.advance(finish(lease, at(4))).await.unwrap();
+    store.advance(finish(lease, at(4)).into()).await.unwrap();
 }
 
 /// What somebody else holds at the moment is passed over, and found by the next look at the dead.
@@ -320,7 +320,7 @@ async fn a_killed_relay_frees_its_messages_before_its_heartbeats_are_missed() {
     let lease = running(&living, worker(&living, at(2)).await).await.lease;
     let mut end = finish(lease, at(1));
     end.outbox.push(callback(lease.task));
-    living.advance(end).await.unwrap();
+    living.advance(end.into()).await.unwrap();
     assert_eq!(doomed.claim_outbox(dead, at(1), 10).await.unwrap().len(), 1);
     let rival = worker(&living, at(2)).await;
     assert!(
@@ -394,7 +394,7 @@ async fn a_failing_write_fails_alone() {
         let mut end = finish(*lease, if n == 7 { Timestamp(i64::MIN) } else { at(1) });
         end.journal.push(entry(1));
         end.ledger.push(paid(lease.task, "a"));
-        store.advance(end)
+        store.advance(end.into())
     });
     let answers = futures_util::future::join_all(ends).await;
     for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {

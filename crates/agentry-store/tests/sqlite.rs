@@ -33,7 +33,7 @@ async fn what_was_accepted_is_there_after_a_reopen() {
     let store = shared(folder.path());
     assert_eq!(store.counts().await.unwrap(), counts);
     assert_eq!(store.task(queued).await.unwrap().unwrap().status, TaskStatus::Queued);
-    store.advance(finish(lease, at(1))).await.unwrap();
+    store.advance(finish(lease, at(1)).into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_failing_command_fails_alone() {
             };
             end.ledger.push(row);
         }
-        store.advance(end)
+        store.advance(end.into())
     });
     let answers = futures_util::future::join_all(ends).await;
     for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {
@@ -190,5 +190,5 @@ async fn a_full_disk_refuses_and_work_goes_on_when_there_is_room() {
     sqlite.limit_pages(None).await.unwrap();
     let after = accept(&store, task(T0)).await;
     assert!(claim(&store, worker, after, T0).await.is_some());
-    store.advance(Advance::new(kept, at(1), Step::HandBack)).await.unwrap();
+    store.advance(Advance::new(kept, at(1), Step::HandBack).into()).await.unwrap();
 }

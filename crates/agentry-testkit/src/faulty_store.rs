@@ -88,7 +88,8 @@ macro_rules! pass_on {
 pass_on! { TaskStore {
     fn accept(tasks: Vec<NewTask>) -> Vec<Result<Accepted, Refused>>;
     fn claim(worker: WorkerId, want: Want, now: Timestamp) -> Vec<Claimed>;
-    fn advance(advance: Advance) -> Advanced;
+    fn owned(worker: WorkerId, limit: usize) -> Vec<Lease>;
+    fn advance(advance: Arc<Advance>) -> Advanced;
     fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Cancelled;
     fn recover(now: Timestamp, limit: usize) -> Vec<Recovered>;
     fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentry_core::agent::{ToolAuth, ToolAuthKind};
 use agentry_http::{Clients, with_causes};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -101,10 +101,28 @@ async fn output(invocation: &Invocation<'_>, response: Response) -> Result<ToolO
         }
     };
     if status.is_success() {
-        return Ok(ToolOutput { text: body, is_error: false });
+        return Ok(ToolOutput { text: body, is_error: false, is_refusal: false });
     }
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
-    Ok(ToolOutput { text: format!("HTTP {status}{hint}: {body}"), is_error: true })
+    let text = format!("HTTP {status}{hint}: {body}");
+    Ok(ToolOutput { text, is_error: true, is_refusal: turns_away(status) })
+}
+
+/// Whether a status may come from something that stands before the tool, or from a tool that looked no further: RFC 9110
+/// §15.5 and §15.6, RFC 8470 (425) and RFC 6585 (429). Any other error answers what was asked.
+fn turns_away(status: StatusCode) -> bool {
+    status.is_redirection()
+        || status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_EARLY
+                | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 /// At most `bound` bytes of a body as text, with a note when there was more.

@@ -30,6 +30,9 @@ pub struct ToolOutput {
     pub text: String,
     /// Whether the tool called it an error.
     pub is_error: bool,
+    /// Whether it tells only that this try was turned away (overload, a gateway's error, credentials): then it says
+    /// nothing of an earlier try whose outcome is unknown.
+    pub is_refusal: bool,
 }
 
 /// Why a call has no output.

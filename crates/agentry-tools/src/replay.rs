@@ -78,7 +78,9 @@ impl ToolBox for RecordedTools {
         let began = tokio::time::Instant::now();
         let result = self.inner.invoke(invocation).await;
         let outcome = match &result {
-            Ok(output) => json!({"ok": {"text": output.text, "is_error": output.is_error}}),
+            Ok(output) => {
+                json!({"ok": {"text": output.text, "is_error": output.is_error, "is_refusal": output.is_refusal}})
+            }
             Err(ToolError::Arguments { problem, .. }) => json!({"error": {"arguments": problem}}),
             Err(ToolError::Unavailable { reason, .. }) => json!({"error": {"unavailable": reason}}),
             Err(ToolError::Unknown { reason, .. }) => json!({"error": {"unknown": reason}}),
@@ -117,7 +119,8 @@ impl ToolBox for ReplayedTools {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (ok, error) = (&outcome["ok"], &outcome["error"]);
         if ok.is_object() {
-            return Ok(ToolOutput { text: text(&ok["text"]), is_error: ok["is_error"] == true });
+            let (is_error, is_refusal) = (ok["is_error"] == true, ok["is_refusal"] == true);
+            return Ok(ToolOutput { text: text(&ok["text"]), is_error, is_refusal });
         }
         Err(if error.get("arguments").is_some() {
             ToolError::Arguments { tool, problem: text(&error["arguments"]) }

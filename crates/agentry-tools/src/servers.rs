@@ -85,7 +85,11 @@ impl McpServers {
         let (names, tools) = allowed(tool, &tools);
         if *name == *tool.name {
             // The call of what stood for the tools while they were not known.
-            return Ok(ToolOutput { text: format!("available now: {}", names.join(", ")), is_error: false });
+            return Ok(ToolOutput {
+                text: format!("available now: {}", names.join(", ")),
+                is_error: false,
+                is_refusal: false,
+            });
         }
         let found = names.iter().position(|offered| offered == name).and_then(|at| tools.get(at));
         let Some(found) = found else {
@@ -96,7 +100,7 @@ impl McpServers {
         let rest = limit.saturating_sub(began.elapsed());
         let call = McpCall { tool: &found.name, arguments, meta: meta(invocation), timeout: rest };
         match server.call(call).await {
-            Ok(output) => Ok(ToolOutput { text: output.text, is_error: output.is_error }),
+            Ok(output) => Ok(ToolOutput { text: output.text, is_error: output.is_error, is_refusal: false }),
             Err(McpError::Unavailable(reason)) => Err(unavailable(reason)),
             Err(McpError::Unknown(reason)) => Err(ToolError::Unknown { tool: name.clone(), reason }),
         }

@@ -103,7 +103,8 @@ async fn a_tools_own_error_is_an_output() {
     let answer = || async { (StatusCode::CONFLICT, "no such customer") };
     let url = serve(Router::new().route("/", post(answer))).await;
     let output = invoke(&tool(&url), r#"{"q":1}"#).await.unwrap();
-    assert_eq!(output, ToolOutput { text: "HTTP 409 Conflict: no such customer".into(), is_error: true });
+    let told = "HTTP 409 Conflict: no such customer".to_owned();
+    assert_eq!(output, ToolOutput { text: told, is_error: true, is_refusal: false });
 }
 
 #[tokio::test]

@@ -206,6 +206,7 @@ async fn run_step(
     let end = match tokio::time::timeout(limit, runner.drive(&mut machine)).await {
         Ok(end) => end?,
         Err(_) => {
+            run.abandon_calls(Some(&scope));
             let message = format!("the step ran longer than {} s", limit.as_secs_f64());
             LoopEnd::Done(Err(TaskError::new(ErrorCode::StepFailed, message)))
         }

@@ -42,7 +42,7 @@ pub async fn question_in(server: &Server, options: &[&str], reply_to: Option<Rep
     let body = JournalBody::Asked { clarification: id, call_id: None, question };
     advance.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at: now, body });
     advance.clarifications.push(clarification.clone());
-    server.store.advance(advance).await.unwrap();
+    server.store.advance(advance.into()).await.unwrap();
     clarification
 }
 

@@ -69,7 +69,7 @@ async fn a_session_has_its_messages_in_pages_and_is_deleted_only_when_idle() {
         Message::Assistant { content: "hello".to_owned(), tool_calls: Vec::new() },
     ];
     advance.session = Some(SessionWrite { session: id, fence: session.fence, messages, summary: None });
-    server.store.advance(advance).await.unwrap();
+    server.store.advance(advance.into()).await.unwrap();
 
     let first = server.get(&format!("{path}?limit=1")).await.json();
     assert_eq!((&first["messages"], &first["history"][0]["message"]["content"]), (&json!(2), &json!("hi")));
@@ -125,7 +125,7 @@ async fn usage_is_summed_exactly() {
     let step = Step::Finish { outcome: Outcome::completed(json!(1)), dead_letter: false };
     let mut advance = Advance::new(claimed.lease, NOW, step);
     advance.ledger = vec![row(Some(41_500)), row(Some(1_000_000_000)), row(None)];
-    server.store.advance(advance).await.unwrap();
+    server.store.advance(advance.into()).await.unwrap();
     for (by, key) in [("agent", "triage"), ("model", "openai/gpt-4o"), ("day", "2026-11-23")] {
         let reply = server.get(&format!("/v1/usage?by={by}&from=2026-11-23&to=2026-11-24")).await.json();
         let sum = &reply["rows"][0];

@@ -68,7 +68,7 @@ async fn journal(server: &Server, claimed: &Claimed, seq: u32, step: Step) {
     let body = JournalBody::PlanRejected { problems: vec![seq.to_string()] };
     let at = server.clock.now();
     advance.journal.push(JournalEntry { seq, attempt: 1, scope: Scope::MAIN, at, body });
-    server.store.advance(advance).await.unwrap();
+    server.store.advance(advance.into()).await.unwrap();
 }
 
 #[tokio::test]

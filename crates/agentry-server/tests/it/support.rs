@@ -237,7 +237,7 @@ impl Server {
     pub async fn finish(&self, claimed: &Claimed, outcome: Outcome, dead_letter: bool) {
         let status = outcome.status;
         let step = Step::Finish { outcome, dead_letter };
-        self.store.advance(Advance::new(claimed.lease, self.clock.now(), step)).await.unwrap();
+        self.store.advance(Advance::new(claimed.lease, self.clock.now(), step).into()).await.unwrap();
         self.bus.signal(agentry_bus::Signal::Progress { task: claimed.lease.task, status });
     }
 }

@@ -1,5 +1,7 @@
 //! [`TaskStore`] behind the cache: tasks that have ended are facts.
 
+use std::sync::Arc;
+
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
@@ -13,8 +15,8 @@ use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
 use super::{CachedStore, proofs, sessions};
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, MAX_PAGE, NewTask, Page, QueueCounts, Recovered, Refused,
-    Step, StoreError, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, MAX_PAGE, NewTask, Page, QueueCounts, Recovered,
+    Refused, Step, StoreError, TaskFilter, TaskStore, Want,
 };
 
 /// Tasks of which this process remembers whether they had ended.
@@ -77,7 +79,11 @@ impl TaskStore for CachedStore {
         Ok(claimed)
     }
 
-    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError> {
+    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        self.inner.owned(worker, limit).await
+    }
+
+    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
         let lease = advance.lease;
         let (finishes, ends) = (matches!(advance.step, Step::Finish { .. }), proofs::ends(&advance));
         let turn = sessions::Appended::of(self, &advance);

@@ -79,7 +79,7 @@ pub async fn the_audit_log_is_paged_and_bounded(store: Arc<dyn StateStore>) {
 /// The newest tasks come first, with where they stand, and older ones than asked for not at all.
 pub async fn the_pulse_is_the_newest_tasks(store: Arc<dyn StateStore>) {
     let ended = running(&store, WorkerId::generate()).await;
-    store.advance(finish(ended.lease, at(2))).await.unwrap();
+    store.advance(finish(ended.lease, at(2)).into()).await.unwrap();
     running(&store, WorkerId::generate()).await;
     let pulse = store.pulse(Timestamp(0), 10).await.unwrap();
     assert_eq!(pulse.iter().map(|one| one.status).collect::<Vec<_>>(), [TaskStatus::Running, TaskStatus::Completed]);

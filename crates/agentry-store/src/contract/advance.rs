@@ -16,10 +16,10 @@ pub async fn stale_leases_are_fenced(store: Arc<dyn StateStore>) {
     let claimed = running(&store, WorkerId::generate()).await;
     let lease = claimed.lease;
     for stale in [Lease { epoch: lease.epoch + 1, ..lease }, Lease { worker: WorkerId::generate(), ..lease }] {
-        assert_eq!(store.advance(finish(stale, at(1))).await, Err(StoreError::Fenced));
+        assert_eq!(store.advance(finish(stale, at(1)).into()).await, Err(StoreError::Fenced));
     }
-    store.advance(Advance::new(lease, at(1), Step::HandBack)).await.unwrap();
-    assert_eq!(store.advance(finish(lease, at(2))).await, Err(StoreError::Fenced));
+    store.advance(Advance::new(lease, at(1), Step::HandBack).into()).await.unwrap();
+    assert_eq!(store.advance(finish(lease, at(2)).into()).await, Err(StoreError::Fenced));
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
 }
 
@@ -29,8 +29,8 @@ pub async fn a_task_ends_once(store: Arc<dyn StateStore>) {
     assert!(!claimed.resumes);
     let mut end = finish(claimed.lease, at(2));
     end.agent_version = Some("abc".into());
-    store.advance(end).await.unwrap();
-    assert_eq!(store.advance(finish(claimed.lease, at(3))).await, Err(StoreError::Fenced));
+    store.advance(end.into()).await.unwrap();
+    assert_eq!(store.advance(finish(claimed.lease, at(3)).into()).await, Err(StoreError::Fenced));
     let ended = store.task(claimed.lease.task).await.unwrap().unwrap();
     assert_eq!(ended.status, TaskStatus::Completed);
     assert_eq!(ended.outcome, Some(Outcome::completed("done".into())));
@@ -43,7 +43,7 @@ pub async fn a_task_cannot_end_as_running(store: Arc<dyn StateStore>) {
     let claimed = running(&store, WorkerId::generate()).await;
     let outcome = Outcome { status: TaskStatus::Waiting, output: None, error: None };
     let end = Advance::new(claimed.lease, at(1), Step::Finish { outcome, dead_letter: false });
-    assert!(matches!(store.advance(end).await, Err(StoreError::Broken(_))));
+    assert!(matches!(store.advance(end.into()).await, Err(StoreError::Broken(_))));
     assert_eq!(store.task(claimed.lease.task).await.unwrap().unwrap().status, TaskStatus::Running);
 }
 
@@ -51,7 +51,7 @@ pub async fn a_task_cannot_end_as_running(store: Arc<dyn StateStore>) {
 pub async fn retry_begins_a_new_attempt_later(store: Arc<dyn StateStore>) {
     let worker = WorkerId::generate();
     let lease = running(&store, worker).await.lease;
-    store.advance(Advance::new(lease, at(1), Step::Retry { at: at(5) })).await.unwrap();
+    store.advance(Advance::new(lease, at(1), Step::Retry { at: at(5) }).into()).await.unwrap();
     assert!(claim(&store, worker, lease.task, at(4)).await.is_none());
     let again = claim(&store, worker, lease.task, at(5)).await.unwrap();
     assert_eq!((again.attempt, again.lease.epoch, again.used_us, again.resumes), (2, 2, 0, true));
@@ -61,10 +61,10 @@ pub async fn retry_begins_a_new_attempt_later(store: Arc<dyn StateStore>) {
 pub async fn hand_back_keeps_the_attempt_and_its_time(store: Arc<dyn StateStore>) {
     let worker = WorkerId::generate();
     let lease = running(&store, worker).await.lease;
-    store.advance(Advance::new(lease, at(3), Step::HandBack)).await.unwrap();
+    store.advance(Advance::new(lease, at(3), Step::HandBack).into()).await.unwrap();
     let again = claim(&store, worker, lease.task, at(100)).await.unwrap();
     assert_eq!((again.attempt, again.used_us, again.recoveries), (1, 3_000_000, 0));
-    store.advance(Advance::new(again.lease, at(101), Step::HandBack)).await.unwrap();
+    store.advance(Advance::new(again.lease, at(101), Step::HandBack).into()).await.unwrap();
     assert_eq!(claim(&store, worker, lease.task, at(101)).await.unwrap().used_us, 4_000_000);
 }
 
@@ -81,7 +81,7 @@ pub async fn journals_number_on(store: Arc<dyn StateStore>) {
     for seqs in [vec![1, 2], vec![2], vec![9]] {
         let mut write = Advance::new(lease, at(1), Step::Continue);
         write.journal = seqs.into_iter().map(entry).collect();
-        store.advance(write).await.unwrap();
+        store.advance(write.into()).await.unwrap();
     }
     let journal = store.journal(lease.task, 0, 100).await.unwrap();
     assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -101,7 +101,7 @@ pub async fn cancel_ends_what_nobody_runs_and_asks_who_runs(store: Arc<dyn State
     let worker = WorkerId::generate();
     let lease = running(&store, worker).await.lease;
     assert_eq!(store.cancel(lease.task, at(1), vec![callback(lease.task)]).await.unwrap(), Cancelled::Requested);
-    assert!(store.advance(Advance::new(lease, at(2), Step::Continue)).await.unwrap().cancel_requested);
+    assert!(store.advance(Advance::new(lease, at(2), Step::Continue).into()).await.unwrap().cancel_requested);
     let sent = store.claim_outbox(worker, at(9), 10).await.unwrap();
     assert_eq!(sent.iter().map(|pending| pending.message.task).collect::<Vec<_>>(), [queued]);
     let none = store.resolve(ClarificationId::generate(), Resolution::Expired { at: T0 }).await.unwrap();

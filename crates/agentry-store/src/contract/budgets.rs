@@ -42,7 +42,7 @@ async fn pay(store: &Arc<dyn StateStore>, lease: Lease, call: CallId, cost: i64,
         at,
         duration_us: 1,
     });
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
 }
 
 fn no(spent: i64, reserved: i64) -> Reserved {

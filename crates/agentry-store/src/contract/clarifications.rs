@@ -38,7 +38,7 @@ async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step
     let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
     let mut write = Advance::new(lease, at(1), step);
     write.clarifications.clone_from(&questions);
-    assert!(!store.advance(write).await.unwrap().requeued);
+    assert!(!store.advance(write.into()).await.unwrap().requeued);
     questions
 }
 
@@ -76,7 +76,7 @@ pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
     assert!(matches!(early, Answered::Accepted { wake: None, .. }), "{early:?}");
     let mut wait = Advance::new(lease, at(3), Step::Wait);
     wait.journal.push(entry(1));
-    assert!(store.advance(wait).await.unwrap().requeued);
+    assert!(store.advance(wait.into()).await.unwrap().requeued);
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
     let journal = store.journal(lease.task, 0, 10).await.unwrap();
     assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
@@ -102,7 +102,7 @@ pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn Sta
     }
     let mut write = Advance::new(lease, at(1), Step::Continue);
     write.clarifications.clone_from(&asked);
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
 
     store.resolve(asked[0].id, answer("this")).await.unwrap();
     store.resolve(asked[0].id, answer("that")).await.unwrap();
@@ -111,7 +111,7 @@ pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn Sta
         question_ended(&ended).map(|message| message.body)
     };
     assert_eq!(sent(&store, at(2)).await, Vec::from_iter(told(&asked[0], answer("this"))));
-    store.advance(finish(lease, at(5))).await.unwrap();
+    store.advance(finish(lease, at(5)).into()).await.unwrap();
     assert_eq!(sent(&store, at(5)).await, Vec::from_iter(told(&asked[1], Resolution::Withdrawn { at: at(5) })));
 }
 
@@ -119,7 +119,7 @@ pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn Sta
 pub async fn the_end_withdraws_questions(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let asked = ask(&store, lease, 1, Step::Continue).await;
-    store.advance(finish(lease, at(5))).await.unwrap();
+    store.advance(finish(lease, at(5)).into()).await.unwrap();
     let kept = store.clarification(asked[0].id).await.unwrap().unwrap();
     assert_eq!(kept.resolution, Some(Resolution::Withdrawn { at: at(5) }));
     assert!(matches!(store.resolve(asked[0].id, answer("this")).await.unwrap(), Answered::AlreadyResolved(_)));
@@ -140,7 +140,7 @@ pub async fn questions_are_found_by_their_thread(store: Arc<dyn StateStore>) {
     let (first, second, elsewhere) = (in_thread(), in_thread(), question(lease.task));
     let mut write = Advance::new(lease, at(1), Step::Wait);
     write.clarifications = vec![first.clone(), second.clone(), elsewhere.clone()];
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     let ids = async |thread: &str, limit| {
         let found = store.clarifications_in(thread, limit).await.unwrap();
         found.iter().map(|question| question.id).collect::<Vec<_>>()

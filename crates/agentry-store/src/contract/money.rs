@@ -45,7 +45,7 @@ pub async fn sums_are_sums_of_rows(store: Arc<dyn StateStore>) {
     ];
     let mut write = Advance::new(task, at(3), Step::Continue);
     write.ledger.clone_from(&rows);
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     assert_eq!(store.ledger(task.task).await.unwrap(), rows);
     let spent =
         Spent { llm_calls: 3, input_tokens: 30, output_tokens: 15, cost_nanos: NanoUsd(100), unpriced_calls: 1 };
@@ -73,7 +73,7 @@ pub async fn calls_are_listed_in_pages(store: Arc<dyn StateStore>) {
     let mut rows: Vec<LedgerRow> = (0..7).map(|n| row(lease.task, "a", Some(n), at(n / 3))).collect();
     let mut write = Advance::new(lease, at(3), Step::Continue);
     write.ledger.clone_from(&rows);
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     rows.retain(|row| row.at < at(2));
     rows.sort_by_key(|row| (row.at, row.call));
     let (mut seen, mut after) = (Vec::new(), None);
@@ -93,7 +93,7 @@ pub async fn a_call_is_counted_once(store: Arc<dyn StateStore>) {
     for _ in 0..2 {
         let mut write = Advance::new(lease, at(1), Step::Continue);
         write.ledger.push(paid.clone());
-        store.advance(write).await.unwrap();
+        store.advance(write.into()).await.unwrap();
     }
     assert_eq!(store.ledger(lease.task).await.unwrap(), [paid]);
 }

@@ -23,7 +23,7 @@ async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
     let message = callback(lease.task);
     let mut end = finish(lease, at(1));
     end.outbox.push(message.clone());
-    store.advance(end).await.unwrap();
+    store.advance(end.into()).await.unwrap();
     message
 }
 
@@ -74,7 +74,7 @@ pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateSto
 pub async fn a_dead_task_can_be_replayed_once(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
-    store.advance(Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true })).await.unwrap();
+    store.advance(Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true }).into()).await.unwrap();
     let letter = store.dead_letters(true, None, 10).await.unwrap().items.remove(0);
     assert_eq!((letter.origin, letter.task), (DeadLetterOrigin::Task, lease.task));
     assert_eq!((letter.payload, letter.reason.message.as_str()), (json!("hello"), "broken"));

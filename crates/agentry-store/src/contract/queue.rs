@@ -127,7 +127,7 @@ pub async fn counts_follow_the_tasks(store: Arc<dyn StateStore>) {
     accept(&store, task(T0)).await;
     let claimed = running(&store, worker).await;
     assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 1, waiting: 0 });
-    store.advance(finish(claimed.lease, at(1))).await.unwrap();
+    store.advance(finish(claimed.lease, at(1)).into()).await.unwrap();
     assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 0, waiting: 0 });
     let session = SessionId::new(&super::build::agent(), "counted");
     let (later, said) = (task(T0), message(&session, T0));

@@ -18,13 +18,13 @@ pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>) {
     let recovered = store.recover(at(5), 10).await.unwrap();
     assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lost.task]);
     assert_eq!(recovered[0].agent, agent());
-    assert_eq!(store.advance(finish(lost, at(6))).await, Err(StoreError::Fenced));
+    assert_eq!(store.advance(finish(lost, at(6)).into()).await, Err(StoreError::Fenced));
     let again = claim(&store, living, lost.task, at(6)).await.unwrap();
     assert_eq!((again.recoveries, again.attempt, again.resumes), (1, 1, true));
     let journal = store.journal(lost.task, 0, 10).await.unwrap();
     assert_eq!(journal[0].body, JournalBody::Recovered { worker: dead });
     assert_eq!(store.workers().await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>(), [living]);
-    store.advance(finish(kept, at(6))).await.unwrap();
+    store.advance(finish(kept, at(6)).into()).await.unwrap();
 }
 
 /// A worker that left, or never was registered, owns nothing.

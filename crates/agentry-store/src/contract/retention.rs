@@ -40,7 +40,7 @@ async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) 
         at: at(end),
         duration_us: 1,
     });
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     id
 }
 
@@ -97,7 +97,7 @@ pub async fn idle_conversations_go(store: Arc<dyn StateStore>) {
         let mut turn = finish(claimed.lease, at(1));
         let messages = vec![Message::User { content: "hello".to_owned() }];
         turn.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-        store.advance(turn).await.unwrap();
+        store.advance(turn.into()).await.unwrap();
     }
     accept(&store, message(&waiting, at(2))).await;
     assert_eq!(store.prune(tasks(at(1))).await.unwrap(), 0, "touched at 1 s");

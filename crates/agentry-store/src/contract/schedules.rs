@@ -87,7 +87,7 @@ pub async fn overlap_is_held(store: Arc<dyn StateStore>) {
     let missed = Firing { task: None, ..firing(12, 0) };
     assert_eq!(fire(&store, missed).await, FiringResult::Missed);
     let lease = claim(&store, WorkerId::generate(), open, at(20)).await.unwrap().lease;
-    store.advance(finish(lease, at(21))).await.unwrap();
+    store.advance(finish(lease, at(21)).into()).await.unwrap();
     assert!(matches!(fire(&store, firing(15, 0)).await, FiringResult::Fired(_)));
     let states: Vec<_> = store.slots("report", 10).await.unwrap().iter().map(|slot| slot.state).collect();
     assert_eq!(states, [SlotState::Fired, SlotState::Missed, SlotState::Skipped, SlotState::Fired]);

@@ -38,11 +38,11 @@ pub async fn an_inbox_is_worked_in_order_by_one(store: Arc<dyn StateStore>) {
     let (claimed, session) = take(&store, one, 9).await;
     assert_eq!((claimed.lease.task, session.fence, claimed.task.is_some()), (first, 1, true));
     assert!(matches!(store.claim_session(one, &thread(), at(9)).await.unwrap(), SessionClaim::Busy));
-    store.advance(turn(&claimed, &session, 9, &["a"])).await.unwrap();
+    store.advance(turn(&claimed, &session, 9, &["a"]).into()).await.unwrap();
     assert!(matches!(store.claim_session(two, &thread(), at(9)).await.unwrap(), SessionClaim::Busy));
     let (claimed, session) = take(&store, one, 9).await;
     assert_eq!((claimed.lease.task, session.fence, session.messages), (second, 1, 1));
-    store.advance(turn(&claimed, &session, 9, &["b"])).await.unwrap();
+    store.advance(turn(&claimed, &session, 9, &["b"]).into()).await.unwrap();
     assert!(matches!(store.claim_session(one, &thread(), at(9)).await.unwrap(), SessionClaim::Empty));
     accept(&store, message(&thread(), T0)).await;
     assert_eq!(take(&store, two, 9).await.1.fence, 2, "the fence grows with a new owner");
@@ -59,12 +59,12 @@ pub async fn messages_have_no_gaps_and_stale_fences_write_nothing(store: Arc<dyn
     if let Some(session) = &mut write.session {
         session.summary = Some(Summary { text: "short".to_owned(), through: 1 });
     }
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     let (claimed, mut session) = take(&store, one, 1).await;
     session.fence += 1;
-    assert_eq!(store.advance(turn(&claimed, &session, 2, &["x"])).await, Err(StoreError::Fenced));
+    assert_eq!(store.advance(turn(&claimed, &session, 2, &["x"]).into()).await, Err(StoreError::Fenced));
     session.fence -= 1;
-    store.advance(turn(&claimed, &session, 2, &["c"])).await.unwrap();
+    store.advance(turn(&claimed, &session, 2, &["c"]).into()).await.unwrap();
     let kept = store.messages(&thread(), 0, 10).await.unwrap();
     let texts: Vec<_> = kept.iter().map(|one| (one.number, one.message.content())).collect();
     assert_eq!(texts, [(1, "a"), (2, "b"), (3, "c")]);
@@ -81,7 +81,7 @@ pub async fn later_tasks_wait_behind_the_first(store: Arc<dyn StateStore>) {
     let first = accept(&store, message(&thread(), T0)).await;
     accept(&store, message(&thread(), T0)).await;
     let (claimed, _) = take(&store, one, 0).await;
-    store.advance(Advance::new(claimed.lease, T0, Step::Retry { at: at(5) })).await.unwrap();
+    store.advance(Advance::new(claimed.lease, T0, Step::Retry { at: at(5) }).into()).await.unwrap();
     let claim = store.claim_session(two, &thread(), at(1)).await.unwrap();
     assert!(matches!(claim, SessionClaim::NotBefore(moment) if moment == at(5)), "{claim:?}");
     let (claimed, session) = take(&store, two, 5).await;
@@ -108,7 +108,7 @@ pub async fn sessions_are_listed_and_deleted(store: Arc<dyn StateStore>) {
         store.tasks(&crate::TaskFilter { session: Some(names[0].clone()), ..Default::default() }, None, 1).await;
     let record = lease.unwrap().items.remove(0);
     let lease = crate::Lease { task: record.task.id, epoch: record.epoch, worker: one };
-    store.advance(finish(lease, at(1))).await.unwrap();
+    store.advance(finish(lease, at(1)).into()).await.unwrap();
     assert!(store.delete_session(&names[0]).await.unwrap());
     assert_eq!(store.session(&names[0]).await.unwrap(), None);
 }

@@ -66,7 +66,7 @@ pub enum Want {
 }
 
 /// The right to work on a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The task.
     pub task: TaskId,
@@ -263,11 +263,19 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Writes as the owner of a task. Durable when it returns.
+    /// The leases that a worker holds: of tasks that are running. A worker compares them with what it runs, because a
+    /// claim may be carried out whose answer it never got. At most `limit`, in no order.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError>;
+
+    /// Writes as the owner of a task. Durable when it returns. The same write may come again when its answer was lost:
+    /// ledger rows and outbox messages are kept once, by their ids.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease or the session's fence is stale.
-    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError>;
+    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError>;
 
     /// Asks to cancel. Ended at once when nobody runs it, with the callback and event of its end in the outbox.
     ///

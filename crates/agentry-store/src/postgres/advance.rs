@@ -330,7 +330,7 @@ fn answers(items: &Writes, rows: &[Row], tries: Tries) -> Result<Vec<Batched>, F
 }
 
 /// Writes as the owner of a task.
-pub(super) async fn advance(store: &PostgresStore, advance: Advance) -> Result<Advanced, StoreError> {
+pub(super) async fn advance(store: &PostgresStore, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
     let write = Arc::new(Write::new(advance)?);
     let batched = match write.shape() {
         Shape::Step => store.batches.steps.call(Arc::clone(&write)).await?,

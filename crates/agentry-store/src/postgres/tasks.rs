@@ -1,5 +1,7 @@
 //! [`TaskStore`] on PostgreSQL.
 
+use std::sync::Arc;
+
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::{JournalEntry, Scope};
 use agentry_core::outbox::OutboxMessage;
@@ -12,10 +14,10 @@ use tokio_postgres::Row;
 use super::accept::Arrival;
 use super::claim::Known;
 use super::failure::Failure;
-use super::rows::{SqlId, collect, first, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
+use super::rows::{SqlId, collect, first, id_at, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
 use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list, text};
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused,
     StoreError, TaskFilter, TaskStore, Want,
 };
 
@@ -35,7 +37,19 @@ impl TaskStore for PostgresStore {
         }
     }
 
-    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError> {
+    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        let sql = "SELECT id, epoch FROM open_tasks WHERE status = 1 AND owner = $1 LIMIT $2";
+        let owner = SqlId(*worker.as_bytes());
+        self.db
+            .retrying(|_| async move {
+                collect(&query(&self.db.conn().await?, sql, &[&owner, &sql_limit(limit)]).await?, |row| {
+                    Ok(Lease { task: TaskId::from_bytes(id_at(row, 0)?), epoch: u32_at(row, 1)?, worker })
+                })
+            })
+            .await
+    }
+
+    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
         advance::advance(self, advance).await
     }
 

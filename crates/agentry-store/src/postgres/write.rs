@@ -1,6 +1,7 @@
 //! A write by an owner as columns: what it appends, as arrays for one statement.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use agentry_core::id::TaskId;
 use agentry_core::task::{Outcome, TaskStatus};
@@ -13,7 +14,7 @@ use crate::{Advance, Step, StoreError};
 
 /// A write with its JSON columns; serialised by the caller, not by the batch.
 pub(super) struct Write {
-    pub(super) advance: Advance,
+    pub(super) advance: Arc<Advance>,
     pub(super) outcome: Option<String>,
     pub(super) summary: Option<String>,
     journal: Vec<String>,
@@ -39,7 +40,7 @@ impl Write {
     ///
     /// # Errors
     /// When a running task cannot end as the outcome says.
-    pub(super) fn new(advance: Advance) -> Result<Self, StoreError> {
+    pub(super) fn new(advance: Arc<Advance>) -> Result<Self, StoreError> {
         if let Step::Finish { outcome: Outcome { status, .. }, .. } = &advance.step
             && (!status.is_terminal() || !TaskStatus::Running.may_become(*status))
         {
@@ -48,7 +49,7 @@ impl Write {
         Self::serialise(advance).map_err(|failure| failure.to_store_error())
     }
 
-    fn serialise(advance: Advance) -> Result<Self, Failure> {
+    fn serialise(advance: Arc<Advance>) -> Result<Self, Failure> {
         let outcome = match &advance.step {
             Step::Finish { outcome, .. } => Some(to_json(outcome)?),
             _ => None,

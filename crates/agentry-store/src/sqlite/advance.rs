@@ -1,5 +1,7 @@
 //! A write by the owner of a task: everything in it, or nothing when the lease is stale.
 
+use std::sync::Arc;
+
 use agentry_core::clarification::Resolution;
 use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry};
@@ -15,14 +17,14 @@ use crate::{Advance, Advanced, Lease, Step, StoreError};
 
 /// A write with its JSON columns; serialised by the caller, not by the writer.
 pub(super) struct Write {
-    pub(super) advance: Advance,
+    pub(super) advance: Arc<Advance>,
     journal: Vec<String>,
     outcome: Option<String>,
 }
 
 impl Write {
     /// Writes the JSON columns.
-    pub(super) fn new(advance: Advance) -> Result<Self, StoreError> {
+    pub(super) fn new(advance: Arc<Advance>) -> Result<Self, StoreError> {
         let serialise = || {
             let journal = advance.journal.iter().map(|entry| to_json(&entry.body)).collect::<Result<_, _>>()?;
             let outcome = match &advance.step {

@@ -1,5 +1,7 @@
 //! [`TaskStore`] on SQLite.
 
+use std::sync::Arc;
+
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
@@ -13,7 +15,7 @@ use super::advance::{self, Write};
 use super::rows::{collect, first, sql_limit};
 use super::{SqliteStore, agents, claim, outbox, recover, task_list};
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, NewTask, Page, QueueCounts, Recovered, Refused,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused,
     StoreError, TaskFilter, TaskStore, Want,
 };
 
@@ -36,7 +38,17 @@ impl TaskStore for SqliteStore {
         .await
     }
 
-    async fn advance(&self, advance: Advance) -> Result<Advanced, StoreError> {
+    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+        self.read(move |conn| {
+            let sql = "SELECT id, epoch FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
+            collect(&mut *conn.prepare_cached(sql)?, (worker.as_bytes(), sql_limit(limit)), |row| {
+                Ok(Lease { task: TaskId::from_bytes(row.get(0)?), epoch: row.get(1)?, worker })
+            })
+        })
+        .await
+    }
+
+    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
         let write = Write::new(advance)?;
         self.write(write.weight(), move |db| advance::advance(db, &write)).await
     }

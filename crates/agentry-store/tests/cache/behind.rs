@@ -62,7 +62,7 @@ pub fn now() -> Timestamp {
 /// A task that has ended.
 pub async fn ended(store: &Arc<dyn StateStore>) -> TaskId {
     let lease = open(store).await;
-    store.advance(finish(lease, now())).await.unwrap();
+    store.advance(finish(lease, now()).into()).await.unwrap();
     lease.task
 }
 
@@ -96,7 +96,7 @@ pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &Claimed, record: &S
     let mut write = finish(claimed.lease, now());
     let messages = texts.iter().map(|text| Message::User { content: text.clone() }).collect();
     write.session = Some(SessionWrite { session: record.id.clone(), fence: record.fence, messages, summary: None });
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
 }
 
 /// A turn with these messages.

@@ -37,7 +37,7 @@ async fn work(store: &Arc<dyn StateStore>, rounds: usize) {
     for _ in 0..rounds {
         let lease = open(store).await;
         assert_eq!(status(store, lease.task).await, TaskStatus::Running);
-        store.advance(finish(lease, now())).await.unwrap();
+        store.advance(finish(lease, now()).into()).await.unwrap();
         assert_eq!(status(store, lease.task).await, TaskStatus::Completed);
         assert_eq!(store.journal(lease.task, 0, 10).await.unwrap(), []);
         let session = thread(&TaskId::generate().to_string());
@@ -104,7 +104,7 @@ async fn redis_back_with_old_memory() {
     redis.run("SAVE");
     assert!(store.delete_session(&session).await.unwrap());
     until(&cache, "its entries are removed", |stats| stats.invalidations == 1).await;
-    store.advance(finish(lease, now())).await.unwrap();
+    store.advance(finish(lease, now()).into()).await.unwrap();
     turn(&store, &session, &["new", "newer"]).await;
     redis.kill();
     redis.restart();
@@ -154,7 +154,7 @@ async fn redis_out_of_reach_for_the_writer_only() {
         assert!(deleting.await.unwrap());
         assert_eq!(reader.messages(&session, 0, 1).await.unwrap(), [], "deleted, and acknowledged");
         assert_eq!(window(&reader, &session).await, Vec::<String>::new());
-        writer.advance(finish(task, now())).await.unwrap();
+        writer.advance(finish(task, now()).into()).await.unwrap();
         assert_eq!(status(&reader, task.task).await, TaskStatus::Completed);
         assert_eq!(status(&writer, task.task).await, TaskStatus::Completed);
         work(&writer, 10).await;

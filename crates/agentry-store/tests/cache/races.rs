@@ -114,13 +114,13 @@ async fn write_tasks(deployment: Arc<Deployment>, ledger: TaskLedger) {
             pause(15).await;
             let mut write = Advance::new(lease, now(), Step::Continue);
             write.journal = vec![entry(0)];
-            deployment.any().advance(write).await.unwrap();
+            deployment.any().advance(write.into()).await.unwrap();
             journal += 1;
             acknowledge(id, (epoch, 0, journal));
             pause(15).await;
             let last = epoch == 2;
             let write = if last { finish(lease, now()) } else { Advance::new(lease, now(), Step::HandBack) };
-            deployment.any().advance(write).await.unwrap();
+            deployment.any().advance(write.into()).await.unwrap();
             acknowledge(id, (epoch, if last { 2 } else { 1 }, journal));
         }
     }

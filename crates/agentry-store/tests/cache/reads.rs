@@ -32,11 +32,11 @@ async fn an_ended_task_is_read_once_from_the_store() {
     let lease = behind::open(&first).await;
     let mut write = Advance::new(lease, now(), Step::Continue);
     write.journal = vec![entry(1), entry(2)];
-    first.advance(write).await.unwrap();
+    first.advance(write.into()).await.unwrap();
     assert_eq!(status(&second, lease.task).await, TaskStatus::Running);
     assert_eq!(second.journal(lease.task, 0, 10).await.unwrap().len(), 2);
     assert_eq!(two.stats().fills, 0, "nothing of a running task is kept");
-    first.advance(finish(lease, now())).await.unwrap();
+    first.advance(finish(lease, now()).into()).await.unwrap();
 
     let record = second.task(lease.task).await.unwrap();
     let journal = second.journal(lease.task, 0, 10).await.unwrap();

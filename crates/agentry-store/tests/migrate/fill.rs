@@ -231,7 +231,7 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     write.journal = vec![entry(Scope::MAIN, ODD), entry(Scope::step(NAME), "plain")];
     write.ledger =
         vec![paid(lease, "gpt", Some(100), 2), paid(lease, ODD, None, 3), paid(lease, "gpt", Some(0), 86_400)];
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     running(store, WorkerId::generate()).await;
     let cancelled = running(store, owner).await.lease;
     store.cancel(cancelled.task, at(2), Vec::new()).await.unwrap();
@@ -245,19 +245,19 @@ async fn ended(store: &Arc<dyn StateStore>, owner: WorkerId) {
         let mut end = finish(lease, at(5));
         end.journal.push(entry(Scope::MAIN, "end"));
         end.ledger.push(paid(lease, "gpt", Some(41_000), number));
-        store.advance(end).await.unwrap();
+        store.advance(end.into()).await.unwrap();
     }
     for code in [ErrorCode::Internal, ErrorCode::TimedOut, ErrorCode::Cancelled] {
         let lease = running(store, owner).await.lease;
         let outcome = Outcome::from_error(TaskError::new(code, ODD));
-        store.advance(Advance::new(lease, at(6), Step::Finish { outcome, dead_letter: true })).await.unwrap();
+        store.advance(Advance::new(lease, at(6), Step::Finish { outcome, dead_letter: true }).into()).await.unwrap();
     }
     let idle = accept(store, task(T0)).await;
     store.cancel(idle, at(7), vec![callback(idle, 7)]).await.unwrap();
     let retried = running(store, owner).await.lease;
-    store.advance(Advance::new(retried, at(8), Step::Retry { at: at(120) })).await.unwrap();
+    store.advance(Advance::new(retried, at(8), Step::Retry { at: at(120) }).into()).await.unwrap();
     let back = running(store, owner).await.lease;
-    store.advance(Advance::new(back, at(9), Step::HandBack)).await.unwrap();
+    store.advance(Advance::new(back, at(9), Step::HandBack).into()).await.unwrap();
 }
 
 /// A task that waits with one question answered and one open; questions of a task that ended.
@@ -265,13 +265,13 @@ async fn waiting(store: &Arc<dyn StateStore>, owner: WorkerId) -> ClarificationI
     let ended = running(store, owner).await.lease;
     let mut write = Advance::new(ended, at(1), Step::Continue);
     write.clarifications = vec![question(ended.task)];
-    store.advance(write).await.unwrap();
-    store.advance(finish(ended, at(2))).await.unwrap();
+    store.advance(write.into()).await.unwrap();
+    store.advance(finish(ended, at(2)).into()).await.unwrap();
     let lease = running(store, owner).await.lease;
     let mut write = Advance::new(lease, at(4), Step::Wait);
     write.clarifications = vec![question(lease.task), question(lease.task)];
     let (answered, open) = (write.clarifications[0].id, write.clarifications[1].id);
-    store.advance(write).await.unwrap();
+    store.advance(write.into()).await.unwrap();
     let answer = Resolution::Answered { answer: ODD.to_owned(), by: "ada".to_owned(), at: at(5) };
     store.resolve(answered, answer).await.unwrap();
     open
@@ -295,7 +295,7 @@ async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<Sess
             let said = [ODD, "plain"].map(|text| Message::User { content: text.to_owned() }).to_vec();
             let summary = (turn == 1).then(|| Summary { text: ODD.to_owned(), through: 2 });
             end.session = Some(SessionWrite { session: session.clone(), fence, messages: said, summary });
-            store.advance(end).await.unwrap();
+            store.advance(end.into()).await.unwrap();
         }
     }
     for session in [&names[0], &names[0], &names[1], &names[1], &names[3]] {
@@ -346,7 +346,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
         let mut end = finish(lease, at(seconds));
         sent.push(callback(lease.task, seconds));
         end.outbox.push(sent[sent.len() - 1].clone());
-        store.advance(end).await.unwrap();
+        store.advance(end.into()).await.unwrap();
     }
     beat(store, owner, at(35)).await;
     assert_eq!(store.claim_outbox(owner, at(35), 5).await.unwrap().len(), 5);

@@ -91,7 +91,7 @@ async fn work_goes_on_in_the_same_order() {
     let lease = two.task(filled.running.task).await.unwrap().unwrap();
     assert_eq!((lease.status, lease.owner), (TaskStatus::Running, Some(living)));
     let lease = agentry_store::Lease { task: lease.task.id, epoch: lease.epoch, worker: living };
-    two.advance(Advance::new(lease, at(200), Step::HandBack)).await.unwrap();
+    two.advance(Advance::new(lease, at(200), Step::HandBack).into()).await.unwrap();
     let again = claim(&two, living, filled.running.task, at(200)).await.unwrap();
     assert_eq!((again.used_us, again.recoveries, again.attempt), (34_000_000, 2, 1));
 }
@@ -148,7 +148,7 @@ async fn what_comes_later_comes_after() {
 
     let lease = claimed.last().unwrap().lease;
     let outcome = Outcome::from_error(agentry_core::task::TaskError::new(agentry_core::task::ErrorCode::Internal, "x"));
-    store.advance(Advance::new(lease, at(301), Step::Finish { outcome, dead_letter: true })).await.unwrap();
+    store.advance(Advance::new(lease, at(301), Step::Finish { outcome, dead_letter: true }).into()).await.unwrap();
     assert_eq!(store.dead_letters(true, None, 1).await.unwrap().items[0].task, last);
 
     // A new session has a number of its own: it shows no message of another.
@@ -195,7 +195,7 @@ async fn names_with_nul_are_moved_in_the_form_of_the_store() {
         let body = JournalBody::PlanRejected { problems: vec!["\0".to_owned()] };
         let scope = Scope::step("a\0b\u{1}c");
         write.journal.push(JournalEntry { seq: 0, attempt: 1, scope, at: at(2), body });
-        store.advance(write).await.unwrap();
+        store.advance(write.into()).await.unwrap();
     }
     schema.take(folder.path()).await.unwrap();
     let columns = format!(

@@ -44,7 +44,7 @@ async fn saves(store: &Arc<dyn StateStore>, worker: WorkerId) {
     let leases: Arc<Vec<Lease>> = Arc::new(running(store, worker, RUNNING as usize).await);
     let save = |number: u64| {
         let (store, lease) = (Arc::clone(store), leases[(number % RUNNING) as usize]);
-        async move { store.advance(step(lease, Step::Continue)).await.is_ok() }
+        async move { store.advance(step(lease, Step::Continue).into()).await.is_ok() }
     };
     open_loop::run(500, Duration::from_secs(2), save).await;
     for (rate, goal) in [(500, 2.0), (2_000, 5.0)] {
@@ -59,7 +59,7 @@ async fn reads(stage: &Stage, store: &Arc<dyn StateStore>, worker: WorkerId) {
     for lease in running(store, worker, READ).await {
         tasks.push(lease.task);
         let outcome = Outcome::completed("done".into());
-        store.advance(step(lease, Step::Finish { outcome, dead_letter: false })).await.unwrap();
+        store.advance(step(lease, Step::Finish { outcome, dead_letter: false }).into()).await.unwrap();
     }
     let mut options = RedisOptions::new(stage.redis_url()).unwrap();
     options.prefix = stage.name.clone();

@@ -73,6 +73,7 @@ fn a_server_that_has_worked_shows_it() {
         ("agentry_agents{state=\"healthy\"}", 1.0),
         ("agentry_dependency_up{dependency=\"store\"}", 1.0),
         ("agentry_tasks_recovered_total", 0.0),
+        ("agentry_tasks_orphaned_total", 0.0),
         ("agentry_build_info{version=\"0.1.0\",engine=\"embedded\"}", 1.0),
     ] {
         assert!((at(name) - value).abs() < f64::EPSILON, "{name} is {}", at(name));

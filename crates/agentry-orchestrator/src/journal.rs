@@ -1,0 +1,184 @@
+//! What a run has to write: journal entries, ledger rows and questions that the store has not confirmed yet.
+//!
+//! A run's future may be dropped at any await: its task is cancelled, its time is up, a step of its plan takes too long.
+//! What it knows must not go with it. Rows stay here until the store has confirmed them: a write whose future is dropped
+//! gives its rows back, and they leave with the run's next write, the one that ends the run at the latest. The store may
+//! have carried the dropped write out all the same; ledger rows, questions and messages are known by their ids, and an
+//! entry that is in the journal twice is replayed once.
+
+use std::sync::{Arc, Mutex};
+
+use agentry_core::agent::AgentSpec;
+use agentry_core::clarification::Clarification;
+use agentry_core::journal::JournalEntry;
+use agentry_core::money::LedgerRow;
+use agentry_core::outbox::OutboxMessage;
+use agentry_core::time::Timestamp;
+use agentry_store::{Advance, Advanced, Lease, Step};
+
+use crate::context::{Context, lock};
+use crate::run::Stop;
+use crate::write::persist;
+
+/// The writes of one run.
+pub(crate) struct Journal {
+    lease: Lease,
+    version: Box<str>,
+    unwritten: Mutex<Unwritten>,
+}
+
+#[derive(Default)]
+struct Unwritten {
+    version_written: bool,
+    entries: Vec<JournalEntry>,
+    ledger: Vec<LedgerRow>,
+    clarifications: Vec<Clarification>,
+    outbox: Vec<OutboxMessage>,
+}
+
+impl Journal {
+    /// The journal of a run under this lease, of this version of an agent.
+    pub fn new(lease: Lease, spec: &AgentSpec) -> Self {
+        Self { lease, version: spec.version.clone(), unwritten: Mutex::default() }
+    }
+
+    /// Keeps entries and ledger rows for the next write.
+    pub fn add(&self, entries: impl IntoIterator<Item = JournalEntry>, ledger: Vec<LedgerRow>) {
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.entries.extend(entries);
+        unwritten.ledger.extend(ledger);
+    }
+
+    /// Keeps questions, and the messages that ask them, for the next write.
+    pub fn ask(&self, clarifications: Vec<Clarification>, outbox: Vec<OutboxMessage>) {
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.clarifications.extend(clarifications);
+        unwritten.outbox.extend(outbox);
+    }
+
+    /// A write that takes along everything that is kept. With the end of the task or of its attempt, questions that were
+    /// never asked are dropped: nobody waits for the answer.
+    pub fn take(&self, at: Timestamp, step: Step) -> Advance {
+        let mut unwritten = lock(&self.unwritten);
+        let Unwritten { entries, ledger, clarifications, outbox, .. } = &mut *unwritten;
+        let mut advance = Advance::new(self.lease, at, step);
+        advance.journal = std::mem::take(entries);
+        advance.ledger = std::mem::take(ledger);
+        advance.clarifications = std::mem::take(clarifications);
+        advance.outbox = std::mem::take(outbox);
+        if matches!(advance.step, Step::Finish { .. } | Step::Retry { .. }) {
+            advance.clarifications.clear();
+            advance.outbox.clear();
+        }
+        if !unwritten.version_written {
+            unwritten.version_written = true;
+            advance.agent_version = Some(self.version.clone());
+        }
+        advance
+    }
+
+    /// Writes everything that is kept while the task goes on. Durable when it returns; when the future is dropped before,
+    /// the rows are kept for the next write.
+    pub async fn flush(&self, ctx: &Context) -> Result<Advanced, Stop> {
+        let write = Unconfirmed { journal: self, advance: Some(Arc::new(self.take(ctx.now(), Step::Continue))) };
+        write.persist(ctx).await
+    }
+
+    fn give_back(&self, advance: Advance) {
+        let mut unwritten = lock(&self.unwritten);
+        unwritten.entries.splice(0..0, advance.journal);
+        unwritten.ledger.splice(0..0, advance.ledger);
+        unwritten.clarifications.splice(0..0, advance.clarifications);
+        unwritten.outbox.splice(0..0, advance.outbox);
+        unwritten.version_written &= advance.agent_version.is_none();
+    }
+}
+
+/// A write that the store has not confirmed; dropped, it gives its rows back.
+struct Unconfirmed<'j> {
+    journal: &'j Journal,
+    advance: Option<Arc<Advance>>,
+}
+
+impl Unconfirmed<'_> {
+    async fn persist(mut self, ctx: &Context) -> Result<Advanced, Stop> {
+        let Some(advance) = self.advance.clone() else { return Ok(Advanced::default()) };
+        let end = persist(ctx, advance).await;
+        let advance = self.advance.take();
+        if let (Err(Stop::Broken(_)), Some(advance)) = (&end, advance) {
+            // Something in it can never be written. What was paid is written all the same.
+            let ledger = Arc::unwrap_or_clone(advance).ledger;
+            self.journal.add([], ledger);
+        }
+        end
+    }
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        if let Some(advance) = self.advance.take() {
+            self.journal.give_back(Arc::unwrap_or_clone(advance));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentry_core::id::{ClarificationId, TaskId, WorkerId};
+    use agentry_core::journal::{JournalBody, Scope};
+    use agentry_core::task::Outcome;
+
+    use super::*;
+
+    fn journal() -> Journal {
+        let lease = Lease { task: TaskId::from_parts(1, 1), epoch: 1, worker: WorkerId::from_parts(1, 2) };
+        Journal { lease, version: "v1".into(), unwritten: Mutex::default() }
+    }
+
+    fn entry(seq: u32) -> JournalEntry {
+        let body = JournalBody::HandedBack { worker: WorkerId::from_parts(1, 2) };
+        JournalEntry { seq, attempt: 1, scope: Scope::MAIN, at: Timestamp(0), body }
+    }
+
+    fn numbers(advance: &Advance) -> Vec<u32> {
+        advance.journal.iter().map(|entry| entry.seq).collect()
+    }
+
+    #[test]
+    fn a_dropped_write_gives_its_rows_to_the_next_one() {
+        let journal = journal();
+        journal.add([entry(1)], Vec::new());
+        let dropped = journal.take(Timestamp(0), Step::Continue);
+        assert_eq!((numbers(&dropped), dropped.agent_version.as_deref()), (vec![1], Some("v1")));
+        journal.add([entry(2)], Vec::new());
+        drop(Unconfirmed { journal: &journal, advance: Some(Arc::new(dropped)) });
+        let next = journal.take(Timestamp(0), Step::Continue);
+        assert_eq!((numbers(&next), next.agent_version.as_deref()), (vec![1, 2], Some("v1")), "in their order");
+        let rest = journal.take(Timestamp(0), Step::Continue);
+        assert!(rest.journal.is_empty() && rest.agent_version.is_none(), "what was taken is not written again");
+    }
+
+    #[test]
+    fn a_question_that_was_never_asked_ends_with_its_task() {
+        let question = Clarification {
+            id: ClarificationId::from_parts(1, 1),
+            task: TaskId::from_parts(1, 1),
+            agent: agentry_core::agent::AgentName::new("a").unwrap(),
+            scope: "main".to_owned(),
+            question: "?".to_owned(),
+            options: Vec::new(),
+            asked_at: Timestamp(0),
+            expires_at: Timestamp(1),
+            default: None,
+            reply_to: None,
+            resolution: None,
+        };
+        let journal = journal();
+        journal.ask(vec![question.clone()], Vec::new());
+        assert_eq!(journal.take(Timestamp(0), Step::HandBack).clarifications.len(), 1);
+        journal.ask(vec![question], Vec::new());
+        let outcome = Outcome::completed(serde_json::Value::Null);
+        let end = journal.take(Timestamp(0), Step::Finish { outcome, dead_letter: false });
+        assert!(end.clarifications.is_empty());
+    }
+}
