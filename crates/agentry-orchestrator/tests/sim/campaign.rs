@@ -42,6 +42,7 @@ const REQUIRED: &[&str] = &[
     "bus.publish_late",
     "bus.publish_in_outage",
     "tool.refused",
+    "tool.turned_away",
     "tool.answer_lost",
     "tool.lost_before",
     "tool.hung",

@@ -117,10 +117,12 @@ async fn is_gone(stage: &Stage, worker: WorkerId) {
 /// Nobody declared this worker dead while it lived: what it works on would be begun twice.
 async fn was_not_buried_alive(stage: &Stage, worker: WorkerId) {
     let records = Records::read(stage).await;
-    let entries = records.tasks.iter().flat_map(|record| records.journal(record.task.id));
-    let count = entries.filter(|entry| matches!(entry.body, JournalBody::Recovered { worker: of } if of == worker));
-    for _ in count {
-        stage.counts.add("tasks.recovered_from_the_living");
+    for record in &records.tasks {
+        let id = record.task.id;
+        let buried = |body: &JournalBody| matches!(body, JournalBody::Recovered { worker: of } if *of == worker);
+        if records.journal(id).iter().any(|entry| buried(&entry.body)) {
+            stage.violation(format!("[liveness] task {id} was taken from a worker that lives: {}", records.story(id)));
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Subscriber for Printed {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        println!("{} {}", event.metadata().target(), line.0);
+        println!("{} {}", event.metadata().target().trim_start_matches("agentry_orchestrator::"), line.0);
     }
 
     fn enter(&self, _: &Id) {}

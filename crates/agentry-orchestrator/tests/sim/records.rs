@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use agentry_core::id::TaskId;
-use agentry_core::journal::JournalEntry;
+use agentry_core::id::{CallId, TaskId};
+use agentry_core::journal::{JournalBody, JournalEntry};
 use agentry_core::money::LedgerRow;
 use agentry_core::task::{TaskRecord, TaskSource};
 use agentry_store::{MAX_PAGE, TaskFilter};
@@ -47,6 +47,27 @@ impl Records {
 
     pub fn ledger(&self, task: TaskId) -> &[LedgerRow] {
         self.ledgers.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// The journal of a task in short, for a failure: attempt, kind and scope of each entry.
+    pub fn story(&self, task: TaskId) -> String {
+        let told = self.journal(task).iter().map(|entry| {
+            let body = serde_json::to_value(&entry.body).expect("a body");
+            let kind = body["kind"].as_str().unwrap_or("?").to_owned();
+            let call = body["call"].as_str().map(|id| format!(" {}", &id[id.len() - 6..])).unwrap_or_default();
+            format!("{}:{kind} {}{call}", entry.attempt, entry.scope.as_str())
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The story of the task that a model call was made for.
+    pub fn story_of(&self, call: CallId) -> String {
+        let made = |body: &JournalBody| matches!(body, JournalBody::ModelStarted { call: made, .. } if *made == call);
+        let of = self.tasks.iter().find(|record| self.journal(record.task.id).iter().any(|entry| made(&entry.body)));
+        of.map_or_else(
+            || "in no journal".to_owned(),
+            |record| format!("task {} is {}: {}", record.task.id, record.status, self.story(record.task.id)),
+        )
     }
 
     /// How many tasks each event started, by its id.

@@ -33,6 +33,7 @@ pub struct Try {
 enum Fate {
     Answered,
     Refused,
+    TurnedAway,
     AnswerLost,
     LostBefore,
     Hangs,
@@ -71,7 +72,8 @@ impl ScriptedTools {
             return Fate::Answered;
         }
         let (name, fate) = match self.dice.below(100) {
-            0..18 => ("tool.refused", Fate::Refused),
+            0..10 => ("tool.refused", Fate::Refused),
+            10..18 => ("tool.turned_away", Fate::TurnedAway),
             18..34 => ("tool.answer_lost", Fate::AnswerLost),
             34..40 => ("tool.lost_before", Fate::LostBefore),
             40..46 => ("tool.hung", Fate::Hangs),
@@ -125,6 +127,10 @@ impl ToolBox for ScriptedTools {
             Fate::Refused => {
                 Err(ToolError::Unavailable { tool: tool.clone(), reason: "injected: connection refused".to_owned() })
             }
+            Fate::TurnedAway => {
+                tokio::time::sleep(latency).await;
+                Ok(ToolOutput { text: "injected: overloaded".to_owned(), is_error: true, is_refusal: true })
+            }
             Fate::LostBefore => {
                 tokio::time::sleep(latency).await;
                 Err(unknown("the connection was lost before the call arrived"))
@@ -149,7 +155,8 @@ impl ToolBox for ScriptedTools {
                 tokio::time::sleep(latency / 2).await;
                 self.tries.lock().expect("tools")[number].done = true;
                 tokio::time::sleep(latency / 2).await;
-                Ok(ToolOutput { text: result_of(&tool, &invocation.call.arguments), is_error: false })
+                let text = result_of(&tool, &invocation.call.arguments);
+                Ok(ToolOutput { text, is_error: false, is_refusal: false })
             }
         }
     }

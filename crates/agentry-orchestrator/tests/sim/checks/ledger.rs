@@ -32,14 +32,23 @@ pub fn rows_are_the_calls_of_the_provider(stage: &Stage, records: &Records) {
         if killed.contains(&call.id) && row.is_none_or(is_abandoned) {
             continue;
         }
-        let Some(row) = row else { panic!("[ledger] the provider's call {} has no row: {:?}", call.id, call.end) };
+        let Some(row) = row else {
+            panic!("[ledger] the provider's call {} has no row: {:?}, {}", call.id, call.end, records.story_of(call.id))
+        };
         let (status, usage) = match call.end {
             CallEnd::Answered(usage) => (CallStatus::Completed, usage),
             CallEnd::Failed(usage) => (CallStatus::Failed, usage),
             CallEnd::Abandoned => (CallStatus::Failed, Usage::default()),
             CallEnd::InFlight => panic!("[ledger] a call of the provider never ended"),
         };
-        assert_eq!((row.status, row.usage), (status, usage), "[ledger] task {}, call {}", row.task, call.id);
+        assert_eq!(
+            (row.status, row.usage),
+            (status, usage),
+            "[ledger] task {}, call {}: {}",
+            row.task,
+            call.id,
+            records.story(row.task)
+        );
         let cost = prices.cost(ProviderKind::Openai, MODEL, &usage, START);
         assert!(row.cost == cost || is_abandoned(row), "[ledger] task {}, call {}: {:?}", row.task, call.id, row.cost);
     }
