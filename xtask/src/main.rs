@@ -16,6 +16,7 @@ mod place;
 mod process;
 mod prometheus;
 mod services;
+mod sim;
 
 const USAGE: &str = "\
 Usage: cargo xtask <command> [arguments]
@@ -27,6 +28,7 @@ Commands:
   browser            Chromium and what drives it, for tests of the dashboard
   loadtest           Locust and Artillery, for tests of the scripts in loadtest/
   prometheus         Prometheus and promtool, for tests of alert rules and of the Grafana dashboard
+  sim                the orchestrator under seeds: --seeds N --from SEED --jobs N, or --seed SEED --log
   screenshots [DIR]  pictures of every page of the dashboard; --guide: also those of docs/dashboard.md
   cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         "browser" => browser::command(),
         "loadtest" => loadtest::command(),
         "prometheus" => prometheus::ensure(),
+        "sim" => sim::command(&rest),
         "screenshots" => browser::screenshots(&rest),
         "cluster" => cluster::command(&rest),
         "layers" => layers::check(),

@@ -1,56 +1,109 @@
-//! A bus that loses hints, as the port allows.
+//! A bus that loses hints, as the port allows, and has outages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agentry_bus::{BusError, EventBus, Inbound, Signal, Signals, Wake, Wakes};
 use agentry_core::agent::ModeSet;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use async_trait::async_trait;
+use tokio::time::Instant;
 
-use crate::Dice;
+use crate::outage::Outages;
+use crate::{Dice, FaultCounts, Outage};
 
-/// A bus that loses some wakes and signals while it is told to.
+/// A bus that loses some wakes and signals. While it refuses, it loses all of them and publishes nothing; while it is
+/// frozen, all of them arrive when that is over.
 pub struct FaultyBus {
     inner: Arc<dyn EventBus>,
     dice: Dice,
     loss: f64,
     active: AtomicBool,
-    lost: AtomicU64,
+    outages: Outages,
+    counts: FaultCounts,
+}
+
+/// What becomes of a hint or an event.
+enum Fate {
+    Pass,
+    Lost,
+    Late(Instant),
 }
 
 impl FaultyBus {
     /// Loses wakes and signals with probability `loss`.
     #[must_use]
     pub fn new(inner: Arc<dyn EventBus>, dice: Dice, loss: f64) -> Arc<Self> {
-        Arc::new(Self { inner, dice, loss, active: AtomicBool::new(true), lost: AtomicU64::new(0) })
+        Arc::new(Self {
+            inner,
+            dice,
+            loss,
+            active: AtomicBool::new(true),
+            outages: Outages::default(),
+            counts: FaultCounts::default(),
+        })
     }
 
-    /// Loses nothing from here on.
+    /// Injects no faults from here on. What is late already arrives in its own time.
     pub fn heal(&self) {
+        self.outages.end();
         self.active.store(false, Ordering::SeqCst);
     }
 
-    /// How many hints were lost: the proof that the fault bit.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::SeqCst)
+    /// Begins an outage of this length, in the runtime that this is called in.
+    pub fn begin_outage(&self, outage: Outage, length: Duration) {
+        self.outages.begin(outage, length);
     }
 
-    fn loses(&self) -> bool {
-        let loses = self.active.load(Ordering::SeqCst) && self.dice.happens(self.loss);
-        if loses {
-            self.lost.fetch_add(1, Ordering::SeqCst);
+    /// Returns how often each fault was injected.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.all()
+    }
+
+    fn fate(&self, what: &str) -> Fate {
+        if !self.active.load(Ordering::SeqCst) {
+            return Fate::Pass;
         }
-        loses
+        match self.outages.current() {
+            Some((Outage::Frozen, end)) => {
+                self.counts.add(format!("bus.{what}_late"));
+                Fate::Late(end)
+            }
+            Some((Outage::Refusing, _)) => {
+                self.counts.add(format!("bus.{what}_in_outage"));
+                Fate::Lost
+            }
+            None if self.dice.happens(self.loss) => {
+                self.counts.add(format!("bus.{what}_lost"));
+                Fate::Lost
+            }
+            None => Fate::Pass,
+        }
     }
 }
 
 #[async_trait]
 impl EventBus for FaultyBus {
     fn wake(&self, wakes: Vec<Wake>) {
-        self.inner.wake(wakes.into_iter().filter(|_| !self.loses()).collect());
+        let mut now = Vec::with_capacity(wakes.len());
+        for wake in wakes {
+            match self.fate("wake") {
+                Fate::Pass => now.push(wake),
+                Fate::Lost => {}
+                Fate::Late(until) => {
+                    let inner = Arc::clone(&self.inner);
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(until).await;
+                        inner.wake(vec![wake]);
+                    });
+                }
+            }
+        }
+        self.inner.wake(now);
     }
 
     fn wakes(&self, modes: ModeSet) -> Box<dyn Wakes> {
@@ -58,8 +111,16 @@ impl EventBus for FaultyBus {
     }
 
     fn signal(&self, signal: Signal) {
-        if !self.loses() {
-            self.inner.signal(signal);
+        match self.fate("signal") {
+            Fate::Pass => self.inner.signal(signal),
+            Fate::Lost => {}
+            Fate::Late(until) => {
+                let inner = Arc::clone(&self.inner);
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(until).await;
+                    inner.signal(signal);
+                });
+            }
         }
     }
 
@@ -80,8 +141,10 @@ impl EventBus for FaultyBus {
     }
 
     async fn publish(&self, event: &Event) -> Result<(), BusError> {
-        if self.loses() {
-            return Err(BusError::Unavailable("injected".to_owned()));
+        match self.fate("publish") {
+            Fate::Pass => {}
+            Fate::Lost => return Err(BusError::Unavailable("injected".to_owned())),
+            Fate::Late(until) => tokio::time::sleep_until(until).await,
         }
         self.inner.publish(event).await
     }

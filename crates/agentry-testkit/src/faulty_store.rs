@@ -1,14 +1,14 @@
-//! A store that is late, refuses, or does what it is asked and then says that it did not.
+//! A store that is late, refuses, hangs, or does what it is asked and then says that it did not.
 
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
+use agentry_core::fleet::AgentState;
 use agentry_core::id::{AuditId, CallId, ClarificationId, DeadLetterId, KeyId, OutboxId, TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::money::{LedgerRow, NanoUsd};
@@ -22,81 +22,65 @@ use agentry_store::*;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::Dice;
+use crate::store_faults::Faults;
+use crate::{Dice, Outage, StoreFaults};
 
-/// How often what goes wrong.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreFaults {
-    /// The call is not made and answers `Unavailable`.
-    pub refuse: f64,
-    /// The call is made, and answers `Unavailable` all the same: its outcome is unknown to the caller.
-    pub lose_answer: f64,
-    /// The call is late.
-    pub delay: f64,
-    /// By at most this long.
-    pub max_delay: Duration,
-}
-
-/// See the module.
+/// See the module. A call that hangs is carried out even when its caller's future is dropped.
 pub struct FaultyStore {
     inner: Arc<dyn StateStore>,
-    dice: Dice,
-    faults: StoreFaults,
-    active: AtomicBool,
-    injected: AtomicU64,
+    faults: Faults,
 }
 
 impl FaultyStore {
     /// A store with faults in front of `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn StateStore>, dice: Dice, faults: StoreFaults) -> Arc<Self> {
-        Arc::new(Self { inner, dice, faults, active: AtomicBool::new(true), injected: AtomicU64::new(0) })
+        Arc::new(Self { inner, faults: Faults::new(dice, faults) })
     }
 
-    /// Nothing goes wrong from here on.
+    /// Begins to inject faults (again). A new store does so from the start.
+    pub fn break_again(&self) {
+        self.faults.set_active(true);
+    }
+
+    /// Injects no faults from here on. Calls that hang already come to their end in their own time.
     pub fn heal(&self) {
-        self.active.store(false, Ordering::SeqCst);
+        self.faults.set_active(false);
     }
 
-    /// How many calls went wrong: the proof that the fault bit.
+    /// Begins an outage of this length, in the runtime that this is called in.
+    pub fn begin_outage(&self, outage: Outage, length: Duration) {
+        self.faults.outages.begin(outage, length);
+    }
+
+    /// Returns how often each fault was injected.
     #[must_use]
-    pub fn injected(&self) -> u64 {
-        self.injected.load(Ordering::SeqCst)
-    }
-
-    async fn around<T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-        if !self.active.load(Ordering::SeqCst) {
-            return call.await;
-        }
-        if self.dice.happens(self.faults.delay) {
-            let most = u64::try_from(self.faults.max_delay.as_micros()).unwrap_or(u64::MAX);
-            tokio::time::sleep(Duration::from_micros(self.dice.below(most))).await;
-        }
-        if self.dice.happens(self.faults.refuse) {
-            return Err(self.injected_error("refused"));
-        }
-        let answer = call.await;
-        if self.dice.happens(self.faults.lose_answer) {
-            return Err(self.injected_error("the answer was lost"));
-        }
-        answer
-    }
-
-    fn injected_error(&self, what: &str) -> StoreError {
-        self.injected.fetch_add(1, Ordering::SeqCst);
-        StoreError::Unavailable(format!("injected: {what}"))
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.faults.counts.all()
     }
 }
 
+/// Implements a port: every call goes to the inner store through the faults. A call may outlive its caller, so it owns
+/// what it was given by reference; those arguments are named behind the result.
 macro_rules! pass_on {
-    ($port:ident { $(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* }) => {
+    (
+        $port:ident { $(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty $([$($borrowed:ident),*])?;)* }
+        $($by_hand:tt)*
+    ) => {
         #[async_trait]
         impl $port for FaultyStore {
             $(
                 async fn $name(&self, $($arg: $ty),*) -> Result<$out, StoreError> {
-                    self.around(self.inner.$name($($arg),*)).await
+                    $($(let $borrowed = $borrowed.to_owned();)*)?
+                    let inner = Arc::clone(&self.inner);
+                    let call = async move {
+                        $($(let $borrowed = &$borrowed;)*)?
+                        inner.$name($($arg),*).await
+                    };
+                    self.faults.around(stringify!($name), call).await
                 }
             )*
+            $($by_hand)*
         }
     };
 }
@@ -111,41 +95,55 @@ pass_on! { TaskStore {
     fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;
     fn next_due(now: Timestamp) -> Option<Timestamp>;
     fn task(id: TaskId) -> Option<TaskRecord>;
-    fn tasks(filter: &TaskFilter, before: Option<TaskId>, limit: usize) -> Page<TaskRecord>;
+    fn tasks(filter: &TaskFilter, before: Option<TaskId>, limit: usize) -> Page<TaskRecord> [filter];
     fn journal(task: TaskId, after: u32, limit: usize) -> Vec<JournalEntry>;
     fn counts() -> QueueCounts;
     fn backlog() -> Backlog;
 } }
 
 pass_on! { SessionStore {
-    fn claim_session(worker: WorkerId, session: &SessionId, now: Timestamp) -> SessionClaim;
-    fn messages(session: &SessionId, after: u64, limit: usize) -> Vec<SessionMessage>;
-    fn session(session: &SessionId) -> Option<SessionView>;
-    fn sessions(agent: Option<&AgentName>, before: Option<&SessionId>, limit: usize) -> Page<SessionView>;
-    fn delete_session(session: &SessionId) -> bool;
-} }
+    fn claim_session(worker: WorkerId, session: &SessionId, now: Timestamp) -> SessionClaim [session];
+    fn messages(session: &SessionId, after: u64, limit: usize) -> Vec<SessionMessage> [session];
+    fn session(session: &SessionId) -> Option<SessionView> [session];
+    fn delete_session(session: &SessionId) -> bool [session];
+}
+    async fn sessions(
+        &self,
+        agent: Option<&AgentName>,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Page<SessionView>, StoreError> {
+        let (inner, agent, before) = (Arc::clone(&self.inner), agent.cloned(), before.cloned());
+        let call = async move { inner.sessions(agent.as_ref(), before.as_ref(), limit).await };
+        self.faults.around("sessions", call).await
+    }
+ }
 
 pass_on! { ClarificationStore {
     fn resolve(id: ClarificationId, resolution: Resolution) -> Answered;
     fn clarification(id: ClarificationId) -> Option<Clarification>;
     fn clarifications(only_open: bool, after: Option<ClarificationId>, limit: usize) -> Page<Clarification>;
-    fn asked_in(id: ClarificationId, thread: &str) -> ();
-    fn clarifications_in(thread: &str, limit: usize) -> Vec<Clarification>;
+    fn asked_in(id: ClarificationId, thread: &str) -> () [thread];
+    fn clarifications_in(thread: &str, limit: usize) -> Vec<Clarification> [thread];
     fn expired_clarifications(now: Timestamp, limit: usize) -> Vec<Clarification>;
 } }
 
 pass_on! { ScheduleStore {
     fn put_schedules(records: Vec<ScheduleRecord>) -> Vec<ScheduleRecord>;
-    fn set_paused(name: &str, paused: bool, now: Timestamp) -> Option<ScheduleRecord>;
-    fn delete_schedules(names: &[String]) -> u64;
-    fn schedule(name: &str) -> Option<ScheduleRecord>;
-    fn schedules(after: Option<&str>, limit: usize) -> Page<ScheduleRecord>;
+    fn set_paused(name: &str, paused: bool, now: Timestamp) -> Option<ScheduleRecord> [name];
+    fn delete_schedules(names: &[String]) -> u64 [names];
+    fn schedule(name: &str) -> Option<ScheduleRecord> [name];
     fn schedule_revision() -> u64;
     fn schedules_since(revision: u64) -> ScheduleChanges;
     fn fire(firings: Vec<Firing>, now: Timestamp) -> Vec<FiringResult>;
-    fn slots(name: &str, limit: usize) -> Vec<SlotRecord>;
-    fn slots_at(name: &str, slots: &[Timestamp]) -> Vec<SlotRecord>;
-} }
+    fn slots(name: &str, limit: usize) -> Vec<SlotRecord> [name];
+    fn slots_at(name: &str, slots: &[Timestamp]) -> Vec<SlotRecord> [name, slots];
+}
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError> {
+        let (inner, after) = (Arc::clone(&self.inner), after.map(str::to_owned));
+        self.faults.around("schedules", async move { inner.schedules(after.as_deref(), limit).await }).await
+    }
+ }
 
 pass_on! { EventStore {
     fn accept_event(incoming: IncomingEvent) -> EventAccepted;
@@ -176,23 +174,30 @@ pass_on! { DeadLetterStore {
 } }
 
 pass_on! { FleetStore {
-    fn heartbeat(worker: &WorkerRecord) -> ();
+    fn heartbeat(worker: &WorkerRecord) -> () [worker];
     fn deregister(worker: WorkerId) -> ();
     fn workers() -> Vec<WorkerRecord>;
-    fn keep_version(spec: &AgentSpec) -> ();
-    fn version(agent: &AgentName, version: &str) -> Option<AgentSpec>;
+    fn keep_version(spec: &AgentSpec) -> () [spec];
+    fn version(agent: &AgentName, version: &str) -> Option<AgentSpec> [agent, version];
     fn fleet_revision() -> u64;
     fn fleet_since(revision: u64) -> FleetChanges;
     fn offer_versions(offers: Vec<VersionOffer>, now: Timestamp) -> u64;
     fn remove_agents(agents: Vec<AgentName>, now: Timestamp) -> Vec<AgentName>;
-    fn put_agent_status(statuses: Vec<AgentStatus>) -> ();
     fn forget_agents(agents: Vec<AgentName>) -> ();
     fn agent_statuses() -> Vec<AgentStatus>;
-} }
+}
+    async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {
+        if statuses.iter().any(|status| status.state == AgentState::Restarting) {
+            self.faults.counts.add("dispatcher.restarted");
+        }
+        let inner = Arc::clone(&self.inner);
+        self.faults.around("put_agent_status", async move { inner.put_agent_status(statuses).await }).await
+    }
+ }
 
 pass_on! { UsageStore {
     fn usage(group: UsageGroup, from: Timestamp, to: Timestamp) -> Vec<UsageRow>;
-    fn spent(agent: &AgentName, from: Timestamp, to: Timestamp) -> NanoUsd;
+    fn spent(agent: &AgentName, from: Timestamp, to: Timestamp) -> NanoUsd [agent];
     fn calls(from: Timestamp, to: Timestamp, after: Option<CallCursor>, limit: usize) -> Page<LedgerRow>;
     fn ledger(task: TaskId) -> Vec<LedgerRow>;
 } }
@@ -202,13 +207,13 @@ pass_on! { PulseStore {
 } }
 
 pass_on! { AccessStore {
-    fn add_key(key: &ApiKey) -> ();
+    fn add_key(key: &ApiKey) -> () [key];
     fn keys() -> Vec<ApiKey>;
     fn revoke_key(key: KeyId, at: Timestamp) -> bool;
     fn key_by_hash(hash: KeyHash) -> Option<ApiKey>;
     fn key(key: KeyId) -> Option<ApiKey>;
     fn has_keys(now: Timestamp) -> bool;
     fn key_used(key: KeyId, at: Timestamp) -> ();
-    fn audit(entry: &AuditEntry) -> ();
+    fn audit(entry: &AuditEntry) -> () [entry];
     fn audit_log(before: Option<AuditId>, limit: usize) -> Page<AuditEntry>;
 } }

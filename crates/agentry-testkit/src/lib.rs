@@ -1,14 +1,21 @@
-//! What tests share: a clock and a chance that a seed owns, stores and buses with faults, scripted models, a
-//! TCP link that can be cut.
+//! What tests share: a clock and random numbers that a seed owns, stores and buses with faults, scripted models, a TCP
+//! link that can be cut.
 
 mod clock;
+mod counts;
 mod faulty_bus;
 mod faulty_store;
 mod model;
+mod outage;
 mod proxy;
+mod script;
+mod store_faults;
 
 pub use clock::{Dice, SimClock};
+pub use counts::FaultCounts;
 pub use faulty_bus::FaultyBus;
-pub use faulty_store::{FaultyStore, StoreFaults};
-pub use model::{ModelFaults, ScriptedModel};
+pub use faulty_store::FaultyStore;
+pub use model::{CallEnd, CallRecord, ModelFaults, ScriptedModel};
+pub use outage::Outage;
 pub use proxy::FaultProxy;
+pub use store_faults::StoreFaults;

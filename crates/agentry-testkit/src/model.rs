@@ -1,103 +1,172 @@
-//! A model that answers by script, takes its time, fails by the dice, and remembers every call it answered.
+//! A model that answers by script, takes its time, fails by the dice, and keeps a ledger of its own: every call that it
+//! was sent, and how it ended.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentry_core::agent_loop::ASK_HUMAN;
-use agentry_core::chat::{ChatReply, Message, StopReason, ToolCall, Usage};
+use agentry_core::chat::Usage;
 use agentry_core::id::CallId;
 use agentry_llm::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
 use async_trait::async_trait;
-use serde_json::{Value, json};
 
-use crate::Dice;
+use crate::{Dice, script};
 
-/// How often what goes wrong.
-#[derive(Debug, Clone, Copy)]
+/// How many times longer than `max_latency` a slow call may take.
+const SLOW: u32 = 20;
+
+/// Probabilities of the faults of a model, for each call.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ModelFaults {
-    /// The provider is unavailable.
+    /// The provider is unavailable; nothing is counted.
     pub unavailable: f64,
+    /// The answer is cut off after the provider has counted tokens: the call fails and is paid for.
+    pub cut_off: f64,
+    /// The provider takes up to twenty times `max_latency`, or until the time of the call is up.
+    pub slow: f64,
     /// The provider answers after this long at most.
     pub max_latency: Duration,
 }
 
-/// See the module. Answers `echo: <input>`; a plan when a plan is asked for; a question to a human when the input has
-/// `ask` in it and the tool is offered.
+/// How a call ended, as the provider knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd {
+    /// It has not ended.
+    InFlight,
+    /// The caller hung up before the answer.
+    Abandoned,
+    /// It was answered.
+    Answered(Usage),
+    /// It failed, with what was counted until then.
+    Failed(Usage),
+}
+
+/// A call that was sent to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The call.
+    pub id: CallId,
+    /// How it ended.
+    pub end: CallEnd,
+}
+
+/// See the module; what it answers is in [`script`].
 pub struct ScriptedModel {
     dice: Dice,
     faults: ModelFaults,
-    answered: Mutex<Vec<CallId>>,
+    active: AtomicBool,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Default)]
+struct Calls {
+    records: Vec<CallRecord>,
+    index: HashMap<CallId, usize>,
 }
 
 impl ScriptedModel {
     /// A model under these dice.
     #[must_use]
     pub fn new(dice: Dice, faults: ModelFaults) -> Arc<Self> {
-        Arc::new(Self { dice, faults, answered: Mutex::default() })
+        Arc::new(Self { dice, faults, active: AtomicBool::new(true), calls: Mutex::default() })
     }
 
-    /// Every call it answered.
+    /// Switches faults on or off; latency stays.
+    pub fn set_faulty(&self, faulty: bool) {
+        self.active.store(faulty, Ordering::SeqCst);
+    }
+
+    /// Returns every call that was sent, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.lock().records.clone()
+    }
+
+    /// Returns every call that it answered.
     #[must_use]
     pub fn answered(&self) -> Vec<CallId> {
-        self.lock().clone()
+        let answered = |record: &&CallRecord| matches!(record.end, CallEnd::Answered(_));
+        self.lock().records.iter().filter(answered).map(|record| record.id).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<CallId>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn happens(&self, probability: f64) -> bool {
+        self.active.load(Ordering::SeqCst) && self.dice.happens(probability)
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { input_tokens: 10 + self.dice.below(90), output_tokens: 5 + self.dice.below(45), ..Usage::default() }
+    }
+}
+
+/// A call under way: abandoned when it is dropped before it ended.
+struct InFlight<'a> {
+    model: &'a ScriptedModel,
+    index: usize,
+}
+
+impl<'a> InFlight<'a> {
+    /// # Panics
+    /// When a call of this id was sent before: an id names one call.
+    fn begin(model: &'a ScriptedModel, id: CallId) -> Self {
+        let mut calls = model.lock();
+        let index = calls.records.len();
+        calls.records.push(CallRecord { id, end: CallEnd::InFlight });
+        let earlier = calls.index.insert(id, index);
+        drop(calls);
+        assert!(earlier.is_none(), "call {id} was sent twice");
+        Self { model, index }
+    }
+
+    fn end(&self, end: CallEnd) {
+        self.model.lock().records[self.index].end = end;
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.model.lock();
+        let record = &mut calls.records[self.index];
+        if record.end == CallEnd::InFlight {
+            record.end = CallEnd::Abandoned;
+        }
     }
 }
 
 #[async_trait]
 impl LlmProvider for ScriptedModel {
     async fn call(&self, call: &Call, _sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
-        let most = u64::try_from(self.faults.max_latency.as_micros()).unwrap_or(u64::MAX);
+        let in_flight = InFlight::begin(self, call.id);
+        let slow = if self.happens(self.faults.slow) { SLOW } else { 1 };
+        let most = u64::try_from((self.faults.max_latency * slow).as_micros()).unwrap_or(u64::MAX);
         let duration = Duration::from_micros(self.dice.below(most));
+        let error = |kind, usage| LlmError {
+            kind,
+            provider: "scripted",
+            model: call.target.model.to_string(),
+            message: "injected".to_owned(),
+            usage,
+        };
+        if duration > call.timeout {
+            tokio::time::sleep(call.timeout).await;
+            in_flight.end(CallEnd::Failed(Usage::default()));
+            return Err(error(LlmErrorKind::Timeout, Usage::default()));
+        }
         tokio::time::sleep(duration).await;
-        if self.dice.happens(self.faults.unavailable) {
-            return Err(LlmError {
-                kind: LlmErrorKind::Unavailable,
-                provider: "scripted",
-                model: call.target.model.to_string(),
-                message: "injected".to_owned(),
-                usage: Usage::default(),
-            });
+        if self.happens(self.faults.unavailable) {
+            in_flight.end(CallEnd::Failed(Usage::default()));
+            return Err(error(LlmErrorKind::Unavailable, Usage::default()));
         }
-        self.lock().push(call.id);
-        Ok(Timed { reply: reply(call), duration, first_token: None, provider_call_id: None })
-    }
-}
-
-fn reply(call: &Call) -> ChatReply {
-    let last = call.request.messages.last().map_or("", Message::content);
-    let answered = matches!(call.request.messages.last(), Some(Message::Tool { .. }));
-    let may_ask = call.request.tools.iter().any(|tool| tool.name == ASK_HUMAN);
-    let mut tool_calls = Vec::new();
-    let content = match &call.request.output_schema {
-        Some(schema) if schema["title"] == "agentry_plan" => plan(schema, last),
-        _ if may_ask && !answered && last.contains("ask") => {
-            let arguments = json!({"question": "which region?", "options": ["EU", "US"]}).to_string();
-            tool_calls.push(ToolCall { id: "ask-1".to_owned(), name: ASK_HUMAN.to_owned(), arguments });
-            String::new()
+        let usage = self.usage();
+        if self.happens(self.faults.cut_off) {
+            in_flight.end(CallEnd::Failed(usage));
+            return Err(error(LlmErrorKind::Unavailable, usage));
         }
-        _ => format!("echo: {last}"),
-    };
-    let stop = if tool_calls.is_empty() { StopReason::End } else { StopReason::ToolCalls };
-    let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
-    ChatReply { content, tool_calls, stop, usage, model: call.target.model.to_string() }
-}
-
-/// One step for each agent of the schema, and a last one that needs them all.
-fn plan(schema: &Value, request: &str) -> String {
-    let names = schema["properties"]["steps"]["items"]["properties"]["agent"]["enum"].as_array();
-    let names: Vec<&Value> = names.into_iter().flatten().collect();
-    let mut steps: Vec<Value> = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let asks = if index == 0 && request.contains("ask") { "ask " } else { "" };
-        steps.push(
-            json!({"id": format!("s{index}"), "agent": name, "task": format!("{asks}part {index}"), "depends_on": []}),
-        );
+        in_flight.end(CallEnd::Answered(usage));
+        Ok(Timed { reply: script::reply(call, usage), duration, first_token: None, provider_call_id: None })
     }
-    let needs: Vec<String> = (0..names.len()).map(|index| format!("s{index}")).collect();
-    steps.push(json!({"id": "last", "agent": names.first(), "task": "join", "depends_on": needs}));
-    json!({"steps": steps}).to_string()
 }

@@ -17,8 +17,9 @@ use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::Role;
 use agentry_llm::{LlmProvider, Providers};
+use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_orchestrator::{
-    CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, OsEntropy, Running,
+    CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running,
 };
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{NewTask, SlotState, StateStore, TaskFilter};
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::fleet::{fleet, name};
-use crate::world::runtime;
+use crate::stage::runtime;
 
 pub const START: Timestamp = Timestamp(1_760_000_000_000_000);
 
@@ -67,12 +68,19 @@ impl Cluster {
 
     /// A process with these roles and files.
     pub async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
-        let faults = ModelFaults { unavailable: 0.0, max_latency: Duration::from_millis(50) };
+        let faults = ModelFaults { max_latency: Duration::from_millis(50), ..ModelFaults::default() };
         let model: Arc<dyn LlmProvider> = ScriptedModel::new(Dice::new(1), faults);
+        let intake = Intake::new(IntakeDeps {
+            store: Arc::clone(&self.store),
+            bus: Arc::clone(&self.bus),
+            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            entropy: Arc::new(OsEntropy),
+        });
         let deps = OrchestratorDeps {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),
-            fleet: FleetHandle::new(fleet),
+            intake,
             providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
             tools: Arc::new(Tools::new()),
             callbacks: Arc::new(NoCallbacks),

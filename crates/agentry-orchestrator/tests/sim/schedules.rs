@@ -14,8 +14,8 @@ use agentry_store::{Cancelled, SlotState};
 
 use crate::fleet::{fleet, name};
 use crate::roles::{Cluster, START, changed, seconds};
+use crate::stage::runtime;
 use crate::warnings::warnings_of;
-use crate::world::runtime;
 
 /// The fleet whose `tick` lets one slot wait.
 fn buffering(catchup_ms: u64) -> Fleet {

@@ -1,0 +1,218 @@
+//! One life of the orchestrator: faults and work, and one of three ends.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::EmbeddedBus;
+use agentry_core::id::{CallId, TaskId, WorkerId};
+use agentry_core::journal::JournalBody;
+use agentry_core::money::NanoUsd;
+use agentry_core::task::TaskStatus;
+use agentry_core::time::{Clock, Timestamp};
+use agentry_store::{Reservation, Reserved};
+use agentry_testkit::{Dice, FaultyBus};
+
+use crate::fleet::{BUDGETED, PER_DAY, name};
+use crate::people;
+use crate::records::Records;
+use crate::stage::{Stage, runtime};
+
+/// Tasks submitted in a life.
+const TASKS: u64 = 7;
+/// Time of a clean drain.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Time after the last fault within which everything must have ended in the same life: longer than all tries, timeouts,
+/// leases and calls that still hang together.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// kill -9: nothing is given back, nothing is written.
+    Kill,
+    /// A drain while faults go on.
+    DrainInFaults,
+    /// A drain after the faults have stopped.
+    Drain,
+    /// The faults stop and the life goes on until everything has ended, without a restart.
+    LiveOn,
+}
+
+impl End {
+    pub fn roll(dice: &Dice) -> Self {
+        match dice.below(10) {
+            0..5 => Self::Kill,
+            5..7 => Self::DrainInFaults,
+            7..9 => Self::Drain,
+            _ => Self::LiveOn,
+        }
+    }
+}
+
+/// Lives until the end that is asked for.
+pub fn live(stage: &Arc<Stage>, end: End) {
+    let runtime = runtime();
+    runtime.block_on(async {
+        stage.clock.enter();
+        stage.set_faulty(true);
+        let first_call = stage.model.calls().len();
+        let bus = stage.bus(Arc::new(EmbeddedBus::new()));
+        let running = stage.start(bus.clone()).await;
+        let worker = running.worker();
+        let meddling = tokio::spawn(people::meddle(Arc::clone(stage), bus.clone()));
+        let outages = tokio::spawn(people::outages(Arc::clone(stage), bus.clone()));
+        for _ in 0..TASKS {
+            people::submit(stage, &*bus).await;
+            tokio::time::sleep(stage.millis_below(900)).await;
+        }
+        tokio::time::sleep(stage.millis_below(6_000)).await;
+        if matches!(end, End::Drain | End::LiveOn) {
+            outages.abort();
+            meddling.abort();
+            bus.heal();
+            stage.set_faulty(false);
+        }
+        match end {
+            End::Kill => {}
+            End::DrainInFaults => {
+                running.drain(DRAIN).await;
+            }
+            End::Drain => {
+                if !running.drain(DRAIN).await.clean {
+                    stage.violation("[drain] a drain after the last fault is not clean");
+                }
+                is_gone(stage, worker).await;
+            }
+            End::LiveOn => {
+                settle(stage, &bus).await;
+                no_money_is_reserved(stage).await;
+                if !running.drain(DRAIN).await.clean {
+                    stage.violation("[drain] an orchestrator without open tasks does not drain cleanly");
+                }
+            }
+        }
+        if matches!(end, End::Kill | End::DrainInFaults) {
+            let calls = calls_in_flight(stage, first_call).await;
+            stage.kill_calls(calls);
+        }
+        was_not_buried_alive(stage, worker).await;
+        stage.counts.add(format!("life.{end:?}").to_lowercase());
+        for (fault, count) in bus.counts() {
+            (0..count).for_each(|_| stage.counts.add(fault.clone()));
+        }
+        stage.clock.leave();
+    });
+    drop(runtime);
+}
+
+/// A worker that drained is not registered any more.
+async fn is_gone(stage: &Stage, worker: WorkerId) {
+    let workers = stage.store.workers().await.expect("workers");
+    if workers.iter().any(|record| record.id == worker) {
+        stage.violation("[drain] a drained worker is still registered");
+    }
+}
+
+/// Nobody declared this worker dead while it lived: what it works on would be begun twice.
+async fn was_not_buried_alive(stage: &Stage, worker: WorkerId) {
+    let records = Records::read(stage).await;
+    for record in &records.tasks {
+        let id = record.task.id;
+        let buried = |body: &JournalBody| matches!(body, JournalBody::Recovered { worker: of } if *of == worker);
+        if records.journal(id).iter().any(|entry| buried(&entry.body)) {
+            stage.violation(format!("[liveness] task {id} was taken from a worker that lives: {}", records.story(id)));
+        }
+    }
+}
+
+/// Calls of this life that a kill now interrupts: those of running tasks whose rows are not written. Calls of a task
+/// that has ended, waits or is queued are written already, or lost, which no kill excuses.
+async fn calls_in_flight(stage: &Stage, first_call: usize) -> Vec<CallId> {
+    let records = Records::read(stage).await;
+    let of_this_life: HashSet<CallId> = stage.model.calls()[first_call..].iter().map(|call| call.id).collect();
+    let mut calls = Vec::new();
+    for record in records.tasks.iter().filter(|record| record.status == TaskStatus::Running) {
+        let written: HashSet<CallId> = records.ledger(record.task.id).iter().map(|row| row.call).collect();
+        for entry in records.journal(record.task.id).iter().filter(|entry| entry.attempt == record.attempt) {
+            if let JournalBody::ModelStarted { call, .. } = entry.body
+                && of_this_life.contains(&call)
+                && !written.contains(&call)
+            {
+                calls.push(call);
+            }
+        }
+    }
+    calls
+}
+
+/// Waits until everything that was accepted has ended and left, without a restart.
+async fn settle(stage: &Stage, bus: &FaultyBus) {
+    let healed_at = stage.clock.now();
+    let deadline = healed_at.after(PATIENCE);
+    loop {
+        people::answer_questions(stage, bus, 100).await;
+        let open = unsettled(stage, healed_at).await;
+        if open.is_empty() {
+            return;
+        }
+        if stage.clock.now() >= deadline {
+            let patience = PATIENCE.as_secs();
+            return stage.violation(format!(
+                "[no-restart] not ended {patience} s after the last fault without a restart: {open:#?}"
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Tasks that have not ended, and callbacks and events of ended ones that have not left. The ticking schedule always has
+/// something that began since.
+async fn unsettled(stage: &Stage, healed_at: Timestamp) -> Vec<String> {
+    let records = Records::read_tasks(stage).await;
+    let ticks = |created_at: Timestamp, agent: &str| agent == "tick" && created_at >= healed_at;
+    let mut open: Vec<String> = records
+        .tasks
+        .iter()
+        .filter(|record| !record.status.is_terminal() && !ticks(record.task.created_at, record.task.agent.as_str()))
+        .map(|record| {
+            format!("task {} of {}: {} in attempt {}", record.task.id, record.task.agent, record.status, record.attempt)
+        })
+        .collect();
+    let called_back: HashSet<String> =
+        stage.callbacks.bodies().iter().filter_map(|(_, body)| body["task_id"].as_str().map(str::to_owned)).collect();
+    let heard = records.heard();
+    for record in records.tasks.iter().filter(|record| record.status.is_terminal()) {
+        let id = record.task.id.to_string();
+        if record.task.callback_url.is_some() && !called_back.contains(&id) {
+            open.push(format!("the callback of task {id} of {}", record.task.agent));
+        }
+        if record.task.agent == name("team") && !heard.contains_key(&id) {
+            open.push(format!("the event of task {id} of team"));
+        }
+    }
+    open
+}
+
+/// Nothing is reserved any more once every task has ended, though the worker lives.
+async fn no_money_is_reserved(stage: &Stage) {
+    for agent in BUDGETED {
+        let probe = Reservation {
+            call: CallId::from_parts(1, 1),
+            task: TaskId::from_parts(1, 1),
+            agent: name(agent),
+            worker: WorkerId::from_parts(1, 1),
+            amount: NanoUsd(PER_DAY.0 + 1),
+            cap: PER_DAY,
+            now: stage.clock.now(),
+        };
+        match stage.store.reserve(probe).await.expect("an answer") {
+            Reserved::No { reserved, .. } => {
+                if reserved != NanoUsd::ZERO {
+                    stage.violation(format!("[reservations] {reserved} of {agent} stay reserved for no call"));
+                }
+            }
+            Reserved::Yes => panic!("more than the cap was reserved"),
+        }
+    }
+}

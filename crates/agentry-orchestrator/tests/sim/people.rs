@@ -1,0 +1,152 @@
+//! Clients that submit tasks, people who answer questions and change their minds, and outages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_bus::{EventBus, Signal, Wake};
+use agentry_core::agent::ExecutionMode;
+use agentry_core::clarification::Resolution;
+use agentry_core::id::{OutboxId, TaskId};
+use agentry_core::outbox::messages_of_end;
+use agentry_core::session::SessionId;
+use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TaskSource, TraceId};
+use agentry_core::time::Clock;
+use agentry_store::{Accepted, Answered, Cancelled, NewTask, TaskStore};
+use agentry_testkit::{FaultyBus, Outage};
+use serde_json::json;
+
+use crate::fleet::name;
+use crate::stage::Stage;
+
+/// Agents that tasks are submitted to.
+const AGENTS: [(&str, ExecutionMode); 6] = [
+    ("solo", ExecutionMode::Autonomous),
+    ("helper", ExecutionMode::Autonomous),
+    ("clerk", ExecutionMode::Autonomous),
+    ("chat", ExecutionMode::Continuous),
+    ("team", ExecutionMode::Collaborative),
+    ("hasty", ExecutionMode::Collaborative),
+];
+/// Words that the model's script knows; see `agentry_testkit::script`.
+const WORDS: [&str; 8] = ["", "ask", "tools", "tools", "tools", "twins", "again", "ask tools"];
+/// How long a client or a person waits before it tries again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Submits one task, under one key, until the answer is yes.
+pub async fn submit(stage: &Stage, bus: &dyn EventBus) {
+    let number = stage.accepted().len();
+    let task = Arc::new(new_task(stage, number));
+    loop {
+        let idempotency = Some((format!("key-{number}"), 1));
+        let new = NewTask { task: Arc::clone(&task), idempotency, ready_at: None };
+        match stage.faulty.accept(vec![new]).await {
+            Ok(answers) => {
+                assert!(matches!(answers[..], [Ok(Accepted::New | Accepted::Duplicate(_))]), "{answers:?}");
+                break;
+            }
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+    bus.wake(vec![Wake::of(Arc::clone(&task))]);
+    stage.accept(task);
+}
+
+fn new_task(stage: &Stage, number: usize) -> Task {
+    let dice = &stage.dice;
+    let pick = |count: usize| usize::try_from(dice.below(count as u64)).expect("small");
+    let (agent, mode) = AGENTS[pick(AGENTS.len())];
+    let words = WORDS[pick(WORDS.len())];
+    let session = (mode == ExecutionMode::Continuous).then(|| SessionId::new(&name(agent), &format!("s{}", pick(2))));
+    let timeout_ms = match dice.below(10) {
+        0..3 => 100 + dice.below(2_900),
+        3..5 => 3_000 + dice.below(9_000),
+        _ => 60_000,
+    };
+    let now = stage.clock.now();
+    Task {
+        id: TaskId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(dice.bits()) << 64),
+        agent: name(agent),
+        mode,
+        input: json!(format!("{words} task {number}").trim_start()),
+        session,
+        priority: Priority::Normal,
+        source: TaskSource::Api,
+        trace_id: TraceId(1 + number as u128),
+        parent: None,
+        created_at: now,
+        timeout_ms,
+        callback_url: dice.happens(0.5).then(|| "http://callback.test/".to_owned()),
+        reply_to: None,
+        budget: None,
+        stream: false,
+        hops: 0,
+    }
+}
+
+/// Answers questions and cancels tasks at random moments, until it is aborted.
+pub async fn meddle(stage: Arc<Stage>, bus: Arc<FaultyBus>) {
+    loop {
+        tokio::time::sleep(stage.millis_below(900)).await;
+        if stage.dice.happens(0.4) {
+            answer_questions(&stage, &*bus, 1).await;
+        }
+        if stage.dice.happens(0.25) {
+            cancel_one(&stage, &*bus).await;
+        }
+    }
+}
+
+/// Answers open questions, the oldest first.
+pub async fn answer_questions(stage: &Stage, bus: &dyn EventBus, most: usize) {
+    let open = stage.store.clarifications(true, None, most).await.expect("questions");
+    for question in open.items {
+        let resolution = Resolution::Answered { answer: "US".to_owned(), by: "test".to_owned(), at: stage.clock.now() };
+        let answered = stage.store.resolve(question.id, resolution).await.expect("an answer");
+        stage.counts.add("people.answered");
+        if let Answered::Accepted { wake: Some(task), .. } = answered {
+            let (priority, body) = (Priority::Normal, None);
+            bus.wake(vec![Wake { task: task.task, mode: task.mode, session: task.session, priority, body }]);
+        }
+    }
+}
+
+/// Cancels a task as the server does: in the store, then by a signal to who runs it. Mostly a recent one.
+async fn cancel_one(stage: &Stage, bus: &dyn EventBus) {
+    let accepted = stage.accepted();
+    let Some(last) = accepted.len().checked_sub(1) else { return };
+    let back = usize::try_from(stage.dice.below(4)).expect("small");
+    let task = &accepted[last.saturating_sub(back)];
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled by the test"));
+    loop {
+        let now = stage.clock.now();
+        let outbox = messages_of_end(task, &outcome, now, task.agent == name("team"), || {
+            OutboxId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(stage.dice.bits()) << 64)
+        });
+        match stage.faulty.cancel(task.id, now, outbox).await {
+            Ok(Cancelled::Requested) => {
+                stage.counts.add("people.cancelled_running");
+                return bus.signal(Signal::Cancel(task.id));
+            }
+            Ok(Cancelled::Ended) => return stage.counts.add("people.cancelled_idle"),
+            Ok(Cancelled::AlreadyEnded(_) | Cancelled::Unknown) => return,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Takes the store and the bus away for seconds, and gives them back, until it is aborted.
+pub async fn outages(stage: Arc<Stage>, bus: Arc<FaultyBus>) {
+    loop {
+        tokio::time::sleep(stage.millis_below(6_000)).await;
+        let outage = if stage.dice.happens(0.5) { Outage::Refusing } else { Outage::Frozen };
+        let length = stage.millis_below(7_000);
+        if stage.dice.happens(0.65) {
+            stage.counts.add(format!("outage.store_{outage:?}").to_lowercase());
+            stage.faulty.begin_outage(outage, length);
+        } else {
+            stage.counts.add(format!("outage.bus_{outage:?}").to_lowercase());
+            bus.begin_outage(outage, length);
+        }
+        tokio::time::sleep(length).await;
+    }
+}

@@ -1,0 +1,161 @@
+//! The faults of a [`FaultyStore`](crate::FaultyStore): which call is refused, late or held up, and whose answer is lost.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agentry_store::StoreError;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::outage::Outages;
+use crate::{Dice, FaultCounts, Outage};
+
+/// The longest time by which calls that an outage held up are carried out one after another when it is over.
+const THAW: Duration = Duration::from_millis(50);
+/// A probe of the dispatcher is given up after this long: a claim that hangs for longer keeps one from being answered.
+const PROBE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Probabilities and sizes of the faults of a store, for each call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreFaults {
+    /// The call is not made and answers `Unavailable`.
+    pub refuse: f64,
+    /// The call is made, and answers `Unavailable` all the same: its outcome is unknown to the caller.
+    pub lose_answer: f64,
+    /// The call is late.
+    pub delay: f64,
+    /// By at most this long.
+    pub max_delay: Duration,
+    /// The call hangs, and is carried out even when its caller gives up.
+    pub hang: f64,
+    /// For at most this long.
+    pub max_hang: Duration,
+}
+
+/// What becomes of a call.
+enum Fate {
+    Pass,
+    Refuse(&'static str),
+    Late { by: Duration, answer_lost: bool },
+    AnswerLost,
+    Hang { until: Instant, made_first: bool, answer_lost: bool },
+}
+
+/// Decides the fate of calls and carries it out.
+pub(crate) struct Faults {
+    dice: Dice,
+    odds: StoreFaults,
+    active: AtomicBool,
+    pub(crate) outages: Outages,
+    pub(crate) counts: Arc<FaultCounts>,
+}
+
+impl Faults {
+    pub(crate) fn new(dice: Dice, odds: StoreFaults) -> Self {
+        Self { dice, odds, active: AtomicBool::new(true), outages: Outages::default(), counts: Arc::default() }
+    }
+
+    pub(crate) fn set_active(&self, active: bool) {
+        self.outages.end();
+        self.active.store(active, Ordering::SeqCst);
+    }
+
+    /// Makes a call, or what the dice make of it.
+    pub(crate) async fn around<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.fate() {
+            Fate::Pass => call.await,
+            Fate::Refuse(why) => Err(self.refused(why)),
+            Fate::Late { by, answer_lost } => {
+                tokio::time::sleep(by).await;
+                let answer = call.await;
+                if answer_lost { Err(self.answer_lost()) } else { answer }
+            }
+            Fate::AnswerLost => {
+                // Whatever it says, the caller does not hear it.
+                let _ = call.await;
+                Err(self.answer_lost())
+            }
+            Fate::Hang { until, made_first, answer_lost } => {
+                let answer = self.hang(method, until, made_first, call).await;
+                if answer_lost { Err(self.answer_lost()) } else { answer }
+            }
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        if !self.active.load(Ordering::SeqCst) {
+            return Fate::Pass;
+        }
+        match self.outages.current() {
+            Some((Outage::Refusing, _)) => return Fate::Refuse("outage"),
+            Some((Outage::Frozen, end)) => {
+                return Fate::Hang { until: end + self.up_to(THAW), made_first: false, answer_lost: false };
+            }
+            None => {}
+        }
+        let (dice, odds) = (&self.dice, &self.odds);
+        if dice.happens(odds.hang) {
+            let until = Instant::now() + self.up_to(odds.max_hang);
+            return Fate::Hang { until, made_first: dice.happens(0.5), answer_lost: dice.happens(odds.lose_answer) };
+        }
+        let late = dice.happens(odds.delay).then(|| self.up_to(odds.max_delay));
+        if dice.happens(odds.refuse) {
+            return Fate::Refuse("refused");
+        }
+        match (late, dice.happens(odds.lose_answer)) {
+            (Some(by), answer_lost) => Fate::Late { by, answer_lost },
+            (None, true) => Fate::AnswerLost,
+            (None, false) => Fate::Pass,
+        }
+    }
+
+    /// The call runs in a task of its own, as a server goes on with a statement whose client is gone.
+    async fn hang<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        until: Instant,
+        made_first: bool,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.counts.add("store.hung");
+        if method == "claim" && until.saturating_duration_since(Instant::now()) > PROBE_PATIENCE {
+            self.counts.add("store.claim_hung_past_a_probe");
+        }
+        let (reply, answer) = oneshot::channel();
+        let counts = Arc::clone(&self.counts);
+        tokio::spawn(async move {
+            let result = if made_first {
+                let result = call.await;
+                tokio::time::sleep_until(until).await;
+                result
+            } else {
+                tokio::time::sleep_until(until).await;
+                call.await
+            };
+            if reply.send(result).is_err() {
+                counts.add(format!("store.orphaned.{method}"));
+            }
+        });
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("injected: the store is gone".to_owned())))
+    }
+
+    fn up_to(&self, most: Duration) -> Duration {
+        Duration::from_micros(self.dice.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    fn refused(&self, why: &str) -> StoreError {
+        self.counts.add(format!("store.{why}"));
+        StoreError::Unavailable(format!("injected: {why}"))
+    }
+
+    fn answer_lost(&self) -> StoreError {
+        self.counts.add("store.answer_lost");
+        StoreError::Unavailable("injected: the answer was lost".to_owned())
+    }
+}
