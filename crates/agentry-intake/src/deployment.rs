@@ -156,6 +156,14 @@ impl Deployment {
         self.look(false).await
     }
 
+    /// Offers what the files of this process have now.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    pub async fn offer_files(&self) -> Result<(), StoreError> {
+        self.look(true).await
+    }
+
     /// The last version of an agent that was removed from the deployment: what was accepted for it still runs.
     #[must_use]
     pub fn removed(&self, agent: &AgentName) -> Option<Arc<AgentSpec>> {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agentry_store::{Advance, Lease, Step, StoreError};
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ const MAX_LEASES: usize = 100_000;
 /// A comparison is made at every tick, but takes at most this part of the time: 1 / 200. Where the store has no index of
 /// owners it reads all open tasks.
 const SHARE: u32 = 200;
+/// The longest time between two comparisons: a store that hung for long is not slow for ever.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The leases of this process.
 #[derive(Default)]
@@ -123,7 +126,8 @@ pub(crate) async fn reconcile(ctx: &Arc<Context>) {
             return;
         }
     };
-    lock(&ctx.claims.state).not_before = Some(Instant::now() + began.elapsed() * SHARE);
+    let pause = began.elapsed().saturating_mul(SHARE).min(LONGEST_PAUSE);
+    lock(&ctx.claims.state).not_before = Some(Instant::now() + pause);
     let orphans = ctx.claims.orphans(&owned);
     let mut requeued = 0_u64;
     for lease in orphans {

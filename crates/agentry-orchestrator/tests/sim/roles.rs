@@ -16,11 +16,9 @@ use agentry_core::task::{Priority, Task, TaskSource, TaskStatus, TraceId};
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::Role;
-use agentry_llm::{LlmProvider, Providers};
 use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
-use agentry_orchestrator::{
-    CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running,
-};
+use agentry_llm::{LlmProvider, Providers};
+use agentry_orchestrator::{CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{NewTask, SlotState, StateStore, TaskFilter};
 use agentry_testkit::{Dice, ModelFaults, ScriptedModel, SimClock};

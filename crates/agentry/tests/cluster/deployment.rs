@@ -1,6 +1,7 @@
 //! The processes of a deployment: one for each role and mode, two that execute single tasks, and the simulated provider.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Deployment {
     addresses: Addresses,
     folder: PathBuf,
     starts: u32,
+    /// Processes with agent files of their own.
+    own_files: BTreeMap<String, PathBuf>,
 }
 
 impl Deployment {
@@ -66,7 +69,7 @@ impl Deployment {
         command.args(["sim", "llm", "--listen", "127.0.0.1:0", "--ledger", "ledger.jsonl"]);
         let simulator = start(command, folder.join("simulator.log")).await;
         let (members, links) = (BTreeMap::new(), BTreeMap::new());
-        Self { members, links, simulator, addresses, folder: folder.to_owned(), starts: 0 }
+        Self { members, links, simulator, addresses, folder: folder.to_owned(), starts: 0, own_files: BTreeMap::new() }
     }
 
     /// From now on these reach the servers through links that can be cut.
@@ -74,6 +77,18 @@ impl Deployment {
         for name in names {
             self.links.insert((*name).to_owned(), Links::to(self.addresses).await);
         }
+    }
+
+    /// The folder of agent files that a process has for itself from its next start on: a copy of that of all.
+    pub fn own_files(&mut self, name: &str) -> PathBuf {
+        let (all, own) = (self.folder.join("agents"), self.folder.join(format!("agents-{name}")));
+        if self.own_files.insert(name.to_owned(), own.clone()).is_none() {
+            std::fs::create_dir(&own).unwrap();
+            for file in std::fs::read_dir(all).unwrap().flatten() {
+                std::fs::copy(file.path(), own.join(file.file_name())).unwrap();
+            }
+        }
+        own
     }
 
     /// Starts processes side by side and waits until they listen.
@@ -101,6 +116,7 @@ impl Deployment {
         command
             .args(["serve", "--engine", "cluster", "--listen", "127.0.0.1:0", "--role", role, "--drain", DRAIN])
             .args(["--sim-url", &format!("{}/v1", self.simulator.url), "--log", "info"])
+            .args(self.own_files.get(name).into_iter().flat_map(|own| [OsStr::new("--agents"), own.as_os_str()]))
             .args(mode.into_iter().flat_map(|mode| ["--mode", mode]))
             .env("AGENTRY_POSTGRES_URL", addresses.postgres_url())
             .env("AGENTRY_RABBITMQ_URL", addresses.rabbitmq_url())

@@ -12,6 +12,7 @@
 
 mod deployment;
 mod edges;
+mod files_differ;
 mod foreign;
 mod http;
 mod judge;

@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod cli;
 mod demo;
+mod fleet;
 mod http;
 mod import;
 mod kill9;

@@ -1,0 +1,94 @@
+//! Which version runs, whatever the files of single processes say.
+
+use agentry_core::agent::AgentName;
+use agentry_intake::{Authority, NotLive};
+
+use crate::stage::{Stage, files, name, spec};
+
+fn v(version: &str) -> agentry_core::agent::AgentSpec {
+    spec("support", version, "ticket.created")
+}
+
+#[tokio::test]
+async fn a_process_with_an_old_a_bad_or_no_file_runs_what_the_deployment_runs() {
+    let stage = Stage::new();
+    let first = stage.process(files(&[v("v1")], &[])).await;
+    first.save(files(&[v("v2")], &[])).await;
+    for lagging in [files(&[v("v1")], &[]), files(&[], &["support"]), files(&[], &[])] {
+        let process = stage.process(lagging).await;
+        assert_eq!(process.version("support").as_deref(), Some("v2"));
+        assert_eq!(process.deployment.differences().len(), 1, "and it is told of");
+        assert!(process.intake.live("support").is_ok());
+    }
+    assert_eq!(stage.store.fleet_revision().await.unwrap(), 2, "none of them changed anything");
+    first.deployment.refresh().await.unwrap();
+    assert_eq!(first.version("support").as_deref(), Some("v2"));
+    assert!(first.deployment.differences().is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_file_anywhere_is_the_version_everywhere() {
+    let stage = Stage::new();
+    let (one, two) = (stage.process(files(&[v("v1")], &[])).await, stage.process(files(&[v("v1")], &[])).await);
+    two.save(files(&[v("v2"), spec("new", "n1", "x")], &[])).await;
+    one.deployment.refresh().await.unwrap();
+    assert_eq!(one.version("support").as_deref(), Some("v2"));
+    assert_eq!(one.version("new").as_deref(), Some("n1"), "an agent that only the other has a file of");
+    let report = &one.deployment.differences()[..];
+    assert_eq!(report.iter().map(|report| report.agent.as_str()).collect::<Vec<_>>(), ["new", "support"]);
+}
+
+#[tokio::test]
+async fn a_rollback_is_a_change_and_a_lagging_process_does_not_undo_it() {
+    let stage = Stage::new();
+    let (one, lagging) = (stage.process(files(&[v("v1")], &[])).await, stage.process(files(&[v("v1")], &[])).await);
+    one.save(files(&[v("v2")], &[])).await;
+    one.save(files(&[v("v1")], &[])).await;
+    assert_eq!(one.version("support").as_deref(), Some("v1"), "somebody put the old file back");
+    // The other one sees the first change only now.
+    lagging.save(files(&[v("v3")], &[])).await;
+    one.save(files(&[v("v4")], &[])).await;
+    lagging.save(files(&[v("v2")], &[])).await;
+    one.deployment.refresh().await.unwrap();
+    lagging.deployment.refresh().await.unwrap();
+    assert_eq!(one.version("support").as_deref(), Some("v4"));
+    assert_eq!(lagging.version("support").as_deref(), Some("v4"));
+}
+
+#[tokio::test]
+async fn an_agent_leaves_when_it_is_removed_and_not_with_a_file() {
+    let stage = Stage::new();
+    let (one, two) = (stage.process(files(&[v("v1")], &[])).await, stage.process(files(&[v("v1")], &[])).await);
+    one.save(files(&[], &[])).await;
+    assert_eq!(one.version("support").as_deref(), Some("v1"));
+    assert_eq!(two.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
+    one.deployment.refresh().await.unwrap();
+    for process in [&one, &two] {
+        assert!(matches!(process.intake.live("support"), Err(NotLive::Unknown { .. })));
+        let last = process.deployment.removed(&name("support")).expect("its last version");
+        assert_eq!(&*last.version, "v1", "for what was accepted before");
+    }
+    assert_eq!(two.deployment.remove(vec![name("support")]).await.unwrap(), [] as [AgentName; 0]);
+    let late = stage.process(files(&[v("v1")], &[])).await;
+    assert_eq!(late.version("support"), None, "a file that was left behind does not bring it back");
+    assert!(late.deployment.activate(&name("support"), "v1").await.unwrap());
+    assert_eq!(late.version("support").as_deref(), Some("v1"));
+    assert!(!late.deployment.activate(&name("support"), "v9").await.unwrap());
+}
+
+#[tokio::test]
+async fn where_one_folder_is_the_deployment_it_counts() {
+    let stage = Stage::new();
+    let folder = |files| stage.join(files, Authority::Folder);
+    let first = folder(files(&[v("v1"), spec("other", "o1", "x")], &[])).await;
+    first.save(files(&[v("v2"), spec("other", "o1", "x")], &[])).await;
+    drop(first);
+    let again = folder(files(&[v("v1"), spec("other", "o1", "x")], &[])).await;
+    assert_eq!(again.version("support").as_deref(), Some("v1"), "an old file that was put back while it was stopped");
+    let broken = folder(files(&[v("v1")], &["othr"])).await;
+    assert_eq!(broken.version("other").as_deref(), Some("o1"), "the bad file may be its file");
+    let empty = folder(files(&[], &[])).await;
+    assert_eq!(empty.version("support").as_deref(), Some("v1"), "more likely the wrong folder");
+    let gone = folder(files(&[v("v1")], &[])).await;
+    assert_eq!((gone.version("support").as_deref(), gone.version("other")), (Some("v1"), None));
+}

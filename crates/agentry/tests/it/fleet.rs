@@ -1,0 +1,81 @@
+//! The fleet of a deployment on one machine: what is removed, brought back, broken, and served after a restart.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::http::Http;
+use crate::support::{Server, json, run};
+
+fn write(folder: &Path, name: &str, prompt: &str) {
+    let text = format!(
+        "name: {name}\nexecution_mode: autonomous\nllm_config: {{provider: openai, model: gpt-4.1-mini}}\n\
+         system_prompt: {prompt}\n"
+    );
+    std::fs::write(folder.join("agents").join(format!("{name}.yml")), text).unwrap();
+}
+
+fn version(folder: &Path, url: &str) -> Value {
+    json(folder, &["agents", "clerk", "--url", url, "-o", "json"])["version"].take()
+}
+
+#[test]
+fn an_agent_is_removed_and_brought_back_by_a_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("agents")).unwrap();
+    write(path, "clerk", "Answer shortly.");
+    write(path, "other", "Answer shortly.");
+    let server = Server::start(path);
+    let http = Http::new(&server.url);
+    let first = version(path, &server.url);
+    let said = run(path, &["agents", "remove", "clerk", "--url", &server.url]);
+    assert!(said.contains("clerk is removed; what was accepted for it still runs"), "{said}");
+    let refused = http.post("/v1/tasks", &[], &json!({"agent": "clerk", "input": "hi"}));
+    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("unknown_agent")));
+    let again = run(path, &["agents", "remove", "clerk", "--url", &server.url]);
+    assert!(again.contains("no agent is called `clerk`"), "{again}");
+    let unknown = run(path, &["agents", "activate", "clerk", "0123456789ab", "--url", &server.url]);
+    assert!(unknown.contains("never had a version `0123456789ab`"), "{unknown}");
+    run(path, &["agents", "activate", "clerk", first.as_str().unwrap(), "--url", &server.url]);
+    assert_eq!(version(path, &server.url), first);
+    assert_eq!(http.post("/v1/tasks", &[], &json!({"agent": "clerk", "input": "hi"})).status, 202);
+}
+
+#[test]
+fn a_file_that_is_broken_while_the_server_is_stopped_keeps_its_last_good_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("agents")).unwrap();
+    write(path, "clerk", "Answer shortly.");
+    let server = Server::start(path);
+    let good = version(path, &server.url);
+    drop(server);
+    std::fs::write(path.join("agents/clerk.yml"), "name: clerk\nexecution_mode: autonomus\n").unwrap();
+    let server = Server::start(path);
+    let agent = json(path, &["agents", "clerk", "--url", &server.url, "-o", "json"]);
+    assert_eq!(agent["version"], good, "{agent}");
+    assert!(agent["error"].as_str().unwrap().contains("autonomus"), "{agent}");
+    let http = Http::new(&server.url);
+    let id = http.submit("clerk", "hello");
+    assert_eq!(http.task_in(&id, &["completed", "failed"])["status"], "completed");
+}
+
+#[test]
+fn what_was_accepted_for_an_agent_whose_file_is_deleted_still_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("agents")).unwrap();
+    write(path, "clerk", "Answer shortly.");
+    write(path, "other", "Answer shortly.");
+    let server = Server::start(path);
+    let http = Http::new(&server.url);
+    let tasks: Vec<String> = (0..20).map(|_| http.submit("clerk", "hello [[sleep:500]]")).collect();
+    std::fs::remove_file(path.join("agents/clerk.yml")).unwrap();
+    http.until("the agent to be gone", || {
+        (http.post("/v1/tasks", &[], &json!({"agent": "clerk", "input": "hi"})).status == 404).then_some(())
+    });
+    for id in tasks {
+        assert_eq!(http.task_in(&id, &["completed", "failed"])["status"], "completed");
+    }
+}
