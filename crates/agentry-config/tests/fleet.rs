@@ -189,6 +189,57 @@ fn variables_fill_text_only_and_tokens_stay_as_they_are() {
 }
 
 #[test]
+fn messages_across_files_quote_variables_and_not_their_values() {
+    let team = |with: &str| format!("collaborative_config:\n  preferred_collaborators: [{with}]\n");
+    let collaborative = |name: &str, with: &str| agent(name, &team(with)).replace("autonomous", "collaborative");
+    let dir = tempfile::tempdir().unwrap();
+    // Cargo sets these for every test it runs, to `agentry-config` and to the licence.
+    write(dir.path(), "a.yml", &collaborative("${CARGO_PKG_NAME}", "second, '${CARGO_PKG_LICENSE}'"));
+    write(dir.path(), "b.yml", &collaborative("second", "agentry-confi, '${CARGO_PKG_NAME}'"));
+    write(dir.path(), "c.yml", &agent("${CARGO_PKG_NAME}", ""));
+    write(dir.path(), "d.yml", &agent("${CARGO_PKG_LICENSE}", "colour: red\n"));
+    let loaded = load_fleet(dir.path());
+    let entries = loaded.fleet.iter();
+    let told =
+        entries.flat_map(|(_, entry)| entry.error.iter().cloned().chain(entry.warnings.iter().map(|w| (**w).into())));
+    let told: Vec<std::sync::Arc<str>> = told.collect();
+    let found = || loaded.problems.iter().chain(&loaded.warnings).map(ToString::to_string);
+    for text in found().chain(told.iter().map(ToString::to_string)) {
+        let text = text.replace("agentry-confi,", "");
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_LICENSE"] {
+            assert!(!text.contains(&std::env::var(name).unwrap()), "{text}");
+        }
+    }
+    for expected in [
+        "two files are called `${CARGO_PKG_NAME}`",
+        "`${CARGO_PKG_NAME}` reaches itself through its collaborators",
+        "${CARGO_PKG_NAME} → second → ${CARGO_PKG_NAME}",
+        "collaborator `${CARGO_PKG_LICENSE}` is not in the fleet",
+    ] {
+        assert!(found().any(|text| text.contains(expected)), "{expected}: {:?}", loaded.problems);
+    }
+    assert!(loaded.fleet.entry("d").unwrap().error.is_some(), "a bad file is not listed by a variable's value");
+}
+
+#[test]
+fn a_text_of_somebody_else_is_checked_without_the_environment() {
+    let says = |text: &str| validate_text("x.yml", text).iter().map(ToString::to_string).collect::<Vec<String>>();
+    for key in ["execution_mode", "enabled", "name", "system_prompt", "description", "colour", "tools", "budget"] {
+        for written in ["${V}", "\"${V}\"", "${V:-x}", "[${V}]"] {
+            let base: String =
+                agent("x", "").lines().filter(|line| !line.starts_with(key)).map(|l| format!("{l}\n")).collect();
+            let with = |name: &str| format!("{base}{key}: {}\n", written.replace('V', name));
+            // One is set by Cargo, the other is not; both names are equally long.
+            let (set, unset) = (says(&with("CARGO_PKG_NAME")), says(&with("CARGO_PKG_NONE")));
+            let unset: Vec<String> =
+                unset.iter().map(|text| text.replace("CARGO_PKG_NONE", "CARGO_PKG_NAME")).collect();
+            assert_eq!(set, unset, "{key}: {written}");
+            assert!(set.iter().all(|text| !text.contains("agentry-config")), "{set:?}");
+        }
+    }
+}
+
+#[test]
 fn a_version_is_about_meaning_and_not_about_layout() {
     let dir = tempfile::tempdir().unwrap();
     let of = |text: &str| {

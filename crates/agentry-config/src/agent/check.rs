@@ -9,7 +9,7 @@ use agentry_core::agent::{
 };
 use agentry_core::retry::RetryPolicy;
 use agentry_core::time::Timestamp;
-use agentry_core::topic::TopicPattern;
+use agentry_core::topic::{TopicError, TopicPattern};
 use serde_json::Value;
 
 use super::leaf::{Choice, Seconds};
@@ -38,7 +38,7 @@ pub(crate) struct Checker<'c, 's, 'a> {
 }
 
 /// The collaborators a file names, with their places.
-pub(crate) type Collaborators = Vec<(AgentName, Span)>;
+pub(crate) type Collaborators = Vec<(AgentName, At<Box<str>>)>;
 
 impl Checker<'_, '_, '_> {
     pub fn wrong(&mut self, span: Span, message: impl Into<String>, label: impl Into<String>) {
@@ -65,7 +65,7 @@ impl Checker<'_, '_, '_> {
     }
 
     fn range(&mut self, name: &str, value: Option<At<f64>>, low: f64, high: f64) -> Option<f64> {
-        let At { value, span } = value?;
+        let At { value, span, .. } = value?;
         if !(low..=high).contains(&value) {
             self.wrong(span, format!("`{name}` is out of range"), format!("expected {low} to {high}"));
         }
@@ -73,7 +73,7 @@ impl Checker<'_, '_, '_> {
     }
 
     fn count(&mut self, name: &str, value: Option<At<u32>>, low: u32, high: u32) -> Option<u32> {
-        let At { value, span } = value?;
+        let At { value, span, .. } = value?;
         if !(low..=high).contains(&value) {
             self.wrong(span, format!("`{name}` is out of range"), format!("expected {low} to {high}"));
         }
@@ -82,7 +82,7 @@ impl Checker<'_, '_, '_> {
 
     /// A time that must pass, in milliseconds.
     pub fn some_time(&mut self, name: &str, value: Option<At<Seconds>>) -> Option<u64> {
-        let At { value: Seconds(ms), span } = value?;
+        let At { value: Seconds(ms), span, .. } = value?;
         if ms == 0 {
             self.wrong(span, format!("`{name}` must be more than 0"), "expected seconds");
         }
@@ -90,6 +90,9 @@ impl Checker<'_, '_, '_> {
     }
 
     pub fn web_address(&mut self, name: &str, value: &At<Box<str>>) {
+        if value.is_unknown() {
+            return self.unknown_address(name, value);
+        }
         let rest = value.value.strip_prefix("http://").or_else(|| value.value.strip_prefix("https://"));
         let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
         // A variable that is not set here is a warning; it may be set where the agent runs.
@@ -99,8 +102,17 @@ impl Checker<'_, '_, '_> {
         }
     }
 
+    /// An address is wrong whatever its variables are when the text before the first one is.
+    fn unknown_address(&mut self, name: &str, value: &At<Box<str>>) {
+        let known = value.value.split("${").next().unwrap_or_default();
+        let ok = ["http://", "https://"].iter().any(|scheme| scheme.starts_with(known) || known.starts_with(scheme));
+        if !ok || known.contains(char::is_whitespace) {
+            self.wrong(value.span, format!("`{name}` is not a web address"), "expected http://… or https://…");
+        }
+    }
+
     pub fn json_schema(&mut self, name: &str, value: Option<At<Value>>) -> Option<Box<Value>> {
-        let At { value, span } = value?;
+        let At { value, span, .. } = value?;
         if !value.is_object() {
             self.wrong(span, format!("`{name}` must be a JSON Schema"), "expected a mapping such as {type: object, …}");
         }
@@ -112,7 +124,9 @@ impl Checker<'_, '_, '_> {
 pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(AgentSpec, Collaborators)> {
     let mode = raw.execution_mode.value.0;
     let name = name(&raw.name, cx);
-    belongs(&raw, mode, cx);
+    if !raw.execution_mode.is_unknown() {
+        belongs(&raw, mode, cx);
+    }
     if raw.system_prompt.value.trim().is_empty() {
         cx.wrong(raw.system_prompt.span, "`system_prompt` is empty", "expected what the model is told it is");
     }
@@ -123,7 +137,7 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
     let continuous = raw.continuous_config.map(|config| continuous(config.value, cx));
     let mut collaborators = Collaborators::new();
     let collaborative = raw.collaborative_config.map(|config| {
-        let (config, named) = collaborative(config.value, &raw.name.value, cx);
+        let (config, named) = collaborative(config.value, &raw.name, cx);
         collaborators = named;
         config
     });
@@ -161,8 +175,8 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
 
 fn name(name: &At<Box<str>>, cx: &mut Checker<'_, '_, '_>) -> Option<AgentName> {
     let checked = AgentName::new(&name.value).ok();
-    if checked.is_none() {
-        let shown: String = name.value.chars().take(80).collect();
+    if checked.is_none() && !name.is_unknown() {
+        let shown: String = name.quoted().chars().take(80).collect();
         let label = "use up to 64 letters, digits, `-`, `_` and `.`, starting with a letter or digit";
         cx.wrong(name.span, format!("`{shown}` cannot be an agent's name"), label);
     }
@@ -193,10 +207,18 @@ fn belongs(raw: &raw::Agent, mode: ExecutionMode, cx: &mut Checker<'_, '_, '_>) 
 
 fn subscriptions(topics: Vec<At<Box<str>>>, cx: &mut Checker<'_, '_, '_>) -> Vec<TopicPattern> {
     let mut patterns = Vec::with_capacity(topics.len());
-    for At { value, span } in topics {
-        match TopicPattern::new(&value) {
+    for topic in topics.into_iter().filter(|topic| !topic.is_unknown()) {
+        match TopicPattern::new(&topic.value) {
             Ok(pattern) => patterns.push(pattern),
-            Err(error) => cx.wrong(span, format!("bad topic pattern: {error}"), "expected words apart by dots"),
+            Err(error) => {
+                let error = match error {
+                    TopicError::EmptyWord(_) => TopicError::EmptyWord(topic.quoted()).to_string(),
+                    TopicError::Wildcard(_) => TopicError::Wildcard(topic.quoted()).to_string(),
+                    TopicError::TooLong(_) if topic.written.is_some() => "a topic has at most 255 bytes".to_owned(),
+                    TopicError::TooLong(_) => error.to_string(),
+                };
+                cx.wrong(topic.span, format!("bad topic pattern: {error}"), "expected words apart by dots");
+            }
         }
     }
     patterns
@@ -264,7 +286,7 @@ fn continuous(raw: raw::Continuous, cx: &mut Checker<'_, '_, '_>) -> ContinuousC
     for (name, flag) in
         [("auto_save_on_shutdown", &raw.auto_save_on_shutdown), ("restore_on_startup", &raw.restore_on_startup)]
     {
-        if let Some(At { value: false, span }) = flag {
+        if let Some(At { value: false, span, .. }) = flag {
             cx.warn(*span, format!("`{name}: false` is ignored"), "sessions are always saved and restored");
         }
     }
@@ -284,27 +306,35 @@ fn continuous(raw: raw::Continuous, cx: &mut Checker<'_, '_, '_>) -> ContinuousC
 
 fn collaborative(
     raw: raw::Collaborative,
-    own: &str,
+    own: &At<Box<str>>,
     cx: &mut Checker<'_, '_, '_>,
 ) -> (CollaborativeConfig, Collaborators) {
     let default = CollaborativeConfig::default();
     let mut named = Collaborators::new();
     for item in raw.preferred_collaborators.unwrap_or_default() {
-        if *item.value == *own {
-            cx.wrong(item.span, format!("`{own}` lists itself as a collaborator"), "expected another agent");
+        if item.value == own.value {
+            let message = format!("`{}` lists itself as a collaborator", item.quoted());
+            cx.wrong(item.span, message, "expected another agent");
         } else if named.iter().any(|(name, _)| name.as_str() == &*item.value) {
-            cx.wrong(item.span, format!("`{}` is listed twice", item.value), "expected each collaborator once");
+            cx.wrong(item.span, format!("`{}` is listed twice", item.quoted()), "expected each collaborator once");
         } else if let Some(name) = name(&item, cx) {
-            named.push((name, item.span));
+            named.push((name, item));
         }
     }
     let (low, high) = (raw.min_collaborators.clone(), raw.max_collaborators.clone());
     let min = cx.count("min_collaborators", raw.min_collaborators, 1, MAX_COUNT);
     let max = cx.count("max_collaborators", raw.max_collaborators, 1, MAX_COUNT);
     let (least, most) = (min.unwrap_or(default.min_collaborators), max.unwrap_or(default.max_collaborators));
-    if let Some(At { span, .. }) = low.or(high).filter(|_| least > most) {
+    // A bound whose variables are not resolved is absent here, which is no reason to compare with the default.
+    let is_known = (low.is_some() && high.is_some()) || !cx.reader.has_unknown;
+    if least > most
+        && is_known
+        && let Some(place) = low.as_ref().or(high.as_ref())
+    {
+        let shown = |given: Option<&At<u32>>, default: u32| given.map_or_else(|| default.to_string(), At::quoted);
+        let (least, most) = (shown(low.as_ref(), least), shown(high.as_ref(), most));
         let label = format!("at least {least}, but at most {most}");
-        cx.wrong(span, "`min_collaborators` is more than `max_collaborators`", label);
+        cx.wrong(place.span, "`min_collaborators` is more than `max_collaborators`", label);
     }
     let planner = raw.planning_agent;
     let config = CollaborativeConfig {

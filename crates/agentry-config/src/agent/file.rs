@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::check::{Checker, check};
 use super::raw;
-use super::read::{FromNode, Reader};
+use super::read::{At, FromNode, Reader};
 use crate::problem::{Place, Problem};
-use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, canonical, fill, parse};
+use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, Variables, canonical, fill, parse};
 
 /// Room that is kept for the bytes of a file.
 const TYPICAL_FILE_BYTES: usize = 32 * 1024;
@@ -23,15 +23,39 @@ const VERSION_DIGITS: usize = 12;
 
 /// What reading a file needs from outside.
 pub(crate) struct Environment<'e> {
-    /// The value of a variable.
-    pub variable: &'e (dyn Fn(&str) -> Option<String> + Sync),
+    /// Where the values of variables come from.
+    pub variables: Variables<'e>,
     /// The moment after which a schedule must fire.
     pub now: Timestamp,
 }
 
 /// The environment of this process.
 pub(crate) fn process_environment() -> Environment<'static> {
-    Environment { variable: &|name| std::env::var(name).ok(), now: Timestamp::from_jiff(jiff::Timestamp::now()) }
+    Environment {
+        variables: Variables::Resolved(&|name| std::env::var(name).ok()),
+        now: Timestamp::from_jiff(jiff::Timestamp::now()),
+    }
+}
+
+/// What reads a file of somebody else's: this process's clock, and no variable.
+pub(crate) fn no_environment() -> Environment<'static> {
+    Environment { variables: Variables::Unresolved, ..process_environment() }
+}
+
+/// The name of an agent, where a file says it.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedAgent {
+    pub name: AgentName,
+    pub place: Place,
+    /// The source text, when the file has variables here.
+    pub written: Option<Box<str>>,
+}
+
+impl NamedAgent {
+    /// The name as messages quote it.
+    pub(crate) fn quoted(&self) -> &str {
+        self.written.as_deref().unwrap_or_else(|| self.name.as_str())
+    }
 }
 
 /// What one thread keeps from file to file.
@@ -47,7 +71,7 @@ pub(crate) struct Scratch {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ParsedFile {
     /// The name it gives, also when something else in it is wrong.
-    pub name: Option<(AgentName, Place)>,
+    pub name: Option<NamedAgent>,
     /// The agent; `None` when there are problems.
     pub spec: Option<Arc<AgentSpec>>,
     /// Everything that is wrong.
@@ -55,7 +79,7 @@ pub(crate) struct ParsedFile {
     /// What somebody should look at.
     pub warnings: Vec<Problem>,
     /// Whom it plans with, with the places that say so.
-    pub collaborators: Vec<(AgentName, Place)>,
+    pub collaborators: Vec<NamedAgent>,
 }
 
 impl ParsedFile {
@@ -114,12 +138,12 @@ pub(crate) fn parse_text(
         Err(problem) => return ParsedFile::refused(problem),
     };
     let version = version(&parsed.root);
-    let missing = if text.contains("${") { fill(&mut parsed.root, &env.variable) } else { Vec::new() };
+    let missing = if text.contains("${") { fill(&mut parsed.root, env.variables) } else { Vec::new() };
     let name = name_of(&parsed.root, &source);
     let mut reader = Reader::new(&source);
     reader.problems = parsed.problems;
     let raw = raw::Agent::read(&parsed.root, &mut reader);
-    let clean = reader.problems.is_empty();
+    let clean = reader.problems.is_empty() && !reader.has_unknown;
     let mut checker =
         Checker { warnings: missing_variables(&missing, &source), now: env.now, share, clean, reader: &mut reader };
     let checked = raw.and_then(|raw| check(raw, &mut checker));
@@ -130,7 +154,11 @@ pub(crate) fn parse_text(
     if let (true, Some((mut spec, collaborators))) = (file.problems.is_empty(), checked) {
         spec.version = version;
         file.spec = Some(Arc::new(spec));
-        file.collaborators = collaborators.into_iter().map(|(name, span)| (name, source.place(span))).collect();
+        let named = |(name, item): (AgentName, At<Box<str>>)| {
+            let written = item.written.map(|written| written.text);
+            NamedAgent { name, place: source.place(item.span), written }
+        };
+        file.collaborators = collaborators.into_iter().map(named).collect();
     }
     file
 }
@@ -146,11 +174,14 @@ fn version(root: &Node<'_>) -> Box<str> {
     text.into()
 }
 
-fn name_of(root: &Node<'_>, source: &Source<'_>) -> Option<(AgentName, Place)> {
+fn name_of(root: &Node<'_>, source: &Source<'_>) -> Option<NamedAgent> {
     let Kind::Map(entries) = &root.kind else { return None };
     let (_, value) = entries.iter().find(|(key, _)| key.text == "name")?;
     match &value.kind {
-        Kind::Scalar { text, .. } => AgentName::new(text).ok().map(|name| (name, source.place(value.span))),
+        Kind::Scalar { text, written, .. } => {
+            let written = written.as_ref().map(|written| written.text.clone());
+            AgentName::new(text).ok().map(|name| NamedAgent { name, place: source.place(value.span), written })
+        }
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use super::read::{FromNode, Reader, is_null};
 use crate::problem::{did_you_mean, one_of};
 use crate::yaml::{Kind, Node, Plain, Style, resolve, to_json};
 
-/// One word of a closed set.
+/// One word of a closed set; any of them where the value is unknown, so that the rest can be checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice<T>(pub T);
 
@@ -45,7 +45,7 @@ const MAX_SECONDS: f64 = 1e9;
 impl FromNode for Box<str> {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
         match &node.kind {
-            Kind::Scalar { text, style: Style::Plain } if resolve(text) != Plain::Text => {}
+            Kind::Scalar { text, style: Style::Plain, .. } if resolve(text) != Plain::Text => {}
             Kind::Scalar { text, .. } => return Some(text.as_ref().into()),
             _ => {}
         }
@@ -56,6 +56,9 @@ impl FromNode for Box<str> {
 
 impl FromNode for bool {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
+        if cx.skips(node) {
+            return None;
+        }
         if let Some(Plain::Bool(value)) = Reader::bare(node).map(resolve) {
             return Some(value);
         }
@@ -66,6 +69,9 @@ impl FromNode for bool {
 
 impl FromNode for f64 {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
+        if cx.skips(node) {
+            return None;
+        }
         match Reader::bare(node).map(resolve) {
             Some(Plain::Float(value)) if value.is_finite() => return Some(value),
             // Settings are small numbers; what an `f64` can not hold exactly is out of every range.
@@ -79,6 +85,9 @@ impl FromNode for f64 {
 }
 
 fn whole(node: &Node<'_>, cx: &mut Reader<'_, '_>, low: i128, high: i128) -> Option<i128> {
+    if cx.skips(node) {
+        return None;
+    }
     match Reader::bare(node).map(resolve) {
         Some(Plain::Int(value)) if (low..=high).contains(&value) => return Some(value),
         Some(Plain::Int(value)) if value < low && low == 0 => cx.mismatch(node, "a whole number that is not negative"),
@@ -134,6 +143,10 @@ impl FromNode for Usd {
             cx.mismatch(node, "an amount in dollars");
             return None;
         };
+        if node.is_unknown() {
+            cx.has_unknown = true;
+            return None;
+        }
         match NanoUsd::parse_usd(text.trim()) {
             Ok(amount) => Some(Self(amount)),
             Err(_) => {
@@ -159,7 +172,7 @@ impl FromNode for Command {
                 cx.report(problem.help("write a list: [program, first argument, second argument]"));
                 return None;
             }
-            Kind::Scalar { text, style: Style::Quoted | Style::Filled } => {
+            Kind::Scalar { text, style: Style::Quoted | Style::Filled, .. } => {
                 text.split_whitespace().map(Into::into).collect()
             }
             Kind::Scalar { text, .. } if resolve(text) == Plain::Text => {
@@ -198,6 +211,10 @@ impl FromNode for Variables {
 
 impl<T: Words> FromNode for Choice<T> {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
+        if let (true, Some((_, some))) = (node.is_unknown(), T::WORDS.first()) {
+            cx.has_unknown = true;
+            return Some(Self(*some));
+        }
         let text: &str = match &node.kind {
             Kind::Scalar { text, .. } => text,
             _ => "",
@@ -206,14 +223,16 @@ impl<T: Words> FromNode for Choice<T> {
             return Some(Self(*value));
         }
         let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        let shown: String = text.chars().take(60).collect();
+        let shown: String = node.quoted().chars().take(60).collect();
         let message = match &node.kind {
             Kind::Scalar { .. } if is_null(node) => format!("{} has no value", cx.subject()),
             Kind::Scalar { .. } => format!("unknown {} `{shown}`", cx.key),
             _ => format!("{} must be a word", cx.subject()),
         };
         let problem = cx.source.problem(node.span, message).label(format!("expected {}", one_of(&words)));
-        cx.report(match did_you_mean(text, words.iter().copied()) {
+        // What the value of a variable resembles would tell of it.
+        let near = did_you_mean(text, words.iter().copied()).filter(|_| node.written().is_none());
+        cx.report(match near {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem,
         });

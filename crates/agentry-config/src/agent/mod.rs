@@ -1,6 +1,8 @@
 //! One agent file: text to checked spec.
 
 mod check;
+#[cfg(test)]
+mod disclosure;
 mod file;
 mod import;
 mod leaf;
@@ -11,6 +13,8 @@ mod schedule;
 mod schema;
 mod tool;
 
-pub(crate) use file::{Environment, ParsedFile, Scratch, parse_file, parse_text, process_environment};
+pub(crate) use file::{
+    Environment, NamedAgent, ParsedFile, Scratch, no_environment, parse_file, parse_text, process_environment,
+};
 pub use import::{Imported, import_text};
 pub use schema::agent_file_schema;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::problem::{Problem, all_of, did_you_mean};
-use crate::yaml::{Key, Kind, Node, Plain, Source, Span, Style, resolve};
+use crate::yaml::{Key, Kind, Node, Plain, Source, Span, Style, Written, resolve};
 
 /// Reads values and keeps the problems.
 pub(crate) struct Reader<'s, 'a> {
@@ -16,6 +16,8 @@ pub(crate) struct Reader<'s, 'a> {
     /// Where that key is.
     key_span: Span,
     in_list: bool,
+    /// Whether a value was left out because its variables are not resolved.
+    pub has_unknown: bool,
 }
 
 /// A value that can be read from a tree. `None` means that a problem has been kept.
@@ -28,11 +30,34 @@ pub(crate) trait FromNode: Sized {
 pub(crate) struct At<T> {
     pub value: T,
     pub span: Span,
+    /// The source text, when the file has variables here.
+    pub written: Option<Written>,
+}
+
+impl<T> At<T> {
+    /// Whether the value depends on variables that are not resolved, so that only its source text is here.
+    pub fn is_unknown(&self) -> bool {
+        self.written.as_ref().is_some_and(|written| !written.is_known)
+    }
+}
+
+impl<T: std::fmt::Display> At<T> {
+    /// The value as messages quote it: the source text where the file has variables.
+    pub fn quoted(&self) -> String {
+        self.written.as_ref().map_or_else(|| self.value.to_string(), |written| written.text.to_string())
+    }
 }
 
 impl<'s, 'a> Reader<'s, 'a> {
     pub fn new(source: &'s Source<'a>) -> Self {
-        Self { source, problems: Vec::new(), key: String::new(), key_span: Span::default(), in_list: false }
+        Self {
+            source,
+            problems: Vec::new(),
+            key: String::new(),
+            key_span: Span::default(),
+            in_list: false,
+            has_unknown: false,
+        }
     }
 
     /// Keeps a problem.
@@ -59,19 +84,28 @@ impl<'s, 'a> Reader<'s, 'a> {
         let message = format!("{} must be {expected}", self.subject());
         let problem = self.source.problem(node.span, message).label(format!("found {}", describe(node)));
         let problem = match (&node.kind, expected) {
-            (Kind::Scalar { text, style: Style::Plain }, "text") if resolve(text) != Plain::Null => {
+            (Kind::Scalar { written: Some(written), .. }, "a list") => {
+                problem.help(format!("put it in brackets: [{}]", written.text))
+            }
+            // What helps with the value would tell of it.
+            (Kind::Scalar { written: Some(_), .. }, _) => problem,
+            (Kind::Scalar { text, style: Style::Plain, .. }, "text") if resolve(text) != Plain::Null => {
                 problem.help(format!("put it in quotes: \"{text}\""))
             }
-            (Kind::Scalar { text, style: Style::Quoted }, "true or false") if is_bool(text) => {
+            (Kind::Scalar { text, style: Style::Quoted, .. }, "true or false") if is_bool(text) => {
                 problem.help("remove the quotes")
             }
-            (Kind::Scalar { text, style: Style::Quoted }, _) if expected.contains("number") && is_number(text) => {
+            (Kind::Scalar { text, style: Style::Quoted, .. }, _) if expected.contains("number") && is_number(text) => {
                 problem.help("remove the quotes")
             }
-            (Kind::Scalar { text, style: Style::Plain }, "true or false") if matches!(text.as_ref(), "yes" | "on") => {
+            (Kind::Scalar { text, style: Style::Plain, .. }, "true or false")
+                if matches!(text.as_ref(), "yes" | "on") =>
+            {
                 problem.help("write `true`")
             }
-            (Kind::Scalar { text, style: Style::Plain }, "true or false") if matches!(text.as_ref(), "no" | "off") => {
+            (Kind::Scalar { text, style: Style::Plain, .. }, "true or false")
+                if matches!(text.as_ref(), "no" | "off") =>
+            {
                 problem.help("write `false`")
             }
             (Kind::Scalar { text, .. }, "a list") => problem.help(format!("put it in brackets: [{text}]")),
@@ -145,10 +179,17 @@ impl<'s, 'a> Reader<'s, 'a> {
         });
     }
 
+    /// Whether a value is unknown, and will be whatever is expected: there is nothing to check.
+    pub(super) fn skips(&mut self, node: &Node<'_>) -> bool {
+        let skips = node.is_unknown() && !matches!(node.kind, Kind::Scalar { style: Style::Quoted, .. });
+        self.has_unknown |= skips;
+        skips
+    }
+
     /// The text of a scalar, if it can be one of numbers, booleans and amounts.
     pub(super) fn bare<'n>(node: &'n Node<'_>) -> Option<&'n str> {
         match &node.kind {
-            Kind::Scalar { text, style: Style::Plain | Style::Filled } => Some(text.trim()),
+            Kind::Scalar { text, style: Style::Plain | Style::Filled, .. } => Some(text.trim()),
             _ => None,
         }
     }
@@ -156,7 +197,7 @@ impl<'s, 'a> Reader<'s, 'a> {
 
 /// Whether a value is left out: `key:` or `key: null`.
 pub(crate) fn is_null(node: &Node<'_>) -> bool {
-    matches!(&node.kind, Kind::Scalar { text, style: Style::Plain } if resolve(text) == Plain::Null)
+    matches!(&node.kind, Kind::Scalar { text, style: Style::Plain, .. } if resolve(text) == Plain::Null)
 }
 
 fn is_bool(text: &str) -> bool {
@@ -189,19 +230,19 @@ fn describe(node: &Node<'_>) -> String {
     match &node.kind {
         Kind::List(_) => "a list".to_owned(),
         Kind::Map(_) => "a mapping".to_owned(),
-        Kind::Scalar { text, style: Style::Plain } => match resolve(text) {
+        Kind::Scalar { text, style: Style::Plain, .. } => match resolve(text) {
             Plain::Null => "nothing".to_owned(),
             Plain::Bool(_) => format!("the boolean `{text}`"),
             Plain::Int(_) | Plain::Float(_) => format!("the number {text}"),
             Plain::Text => format!("the text `{}`", short(text)),
         },
-        Kind::Scalar { text, .. } => format!("the text `{}`", short(text)),
+        Kind::Scalar { .. } => format!("the text `{}`", short(node.quoted())),
     }
 }
 
 impl<T: FromNode> FromNode for At<T> {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self> {
-        T::read(node, cx).map(|value| Self { value, span: node.span })
+        T::read(node, cx).map(|value| Self { value, span: node.span, written: node.written().cloned() })
     }
 }
 

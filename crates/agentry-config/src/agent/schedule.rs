@@ -16,7 +16,7 @@ const DEFAULT_TIMEZONE: &str = "UTC";
 
 /// The checked schedule.
 pub(crate) fn schedule(raw: At<raw::Schedule>, cx: &mut Checker<'_, '_, '_>) -> Option<ScheduleSpec> {
-    let At { value: raw, span } = raw;
+    let At { value: raw, span, .. } = raw;
     let timeout_ms = cx.some_time("timeout_seconds", raw.timeout_seconds.clone());
     let timing = timing(&raw, span, cx)?;
     if let Err(error) = timing.slots(cx.now) {
@@ -38,7 +38,11 @@ fn timing(raw: &raw::Schedule, span: Span, cx: &mut Checker<'_, '_, '_>) -> Opti
     let kind = raw.r#type.as_ref().map(|kind| kind.value.0);
     match (kind, &raw.cron, &raw.interval_seconds) {
         (Some(ScheduleType::Cron) | None, Some(cron), None) => {
-            let timezone = raw.timezone.as_ref().map_or(DEFAULT_TIMEZONE, |zone| &*zone.value).to_owned();
+            if cron.is_unknown() {
+                return None;
+            }
+            let timezone = raw.timezone.as_ref().filter(|zone| !zone.is_unknown());
+            let timezone = timezone.map_or(DEFAULT_TIMEZONE, |zone| &*zone.value).to_owned();
             return Some(Timing::Cron { cron: cron.value.trim().to_owned(), timezone });
         }
         (Some(ScheduleType::Interval) | None, None, Some(every)) => {
@@ -69,21 +73,26 @@ fn timing(raw: &raw::Schedule, span: Span, cx: &mut Checker<'_, '_, '_>) -> Opti
 }
 
 fn refuse(raw: &raw::Schedule, span: Span, error: &TimingError, cx: &mut Checker<'_, '_, '_>) {
-    let cron = raw.cron.as_ref().map_or(span, |cron| cron.span);
+    let (text, is_variable) = raw.cron.as_ref().map_or_else(Default::default, |c| (c.quoted(), c.written.is_some()));
+    let (text, cron) = (text.trim(), raw.cron.as_ref().map_or(span, |cron| cron.span));
     match error {
-        TimingError::Cron { cron: text, reason } => {
+        TimingError::Cron { reason, .. } => {
             let help = "five fields: minute, hour, day of month, month, weekday, for example `0 9 * * 1-5`";
             // The parser says `Component error: Number out of bounds.`; the last part is the reason.
             let reason = reason.rsplit(": ").next().unwrap_or(reason).trim_end_matches('.').to_lowercase();
+            let reason = if is_variable { "its variables were filled in".to_owned() } else { reason };
             cx.wrong_with_help(cron, format!("`{text}` is not a cron expression"), &reason, help);
         }
-        TimingError::Never(text) => cx.wrong(cron, format!("`{text}` never fires"), "no such date will come"),
+        TimingError::Never(_) => cx.wrong(cron, format!("`{text}` never fires"), "no such date will come"),
         TimingError::Timezone(zone) => {
             let at = raw.timezone.as_ref().map_or(span, |zone| zone.span);
-            let message = format!("unknown time zone `{zone}`");
+            let quoted = raw.timezone.as_ref().map_or_else(|| zone.clone(), At::quoted);
+            let message = format!("unknown time zone `{quoted}`");
             let label = "expected an IANA name such as Europe/Berlin";
             let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
-            match did_you_mean(zone, names.iter().map(String::as_str)) {
+            // What the value of a variable resembles would tell of it.
+            let is_variable = raw.timezone.as_ref().is_some_and(|zone| zone.written.is_some());
+            match did_you_mean(zone, names.iter().map(String::as_str)).filter(|_| !is_variable) {
                 Some(near) => cx.wrong_with_help(at, message, label, format!("did you mean `{near}`?")),
                 None => cx.wrong(at, message, label),
             }

@@ -40,33 +40,39 @@ fn name(name: &At<Box<str>>, before: &[ToolSpec], cx: &mut Checker<'_, '_, '_>) 
     let ok = !text.is_empty()
         && text.len() <= MAX_TOOL_NAME
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if !ok {
-        let shown: String = text.chars().take(80).collect();
+    if !ok && !name.is_unknown() {
+        let shown: String = name.quoted().chars().take(80).collect();
         let label = "use up to 64 letters, digits, `-` and `_`, as model providers do";
         cx.wrong(name.span, format!("`{shown}` cannot be a tool's name"), label);
     } else if before.iter().any(|tool| tool.name == *text) {
         let label = "expected a name of its own for each tool";
-        cx.wrong(name.span, format!("two tools are called `{text}`"), label);
+        cx.wrong(name.span, format!("two tools are called `{}`", name.quoted()), label);
     }
 }
 
 /// Keys that mean nothing for this kind of tool.
 fn belongs(tool: &raw::Tool, kind: &ToolKind, cx: &mut Checker<'_, '_, '_>) {
+    if tool.r#type.is_unknown() {
+        return;
+    }
     if let (Some(env), false) = (&tool.env, matches!(kind, ToolKind::McpStdio { .. })) {
-        let message = format!("tool `{}` has `env` but starts no program", tool.name.value);
+        let message = format!("tool `{}` has `env` but starts no program", tool.name.quoted());
         cx.wrong_with_help(env.span, message, "only an MCP server with `command` gets variables", "remove `env`");
     }
     if let (Some(allowed), false) = (&tool.allowed_tools, kind.is_server()) {
-        let message = format!("tool `{}` has `allowed_tools` but is one tool", tool.name.value);
+        let message = format!("tool `{}` has `allowed_tools` but is one tool", tool.name.quoted());
         cx.wrong_with_help(allowed.span, message, "only an MCP server has tools", "remove `allowed_tools`");
     }
     if let (Some(parameters), true) = (&tool.parameters, kind.is_server()) {
-        let message = format!("the `parameters` of `{}` are not used", tool.name.value);
+        let message = format!("the `parameters` of `{}` are not used", tool.name.quoted());
         cx.warn(parameters.span, message, "an MCP server tells the arguments of its tools itself");
     }
 }
 
 fn kind(tool: &raw::Tool, cx: &mut Checker<'_, '_, '_>) -> Option<ToolKind> {
+    if tool.r#type.is_unknown() {
+        return None;
+    }
     let url = tool.url.as_ref().map(|url| url.value.clone());
     let command = tool.command.as_ref().map(|command| command.value.0.clone());
     match (tool.r#type.value.0, url, command) {
@@ -78,12 +84,12 @@ fn kind(tool: &raw::Tool, cx: &mut Checker<'_, '_, '_>) -> Option<ToolKind> {
         }
         (ToolType::Mcp, Some(_), Some(_)) => {
             let span = tool.command.as_ref().map_or(tool.name.span, |command| command.span);
-            let message = format!("tool `{}` has both `url` and `command`", tool.name.value);
+            let message = format!("tool `{}` has both `url` and `command`", tool.name.quoted());
             cx.wrong(span, message, "expected one way to reach it");
         }
         (ToolType::Http, _, Some(_)) => {
             let span = tool.command.as_ref().map_or(tool.name.span, |command| command.span);
-            let message = format!("tool `{}` cannot be reached by `command`", tool.name.value);
+            let message = format!("tool `{}` cannot be reached by `command`", tool.name.quoted());
             cx.wrong_with_help(
                 span,
                 message,
@@ -93,11 +99,11 @@ fn kind(tool: &raw::Tool, cx: &mut Checker<'_, '_, '_>) -> Option<ToolKind> {
         }
         _ if !cx.clean => {}
         (ToolType::Http, None, None) => {
-            let message = format!("tool `{}` has no `url`", tool.name.value);
+            let message = format!("tool `{}` has no `url`", tool.name.quoted());
             cx.wrong(tool.name.span, message, "an HTTP tool needs the `url` its arguments are posted to");
         }
         (ToolType::Mcp, None, None) => {
-            let message = format!("tool `{}` has neither `url` nor `command`", tool.name.value);
+            let message = format!("tool `{}` has neither `url` nor `command`", tool.name.quoted());
             cx.wrong(
                 tool.name.span,
                 message,

@@ -10,7 +10,7 @@ use agentry_core::fleet::{AgentEntry, Fleet};
 use super::collaborators;
 use super::list::shown;
 use super::load::LoadedFleet;
-use crate::agent::ParsedFile;
+use crate::agent::{NamedAgent, ParsedFile};
 use crate::problem::{Place, Problem};
 use crate::yaml::MAX_FILE_BYTES;
 
@@ -22,6 +22,13 @@ pub(crate) struct Member<'f> {
     /// What is wrong across files.
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+}
+
+impl Member<'_> {
+    /// The agent's name as messages about its file quote it.
+    pub fn quoted_name(&self) -> &str {
+        self.file.name.as_ref().map_or_else(|| self.spec.name.as_str(), NamedAgent::quoted)
+    }
 }
 
 /// The fleet of these files. `previous` has the versions that stay live where a file is bad.
@@ -72,9 +79,9 @@ fn admit<'f>(members: &mut HashMap<AgentName, Member<'f>>, mut new: Member<'f>, 
     if owner.is_some_and(|owner| owner == shown(new.path)) {
         std::mem::swap(&mut old, &mut new);
     }
-    let place = new.file.name.as_ref().map_or_else(Place::default, |(_, place)| *place);
-    let first = old.file.name.as_ref().map_or_else(Place::default, |(_, place)| *place);
-    let problem = at(new.path, place, format!("two files are called `{name}`"))
+    let place = new.file.name.as_ref().map_or_else(Place::default, |named| named.place);
+    let first = old.file.name.as_ref().map_or_else(Place::default, |named| named.place);
+    let problem = at(new.path, place, format!("two files are called `{}`", new.quoted_name()))
         .label(format!("{}:{}:{} has this name already and stays live", shown(old.path), first.line, first.column))
         .help("give one of them another name");
     old.problems.append(&mut new.problems);
@@ -115,9 +122,10 @@ fn summary(problems: &[Problem]) -> Arc<str> {
     }
 }
 
-/// A name for a file that has no good version: its own, else that of the file, never that of another agent.
+/// A name for a file that has no good version: its own, else that of the file, never that of another agent. What it is
+/// called by a variable is not shown: the value may be meant for another key.
 fn free_name(path: &Path, file: &ParsedFile, taken: &HashMap<AgentName, AgentEntry>) -> AgentName {
-    let own = file.name.as_ref().map(|(name, _)| name.clone());
+    let own = file.name.as_ref().filter(|named| named.written.is_none()).map(|named| named.name.clone());
     let wanted = own.map_or_else(|| file_name(path), |name| name.as_str().to_owned());
     let short = |room: usize| wanted.chars().take(MAX_AGENT_NAME_BYTES - room).collect::<String>();
     let candidates = std::iter::once(short(0)).chain((1_usize..).map(|n| format!("{}.invalid-{n}", short(24))));

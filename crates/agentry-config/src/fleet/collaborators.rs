@@ -7,6 +7,7 @@ use agentry_core::agent::AgentName;
 use agentry_core::fleet::Fleet;
 
 use super::assemble::{Member, at};
+use crate::agent::NamedAgent;
 use crate::problem::{Place, did_you_mean};
 
 /// Names that a message about a cycle shows at most.
@@ -26,7 +27,8 @@ pub(crate) fn check(members: &mut HashMap<AgentName, Member<'_>>, previous: &Fle
     let graph = Graph::new(&planners, members);
     for start in 0..planners.len() {
         let Some(cycle) = graph.cycle_from(start) else { continue };
-        let words: Vec<&str> = cycle.iter().chain([&start]).map(|&node| planners[node].as_str()).collect();
+        let quoted = |node: usize| members.get(&planners[node]).map_or("?", Member::quoted_name).to_owned();
+        let words: Vec<String> = cycle.iter().chain([&start]).map(|&node| quoted(node)).collect();
         let path = if words.len() > MAX_SHOWN {
             format!("{} → … → {}", words[..MAX_SHOWN - 2].join(" → "), words[words.len() - 2..].join(" → "))
         } else {
@@ -34,31 +36,35 @@ pub(crate) fn check(members: &mut HashMap<AgentName, Member<'_>>, previous: &Fle
         };
         let second = cycle.get(1).map_or(&planners[start], |&node| &planners[node]);
         let Some(member) = members.get_mut(&planners[start]) else { continue };
-        let place = place_of(member, second);
-        let problem = at(member.path, place, format!("`{}` reaches itself through its collaborators", planners[start]))
+        let named = member.file.collaborators.iter().find(|named| named.name == *second);
+        let place = named.map_or_else(Place::default, |named| named.place);
+        let second = named.map_or("this collaborator", NamedAgent::quoted);
+        let message = format!("`{}` reaches itself through its collaborators", member.quoted_name());
+        let problem = at(member.path, place, message)
             .label(path)
             .help(format!("remove `{second}` here, or one of the others further on"));
         member.problems.push(problem);
     }
 }
 
-fn place_of(member: &Member<'_>, collaborator: &AgentName) -> Place {
-    let named = member.file.collaborators.iter().find(|(name, _)| name == collaborator);
-    named.map_or_else(Place::default, |(_, place)| *place)
-}
-
 fn absent(planners: &[AgentName], members: &mut HashMap<AgentName, Member<'_>>, previous: &Fleet) {
     for planner in planners {
         let Some(member) = members.get(planner) else { continue };
         let mut warnings = Vec::new();
-        for (name, place) in &member.file.collaborators {
+        for named in &member.file.collaborators {
+            let name = &named.name;
             if members.contains_key(name) || previous.entry(name.as_str()).is_some_and(|entry| entry.error.is_some()) {
                 continue;
             }
-            let warning = at(member.path, *place, format!("collaborator `{name}` is not in the fleet"))
-                .label("no plan can use it until it is")
-                .warning();
-            warnings.push(match did_you_mean(name.as_str(), members.keys().map(AgentName::as_str)) {
+            let warning =
+                at(member.path, named.place, format!("collaborator `{}` is not in the fleet", named.quoted()))
+                    .label("no plan can use it until it is")
+                    .warning();
+            // Neither the value of a variable nor what resembles it is shown.
+            let plain = |member: &&Member<'_>| member.file.name.as_ref().is_none_or(|named| named.written.is_none());
+            let others = members.values().filter(plain).map(|member| member.spec.name.as_str());
+            let near = did_you_mean(name.as_str(), others).filter(|_| named.written.is_none());
+            warnings.push(match near {
                 Some(near) => warning.help(format!("did you mean `{near}`?")),
                 None => warning,
             });
@@ -79,7 +85,7 @@ impl Graph {
         let number: HashMap<&AgentName, usize> = planners.iter().enumerate().map(|(i, name)| (name, i)).collect();
         let of = |name: &AgentName| -> Vec<usize> {
             let named = members.get(name).map(|member| member.file.collaborators.as_slice()).unwrap_or_default();
-            named.iter().filter_map(|(name, _)| number.get(name).copied()).collect()
+            named.iter().filter_map(|named| number.get(&named.name).copied()).collect()
         };
         Self { edges: planners.iter().map(of).collect() }
     }

@@ -8,7 +8,7 @@ use agentry_core::fleet::Fleet;
 use super::assemble::assemble;
 use super::list::{Listed, agent_files};
 use super::load::parse_all;
-use crate::agent::{parse_text, process_environment};
+use crate::agent::{no_environment, parse_text, process_environment};
 use crate::problem::{Problem, Severity};
 
 /// Checks files and directories of files, also across them. Returns everything found, warnings included (see
@@ -41,9 +41,12 @@ pub fn validate_paths<P: AsRef<Path>>(paths: &[P]) -> (Vec<Problem>, usize) {
 
 /// Checks the text of one agent file that is called `name` in messages. Empty when it is good; what it warns of has
 /// [`Severity::Warning`].
+///
+/// The text may be anybody's, so variables are not resolved: `${VAR}` fits wherever some value of it would, and
+/// `${VAR:-default}` is its default. What is found does not depend on the environment of this process.
 #[must_use]
 pub fn validate_text(name: &str, text: &str) -> Vec<Problem> {
-    let file = parse_text(text, name.into(), &process_environment(), &mut HashSet::new());
+    let file = parse_text(text, name.into(), &no_environment(), &mut HashSet::new());
     let mut problems = file.problems;
     problems.extend(file.warnings);
     problems.sort_by_key(|problem| (problem.severity == Severity::Warning, problem.line, problem.column));

@@ -1,6 +1,6 @@
 //! `${VAR}` and `${VAR:-default}` in parsed text, never in raw YAML: a value can not add keys or break the syntax.
 
-use super::{Kind, Node, Span, Style};
+use super::{Kind, Node, Span, Style, Written};
 
 /// A variable that is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,11 +9,21 @@ pub(crate) struct Missing {
     pub span: Span,
 }
 
+/// Where the values of variables come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Variables<'e> {
+    /// From this look-up.
+    Resolved(&'e (dyn Fn(&str) -> Option<String> + Sync)),
+    /// From nowhere: the file is somebody else's, who must not learn which variables exist here, let alone their values.
+    Unresolved,
+}
+
 /// Fills the variables of a file's values in place. `auth.token`, `command` and `env` of tools are left as they are: they
-/// are read at the moment of use, so that no spec holds a secret. What is not set stays as written, and is told.
-pub(crate) fn fill(root: &mut Node<'_>, lookup: &dyn Fn(&str) -> Option<String>) -> Vec<Missing> {
+/// are read at the moment of use, so that no spec holds a secret. What is not set stays as written, and is told. Without
+/// a look-up a value is its default, if all of its variables have one, and otherwise unknown.
+pub(crate) fn fill(root: &mut Node<'_>, variables: Variables<'_>) -> Vec<Missing> {
     let mut missing = Vec::new();
-    walk(root, Path::Root, lookup, &mut missing);
+    walk(root, Path::Root, variables, &mut missing);
     missing
 }
 
@@ -48,30 +58,67 @@ impl Path {
     }
 }
 
-fn walk(node: &mut Node<'_>, path: Path, lookup: &dyn Fn(&str) -> Option<String>, missing: &mut Vec<Missing>) {
+fn walk(node: &mut Node<'_>, path: Path, variables: Variables<'_>, missing: &mut Vec<Missing>) {
+    let span = node.span;
     match &mut node.kind {
-        Kind::Scalar { text, style } => {
-            if text.contains("${") {
-                let filled =
-                    expand(text, lookup, |name| missing.push(Missing { name: name.to_owned(), span: node.span }));
-                if matches!(path, Path::Held) {
-                    return;
-                }
-                if *style == Style::Plain {
-                    *style = Style::Filled;
-                }
-                *text = filled.into();
+        Kind::Scalar { text, style, written } => {
+            if !text.contains("${") {
+                return;
             }
+            let (filled, is_known) = match variables {
+                Variables::Resolved(lookup) => {
+                    let unset = |name: &str| missing.push(Missing { name: name.to_owned(), span });
+                    (expand(text, resolved(lookup, unset)), true)
+                }
+                Variables::Unresolved => defaults(text),
+            };
+            if matches!(path, Path::Held) {
+                return;
+            }
+            if *style == Style::Plain {
+                *style = Style::Filled;
+            }
+            *written = Some(Written { text: text.as_ref().into(), is_known });
+            *text = filled.into();
         }
-        Kind::List(items) => items.iter_mut().for_each(|item| walk(item, path.item(), lookup, missing)),
+        Kind::List(items) => items.iter_mut().for_each(|item| walk(item, path.item(), variables, missing)),
         Kind::Map(entries) => {
-            entries.iter_mut().for_each(|(key, value)| walk(value, path.key(&key.text), lookup, missing));
+            entries.iter_mut().for_each(|(key, value)| walk(value, path.key(&key.text), variables, missing));
         }
     }
 }
 
-/// One text with its variables replaced. `$${` is a literal `${`; what is not a variable's name stays.
-fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>, mut missing: impl FnMut(&str)) -> String {
+/// What stands for a variable: its value, its default when that is empty or not set, else nothing.
+fn resolved(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    mut unset: impl FnMut(&str),
+) -> impl FnMut(&str, Option<&str>) -> Option<String> {
+    move |name, default| match (lookup(name), default) {
+        (Some(value), None) => Some(value),
+        (Some(value), Some(_)) if !value.is_empty() => Some(value),
+        (_, Some(default)) => Some(default.to_owned()),
+        (None, None) => {
+            unset(name);
+            None
+        }
+    }
+}
+
+/// A text with the defaults of its variables, and whether each has one. An empty default says that the value is to come
+/// from the variable.
+fn defaults(text: &str) -> (String, bool) {
+    let mut is_known = true;
+    let filled = expand(text, |_, default| {
+        let default = default.filter(|default| !default.is_empty());
+        is_known &= default.is_some();
+        default.map(str::to_owned)
+    });
+    if is_known { (filled, true) } else { (text.to_owned(), false) }
+}
+
+/// One text with its variables replaced by what `value` says for a name and its default; `None` leaves one as it is.
+/// `$${` is a literal `${`; what is not a variable's name stays.
+fn expand(text: &str, mut value: impl FnMut(&str, Option<&str>) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -88,17 +135,9 @@ fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>, mut missing: impl
             break;
         };
         let (name, default) = body[..end].split_once(":-").map_or((&body[..end], None), |(name, d)| (name, Some(d)));
-        let value = is_variable(name).then(|| lookup(name)).flatten();
-        match (value, default) {
-            (Some(value), None) => out.push_str(&value),
-            (Some(value), Some(_)) if !value.is_empty() => out.push_str(&value),
-            (_, Some(default)) if is_variable(name) => out.push_str(default),
-            _ => {
-                if is_variable(name) {
-                    missing(name);
-                }
-                out.push_str(&rest[at..at + 2 + end + 1]);
-            }
+        match is_variable(name).then(|| value(name, default)).flatten() {
+            Some(value) => out.push_str(&value),
+            None => out.push_str(&rest[at..at + 2 + end + 1]),
         }
         rest = &body[end + 1..];
     }
@@ -137,8 +176,24 @@ mod tests {
         ];
         for (text, expected, absent) in cases {
             let mut missing = 0;
-            assert_eq!(expand(text, &lookup, |_| missing += 1), expected, "{text}");
+            assert_eq!(expand(text, resolved(&lookup, |_| missing += 1)), expected, "{text}");
             assert_eq!(missing, absent, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_look_up_a_value_is_its_defaults_or_unknown() {
+        let cases = [
+            ("${A:-x y}", "x y", true),
+            ("${A:-x}-${B:-y}", "x-y", true),
+            ("$${A}", "${A}", true),
+            ("${not a name}", "${not a name}", true),
+            ("${A}", "${A}", false),
+            ("${A:-}", "${A:-}", false),
+            ("${A:-x}-${B}", "${A:-x}-${B}", false),
+        ];
+        for (text, expected, is_known) in cases {
+            assert_eq!(defaults(text), (expected.to_owned(), is_known), "{text}");
         }
     }
 }

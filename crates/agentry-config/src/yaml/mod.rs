@@ -6,7 +6,7 @@ mod scalar;
 
 use std::borrow::Cow;
 
-pub(crate) use interpolate::{Missing, fill};
+pub(crate) use interpolate::{Missing, Variables, fill};
 pub(crate) use parse::{Source, parse};
 pub(crate) use scalar::{Plain, canonical, resolve, to_json};
 
@@ -34,7 +34,12 @@ pub(crate) struct Node<'a> {
 /// A value.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind<'a> {
-    Scalar { text: Cow<'a, str>, style: Style },
+    Scalar {
+        text: Cow<'a, str>,
+        style: Style,
+        /// Present when the file has variables here.
+        written: Option<Written>,
+    },
     List(Vec<Node<'a>>),
     Map(Vec<(Key<'a>, Node<'a>)>),
 }
@@ -48,6 +53,38 @@ pub(crate) enum Style {
     Quoted,
     /// Contained a variable. Text where any value fits; a number or boolean where one is asked for.
     Filled,
+}
+
+/// The source text of a scalar with variables. Messages quote it and never the value: a variable may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub text: Box<str>,
+    /// Whether the value is known: `false` where variables are not resolved and have no default.
+    pub is_known: bool,
+}
+
+impl Node<'_> {
+    /// What the file has in place of a value with variables; `None` for any other value.
+    pub(crate) fn written(&self) -> Option<&Written> {
+        match &self.kind {
+            Kind::Scalar { written, .. } => written.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether its value depends on variables that are not resolved.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.written().is_some_and(|written| !written.is_known)
+    }
+
+    /// The text of a scalar as messages quote it: the source text, with the names of variables.
+    pub(crate) fn quoted(&self) -> &str {
+        match &self.kind {
+            Kind::Scalar { written: Some(written), .. } => &written.text,
+            Kind::Scalar { text, .. } => text,
+            _ => "",
+        }
+    }
 }
 
 /// A key of a mapping.

@@ -107,7 +107,7 @@ impl<'a> Builder<'_, 'a> {
                 other => break self.node(other, span, 0)?,
             }
         };
-        if matches!(&root.kind, Kind::Scalar { text, style: Style::Plain } if text.is_empty()) {
+        if matches!(&root.kind, Kind::Scalar { text, style: Style::Plain, .. } if text.is_empty()) {
             return Err(self.empty());
         }
         loop {
@@ -150,7 +150,8 @@ impl<'a> Builder<'_, 'a> {
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !is_text(tag.as_deref());
-                (Kind::Scalar { text, style: if plain { Style::Plain } else { Style::Quoted } }, anchor)
+                let style = if plain { Style::Plain } else { Style::Quoted };
+                (Kind::Scalar { text, style, written: None }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => (Kind::List(self.list(depth)?), anchor),
             Event::MappingStart(_, anchor, _) => (Kind::Map(self.map(depth)?), anchor),
@@ -203,7 +204,7 @@ impl<'a> Builder<'_, 'a> {
             if matches!(event, Event::MappingEnd) {
                 break;
             }
-            let Node { kind: Kind::Scalar { text, style }, span } = self.node(event, span, depth + 1)? else {
+            let Node { kind: Kind::Scalar { text, style, .. }, span } = self.node(event, span, depth + 1)? else {
                 return Err(self.source.problem(span, "a key must be text").label("found a list or a mapping"));
             };
             let (event, value_span) = self.next()?;

@@ -51,7 +51,7 @@ pub(crate) fn resolve(text: &str) -> Plain {
 /// The tree as JSON. Numbers that JSON does not have become text.
 pub(crate) fn to_json(node: &Node<'_>) -> Value {
     match &node.kind {
-        Kind::Scalar { text, style } => scalar(text, *style),
+        Kind::Scalar { text, style, .. } => scalar(text, *style),
         Kind::List(items) => Value::Array(items.iter().map(to_json).collect()),
         Kind::Map(entries) => {
             let mut map = Map::new();
@@ -80,8 +80,10 @@ fn scalar(text: &str, style: Style) -> Value {
 /// Writes the tree as canonical JSON: keys sorted, so that comments, layout, quoting and the order of keys do not count.
 pub(crate) fn canonical(node: &Node<'_>, out: &mut Vec<u8>) {
     match &node.kind {
-        Kind::Scalar { text, style } if *style != Style::Plain || resolve(text) == Plain::Text => json_text(text, out),
-        Kind::Scalar { text, style } => out.extend_from_slice(scalar(text, *style).to_string().as_bytes()),
+        Kind::Scalar { text, style, .. } if *style != Style::Plain || resolve(text) == Plain::Text => {
+            json_text(text, out)
+        }
+        Kind::Scalar { text, style, .. } => out.extend_from_slice(scalar(text, *style).to_string().as_bytes()),
         Kind::List(items) => {
             out.push(b'[');
             for item in items {

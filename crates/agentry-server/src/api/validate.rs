@@ -64,6 +64,8 @@ impl From<FileProblem> for FileProblemView {
 }
 
 /// Checks an agent file
+///
+/// Variables are not resolved: `${VAR}` fits wherever some value of it would, `${VAR:-default}` is its default.
 #[utoipa::path(
     post, path = "/v1/agents/validate", tag = "agents", request_body = ValidateRequest,
     responses(

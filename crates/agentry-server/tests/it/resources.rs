@@ -51,6 +51,25 @@ async fn an_agent_file_is_checked_without_joining_the_fleet() {
     assert_eq!(good["valid"], true, "{good}");
 }
 
+/// Whoever may read must learn nothing of the server's environment: neither a value nor whether a variable is set.
+#[tokio::test]
+async fn checking_a_file_tells_nothing_of_the_environment() {
+    let server = Server::new().await;
+    // Cargo sets the first of these for every test; the second is as long and not set.
+    let value = std::env::var("CARGO_PKG_NAME").unwrap();
+    for key in ["execution_mode", "enabled", "name", "description", "system_prompt", "tools", "schedule_config", "x"] {
+        let mut replies = Vec::new();
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_NONE"] {
+            let text = format!("{key}: ${{{name}}}\nllm_config: {{provider: '${{{name}}}', model: m}}\n");
+            let reply = server.post("/v1/agents/validate", json!({"text": text, "file": "a.yml"}).to_string()).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            assert!(!reply.text.contains(&value), "{key}: {}", reply.text);
+            replies.push(reply.text.replace("CARGO_PKG_NONE", "CARGO_PKG_NAME"));
+        }
+        assert_eq!(replies[0], replies[1], "{key}");
+    }
+}
+
 #[tokio::test]
 async fn a_session_has_its_messages_in_pages_and_is_deleted_only_when_idle() {
     let server = Server::new().await;
