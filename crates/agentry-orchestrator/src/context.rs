@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::lifecycle::Probes;
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
@@ -165,6 +166,8 @@ pub(crate) struct Context {
     pub options: Options,
     pub worker: WorkerId,
     pub started_at: Timestamp,
+    /// Whether this worker's own heartbeats get through.
+    pub liveness: Liveness,
     /// Places for tasks.
     pub slots: Arc<Semaphore>,
     /// No more work is taken from here on.
@@ -226,6 +229,7 @@ impl Context {
             options: deps.options,
             worker,
             started_at,
+            liveness: Liveness::default(),
             slots: Arc::new(Semaphore::new(slots)),
             stop: CancellationToken::new(),
             interrupt: CancellationToken::new(),

@@ -11,6 +11,7 @@ mod dispatch;
 mod execute;
 mod inbound;
 mod lifecycle;
+mod liveness;
 mod metrics;
 mod modes;
 mod recovery;

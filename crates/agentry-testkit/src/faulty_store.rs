@@ -106,7 +106,7 @@ pass_on! { TaskStore {
     fn claim(worker: WorkerId, want: Want, now: Timestamp) -> Vec<Claimed>;
     fn advance(advance: Advance) -> Advanced;
     fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Cancelled;
-    fn recover(now: Timestamp, limit: usize) -> Vec<Recovered>;
+    fn recover(judge: WorkerId, now: Timestamp, limit: usize) -> Vec<Recovered>;
     fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;
     fn next_due(now: Timestamp) -> Option<Timestamp>;
     fn task(id: TaskId) -> Option<TaskRecord>;
@@ -177,7 +177,7 @@ pass_on! { DeadLetterStore {
 pass_on! { FleetStore {
     fn heartbeat(worker: &WorkerRecord) -> ();
     fn deregister(worker: WorkerId) -> ();
-    fn workers() -> Vec<WorkerRecord>;
+    fn workers(now: Timestamp) -> Vec<WorkerRecord>;
     fn keep_version(spec: &AgentSpec) -> ();
     fn version(agent: &AgentName, version: &str) -> Option<AgentSpec>;
     fn put_agent_status(statuses: Vec<AgentStatus>) -> ();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::id::WorkerId;
+use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 
@@ -32,8 +33,8 @@ impl FleetStore for CachedStore {
         self.inner.deregister(worker).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        self.inner.workers().await
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+        self.inner.workers(now).await
     }
 
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {

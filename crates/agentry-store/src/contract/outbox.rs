@@ -18,7 +18,7 @@ pub fn callback(task: TaskId) -> OutboxMessage {
 }
 
 /// Ends a task and leaves a callback.
-async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
+pub(super) async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
     let lease = running(store, WorkerId::generate()).await.lease;
     let message = callback(lease.task);
     let mut end = finish(lease, at(1));
@@ -41,15 +41,6 @@ pub async fn messages_are_claimed_once_and_settled(store: Arc<dyn StateStore>) {
     assert_eq!(store.claim_outbox(two, at(2), 10).await.unwrap()[0].attempt, 2);
     store.settle_outbox(vec![(message.id, Delivery::Sent)], at(2)).await.unwrap();
     assert_eq!(store.next_outbox().await.unwrap(), None);
-}
-
-/// A claim ends with its owner's life.
-pub async fn claims_of_the_dead_are_free(store: Arc<dyn StateStore>) {
-    leave(&store).await;
-    let (dead, living) = (worker(&store, at(1)).await, worker(&store, at(9)).await);
-    assert_eq!(store.claim_outbox(dead, at(1), 10).await.unwrap().len(), 1);
-    assert!(store.claim_outbox(living, at(2), 10).await.unwrap().is_empty());
-    assert_eq!(store.claim_outbox(living, at(9), 10).await.unwrap()[0].attempt, 2);
 }
 
 /// A message that was given up is kept, edited, and sent again with fresh tries.

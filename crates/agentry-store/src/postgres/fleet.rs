@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::id::WorkerId;
+use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -54,8 +55,8 @@ impl FleetStore for PostgresStore {
         liveness::deregister(self, worker).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        liveness::workers(self).await
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+        liveness::workers(self, now).await
     }
 
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {

@@ -49,7 +49,7 @@ use pool::Db;
 pub struct PostgresStore {
     db: Arc<Db>,
     batches: batch::Batches,
-    lives: liveness::Lives,
+    locks: liveness::WorkerLocks,
     outbox: outbox::Loose,
 }
 
@@ -65,7 +65,7 @@ impl PostgresStore {
         db.retrying_within(migrations::MIGRATION_TIMEOUT, |_| migrations::run(&db.options)).await?;
         Ok(Self {
             batches: batch::Batches::start(&db),
-            lives: liveness::Lives::default(),
+            locks: liveness::WorkerLocks::default(),
             outbox: outbox::Loose::default(),
             db,
         })

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::liveness::{self, Life};
+use super::liveness::not_dead;
 use super::pool::{Conn, Db, Tries, Tx};
 use super::rows::{Params, SqlId, collect, execute, first, json_at, query, sql_limit, time_at, to_json, u32_at};
 use super::{PostgresStore, dead_letters};
@@ -56,29 +56,19 @@ pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Resul
     execute(tx, sql, &[&ids, &ready, &bodies]).await.map(drop)
 }
 
-/// Claimers of due messages that are dead: a killed one is known by its free lock before its heartbeats are missed.
+/// Claimers of due messages that left or were declared dead.
 ///
 /// One snapshot shows claims and workers: a worker is registered before it claims, so its row is there with its claims.
 async fn dead_claimers(conn: &Conn, now: Timestamp) -> Result<Vec<SqlId>, Failure> {
-    let sql = "SELECT c.claimed_by, w.heartbeat_at, w.locked,
-                   clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $3)
-               FROM (
-                   SELECT DISTINCT claimed_by FROM (
-                       SELECT claimed_by FROM outbox WHERE ready_at <= $1 ORDER BY ready_at, seq LIMIT $2
-                   ) AS oldest WHERE claimed_by IS NOT NULL
-               ) AS c LEFT JOIN workers w ON w.id = c.claimed_by AND NOT w.gone AND w.record IS NOT NULL";
-    let (mut dead, mut unsure) = (Vec::new(), Vec::new());
-    for row in query(conn, sql, &[&now.0, &MAX_LOOKED_AT, &liveness::GRACE.as_secs_f64()]).await? {
-        let (id, heartbeat): (SqlId, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        let locked: Option<bool> = row.try_get(2)?;
-        match Life::new(heartbeat.unwrap_or(0), locked.unwrap_or(false), row.try_get(3)?, now) {
-            Life::Dead => dead.push(id),
-            Life::Unsure => unsure.push(WorkerId::from_bytes(id.0)),
-            Life::Alive => {}
-        }
-    }
-    dead.extend(liveness::unlocked(conn, &unsure).await?.iter().map(|worker| SqlId(*worker.as_bytes())));
-    Ok(dead)
+    const DEAD_CLAIMERS: &str = concat!(
+        "SELECT DISTINCT claimed_by FROM (
+             SELECT claimed_by FROM outbox WHERE ready_at <= $1 ORDER BY ready_at, seq LIMIT $2
+         ) AS oldest
+         WHERE claimed_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = claimed_by AND ",
+        not_dead!("w"),
+        ")"
+    );
+    collect(&query(conn, DEAD_CLAIMERS, &[&now.0, &MAX_LOOKED_AT]).await?, |row| Ok(row.try_get(0)?))
 }
 
 async fn claim(
@@ -91,7 +81,7 @@ async fn claim(
 ) -> Result<Vec<PendingMessage>, Failure> {
     let conn = db.conn().await?;
     let worker = SqlId(*worker.as_bytes());
-    let mut dead = if liveness::just_back(db) { Vec::new() } else { dead_claimers(&conn, now).await? };
+    let mut dead = dead_claimers(&conn, now).await?;
     // What an earlier try claimed, when its answer was lost.
     if tries.maybe_done || loose.claimers.contains(&worker) {
         dead.push(worker);

@@ -29,12 +29,12 @@ pub(super) fn insert(db: &Db, message: &OutboxMessage, ready_at: Timestamp) -> R
     Ok(())
 }
 
-/// Frees messages whose claimer is dead.
-pub(super) fn free_of_the_dead(db: &Db, now: Timestamp) -> Result<(), Failure> {
+/// Frees messages whose claimer left or was declared dead.
+pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
     let mut statement = db.sql("SELECT DISTINCT claimed_by FROM outbox WHERE claimed_by IS NOT NULL")?;
     let claimers = collect(&mut statement, [], |row| Ok(WorkerId::from_bytes(row.get(0)?)))?;
     for claimer in claimers {
-        if !recover::is_alive(db, claimer, now)? {
+        if !recover::is_registered(db, claimer)? {
             db.sql("UPDATE outbox SET claimed_by = NULL WHERE claimed_by = ?1")?.execute([claimer.as_bytes()])?;
         }
     }
@@ -42,7 +42,7 @@ pub(super) fn free_of_the_dead(db: &Db, now: Timestamp) -> Result<(), Failure> {
 }
 
 fn claim(db: &Db, worker: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<PendingMessage>, Failure> {
-    free_of_the_dead(db, now)?;
+    free_of_the_dead(db)?;
     let mut statement = db.sql(
         "SELECT seq, attempt, message FROM outbox WHERE claimed_by IS NULL AND ready_at <= ?1 ORDER BY ready_at, seq LIMIT ?2",
     )?;

@@ -224,7 +224,7 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     let fallen = worker(store, T0).await;
     let lease = running(store, fallen).await.lease;
     store.deregister(fallen).await.unwrap();
-    assert_eq!(store.recover(at(1), 10).await.unwrap().len(), 1);
+    assert_eq!(store.recover(owner, at(1), 10).await.unwrap().len(), 1);
     let lease = claim(store, owner, lease.task, at(2)).await.unwrap().lease;
     let mut write = Advance::new(lease, at(3), Step::Continue);
     write.agent_version = Some("0123456789ab".into());

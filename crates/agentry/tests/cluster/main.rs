@@ -13,6 +13,7 @@
 mod deployment;
 mod edges;
 mod foreign;
+mod freezes;
 mod http;
 mod judge;
 mod load;
@@ -21,5 +22,6 @@ mod rolling;
 mod schedulers_die;
 mod servers;
 mod servers_fail;
+mod slow_claims;
 mod stage;
 mod workers_die;
