@@ -31,12 +31,13 @@ pub fn command(args: &[String]) -> Result<()> {
         value.parse::<u64>().with_context(|| format!("`{arg} {value}`: expected a number"))?;
         variables.push((name, value.clone()));
     }
-    let given = |name: &str| variables.iter().any(|(given, _)| *given == name);
-    let one = given("AGENTRY_SIM_SEED");
-    if !one && !given("AGENTRY_SIM_SEEDS") {
+    let is_given = |name: &str| variables.iter().any(|(given, _)| *given == name);
+    let one = is_given("AGENTRY_SIM_SEED");
+    let (has_seeds, has_jobs) = (is_given("AGENTRY_SIM_SEEDS"), is_given("AGENTRY_SIM_JOBS"));
+    if !one && !has_seeds {
         variables.push(("AGENTRY_SIM_SEEDS", SEEDS.to_string()));
     }
-    if !one && !given("AGENTRY_SIM_JOBS") {
+    if !one && !has_jobs {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         variables.push(("AGENTRY_SIM_JOBS", jobs.to_string()));
     }

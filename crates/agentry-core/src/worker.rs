@@ -8,7 +8,7 @@ use crate::agent::{AgentName, ModeSet};
 use crate::id::WorkerId;
 use crate::time::Timestamp;
 
-/// How often a worker says that it lives.
+/// How often a worker sends a heartbeat.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats missed before a worker counts as dead (DESIGN: "a paused one within 3 heartbeats").
 pub const MISSED_HEARTBEATS: u32 = 3;
@@ -61,7 +61,8 @@ pub struct WorkerRecord {
     pub busy: u32,
     /// When it started.
     pub started_at: Timestamp,
-    /// When it last said that it lives.
+    /// Time of its last heartbeat. As sent it is the worker's own clock; as read from a store its distance from the
+    /// reader's `now` is the age by the store's clock.
     pub heartbeat_at: Timestamp,
     /// Where its agent files differ from what the deployment runs, by agent; at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -81,7 +82,8 @@ pub struct FileReport {
 }
 
 impl WorkerRecord {
-    /// Whether it counts as alive at `now`.
+    /// Whether it is shown as alive at `now`: its last heartbeat is recent. Who is dead, so that its work is taken over, is
+    /// decided by the store alone.
     #[must_use]
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now.since(self.heartbeat_at) < HEARTBEAT * MISSED_HEARTBEATS

@@ -103,8 +103,8 @@ impl TaskStore for Store {
         self.inner.cancel(task, now, outbox).await
     }
 
-    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
-        self.inner.recover(now, limit).await
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.inner.recover(judge, now, limit).await
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
@@ -208,8 +208,9 @@ impl OutboxStore for Store {
         worker: WorkerId,
         now: Timestamp,
         limit: usize,
+        held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        let claimed = self.inner.claim_outbox(worker, now, limit).await?;
+        let claimed = self.inner.claim_outbox(worker, now, limit, held).await?;
         if !self.is(Mutant::DropOutbox) {
             return Ok(claimed);
         }
@@ -286,8 +287,8 @@ impl FleetStore for Store {
         self.inner.deregister(worker).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        self.inner.workers().await
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+        self.inner.workers(now).await
     }
 
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::claims::Claims;
 use crate::lifecycle::Probes;
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::sessions::{Lanes, Windows};
@@ -153,6 +154,8 @@ pub(crate) struct Context {
     pub options: Options,
     pub worker: WorkerId,
     pub started_at: Timestamp,
+    /// Whether this worker's own heartbeats get through.
+    pub liveness: Liveness,
     /// Places for tasks.
     pub slots: Arc<Semaphore>,
     /// No more work is taken from here on.
@@ -166,6 +169,8 @@ pub(crate) struct Context {
     pub claims: Claims,
     pub lanes: Lanes,
     pub windows: Windows,
+    /// Messages of the outbox that this process has claimed and not settled.
+    pub held_messages: Mutex<HashSet<OutboxId>>,
     /// Rings when this process put something into the outbox.
     pub outbox: Notify,
     /// Rings when work became due in the store that nobody is woken for.
@@ -217,6 +222,7 @@ impl Context {
             options: deps.options,
             worker,
             started_at,
+            liveness: Liveness::default(),
             slots: Arc::new(Semaphore::new(slots)),
             stop: CancellationToken::new(),
             interrupt: CancellationToken::new(),
@@ -225,6 +231,7 @@ impl Context {
             claims: Claims::default(),
             lanes: Lanes::default(),
             windows: Windows::default(),
+            held_messages: Mutex::default(),
             outbox: Notify::new(),
             due: Notify::new(),
             unwoken: Notify::new(),

@@ -13,6 +13,7 @@ mod execute;
 mod inbound;
 mod journal;
 mod lifecycle;
+mod liveness;
 mod metrics;
 mod modes;
 mod open_calls;

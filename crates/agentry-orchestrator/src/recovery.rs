@@ -10,7 +10,8 @@ use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::id::TaskId;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
 use agentry_intake::AnswerRefused;
-use agentry_store::Recovered;
+use agentry_store::{Recovered, StoreError};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::claims::reconcile;
 use crate::context::Context;
@@ -25,7 +26,7 @@ const TICKS_PER_PRUNE: u32 = 600;
 const TICKS_PER_CANCEL_LOOK: u32 = 15;
 
 /// This worker as the store knows it.
-pub(crate) fn record(ctx: &Context) -> WorkerRecord {
+fn record(ctx: &Context) -> WorkerRecord {
     let executes = ctx.options.executes();
     WorkerRecord {
         id: ctx.worker,
@@ -40,15 +41,26 @@ pub(crate) fn record(ctx: &Context) -> WorkerRecord {
     }
 }
 
-/// Says every second that this worker lives, until it is told not to: after the last run has ended.
+/// Sends a heartbeat, and records that it got through.
+pub(crate) async fn send_heartbeat(ctx: &Context) -> Result<(), StoreError> {
+    let sent = Instant::now();
+    ctx.store.heartbeat(&record(ctx)).await?;
+    ctx.liveness.record(sent);
+    Ok(())
+}
+
+/// Sends a heartbeat every second, until it is told to end: after the last run has ended. One that took longer than that
+/// is followed by the next one at once.
 pub(crate) async fn heartbeat(ctx: Arc<Context>, end: tokio_util::sync::CancellationToken) {
+    let mut ticks = tokio::time::interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if let Err(error) = ctx.store.heartbeat(&record(&ctx)).await {
-            tracing::warn!(%error, "could not say that this worker lives");
-        }
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(HEARTBEAT) => {}
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = send_heartbeat(&ctx).await {
+            tracing::warn!(%error, "heartbeat failed");
         }
     }
 }
@@ -80,12 +92,15 @@ pub(crate) async fn recover(ctx: Arc<Context>) {
 async fn tick(ctx: &Arc<Context>) {
     let now = ctx.now();
     ctx.windows.evict_idle(now);
-    match ctx.store.recover(now, MAX_BATCH).await {
-        Ok(recovered) => {
-            ctx.metrics.recovered.inc_by(recovered.len() as u64);
-            wake(ctx, recovered);
+    // While its own heartbeats do not get through, this worker cannot know who is dead.
+    if ctx.liveness.is_fresh() {
+        match ctx.store.recover(ctx.worker, now, MAX_BATCH).await {
+            Ok(recovered) => {
+                ctx.metrics.recovered.inc_by(recovered.len() as u64);
+                wake(ctx, recovered);
+            }
+            Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
         }
-        Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
     }
     expire_clarifications(ctx).await;
     reconcile(ctx).await;

@@ -13,7 +13,7 @@ use agentry_store::{Delivery, PendingMessage};
 use futures_util::stream::{self, StreamExt};
 use tracing::Instrument as _;
 
-use crate::context::Context;
+use crate::context::{Context, lock};
 use crate::slack;
 use crate::spans;
 
@@ -32,8 +32,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Runs until the process stops taking work; what is claimed then is still sent.
 pub(crate) async fn relay(ctx: Arc<Context>) {
     loop {
-        let sent = match ctx.store.claim_outbox(ctx.worker, ctx.now(), MAX_BATCH).await {
-            Ok(batch) => deliver(&ctx, batch).await,
+        let held: Vec<OutboxId> = lock(&ctx.held_messages).iter().copied().collect();
+        let sent = match ctx.store.claim_outbox(ctx.worker, ctx.now(), MAX_BATCH, &held).await {
+            Ok(batch) => {
+                lock(&ctx.held_messages).extend(batch.iter().map(|pending| pending.message.id));
+                deliver(&ctx, batch).await
+            }
             Err(error) => {
                 tracing::warn!(%error, "could not read the outbox; trying again");
                 0
@@ -81,10 +85,12 @@ async fn deliver(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> usize {
     if results.is_empty() {
         return count;
     }
+    let settled: Vec<OutboxId> = results.iter().map(|(id, _)| *id).collect();
     // A settle that is lost repeats deliveries; receivers deduplicate on the id, events on (source, id).
     if let Err(error) = ctx.store.settle_outbox(results, ctx.now()).await {
         tracing::warn!(%error, "could not note what was sent; it will be sent again");
     }
+    lock(&ctx.held_messages).retain(|id| !settled.contains(id));
     count
 }
 

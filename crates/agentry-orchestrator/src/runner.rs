@@ -439,6 +439,8 @@ struct CallHooks<'a> {
 impl Hooks for CallHooks<'_> {
     async fn before(&self, call: &Call) -> Result<(), Abort> {
         let (run, spec) = (self.runner.run, self.runner.spec);
+        // Others may have declared this worker dead meanwhile; the write below, under its lease, tells.
+        run.ctx.liveness.wait_fresh().await;
         let lost = *lock(&self.lost);
         budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
         run.call_announced(call, self.turn, &self.runner.scope);

@@ -38,7 +38,7 @@ impl Orchestrator {
         let options = &ctx.options;
         if options.claims() {
             // Registered before the first claim: an owner that nobody knows counts as dead.
-            ctx.store.heartbeat(&recovery::record(&ctx)).await?;
+            recovery::send_heartbeat(&ctx).await?;
             services.spawn(recovery::heartbeat(Arc::clone(&ctx), end.clone()));
             services.spawn(recovery::recover(Arc::clone(&ctx)));
             services.spawn(relay::relay(Arc::clone(&ctx)));

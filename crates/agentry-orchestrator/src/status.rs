@@ -128,7 +128,7 @@ fn is_unwell(status: &AgentStatus) -> bool {
 /// The modes that other workers execute.
 async fn modes_elsewhere(ctx: &Context) -> Result<ModeSet, StoreError> {
     let now = ctx.now();
-    let workers = ctx.store.workers().await?;
+    let workers = ctx.store.workers(now).await?;
     let others = workers.iter().filter(|worker| worker.id != ctx.worker && worker.is_alive(now));
     Ok(others.flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with))
 }

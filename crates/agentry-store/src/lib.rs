@@ -8,6 +8,7 @@ pub mod cache;
 pub mod contract;
 mod error;
 mod forward;
+mod liveness;
 pub mod migrate;
 mod port;
 pub mod postgres;

@@ -4,12 +4,19 @@
 use std::sync::Arc;
 
 use agentry_store::StateStore;
+use agentry_store::contract::build::AgeHeartbeats;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 
-fn file() -> (tempfile::TempDir, Arc<dyn StateStore>) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap();
-    (folder, Arc::new(store))
+struct Folder {
+    _dir: tempfile::TempDir,
+}
+
+impl AgeHeartbeats for Folder {}
+
+fn file() -> (Folder, Arc<dyn StateStore>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path(), SqliteOptions::default()).unwrap();
+    (Folder { _dir: dir }, Arc::new(store))
 }
 
 fn memory() -> ((), Arc<dyn StateStore>) {

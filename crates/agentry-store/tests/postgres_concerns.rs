@@ -340,7 +340,7 @@ async fn four_relays_claim_each_message_once() {
             let relay = worker(&store, at(1)).await;
             let mut all = Vec::new();
             loop {
-                let batch = store.claim_outbox(relay, at(1), 7).await.unwrap();
+                let batch = store.claim_outbox(relay, at(1), 7, &all).await.unwrap();
                 assert!(batch.iter().map(|one| one.message.created_at).is_sorted(), "oldest first");
                 assert!(batch.iter().all(|one| one.attempt == 1));
                 if batch.is_empty() {
@@ -368,15 +368,15 @@ async fn a_claim_that_could_not_be_settled_comes_again() {
     let (store, other) = (&cluster.stores[0], &cluster.stores[1]);
     let message = leave(store, 1).await.remove(0);
     let (relay, rival) = (worker(store, at(1)).await, worker(other, at(1)).await);
-    assert_eq!(store.claim_outbox(relay, at(1), 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim_outbox(relay, at(1), 10, &[]).await.unwrap().len(), 1);
     let client = cluster.client().await;
     client.batch_execute("ALTER TABLE outbox RENAME TO hidden").await.unwrap();
     store.settle_outbox(vec![(message.id, Delivery::Sent)], at(1)).await.unwrap_err();
     client.batch_execute("ALTER TABLE hidden RENAME TO outbox").await.unwrap();
-    assert!(other.claim_outbox(rival, at(1), 10).await.unwrap().is_empty());
-    let again = store.claim_outbox(relay, at(1), 10).await.unwrap();
+    assert!(other.claim_outbox(rival, at(1), 10, &[]).await.unwrap().is_empty());
+    let again = store.claim_outbox(relay, at(1), 10, &[]).await.unwrap();
     assert_eq!(again.iter().map(|one| (one.message.id, one.attempt)).collect::<Vec<_>>(), [(message.id, 2)]);
-    assert!(store.claim_outbox(relay, at(1), 10).await.unwrap().is_empty(), "once");
+    assert!(store.claim_outbox(relay, at(1), 10, &[message.id]).await.unwrap().is_empty(), "once");
     cluster.end().await;
 }
 

@@ -1,5 +1,5 @@
 //! The contract of the port on PostgreSQL, and what only this backend promises: many processes on one database, lost
-//! connections, locks that show who lives.
+//! connections. Who lives has a file of its own: `postgres_liveness.rs`.
 //!
 //! The server is that of `AGENTRY_TEST_POSTGRES_URL`, or the usual one of this machine. Every test has a schema of its
 //! own.
@@ -18,19 +18,19 @@ use agentry_core::money::{CallStatus, LedgerRow};
 use agentry_core::task::{TaskStatus, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_store::contract::T0;
-use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, message, new, running, task, worker};
-use agentry_store::contract::outbox::callback;
+use agentry_store::contract::build::{
+    AgeHeartbeats, accept, agent, at, claim, finish, message, new, running, task, worker,
+};
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
     Advance, EventAccepted, EventStore, IncomingEvent, QueueCounts, Refused, SessionClaim, StateStore, Step,
     StoreError, TaskStore, Want,
 };
+use async_trait::async_trait;
 use tokio_postgres::NoTls;
 
 const HINT: &str = "PostgreSQL 15 or newer is needed for this test: run `cargo xtask services`, or name one with \
                     AGENTRY_TEST_POSTGRES_URL";
-/// How long a test waits for what must come.
-const SOON: Duration = Duration::from_secs(20);
 
 fn url() -> String {
     std::env::var("AGENTRY_TEST_POSTGRES_URL")
@@ -71,6 +71,20 @@ impl Schema {
     }
 }
 
+#[async_trait]
+impl AgeHeartbeats for Schema {
+    /// The server stamps heartbeats, so they are moved in its table.
+    async fn age(&self, _: &Arc<dyn StateStore>, worker: WorkerId, _: Timestamp, age: Duration) {
+        let age = i64::try_from(age.as_micros()).unwrap();
+        let sql = format!(
+            "UPDATE {}.workers SET heartbeat_at = server.now - {age}, steady_since = server.now - {age} - 60000000
+             FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS server WHERE id = '{worker}'",
+            self.0
+        );
+        assert_eq!(client().await.execute(&sql, &[]).await.unwrap(), 1, "worker {worker} is not registered");
+    }
+}
+
 impl Drop for Schema {
     fn drop(&mut self) {
         tokio::task::block_in_place(|| {
@@ -89,19 +103,6 @@ fn open() -> (Schema, Arc<dyn StateStore>) {
 
 mod contract {
     agentry_store::contract_tests!(super::open);
-}
-
-/// Waits until something is there.
-async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let found = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("{what} did not come within {SOON:?}"))
 }
 
 fn entry(n: usize) -> JournalEntry {
@@ -267,44 +268,19 @@ async fn cut_connections_lose_nothing_and_repeat_nothing() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
-    let (schema, living) = open();
-    let doomed = schema.store().await;
-    let dead = worker(&doomed, T0).await;
-    let lease = running(&doomed, dead).await.lease;
-    assert!(living.recover(at(2), 10).await.unwrap().is_empty(), "its lock is held and its heartbeat is young");
-    // The connection that holds the lock closes with the store, as with a killed process.
-    drop(doomed);
-    let recovered = soon("the recovery", || async { living.recover(at(2), 10).await.unwrap().pop() }).await;
-    assert_eq!(recovered.task, lease.task);
-    assert_eq!(living.advance(finish(lease, at(2)).into()).await, Err(StoreError::Fenced));
-    assert!(living.workers().await.unwrap().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_lost_its_locks_connection_lives_on() {
-    let (schema, store) = open();
-    let other = schema.store().await;
-    let worker = worker(&store, T0).await;
-    let lease = running(&store, worker).await.lease;
-    assert!(schema.cut(&client().await).await > 0);
-    assert!(other.recover(at(1), 10).await.unwrap().is_empty(), "its heartbeat is young");
-    beat(&store, worker, at(2)).await;
-    assert!(other.recover(at(4), 10).await.unwrap().is_empty(), "it has its lock again, or says that it has none");
-    store.advance(finish(lease, at(4)).into()).await.unwrap();
-}
-
 /// What somebody else holds at the moment is passed over, and found by the next look at the dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
     let (schema, store) = open();
-    let dead = worker(&store, T0).await;
+    let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
+    schema.age(&store, judge, T0, Duration::ZERO).await;
+    schema.age(&store, dead, T0, Duration::from_secs(9)).await;
     let (free, held) = (running(&store, dead).await.lease.task, running(&store, dead).await.lease.task);
     let holder = client().await;
     let lock = format!("BEGIN; SELECT 1 FROM {}.open_tasks WHERE id = '{held}' FOR UPDATE", schema.0);
     holder.batch_execute(&lock).await.unwrap();
-    let tasks = async || store.recover(at(9), 10).await.unwrap().into_iter().map(|one| one.task).collect::<Vec<_>>();
+    let tasks =
+        async || store.recover(judge, at(9), 10).await.unwrap().into_iter().map(|one| one.task).collect::<Vec<_>>();
     assert_eq!(tasks().await, [free]);
     assert!(tasks().await.is_empty(), "it is still held");
     holder.batch_execute("ROLLBACK").await.unwrap();
@@ -313,34 +289,18 @@ async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_relay_frees_its_messages_before_its_heartbeats_are_missed() {
-    let (schema, living) = open();
-    let doomed = schema.store().await;
-    let dead = worker(&doomed, T0).await;
-    let lease = running(&living, worker(&living, at(2)).await).await.lease;
-    let mut end = finish(lease, at(1));
-    end.outbox.push(callback(lease.task));
-    living.advance(end.into()).await.unwrap();
-    assert_eq!(doomed.claim_outbox(dead, at(1), 10).await.unwrap().len(), 1);
-    let rival = worker(&living, at(2)).await;
-    assert!(
-        living.claim_outbox(rival, at(2), 10).await.unwrap().is_empty(),
-        "its lock is held, its heartbeat is young"
-    );
-    drop(doomed);
-    let claimed = soon("the message", || async { living.claim_outbox(rival, at(2), 10).await.unwrap().pop() }).await;
-    assert_eq!(claimed.attempt, 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_recover_at_once_and_each_task_once() {
     let (schema, one) = open();
     let two = schema.store().await;
-    let dead = worker(&one, T0).await;
+    let (dead, first, second) = (worker(&one, T0).await, worker(&one, T0).await, worker(&two, T0).await);
     for _ in 0..20 {
         running(&one, dead).await;
     }
-    let recoveries = (0..8).map(|n| if n % 2 == 0 { &one } else { &two }).map(|store| store.recover(at(9), 7));
+    schema.age(&one, dead, T0, Duration::from_secs(9)).await;
+    schema.age(&one, first, T0, Duration::ZERO).await;
+    schema.age(&two, second, T0, Duration::ZERO).await;
+    let judges = (0..8).map(|n| if n % 2 == 0 { (&one, first) } else { (&two, second) });
+    let recoveries = judges.map(|(store, judge)| store.recover(judge, at(9), 7));
     let mut recovered = Vec::new();
     for found in futures_util::future::join_all(recoveries).await {
         let found = found.unwrap();
@@ -348,7 +308,7 @@ async fn many_recover_at_once_and_each_task_once() {
         recovered.extend(found.into_iter().map(|one| one.task));
     }
     // Rows that another recovery had locked are left to it; what nobody took comes with a later one.
-    while let Some(more) = Some(one.recover(at(9), 7).await.unwrap()).filter(|more| !more.is_empty()) {
+    while let Some(more) = Some(one.recover(first, at(9), 7).await.unwrap()).filter(|more| !more.is_empty()) {
         recovered.extend(more.into_iter().map(|one| one.task));
     }
     assert_eq!(recovered.len(), 20);

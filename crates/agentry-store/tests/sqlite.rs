@@ -46,11 +46,11 @@ async fn a_reopen_proves_earlier_workers_dead_and_their_last_heartbeat_ends_the_
         beat(&store, dead, at(1)).await;
         drop(store);
         let store = shared(folder.path());
-        let recovered = store.recover(now, 10).await.unwrap();
+        let recovered = store.recover(WorkerId::generate(), now, 10).await.unwrap();
         assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lost]);
         let again = claim(&store, WorkerId::generate(), lost, now).await.unwrap();
         assert_eq!(again.used_us, 1_000_000, "the time while nobody ran it is not its own");
-        assert!(store.workers().await.unwrap().is_empty());
+        assert!(store.workers(now).await.unwrap().is_empty());
     }
 }
 

@@ -91,7 +91,7 @@ pass_on! { TaskStore {
     fn owned(worker: WorkerId, limit: usize) -> Vec<Lease>;
     fn advance(advance: Arc<Advance>) -> Advanced;
     fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Cancelled;
-    fn recover(now: Timestamp, limit: usize) -> Vec<Recovered>;
+    fn recover(judge: WorkerId, now: Timestamp, limit: usize) -> Vec<Recovered>;
     fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;
     fn next_due(now: Timestamp) -> Option<Timestamp>;
     fn task(id: TaskId) -> Option<TaskRecord>;
@@ -160,7 +160,7 @@ pass_on! { RetentionStore {
 } }
 
 pass_on! { OutboxStore {
-    fn claim_outbox(worker: WorkerId, now: Timestamp, limit: usize) -> Vec<PendingMessage>;
+    fn claim_outbox(worker: WorkerId, now: Timestamp, limit: usize, held: &[OutboxId]) -> Vec<PendingMessage> [held];
     fn settle_outbox(results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> ();
     fn next_outbox() -> Option<Timestamp>;
 } }
@@ -176,7 +176,7 @@ pass_on! { DeadLetterStore {
 pass_on! { FleetStore {
     fn heartbeat(worker: &WorkerRecord) -> () [worker];
     fn deregister(worker: WorkerId) -> ();
-    fn workers() -> Vec<WorkerRecord>;
+    fn workers(now: Timestamp) -> Vec<WorkerRecord>;
     fn keep_version(spec: &AgentSpec) -> () [spec];
     fn version(agent: &AgentName, version: &str) -> Option<AgentSpec> [agent, version];
     fn fleet_revision() -> u64;

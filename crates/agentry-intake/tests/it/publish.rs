@@ -125,7 +125,7 @@ async fn an_accepted_event_waits_in_the_outbox_for_listeners_outside() {
     let again = process.intake.publish(&event("1"), Audience::Subscribers).await.unwrap();
     assert!(again.duplicate);
     let worker = WorkerId::from_parts(1, 1 << 64);
-    assert_eq!(stage.store.claim_outbox(worker, NOW, 10).await.unwrap().len(), 1, "once");
+    assert_eq!(stage.store.claim_outbox(worker, NOW, 10, &[]).await.unwrap().len(), 1, "once");
     process.intake.deliver(&event("2")).await.unwrap();
     assert_eq!(stage.store.next_outbox().await.unwrap(), None, "what came from outside does not go back there");
 }

@@ -145,9 +145,10 @@ async fn run(ctx: Arc<Context>, slack: Arc<Lanes>, channel: Channel) {
 async fn settle(ctx: &Context, id: OutboxId, delivery: Delivery) {
     for left in (0..SETTLE_TRIES).rev() {
         match ctx.store.settle_outbox(vec![(id, delivery.clone())], ctx.now()).await {
-            Ok(()) => return,
+            Ok(()) => break,
             Err(error) if left == 0 => tracing::warn!(%error, "could not note what was said in Slack"),
             Err(_) => tokio::time::sleep(SETTLE_WAIT).await,
         }
     }
+    lock(&ctx.held_messages).remove(&id);
 }

@@ -108,7 +108,7 @@ pub fn live(stage: &Arc<Stage>, end: End) {
 
 /// A worker that drained is not registered any more.
 async fn is_gone(stage: &Stage, worker: WorkerId) {
-    let workers = stage.store.workers().await.expect("workers");
+    let workers = stage.store.workers(stage.clock.now()).await.expect("workers");
     if workers.iter().any(|record| record.id == worker) {
         stage.violation("[drain] a drained worker is still registered");
     }

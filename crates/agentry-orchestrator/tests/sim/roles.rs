@@ -186,7 +186,7 @@ fn only_a_worker_executes_and_only_who_claims_is_registered() {
         seconds(20).await;
         assert_eq!(cluster.tasks_of("solo").await, [TaskStatus::Queued]);
         assert_eq!(cluster.tasks_of("chat").await, [TaskStatus::Queued], "no session is worked on by a scheduler");
-        let workers = cluster.store.workers().await.expect("workers");
+        let workers = cluster.store.workers(cluster.clock.now()).await.expect("workers");
         let seen: Vec<_> = workers.iter().map(|worker| (worker.roles.clone(), worker.modes, worker.slots)).collect();
         assert_eq!(seen, [(vec![Role::Scheduler], ModeSet::NONE, 0)]);
         assert!(
@@ -197,7 +197,7 @@ fn only_a_worker_executes_and_only_who_claims_is_registered() {
         seconds(5).await;
         assert_eq!(cluster.tasks_of("solo").await, [TaskStatus::Completed], "nobody was woken for it");
         assert_eq!(cluster.tasks_of("chat").await, [TaskStatus::Completed]);
-        assert_eq!(cluster.store.workers().await.expect("workers").len(), 2);
+        assert_eq!(cluster.store.workers(cluster.clock.now()).await.expect("workers").len(), 2);
     });
 }
 

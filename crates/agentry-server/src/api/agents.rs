@@ -138,7 +138,7 @@ impl Seen {
     pub(crate) async fn unpriced(state: &AppState) -> Answer<Self> {
         let now = state.now();
         let statuses = state.store().agent_statuses().await?;
-        let workers = state.store().workers().await?;
+        let workers = state.store().workers(now).await?;
         let alive: Vec<WorkerRecord> = workers.into_iter().filter(|worker| worker.is_alive(now)).collect();
         Ok(Self {
             executed: alive.iter().flat_map(|worker| worker.modes.iter()).fold(ModeSet::NONE, ModeSet::with),

@@ -120,7 +120,7 @@ impl Found {
     pub async fn look(state: &AppState) -> Self {
         let now = state.now();
         let workers = async {
-            let workers = state.store().workers().await?;
+            let workers = state.store().workers(now).await?;
             let executing: Vec<_> = workers.iter().filter(|worker| worker.modes != ModeSet::NONE).collect();
             Ok((executing.iter().filter(|worker| worker.is_alive(now)).count(), executing.len()))
         };

@@ -126,7 +126,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
         async { Ok(store.pulse(since, SAMPLE).await?) },
         async { Ok(store.clarifications(true, None, MAX_PAGE).await?.items.len()) },
         async { Ok(store.dead_letters(true, None, MAX_PAGE).await?.items.len()) },
-        async { Ok(store.workers().await?) },
+        async { Ok(store.workers(now).await?) },
     )?;
     let covered = if pulse.len() < SAMPLE { since } else { pulse.last().map_or(since, |task| task.created_at) };
     let window = now.since(covered).max(Duration::from_millis(1));

@@ -35,7 +35,7 @@ pub(crate) struct WorkerList {
 )]
 pub(crate) async fn list(State(state): State<AppState>) -> Answer {
     let now = state.now();
-    let workers = state.store().workers().await?;
+    let workers = state.store().workers(now).await?;
     let items = workers.into_iter().map(|worker| WorkerView { alive: worker.is_alive(now), worker }).collect();
     Ok(axum::Json(WorkerList { items }).into_response())
 }

@@ -182,7 +182,7 @@ async fn cancelling_ends_a_queued_task_with_its_messages_and_asks_the_owner_of_a
     assert_eq!((reply.status.as_u16(), reply.json()["status"].clone()), (200, json!("cancelled")));
     // `support` subscribes to the output of `triage`, so the end is an event and a callback.
     let now = crate::support::NOW;
-    let pending = server.store.claim_outbox(server.worker, now, 10).await.unwrap();
+    let pending = server.store.claim_outbox(server.worker, now, 10, &[]).await.unwrap();
     let mut kinds: Vec<Value> =
         pending.iter().map(|p| serde_json::to_value(&p.message.body).unwrap()["kind"].clone()).collect();
     kinds.sort_by_key(ToString::to_string);

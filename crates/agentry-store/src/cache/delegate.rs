@@ -78,8 +78,9 @@ impl OutboxStore for CachedStore {
         worker: WorkerId,
         now: Timestamp,
         limit: usize,
+        held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        self.inner.claim_outbox(worker, now, limit).await
+        self.inner.claim_outbox(worker, now, limit, held).await
     }
 
     async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError> {

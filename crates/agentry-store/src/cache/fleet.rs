@@ -33,8 +33,8 @@ impl FleetStore for CachedStore {
         self.inner.deregister(worker).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        self.inner.workers().await
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+        self.inner.workers(now).await
     }
 
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {

@@ -105,8 +105,8 @@ impl TaskStore for CachedStore {
         Ok(cancelled)
     }
 
-    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
-        self.inner.recover(now, limit).await
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.inner.recover(judge, now, limit).await
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {

@@ -102,7 +102,7 @@ pub async fn cancel_ends_what_nobody_runs_and_asks_who_runs(store: Arc<dyn State
     let lease = running(&store, worker).await.lease;
     assert_eq!(store.cancel(lease.task, at(1), vec![callback(lease.task)]).await.unwrap(), Cancelled::Requested);
     assert!(store.advance(Advance::new(lease, at(2), Step::Continue).into()).await.unwrap().cancel_requested);
-    let sent = store.claim_outbox(worker, at(9), 10).await.unwrap();
+    let sent = store.claim_outbox(worker, at(9), 10, &[]).await.unwrap();
     assert_eq!(sent.iter().map(|pending| pending.message.task).collect::<Vec<_>>(), [Some(queued)]);
     let none = store.resolve(ClarificationId::generate(), Resolution::Expired { at: T0 }).await.unwrap();
     assert_eq!(none, crate::Answered::Unknown);

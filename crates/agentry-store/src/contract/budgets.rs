@@ -108,7 +108,7 @@ pub async fn the_dead_hold_nothing(store: Arc<dyn StateStore>) {
     assert_eq!(store.reserve(want(lost, CAP, T0)).await.unwrap(), Reserved::Yes);
     store.deregister(dead).await.unwrap();
     beat(&store, alive, at(60)).await;
-    store.recover(at(60), 10).await.unwrap();
+    store.recover(alive, at(60), 10).await.unwrap();
     let next = running(&store, alive).await.lease;
     assert_eq!(store.reserve(want(next, CAP, at(60))).await.unwrap(), Reserved::Yes);
 }

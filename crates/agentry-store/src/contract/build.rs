@@ -1,13 +1,15 @@
 //! What the rules are made of: tasks, workers, writes, with ids and times of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet};
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
 use agentry_core::time::Timestamp;
-use agentry_core::worker::WorkerRecord;
+use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS, WorkerRecord};
+use async_trait::async_trait;
 
 use crate::{Accepted, Advance, Claimed, Lease, NewTask, StateStore, Step, Want};
 
@@ -116,6 +118,25 @@ pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
     };
     store.heartbeat(&record).await.unwrap();
 }
+
+/// Moves the heartbeats of a worker in time, for the rules about who lives: a backend may stamp heartbeats with a clock
+/// that no rule can set. What `contract_tests!` opens implements it.
+#[async_trait]
+pub trait AgeHeartbeats: Send + Sync {
+    /// Makes the last heartbeat of a registered worker `age` old at `now`, after others that came without a gap.
+    ///
+    /// The default sends them, which suits backends that take the worker's word for the time.
+    async fn age(&self, store: &Arc<dyn StateStore>, worker: WorkerId, now: Timestamp, age: Duration) {
+        for before in (0..HEARTBEATS_BEFORE).rev() {
+            beat(store, worker, now.before(age + HEARTBEAT * before)).await;
+        }
+    }
+}
+
+/// Heartbeats that an aged one has before it: more than a judge needs.
+const HEARTBEATS_BEFORE: u32 = 2 * MISSED_HEARTBEATS;
+
+impl AgeHeartbeats for () {}
 
 /// Ends a task well.
 #[must_use]

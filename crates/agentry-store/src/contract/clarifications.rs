@@ -85,7 +85,7 @@ pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
 /// What the outbox holds is claimed, sent and gone.
 async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
     let claimer = worker(store, now).await;
-    let claimed = store.claim_outbox(claimer, now, 10).await.unwrap();
+    let claimed = store.claim_outbox(claimer, now, 10, &[]).await.unwrap();
     let results = claimed.iter().map(|pending| (pending.message.id, Delivery::Sent)).collect();
     store.settle_outbox(results, now).await.unwrap();
     claimed.into_iter().map(|pending| pending.message.body).collect()

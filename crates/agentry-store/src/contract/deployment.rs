@@ -94,7 +94,7 @@ pub async fn an_event_takes_its_message_along(store: Arc<dyn StateStore>) {
     };
     assert_eq!(bring().await.unwrap(), EventAccepted::New);
     assert_eq!(bring().await.unwrap(), EventAccepted::Duplicate);
-    let waiting = store.claim_outbox(me, T0, 10).await.unwrap();
+    let waiting = store.claim_outbox(me, T0, 10, &[]).await.unwrap();
     assert_eq!(waiting.len(), 1);
     assert!(matches!(&waiting[0].message.body, OutboxBody::Event { event, is_accepted: true } if event.id == "1"));
 }

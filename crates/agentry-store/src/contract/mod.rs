@@ -20,7 +20,7 @@ pub mod sessions;
 pub use build::T0;
 
 /// Makes a test of every rule: `contract_tests!(open)`, where `open()` gives `(guard, Arc<dyn StateStore>)`; the guard is
-/// kept until the rule has run.
+/// kept until the rule has run, and implements [`build::AgeHeartbeats`].
 #[macro_export]
 macro_rules! contract_tests {
     ($open:expr) => {
@@ -32,8 +32,7 @@ macro_rules! contract_tests {
             advance: stale_leases_are_fenced, advance: a_task_ends_once, advance: a_task_cannot_end_as_running,
             advance: retry_begins_a_new_attempt_later, advance: hand_back_keeps_the_attempt_and_its_time,
             advance: journals_number_on, advance: cancel_ends_what_nobody_runs_and_asks_who_runs;
-            recovery: tasks_of_the_dead_are_queued_again, recovery: tasks_of_the_deregistered_are_queued_at_once,
-            recovery: versions_and_statuses_are_kept;
+            recovery: tasks_of_the_deregistered_are_queued_at_once, recovery: versions_and_statuses_are_kept;
             sessions: an_inbox_is_worked_in_order_by_one, sessions: messages_have_no_gaps_and_stale_fences_write_nothing,
             sessions: later_tasks_wait_behind_the_first, sessions: sessions_are_listed_and_deleted;
             clarifications: the_first_answer_wins_and_wakes, clarifications: an_answer_before_the_wait_is_found,
@@ -44,7 +43,7 @@ macro_rules! contract_tests {
             schedules: a_backfill_fires_once_what_did_not_fire,
             schedules: changes_of_schedules_are_found_by_revision, schedules: schedules_are_listed_in_pages,
             schedules: an_event_is_accepted_once;
-            outbox: messages_are_claimed_once_and_settled, outbox: claims_of_the_dead_are_free,
+            outbox: messages_are_claimed_once_and_settled, outbox: a_claim_whose_answer_was_lost_comes_again,
             outbox: a_dead_message_can_be_edited_and_sent_again, outbox: a_dead_task_can_be_replayed_once;
             retention: ended_tasks_go_and_open_ones_stay, retention: the_ledger_has_an_age_of_its_own,
             retention: idle_conversations_go;
@@ -57,6 +56,11 @@ macro_rules! contract_tests {
             deployment: an_event_takes_its_message_along, deployment: a_claim_tells_the_version;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once, money: calls_are_listed_in_pages;
         );
+        $crate::contract_tests!(@aged $open,
+            recovery: tasks_of_the_dead_are_queued_again, recovery: a_late_judge_declares_nobody_dead,
+            recovery: after_a_stall_the_living_have_time, recovery: a_judge_never_declares_itself_dead,
+            recovery: what_the_dead_had_claimed_is_free;
+        );
     };
     (@ $open:expr, $($($file:ident: $rule:ident),+;)+) => {
         $($(
@@ -64,6 +68,15 @@ macro_rules! contract_tests {
             async fn $rule() {
                 let (_guard, store) = $open();
                 $crate::contract::$file::$rule(store).await;
+            }
+        )+)+
+    };
+    (@aged $open:expr, $($($file:ident: $rule:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                let (guard, store) = $open();
+                $crate::contract::$file::$rule(store, &guard).await;
             }
         )+)+
     };

@@ -1,21 +1,33 @@
 //! Workers that die, and what is kept of the fleet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentry_core::fleet::AgentState;
+use agentry_core::id::{CallId, WorkerId};
 use agentry_core::journal::JournalBody;
+use agentry_core::money::NanoUsd;
+use agentry_core::session::{SessionId, SessionWrite};
 use agentry_core::task::TaskStatus;
+use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 
-use super::build::{T0, agent, at, beat, claim, finish, running, worker};
-use crate::{AgentStatus, StateStore, StoreError};
+use super::build::{AgeHeartbeats, T0, accept, agent, at, beat, claim, finish, message, running, worker};
+use super::outbox::leave;
+use crate::{AgentStatus, Lease, Reservation, Reserved, SessionClaim, StateStore, StoreError};
+
+/// Heartbeats after which a worker counts as dead.
+const MISSED: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
 /// A worker that misses its heartbeats loses its tasks; the living keep theirs.
-pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>) {
-    let (dead, living) = (worker(&store, T0).await, worker(&store, T0).await);
-    let (lost, kept) = (running(&store, dead).await.lease, running(&store, living).await.lease);
-    assert!(store.recover(at(1), 10).await.unwrap().is_empty(), "both are alive");
-    beat(&store, living, at(5)).await;
-    let recovered = store.recover(at(5), 10).await.unwrap();
+pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+    let (dead, living, other) = (worker(&store, T0).await, worker(&store, T0).await, worker(&store, T0).await);
+    let (lost, kept) = (running(&store, dead).await.lease, running(&store, other).await.lease);
+    heartbeats.age(&store, living, at(5), Duration::ZERO).await;
+    heartbeats.age(&store, other, at(5), MISSED - HEARTBEAT / 2).await;
+    heartbeats.age(&store, dead, at(5), MISSED - HEARTBEAT / 2).await;
+    assert!(store.recover(living, at(5), 10).await.unwrap().is_empty(), "all are alive");
+    heartbeats.age(&store, dead, at(5), MISSED + HEARTBEAT).await;
+    let recovered = store.recover(living, at(5), 10).await.unwrap();
     assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lost.task]);
     assert_eq!(recovered[0].agent, agent());
     assert_eq!(store.advance(finish(lost, at(6)).into()).await, Err(StoreError::Fenced));
@@ -23,17 +35,101 @@ pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>) {
     assert_eq!((again.recoveries, again.attempt, again.resumes), (1, 1, true));
     let journal = store.journal(lost.task, 0, 10).await.unwrap();
     assert_eq!(journal[0].body, JournalBody::Recovered { worker: dead });
-    assert_eq!(store.workers().await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>(), [living]);
+    let mut left = [living, other];
+    left.sort_unstable();
+    assert_eq!(store.workers(at(5)).await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>(), left);
     store.advance(finish(kept, at(6)).into()).await.unwrap();
+}
+
+/// A judge whose own heartbeat is late, or that is not registered, cannot know who is dead.
+pub async fn a_late_judge_declares_nobody_dead(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+    let (silent, late) = (worker(&store, T0).await, worker(&store, T0).await);
+    let lease = running(&store, silent).await.lease;
+    heartbeats.age(&store, silent, at(60), Duration::from_secs(30)).await;
+    heartbeats.age(&store, late, at(60), HEARTBEAT * 2).await;
+    assert!(store.recover(late, at(60), 10).await.unwrap().is_empty(), "its own heartbeat is late");
+    assert!(store.recover(WorkerId::generate(), at(60), 10).await.unwrap().is_empty(), "it is not registered");
+    heartbeats.age(&store, late, at(60), Duration::ZERO).await;
+    let recovered = store.recover(late, at(60), 10).await.unwrap();
+    assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lease.task]);
+}
+
+/// After a stall of the store all heartbeats are old. Whoever comes back first lets the others do so, too.
+pub async fn after_a_stall_the_living_have_time(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+    let (first, second) = (worker(&store, T0).await, worker(&store, T0).await);
+    let lease = running(&store, second).await.lease;
+    for worker in [first, second] {
+        heartbeats.age(&store, worker, at(10), MISSED * 2).await;
+    }
+    beat(&store, first, at(10)).await;
+    assert!(store.recover(first, at(10), 10).await.unwrap().is_empty(), "the second had no time to come back");
+    beat(&store, second, at(10)).await;
+    heartbeats.age(&store, first, at(20), Duration::ZERO).await;
+    heartbeats.age(&store, second, at(20), HEARTBEAT).await;
+    assert!(store.recover(first, at(20), 10).await.unwrap().is_empty());
+    store.advance(finish(lease, at(20)).into()).await.unwrap();
+}
+
+/// Whoever calls is alive, however old its heartbeat: the machine of a single process may have slept.
+pub async fn a_judge_never_declares_itself_dead(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+    let judge = worker(&store, T0).await;
+    let lease = running(&store, judge).await.lease;
+    heartbeats.age(&store, judge, at(3_600), Duration::from_secs(3_000)).await;
+    assert!(store.recover(judge, at(3_600), 10).await.unwrap().is_empty());
+    beat(&store, judge, at(3_600)).await;
+    assert!(store.recover(judge, at(3_600), 10).await.unwrap().is_empty());
+    store.advance(finish(lease, at(3_600)).into()).await.unwrap();
+}
+
+/// Claims of outbox messages and sessions, and reservations, end with the judgement that their worker is dead; nobody
+/// else decides that.
+pub async fn what_the_dead_had_claimed_is_free(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+    let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
+    let session = SessionId::new(&agent(), "thread");
+    leave(&store).await;
+    assert_eq!(store.claim_outbox(dead, at(1), 10, &[]).await.unwrap().len(), 1);
+    accept(&store, message(&session, T0)).await;
+    let SessionClaim::Claimed { claimed, session: record } = store.claim_session(dead, &session, at(1)).await.unwrap()
+    else {
+        panic!("nobody else has the session")
+    };
+    let mut turn = finish(claimed.lease, at(1));
+    turn.session = Some(SessionWrite { session: record.id, fence: record.fence, messages: Vec::new(), summary: None });
+    store.advance(turn.into()).await.unwrap();
+    accept(&store, message(&session, T0)).await;
+    let lost = running(&store, dead).await.lease;
+    let reserve = async |lease: Lease| {
+        let reservation = Reservation {
+            call: CallId::generate(),
+            task: lease.task,
+            agent: agent(),
+            worker: lease.worker,
+            amount: NanoUsd(1),
+            cap: NanoUsd(1),
+            now: at(1),
+        };
+        store.reserve(reservation).await.unwrap()
+    };
+    assert_eq!(reserve(lost).await, Reserved::Yes);
+    let kept = running(&store, judge).await.lease;
+    heartbeats.age(&store, dead, at(60), MISSED * 2).await;
+    heartbeats.age(&store, judge, at(60), Duration::ZERO).await;
+    assert!(store.claim_outbox(judge, at(60), 10, &[]).await.unwrap().is_empty(), "not declared dead yet");
+    assert!(matches!(store.claim_session(judge, &session, at(60)).await.unwrap(), SessionClaim::Busy));
+    assert!(matches!(reserve(kept).await, Reserved::No { .. }));
+    assert_eq!(store.recover(judge, at(60), 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim_outbox(judge, at(60), 10, &[]).await.unwrap()[0].attempt, 2);
+    assert!(matches!(store.claim_session(judge, &session, at(60)).await.unwrap(), SessionClaim::Claimed { .. }));
+    assert_eq!(reserve(kept).await, Reserved::Yes);
 }
 
 /// A worker that left, or never was registered, owns nothing.
 pub async fn tasks_of_the_deregistered_are_queued_at_once(store: Arc<dyn StateStore>) {
-    let left = worker(&store, T0).await;
+    let (left, judge) = (worker(&store, T0).await, worker(&store, T0).await);
     let lease = running(&store, left).await.lease;
     store.deregister(left).await.unwrap();
-    assert_eq!(store.recover(T0, 10).await.unwrap().len(), 1);
-    assert!(store.recover(T0, 10).await.unwrap().is_empty(), "once");
+    assert_eq!(store.recover(judge, T0, 10).await.unwrap().len(), 1);
+    assert!(store.recover(judge, T0, 10).await.unwrap().is_empty(), "once");
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
 }
 

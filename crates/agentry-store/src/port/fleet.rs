@@ -72,7 +72,9 @@ pub enum Replaces {
 /// Workers, agent versions and states.
 #[async_trait]
 pub trait FleetStore: Send + Sync + 'static {
-    /// Registers a worker or says that it lives. One row per worker process.
+    /// Registers a worker, or records its heartbeat. One row for each worker process. A backend that several processes
+    /// share stamps the heartbeat with its own clock when it executes it, so that neither the worker's clock nor the time
+    /// that the heartbeat waited for the server counts.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -84,11 +86,12 @@ pub trait FleetStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError>;
 
-    /// All workers that are registered.
+    /// All workers that are registered. `heartbeat_at` of each is as far before `now` as its last heartbeat is old by the
+    /// store's clock.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError>;
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError>;
 
     /// Keeps a version of an agent, so that work which began on it can end on it. Known versions are left alone.
     ///

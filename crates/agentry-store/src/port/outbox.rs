@@ -30,8 +30,9 @@ pub enum Delivery {
 /// The outbox.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// Claims due messages, oldest first, at most `limit`. A claim holds until it is settled or its owner is dead
-    /// (not alive at `now`).
+    /// Claims due messages, oldest first, at most `limit`. A claim holds until it is settled or its owner is dead. Messages
+    /// that this worker claimed before and that are not among `held` come again: the answer to that claim, or the settling,
+    /// was lost.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -40,6 +41,7 @@ pub trait OutboxStore: Send + Sync + 'static {
         worker: WorkerId,
         now: Timestamp,
         limit: usize,
+        held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError>;
 
     /// Says what became of claimed messages.

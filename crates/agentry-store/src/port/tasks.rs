@@ -285,13 +285,19 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn cancel(&self, task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Result<Cancelled, StoreError>;
 
-    /// Queues again what workers own that are not alive at `now` (see
-    /// [`agentry_core::worker::WorkerRecord::is_alive`]), or were never registered; counts a recovery of each and
-    /// appends [`agentry_core::journal::JournalBody::Recovered`]. At most `limit`.
+    /// Declares workers dead and requeues their tasks: counts a recovery of each and appends
+    /// [`agentry_core::journal::JournalBody::Recovered`]. At most `limit` tasks.
+    ///
+    /// This is the only place where a worker is declared dead; claims of outbox messages, sessions and reservations of
+    /// budgets are freed by what it decided. `judge` is the calling worker. It declares others dead by the store's clock,
+    /// and nobody while its own heartbeat is late, nor before its heartbeats have come without a gap for
+    /// `MISSED_HEARTBEATS * HEARTBEAT`: after a stall of the store all heartbeats are old, the judge's own included, and
+    /// the living need time to send the next one. The judge itself is never declared dead. Workers that deregistered or
+    /// were never registered need no judgement; their tasks are requeued whoever calls.
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError>;
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError>;
 
     /// Sessions whose inbox holds a queued task that is due: to be woken. At most `limit`, in no order.
     ///

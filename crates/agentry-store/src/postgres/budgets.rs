@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::PostgresStore;
 use super::failure::Failure;
+use super::liveness::not_dead;
 use super::pool::{Db, Tx};
 use super::rows::{SqlId, execute, first};
 use crate::port::REREAD_US;
@@ -17,17 +18,20 @@ const LOCK: &str = "INSERT INTO budget_days AS b (agent, day, spent, read_at) VA
 
 const RESERVED: &str = "SELECT coalesce(sum(amount), 0)::bigint FROM reservations WHERE agent = $1 AND call <> $2";
 
-/// Sums the ledger, and ends the reservations of calls that are in that sum or whose worker is gone: one statement, so
+/// Sums the ledger, and ends the reservations of calls that are in that sum or whose worker is dead: one statement, so
 /// that both see the same moment and no call is in neither.
-const READ_AGAIN: &str = "
-    WITH sums AS (
+const READ_AGAIN: &str = concat!(
+    "WITH sums AS (
         SELECT coalesce(sum(cost), 0)::bigint AS spent FROM ledger WHERE agent = $1 AND at >= $2 AND at < $3
     ), over AS (
         DELETE FROM reservations r WHERE r.agent = $1 AND (
             EXISTS (SELECT 1 FROM ledger l WHERE l.task = r.task AND l.call = r.call)
-            OR (r.worker <> $5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker AND NOT w.gone)))
+            OR (r.worker <> $5 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = r.worker AND ",
+    not_dead!("w"),
+    ")))
     )
-    UPDATE budget_days SET day = $2, spent = (SELECT spent FROM sums), read_at = $4 WHERE agent = $1 RETURNING spent";
+    UPDATE budget_days SET day = $2, spent = (SELECT spent FROM sums), read_at = $4 WHERE agent = $1 RETURNING spent"
+);
 
 const INSERT: &str = "INSERT INTO reservations (call, task, agent, worker, amount) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (call) DO UPDATE SET amount = excluded.amount";

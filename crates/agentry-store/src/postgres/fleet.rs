@@ -55,8 +55,8 @@ impl FleetStore for PostgresStore {
         liveness::deregister(self, worker).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        liveness::workers(self).await
+    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+        liveness::workers(self, now).await
     }
 
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {

@@ -1,7 +1,8 @@
-//! Who lives: heartbeats, and a lock of the server that a worker's process holds through a connection of its own.
+//! Heartbeats, and a lock of the server that a worker's process holds through a connection of its own.
 //!
 //! The server frees the lock the moment the process is gone (its sockets close), which shows a killed worker at once; a
-//! frozen one keeps its lock and is shown by its heartbeats.
+//! frozen one keeps its lock and is shown by its heartbeats. Heartbeats go out over the same connection, because those of
+//! the pool may all be busy. Who counts as dead is decided in [`super::recover`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,47 +10,80 @@ use std::time::Duration;
 
 use agentry_core::id::WorkerId;
 use agentry_core::time::Timestamp;
-use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS, WorkerRecord};
-use tokio::time::timeout;
+use agentry_core::worker::{HEARTBEAT, WorkerRecord};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, NoTls};
 
 use super::PostgresStore;
 use super::failure::Failure;
 use super::options::{Planner, PostgresOptions};
-use super::pool::{Conn, Db};
-use super::rows::{SqlId, collect, execute, json_at, query, to_json};
+use super::pool::Conn;
+use super::rows::{Params, SqlId, collect, execute, json_at, query, to_json};
 use crate::StoreError;
+use crate::liveness::LATE;
 
-/// How long a heartbeat counts, in microseconds; as in [`WorkerRecord::is_alive`].
-pub(super) const ALIVE_FOR: i64 = HEARTBEAT.as_micros() as i64 * MISSED_HEARTBEATS as i64;
-/// How old the heartbeat of a worker whose lock is free must be before it counts as dead, in microseconds. A process
-/// that lost only its lock's connection says so with its next heartbeat, within [`HEARTBEAT`].
-const UNLOCKED_FOR: i64 = 1_500_000;
-/// How long nobody is declared dead after the server could not be reached, or has started: all heartbeats are old and all
-/// locks free then, and the living need a moment to say that they live.
-pub(super) const GRACE: Duration = Duration::from_millis(HEARTBEAT.as_millis() as u64 * MISSED_HEARTBEATS as u64);
 /// How long taking the lock may hold up a heartbeat.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(1_000);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a heartbeat waits for an answer on the lock's connection before it goes out over another one.
+const ANSWER_TIMEOUT: Duration = HEARTBEAT;
+
+/// The server's clock at the moment of its evaluation, in microseconds since the Unix epoch.
+macro_rules! server_clock {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+pub(super) use server_clock;
+
+/// Whether a row of `workers` is that of a worker that neither left nor was declared dead. Whatever a worker holds besides
+/// its tasks is free when this is false, or when there is no row.
+macro_rules! not_dead {
+    ($row:literal) => {
+        concat!("(NOT ", $row, ".gone AND ", $row, ".record IS NOT NULL)")
+    };
+}
+pub(super) use not_dead;
+
+/// Stamped when it is executed: neither the worker's clock nor the time that it waited for the server counts. See
+/// [`crate::liveness::Heartbeats::with`] for `steady_since`.
+const HEARTBEAT_SQL: &str = concat!(
+    "INSERT INTO workers AS w (id, heartbeat_at, steady_since, locked, gone, record)
+     SELECT $1, s.now, s.now, $2, false, $3 FROM (SELECT ",
+    server_clock!(),
+    " AS now) AS s
+     ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at,
+         steady_since = CASE WHEN excluded.heartbeat_at - w.heartbeat_at < $4
+             THEN least(w.steady_since, excluded.heartbeat_at) ELSE excluded.heartbeat_at END,
+         locked = excluded.locked, gone = false, record = excluded.record"
+);
 
 /// The locks that this process holds for its workers.
 #[derive(Default)]
-pub(super) struct Lives {
-    holders: Mutex<HashMap<WorkerId, Arc<tokio::sync::Mutex<Option<Client>>>>>,
+pub(super) struct WorkerLocks {
+    holders: Mutex<HashMap<WorkerId, Arc<tokio::sync::Mutex<Option<HeldLock>>>>>,
 }
 
-impl Lives {
-    /// Makes sure that a worker holds its lock. False: it does not, and its heartbeats alone speak for it.
-    async fn hold(&self, options: &PostgresOptions, worker: WorkerId) -> bool {
+/// A lock that is held as long as its connection is open.
+#[derive(Clone)]
+struct HeldLock {
+    client: Arc<Client>,
+    since: Instant,
+}
+
+impl WorkerLocks {
+    /// Makes sure that a worker holds its lock; the connection that holds it. `None`: it does not, and its heartbeats
+    /// alone speak for it.
+    async fn hold(&self, options: &PostgresOptions, worker: WorkerId) -> Option<Arc<Client>> {
         let holder = {
             let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(holders.entry(worker).or_default())
         };
         let mut holder = holder.lock().await;
-        if holder.as_ref().is_some_and(|client| !client.is_closed()) {
-            return true;
+        if let Some(held) = holder.as_ref().filter(|held| !held.client.is_closed()) {
+            return Some(Arc::clone(&held.client));
         }
         *holder = match timeout(LOCK_TIMEOUT, take(options, worker)).await {
-            Ok(Ok(client)) => client,
+            Ok(Ok(held)) => held,
             Ok(Err(failure)) => {
                 tracing::warn!(%worker, ?failure, "the worker's lock could not be taken; its heartbeats speak for it");
                 None
@@ -59,17 +93,25 @@ impl Lives {
                 None
             }
         };
-        holder.is_some()
+        holder.as_ref().map(|held| Arc::clone(&held.client))
     }
 
-    fn let_go(&self, worker: WorkerId) {
+    /// For how long a worker of this process has held its lock without a break. `None`: it does not.
+    pub(super) fn held_for(&self, worker: WorkerId) -> Option<Duration> {
+        let holder = self.holders.lock().unwrap_or_else(PoisonError::into_inner).get(&worker).map(Arc::clone)?;
+        // It is being taken while somebody has it locked.
+        let held = holder.try_lock().ok()?;
+        held.as_ref().filter(|held| !held.client.is_closed()).map(|held| held.since.elapsed())
+    }
+
+    fn release(&self, worker: WorkerId) {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
     }
 }
 
 /// Takes a worker's lock on a connection that holds it until it is dropped. `None`: somebody has it, who can only be the
 /// worker's own old connection that the server has not given up yet.
-async fn take(options: &PostgresOptions, worker: WorkerId) -> Result<Option<Client>, Failure> {
+async fn take(options: &PostgresOptions, worker: WorkerId) -> Result<Option<HeldLock>, Failure> {
     let (client, connection) = options.config(Planner::General)?.connect(NoTls).await.map_err(Failure::connecting)?;
     // Ends with the client or the connection, whichever goes first.
     tokio::spawn(async move {
@@ -78,7 +120,8 @@ async fn take(options: &PostgresOptions, worker: WorkerId) -> Result<Option<Clie
         }
     });
     let row = client.query_one("SELECT pg_try_advisory_lock($1)", &[&lock_key(worker)]).await?;
-    Ok(row.try_get::<_, bool>(0)?.then_some(client))
+    let held = HeldLock { client: Arc::new(client), since: Instant::now() };
+    Ok(row.try_get::<_, bool>(0)?.then_some(held))
 }
 
 /// The key of a worker's lock: both halves of its id, so that its clock and its random bits count.
@@ -87,26 +130,36 @@ pub(super) fn lock_key(worker: WorkerId) -> i64 {
     ((id >> 64) as u64 ^ id as u64).cast_signed()
 }
 
-/// Registers a worker or says that it lives.
+/// Registers a worker, or records its heartbeat.
 pub(super) async fn heartbeat(store: &PostgresStore, worker: &WorkerRecord) -> Result<(), StoreError> {
     let db = &*store.db;
     let record = to_json(worker).map_err(|failure| failure.to_store_error())?;
-    let locked = store.lives.hold(&db.options, worker.id).await;
     let (id, record) = (SqlId(*worker.id.as_bytes()), record.as_str());
-    db.retrying(|_| async move {
-        let sql = "INSERT INTO workers (id, heartbeat_at, locked, gone, record) VALUES ($1, $2, $3, false, $4)
-                   ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, locked = excluded.locked,
-                       gone = false, record = excluded.record";
-        execute(&db.conn().await?, sql, &[&id, &worker.heartbeat_at.0, &locked, &record]).await
-    })
-    .await?;
+    let own = store.locks.hold(&db.options, worker.id).await;
+    if let Some(client) = &own {
+        let params: Params<'_> = &[&id, &true, &record, &LATE];
+        match timeout(ANSWER_TIMEOUT, client.execute(HEARTBEAT_SQL, params)).await {
+            Ok(Ok(_)) => {
+                db.registered.seen(worker.id);
+                return Ok(());
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a heartbeat failed on the connection of the worker's lock"),
+            Err(_) => tracing::debug!("a heartbeat has no answer on the connection of the worker's lock"),
+        }
+    }
+    let params: Params<'_> = &[&id, &false, &record, &LATE];
+    db.retrying(|_| async move { execute(&db.conn().await?, HEARTBEAT_SQL, params).await }).await?;
     db.registered.seen(worker.id);
+    if own.is_some() {
+        // The server answers, but not on that connection: the next heartbeat takes the lock on a new one.
+        store.locks.release(worker.id);
+    }
     Ok(())
 }
 
 /// A worker leaves in good order. Its row stays until recovery has looked for what it owned.
 pub(super) async fn deregister(store: &PostgresStore, worker: WorkerId) -> Result<(), StoreError> {
-    store.lives.let_go(worker);
+    store.locks.release(worker);
     let db = &*store.db;
     db.registered.forget(worker);
     let id = SqlId(*worker.as_bytes());
@@ -117,45 +170,23 @@ pub(super) async fn deregister(store: &PostgresStore, worker: WorkerId) -> Resul
     .await
 }
 
-/// All workers that are registered.
-pub(super) async fn workers(store: &PostgresStore) -> Result<Vec<WorkerRecord>, StoreError> {
+/// All workers that are registered, their heartbeats moved from the server's clock to that of `now`.
+pub(super) async fn workers(store: &PostgresStore, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
+    const WORKERS: &str = concat!(
+        "SELECT record, ",
+        server_clock!(),
+        " - heartbeat_at FROM workers w WHERE ",
+        not_dead!("w"),
+        " ORDER BY id"
+    );
     let db = &*store.db;
     db.retrying(|_| async move {
-        let sql = "SELECT record FROM workers WHERE NOT gone AND record IS NOT NULL ORDER BY id";
-        collect(&query(&db.conn().await?, sql, &[]).await?, |row| json_at(row, 0))
+        collect(&query(&db.conn().await?, WORKERS, &[]).await?, |row| {
+            let worker: WorkerRecord = json_at(row, 0)?;
+            Ok(WorkerRecord { heartbeat_at: Timestamp(now.0.saturating_sub(row.try_get(1)?)), ..worker })
+        })
     })
     .await
-}
-
-/// What a worker's row says about its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
-    Alive,
-    /// Dead if nobody holds its lock, see [`unlocked`].
-    Unsure,
-    Dead,
-}
-
-impl Life {
-    /// At `now`, from the last heartbeat (0: none) and whether it said that it holds its lock; `young`: the server has
-    /// just started.
-    pub(super) fn new(heartbeat_at: i64, locked: bool, young: bool, now: Timestamp) -> Self {
-        let age = now.0.saturating_sub(heartbeat_at);
-        if heartbeat_at == 0 || (age >= ALIVE_FOR && !young) {
-            Self::Dead
-        } else if young {
-            Self::Alive
-        } else if locked && age >= UNLOCKED_FOR {
-            Self::Unsure
-        } else {
-            Self::Alive
-        }
-    }
-}
-
-/// Whether the server could not be reached a moment ago.
-pub(super) fn just_back(db: &Db) -> bool {
-    db.last_unreachable().is_some_and(|at| at.elapsed() < GRACE)
 }
 
 /// Those of the workers whose lock nobody holds. Shared probes do not hinder one another, and they end with the

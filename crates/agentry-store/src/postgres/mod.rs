@@ -50,8 +50,7 @@ use pool::Db;
 pub struct PostgresStore {
     db: Arc<Db>,
     batches: batch::Batches,
-    lives: liveness::Lives,
-    outbox: outbox::Loose,
+    locks: liveness::WorkerLocks,
 }
 
 impl PostgresStore {
@@ -64,12 +63,7 @@ impl PostgresStore {
     pub async fn connect(options: PostgresOptions) -> Result<Self, StoreError> {
         let db = Arc::new(Db::new(options)?);
         db.retrying_within(migrations::MIGRATION_TIMEOUT, |_| migrations::run(&db.options)).await?;
-        Ok(Self {
-            batches: batch::Batches::start(&db),
-            lives: liveness::Lives::default(),
-            outbox: outbox::Loose::default(),
-            db,
-        })
+        Ok(Self { batches: batch::Batches::start(&db), locks: liveness::WorkerLocks::default(), db })
     }
 
     /// How its connections are used now, without those that hold workers' locks.

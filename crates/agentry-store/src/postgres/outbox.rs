@@ -1,8 +1,5 @@
 //! [`OutboxStore`] on PostgreSQL. A message that was sent is deleted; one that was given up becomes a dead letter.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::time::Timestamp;
@@ -10,8 +7,8 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::liveness::{self, Life};
-use super::pool::{Conn, Db, Tries, Tx};
+use super::liveness::not_dead;
+use super::pool::{Conn, Db, Tx};
 use super::rows::{Params, SqlId, collect, execute, first, json_at, query, sql_limit, time_at, to_json, u32_at};
 use super::{PostgresStore, dead_letters};
 use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
@@ -19,26 +16,6 @@ use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
 /// Due messages whose claimers are looked at with each claim. Messages of the dead are among the oldest; with more than
 /// this many claimed ones before them, they are found once those are settled.
 const MAX_LOOKED_AT: i64 = 4_096;
-
-/// Messages remembered at most whose settling failed: a relay settles a hundred at a time and tries one batch at once.
-const MAX_LOOSE: usize = 4_096;
-
-/// Claims of this process that nobody works on: the answer to the claim, or the settling of it, was lost. They are
-/// claimed again with the next claim; otherwise they would be held for as long as this process lives.
-#[derive(Default)]
-pub(super) struct Loose(Mutex<LooseClaims>);
-
-#[derive(Default, Clone)]
-struct LooseClaims {
-    messages: HashSet<SqlId>,
-    claimers: HashSet<SqlId>,
-}
-
-impl Loose {
-    fn with<T>(&self, change: impl FnOnce(&mut LooseClaims) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Puts messages into the outbox, due at once. A message that is there already stays as it is.
 pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Result<(), Failure> {
@@ -56,29 +33,19 @@ pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Resul
     execute(tx, sql, &[&ids, &ready, &bodies]).await.map(drop)
 }
 
-/// Claimers of due messages that are dead: a killed one is known by its free lock before its heartbeats are missed.
+/// Claimers of due messages that left or were declared dead.
 ///
 /// One snapshot shows claims and workers: a worker is registered before it claims, so its row is there with its claims.
 async fn dead_claimers(conn: &Conn, now: Timestamp) -> Result<Vec<SqlId>, Failure> {
-    let sql = "SELECT c.claimed_by, w.heartbeat_at, w.locked,
-                   clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $3)
-               FROM (
-                   SELECT DISTINCT claimed_by FROM (
-                       SELECT claimed_by FROM outbox WHERE ready_at <= $1 ORDER BY ready_at, seq LIMIT $2
-                   ) AS oldest WHERE claimed_by IS NOT NULL
-               ) AS c LEFT JOIN workers w ON w.id = c.claimed_by AND NOT w.gone AND w.record IS NOT NULL";
-    let (mut dead, mut unsure) = (Vec::new(), Vec::new());
-    for row in query(conn, sql, &[&now.0, &MAX_LOOKED_AT, &liveness::GRACE.as_secs_f64()]).await? {
-        let (id, heartbeat): (SqlId, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        let locked: Option<bool> = row.try_get(2)?;
-        match Life::new(heartbeat.unwrap_or(0), locked.unwrap_or(false), row.try_get(3)?, now) {
-            Life::Dead => dead.push(id),
-            Life::Unsure => unsure.push(WorkerId::from_bytes(id.0)),
-            Life::Alive => {}
-        }
-    }
-    dead.extend(liveness::unlocked(conn, &unsure).await?.iter().map(|worker| SqlId(*worker.as_bytes())));
-    Ok(dead)
+    const DEAD_CLAIMERS: &str = concat!(
+        "SELECT DISTINCT claimed_by FROM (
+             SELECT claimed_by FROM outbox WHERE ready_at <= $1 ORDER BY ready_at, seq LIMIT $2
+         ) AS oldest
+         WHERE claimed_by IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = claimed_by AND ",
+        not_dead!("w"),
+        ")"
+    );
+    collect(&query(conn, DEAD_CLAIMERS, &[&now.0, &MAX_LOOKED_AT]).await?, |row| Ok(row.try_get(0)?))
 }
 
 async fn claim(
@@ -86,26 +53,20 @@ async fn claim(
     worker: WorkerId,
     now: Timestamp,
     limit: usize,
-    loose: &LooseClaims,
-    tries: Tries,
+    held: &[SqlId],
 ) -> Result<Vec<PendingMessage>, Failure> {
     let conn = db.conn().await?;
     let worker = SqlId(*worker.as_bytes());
-    let mut dead = if liveness::just_back(db) { Vec::new() } else { dead_claimers(&conn, now).await? };
-    // What an earlier try claimed, when its answer was lost.
-    if tries.maybe_done || loose.claimers.contains(&worker) {
-        dead.push(worker);
-    }
-    let loose: Vec<SqlId> = loose.messages.iter().copied().collect();
+    let dead = dead_claimers(&conn, now).await?;
     let sql = "WITH due AS (
                    SELECT id FROM outbox
                    WHERE ready_at <= $2 AND (claimed_by IS NULL OR claimed_by = ANY($4)
-                                             OR (claimed_by = $1 AND id = ANY($5)))
+                                             OR (claimed_by = $1 AND id <> ALL($5)))
                    ORDER BY ready_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
                )
                UPDATE outbox o SET claimed_by = $1, attempt = o.attempt + 1 FROM due WHERE o.id = due.id
                RETURNING o.ready_at, o.seq, o.attempt, o.message";
-    let rows = query(&conn, sql, &[&worker, &now.0, &sql_limit(limit), &dead, &loose]).await?;
+    let rows = query(&conn, sql, &[&worker, &now.0, &sql_limit(limit), &dead, &held]).await?;
     let mut claimed = collect(&rows, |row| {
         let order: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         Ok((order, PendingMessage { attempt: u32_at(row, 2)?, message: json_at(row, 3)? }))
@@ -176,26 +137,15 @@ async fn settle(db: &Db, results: &Results, now: Timestamp) -> Result<(), Failur
 
 #[async_trait]
 impl OutboxStore for PostgresStore {
-    /// Claims whose answer or settling was lost come again, to the same worker, with its next claim.
     async fn claim_outbox(
         &self,
         worker: WorkerId,
         now: Timestamp,
         limit: usize,
+        held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        let loose = &self.outbox.with(|loose| loose.clone());
-        let claimed = self.db.retrying(|tries| claim(&self.db, worker, now, limit, loose, tries)).await;
-        let id = SqlId(*worker.as_bytes());
-        self.outbox.with(|kept| match &claimed {
-            Ok(_) => {
-                kept.messages.retain(|message| !loose.messages.contains(message));
-                kept.claimers.remove(&id);
-            }
-            Err(_) => {
-                kept.claimers.insert(id);
-            }
-        });
-        claimed
+        let held = &held.iter().map(|id| SqlId(*id.as_bytes())).collect::<Vec<_>>();
+        self.db.retrying(|_| claim(&self.db, worker, now, limit, held)).await
     }
 
     async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError> {
@@ -203,15 +153,7 @@ impl OutboxStore for PostgresStore {
             return Ok(());
         }
         let results = &Results::new(results);
-        let settled = self.db.retrying(|_| settle(&self.db, results, now)).await;
-        if settled.is_err() {
-            let ids = results.sent.iter().chain(&results.again).chain(&results.dead);
-            self.outbox.with(|loose| {
-                let room = MAX_LOOSE.saturating_sub(loose.messages.len());
-                loose.messages.extend(ids.take(room));
-            });
-        }
-        settled
+        self.db.retrying(|_| settle(&self.db, results, now)).await
     }
 
     async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError> {

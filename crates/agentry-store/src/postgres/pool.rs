@@ -1,7 +1,6 @@
 //! Connections: two pools (batches, everything else), and trying again when a connection or the server is lost.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -69,7 +68,6 @@ pub(super) struct Db {
     general: Pool,
     /// How long callers waited for a connection.
     waits: Histogram,
-    unreachable: Mutex<Option<Instant>>,
 }
 
 /// How the connections of a store are used now.
@@ -95,7 +93,6 @@ impl Db {
             batches: pool(&options, Planner::Batches, batches)?,
             general: pool(&options, Planner::General, connections - batches)?,
             waits: Histogram::new(WAITS),
-            unreachable: Mutex::new(None),
             options,
         })
     }
@@ -124,9 +121,6 @@ impl Db {
         let began = Instant::now();
         let taken = pool.get().await.map_err(|error| Failure::from_pool(error, status.max_size));
         self.waits.observe(began.elapsed().as_secs_f64());
-        if let Err(Failure::Unreachable(_)) = taken {
-            *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
         taken
     }
 
@@ -183,11 +177,6 @@ impl Db {
         for pool in [&self.batches, &self.general] {
             pool.retain(|_, _| false);
         }
-    }
-
-    /// When a connection was last asked for in vain.
-    pub(super) fn last_unreachable(&self) -> Option<Instant> {
-        *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn status(&self) -> PoolStatus {

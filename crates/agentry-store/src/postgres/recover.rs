@@ -1,23 +1,28 @@
-//! Recovery: what dead workers own is queued again.
+//! Recovery: dead workers are found, and their tasks requeued. Who is dead is decided here and nowhere else, see
+//! [`crate::liveness`].
 //!
 //! It starts from the rows of `workers`, because an index of tasks by owner would cost every claim; the open tasks are
 //! read through only when a worker died. A worker that left or died stays in the table as `gone` for an hour and its
 //! tasks are looked for again every [`SWEEP_AGAIN`]: a claim may have been on its way when it was declared dead.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalBody;
 use agentry_core::time::Timestamp;
+use agentry_core::worker::WorkerRecord;
 use tokio_postgres::Row;
 
+use super::PostgresStore;
 use super::failure::Failure;
-use super::liveness::{GRACE, Life, just_back, unlocked};
+use super::liveness::{server_clock, unlocked};
 use super::pool::Db;
 use super::rows::{
-    Params, SqlId, agent_at, collect, execute, id_at, mode_at, query, session_or_none, sql_limit, to_json,
+    Params, SqlId, agent_at, collect, execute, id_at, json_or_none, mode_at, query, session_or_none, sql_limit, to_json,
 };
 use crate::Recovered;
+use crate::liveness::{GRACE, Heartbeats, Judge, Life};
 
 /// How often the tasks of workers that are gone are looked for again, in seconds.
 const SWEEP_AGAIN: f64 = 30.0;
@@ -28,25 +33,40 @@ const REMEMBERED: f64 = 3_600.0;
 /// a busy table is mostly dead rows, and whoever asks for the next tasks has to pass over them.
 const VACUUM_AFTER: u64 = 50_000;
 
-/// Workers, and whether the server is too young to judge them.
-const WORKERS: &str = "
-    SELECT id, heartbeat_at, locked, gone,
-        gone AND (swept_at IS NULL OR swept_at < clock_timestamp() - make_interval(secs => $1)) AS due,
-        clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => $2)
-    FROM workers";
+/// How long a judge must have held its own lock before free locks of others count, and the server must have run: what
+/// terminates connections frees the locks of all, and nobody dies of it.
+const LOCKS_COUNT_AFTER: Duration = Duration::from_micros(GRACE.unsigned_abs());
 
-/// Sessions are locked before tasks, as everywhere. What somebody else has locked is passed over: its worker is looked at
-/// again with the next recovery.
+/// Workers and the server's clock, and whether the server has run for long enough to judge them.
+const WORKERS: &str = concat!(
+    "WITH server AS MATERIALIZED (
+         SELECT ",
+    server_clock!(),
+    " AS now, clock_timestamp() - pg_postmaster_start_time() >= make_interval(secs => $2) AS settled
+     ) SELECT id, gone, record, heartbeat_at, steady_since, locked,
+         gone AND (swept_at IS NULL OR swept_at < clock_timestamp() - make_interval(secs => $1)) AS due,
+         server.now, server.settled
+     FROM workers CROSS JOIN server"
+);
+
+/// Rows of the dead are locked first: a heartbeat comes before and is seen, or waits until its worker has lost its tasks.
+/// Then sessions, then tasks, as everywhere. What somebody else has locked is passed over: it is looked at again with the
+/// next recovery.
 const RECOVER: &str = "
     WITH dead AS MATERIALIZED (
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS d (owner, last_alive, entry)
+        SELECT d.* FROM workers w
+            JOIN unnest($1::uuid[], $6::bigint[], $2::bigint[], $3::text[]) AS d (owner, heartbeat_at, last_alive, entry)
+                ON w.id = d.owner AND w.heartbeat_at = d.heartbeat_at
+        WHERE w.id = ANY($1) FOR UPDATE OF w SKIP LOCKED
     ), turns AS MATERIALIZED (
         SELECT id FROM sessions WHERE id = ANY(ARRAY(
-            SELECT session FROM open_tasks WHERE session IS NOT NULL AND status = 1 AND owner = ANY($1)
+            SELECT session FROM open_tasks
+            WHERE session IS NOT NULL AND status = 1 AND owner = ANY(ARRAY(SELECT owner FROM dead))
         )) LIMIT $4 FOR UPDATE SKIP LOCKED
     ), picked AS MATERIALIZED (
         SELECT id FROM open_tasks
-        WHERE status = 1 AND owner = ANY($1) AND (session IS NULL OR session = ANY(ARRAY(SELECT id FROM turns)))
+        WHERE status = 1 AND owner = ANY(ARRAY(SELECT owner FROM dead))
+            AND (session IS NULL OR session = ANY(ARRAY(SELECT id FROM turns)))
         LIMIT $4 FOR UPDATE SKIP LOCKED
     ), back AS (
         UPDATE open_tasks t SET status = 0, lane = 0, ready_at = $5, owner = NULL, recoveries = t.recoveries + 1,
@@ -65,38 +85,49 @@ const RECOVER: &str = "
         ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued, running = c.running + excluded.running
     ) SELECT id, agent, mode, session FROM back";
 
-/// Marks dead workers that have not said meanwhile that they live, and of whose tasks none is left.
+/// Marks dead workers that sent no heartbeat meanwhile, and of whose tasks none is left.
 const GONE: &str = "
-    WITH busy AS MATERIALIZED (SELECT DISTINCT owner FROM open_tasks WHERE status = 1 AND owner = ANY($1))
-    UPDATE workers w SET gone = true, gone_at = CASE WHEN w.gone THEN w.gone_at ELSE clock_timestamp() END,
+    WITH busy AS MATERIALIZED (SELECT DISTINCT owner FROM open_tasks WHERE status = 1 AND owner = ANY($1)),
+    dead AS MATERIALIZED (
+        SELECT w.id FROM workers w JOIN unnest($1::uuid[], $2::bigint[]) AS d (id, heartbeat_at)
+            ON w.id = d.id AND w.heartbeat_at = d.heartbeat_at
+        WHERE w.id = ANY($1) AND w.id <> ALL(ARRAY(SELECT owner FROM busy)) FOR UPDATE OF w SKIP LOCKED
+    ) UPDATE workers w SET gone = true, gone_at = CASE WHEN w.gone THEN w.gone_at ELSE clock_timestamp() END,
         swept_at = clock_timestamp()
-    FROM unnest($1::uuid[], $2::bigint[]) AS d (id, heartbeat_at)
-    WHERE w.id = d.id AND w.heartbeat_at = d.heartbeat_at AND w.id <> ALL(ARRAY(SELECT owner FROM busy))";
+    WHERE w.id = ANY(ARRAY(SELECT id FROM dead))";
 
-/// A worker whose tasks are to be queued again.
+/// A worker whose tasks are to be requeued.
 struct Dead {
     id: WorkerId,
     heartbeat_at: i64,
+    /// Until when its tasks ran, by the clock that said when they were claimed. `None`: it never sent a heartbeat, or
+    /// left; then they count as running until now, so that their time is not given twice.
+    last_alive: Option<Timestamp>,
 }
 
-/// Queues again what workers own that are not alive at `now`. Any number of processes may do so at once.
-pub(super) async fn recover(db: &Db, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, Failure> {
-    if limit == 0 || just_back(db) {
+/// Declares workers dead and requeues their tasks. Any number of processes may do so at once.
+pub(super) async fn recover(
+    store: &PostgresStore,
+    judge: WorkerId,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Recovered>, Failure> {
+    if limit == 0 {
         return Ok(Vec::new());
     }
+    let db = &*store.db;
     tidy(db).await;
-    let dead = dead(db, now).await?;
+    let dead = dead(store, judge).await?;
     if dead.is_empty() {
         return Ok(Vec::new());
     }
     let conn = db.conn().await?;
     let ids: Vec<SqlId> = dead.iter().map(|dead| SqlId(*dead.id.as_bytes())).collect();
     let beats: Vec<i64> = dead.iter().map(|dead| dead.heartbeat_at).collect();
-    // Who never said that it lives counts as alive until now, so that the time of its tasks is not given twice.
-    let last_alive: Vec<i64> = beats.iter().map(|&beat| if beat == 0 { now.0 } else { beat }).collect();
+    let last_alive: Vec<i64> = dead.iter().map(|dead| dead.last_alive.unwrap_or(now).0).collect();
     let entry = |dead: &Dead| to_json(&JournalBody::Recovered { worker: dead.id });
     let entries = dead.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-    let params: Params<'_> = &[&ids, &last_alive, &entries, &sql_limit(limit), &now.0];
+    let params: Params<'_> = &[&ids, &last_alive, &entries, &sql_limit(limit), &now.0, &beats];
     let recovered = collect(&query(&conn, RECOVER, params).await?, recovered)?;
     db.room.moved(i64::try_from(recovered.len()).unwrap_or(0));
     if recovered.len() < limit {
@@ -120,28 +151,67 @@ async fn tidy(db: &Db) {
     }
 }
 
-/// Workers that are dead at `now` and those gone whose tasks are to be looked for again.
-async fn dead(db: &Db, now: Timestamp) -> Result<Vec<Dead>, Failure> {
-    let conn = db.conn().await?;
-    let rows = query(&conn, WORKERS, &[&SWEEP_AGAIN, &GRACE.as_secs_f64()]).await?;
+/// A row of `workers`.
+struct Worker {
+    id: WorkerId,
+    gone: bool,
+    record: Option<WorkerRecord>,
+    heartbeats: Heartbeats,
+    locked: bool,
+    /// It is gone, and its tasks are to be looked for again.
+    due: bool,
+}
+
+impl Worker {
+    fn read(row: &Row) -> Result<Self, Failure> {
+        Ok(Self {
+            id: WorkerId::from_bytes(id_at(row, 0)?),
+            gone: row.try_get(1)?,
+            record: json_or_none(row, 2)?,
+            heartbeats: Heartbeats { last: row.try_get(3)?, steady_since: row.try_get(4)? },
+            locked: row.try_get(5)?,
+            due: row.try_get(6)?,
+        })
+    }
+
+    fn into_dead(self) -> Dead {
+        let heartbeat_at = self.heartbeats.last;
+        // The worker's own clock, as with its claims. Without a record the time is that of its owner's claims, too.
+        let sent = self.record.map(|record| record.heartbeat_at);
+        let last_alive = sent.or((heartbeat_at != 0).then_some(Timestamp(heartbeat_at)));
+        Dead { id: self.id, heartbeat_at, last_alive }
+    }
+}
+
+/// Workers that are dead, and those that are gone and whose tasks are to be looked for again. Who left in good order, or
+/// was never registered, needs no judgement.
+async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failure> {
+    let conn = store.db.conn().await?;
+    let rows = query(&conn, WORKERS, &[&SWEEP_AGAIN, &LOCKS_COUNT_AFTER.as_secs_f64()]).await?;
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let (now, settled): (i64, bool) = (first.try_get(7)?, first.try_get(8)?);
     let (mut dead, mut unsure) = (Vec::new(), Vec::new());
-    for row in &rows {
-        let worker = Dead { id: WorkerId::from_bytes(id_at(row, 0)?), heartbeat_at: row.try_get(1)? };
-        if row.try_get(3)? {
-            if row.try_get(4)? {
-                dead.push(worker);
+    let (own, others): (Vec<Worker>, Vec<Worker>) =
+        collect(&rows, Worker::read)?.into_iter().partition(|worker| worker.id == judge);
+    let registered = own.first().filter(|own| settled && !own.gone && own.record.is_some());
+    let may_judge = registered.and_then(|own| Judge::new(own.heartbeats, now));
+    let locks_count = store.locks.held_for(judge).is_some_and(|held| held >= LOCKS_COUNT_AFTER);
+    for worker in others {
+        if worker.gone {
+            dead.extend(worker.due.then(|| worker.into_dead()));
+        } else if worker.record.is_none() {
+            dead.push(worker.into_dead());
+        } else if let Some(judge) = &may_judge {
+            match judge.life(worker.heartbeats.last) {
+                Life::Dead => dead.push(worker.into_dead()),
+                Life::DeadIfUnlocked if worker.locked && locks_count => unsure.push(worker),
+                Life::DeadIfUnlocked | Life::Alive => {}
             }
-            continue;
-        }
-        match Life::new(worker.heartbeat_at, row.try_get(2)?, row.try_get(5)?, now) {
-            Life::Dead => dead.push(worker),
-            Life::Unsure => unsure.push(worker),
-            Life::Alive => {}
         }
     }
     let ids: Vec<WorkerId> = unsure.iter().map(|worker| worker.id).collect();
     let free = unlocked(&conn, &ids).await?;
-    dead.extend(unsure.into_iter().filter(|worker| free.contains(&worker.id)));
+    dead.extend(unsure.into_iter().filter(|worker| free.contains(&worker.id)).map(Worker::into_dead));
     Ok(dead)
 }
 

@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 use super::batch::Kind;
 use super::claim::{claimed, count_taken};
 use super::failure::Failure;
-use super::liveness::ALIVE_FOR;
+use super::liveness::not_dead;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{Params, SqlId, execute, first, json_at, json_or_none, session_at, signed, time_at, u64_at};
 use super::write::{Messages, Write};
@@ -41,8 +41,10 @@ const CLAIM: &str = concat!(
              s.fence, s.messages, s.turns, s.summary, s.created_at, s.updated_at,
              CASE
                  WHEN h.id IS NULL THEN 0
-                 WHEN $5 AND h.status = 1 AND h.owner = i.worker AND h.claimed_at = i.now THEN 5
-                 WHEN s.held AND s.owner <> i.worker AND NOT w.gone AND w.heartbeat_at > i.now - $4 THEN 1
+                 WHEN $4 AND h.status = 1 AND h.owner = i.worker AND h.claimed_at = i.now THEN 5
+                 WHEN s.held AND s.owner <> i.worker AND ",
+    not_dead!("w"),
+    " THEN 1
                  WHEN h.status = 1 THEN 1
                  WHEN h.status = 2 THEN 2
                  WHEN h.ready_at > i.now THEN 3
@@ -115,7 +117,7 @@ impl Kind for SessionClaims {
         let nows: Vec<i64> = items.iter().map(|item| item.now.0).collect();
         let (lock, claim) = (conn.prepare_cached(LOCK).await?, conn.prepare_cached(CLAIM).await?);
         let (locked, wanted): (Params<'_>, Params<'_>) =
-            (&[&sessions], &[&sessions, &workers, &nows, &ALIVE_FOR, &tries.maybe_done]);
+            (&[&sessions], &[&sessions, &workers, &nows, &tries.maybe_done]);
         // Polled together they travel together: one round trip for the whole transaction. When one of them fails, the
         // server turns the commit into a rollback.
         let (begun, locked, rows, committed) = tokio::join!(

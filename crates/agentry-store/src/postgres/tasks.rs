@@ -62,8 +62,8 @@ impl TaskStore for PostgresStore {
         self.db.retrying(|tries| cancel::cancel(&self.db, task, now, &messages, tries)).await
     }
 
-    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
-        self.db.retrying(|_| recover::recover(&self.db, now, limit)).await
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.db.retrying(|_| recover::recover(self, judge, now, limit)).await
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {

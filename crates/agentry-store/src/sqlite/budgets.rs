@@ -61,7 +61,7 @@ fn read_again(db: &Db, want: &Reservation) -> Result<i64, Failure> {
     let written = "SELECT 1 FROM ledger WHERE task = (SELECT seq FROM tasks WHERE id = ?1) AND call = ?2";
     for (call, task, worker) in open {
         let in_ledger = db.sql(written)?.exists((task.as_bytes(), call.as_bytes()))?;
-        if in_ledger || !(worker == want.worker || recover::is_alive(db, worker, want.now)?) {
+        if in_ledger || !(worker == want.worker || recover::is_registered(db, worker)?) {
             release(db, call)?;
         }
     }

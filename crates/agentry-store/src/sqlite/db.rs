@@ -1,6 +1,6 @@
 //! The connection that writes, with what it keeps in memory: how many tasks stand where, and the numbers of names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentry_core::id::WorkerId;
@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use super::SqliteOptions;
 use super::failure::Failure;
 use crate::QueueCounts;
+use crate::liveness::Heartbeats;
 
 /// Names (agents, versions, models) whose numbers are kept in memory; with more, the memory is dropped and filled anew.
 const MAX_NAMES_IN_MEMORY: usize = 65_536;
@@ -24,9 +25,9 @@ pub(super) struct Db {
     pub(super) conn: Connection,
     pub(super) counts: QueueCounts,
     pub(super) max_queued: u64,
-    /// Workers that were registered when the file was opened. The folder is locked: they are dead, however fresh their
-    /// last heartbeat is, and their work may be taken up at once.
-    pub(super) gone: HashSet<WorkerId>,
+    /// Heartbeats of the workers of this process. The folder is locked: all others were there before, and are dead,
+    /// however fresh their last heartbeat is.
+    pub(super) heartbeats: HashMap<WorkerId, Heartbeats>,
     syncs: bool,
     names: HashMap<Box<str>, i64>,
     committed: QueueCounts,
@@ -48,15 +49,11 @@ impl Db {
             running: count("SELECT count(*) FROM tasks WHERE status = 1")?,
             waiting: count("SELECT count(*) FROM tasks WHERE status = 2")?,
         };
-        let gone = conn
-            .prepare("SELECT id FROM workers")?
-            .query_map([], |row| Ok(WorkerId::from_bytes(row.get(0)?)))?
-            .collect::<rusqlite::Result<_>>()?;
         let db = Self {
             conn,
             counts,
             max_queued: options.max_queued,
-            gone,
+            heartbeats: HashMap::new(),
             syncs: true,
             names: HashMap::new(),
             committed: counts,

@@ -11,7 +11,8 @@ use super::db::Db;
 use super::deployment::{self, Offered};
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, to_json};
-use super::{SqliteStore, agents};
+use super::{SqliteStore, agents, recover};
+use crate::liveness::Heartbeats;
 use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
 
 fn put_status(db: &Db, statuses: &[AgentStatus]) -> Result<(), Failure> {
@@ -54,20 +55,19 @@ impl FleetStore for SqliteStore {
                 at.0,
                 &record,
             ))?;
+            let before = db.heartbeats.get(&id).copied();
+            db.heartbeats.insert(id, Heartbeats::with(before, at.0));
             Ok(())
         })
         .await
     }
 
     async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.write(1, move |db| {
-            db.sql("DELETE FROM workers WHERE id = ?1")?.execute([worker.as_bytes()])?;
-            Ok(())
-        })
-        .await
+        self.write(1, move |db| recover::forget(db, worker)).await
     }
 
-    async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
+    /// The one process that uses the folder has one clock.
+    async fn workers(&self, _now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
         self.read(|conn| {
             collect(&mut *conn.prepare_cached("SELECT record FROM workers ORDER BY id")?, [], |row| json_at(row, 0))
         })

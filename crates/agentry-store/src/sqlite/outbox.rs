@@ -1,5 +1,7 @@
 //! [`OutboxStore`] on SQLite. A message that was sent is deleted; one that was given up becomes a dead letter.
 
+use std::collections::HashSet;
+
 use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::time::Timestamp;
@@ -29,20 +31,37 @@ pub(super) fn insert(db: &Db, message: &OutboxMessage, ready_at: Timestamp) -> R
     Ok(())
 }
 
-/// Frees messages whose claimer is dead.
-pub(super) fn free_of_the_dead(db: &Db, now: Timestamp) -> Result<(), Failure> {
+/// Frees messages whose claimer left or was declared dead.
+pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
     let mut statement = db.sql("SELECT DISTINCT claimed_by FROM outbox WHERE claimed_by IS NOT NULL")?;
     let claimers = collect(&mut statement, [], |row| Ok(WorkerId::from_bytes(row.get(0)?)))?;
     for claimer in claimers {
-        if !recover::is_alive(db, claimer, now)? {
+        if !recover::is_registered(db, claimer)? {
             db.sql("UPDATE outbox SET claimed_by = NULL WHERE claimed_by = ?1")?.execute([claimer.as_bytes()])?;
         }
     }
     Ok(())
 }
 
-fn claim(db: &Db, worker: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<PendingMessage>, Failure> {
-    free_of_the_dead(db, now)?;
+/// Frees messages that their claimer does not know of: the answer to its claim, or the settling, was lost.
+fn free_of_nobody(db: &Db, claimer: WorkerId, held: &HashSet<OutboxId>) -> Result<(), Failure> {
+    let mut statement = db.sql("SELECT id FROM outbox WHERE claimed_by = ?1")?;
+    let claimed = collect(&mut statement, [claimer.as_bytes()], |row| Ok(OutboxId::from_bytes(row.get(0)?)))?;
+    for id in claimed.iter().filter(|id| !held.contains(id)) {
+        db.sql("UPDATE outbox SET claimed_by = NULL WHERE id = ?1")?.execute([id.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn claim(
+    db: &Db,
+    worker: WorkerId,
+    now: Timestamp,
+    limit: usize,
+    held: &HashSet<OutboxId>,
+) -> Result<Vec<PendingMessage>, Failure> {
+    free_of_the_dead(db)?;
+    free_of_nobody(db, worker, held)?;
     let mut statement = db.sql(
         "SELECT seq, attempt, message FROM outbox WHERE claimed_by IS NULL AND ready_at <= ?1 ORDER BY ready_at, seq LIMIT ?2",
     )?;
@@ -89,8 +108,10 @@ impl OutboxStore for SqliteStore {
         worker: WorkerId,
         now: Timestamp,
         limit: usize,
+        held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        self.write(limit.min(crate::MAX_PAGE), move |db| claim(db, worker, now, limit)).await
+        let held: HashSet<OutboxId> = held.iter().copied().collect();
+        self.write(limit.min(crate::MAX_PAGE), move |db| claim(db, worker, now, limit, &held)).await
     }
 
     async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError> {

@@ -1,4 +1,5 @@
-//! Recovery: what dead workers own is queued again.
+//! Recovery: dead workers are found, and their tasks requeued. Who is dead is decided here and nowhere else, see
+//! [`crate::liveness`]; whoever was declared dead is no longer registered.
 
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::time::Timestamp;
@@ -9,34 +10,45 @@ use super::failure::Failure;
 use super::rows::{collect, json_at, mode, sql_limit};
 use super::{advance, agents, outbox};
 use crate::Recovered;
+use crate::liveness::{Judge, Life};
 
-/// Queues again what workers own that are not alive at `now`, and frees the outbox messages they had claimed. Workers
-/// that are dead and own nothing any more are forgotten.
-pub(super) fn recover(db: &mut Db, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, Failure> {
+/// Declares workers dead, requeues their tasks and frees the outbox messages they had claimed. Workers that are dead and
+/// own nothing any more are forgotten.
+pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, Failure> {
     let mut recovered = Vec::new();
+    let records: Vec<WorkerRecord> = collect(&mut *db.sql("SELECT record FROM workers")?, [], |row| json_at(row, 0))?;
+    let (dead, alive): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| is_dead(db, judge, record.id, now));
     let owners = collect(&mut *db.sql("SELECT DISTINCT owner FROM tasks WHERE status = 1")?, [], |row| {
         Ok(WorkerId::from_bytes(row.get(0)?))
     })?;
     for owner in owners {
-        let record = worker(db, owner)?;
-        if record.as_ref().is_some_and(|record| lives(db, record, now)) {
+        if owner == judge || alive.iter().any(|record| record.id == owner) {
             continue;
         }
         let left = limit - recovered.len();
         if left == 0 {
             return Ok(recovered);
         }
-        let last_alive = record.map_or(now, |record| record.heartbeat_at);
+        let last_alive = dead.iter().find(|record| record.id == owner).map_or(now, |record| record.heartbeat_at);
         for (seq, task) in owned_by(db, owner, left)? {
             advance::recover_one(db, seq, owner, last_alive, now)?;
             recovered.push(task);
         }
     }
-    outbox::free_of_the_dead(db, now)?;
     if recovered.len() < limit {
-        forget_dead(db, now)?;
+        for record in dead {
+            forget(db, record.id)?;
+        }
     }
+    outbox::free_of_the_dead(db)?;
     Ok(recovered)
+}
+
+/// Whether a registered worker counts as dead. Those of earlier processes need no judgement.
+fn is_dead(db: &Db, judge: WorkerId, worker: WorkerId, now: Timestamp) -> bool {
+    let Some(heartbeats) = db.heartbeats.get(&worker) else { return worker != judge };
+    let judged = || Judge::new(*db.heartbeats.get(&judge)?, now.0).map(|judge| judge.life(heartbeats.last));
+    worker != judge && judged() == Some(Life::Dead)
 }
 
 fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Recovered)>, Failure> {
@@ -57,26 +69,14 @@ fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Recovere
     })
 }
 
-/// The record of a worker that is registered.
-pub(super) fn worker(db: &Db, id: WorkerId) -> Result<Option<WorkerRecord>, Failure> {
-    let mut statement = db.sql("SELECT record FROM workers WHERE id = ?1")?;
-    super::rows::first(&mut statement, [id.as_bytes()], |row| json_at(row, 0))
+/// Whether a worker neither left nor was declared dead.
+pub(super) fn is_registered(db: &Db, id: WorkerId) -> Result<bool, Failure> {
+    Ok(db.heartbeats.contains_key(&id) && db.sql("SELECT 1 FROM workers WHERE id = ?1")?.exists([id.as_bytes()])?)
 }
 
-/// Whether a worker is registered and alive.
-pub(super) fn is_alive(db: &Db, id: WorkerId, now: Timestamp) -> Result<bool, Failure> {
-    Ok(worker(db, id)?.is_some_and(|record| lives(db, &record, now)))
-}
-
-fn lives(db: &Db, record: &WorkerRecord, now: Timestamp) -> bool {
-    !db.gone.contains(&record.id) && record.is_alive(now)
-}
-
-fn forget_dead(db: &Db, now: Timestamp) -> Result<(), Failure> {
-    let records: Vec<WorkerRecord> = collect(&mut *db.sql("SELECT record FROM workers")?, [], |row| json_at(row, 0))?;
-    let dead: Vec<_> = records.iter().filter(|record| !lives(db, record, now)).map(|record| record.id).collect();
-    for id in dead {
-        db.sql("DELETE FROM workers WHERE id = ?1")?.execute([id.as_bytes()])?;
-    }
+/// Removes a worker that left or was declared dead.
+pub(super) fn forget(db: &mut Db, id: WorkerId) -> Result<(), Failure> {
+    db.sql("DELETE FROM workers WHERE id = ?1")?.execute([id.as_bytes()])?;
+    db.heartbeats.remove(&id);
     Ok(())
 }

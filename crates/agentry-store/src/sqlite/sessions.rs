@@ -89,7 +89,7 @@ fn claim_session(db: &mut Db, worker: WorkerId, session: &SessionId, now: Timest
     };
     if let Some(holder) = holder
         && holder != worker
-        && recover::is_alive(db, holder, now)?
+        && recover::is_registered(db, holder)?
     {
         return Ok(SessionClaim::Busy);
     }

@@ -78,8 +78,8 @@ impl TaskStore for SqliteStore {
         .await
     }
 
-    async fn recover(&self, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
-        self.write(limit.min(crate::MAX_PAGE), move |db| recover::recover(db, now, limit)).await
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+        self.write(limit.min(crate::MAX_PAGE), move |db| recover::recover(db, judge, now, limit)).await
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {

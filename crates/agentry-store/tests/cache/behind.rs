@@ -9,7 +9,7 @@ use agentry_core::session::{SessionId, SessionRecord, SessionWrite};
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_store::cache::{CacheStats, CachedStore, RedisOptions};
-use agentry_store::contract::build::{accept, agent, claim, finish, message, task};
+use agentry_store::contract::build::{AgeHeartbeats, accept, agent, claim, finish, message, task};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Claimed, Lease, SessionClaim, StateStore};
 
@@ -17,6 +17,8 @@ use crate::server::{Prefix, shared_url};
 
 /// How long anything is waited for: far longer than it takes, so that only a fault runs into it.
 pub const LONG: Duration = Duration::from_secs(20);
+
+impl AgeHeartbeats for Prefix {}
 
 /// What `contract_tests!` opens: a cache on the shared Redis over a store in memory, connected.
 pub fn cached() -> (Prefix, Arc<dyn StateStore>) {

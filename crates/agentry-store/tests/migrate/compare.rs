@@ -119,9 +119,9 @@ pub async fn same_claims(one: &Store, two: &Store, worker: WorkerId, now: Timest
     let outbox = |pending: Vec<agentry_store::PendingMessage>| {
         pending.into_iter().map(|pending| (pending.message, pending.attempt)).collect::<Vec<_>>()
     };
-    let expected = outbox(one.claim_outbox(worker, now, ALL).await.unwrap());
+    let expected = outbox(one.claim_outbox(worker, now, ALL, &[]).await.unwrap());
     assert_eq!(expected.len(), 4, "cancelled, again, and two whose claimer died");
-    assert_eq!(outbox(two.claim_outbox(worker, now, ALL).await.unwrap()), expected);
+    assert_eq!(outbox(two.claim_outbox(worker, now, ALL, &[]).await.unwrap()), expected);
 }
 
 async fn claims(store: &Store, worker: WorkerId, now: Timestamp) -> Vec<String> {

@@ -232,7 +232,7 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     let fallen = worker(store, T0).await;
     let lease = running(store, fallen).await.lease;
     store.deregister(fallen).await.unwrap();
-    assert_eq!(store.recover(at(1), 10).await.unwrap().len(), 1);
+    assert_eq!(store.recover(owner, at(1), 10).await.unwrap().len(), 1);
     let lease = claim(store, owner, lease.task, at(2)).await.unwrap().lease;
     let mut write = Advance::new(lease, at(3), Step::Continue);
     write.agent_version = Some("0123456789ab".into());
@@ -357,7 +357,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
         store.advance(end.into()).await.unwrap();
     }
     beat(store, owner, at(35)).await;
-    assert_eq!(store.claim_outbox(owner, at(35), 5).await.unwrap().len(), 5);
+    assert_eq!(store.claim_outbox(owner, at(35), 5, &[]).await.unwrap().len(), 5);
     let results = vec![
         (sent[0].id, Delivery::RetryAt(at(60))),
         (sent[1].id, Delivery::Dead(ODD.to_owned())),

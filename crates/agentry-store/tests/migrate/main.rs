@@ -9,6 +9,7 @@ mod fill;
 mod refusals;
 mod support;
 
+use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
@@ -55,7 +56,7 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
     let (one, two) = (sqlite(folder.path()), schema.store().await);
     compare::same_state(&one, &two, &filled).await;
     assert_eq!(two.counts().await.unwrap(), report.counts);
-    assert!(two.workers().await.unwrap().is_empty(), "workers of the folder are not workers here");
+    assert!(two.workers(at(200)).await.unwrap().is_empty(), "workers of the folder are not workers here");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,9 +74,9 @@ async fn work_goes_on_in_the_same_order() {
     let ids = |recovered: Vec<agentry_store::Recovered>| {
         recovered.into_iter().map(|one| one.task).collect::<std::collections::BTreeSet<_>>()
     };
-    let expected = ids(one.recover(at(200), 100).await.unwrap());
+    let expected = ids(one.recover(WorkerId::generate(), at(200), 100).await.unwrap());
     assert_eq!(expected.len(), 4, "one of them was claimed by a worker that never registered");
-    assert_eq!(ids(two.recover(at(200), 100).await.unwrap()), expected);
+    assert_eq!(ids(two.recover(WorkerId::generate(), at(200), 100).await.unwrap()), expected);
     let after = two.journal(filled.running.task, 0, 100).await.unwrap();
     assert_eq!(after[..before.len()], before[..]);
     assert_eq!(

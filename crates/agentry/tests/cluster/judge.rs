@@ -168,14 +168,15 @@ fn calls(journals: &[Value]) -> (HashSet<String>, HashSet<String>) {
 
 /// What the provider says of a call.
 #[derive(Debug, Default)]
-struct Asked {
+pub struct Asked {
     /// How often it was answered whole.
-    answered: u32,
+    pub answered: u32,
     /// When it came last.
     at: i64,
 }
 
-fn read_ledger(ledger: &Path) -> HashMap<String, Asked> {
+/// The provider's own ledger: what it says of each call, by the id that the caller gave it.
+pub fn read_ledger(ledger: &Path) -> HashMap<String, Asked> {
     let text = std::fs::read_to_string(ledger).unwrap();
     let mut calls: HashMap<String, Asked> = HashMap::new();
     // The last line may be half written.

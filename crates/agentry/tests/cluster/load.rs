@@ -72,23 +72,20 @@ pub struct Shared {
 impl Load {
     /// Begins.
     pub fn start(url: watch::Receiver<String>) -> Self {
-        let shared = Arc::new(Shared {
-            http: client(),
-            url,
-            promised: Mutex::default(),
-            recent: Mutex::default(),
-            phase: Mutex::new("start".to_owned()),
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            stop: CancellationToken::new(),
-            unanswered: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        });
+        let shared = Shared::new(url);
         let mut lanes = vec![
             at_rate(&shared, SINGLES, |shared, n| async move { single(&shared, n).await }),
             at_rate(&shared, TEAMS, |shared, n| async move { team(&shared, n).await }),
             tokio::spawn(look(Arc::clone(&shared))),
         ];
         lanes.extend((0..SESSIONS).map(|session| tokio::spawn(converse(Arc::clone(&shared), session))));
+        Self { shared, lanes }
+    }
+
+    /// Begins with single tasks only, so many per second.
+    pub fn singles(url: watch::Receiver<String>, rate: f64) -> Self {
+        let shared = Shared::new(url);
+        let lanes = vec![at_rate(&shared, rate, |shared, n| async move { single(&shared, n).await })];
         Self { shared, lanes }
     }
 
@@ -203,6 +200,20 @@ async fn look(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    fn new(url: watch::Receiver<String>) -> Arc<Self> {
+        Arc::new(Self {
+            http: client(),
+            url,
+            promised: Mutex::default(),
+            recent: Mutex::default(),
+            phase: Mutex::new("start".to_owned()),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            stop: CancellationToken::new(),
+            unanswered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        })
+    }
+
     fn phase(&self) -> String {
         self.phase.lock().unwrap().clone()
     }

@@ -35,14 +35,24 @@ impl Process {
 
     /// Sends a signal by name, to this process only.
     pub fn signal(&self, name: &str) {
-        // The shell's own `kill` is there where no other is.
-        let sent = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "sh", name, &self.id().to_string()]).status();
         assert!(
-            sent.unwrap().success(),
+            signal(name, self.id()),
             "SIG{name} did not reach process {}: has it ended?\n{}",
             self.id(),
             self.tail()
         );
+    }
+
+    /// The processes that it has started and that are still there.
+    pub fn children(&self) -> Vec<u32> {
+        let ids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name, in parentheses, may hold anything; then state and parent.
+            let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            (parent == self.id()).then_some(id)
+        });
+        ids.collect()
     }
 
     /// kill -9, and gone when this returns.
@@ -78,6 +88,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a signal by name; whether there was such a process.
+pub fn signal(name: &str, process: u32) -> bool {
+    // The shell's own `kill` is there where no other is.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill -\"$1\" \"$2\"", "sh", name, &process.to_string()]).stderr(Stdio::null());
+    kill.status().unwrap().success()
 }
 
 /// The end of a log.

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use crate::deployment::{Deployment, MEMBERS};
 use crate::http::{client, get};
 use crate::judge;
-use crate::load::{Load, RATES};
+use crate::load::{Load, Promised, RATES};
 use crate::process::until;
 use crate::servers::Servers;
 
@@ -67,6 +67,16 @@ impl Stage {
     pub async fn load(&mut self) {
         self.load = Some(Load::start(self.url.subscribe()));
         self.rate_is_back("start", now()).await;
+    }
+
+    /// Begins a load of single tasks, so many per second.
+    pub fn load_singles(&mut self, rate: f64) {
+        self.load = Some(Load::singles(self.url.subscribe(), rate));
+    }
+
+    /// Ends the load; what was acknowledged.
+    pub async fn end_load(&mut self) -> Promised {
+        self.load.take().unwrap().end().await
     }
 
     /// What callers have seen so far: requests without an answer, and requests that were refused.
@@ -182,7 +192,7 @@ impl Stage {
 
     /// Ends the load, waits until all is quiet, and judges.
     pub async fn judge(mut self) -> judge::Record {
-        let promised = self.load.take().unwrap().end().await;
+        let promised = self.end_load().await;
         let record = judge::judge(&mut self, promised).await;
         eprintln!("{} tasks; measured:\n  {}", record.journals.len(), self.measured.join("\n  "));
         record

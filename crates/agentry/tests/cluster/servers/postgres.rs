@@ -5,7 +5,7 @@ use std::process::Command;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::{ENDS, Ground, STARTS, free_port, loopback};
-use crate::process::{Process, executable, until};
+use crate::process::{Process, executable, signal, until};
 
 /// Several pools of eight, and connections of ours.
 const CONNECTIONS: u32 = 200;
@@ -50,6 +50,17 @@ impl Postgres {
         self.answers().await;
     }
 
+    /// Stops the server and all its processes where they are, until the answer is dropped. Connections stay open, and
+    /// nobody is told.
+    pub fn freeze(&self) -> Frozen {
+        self.process.signal("STOP");
+        // The postmaster starts no more of them.
+        let mut stopped = self.process.children();
+        stopped.retain(|child| signal("STOP", *child));
+        stopped.push(self.process.id());
+        Frozen(stopped)
+    }
+
     /// Rows of a question, as text. On a connection of its own, which no fault of another can have broken.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let client = connect(self.port).await.unwrap_or_else(|error| panic!("{error}; it was asked: {sql}"));
@@ -65,6 +76,17 @@ impl Postgres {
     pub async fn number(&self, sql: &str) -> i64 {
         let rows = self.rows(sql).await;
         rows[0][0].parse().unwrap_or_else(|_| panic!("no number: {rows:?} for {sql}"))
+    }
+}
+
+/// Processes that go on when this is dropped, also when a test fails meanwhile: a stopped one would outlive it.
+pub struct Frozen(Vec<u32>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for process in &self.0 {
+            signal("CONT", *process);
+        }
     }
 }
 

@@ -1,0 +1,89 @@
+//! Whether this worker's own heartbeats get through.
+//!
+//! A worker whose heartbeats are missing is declared dead by the others, and its tasks run elsewhere. It must notice that
+//! by itself: it may have been frozen, or cut off from the store. While its last heartbeat is old it judges nobody and
+//! begins no paid call.
+
+use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
+
+/// Age from which the last heartbeat is too old: others count this worker as dead then. The age is taken from the moment
+/// when the heartbeat was sent, which is before the store stamped it, so this worker knows first.
+const STALE_AFTER: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
+
+/// The last heartbeat of this worker that succeeded, by the monotonic clock.
+pub(crate) struct Liveness {
+    sent: watch::Sender<Option<Instant>>,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Self { sent: watch::Sender::new(None) }
+    }
+}
+
+impl Liveness {
+    /// Records a heartbeat that succeeded. `sent` is the moment before it was sent: a process that is frozen while it waits
+    /// for the answer must not take an old heartbeat for a new one.
+    pub fn record(&self, sent: Instant) {
+        self.sent.send_replace(Some(sent));
+    }
+
+    /// Whether the last heartbeat is recent enough that nobody can have declared this worker dead.
+    pub fn is_fresh(&self) -> bool {
+        is_fresh(*self.sent.borrow())
+    }
+
+    /// Waits until [`Liveness::is_fresh`]; returns whether it had to wait. If so, this worker may have been declared dead
+    /// meanwhile: whoever is about to act under a lease has to ask the store for it again. Cancel-safe.
+    pub async fn wait_fresh(&self) -> bool {
+        if self.is_fresh() {
+            return false;
+        }
+        // The sender lives as long as this.
+        let _ = self.sent.subscribe().wait_for(|sent| is_fresh(*sent)).await;
+        true
+    }
+}
+
+fn is_fresh(sent: Option<Instant>) -> bool {
+    sent.is_some_and(|sent| sent.elapsed() < STALE_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_is_fresh_for_as_long_as_nobody_can_count_its_worker_as_dead() {
+        let liveness = Liveness::default();
+        assert!(!liveness.is_fresh(), "there was none yet");
+        liveness.record(Instant::now());
+        assert!(liveness.is_fresh() && !liveness.wait_fresh().await);
+        tokio::time::advance(STALE_AFTER - Duration::from_millis(1)).await;
+        assert!(liveness.is_fresh());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!liveness.is_fresh());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_goes_on_with_the_next_heartbeat_that_was_sent_lately() {
+        let liveness = Arc::new(Liveness::default());
+        let before = Instant::now();
+        tokio::time::advance(STALE_AFTER).await;
+        let waiting = {
+            let liveness = Arc::clone(&liveness);
+            tokio::spawn(async move { liveness.wait_fresh().await })
+        };
+        tokio::task::yield_now().await;
+        // Its answer came late: the process was frozen, or the store was.
+        liveness.record(before);
+        tokio::time::sleep(HEARTBEAT).await;
+        assert!(!waiting.is_finished());
+        liveness.record(Instant::now());
+        assert!(waiting.await.unwrap(), "it had to wait");
+    }
+}
