@@ -7,12 +7,10 @@ use agentry_bus::Signal;
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::event::output_topic;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::LedgerRow;
 use agentry_core::outbox::messages_of_end;
 use agentry_core::session::{SessionRecord, SessionWrite};
 use agentry_core::slack::Replaces;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
-use agentry_core::time::Timestamp;
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -183,6 +181,7 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
     };
     if ended == Err(Stop::Fenced) {
         tracing::debug!(task = %run.task.id, "another owner has the task");
+        budget::release_all(run);
         return None;
     }
     run.abandon_calls(None);
@@ -213,10 +212,10 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
 async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: TaskStatus) -> Option<TaskStatus> {
     let has_outbox = !advance.outbox.is_empty();
     let delayed = matches!(advance.step, Step::Retry { .. });
-    let (lease, at, ledger) = (advance.lease, advance.at, advance.ledger.clone());
-    let advanced = match persist(ctx, Arc::new(advance)).await {
+    let advance = Arc::new(advance);
+    let advanced = match persist(ctx, Arc::clone(&advance)).await {
         Ok(advanced) => advanced,
-        Err(Stop::Broken(reason)) => return end_broken(ctx, task, lease, at, ledger, &reason).await,
+        Err(Stop::Broken(reason)) => return end_broken(ctx, task, &advance, &reason).await,
         Err(_) => return None,
     };
     ctx.metrics.settled(task, status, delayed, ctx.now());
@@ -233,23 +232,18 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
     Some(status)
 }
 
-/// Ends a task whose end the store can never write, because of something in it: with that error, and with what was paid.
-async fn end_broken(
-    ctx: &Context,
-    task: &Arc<Task>,
-    lease: Lease,
-    at: Timestamp,
-    ledger: Vec<LedgerRow>,
-    reason: &str,
-) -> Option<TaskStatus> {
+/// Ends a task whose end (`refused`) the store can never write, because of something in it: with that error, and with
+/// what was paid.
+async fn end_broken(ctx: &Context, task: &Arc<Task>, refused: &Advance, reason: &str) -> Option<TaskStatus> {
     let message = format!("the store cannot write how the task ended: {reason}");
     tracing::error!(task = %task.id, message);
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, message));
     let status = outcome.status;
     let publish = ctx.is_heard(&output_topic(&task.agent));
-    let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
-    advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
-    advance.ledger = ledger;
+    let step = Step::Finish { outcome: outcome.clone(), dead_letter: true };
+    let mut advance = Advance::new(refused.lease, refused.at, step);
+    advance.outbox = messages_of_end(task, &outcome, refused.at, publish, || ctx.new_outbox_id());
+    advance.ledger.clone_from(&refused.ledger);
     match persist(ctx, Arc::new(advance)).await {
         Ok(_) => {
             ctx.metrics.settled(task, status, false, ctx.now());
@@ -259,7 +253,7 @@ async fn end_broken(
         }
         Err(stop) => {
             tracing::error!(task = %task.id, ?stop, "nor that it failed; the task stays as it is until this process ends");
-            ctx.claims.strand(lease);
+            ctx.claims.strand(refused.lease);
             None
         }
     }
