@@ -11,6 +11,7 @@ mod forward;
 pub mod migrate;
 mod port;
 pub mod postgres;
+pub mod private;
 pub mod sqlite;
 
 pub use error::StoreError;

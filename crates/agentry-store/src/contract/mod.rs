@@ -50,6 +50,8 @@ macro_rules! contract_tests {
             budgets: a_hundred_at_once_stay_within_the_cap, budgets: a_ledger_row_takes_the_place_of_its_reservation,
             budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
             access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
+            access: browser_sessions_are_kept_until_they_end, access: browser_sessions_end_with_their_key,
+            access: browser_sessions_of_a_key_are_bounded,
             access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
             money: sums_are_sums_of_rows, money: a_call_is_counted_once, money: calls_are_listed_in_pages;
         );
