@@ -1,4 +1,4 @@
-//! Who may do what: keys with a scope, and the log of what was changed by whom.
+//! Who may do what: keys with a scope, the dashboard's sessions, and the log of what was changed by whom.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,7 +61,8 @@ impl FromStr for Scope {
     }
 }
 
-/// The SHA-256 of a key's text. It proves a key and signs the sessions that were opened with it, so it is not printed.
+/// The SHA-256 of a secret of 256 random bits: of a key's text, or of a session's token. It is what a secret is found by;
+/// the secret does not follow from it. It is not printed all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub [u8; 32]);
 
@@ -119,6 +120,19 @@ impl ApiKey {
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none_or(|at| at > now) && self.expires_at.is_none_or(|at| at > now)
     }
+}
+
+/// A session of the dashboard as it is kept: everything but its token, which only the browser has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrowserSession {
+    /// The hash of its token.
+    pub hash: KeyHash,
+    /// The key that it was opened with, whose scope it has.
+    pub key: KeyId,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// From when on it is refused.
+    pub ends_at: Timestamp,
 }
 
 /// One change, or a try to make one.

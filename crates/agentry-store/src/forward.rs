@@ -223,6 +223,27 @@ macro_rules! forward {
                 self.inner.key_used(key, at).await
             }
 
+            async fn add_browser_session(
+                &self,
+                session: &::agentry_core::access::BrowserSession,
+            ) -> Result<bool, $crate::StoreError> {
+                self.inner.add_browser_session(session).await
+            }
+
+            async fn browser_session(
+                &self,
+                hash: ::agentry_core::access::KeyHash,
+            ) -> Result<Option<::agentry_core::access::BrowserSession>, $crate::StoreError> {
+                self.inner.browser_session(hash).await
+            }
+
+            async fn end_browser_session(
+                &self,
+                hash: ::agentry_core::access::KeyHash,
+            ) -> Result<bool, $crate::StoreError> {
+                self.inner.end_browser_session(hash).await
+            }
+
             async fn audit(&self, entry: &::agentry_core::access::AuditEntry) -> Result<(), $crate::StoreError> {
                 self.inner.audit(entry).await
             }

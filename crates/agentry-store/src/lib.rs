@@ -12,6 +12,7 @@ mod liveness;
 pub mod migrate;
 mod port;
 pub mod postgres;
+pub mod private;
 pub mod sqlite;
 
 pub use error::StoreError;

@@ -9,7 +9,7 @@ use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::LedgerRow;
 use agentry_core::task::TaskStatus;
 use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, new, running, task};
-use agentry_store::sqlite::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
+use agentry_store::sqlite::{DATABASE_FILE, LOCK_FILE, OpenError, SqliteOptions, SqliteStore};
 use agentry_store::{Advance, EventStore, IncomingEvent, Refused, StateStore, Step, StoreError, TaskStore};
 
 use agentry_store::contract::T0;
@@ -90,6 +90,39 @@ fn a_path_that_is_a_file_a_damaged_file_and_a_newer_file_say_so() {
     conn.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(conn);
     assert!(matches!(open(&newer).err().unwrap(), OpenError::NewerSchema { found: 99, .. }));
+}
+
+/// Prompts, answers and hashes of keys are nobody's business but the owner's: also in a folder of an older version.
+#[cfg(unix)]
+#[tokio::test]
+async fn other_users_are_kept_out_of_the_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let modes = || {
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let files = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| (path.file_name().unwrap().to_owned(), mode(&path))).collect();
+        files.sort();
+        (mode(&dir), files)
+    };
+    for loose in [None, Some((0o777, 0o666)), Some((0o755, 0o644))] {
+        if let Some((of_folder, of_files)) = loose {
+            let set = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+            for entry in std::fs::read_dir(&dir).unwrap() {
+                set(&entry.unwrap().path(), of_files);
+            }
+            set(&dir, of_folder);
+        }
+        let store = shared(&dir);
+        accept(&store, task(T0)).await;
+        let (of_folder, files) = modes();
+        assert_eq!(of_folder, 0o700, "{loose:?}");
+        assert!(files.len() >= 4 && files.iter().all(|(_, mode)| *mode == 0o600), "{loose:?}: {files:?}");
+        // As a kill leaves them.
+        std::mem::forget(store);
+        std::fs::remove_file(dir.join(LOCK_FILE)).unwrap();
+    }
 }
 
 #[tokio::test]

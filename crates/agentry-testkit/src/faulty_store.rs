@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
+use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash};
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
@@ -214,6 +214,9 @@ pass_on! { AccessStore {
     fn key(key: KeyId) -> Option<ApiKey>;
     fn has_keys(now: Timestamp) -> bool;
     fn key_used(key: KeyId, at: Timestamp) -> ();
+    fn add_browser_session(session: &BrowserSession) -> bool [session];
+    fn browser_session(hash: KeyHash) -> Option<BrowserSession>;
+    fn end_browser_session(hash: KeyHash) -> bool;
     fn audit(entry: &AuditEntry) -> () [entry];
     fn audit_log(before: Option<AuditId>, limit: usize) -> Page<AuditEntry>;
 } }

@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::auth::{guard, key, session};
+use crate::auth::session::{self, Token};
+use crate::auth::{guard, key};
 use crate::extract::Json;
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
@@ -67,7 +68,7 @@ fn cookie(text: &str) -> Answer<[(header::HeaderName, HeaderValue); 1]> {
 
 /// Opens a session
 ///
-/// Sets a cookie that lasts twelve hours and ends with the key. Writes with the cookie carry `X-CSRF-Token`, which
+/// Sets a cookie that lasts twelve hours, and ends with the key or by signing out. Writes with the cookie carry `X-CSRF-Token`, which
 /// `/v1/me` has.
 #[utoipa::path(
     post, path = "/v1/sign-in", tag = "access", request_body = SignIn,
@@ -83,16 +84,26 @@ pub(crate) async fn sign_in(State(state): State<AppState>, Json(request): Json<S
     let now = state.now();
     let known = state.keys.by_hash(state.store(), key::hash_of(text), now).await?;
     let key = known.ok_or_else(|| guard::unauthorized("the key was revoked just now"))?;
-    let cookie = cookie(&session::open(&key, now, state.deps.access.tls))?;
+    let (token, session) = session::open(&key, now).map_err(|why| Problem::new(Code::Internal, why))?;
+    if !state.store().add_browser_session(&session).await? {
+        return Err(guard::unauthorized("the key was revoked just now"));
+    }
+    let cookie = cookie(&token.cookie(state.deps.access.tls))?;
     // The audit log names who signed in.
     Ok((StatusCode::NO_CONTENT, cookie, Extension(caller)).into_response())
 }
 
 /// Ends a session
+///
+/// This process refuses the cookie at once, others within two seconds, whoever has a copy of it.
 #[utoipa::path(
     post, path = "/v1/sign-out", tag = "access",
     responses((status = 204, description = "Signed out, whoever asked"))
 )]
-pub(crate) async fn sign_out(State(state): State<AppState>) -> Answer<Response> {
+pub(crate) async fn sign_out(State(state): State<AppState>, headers: HeaderMap) -> Answer<Response> {
+    if let Some(token) = Token::of(&headers) {
+        state.store().end_browser_session(token.hash()).await?;
+        state.keys.forget();
+    }
     Ok((StatusCode::NO_CONTENT, cookie(&session::close(state.deps.access.tls))?).into_response())
 }

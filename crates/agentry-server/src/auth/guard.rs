@@ -5,7 +5,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 
 use super::policy::{Need, writes};
-use super::{Caller, key, origin, session};
+use super::session::Token;
+use super::{Caller, key, origin};
 use crate::problem::{Answer, Code, Problem};
 use crate::state::AppState;
 
@@ -76,9 +77,13 @@ pub(crate) async fn by_key(state: &AppState, token: &str) -> Answer<Caller> {
 }
 
 async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> Answer<Option<Caller>> {
-    let Some(claim) = session::claimed(headers) else { return Ok(None) };
+    let Some(token) = Token::of(headers) else { return Ok(None) };
     let now = state.now();
-    let Some(key) = state.keys.by_id(state.store(), claim.key, now).await?.filter(|key| claim.is_good(key, now)) else {
+    let key = match state.keys.session(state.store(), token.hash(), now).await? {
+        Some(session) => state.keys.by_id(state.store(), session.key, now).await?,
+        None => None,
+    };
+    let Some(key) = key else {
         // A stale cookie is no reason to refuse where no key is needed.
         return if required(state).await? {
             Err(unauthorized("the session has ended: sign in again"))
@@ -86,12 +91,12 @@ async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> An
             Ok(None)
         };
     };
-    if is_write && !claim.carries_csrf(&key, headers) {
+    if is_write && !token.carries_csrf(headers) {
         let detail = "`X-CSRF-Token` is not that of this session: reload the page, `/v1/me` has it";
         return Err(Problem::new(Code::CsrfRefused, detail));
     }
     used(state, &key).await?;
-    let csrf = Some(claim.csrf(&key));
+    let csrf = Some(token.csrf());
     Ok(Some(Caller { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf }))
 }
 

@@ -1,55 +1,40 @@
-//! Sessions of the dashboard: a cookie that any replica can check without having seen it before.
+//! Sessions of the dashboard: a random token in a cookie, of which the store keeps the SHA-256.
 //!
-//! The cookie says which key opened it and until when, signed with the key's hash, which only the store and the servers
-//! know. Revoking the key ends its sessions; nothing has to be kept for them. A second signature over the cookie is the
-//! token that writes must carry: other sites can make a browser send the cookie, but cannot read the token.
+//! Any replica finds a session by that hash; from what the store keeps no cookie can be made. A second value, an HMAC under
+//! the token, is what writes must carry: other sites can make a browser send the cookie, but cannot read that value. The
+//! store could not tell it either.
 
-use agentry_core::access::{ApiKey, KeyHash};
-use agentry_core::id::KeyId;
+use agentry_core::access::{ApiKey, BrowserSession, KeyHash};
 use agentry_core::time::Timestamp;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use sha2::{Digest as _, Sha256};
 
 /// The cookie's name.
 const COOKIE: &str = "agentry_session";
 /// How long a session lasts: a working day.
 pub(crate) const LIFE: std::time::Duration = std::time::Duration::from_secs(12 * 3_600);
-/// Bytes of a cookie before its signature: the key's id and the end, in microseconds.
-const SAID: usize = 24;
-/// Bytes of a signature.
-const SIGNATURE: usize = 32;
+/// Bytes of a token: 256 random bits cannot be guessed.
+const TOKEN_BYTES: usize = 32;
 
-/// A cookie that was read but not yet proved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Claimed {
-    /// The key that opened it.
-    pub(crate) key: KeyId,
-    /// When it ends.
-    ends: Timestamp,
-    said: [u8; SAID],
-    signature: [u8; SIGNATURE],
-}
+/// The secret of a session, as its cookie has it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token([u8; TOKEN_BYTES]);
 
-fn mac(hash: &KeyHash, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes keys of any length, so this does not fail; an empty one would sign nothing that is ever checked.
-    let mut mac = Hmac::<Sha256>::new_from_slice(&hash.0).unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
-    mac.update(purpose);
-    mac.update(said);
-    mac
-}
-
-/// The `Set-Cookie` of a new session of this key.
-pub(crate) fn open(key: &ApiKey, now: Timestamp, tls: bool) -> String {
-    let ends = now.after(LIFE);
-    let mut bytes = Vec::with_capacity(SAID + SIGNATURE);
-    bytes.extend(key.id.as_bytes());
-    bytes.extend(ends.0.to_be_bytes());
-    let signature = mac(&key.hash, b"session", &bytes).finalize().into_bytes();
-    bytes.extend(signature);
-    set_cookie(&URL_SAFE_NO_PAD.encode(bytes), LIFE.as_secs(), tls)
+/// A new session of this key, and its token, which goes into the cookie and is kept nowhere.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub(crate) fn open(key: &ApiKey, now: Timestamp) -> Result<(Token, BrowserSession), String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    OsRng.try_fill_bytes(&mut bytes).map_err(|error| format!("the operating system gives no random bytes: {error}"))?;
+    let token = Token(bytes);
+    let session = BrowserSession { hash: token.hash(), key: key.id, created_at: now, ends_at: now.after(LIFE) };
+    Ok((token, session))
 }
 
 /// The `Set-Cookie` that ends one.
@@ -62,35 +47,44 @@ fn set_cookie(value: &str, seconds: u64, tls: bool) -> String {
     format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// The cookie of a request, if it can be one.
-pub(crate) fn claimed(headers: &HeaderMap) -> Option<Claimed> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let value = cookies.flat_map(|text| text.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE && !value.is_empty()).then_some(value)
-    })?;
-    let bytes = URL_SAFE_NO_PAD.decode(value).ok().filter(|bytes| bytes.len() == SAID + SIGNATURE)?;
-    let said: [u8; SAID] = bytes[..SAID].try_into().ok()?;
-    let ends = Timestamp(i64::from_be_bytes(said[16..].try_into().ok()?));
-    let key = KeyId::from_bytes(said[..16].try_into().ok()?);
-    Some(Claimed { key, ends, said, signature: bytes[SAID..].try_into().ok()? })
-}
-
-impl Claimed {
-    /// Whether this key opened it and it has not ended. The signature is compared in constant time.
-    pub(crate) fn is_good(&self, key: &ApiKey, now: Timestamp) -> bool {
-        self.ends > now && mac(&key.hash, b"session", &self.said).verify_slice(&self.signature).is_ok()
+impl Token {
+    /// The token of a request, if its cookie can be one.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let value = cookies.flat_map(|text| text.split(';')).find_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            (name == COOKIE && !value.is_empty()).then_some(value)
+        })?;
+        URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok().map(Self)
     }
 
-    /// The token that writes of this session carry.
-    pub(crate) fn csrf(&self, key: &ApiKey) -> String {
-        URL_SAFE_NO_PAD.encode(mac(&key.hash, b"csrf", &self.said).finalize().into_bytes())
+    /// The `Set-Cookie` that brings it to the browser.
+    pub(crate) fn cookie(&self, tls: bool) -> String {
+        set_cookie(&URL_SAFE_NO_PAD.encode(self.0), LIFE.as_secs(), tls)
     }
 
-    /// Whether a request carries that token.
-    pub(crate) fn carries_csrf(&self, key: &ApiKey, headers: &HeaderMap) -> bool {
+    /// The hash that its session is found by. As with keys, finding by hash needs no comparison in constant time.
+    pub(crate) fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.0).into())
+    }
+
+    fn mac(&self) -> Hmac<Sha256> {
+        // HMAC takes keys of any length, so this does not fail; an empty one would sign nothing that is ever checked.
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0);
+        let mut mac = mac.unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
+        mac.update(b"csrf");
+        mac
+    }
+
+    /// The value that writes of this session carry.
+    pub(crate) fn csrf(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac().finalize().into_bytes())
+    }
+
+    /// Whether a request carries that value. It is compared in constant time.
+    pub(crate) fn carries_csrf(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get("x-csrf-token").and_then(|value| URL_SAFE_NO_PAD.decode(value.as_bytes()).ok());
-        sent.is_some_and(|sent| mac(&key.hash, b"csrf", &self.said).verify_slice(&sent).is_ok())
+        sent.is_some_and(|sent| self.mac().verify_slice(&sent).is_ok())
     }
 }
 
@@ -107,29 +101,29 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_of_its_key_and_of_its_time() {
+    fn a_token_is_random_and_only_its_hash_is_in_the_session() {
         let (key, _) = new_key("a", Scope::Run, Timestamp(0), None).unwrap();
-        let (other, _) = new_key("b", Scope::Run, Timestamp(0), None).unwrap();
-        let claim = claimed(&sent(&open(&key, Timestamp(5), true))).unwrap();
-        assert!(claim.is_good(&key, Timestamp(6)));
-        assert!(!claim.is_good(&other, Timestamp(6)));
-        assert!(!claim.is_good(&key, Timestamp(5).after(LIFE)), "it has ended");
-        let longer = Claimed { ends: Timestamp(i64::MAX), said: [0xff; SAID], ..claim.clone() };
-        assert!(!longer.is_good(&key, Timestamp(6)), "what it says is signed");
+        let ((token, session), (other, _)) = (open(&key, Timestamp(5)).unwrap(), open(&key, Timestamp(5)).unwrap());
+        assert!(token != other);
+        assert_eq!((session.hash, session.key), (KeyHash(Sha256::digest(token.0).into()), key.id));
+        assert_eq!(session.ends_at, Timestamp(5).after(LIFE));
+        let read = Token::of(&sent(&token.cookie(true))).unwrap();
+        assert!(read == token);
         let mut headers = HeaderMap::new();
-        assert!(!claim.carries_csrf(&key, &headers));
-        headers.insert("x-csrf-token", claim.csrf(&key).parse().unwrap());
-        assert!(claim.carries_csrf(&key, &headers) && !claim.carries_csrf(&other, &headers));
+        assert!(!token.carries_csrf(&headers));
+        headers.insert("x-csrf-token", token.csrf().parse().unwrap());
+        assert!(token.carries_csrf(&headers) && !other.carries_csrf(&headers));
     }
 
     #[test]
     fn cookies_are_strict_and_junk_is_none() {
         let (key, _) = new_key("a", Scope::Run, Timestamp(0), None).unwrap();
-        let cookie = open(&key, Timestamp(5), true);
+        let (token, _) = open(&key, Timestamp(5)).unwrap();
+        let cookie = token.cookie(true);
         assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
-        assert!(!open(&key, Timestamp(5), false).contains("Secure"));
+        assert!(!token.cookie(false).contains("Secure"));
         for junk in ["agentry_session=", "agentry_session=AAAA", "agentry_session=%%%", "other=1"] {
-            assert_eq!(claimed(&sent(junk)), None, "{junk}");
+            assert!(Token::of(&sent(junk)).is_none(), "{junk}");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Keys as this process knows them: asked of the store at most every [`FRESH`] each, so that a verified request costs no
-//! round trip and a revoked key is refused within that time.
+//! Keys and sessions as this process knows them: asked of the store at most every [`FRESH`] each, so that a verified request
+//! costs no round trip, and a revoked key or a session that was signed out elsewhere is refused within that time.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agentry_core::access::{ApiKey, KeyHash};
+use agentry_core::access::{ApiKey, BrowserSession, KeyHash};
 use agentry_core::id::KeyId;
 use agentry_core::time::Timestamp;
 use agentry_store::{StateStore, StoreError};
@@ -14,9 +15,9 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// How long what the store said of a key is believed.
+/// How long what the store said of a key or a session is believed.
 pub(crate) const FRESH: Duration = Duration::from_secs(2);
-/// Keys that are remembered, good or not; with more, all are forgotten and asked for again.
+/// Keys that are remembered, good or not, and sessions; with more, all are forgotten and asked for again.
 const MAX_KNOWN: usize = 4_096;
 /// The use of a key is written down at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
@@ -30,10 +31,57 @@ enum Name {
     Id(KeyId),
 }
 
-#[derive(Clone)]
-struct Known {
-    key: Option<Arc<ApiKey>>,
+/// What the store said of some thing, and when.
+struct Known<T> {
+    found: Option<Arc<T>>,
     asked: Instant,
+}
+
+/// What the store said lately.
+struct Cache<N, T>(Mutex<Entries<N, T>>);
+
+struct Entries<N, T> {
+    by_name: HashMap<N, Known<T>>,
+    /// How often all was forgotten: what was asked before that is not remembered.
+    cleared: u64,
+}
+
+impl<N: Eq + Hash, T> Cache<N, T> {
+    fn new() -> Self {
+        Self(Mutex::new(Entries { by_name: HashMap::new(), cleared: 0 }))
+    }
+
+    /// What the store says of `name`, at most [`FRESH`] ago.
+    async fn get(
+        &self,
+        name: N,
+        ask: impl Future<Output = Result<Option<T>, StoreError>>,
+    ) -> Result<Option<Arc<T>>, StoreError> {
+        let cleared = {
+            let all = locked(&self.0);
+            if let Some(known) = all.by_name.get(&name).filter(|known| known.asked.elapsed() < FRESH) {
+                return Ok(known.found.clone());
+            }
+            all.cleared
+        };
+        // As of before the question: what the store says may be that old.
+        let asked = Instant::now();
+        let found = ask.await?.map(Arc::new);
+        let mut all = locked(&self.0);
+        if all.cleared == cleared {
+            if all.by_name.len() >= MAX_KNOWN {
+                all.by_name.clear();
+            }
+            all.by_name.insert(name, Known { found: found.clone(), asked });
+        }
+        Ok(found)
+    }
+
+    fn clear(&self) {
+        let mut all = locked(&self.0);
+        all.by_name.clear();
+        all.cleared += 1;
+    }
 }
 
 /// What is known of the use of one key.
@@ -44,7 +92,8 @@ struct Use {
 
 /// The keys that this process knows.
 pub(crate) struct Keys {
-    known: Mutex<HashMap<Name, Known>>,
+    known: Cache<Name, ApiKey>,
+    sessions: Cache<KeyHash, BrowserSession>,
     uses: Mutex<HashMap<KeyId, Use>>,
     needed: Mutex<Option<(bool, Instant)>>,
     failed: DefaultDirectRateLimiter,
@@ -58,7 +107,8 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Keys {
     pub(crate) fn new(rate: Option<NonZeroU32>) -> Self {
         Self {
-            known: Mutex::default(),
+            known: Cache::new(),
+            sessions: Cache::new(),
             uses: Mutex::default(),
             needed: Mutex::default(),
             failed: RateLimiter::direct(Quota::per_second(MAX_FAILED)),
@@ -85,7 +135,8 @@ impl Keys {
 
     /// A key changed: what this process knows is asked for again.
     pub(crate) fn forget(&self) {
-        locked(&self.known).clear();
+        self.known.clear();
+        self.sessions.clear();
         *locked(&self.needed) = None;
     }
 
@@ -96,7 +147,8 @@ impl Keys {
         hash: KeyHash,
         now: Timestamp,
     ) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        self.find(Name::Hash(hash), store.key_by_hash(hash), now).await
+        let found = self.known.get(Name::Hash(hash), store.key_by_hash(hash)).await?;
+        Ok(found.filter(|key| key.is_good(now)))
     }
 
     /// The good key with this id.
@@ -106,29 +158,19 @@ impl Keys {
         id: KeyId,
         now: Timestamp,
     ) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        self.find(Name::Id(id), store.key(id), now).await
+        let found = self.known.get(Name::Id(id), store.key(id)).await?;
+        Ok(found.filter(|key| key.is_good(now)))
     }
 
-    async fn find(
+    /// The session with this hash, unless it has ended.
+    pub(crate) async fn session(
         &self,
-        name: Name,
-        ask: impl Future<Output = Result<Option<ApiKey>, StoreError>>,
+        store: &dyn StateStore,
+        hash: KeyHash,
         now: Timestamp,
-    ) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        let last = locked(&self.known).get(&name).cloned();
-        let known = match last {
-            Some(known) if known.asked.elapsed() < FRESH => known,
-            _ => {
-                let known = Known { key: ask.await?.map(Arc::new), asked: Instant::now() };
-                let mut all = locked(&self.known);
-                if all.len() >= MAX_KNOWN {
-                    all.clear();
-                }
-                all.insert(name, known.clone());
-                known
-            }
-        };
-        Ok(known.key.filter(|key| key.is_good(now)))
+    ) -> Result<Option<Arc<BrowserSession>>, StoreError> {
+        let found = self.sessions.get(hash, store.browser_session(hash)).await?;
+        Ok(found.filter(|session| session.ends_at > now))
     }
 
     /// Counts a request of a key in; says when to try again when its rate is used up.

@@ -2,12 +2,16 @@
 
 use std::num::NonZeroU32;
 
-use agentry_core::access::Scope;
+use agentry_core::access::{KeyHash, Scope};
 use agentry_core::time::Timestamp;
 use agentry_server::{Access, new_key, router};
 use agentry_store::AccessStore as _;
 use axum::http::{Method, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::{NOW, Server};
 
@@ -138,6 +142,79 @@ async fn a_session_is_a_strict_cookie_and_its_writes_carry_a_token() {
     assert_eq!(status(&server, "GET", "/v1/tasks", &[("cookie", &other)]).await.0, 401);
     server.clock.advance(12 * 3_600);
     assert_eq!(status(&server, "GET", "/v1/tasks", &[("cookie", &cookie)]).await.0, 401, "it has ended");
+}
+
+/// Signs in with a key; the cookie.
+async fn sign_in(server: &Server, key: &str) -> String {
+    let body = format!(r#"{{"key":"{}"}}"#, key.trim_start_matches("Bearer "));
+    let opened = server.post("/v1/sign-in", body).await;
+    assert_eq!(opened.status, 204, "{}", opened.text);
+    opened.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Whoever reads the database or a backup of it must not be able to make a cookie.
+#[tokio::test]
+async fn no_cookie_follows_from_what_the_store_keeps() {
+    let (server, [_, _, admin]) = with_keys(Access::default()).await;
+    let cookie = sign_in(&server, &admin).await;
+    let key = server.store.keys().await.unwrap().into_iter().find(|key| key.scope == Scope::Admin).unwrap();
+    // As sessions were made before they were random: the key's id and an end, signed with the key's hash.
+    let mut said = key.id.as_bytes().to_vec();
+    said.extend((NOW.0 + 10 * 365 * 86_400_000_000).to_be_bytes());
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key.hash.0).unwrap();
+    mac.update(b"session");
+    mac.update(&said);
+    said.extend(mac.finalize().into_bytes());
+    let opens = async |forged: &[u8]| {
+        let forged = format!("agentry_session={}", URL_SAFE_NO_PAD.encode(forged));
+        status(&server, "GET", "/v1/keys", &[("cookie", &forged)]).await.0 != 401
+    };
+    assert!(!opens(&said).await && !opens(&key.hash.0).await);
+    let token = URL_SAFE_NO_PAD.decode(cookie.split_once('=').unwrap().1).unwrap();
+    let session = server.store.browser_session(KeyHash(Sha256::digest(&token).into())).await.unwrap().unwrap();
+    assert!(!opens(&session.hash.0).await);
+    assert_eq!(status(&server, "GET", "/v1/keys", &[("cookie", &cookie)]).await.0, 200);
+    // Nor does the value that writes carry.
+    let mut mac = Hmac::<Sha256>::new_from_slice(&session.hash.0).unwrap();
+    mac.update(b"csrf");
+    let forged = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let refused = status(&server, "POST", "/v1/tasks", &[("cookie", &cookie), ("x-csrf-token", &forged)]).await;
+    assert_eq!(refused.1, "csrf_refused");
+}
+
+/// A copy of the cookie is worth nothing after signing out: here at once, in other processes soon.
+#[tokio::test]
+async fn signing_out_ends_the_session_everywhere() {
+    let (server, [read, ..]) = with_keys(Access::default()).await;
+    let replica = router(server.deps.clone());
+    let asks = async |router: &axum::Router, cookie: &str| {
+        let request = axum::http::Request::get("/v1/tasks").header("cookie", cookie).body(axum::body::Body::empty());
+        tower::ServiceExt::oneshot(router.clone(), request.unwrap()).await.unwrap().status().as_u16()
+    };
+    let (cookie, other) = (sign_in(&server, &read).await, sign_in(&server, &read).await);
+    for router in [&server.router, &replica] {
+        assert_eq!(asks(router, &cookie).await, 200);
+    }
+    assert_eq!(server.call("POST", "/v1/sign-out", &[("cookie", &cookie)], "").await.status, 204);
+    assert_eq!(asks(&server.router, &cookie).await, 401);
+    let refused = async {
+        while asks(&replica, &cookie).await != 401 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.expect("the replica goes on taking it");
+    assert_eq!(asks(&server.router, &other).await, 200, "another session of the key goes on");
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_key() {
+    let (server, [read, _, admin]) = with_keys(Access::default()).await;
+    let cookie = sign_in(&server, &read).await;
+    let id = server.store.keys().await.unwrap().into_iter().find(|key| key.scope == Scope::Read).unwrap().id;
+    assert_eq!(status(&server, "GET", "/v1/tasks", &[("cookie", &cookie)]).await.0, 200);
+    let revoked = status(&server, "DELETE", &format!("/v1/keys/{id}"), &[("authorization", &admin)]).await;
+    assert_eq!(revoked.0, 204);
+    assert_eq!(status(&server, "GET", "/v1/tasks", &[("cookie", &cookie)]).await.0, 401);
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash, Scope};
+use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash, Scope};
 use agentry_core::id::{AuditId, KeyId, WorkerId};
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 
 use super::build::{T0, agent, at, finish, running};
-use crate::{AUDIT_KEPT, StateStore};
+use crate::{AUDIT_KEPT, MAX_BROWSER_SESSIONS_PER_KEY, StateStore};
 
 fn key(number: u8, expires_at: Option<Timestamp>) -> ApiKey {
     ApiKey {
@@ -49,6 +49,63 @@ pub async fn revoked_and_expired_keys_count_as_none(store: Arc<dyn StateStore>) 
     assert!(!store.revoke_key(KeyId::generate(), at(10)).await.unwrap(), "unknown");
     assert!(store.has_keys(at(59)).await.unwrap());
     assert!(!store.has_keys(at(60)).await.unwrap());
+}
+
+fn session(number: u8, key: KeyId, opened: i64, ends: i64) -> BrowserSession {
+    BrowserSession { hash: KeyHash([number; 32]), key, created_at: at(opened), ends_at: at(ends) }
+}
+
+/// A session is found by the hash of its token until it is forgotten; opening another forgets those that ended.
+pub async fn browser_sessions_are_kept_until_they_end(store: Arc<dyn StateStore>) {
+    let key = key(1, None);
+    store.add_key(&key).await.unwrap();
+    let (first, second) = (session(11, key.id, 1, 50), session(12, key.id, 2, 90));
+    assert!(store.add_browser_session(&first).await.unwrap());
+    assert!(store.add_browser_session(&second).await.unwrap());
+    assert_eq!(store.browser_session(first.hash).await.unwrap(), Some(first.clone()));
+    assert_eq!(store.browser_session(key.hash).await.unwrap(), None, "a key's hash is no session's");
+    assert!(store.end_browser_session(second.hash).await.unwrap());
+    assert!(!store.end_browser_session(second.hash).await.unwrap(), "it is forgotten");
+    assert_eq!(store.browser_session(second.hash).await.unwrap(), None);
+    assert!(store.add_browser_session(&session(13, key.id, 50, 90)).await.unwrap());
+    assert_eq!(store.browser_session(first.hash).await.unwrap(), None, "it had ended");
+}
+
+/// A session ends with its key, however that ends, and a key that is no longer good opens none.
+pub async fn browser_sessions_end_with_their_key(store: Arc<dyn StateStore>) {
+    let (lasting, expiring) = (key(1, None), key(2, Some(at(60))));
+    store.add_key(&lasting).await.unwrap();
+    store.add_key(&expiring).await.unwrap();
+    let ends = async |hash| store.browser_session(hash).await.unwrap().map(|session: BrowserSession| session.ends_at);
+    let (first, second) = (session(11, lasting.id, 1, 90), session(12, expiring.id, 1, 90));
+    assert!(store.add_browser_session(&first).await.unwrap());
+    assert!(store.add_browser_session(&second).await.unwrap());
+    assert_eq!((ends(first.hash).await, ends(second.hash).await), (Some(at(90)), Some(at(60))));
+    store.revoke_key(lasting.id, at(20)).await.unwrap();
+    assert_eq!((ends(first.hash).await, ends(second.hash).await), (Some(at(20)), Some(at(60))));
+    store.revoke_key(lasting.id, at(30)).await.unwrap();
+    assert_eq!(ends(first.hash).await, Some(at(20)), "the first end stands");
+    let late = session(13, lasting.id, 10, 90);
+    assert!(store.add_browser_session(&late).await.unwrap(), "the key goes on until its end");
+    assert_eq!(ends(late.hash).await, Some(at(20)));
+    assert!(!store.add_browser_session(&session(14, lasting.id, 20, 90)).await.unwrap());
+    assert!(!store.add_browser_session(&session(15, expiring.id, 60, 90)).await.unwrap());
+    assert!(!store.add_browser_session(&session(16, KeyId::generate(), 1, 90)).await.unwrap(), "an unknown key");
+    assert_eq!(store.browser_session(KeyHash([16; 32])).await.unwrap(), None);
+}
+
+/// The sessions of a key are bounded: one more ends its oldest, and nobody else's.
+pub async fn browser_sessions_of_a_key_are_bounded(store: Arc<dyn StateStore>) {
+    let (one, other) = (key(1, None), key(2, None));
+    store.add_key(&one).await.unwrap();
+    store.add_key(&other).await.unwrap();
+    let most = u8::try_from(MAX_BROWSER_SESSIONS_PER_KEY).unwrap();
+    assert!(store.add_browser_session(&session(200, other.id, 1, 900)).await.unwrap());
+    for number in 1..=most + 1 {
+        assert!(store.add_browser_session(&session(number, one.id, i64::from(number), 900)).await.unwrap());
+    }
+    let kept = async |number| store.browser_session(KeyHash([number; 32])).await.unwrap().is_some();
+    assert!(!kept(1).await && kept(2).await && kept(most + 1).await && kept(200).await);
 }
 
 /// The log is read backwards in pages, and forgets what is too old.

@@ -50,6 +50,8 @@ macro_rules! contract_tests {
             budgets: a_hundred_at_once_stay_within_the_cap, budgets: a_ledger_row_takes_the_place_of_its_reservation,
             budgets: what_is_released_is_free, budgets: a_new_day_has_its_cap, budgets: the_dead_hold_nothing;
             access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
+            access: browser_sessions_are_kept_until_they_end, access: browser_sessions_end_with_their_key,
+            access: browser_sessions_of_a_key_are_bounded,
             access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
             deployment: an_old_version_stays_old, deployment: a_removed_agent_keeps_its_last_version,
             deployment: an_event_waits_for_the_fleet_that_it_was_looked_up_in,

@@ -54,7 +54,8 @@ const fn or_null(column: Column) -> Column {
     Column { optional: true, ..column }
 }
 
-/// Every table whose rows are moved. `counters` follows from them; workers are moved as far as they own what runs.
+/// Every table whose rows are moved. `counters` follows from them; workers are moved as far as they own what runs;
+/// `browser_sessions` are not: signing in again is no loss.
 pub(super) static TABLES: [Table; 19] = [
     TASKS,
     OPEN_TASKS,

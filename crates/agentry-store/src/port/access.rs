@@ -1,6 +1,6 @@
-//! API keys and the audit log.
+//! API keys, sessions of the dashboard, and the audit log.
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
+use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash};
 use agentry_core::id::{AuditId, KeyId};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -10,6 +10,8 @@ use crate::StoreError;
 
 /// Keys that are kept at most, revoked ones included; the listing is never paged.
 pub const MAX_KEYS: usize = 1_000;
+/// Sessions of one key that are kept at most. One more ends the oldest: whoever has the key may sign in.
+pub const MAX_BROWSER_SESSIONS_PER_KEY: usize = 32;
 /// How long a revoked key is listed: 90 days.
 pub const REVOKED_KEPT: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
 /// How long the audit log is kept: 400 days, so that a year can be compared with the one before.
@@ -30,7 +32,7 @@ pub trait AccessStore: Send + Sync + 'static {
     /// When the store is unavailable.
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// Ends a key from `at` on; an earlier end stands. False: unknown.
+    /// Ends a key from `at` on, and its sessions with it; an earlier end stands. False: unknown.
     ///
     /// # Errors
     /// When the store is unavailable.
@@ -59,6 +61,26 @@ pub trait AccessStore: Send + Sync + 'static {
     /// # Errors
     /// When the store is unavailable.
     async fn key_used(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Keeps a session of the dashboard, until its own end or its key's, whichever is earlier. Forgets sessions that ended
+    /// before it was opened, and the oldest of its key beyond [`MAX_BROWSER_SESSIONS_PER_KEY`]. False: its key is unknown
+    /// or not good when it is opened, and nothing was kept.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError>;
+
+    /// The session with this hash, whether or not it has ended.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn browser_session(&self, hash: KeyHash) -> Result<Option<BrowserSession>, StoreError>;
+
+    /// Forgets a session. False: unknown.
+    ///
+    /// # Errors
+    /// When the store is unavailable.
+    async fn end_browser_session(&self, hash: KeyHash) -> Result<bool, StoreError>;
 
     /// Adds a line to the audit log and forgets those older than [`AUDIT_KEPT`].
     ///

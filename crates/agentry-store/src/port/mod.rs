@@ -14,7 +14,7 @@ mod sessions;
 mod tasks;
 mod usage;
 
-pub use access::{AUDIT_KEPT, AccessStore, MAX_KEYS, REVOKED_KEPT};
+pub use access::{AUDIT_KEPT, AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, REVOKED_KEPT};
 pub(crate) use access::{audit_horizon, revoked_horizon};
 pub(crate) use budgets::REREAD_US;
 pub use budgets::{BudgetStore, Reservation, Reserved};

@@ -1,6 +1,6 @@
 //! [`AccessStore`] and [`PulseStore`] on PostgreSQL.
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash, Scope};
+use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash, Scope};
 use agentry_core::id::{AuditId, KeyId, TaskId};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::{PostgresStore, text};
 use crate::port::{audit_horizon, revoked_horizon};
-use crate::{AccessStore, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
+use crate::{AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
 
 const KEY: &str = "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys";
 
@@ -30,6 +30,16 @@ fn api_key(row: &Row) -> Result<ApiKey, Failure> {
         expires_at: moment(5)?,
         last_used_at: moment(6)?,
         revoked_at: moment(7)?,
+    })
+}
+
+fn browser_session(row: &Row) -> Result<BrowserSession, Failure> {
+    let hash = KeyHash::from_hex(row.try_get(0)?);
+    Ok(BrowserSession {
+        hash: hash.ok_or_else(|| Failure::Data("the hash of a session is not 64 hex digits".to_owned()))?,
+        key: KeyId::from_bytes(id_at(row, 1)?),
+        created_at: time_at(row, 2)?,
+        ends_at: time_at(row, 3)?,
     })
 }
 
@@ -100,7 +110,8 @@ impl AccessStore for PostgresStore {
         let key = &SqlId(*key.as_bytes());
         self.db
             .retrying(|_| async move {
-                let sql = "UPDATE api_keys SET revoked_at = least(revoked_at, $2) WHERE id = $1";
+                let sql = "WITH sessions AS (UPDATE browser_sessions SET ends_at = least(ends_at, $2) WHERE key = $1)
+                           UPDATE api_keys SET revoked_at = least(revoked_at, $2) WHERE id = $1";
                 Ok(execute(&self.db.conn().await?, sql, &[key, &at.0]).await? > 0)
             })
             .await
@@ -131,6 +142,46 @@ impl AccessStore for PostgresStore {
             .retrying(|_| async move {
                 let sql = "UPDATE api_keys SET used_at = greatest(used_at, $2) WHERE id = $1";
                 execute(&self.db.conn().await?, sql, &[key, &at.0]).await.map(drop)
+            })
+            .await
+    }
+
+    async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError> {
+        let (hash, key) = (&session.hash.to_hex(), &SqlId(*session.key.as_bytes()));
+        self.db
+            .retrying(|tries| async move {
+                // The sessions before this one, without those that ended: one statement does not see its own deletions.
+                let sql = "WITH old AS (DELETE FROM browser_sessions WHERE ends_at <= $3),
+                               more AS (DELETE FROM browser_sessions WHERE hash IN (
+                                   SELECT hash FROM browser_sessions WHERE key = $2 AND ends_at > $3
+                                   ORDER BY created_at DESC, hash OFFSET $5))
+                           INSERT INTO browser_sessions (hash, key, created_at, ends_at)
+                           SELECT $1, id, $3, least($4, expires_at, revoked_at) FROM api_keys
+                           WHERE id = $2 AND coalesce(expires_at > $3, true) AND coalesce(revoked_at > $3, true)
+                           ON CONFLICT (hash) DO NOTHING";
+                let others = signed(MAX_BROWSER_SESSIONS_PER_KEY as u64 - 1);
+                let params: super::rows::Params<'_> = &[hash, key, &session.created_at.0, &session.ends_at.0, &others];
+                Ok(execute(&self.db.conn().await?, sql, params).await? > 0 || tries.maybe_done)
+            })
+            .await
+    }
+
+    async fn browser_session(&self, hash: KeyHash) -> Result<Option<BrowserSession>, StoreError> {
+        let hash = &hash.to_hex();
+        self.db
+            .retrying(|_| async move {
+                let sql = "SELECT hash, key, created_at, ends_at FROM browser_sessions WHERE hash = $1";
+                first(&self.db.conn().await?, sql, &[hash]).await?.map(|row| browser_session(&row)).transpose()
+            })
+            .await
+    }
+
+    async fn end_browser_session(&self, hash: KeyHash) -> Result<bool, StoreError> {
+        let hash = &hash.to_hex();
+        self.db
+            .retrying(|tries| async move {
+                let sql = "DELETE FROM browser_sessions WHERE hash = $1";
+                Ok(execute(&self.db.conn().await?, sql, &[hash]).await? > 0 || tries.maybe_done)
             })
             .await
     }

@@ -12,12 +12,13 @@ use super::options::{Planner, PostgresOptions};
 use crate::StoreError;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/postgres/V1__state.sql"),
     include_str!("../../migrations/postgres/V2__ledger_and_budgets.sql"),
     include_str!("../../migrations/postgres/V3__access.sql"),
     include_str!("../../migrations/postgres/V4__schedule_revision.sql"),
     include_str!("../../migrations/postgres/V5__question_threads.sql"),
+    include_str!("../../migrations/postgres/V6__browser_sessions.sql"),
     include_str!("../../migrations/postgres/V7__steady_heartbeats.sql"),
     include_str!("../../migrations/postgres/V8__fleet.sql"),
 ];

@@ -1,6 +1,6 @@
 //! [`AccessStore`] and [`PulseStore`] on SQLite.
 
-use agentry_core::access::{ApiKey, AuditEntry, KeyHash, Scope};
+use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash, Scope};
 use agentry_core::id::{AuditId, KeyId};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::rows::{collect, first, json_at, page_len, signed, status, to_json};
 use super::{SqliteStore, agents};
 use crate::port::{audit_horizon, moment_of, revoked_horizon};
-use crate::{AccessStore, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
+use crate::{AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
 
 const KEY: &str = "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys";
 
@@ -47,6 +47,29 @@ fn add(db: &Db, key: &ApiKey) -> Result<(), Failure> {
             key.expires_at.map(|at| at.0),
         ))?;
     Ok(())
+}
+
+fn browser_session(row: &Row<'_>) -> Result<BrowserSession, Failure> {
+    let hash = KeyHash::from_hex(&row.get::<_, String>(0)?);
+    Ok(BrowserSession {
+        hash: hash.ok_or_else(|| Failure::Data("the hash of a session is not 64 hex digits".to_owned()))?,
+        key: KeyId::from_bytes(row.get(1)?),
+        created_at: Timestamp(row.get(2)?),
+        ends_at: Timestamp(row.get(3)?),
+    })
+}
+
+fn add_browser_session(db: &Db, session: &BrowserSession) -> Result<bool, Failure> {
+    let (key, now) = (session.key.as_bytes(), session.created_at.0);
+    db.sql("DELETE FROM browser_sessions WHERE ends_at <= ?1")?.execute([now])?;
+    let sql = "INSERT INTO browser_sessions (hash, key, created_at, ends_at)
+               SELECT ?1, id, ?3, min(?4, coalesce(expires_at, ?4), coalesce(revoked_at, ?4)) FROM api_keys
+               WHERE id = ?2 AND coalesce(expires_at, ?3 + 1) > ?3 AND coalesce(revoked_at, ?3 + 1) > ?3";
+    let kept = db.sql(sql)?.execute((session.hash.to_hex(), key, now, session.ends_at.0))? > 0;
+    let sql = "DELETE FROM browser_sessions WHERE hash IN (SELECT hash FROM browser_sessions WHERE key = ?1
+                   ORDER BY created_at DESC, hash LIMIT -1 OFFSET ?2)";
+    db.sql(sql)?.execute((key, signed(MAX_BROWSER_SESSIONS_PER_KEY as u64)))?;
+    Ok(kept)
 }
 
 fn log(conn: &Connection, before: Option<AuditId>, limit: usize) -> Result<Page<AuditEntry>, Failure> {
@@ -100,6 +123,8 @@ impl AccessStore for SqliteStore {
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
         self.write(1, move |db| {
+            db.sql("UPDATE browser_sessions SET ends_at = min(ends_at, ?2) WHERE key = ?1")?
+                .execute((key.as_bytes(), at.0))?;
             let sql = "UPDATE api_keys SET revoked_at = min(coalesce(revoked_at, ?2), ?2) WHERE id = ?1";
             Ok(db.sql(sql)?.execute((key.as_bytes(), at.0))? > 0)
         })
@@ -134,6 +159,26 @@ impl AccessStore for SqliteStore {
             db.sql("UPDATE api_keys SET used_at = max(coalesce(used_at, ?2), ?2) WHERE id = ?1")?
                 .execute((key.as_bytes(), at.0))?;
             Ok(())
+        })
+        .await
+    }
+
+    async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError> {
+        let session = session.clone();
+        self.write(1, move |db| add_browser_session(db, &session)).await
+    }
+
+    async fn browser_session(&self, hash: KeyHash) -> Result<Option<BrowserSession>, StoreError> {
+        self.read(move |conn| {
+            let sql = "SELECT hash, key, created_at, ends_at FROM browser_sessions WHERE hash = ?1";
+            first(&mut *conn.prepare_cached(sql)?, [hash.to_hex()], browser_session)
+        })
+        .await
+    }
+
+    async fn end_browser_session(&self, hash: KeyHash) -> Result<bool, StoreError> {
+        self.write(1, move |db| {
+            Ok(db.sql("DELETE FROM browser_sessions WHERE hash = ?1")?.execute([hash.to_hex()])? > 0)
         })
         .await
     }

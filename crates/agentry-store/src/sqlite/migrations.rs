@@ -6,13 +6,14 @@
 use rusqlite::Connection;
 
 /// Every migration, oldest first; its number is its place, from 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/V1__state.sql"),
     include_str!("../../migrations/V2__ledger_and_budgets.sql"),
     include_str!("../../migrations/V3__access.sql"),
     include_str!("../../migrations/V4__schedule_revision.sql"),
     include_str!("../../migrations/V5__question_threads.sql"),
     include_str!("../../migrations/V6__tasks_not_completed.sql"),
+    include_str!("../../migrations/V7__browser_sessions.sql"),
     include_str!("../../migrations/V8__fleet.sql"),
 ];
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::db::STATEMENTS;
 use super::migrations::{self, SCHEMA_VERSION};
+use crate::private;
 
 /// The database's name in the data folder.
 pub const DATABASE_FILE: &str = "agentry.db";
@@ -106,12 +107,16 @@ impl OpenError {
 #[derive(Debug)]
 pub(crate) struct FolderLock(#[allow(dead_code, reason = "the open file is the lock")] File);
 
-/// Makes the folder if need be and locks it.
+/// What SQLite puts beside a database, as endings of its name.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Makes the folder if need be and locks it. Once it is locked it is ours, and other users of the machine are kept out.
 pub(crate) fn lock(dir: &Path) -> Result<FolderLock, OpenError> {
-    std::fs::create_dir_all(dir).map_err(|source| OpenError::from_io(dir, source))?;
+    private::make_folder(dir).map_err(|source| OpenError::from_io(dir, source))?;
     let path = dir.join(LOCK_FILE);
     let io = |source| OpenError::from_io(&path, source);
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    let mut file =
+        private::open(File::options().read(true).write(true).create(true).truncate(false), &path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -122,6 +127,7 @@ pub(crate) fn lock(dir: &Path) -> Result<FolderLock, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
+    private::tighten_folder(dir);
     file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
     write!(file, "{}", std::process::id()).map_err(io)?;
     Ok(FolderLock(file))
@@ -131,6 +137,7 @@ pub(crate) fn lock(dir: &Path) -> Result<FolderLock, OpenError> {
 pub(super) fn writer(file: &Path) -> Result<Connection, OpenError> {
     check_library()?;
     let fail = |error: rusqlite::Error| OpenError::from_sqlite(file, &error);
+    make_private(file)?;
     let conn = Connection::open(file).map_err(fail)?;
     let found = migrations::version(&conn).map_err(fail)?;
     if found > SCHEMA_VERSION {
@@ -145,6 +152,22 @@ pub(super) fn writer(file: &Path) -> Result<Connection, OpenError> {
     settings(&conn).map_err(fail)?;
     migrations::apply(&conn).map_err(fail)?;
     Ok(conn)
+}
+
+/// Makes the database private, and what a server that was killed has left beside it. SQLite gives the files that it makes
+/// the mode of the database, so an empty one is made first.
+fn make_private(file: &Path) -> Result<(), OpenError> {
+    match private::open(File::options().write(true).create_new(true), file) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => private::tighten_if_there(file),
+        Err(error) => return Err(OpenError::from_io(file, error)),
+    }
+    for ending in BESIDE {
+        let mut path = file.as_os_str().to_owned();
+        path.push(ending);
+        private::tighten_if_there(Path::new(&path));
+    }
+    Ok(())
 }
 
 /// Opens a connection that only reads.

@@ -44,6 +44,40 @@ fn with_a_key_it_listens_anywhere_and_asks_for_it() {
     assert_eq!(names, ["ops", "look"]);
 }
 
+/// What was said and answered, and hashes of keys, are nobody's business but the owner's.
+#[cfg(unix)]
+#[test]
+fn files_are_private_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder_with_fleet();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let older = folder.path().join("older.jsonl");
+    std::fs::write(&older, "").unwrap();
+    std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let program = agentry(folder.path()).get_program().to_owned();
+    for args in [
+        &["keys", "create", "ops", "--local"][..],
+        &["run", "writer", "a haiku", "--sim", "--record", "tape.jsonl"],
+        &["run", "writer", "a haiku", "--sim", "--record", "older.jsonl"],
+    ] {
+        let (code, text) = said(
+            Command::new("sh")
+                .args(["-c", "umask 000; exec \"$0\" \"$@\""])
+                .arg(&program)
+                .args(args)
+                .current_dir(folder.path()),
+        );
+        assert_eq!(code, Some(0), "{text}");
+    }
+    assert_eq!((mode(&folder.path().join("tape.jsonl")), mode(&older)), (0o600, 0o600));
+    let data = folder.path().join("data");
+    assert_eq!(mode(&data), 0o700);
+    for entry in std::fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
 #[test]
 fn a_task_inside_this_process_needs_no_key() {
     let folder = folder_with_fleet();

@@ -146,6 +146,21 @@ fn an_agent_file_with_a_typing_mistake() {
     insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
 }
 
+/// A variable may be a secret, and messages end in logs and build servers.
+#[test]
+fn the_value_of_a_variable_is_not_in_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name: ${SECRET}\nexecution_mode: ${SECRET}\nenabled: ${SECRET}\nllm_config:\n  provider: openai\n  model: gpt-4.1\n  max_tokens: ${SECRET}\n  base_url: ${SECRET}\nsystem_prompt: Sort.\n";
+    std::fs::write(folder.path().join("triage.yml"), text).unwrap();
+    for verb in [&["validate", "triage.yml"][..], &["import", "triage.yml"], &["doctor", "--agents", "."]] {
+        let output =
+            crate::support::agentry(folder.path()).args(verb).env("SECRET", "sk-/very/secret").output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(!shown.contains("very"), "{shown}");
+        assert!(shown.contains("unknown execution_mode `${SECRET}`") || verb[0] == "doctor", "{shown}");
+    }
+}
+
 #[test]
 fn a_good_agent_file_is_counted() {
     let folder = tempfile::tempdir().unwrap();
