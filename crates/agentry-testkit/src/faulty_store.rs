@@ -53,6 +53,12 @@ impl FaultyStore {
         self.faults.outages.begin(outage, length);
     }
 
+    /// To be called when the runtime of the callers is gone, as after kill -9: of the calls that hung, which the server
+    /// has, some are carried out and the others are lost.
+    pub async fn carry_out_orphans(&self) {
+        self.faults.carry_out_orphans().await;
+    }
+
     /// Returns how often each fault was injected.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {

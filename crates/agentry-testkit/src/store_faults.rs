@@ -1,8 +1,9 @@
 //! The faults of a [`FaultyStore`](crate::FaultyStore): which call is refused, late or held up, and whose answer is lost.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentry_store::StoreError;
@@ -35,6 +36,7 @@ pub struct StoreFaults {
 }
 
 /// What becomes of a call.
+#[derive(Debug)]
 enum Fate {
     Pass,
     Refuse(&'static str),
@@ -43,6 +45,9 @@ enum Fate {
     Hang { until: Instant, made_first: bool, answer_lost: bool },
 }
 
+/// A call that the server has and has not carried out.
+type Pending = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
+
 /// Decides the fate of calls and carries it out.
 pub(crate) struct Faults {
     dice: Dice,
@@ -50,11 +55,19 @@ pub(crate) struct Faults {
     active: AtomicBool,
     pub(crate) outages: Outages,
     pub(crate) counts: Arc<FaultCounts>,
+    pending: Mutex<Vec<Pending>>,
 }
 
 impl Faults {
     pub(crate) fn new(dice: Dice, odds: StoreFaults) -> Self {
-        Self { dice, odds, active: AtomicBool::new(true), outages: Outages::default(), counts: Arc::default() }
+        Self {
+            dice,
+            odds,
+            active: AtomicBool::new(true),
+            outages: Outages::default(),
+            counts: Arc::default(),
+            pending: Mutex::default(),
+        }
     }
 
     pub(crate) fn set_active(&self, active: bool) {
@@ -68,7 +81,11 @@ impl Faults {
         method: &'static str,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.fate() {
+        let fate = self.fate();
+        if !matches!(fate, Fate::Pass) {
+            tracing::debug!(method, ?fate, "a fault of the store");
+        }
+        match fate {
             Fate::Pass => call.await,
             Fate::Refuse(why) => Err(self.refused(why)),
             Fate::Late { by, answer_lost } => {
@@ -129,20 +146,49 @@ impl Faults {
         }
         let (reply, answer) = oneshot::channel();
         let counts = Arc::clone(&self.counts);
-        tokio::spawn(async move {
-            let result = if made_first {
-                let result = call.await;
-                tokio::time::sleep_until(until).await;
-                result
-            } else {
-                tokio::time::sleep_until(until).await;
-                call.await
-            };
+        let answered = move |result| {
             if reply.send(result).is_err() {
+                tracing::debug!(method, "a call was carried out after its caller had gone");
                 counts.add(format!("store.orphaned.{method}"));
             }
-        });
+        };
+        if made_first {
+            tokio::spawn(async move {
+                let result = call.await;
+                tokio::time::sleep_until(until).await;
+                answered(result);
+            });
+        } else {
+            let pending = self.pend(async move { answered(call.await) });
+            tokio::spawn(async move {
+                tokio::time::sleep_until(until).await;
+                let call = take(&pending);
+                if let Some(call) = call {
+                    call.await;
+                }
+            });
+        }
         answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("injected: the store is gone".to_owned())))
+    }
+
+    fn pend(&self, call: impl Future<Output = ()> + Send + 'static) -> Pending {
+        let call: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(call);
+        let pending: Pending = Arc::new(Mutex::new(Some(call)));
+        let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        all.push(Arc::clone(&pending));
+        pending
+    }
+
+    /// The process of the callers was killed: some of the calls that the server has are carried out all the same.
+    pub(crate) async fn carry_out_orphans(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        for call in pending.iter().filter_map(take) {
+            if self.dice.happens(0.5) {
+                self.counts.add("store.carried_out_after_a_kill");
+                call.await;
+            }
+        }
     }
 
     fn up_to(&self, most: Duration) -> Duration {
@@ -158,4 +204,8 @@ impl Faults {
         self.counts.add("store.answer_lost");
         StoreError::Unavailable("injected: the answer was lost".to_owned())
     }
+}
+
+fn take(pending: &Pending) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

@@ -29,7 +29,7 @@ const REQUIRED: &[&str] = &[
     "store.hung",
     "store.claim_hung_past_a_probe",
     "store.orphaned.advance",
-    "store.orphaned.reserve",
+    "store.carried_out_after_a_kill",
     "outage.store_refusing",
     "outage.store_frozen",
     "outage.bus_refusing",
@@ -150,7 +150,8 @@ fn in_its_own_process(seed: u64) -> Result<Report, String> {
         // It may have ended in between.
         let _ = child.kill();
         let _ = child.wait();
-        return Err(format!("the history did not end within {} s of real time", PATIENCE.as_secs()));
+        let limit = PATIENCE.as_secs();
+        return Err(format!("{}\n[livelock] not ended within {limit} s of real time", history::BROKEN));
     };
     let status = child.wait().map_err(|error| format!("cannot wait for a process: {error}"))?;
     let report = lines.iter().find_map(|line| line.split_once(REPORT)).and_then(|(_, json)| {

@@ -12,7 +12,7 @@ use crate::records::Records;
 use crate::stage::Stage;
 
 /// Lives of a history; the last one lives on until everything has ended.
-const LIVES: u64 = 4;
+const LIVES: u64 = 5;
 
 /// What a history in which invariants did not hold says before their names.
 pub const BROKEN: &str = "this history broke invariants:";

@@ -16,10 +16,10 @@ use agentry_testkit::{Dice, FaultyBus};
 use crate::fleet::{BUDGETED, PER_DAY, name};
 use crate::people;
 use crate::records::Records;
-use crate::stage::{Stage, runtime};
+use crate::stage::{self, Stage};
 
 /// Tasks submitted in a life.
-const TASKS: u64 = 7;
+const TASKS: u64 = 9;
 /// Time of a clean drain.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Time after the last fault within which everything must have ended in the same life: longer than all tries, timeouts,
@@ -52,7 +52,7 @@ impl End {
 
 /// Lives until the end that is asked for.
 pub fn live(stage: &Arc<Stage>, end: End) {
-    let runtime = runtime();
+    let runtime = stage::runtime();
     runtime.block_on(async {
         stage.clock.enter();
         stage.set_faulty(true);
@@ -86,7 +86,6 @@ pub fn live(stage: &Arc<Stage>, end: End) {
             }
             End::LiveOn => {
                 settle(stage, &bus).await;
-                no_money_is_reserved(stage).await;
                 if !running.drain(DRAIN).await.clean {
                     stage.violation("[drain] an orchestrator without open tasks does not drain cleanly");
                 }
@@ -104,6 +103,7 @@ pub fn live(stage: &Arc<Stage>, end: End) {
         stage.clock.leave();
     });
     drop(runtime);
+    stage::runtime().block_on(stage.faulty.carry_out_orphans());
 }
 
 /// A worker that drained is not registered any more.
@@ -153,14 +153,20 @@ async fn settle(stage: &Stage, bus: &FaultyBus) {
     loop {
         people::answer_questions(stage, bus, 100).await;
         let open = unsettled(stage, healed_at).await;
-        if open.is_empty() {
+        // Asked only then: a reservation is also looked through when another one is made.
+        let reserved = if open.is_empty() { reserved(stage).await } else { Vec::new() };
+        if open.is_empty() && reserved.is_empty() {
             return;
         }
         if stage.clock.now() >= deadline {
             let patience = PATIENCE.as_secs();
-            return stage.violation(format!(
-                "[no-restart] not ended {patience} s after the last fault without a restart: {open:#?}"
-            ));
+            if !open.is_empty() {
+                stage.violation(format!(
+                    "[no-restart] not ended {patience} s after the last fault without a restart: {open:#?}"
+                ));
+            }
+            reserved.into_iter().for_each(|text| stage.violation(text));
+            return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -194,8 +200,9 @@ async fn unsettled(stage: &Stage, healed_at: Timestamp) -> Vec<String> {
     open
 }
 
-/// Nothing is reserved any more once every task has ended, though the worker lives.
-async fn no_money_is_reserved(stage: &Stage) {
+/// Money that is reserved though every task has ended, while the worker lives.
+async fn reserved(stage: &Stage) -> Vec<String> {
+    let mut found = Vec::new();
     for agent in BUDGETED {
         let probe = Reservation {
             call: CallId::from_parts(1, 1),
@@ -206,13 +213,12 @@ async fn no_money_is_reserved(stage: &Stage) {
             cap: PER_DAY,
             now: stage.clock.now(),
         };
-        match stage.store.reserve(probe).await.expect("an answer") {
-            Reserved::No { reserved, .. } => {
-                if reserved != NanoUsd::ZERO {
-                    stage.violation(format!("[reservations] {reserved} of {agent} stay reserved for no call"));
-                }
-            }
-            Reserved::Yes => panic!("more than the cap was reserved"),
+        let Reserved::No { reserved, .. } = stage.store.reserve(probe).await.expect("an answer") else {
+            panic!("more than the cap was reserved")
+        };
+        if reserved != NanoUsd::ZERO {
+            found.push(format!("[reservations] {reserved} of {agent} stay reserved for no call"));
         }
     }
+    found
 }

@@ -1,5 +1,6 @@
 //! What a history says: its log on request, and every panic in it, wherever it was caught.
 
+use std::cell::Cell;
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,8 +29,23 @@ pub fn failing_on_panics<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Prints every event of the history.
+/// Prints every event of the history, with the time of the runtime that it happened in.
 struct Printed;
+
+/// Seconds since the runtime of this life began; nothing outside of one.
+fn time() -> String {
+    thread_local! {
+        static BEGAN: Cell<Option<(tokio::runtime::Id, tokio::time::Instant)>> = const { Cell::new(None) };
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current().map(|handle| handle.id()) else { return String::new() };
+    let now = tokio::time::Instant::now();
+    let began = match BEGAN.get() {
+        Some((known, began)) if known == runtime => began,
+        _ => now,
+    };
+    BEGAN.set(Some((runtime, began)));
+    format!("{:8.3}", now.duration_since(began).as_secs_f64())
+}
 
 struct Line(String);
 
@@ -56,7 +72,7 @@ impl Subscriber for Printed {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        println!("{} {}", event.metadata().target().trim_start_matches("agentry_orchestrator::"), line.0);
+        println!("{} {} {}", time(), event.metadata().target().trim_start_matches("agentry_orchestrator::"), line.0);
     }
 
     fn enter(&self, _: &Id) {}
