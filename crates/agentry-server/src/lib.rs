@@ -19,7 +19,7 @@ mod state;
 mod tls;
 mod ui;
 
-pub use auth::{Access, new_key};
+pub use auth::{Access, key_hash, new_key};
 pub use dependency::{Dependency, DependencyState, Metric};
 pub use log::{BadLogFilter, LogControl, LogState};
 pub use openapi::openapi;

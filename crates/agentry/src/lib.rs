@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod engine;
 mod failure;
+mod first_keys;
 mod import;
 mod log;
 mod migrate;

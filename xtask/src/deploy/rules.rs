@@ -9,12 +9,24 @@ use crate::cluster::{POOLS, Pool};
 
 /// The servers beside our own services.
 const SERVERS: [&str; 3] = ["postgres", "redis", "rabbitmq"];
+/// The service that makes the first API keys, before anything of ours answers.
+const FIRST_KEYS: &str = "first-keys";
 /// How much longer than the drain a process must be left alone, in seconds.
 const MARGIN: u64 = 10;
 
 /// Problems of the Compose file.
 pub fn compose(file: &Value) -> Vec<String> {
     let mut problems = Vec::new();
+    let command = &file["services"][FIRST_KEYS]["command"];
+    if command[0] != "keys" || command[1] != "init" {
+        problems.push(format!("compose.yml: {FIRST_KEYS} is missing, or does not run `agentry keys init`"));
+    }
+    for (name, service) in file["services"].as_object().into_iter().flatten() {
+        let open = &service["environment"]["AGENTRY_ALLOW_UNAUTHENTICATED"];
+        if !open.is_null() && open != "false" {
+            problems.push(format!("compose.yml: {name}: answers without API keys"));
+        }
+    }
     for server in SERVERS {
         if file["services"][server]["healthcheck"]["test"].is_null() {
             problems.push(format!("compose.yml: {server} is missing, or has no health check"));
@@ -35,13 +47,16 @@ pub fn compose(file: &Value) -> Vec<String> {
                 problem(format!("does not wait until {server} is healthy"));
             }
         }
+        if service["depends_on"][FIRST_KEYS]["condition"] != "service_completed_successfully" {
+            problem(format!("does not wait for the keys of {FIRST_KEYS}"));
+        }
         let setting = |key: &str| service["environment"][key].as_str();
         agree(pool, setting("AGENTRY_ROLE"), setting("AGENTRY_MODE"), &mut problem);
         let grace = service["stop_grace_period"].as_str().and_then(seconds);
         enough_time(setting("AGENTRY_DRAIN").and_then(|text| text.parse().ok()), grace, 0, &mut problem);
         for port in service["ports"].as_array().into_iter().flatten() {
             if !port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")) {
-                problem(format!("publishes {port} beyond loopback, without API keys"));
+                problem(format!("publishes {port} beyond loopback, without TLS"));
             }
         }
     }
@@ -90,6 +105,9 @@ pub fn kubernetes(manifests: &[Value]) -> Vec<String> {
         problems.push(format!("kubernetes: more than one namespace: {namespaces:?}"));
     }
     for service in of_kind("Service") {
+        if let Some(settings) = settings {
+            problems.extend(unnamed_host(&settings["data"], &service["metadata"]));
+        }
         let serves = |deployment: &Value| {
             let labels = &deployment["spec"]["template"]["metadata"]["labels"];
             let selector = service["spec"]["selector"].as_object();
@@ -100,6 +118,16 @@ pub fn kubernetes(manifests: &[Value]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// A server that answers without keys refuses names that it was not told, also those of its own Service.
+fn unnamed_host(settings: &Value, service: &Value) -> Option<String> {
+    let (name, namespace) = (service["name"].as_str()?, service["namespace"].as_str()?);
+    let hosts: Vec<&str> = settings["AGENTRY_ALLOWED_HOSTS"].as_str().unwrap_or_default().split(',').collect();
+    let wanted = [name.to_owned(), format!("{name}.{namespace}.svc"), format!("{name}.{namespace}.svc.cluster.local")];
+    let missing = wanted.iter().find(|host| !hosts.contains(&host.as_str()))?;
+    let is_open = settings["AGENTRY_ALLOW_UNAUTHENTICATED"] == "true";
+    is_open.then(|| format!("kubernetes: {missing} is not in AGENTRY_ALLOWED_HOSTS, so without keys it is refused"))
 }
 
 fn deployment_problems(pool: &Pool, deployment: &Value, drain: Option<u64>, problem: &mut impl FnMut(String)) {
@@ -164,6 +192,7 @@ mod tests {
         for server in SERVERS {
             services.insert(server.to_owned(), json!({"healthcheck": {"test": ["CMD", "true"]}}));
         }
+        services.insert(FIRST_KEYS.to_owned(), json!({"command": ["keys", "init", "/keys"], "environment": {}}));
         let healthy = json!({"condition": "service_healthy"});
         for pool in POOLS {
             let mut environment = json!({"AGENTRY_ROLE": pool.roles, "AGENTRY_DRAIN": "30"});
@@ -172,7 +201,8 @@ mod tests {
             }
             let service = json!({
                 "environment": environment, "stop_grace_period": "45s",
-                "depends_on": {"postgres": healthy, "redis": healthy, "rabbitmq": healthy},
+                "depends_on": {"postgres": healthy, "redis": healthy, "rabbitmq": healthy,
+                    "first-keys": {"condition": "service_completed_successfully"}},
             });
             services.insert(pool.service.to_owned(), service);
         }
@@ -182,13 +212,16 @@ mod tests {
     #[test]
     fn each_broken_rule_of_compose_is_said_once() {
         assert_eq!(compose(&good_compose()), [] as [&str; 0]);
-        let breaks: [(&str, Value, &str); 6] = [
+        let breaks: [(&str, Value, &str); 9] = [
             ("/services/api/stop_grace_period", json!("35s"), "is given Some(35) s"),
             ("/services/api/environment/AGENTRY_ROLE", json!("api"), "has roles Some(\"api\")"),
             ("/services/scheduler/depends_on/redis", json!({}), "does not wait until redis"),
             ("/services/redis/healthcheck", json!({}), "redis is missing, or has no health check"),
             ("/services/autonomous-agent-pool", Value::Null, "autonomous-agent-pool: is missing"),
             ("/services/api/environment/AGENTRY_DRAIN", json!("60"), "it needs 0 + Some(60)"),
+            ("/services/api/depends_on/first-keys", json!({}), "does not wait for the keys"),
+            ("/services/first-keys/command", json!(["serve"]), "does not run `agentry keys init`"),
+            ("/services/first-keys/environment", json!({"AGENTRY_ALLOW_UNAUTHENTICATED": "true"}), "without API keys"),
         ];
         for (at, value, said) in breaks {
             let mut file = good_compose();
@@ -206,7 +239,8 @@ mod tests {
     fn good_manifests() -> Vec<Value> {
         let mut all = vec![json!({
             "kind": "ConfigMap", "metadata": {"name": "agentry-settings", "namespace": "agentry"},
-            "data": {"AGENTRY_DRAIN": "30"},
+            "data": {"AGENTRY_DRAIN": "30", "AGENTRY_ALLOW_UNAUTHENTICATED": "true",
+                "AGENTRY_ALLOWED_HOSTS": "api,api.agentry.svc,api.agentry.svc.cluster.local"},
         })];
         for pool in POOLS {
             let metadata = json!({"name": pool.service, "namespace": "agentry"});
@@ -242,8 +276,9 @@ mod tests {
         assert_eq!(kubernetes(&good_manifests()), [] as [&str; 0]);
         let pod = "/spec/template/spec";
         // Manifest 1 is the API's Deployment, 2 its budget, 7 the autonomous pool's Deployment.
-        let breaks: [(usize, String, Value, &str); 8] = [
+        let breaks: [(usize, String, Value, &str); 9] = [
             (0, "/data/AGENTRY_DRAIN".to_owned(), json!("30"), ""),
+            (0, "/data/AGENTRY_ALLOWED_HOSTS".to_owned(), json!("api"), "api.agentry.svc is not in"),
             (1, format!("{pod}/terminationGracePeriodSeconds"), json!(44), "it needs 5 + Some(30)"),
             (1, format!("{pod}/containers/0/readinessProbe"), json!({}), "readinessProbe does not ask"),
             (1, format!("{pod}/securityContext"), json!({}), "may run as root"),

@@ -50,13 +50,15 @@ keys! {
         |s, v| { s.listen = address(v)?; Ok(()) };
     "allow-unauthenticated", "AGENTRY_ALLOW_UNAUTHENTICATED", "server.allow_unauthenticated", "false",
         "Listens beyond this machine without API keys. Whoever reaches the address may then run agents, spend money and \
-         read everything: only behind a proxy that authenticates, or in a network that nobody else is in.",
+         read everything: only behind a proxy that authenticates, or in a network that nobody else is in. `Host` must be an \
+         address, localhost or one of the allowed hosts.",
         |s, v| { s.allow_unauthenticated = choice(v, &[("true", true), ("false", false)])?; Ok(()) };
     "auth", "AGENTRY_AUTH", "server.auth", "auto",
         "auto: an API key is needed as soon as one exists; required: always.",
         |s, v| { s.auth_required = choice(v, &[("auto", false), ("required", true)])?; Ok(()) };
     "allowed-hosts", "AGENTRY_ALLOWED_HOSTS", "server.allowed_hosts", "",
-        "Names, by commas, under which a server of this machine may be reached through a proxy: what `Host` then says.",
+        "Names, by commas, that `Host` may have besides this machine's: of a proxy before a server of this machine, or of a \
+         server that answers without keys.",
         |s, v| { s.allowed_hosts = hosts(v)?; Ok(()) };
     "key-requests-per-second", "AGENTRY_KEY_REQUESTS_PER_SECOND", "server.key_requests_per_second", "1000",
         "Requests that one API key may make in a second to one process; 0 is any number.",

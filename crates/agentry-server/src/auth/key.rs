@@ -53,7 +53,8 @@ pub(crate) fn looks_like_one(text: &str) -> bool {
 
 /// The hash that a key is found by. Finding by hash needs no comparison in constant time: who can time the look-up
 /// learns about the hash, from which no key follows.
-pub(crate) fn hash_of(text: &str) -> KeyHash {
+#[must_use]
+pub fn hash_of(text: &str) -> KeyHash {
     KeyHash(Sha256::digest(text.as_bytes()).into())
 }
 

@@ -2,7 +2,8 @@
 //! session it brings ([`verify`]), the scope that its route needs ([`policy`]), and its key's rate.
 //!
 //! No key exists on a fresh laptop, and none is needed there. As soon as one key is good, or the settings demand it,
-//! every route but the probes and the dashboard's own files asks for one.
+//! every route but the probes and the dashboard's own files asks for one. Until then `Host` must not be a name that a web
+//! page could have pointed here, wherever the server listens.
 
 pub(crate) mod guard;
 pub(crate) mod key;
@@ -12,7 +13,7 @@ pub(crate) mod session;
 pub(crate) mod trail;
 pub(crate) mod verify;
 
-pub use key::new_key;
+pub use key::{hash_of as key_hash, new_key};
 
 use std::num::NonZeroU32;
 
@@ -24,11 +25,11 @@ use agentry_core::id::KeyId;
 pub struct Access {
     /// A key is needed even while none exists.
     pub required: bool,
-    /// It listens on this machine only: `Host` must then name this machine, so that no web page can rebind a name to it.
+    /// It listens on this machine only: `Host` must then name this machine.
     pub loopback: bool,
     /// It speaks TLS: cookies are for TLS only.
     pub tls: bool,
-    /// Names besides this machine's that `Host` may have, in lower case, without ports.
+    /// Names besides this machine's that `Host` may have where it is checked, in lower case, without ports.
     pub hosts: Vec<String>,
     /// Requests that one key may make in a second; `None`: any number.
     pub rate: Option<NonZeroU32>,

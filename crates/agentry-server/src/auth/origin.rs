@@ -1,6 +1,7 @@
-//! Where a request may come from. A server of this machine only answers to names of this machine: otherwise a web page
-//! could point its own name at 127.0.0.1 and read through the visitor's browser. Writes that a browser sends on behalf
-//! of another site are refused, whatever cookie they carry.
+//! Where a request may come from. A server that asks for no key, or that is of this machine only, answers to no name that
+//! a web page could have pointed at it: otherwise the page would read, and act, through the visitor's browser, for which
+//! it is one site with us. An address in `Host` is no name, so nobody can point it elsewhere. Writes that a browser sends on
+//! behalf of another site are refused, whatever cookie they carry.
 
 use axum::http::{HeaderMap, Uri, header};
 
@@ -31,19 +32,40 @@ fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     header.or_else(|| uri.authority().map(|authority| authority.as_str()))
 }
 
-/// Checks `Host`, and for writes `Origin` and `Sec-Fetch-Site`.
-pub(crate) fn check(access: &Access, headers: &HeaderMap, uri: &Uri, writes: bool) -> Result<(), Problem> {
+/// Refuses a `Host` that is neither this machine nor allowed by the settings. Beyond this machine any address is good.
+fn check_host(access: &Access, host: &str) -> Result<(), Problem> {
+    let name = name_of(host);
+    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+    if is_this_machine(&name) || (is_address && !access.loopback) || access.hosts.contains(&name) {
+        return Ok(());
+    }
+    let shown: String = host.chars().take(SHOWN).collect();
+    let detail = if access.loopback {
+        format!(
+            "`Host` is `{shown}`, and this server listens on this machine only: use localhost, or name the host in \
+             AGENTRY_ALLOWED_HOSTS when a proxy stands before it"
+        )
+    } else {
+        format!(
+            "`Host` is `{shown}`, and this server asks for no key: use its address, name the host in \
+             AGENTRY_ALLOWED_HOSTS, or make an API key"
+        )
+    };
+    Err(Problem::new(Code::HostRefused, detail))
+}
+
+/// Checks `Host` where the server is of this machine only or `is_open` (answers without a key); for writes also `Origin`
+/// and `Sec-Fetch-Site`.
+pub(crate) fn check(
+    access: &Access,
+    is_open: bool,
+    headers: &HeaderMap,
+    uri: &Uri,
+    writes: bool,
+) -> Result<(), Problem> {
     let host = host(headers, uri);
-    if let Some(host) = host.filter(|_| access.loopback) {
-        let name = name_of(host);
-        if !is_this_machine(&name) && !access.hosts.contains(&name) {
-            let shown: String = host.chars().take(SHOWN).collect();
-            let detail = format!(
-                "`Host` is `{shown}`, and this server listens on this machine only: use localhost, or name the host in \
-                 AGENTRY_ALLOWED_HOSTS when a proxy stands before it"
-            );
-            return Err(Problem::new(Code::HostRefused, detail));
-        }
+    if let Some(host) = host.filter(|_| access.loopback || is_open) {
+        check_host(access, host)?;
     }
     if !writes {
         return Ok(());
@@ -66,12 +88,16 @@ mod tests {
     use super::*;
 
     fn checked(loopback: bool, pairs: &[(&'static str, &str)], writes: bool) -> Option<Code> {
+        checked_open(loopback, false, pairs, writes)
+    }
+
+    fn checked_open(loopback: bool, open: bool, pairs: &[(&'static str, &str)], writes: bool) -> Option<Code> {
         let access = Access { loopback, hosts: vec!["agents.example".to_owned()], ..Access::default() };
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(*name, value.parse().unwrap());
         }
-        check(&access, &headers, &Uri::from_static("/v1/tasks"), writes).err().map(|problem| problem.code)
+        check(&access, open, &headers, &Uri::from_static("/v1/tasks"), writes).err().map(|problem| problem.code)
     }
 
     #[test]
@@ -84,6 +110,19 @@ mod tests {
         }
         assert_eq!(checked(false, &[("host", "anything.example")], false), None, "others know their names");
         assert_eq!(checked(true, &[], false), None, "no browser leaves it out");
+    }
+
+    #[test]
+    fn without_keys_no_name_that_can_be_pointed_here_is_answered() {
+        let good = ["localhost", "127.0.0.1:8080", "172.18.0.5:8080", "[fd00::7]:8080", "8.8.8.8", "agents.example"];
+        for host in good {
+            assert_eq!(checked_open(false, true, &[("host", host)], true), None, "{host}");
+        }
+        let bad = ["evil.example", "api:8080", "172.18.0.5.evil.example", "2886860805", "0x7f.1", "[::1", "", "[]"];
+        for host in bad {
+            assert_eq!(checked_open(false, true, &[("host", host)], false), Some(Code::HostRefused), "{host}");
+        }
+        assert_eq!(checked_open(true, true, &[("host", "172.18.0.5")], false), Some(Code::HostRefused));
     }
 
     #[test]

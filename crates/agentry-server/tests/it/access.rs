@@ -217,6 +217,35 @@ async fn a_session_ends_with_its_key() {
     assert_eq!(status(&server, "GET", "/v1/tasks", &[("cookie", &cookie)]).await.0, 401);
 }
 
+/// A page that points its name at the server would read and act through a visitor's browser, wherever that listens.
+#[tokio::test]
+async fn without_keys_a_rebound_name_gets_nothing_whatever_the_bind() {
+    let mut server = Server::new().await;
+    server.deps.access = Access { hosts: vec!["api".to_owned()], ..Access::default() };
+    server.router = router(server.deps.clone());
+    let evil = [("host", "evil.example")];
+    let key = r#"{"name":"x","scope":"admin"}"#;
+    for (method, path) in [("GET", "/v1/tasks"), ("POST", "/v1/tasks"), ("POST", "/v1/keys"), ("GET", "/metrics")] {
+        let reply = server.call(method, path, &evil, key).await;
+        let refused = (reply.status, reply.json()["code"].as_str().map(str::to_owned));
+        assert_eq!(refused, (StatusCode::MISDIRECTED_REQUEST, Some("host_refused".to_owned())), "{method} {path}");
+    }
+    assert!(server.store.keys().await.unwrap().is_empty());
+    // Probes and scrapers come by address; services of the same network by a name that the settings allow.
+    assert_eq!(status(&server, "GET", "/health/ready", &evil).await.0, 200);
+    for host in ["172.18.0.5:8080", "localhost:8080", "api:8080"] {
+        for path in ["/v1/tasks", "/metrics"] {
+            assert_eq!(status(&server, "GET", path, &[("host", host)]).await.0, 200, "{host} {path}");
+        }
+    }
+    let made = server.call("POST", "/v1/keys", &[("host", "api:8080")], key).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let bearer = format!("Bearer {}", made.json()["key"].as_str().unwrap());
+    let with_key = [("host", "agents.example.com"), ("authorization", bearer.as_str())];
+    assert_eq!(status(&server, "GET", "/v1/tasks", &with_key).await.0, 200, "with keys, whatever it is called");
+    assert_eq!(status(&server, "GET", "/v1/tasks", &evil).await.0, 401);
+}
+
 #[tokio::test]
 async fn hostile_hosts_and_origins_are_refused() {
     let (server, _) = with_keys(Access { loopback: true, ..Access::default() }).await;

@@ -79,7 +79,7 @@ pub struct Serve {
     /// When an API key is needed: auto (as soon as one exists) or required [env: AGENTRY_AUTH] [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub auth: Option<String>,
-    /// Names, by commas, that a proxy passes on in `Host` [env: AGENTRY_ALLOWED_HOSTS]
+    /// Names, by commas, that `Host` may have besides this machine's [env: AGENTRY_ALLOWED_HOSTS]
     #[arg(long, value_name = "NAMES")]
     pub allowed_hosts: Option<String>,
     /// Requests of one key in a second at most; 0 is any number [env: AGENTRY_KEY_REQUESTS_PER_SECOND] [default: 1000]

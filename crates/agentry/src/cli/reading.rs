@@ -309,6 +309,8 @@ pub enum Keys {
     List(Reading),
     /// Make a key, and show it once
     Create(KeyCreate),
+    /// Make the keys that a deployment starts with, as files, unless they are there
+    Init(KeyInit),
     /// Make another of the same name and scope; the old one goes on for an hour
     Rotate(Act),
     /// Refuse a key from now on
@@ -338,6 +340,19 @@ pub struct KeyCreate {
     /// The server.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// `keys init`.
+#[derive(Debug, Args)]
+pub struct KeyInit {
+    /// Folder of the files `admin-key` (scope admin) and `scrape-key` (scope read, which its group may read too)
+    pub dir: std::path::PathBuf,
+    /// Data folder [env: AGENTRY_DATA] [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Backends: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
 }
 
 /// `log-level`.

@@ -8,11 +8,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{act, list};
-use crate::cli::{KeyCreate, Keys, Verb};
+use crate::cli::{KeyCreate, KeyInit, Keys, Verb};
 use crate::engine::Backends;
 use crate::failure::Failure;
 use crate::render::{self, Column, Format, at, moment, text};
-use crate::{out, settings};
+use crate::{first_keys, out, settings};
 
 const KEYS: &[Column] = &[
     text("id", |key| at(key, "/id")),
@@ -29,6 +29,7 @@ pub async fn keys(verb: Verb<Keys>) -> Result<(), Failure> {
         Keys::List(reading) => list(&reading, &["v1", "keys"], KEYS, "there are no API keys, so none is needed").await,
         Keys::Create(args) if args.local => create_here(&args).await,
         Keys::Create(args) => create(&args).await,
+        Keys::Init(args) => init(&args).await,
         Keys::Rotate(args) => {
             let path = ["v1", "keys", args.id.as_str(), "rotate"];
             let made = args.server.client()?.send(Method::POST, &path, None).await?;
@@ -68,6 +69,16 @@ async fn create_here(args: &KeyCreate) -> Result<(), Failure> {
     backends.close().await;
     added.map_err(|error| Failure::new(format!("the key cannot be kept: {error}")))?;
     shown(secret.expose_secret())
+}
+
+/// Writes what is missing into the store itself and into files.
+async fn init(args: &KeyInit) -> Result<(), Failure> {
+    crate::log::start_quiet()?;
+    let settings = settings::of_store(args.data.as_ref(), args.engine.as_ref())?;
+    let backends = Backends::open(&settings).await?;
+    let found = first_keys::ensure(&*backends.store, &args.dir, now()).await;
+    backends.close().await;
+    found?.iter().try_for_each(|line| out::line(line))
 }
 
 fn now() -> Timestamp {

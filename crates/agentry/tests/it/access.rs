@@ -78,6 +78,43 @@ fn files_are_private_whatever_the_umask() {
     }
 }
 
+/// What Compose runs before everything else: nothing answers without a key, and nobody has to make one by hand.
+#[test]
+fn the_first_keys_of_a_deployment_are_files() {
+    let folder = folder_with_fleet();
+    let dir = folder.path().join("keys");
+    let init = || {
+        let (code, text) = said(agentry(folder.path()).args(["keys", "init", "keys"]));
+        assert!(code == Some(0) && !text.contains("agk_"), "a key is not in a log: {text}");
+        text
+    };
+    let kept = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap().trim().to_owned();
+    let made = init();
+    assert!(made.contains("made a key with the scope admin: it is in keys/admin-key"), "{made}");
+    let (admin, scrape) = (kept("admin-key"), kept("scrape-key"));
+    #[cfg(unix)]
+    for (name, expected) in [("admin-key", 0o600), ("scrape-key", 0o640)] {
+        let mode = dir.join(name).metadata().unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, expected, "{name}");
+    }
+    assert!(!init().contains("made") && kept("admin-key") == admin && kept("scrape-key") == scrape);
+
+    let server = serve(folder.path(), &["--listen", "0.0.0.0:0"]);
+    let url = server.url.replace("0.0.0.0", "127.0.0.1");
+    let keys = |key: &str| said(agentry(folder.path()).args(["keys", "--url", &url, "--key", key])).0;
+    assert_eq!((keys(&admin), keys(&scrape)), (Some(0), Some(1)));
+    let http = crate::http::Http::new(&url);
+    let scraped = |headers: &[(&str, &str)]| http.send("GET", "/metrics", headers, Vec::new()).status;
+    assert_eq!(scraped(&[("authorization", &format!("Bearer {scrape}"))]), 200);
+    assert_eq!(scraped(&[]), 401);
+    drop(server);
+
+    std::fs::remove_dir_all(&dir).unwrap();
+    let again = init();
+    assert!(again.contains("so none was made") && !dir.join("admin-key").exists(), "{again}");
+    assert_ne!(kept("scrape-key"), scrape);
+}
+
 #[test]
 fn a_task_inside_this_process_needs_no_key() {
     let folder = folder_with_fleet();

@@ -69,6 +69,7 @@ fn help_of_every_verb() {
         "usage",
         "keys",
         "keys create",
+        "keys init",
         "keys rotate",
         "keys revoke",
         "top",

@@ -159,8 +159,10 @@ fn promtool_accepts_the_rules_and_what_a_server_shows() {
         command.args(args).current_dir(files());
         command
     };
-    for args in [["check", "rules", "rules.yml"], ["check", "config", "prometheus.yml"]] {
-        let output = promtool(&args).output().unwrap_or_else(|error| panic!("promtool: {error}\n{HELP}"));
+    // Only the syntax of the configuration: the key that it names is in a volume.
+    let config = &["check", "config", "--syntax-only", "prometheus.yml"][..];
+    for args in [&["check", "rules", "rules.yml"][..], config] {
+        let output = promtool(args).output().unwrap_or_else(|error| panic!("promtool: {error}\n{HELP}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let (folder, server) = worked();
