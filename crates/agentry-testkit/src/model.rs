@@ -51,7 +51,7 @@ pub struct CallRecord {
     pub end: CallEnd,
 }
 
-/// See the module; what it answers is in [`script`].
+/// See the module; what it answers is in `script`.
 pub struct ScriptedModel {
     dice: Dice,
     faults: ModelFaults,

@@ -52,7 +52,7 @@ pub fn spec(agent: &str, version: &str, topic: &str) -> AgentSpec {
     let json = json!({
         "name": agent, "version": version, "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
         "subscriptions": [topic], "tools": [], "budget": {},
-        "llm": {"target": {"provider": "openai", "model": "m"}, "fallback": [], "params": {}, "timeout_ms": 1_000},
+        "llm": {"target": {"provider": "openai", "model": "m"}, "fallback": [], "params": {"stop_sequences": []}, "timeout_ms": 1_000},
         "retry": agentry_core::retry::RetryPolicy::default(),
     });
     serde_json::from_value(json).unwrap()

@@ -1,5 +1,7 @@
 //! What a history says: its log on request, and every panic in it, wherever it was caught.
 
+#![allow(clippy::print_stdout, reason = "the test runner keeps what a test prints")]
+
 use std::cell::Cell;
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,8 @@
 //! Tool calls of one task on the whole orchestrator, with a model and tools that answer by script: what a model sends, and
 //! what tools do and fail to do, beyond what a simulator of either would.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod stage;
 
 use agentry_core::agent::OnUnknown;

@@ -14,10 +14,17 @@ use crate::state::AppState;
 pub(crate) async fn guard(state: &AppState, need: Need, request: &mut Request) -> Answer<()> {
     let access = &state.deps.access;
     let is_write = writes(request.method());
-    if need != Need::Nothing || is_write {
-        // Slack signs its requests, and signing in needs a key: neither is of use to a page that rebinds a name.
-        let is_open = need != Need::Nothing && !required(state).await?;
-        origin::check(access, is_open, request.headers(), request.uri(), is_write)?;
+    if (need != Need::Nothing || is_write)
+        && let Err(refusal) = origin::check_host(access, request.headers(), request.uri())
+    {
+        // Slack signs its requests, and signing in needs a key: neither is of use to a page that rebinds a name. The
+        // store is asked for strange names only, so that a scrape tells of a store that is away.
+        if access.loopback || (need != Need::Nothing && !required(state).await?) {
+            return Err(refusal);
+        }
+    }
+    if is_write {
+        origin::check_page(request.headers(), request.uri())?;
     }
     let scope = match need {
         Need::Nothing => return Ok(()),

@@ -33,7 +33,9 @@ fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
 }
 
 /// Refuses a `Host` that is neither this machine nor allowed by the settings. Beyond this machine any address is good.
-fn check_host(access: &Access, host: &str) -> Result<(), Problem> {
+/// A request without one comes from no browser.
+pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    let Some(host) = host(headers, uri) else { return Ok(()) };
     let name = name_of(host);
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     if is_this_machine(&name) || (is_address && !access.loopback) || access.hosts.contains(&name) {
@@ -54,22 +56,9 @@ fn check_host(access: &Access, host: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::HostRefused, detail))
 }
 
-/// Checks `Host` where the server is of this machine only or `is_open` (answers without a key); for writes also `Origin`
-/// and `Sec-Fetch-Site`.
-pub(crate) fn check(
-    access: &Access,
-    is_open: bool,
-    headers: &HeaderMap,
-    uri: &Uri,
-    writes: bool,
-) -> Result<(), Problem> {
+/// Refuses what a page of another site writes, by `Origin` and `Sec-Fetch-Site`.
+pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     let host = host(headers, uri);
-    if let Some(host) = host.filter(|_| access.loopback || is_open) {
-        check_host(access, host)?;
-    }
-    if !writes {
-        return Ok(());
-    }
     let text = |name| headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"));
     let foreign = match text(header::ORIGIN) {
         Some(origin) => origin.split_once("://").map(|(_, authority)| authority) != host,
@@ -97,7 +86,10 @@ mod tests {
         for (name, value) in pairs {
             headers.insert(*name, value.parse().unwrap());
         }
-        check(&access, open, &headers, &Uri::from_static("/v1/tasks"), writes).err().map(|problem| problem.code)
+        let uri = Uri::from_static("/v1/tasks");
+        let by_host = if loopback || open { check_host(&access, &headers, &uri) } else { Ok(()) };
+        let by_page = || if writes { check_page(&headers, &uri) } else { Ok(()) };
+        by_host.and_then(|()| by_page()).err().map(|problem| problem.code)
     }
 
     #[test]

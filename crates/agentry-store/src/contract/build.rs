@@ -35,7 +35,7 @@ pub fn spec() -> AgentSpec {
         "name": agent(), "version": "v1", "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
         "subscriptions": [], "tools": [],
         "llm": {
-            "target": {"provider": "openai", "model": "m"}, "fallback": [], "params": {}, "timeout_ms": 1_000,
+            "target": {"provider": "openai", "model": "m"}, "fallback": [], "params": {"stop_sequences": []}, "timeout_ms": 1_000,
         },
         "retry": agentry_core::retry::RetryPolicy::default(),
         "budget": {},

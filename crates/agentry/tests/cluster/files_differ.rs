@@ -20,7 +20,9 @@ async fn files_that_differ_touch_no_accepted_work_and_lose_no_event() {
     stage.load().await;
     // Workers: one with a mistake in a file, one without the agents that plans and tasks go to.
     with_files(&mut stage, "autonomous-1", "an invalid file", |agents| {
-        std::fs::write(agents.join("clerk.yml"), "name: clerk\nexecution_mode: autonomus\n").unwrap();
+        let file = agents.join("clerk.yml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("autonomous", "autonomus")).unwrap();
     })
     .await;
     with_files(&mut stage, "autonomous-2", "missing files", |agents| {

@@ -54,19 +54,18 @@ fn files_are_private_whatever_the_umask() {
     let older = folder.path().join("older.jsonl");
     std::fs::write(&older, "").unwrap();
     std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o666)).unwrap();
-    let program = agentry(folder.path()).get_program().to_owned();
     for args in [
         &["keys", "create", "ops", "--local"][..],
         &["run", "writer", "a haiku", "--sim", "--record", "tape.jsonl"],
         &["run", "writer", "a haiku", "--sim", "--record", "older.jsonl"],
     ] {
-        let (code, text) = said(
-            Command::new("sh")
-                .args(["-c", "umask 000; exec \"$0\" \"$@\""])
-                .arg(&program)
-                .args(args)
-                .current_dir(folder.path()),
-        );
+        let clean = agentry(folder.path());
+        let mut umask = Command::new("sh");
+        for (name, _) in clean.get_envs().filter(|(_, value)| value.is_none()) {
+            umask.env_remove(name);
+        }
+        umask.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(clean.get_program());
+        let (code, text) = said(umask.args(args).current_dir(folder.path()));
         assert_eq!(code, Some(0), "{text}");
     }
     assert_eq!((mode(&folder.path().join("tape.jsonl")), mode(&older)), (0o600, 0o600));

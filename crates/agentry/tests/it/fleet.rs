@@ -51,7 +51,9 @@ fn a_file_that_is_broken_while_the_server_is_stopped_keeps_its_last_good_version
     let server = Server::start(path);
     let good = version(path, &server.url);
     drop(server);
-    std::fs::write(path.join("agents/clerk.yml"), "name: clerk\nexecution_mode: autonomus\n").unwrap();
+    let file = path.join("agents/clerk.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("autonomous", "autonomus")).unwrap();
     let server = Server::start(path);
     let agent = json(path, &["agents", "clerk", "--url", &server.url, "-o", "json"]);
     assert_eq!(agent["version"], good, "{agent}");
