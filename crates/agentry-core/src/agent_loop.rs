@@ -264,7 +264,7 @@ impl AgentLoop {
             JournalBody::ToolCompleted { call_id, output, turn, .. } if self.is_open(*turn, call_id) => {
                 self.apply_tool_output(call_id, output);
             }
-            JournalBody::Asked { clarification, call_id: Some(call_id), .. } => {
+            JournalBody::Asked { clarification, call_id: Some(call_id), .. } if self.may_still_ask(call_id) => {
                 self.apply_asked(call_id, *clarification);
             }
             JournalBody::Answered { clarification, resolution } => match resolution.answer() {
@@ -278,6 +278,13 @@ impl AgentLoop {
     fn is_open(&self, turn: u32, call_id: &str) -> bool {
         turn + 1 == self.turn
             && self.calls.iter().any(|(call, state)| call.id == call_id && !matches!(state, CallState::Returned(_)))
+    }
+
+    /// Whether no question of this call is known. The second entry of a question that was written twice may stand behind
+    /// its answer.
+    fn may_still_ask(&self, call_id: &str) -> bool {
+        let state = self.calls.iter().find(|(call, _)| call.id == call_id).map(|(_, state)| state);
+        matches!(state, Some(CallState::Requested | CallState::Started))
     }
 
     fn set(&mut self, call_id: &str, state: CallState) {
@@ -336,7 +343,9 @@ fn ask_human_definition() -> ToolDefinition {
 mod tests {
     use super::*;
     use crate::chat::Usage;
+    use crate::clarification::Resolution;
     use crate::id::ClarificationId;
+    use crate::time::Timestamp;
 
     fn config(may_ask: bool) -> LoopConfig {
         LoopConfig { tools: Vec::new(), output_schema: None, may_ask, max_turns: 3 }
@@ -366,6 +375,22 @@ mod tests {
         machine.apply_reply(&reply("hello", &[]));
         assert_eq!(machine.next(), Next::Done(Ok(Value::String("hello".to_owned()))));
         assert_eq!(machine.added().len(), 1);
+    }
+
+    #[test]
+    fn a_question_that_was_written_twice_stays_answered() {
+        let mut machine = start(true);
+        machine.apply_reply(&reply("", &["a", "b"]));
+        let clarification = ClarificationId::from_parts(1, 2);
+        let asked = JournalBody::Asked { clarification, call_id: Some("a".to_owned()), question: "which?".to_owned() };
+        machine.replay(&asked);
+        let resolution = Resolution::Answered { answer: "that".to_owned(), by: "ann".to_owned(), at: Timestamp(1) };
+        machine.replay(&JournalBody::Answered { clarification, resolution });
+        machine.replay(&asked);
+        assert_eq!(machine.open_questions().count(), 0);
+        machine.replay(&JournalBody::ToolStarted { call: reply("", &["b"]).tool_calls.remove(0), turn: 0 });
+        machine.apply_tool_output("b", "found");
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn shutting_down_ends_open_streams_so_that_the_server_ends() {
     let stop = tokio_util::sync::CancellationToken::new();
     let serving = tokio::spawn(agentry_server::serve(listener, None, server.deps.clone(), stop.clone()));
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /v1/tasks/{id}/events HTTP/1.1\r\nhost: test\r\n\r\n");
+    let request = format!("GET /v1/tasks/{id}/events HTTP/1.1\r\nhost: localhost\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let (mut heard, mut buffer) = (String::new(), [0; 1024]);
     while !heard.contains("event: status") {
