@@ -15,17 +15,21 @@ fn write(folder: &Path, name: &str, prompt: &str) {
     std::fs::write(folder.join("agents").join(format!("{name}.yml")), text).unwrap();
 }
 
+fn folder_of(agents: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("agents")).unwrap();
+    agents.iter().for_each(|agent| write(folder.path(), agent, "Answer shortly."));
+    folder
+}
+
 fn version(folder: &Path, url: &str) -> Value {
     json(folder, &["agents", "clerk", "--url", url, "-o", "json"])["version"].take()
 }
 
 #[test]
 fn an_agent_is_removed_and_brought_back_by_a_verb() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_of(&["clerk", "other"]);
     let path = folder.path();
-    std::fs::create_dir(path.join("agents")).unwrap();
-    write(path, "clerk", "Answer shortly.");
-    write(path, "other", "Answer shortly.");
     let server = Server::start(path);
     let http = Http::new(&server.url);
     let first = version(path, &server.url);
@@ -44,10 +48,8 @@ fn an_agent_is_removed_and_brought_back_by_a_verb() {
 
 #[test]
 fn a_file_that_is_broken_while_the_server_is_stopped_keeps_its_last_good_version() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_of(&["clerk"]);
     let path = folder.path();
-    std::fs::create_dir(path.join("agents")).unwrap();
-    write(path, "clerk", "Answer shortly.");
     let server = Server::start(path);
     let good = version(path, &server.url);
     drop(server);
@@ -65,11 +67,8 @@ fn a_file_that_is_broken_while_the_server_is_stopped_keeps_its_last_good_version
 
 #[test]
 fn what_was_accepted_for_an_agent_whose_file_is_deleted_still_runs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_of(&["clerk", "other"]);
     let path = folder.path();
-    std::fs::create_dir(path.join("agents")).unwrap();
-    write(path, "clerk", "Answer shortly.");
-    write(path, "other", "Answer shortly.");
     let server = Server::start(path);
     let http = Http::new(&server.url);
     let tasks: Vec<String> = (0..20).map(|_| http.submit("clerk", "hello [[sleep:500]]")).collect();
