@@ -121,9 +121,19 @@ fn has_nextest() -> bool {
     cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this, without what it told us about the package `xtask`: build scripts that watch those variables
+/// (ring's does) would run again, and everything above them, each time cargo is called by hand between two chores.
 fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start)) || name == "CARGO_BIN_NAME"
+        });
+        if about_us {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Runs a command with our terminal; an error names it.
