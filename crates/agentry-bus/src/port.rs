@@ -2,41 +2,13 @@
 
 use std::sync::Arc;
 
-use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
+use agentry_core::agent::{AgentName, ModeSet};
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
-use agentry_core::session::SessionId;
-use agentry_core::task::{Priority, Task, TaskStatus};
+use agentry_core::task::TaskStatus;
 use async_trait::async_trait;
 
-/// A hint that a task can be claimed. Lost hints cost time, never work: recovery finds what was not woken.
-#[derive(Debug, Clone)]
-pub struct Wake {
-    /// The task.
-    pub task: TaskId,
-    /// Its mode: which workers may claim it.
-    pub mode: ExecutionMode,
-    /// Its session, for continuous agents: the session is claimed instead of the task.
-    pub session: Option<SessionId>,
-    /// Which of the waiting wakes goes first.
-    pub priority: Priority,
-    /// What the worker would read next, when the sender has it at hand.
-    pub body: Option<Arc<Task>>,
-}
-
-impl Wake {
-    /// The wake of a task whose body is at hand.
-    #[must_use]
-    pub fn of(task: Arc<Task>) -> Self {
-        Self {
-            task: task.id,
-            mode: task.mode,
-            session: task.session.clone(),
-            priority: task.priority,
-            body: Some(task),
-        }
-    }
-}
+pub use agentry_core::wake::Wake;
 
 /// Something every process may want to know at once.
 #[derive(Debug, Clone)]

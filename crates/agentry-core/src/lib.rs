@@ -27,4 +27,5 @@ pub mod task;
 pub mod time;
 pub mod topic;
 pub mod trace;
+pub mod wake;
 pub mod worker;

@@ -68,6 +68,22 @@ pub struct Task {
     /// How many agents triggered one another before this task.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u8,
+    /// The key that it was submitted under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyKey>,
+    /// Not to be claimed before this moment; `None`: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+/// A key that makes a submission one task however often it comes. Kept for 24 h.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyKey {
+    /// As the caller chose it.
+    pub key: String,
+    /// Of what was asked under it: the same key with the same fingerprint is the same task, with another one it is a
+    /// mistake.
+    pub fingerprint: u64,
 }
 
 /// What is asked of an agent, before it is known which version of the agent it is for and under which id.
@@ -95,6 +111,10 @@ pub struct Submission {
     pub stream: bool,
     /// How many agents triggered one another before it.
     pub hops: u8,
+    /// The caller's key.
+    pub idempotency: Option<IdempotencyKey>,
+    /// Not to be claimed before this moment; `None`: at once.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Submission {
@@ -113,6 +133,8 @@ impl Submission {
             budget: None,
             stream: false,
             hops: 0,
+            idempotency: None,
+            not_before: None,
         }
     }
 
@@ -167,6 +189,8 @@ impl Task {
             budget: submission.budget,
             stream: submission.stream,
             hops: submission.hops,
+            idempotency: submission.idempotency,
+            not_before: submission.not_before,
         }
     }
 

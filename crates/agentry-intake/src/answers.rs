@@ -1,11 +1,11 @@
 //! Answers of people to questions of tasks.
 
-use agentry_bus::{Signal, Wake};
+use agentry_bus::Signal;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::ClarificationId;
-use agentry_core::task::Priority;
 use agentry_core::time::Timestamp;
-use agentry_store::{Answered, Recovered, StoreError};
+use agentry_core::wake::Wake;
+use agentry_store::{Answered, StoreError};
 
 use crate::Intake;
 
@@ -82,15 +82,8 @@ impl Intake {
     }
 
     /// Wakes workers for tasks that were queued again.
-    pub fn wake_again(&self, tasks: impl IntoIterator<Item = Recovered>) {
-        let wake = |task: Recovered| Wake {
-            task: task.task,
-            mode: task.mode,
-            session: task.session,
-            priority: Priority::Normal,
-            body: None,
-        };
-        let wakes: Vec<Wake> = tasks.into_iter().map(wake).collect();
+    pub fn wake_again(&self, wakes: impl IntoIterator<Item = Wake>) {
+        let wakes: Vec<Wake> = wakes.into_iter().collect();
         if !wakes.is_empty() {
             self.bus().wake(wakes);
         }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use agentry_bus::{Signal, Wake};
+use agentry_bus::Signal;
 use agentry_core::event::output_topic;
 use agentry_core::id::TaskId;
 use agentry_core::outbox::messages_of_end;
 use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus};
+use agentry_core::wake::Wake;
 use agentry_store::{Cancelled, StoreError};
 
 use crate::Intake;

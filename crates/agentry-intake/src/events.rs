@@ -7,7 +7,7 @@ use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{MAX_HOPS, Submission, Task};
-use agentry_store::{EventAccepted, IncomingEvent, NewTask, StoreError};
+use agentry_store::{EventAccepted, IncomingEvent, StoreError};
 
 use crate::{Intake, Order};
 
@@ -99,11 +99,10 @@ impl Intake {
         });
         for _ in 0..MAX_LOOKS {
             let fleet = self.fleet();
-            let new = self.tasks_of(event, audience)?;
-            let tasks: Vec<Arc<Task>> = new.iter().map(|new| Arc::clone(&new.task)).collect();
+            let tasks = self.tasks_of(event, audience)?;
             let incoming = IncomingEvent {
                 event: event.clone(),
-                tasks: new,
+                tasks: tasks.clone(),
                 outbox: message.clone(),
                 fleet_revision: fleet.revision(),
             };
@@ -123,7 +122,7 @@ impl Intake {
     }
 
     /// One task for each agent that gets the event.
-    fn tasks_of(&self, event: &Event, audience: Audience<'_>) -> Result<Vec<NewTask>, PublishError> {
+    fn tasks_of(&self, event: &Event, audience: Audience<'_>) -> Result<Vec<Arc<Task>>, PublishError> {
         let (fleet, now) = (self.fleet(), self.now());
         if let Audience::Picked(pick) = audience {
             return Ok(self.prepare(pick(&fleet)).into_iter().flatten().collect());
@@ -133,8 +132,8 @@ impl Intake {
             return Err(PublishError::TooManyHops { topic: event.topic.clone() });
         }
         let specs = names.iter().filter_map(|name| fleet.live(name));
-        let task = |spec| Arc::new(Task::new(spec, Submission::of_event(event), self.new_task_id(), now));
-        Ok(specs.map(|spec| NewTask { task: task(spec), idempotency: None, ready_at: None }).collect())
+        let task = |spec: &Arc<_>| Arc::new(Task::new(spec, Submission::of_event(event), self.new_task_id(), now));
+        Ok(specs.map(task).collect())
     }
 
     /// Tells those who follow events now. What must not be lost is in the outbox.

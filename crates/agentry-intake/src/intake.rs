@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use agentry_bus::{EventBus, Wake};
+use agentry_bus::EventBus;
 use agentry_core::agent::AgentSpec;
 use agentry_core::fleet::Fleet;
 use agentry_core::id::{ClarificationId, OutboxId, TaskId};
 use agentry_core::task::Task;
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::trace::Trace;
+use agentry_core::wake::Wake;
 use agentry_store::StateStore;
 
 use crate::refusal::live_agent;

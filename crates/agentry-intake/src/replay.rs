@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentry_core::agent::ExecutionMode;
 use agentry_core::task::{Submission, Task, TaskSource};
-use agentry_store::{DeadLetter, DeadLetterOrigin, NewTask, StoreError};
+use agentry_store::{DeadLetter, DeadLetterOrigin, StoreError};
 
 use crate::refusal::live_agent;
 use crate::{Intake, NotLive};
@@ -44,8 +44,7 @@ impl Intake {
             DeadLetterOrigin::Outbox => None,
             DeadLetterOrigin::Task => Some(Arc::new(self.task_again(letter).await?)),
         };
-        let new = task.clone().map(|task| NewTask { task, idempotency: None, ready_at: None });
-        if !self.store().replay_dead_letter(id, new, self.now()).await? {
+        if !self.store().replay_dead_letter(id, task.clone(), self.now()).await? {
             return Err(ReplayError::NotOpen);
         }
         let Some(task) = task else {

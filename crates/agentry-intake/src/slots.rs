@@ -6,7 +6,7 @@ use agentry_core::schedule::ScheduleRecord;
 use agentry_core::task::{Submission, Task};
 use agentry_core::time::Timestamp;
 use agentry_core::trace::Trace;
-use agentry_store::{Firing, FiringResult, NewTask, StoreError};
+use agentry_store::{Firing, FiringResult, StoreError};
 
 use crate::refusal::live_agent;
 use crate::{Intake, Order, Refusal, Submitted};
@@ -24,7 +24,7 @@ pub struct DueSlot<'s> {
     /// Whether its task may still begin; otherwise the slot is recorded as missed.
     pub is_in_time: bool,
     /// Not to begin before this moment; `None`: at once.
-    pub ready_at: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
     /// The trace that begins with it.
     pub trace: Trace,
     /// Tasks of the schedule that may be open while it fires.
@@ -38,10 +38,8 @@ pub struct DueSlot<'s> {
 pub struct FiredSlot {
     /// The store's decision.
     pub result: FiringResult,
-    /// Its task, when it fired now.
+    /// Its task, when it fired now. When it is not due at once, the caller wakes a worker for it ([`Intake::wake`]).
     pub task: Option<Arc<Task>>,
-    /// When the task is due, if not at once: then the caller wakes a worker for it ([`Intake::wake`]).
-    pub ready_at: Option<Timestamp>,
 }
 
 impl Intake {
@@ -62,25 +60,22 @@ impl Intake {
         self.decide(slots.iter().map(firing).collect()).await
     }
 
-    fn task_of_slot(&self, due: &DueSlot<'_>) -> Option<NewTask> {
+    fn task_of_slot(&self, due: &DueSlot<'_>) -> Option<Arc<Task>> {
         let fleet = self.fleet();
         let spec = fleet.live(&due.schedule.agent)?;
-        let submission = Submission::of_slot(due.schedule, due.slot, due.trace);
-        let task = Task::new(spec, submission, self.new_task_id(), self.now());
-        Some(NewTask { task: Arc::new(task), idempotency: None, ready_at: due.ready_at })
+        let not_before = due.not_before;
+        let submission = Submission { not_before, ..Submission::of_slot(due.schedule, due.slot, due.trace) };
+        Some(Arc::new(Task::new(spec, submission, self.new_task_id(), self.now())))
     }
 
     async fn decide(&self, firings: Vec<Firing>) -> Result<Vec<FiredSlot>, StoreError> {
-        let offered: Vec<Option<NewTask>> = firings.iter().map(|firing| firing.task.clone()).collect();
+        let offered: Vec<Option<Arc<Task>>> = firings.iter().map(|firing| firing.task.clone()).collect();
         let results = self.store().fire(firings, self.now()).await?;
         let mut due = Vec::new();
         let decided = results.into_iter().zip(offered).map(|(result, offered)| {
             let fired = offered.filter(|_| matches!(result, FiringResult::Fired(_)));
-            if let Some(new) = fired.as_ref().filter(|new| new.ready_at.is_none()) {
-                due.push(Arc::clone(&new.task));
-            }
-            let ready_at = fired.as_ref().and_then(|new| new.ready_at);
-            FiredSlot { result, task: fired.map(|new| new.task), ready_at }
+            due.extend(fired.clone().filter(|task| task.not_before.is_none()));
+            FiredSlot { result, task: fired }
         });
         let decided = decided.collect();
         self.wake(due);
@@ -103,9 +98,8 @@ impl Intake {
         let firing = |slot: &Timestamp| {
             let submission = Submission::of_slot(schedule, *slot, trace);
             let task = Arc::new(Task::new(spec, submission, self.new_task_id(), self.now()));
-            let new = NewTask { task, idempotency: None, ready_at: None };
             let schedule = schedule.name.clone();
-            Firing { schedule, slot: *slot, task: Some(new), max_open: u32::MAX, buffer: false, backfill: true }
+            Firing { schedule, slot: *slot, task: Some(task), max_open: u32::MAX, buffer: false, backfill: true }
         };
         let mut fired = 0;
         for piece in slots.chunks(PIECE) {
@@ -122,7 +116,7 @@ impl Intake {
     pub async fn trigger(&self, schedule: &ScheduleRecord, trace: Trace) -> Result<Arc<Task>, Refusal> {
         let mut submission = Submission::of_slot(schedule, self.now(), trace);
         submission.source = agentry_core::task::TaskSource::Api;
-        let order = Order { agent: schedule.agent.to_string(), submission, idempotency: None };
+        let order = Order { agent: schedule.agent.to_string(), submission };
         match self.submit(vec![order]).await?.pop() {
             Some(Ok(Submitted::New(task))) => Ok(task),
             Some(Err(refusal)) => Err(refusal),

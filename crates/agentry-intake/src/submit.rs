@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
 use agentry_core::task::{Submission, Task};
-use agentry_store::{Accepted, NewTask, StoreError};
+use agentry_store::{Accepted, StoreError};
 
 use crate::refusal::live_agent;
 use crate::{Intake, NotLive, Refusal};
@@ -17,9 +17,6 @@ pub struct Order {
     pub agent: String,
     /// What is asked of it.
     pub submission: Submission,
-    /// The caller's key and a fingerprint of what was asked under it: the same key with the same fingerprint is the same
-    /// task for 24 h.
-    pub idempotency: Option<(String, u64)>,
 }
 
 /// What became of a submission that was accepted.
@@ -60,7 +57,7 @@ impl Intake {
 
     /// Makes the tasks of submissions without accepting them, for a caller that must know their ids before.
     #[must_use]
-    pub fn prepare(&self, orders: Vec<Order>) -> Vec<Result<NewTask, Refusal>> {
+    pub fn prepare(&self, orders: Vec<Order>) -> Vec<Result<Arc<Task>, Refusal>> {
         let (fleet, now) = (self.fleet(), self.now());
         let mut agents = Agents { fleet: &fleet, last: None };
         let prepare = |order: Order| {
@@ -68,8 +65,7 @@ impl Intake {
             if order.submission.session.is_some() && spec.mode != ExecutionMode::Continuous {
                 return Err(Refusal::NoSessions { agent: spec.name.clone(), mode: spec.mode });
             }
-            let task = Arc::new(Task::new(spec, order.submission, self.new_task_id(), now));
-            Ok(NewTask { task, idempotency: order.idempotency, ready_at: None })
+            Ok(Arc::new(Task::new(spec, order.submission, self.new_task_id(), now)))
         };
         orders.into_iter().map(prepare).collect()
     }
@@ -80,16 +76,12 @@ impl Intake {
     /// When the store is unavailable: then nothing was accepted.
     pub async fn accept(
         &self,
-        prepared: Vec<Result<NewTask, Refusal>>,
+        prepared: Vec<Result<Arc<Task>, Refusal>>,
     ) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
         let mut places = Vec::with_capacity(prepared.len());
         let mut new = Vec::with_capacity(prepared.len());
         for one in prepared {
-            places.push(one.map(|one| {
-                let task = Arc::clone(&one.task);
-                new.push(one);
-                task
-            }));
+            places.push(one.inspect(|task| new.push(Arc::clone(task))));
         }
         let answers = if new.is_empty() { Vec::new() } else { self.store().accept(new).await? };
         let mut answers = answers.into_iter();

@@ -13,14 +13,15 @@ use agentry_core::money::NanoUsd;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::session::{SessionId, SessionMessage};
-use agentry_core::task::TaskRecord;
+use agentry_core::task::{Task, TaskRecord};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use agentry_core::worker::WorkerRecord;
 use agentry_store::{
     Accepted, Advance, Advanced, AgentStatus, Backlog, Cancelled, Claimed, Delivery, EventAccepted, EventStore, Firing,
-    FiringResult, FleetChanges, FleetStore, IncomingEvent, Lease, NewTask, OutboxStore, Page, PendingMessage,
-    QueueCounts, Recovered, Refused, ScheduleChanges, ScheduleStore, SessionClaim, SessionStore, SessionView,
-    SlotRecord, StateStore, StoreError, TaskFilter, TaskStore, VersionOffer, Want,
+    FiringResult, FleetChanges, FleetStore, IncomingEvent, Lease, OutboxStore, Page, PendingMessage, QueueCounts,
+    Refused, ScheduleChanges, ScheduleStore, SessionClaim, SessionStore, SessionView, SlotRecord, StateStore,
+    StoreError, TaskFilter, TaskStore, VersionOffer, Want,
 };
 use async_trait::async_trait;
 
@@ -65,9 +66,9 @@ fn through_floats(cost: NanoUsd) -> NanoUsd {
 
 #[async_trait]
 impl TaskStore for Store {
-    async fn accept(&self, mut tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+    async fn accept(&self, mut tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
         if self.is(Mutant::NoDedupe) {
-            tasks.iter_mut().for_each(|new| new.idempotency = None);
+            tasks.iter_mut().for_each(|task| Arc::make_mut(task).idempotency = None);
         }
         if !self.is(Mutant::AckBeforeCommit) {
             return self.inner.accept(tasks).await;
@@ -103,7 +104,7 @@ impl TaskStore for Store {
         self.inner.cancel(task, now, outbox).await
     }
 
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError> {
         self.inner.recover(judge, now, limit).await
     }
 
@@ -189,7 +190,7 @@ impl SessionStore for Store {
 impl EventStore for Store {
     async fn accept_event(&self, mut incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
         if self.is(Mutant::NoDedupe) {
-            incoming.tasks.iter_mut().for_each(|new| new.idempotency = None);
+            incoming.tasks.iter_mut().for_each(|task| Arc::make_mut(task).idempotency = None);
             let number = self.events.fetch_add(1, Ordering::Relaxed);
             incoming.event.id = format!("{}-{number}", incoming.event.id);
         }

@@ -32,10 +32,9 @@ impl LastRuns {
             firing.slot = last.after(*every);
         }
         *last = Some(now);
-        if let Some(new) = &mut firing.task {
-            let mut task = (*new.task).clone();
-            task.source = TaskSource::Schedule { schedule: firing.schedule.clone(), slot: firing.slot };
-            new.task = Arc::new(task);
+        if let Some(task) = &mut firing.task {
+            let schedule = firing.schedule.clone();
+            Arc::make_mut(task).source = TaskSource::Schedule { schedule, slot: firing.slot };
         }
     }
 }

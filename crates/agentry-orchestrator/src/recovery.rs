@@ -8,9 +8,10 @@ use std::time::Duration;
 use agentry_bus::{Received, Signal};
 use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::id::TaskId;
+use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, WorkerRecord};
 use agentry_intake::AnswerRefused;
-use agentry_store::{Recovered, StoreError};
+use agentry_store::StoreError;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::claims::reconcile;
@@ -197,7 +198,7 @@ async fn prune(ctx: &Context) {
     }
 }
 
-fn wake(ctx: &Arc<Context>, recovered: Vec<Recovered>) {
+fn wake(ctx: &Arc<Context>, recovered: Vec<Wake>) {
     if !recovered.is_empty() {
         tracing::info!(tasks = recovered.len(), "took up tasks again");
     }

@@ -255,7 +255,7 @@ async fn fire(ctx: &Context, table: &Table, wanted: &[Wanted]) -> Result<Vec<Fir
             schedule,
             slot,
             is_in_time: schedule.spec.is_in_time(slot, wanted.judged_at),
-            ready_at: (start > slot).then_some(start),
+            not_before: (start > slot).then_some(start),
             trace: slot_place(ctx, ctx.new_trace()).onward(),
             max_open: match schedule.spec.overlap {
                 Overlap::Skip | Overlap::BufferOne => 0,
@@ -277,7 +277,7 @@ fn slot_place(ctx: &Context, trace: Trace) -> Place {
 /// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
 fn note(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>, fired: Vec<FiredSlot>) -> Vec<Wanted> {
     let (mut blocked, now) = (Vec::new(), ctx.now());
-    for (wanted, FiredSlot { result, task, ready_at }) in wanted.into_iter().zip(fired) {
+    for (wanted, FiredSlot { result, task }) in wanted.into_iter().zip(fired) {
         match (result, table.waiting.get(&wanted.schedule)) {
             (FiringResult::Deferred, Some(waiting)) if *waiting != wanted.slot => {
                 blocked.push(Wanted { buffer: false, ..wanted });
@@ -296,7 +296,7 @@ fn note(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>, fired: Vec<FiredS
             (FiringResult::Fired(_), Some(task)) => {
                 let begun = Trace { id: task.trace_id, parent: None };
                 spans::slot(&slot_place(ctx, begun), &wanted.schedule, &task);
-                if let Some(at) = ready_at.filter(|_| table.later.len() < MAX_LATER) {
+                if let Some(at) = task.not_before.filter(|_| table.later.len() < MAX_LATER) {
                     table.later.insert((at, task.id), task);
                 }
             }

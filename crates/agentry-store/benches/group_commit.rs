@@ -21,7 +21,7 @@ use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{Advance, Lease, NewTask, StateStore, Step, Want};
+use agentry_store::{Advance, Lease, StateStore, Step, Want};
 use tokio::sync::oneshot;
 
 /// Time each figure is measured over.
@@ -82,29 +82,27 @@ impl Stage {
         }
     }
 
-    fn task(&self) -> NewTask {
-        NewTask {
-            task: Arc::new(Task {
-                id: TaskId::generate(),
-                agent: self.agent.clone(),
-                mode: ExecutionMode::Autonomous,
-                input: "Summarise the ticket of the customer in one sentence.".into(),
-                session: None,
-                priority: Priority::Normal,
-                source: TaskSource::Api,
-                trace_id: TraceId(7),
-                parent: None,
-                created_at: now(),
-                timeout_ms: 300_000,
-                callback_url: None,
-                reply_to: None,
-                budget: None,
-                stream: false,
-                hops: 0,
-            }),
+    fn task(&self) -> Arc<Task> {
+        Arc::new(Task {
+            id: TaskId::generate(),
+            agent: self.agent.clone(),
+            mode: ExecutionMode::Autonomous,
+            input: "Summarise the ticket of the customer in one sentence.".into(),
+            session: None,
+            priority: Priority::Normal,
+            source: TaskSource::Api,
+            trace_id: TraceId(7),
+            parent: None,
+            created_at: now(),
+            timeout_ms: 300_000,
+            callback_url: None,
+            reply_to: None,
+            budget: None,
+            stream: false,
+            hops: 0,
             idempotency: None,
-            ready_at: None,
-        }
+            not_before: None,
+        })
     }
 
     fn finish(&self, lease: Lease) -> Advance {
@@ -162,8 +160,8 @@ async fn batch_client(stage: Arc<Stage>, end: Instant) -> u64 {
 
 /// Accepts, claims and finishes some tasks.
 async fn run(stage: &Stage, count: usize) {
-    let tasks: Vec<NewTask> = (0..count).map(|_| stage.task()).collect();
-    let ids = tasks.iter().map(|new| new.task.id).collect();
+    let tasks: Vec<Arc<Task>> = (0..count).map(|_| stage.task()).collect();
+    let ids = tasks.iter().map(|task| task.id).collect();
     let accepted = stage.store.accept(tasks).await.unwrap();
     assert!(accepted.iter().all(Result::is_ok));
     let claimed = stage.store.claim(stage.worker, Want::Known(ids), now()).await.unwrap();

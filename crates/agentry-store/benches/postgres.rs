@@ -22,7 +22,7 @@ use agentry_core::session::{SessionId, SessionWrite};
 use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
-use agentry_store::{Advance, Lease, NewTask, SessionClaim, StateStore, Step, Want};
+use agentry_store::{Advance, Lease, SessionClaim, StateStore, Step, Want};
 use tokio_postgres::NoTls;
 
 /// Time each figure is measured over.
@@ -139,8 +139,8 @@ impl Stage {
         client.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
     }
 
-    fn task(&self, session: Option<&SessionId>) -> NewTask {
-        let task = Task {
+    fn task(&self, session: Option<&SessionId>) -> Arc<Task> {
+        Arc::new(Task {
             id: TaskId::generate(),
             agent: self.agent.clone(),
             mode: if session.is_some() { ExecutionMode::Continuous } else { ExecutionMode::Autonomous },
@@ -157,8 +157,9 @@ impl Stage {
             budget: None,
             stream: false,
             hops: 0,
-        };
-        NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
+            idempotency: None,
+            not_before: None,
+        })
     }
 
     fn finish(&self, lease: Lease) -> Advance {
@@ -198,8 +199,8 @@ impl Stage {
 
 /// Accepts, claims and finishes some tasks.
 async fn run(stage: &Stage, count: usize) {
-    let tasks: Vec<NewTask> = (0..count).map(|_| stage.task(None)).collect();
-    let ids = tasks.iter().map(|new| new.task.id).collect();
+    let tasks: Vec<Arc<Task>> = (0..count).map(|_| stage.task(None)).collect();
+    let ids = tasks.iter().map(|task| task.id).collect();
     let accepted = stage.store.accept(tasks).await.unwrap();
     assert!(accepted.iter().all(Result::is_ok));
     let claimed = stage.store.claim(stage.worker, Want::Known(ids), now()).await.unwrap();

@@ -113,7 +113,7 @@ macro_rules! forward {
             async fn replay_dead_letter(
                 &self,
                 id: ::agentry_core::id::DeadLetterId,
-                task: Option<$crate::NewTask>,
+                task: Option<std::sync::Arc<agentry_core::task::Task>>,
                 now: ::agentry_core::time::Timestamp,
             ) -> Result<bool, $crate::StoreError> {
                 self.inner.replay_dead_letter(id, task, now).await

@@ -3,6 +3,7 @@
 //! [`StateStore`] is the port; [`sqlite`] is its backend for one machine, [`postgres`] the one for many, and [`cache`]
 //! stands before either. One contract suite runs on every backend; [`migrate`] moves what one holds to the other.
 
+mod arrival;
 pub mod cache;
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -19,12 +19,12 @@ use agentry_core::outbox::OutboxMessage;
 use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::session::{SessionId, SessionWrite};
 use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskStatus, TraceId};
-use agentry_store::contract::build::{T0, accept, agent, at, claim, finish, message, new, running, task, worker};
+use agentry_store::contract::build::{T0, accept, agent, at, claim, finish, keyed, message, running, task, worker};
 use agentry_store::contract::outbox::callback;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
     Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, IncomingEvent, Lease,
-    NewTask, QueueCounts, Refused, SessionClaim, StateStore, Step,
+    QueueCounts, Refused, SessionClaim, StateStore, Step,
 };
 use futures_util::future::join_all;
 use tokio_postgres::{Client, NoTls};
@@ -203,7 +203,7 @@ fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
     Firing {
         schedule: schedule.to_owned(),
         slot,
-        task: Some(new(task(slot))),
+        task: Some(Arc::new(task(slot))),
         max_open,
         buffer: false,
         backfill: false,
@@ -405,7 +405,7 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
                     let tasks: Vec<_> = (0..3).map(|_| task(T0)).collect();
                     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
                     let accepted = store
-                        .accept_event(IncomingEvent::new(event.clone(), tasks.into_iter().map(new).collect()))
+                        .accept_event(IncomingEvent::new(event.clone(), tasks.into_iter().map(Arc::new).collect()))
                         .await
                         .unwrap();
                     (accepted, ids)
@@ -431,10 +431,13 @@ async fn events_in_crowds_are_kept_once() {
     let cluster = Cluster::start().await;
     let new_ones: Vec<usize> = cluster
         .all(|n, store| async move {
-            let bring = (0..100).map(|k| {
-                let (store, event) = (Arc::clone(&store), event(&((k + n * 7) % 100 / 2).to_string()));
-                async move { store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await.unwrap() }
-            });
+            let bring =
+                (0..100).map(|k| {
+                    let (store, event) = (Arc::clone(&store), event(&((k + n * 7) % 100 / 2).to_string()));
+                    async move {
+                        store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await.unwrap()
+                    }
+                });
             join_all(bring).await.into_iter().filter(|accepted| *accepted == EventAccepted::New).count()
         })
         .await;
@@ -454,7 +457,7 @@ async fn of_four_replays_one_is_accepted() {
         let letter = cluster.one().dead_letters(true, None, 10).await.unwrap().items.remove(0).id;
         let replayed = cluster
             .all(move |_, store| async move {
-                store.replay_dead_letter(letter, Some(new(task(at(2)))), at(2)).await.unwrap()
+                store.replay_dead_letter(letter, Some(Arc::new(task(at(2)))), at(2)).await.unwrap()
             })
             .await;
         assert_eq!(replayed.iter().filter(|done| **done).count(), 1, "{replayed:?}");
@@ -519,9 +522,9 @@ async fn nul_comes_back_from_everywhere() {
     store.put_agent_status(vec![status.clone()]).await.unwrap();
     assert_eq!(store.agent_statuses().await.unwrap(), [status]);
 
-    let keyed = |fingerprint| NewTask { idempotency: Some((ODD.to_owned(), fingerprint)), ..new(task(T0)) };
+    let keyed = |fingerprint| keyed(task(T0), ODD, fingerprint);
     let first = keyed(1);
-    let id = first.task.id;
+    let id = first.id;
     let answers = store.accept(vec![first, keyed(1), keyed(2)]).await.unwrap();
     assert_eq!(answers, [Ok(Accepted::New), Ok(Accepted::Duplicate(id)), Err(Refused::KeyReused(id))]);
 

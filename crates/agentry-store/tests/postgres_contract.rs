@@ -18,9 +18,7 @@ use agentry_core::money::{CallStatus, LedgerRow};
 use agentry_core::task::{TaskStatus, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_store::contract::T0;
-use agentry_store::contract::build::{
-    AgeHeartbeats, accept, agent, at, claim, finish, message, new, running, task, worker,
-};
+use agentry_store::contract::build::{AgeHeartbeats, accept, agent, at, claim, finish, message, running, task, worker};
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
     Advance, EventAccepted, EventStore, IncomingEvent, QueueCounts, Refused, SessionClaim, StateStore, Step,
@@ -320,7 +318,7 @@ async fn many_recover_at_once_and_each_task_once() {
 async fn the_queue_has_a_bound() {
     let schema = Schema::new();
     let store = PostgresStore::connect(PostgresOptions { max_queued: 2, ..schema.options() }).await.expect(HINT);
-    let answers = store.accept((0..3).map(|_| new(task(T0))).collect()).await.unwrap();
+    let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
     assert!(answers[..2].iter().all(Result::is_ok), "{answers:?}");
     assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
     let event = agentry_core::event::Event {
@@ -335,7 +333,7 @@ async fn the_queue_has_a_bound() {
         data: serde_json::Value::Null,
     };
     assert!(matches!(
-        store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await,
+        store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
         Err(StoreError::Full { .. })
     ));
     assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
@@ -344,7 +342,7 @@ async fn the_queue_has_a_bound() {
         Ok(EventAccepted::New),
         "it needs no room"
     );
-    let again = store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await;
+    let again = store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await;
     assert_eq!(again, Ok(EventAccepted::Duplicate), "what is known needs no room");
 }
 

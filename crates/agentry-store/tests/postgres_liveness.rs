@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 use agentry_store::contract::build::{T0, accept, at, beat, claim, finish, running, task, worker};
 use agentry_store::contract::outbox::callback;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
-use agentry_store::{Lease, Recovered, StateStore, StoreError};
+use agentry_store::{Lease, StateStore, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -183,7 +184,7 @@ async fn carry(
 struct Process {
     store: Arc<dyn StateStore>,
     worker: WorkerId,
-    recovered: watch::Receiver<Vec<Recovered>>,
+    recovered: watch::Receiver<Vec<Wake>>,
     tasks: Vec<JoinHandle<()>>,
 }
 

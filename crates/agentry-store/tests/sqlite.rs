@@ -8,7 +8,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::LedgerRow;
 use agentry_core::task::TaskStatus;
-use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, new, running, task};
+use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, running, task};
 use agentry_store::sqlite::{DATABASE_FILE, LOCK_FILE, OpenError, SqliteOptions, SqliteStore};
 use agentry_store::{Advance, EventStore, IncomingEvent, Refused, StateStore, Step, StoreError, TaskStore};
 
@@ -128,7 +128,7 @@ async fn other_users_are_kept_out_of_the_folder() {
 #[tokio::test]
 async fn the_queue_has_a_bound() {
     let store = SqliteStore::in_memory(SqliteOptions { max_queued: 2 }).unwrap();
-    let answers = store.accept((0..3).map(|_| new(task(T0))).collect()).await.unwrap();
+    let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
     assert!(answers[..2].iter().all(Result::is_ok));
     assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
     let event = agentry_core::event::Event {
@@ -143,7 +143,7 @@ async fn the_queue_has_a_bound() {
         data: serde_json::Value::Null,
     };
     assert!(matches!(
-        store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(T0))])).await,
+        store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
         Err(StoreError::Full { .. })
     ));
     assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
@@ -214,7 +214,7 @@ async fn a_full_disk_refuses_and_work_goes_on_when_there_is_room() {
         let mut large = task(T0);
         large.input = "x".repeat(10_000).into();
         let id = large.id;
-        match store.accept(vec![new(large)]).await {
+        match store.accept(vec![Arc::new(large)]).await {
             Ok(_) => accepted.push(id),
             Err(error) => break error,
         }

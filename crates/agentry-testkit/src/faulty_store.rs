@@ -15,8 +15,9 @@ use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::session::{SessionId, SessionMessage};
-use agentry_core::task::TaskRecord;
+use agentry_core::task::{Task, TaskRecord};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use agentry_core::worker::WorkerRecord;
 use agentry_store::*;
 use async_trait::async_trait;
@@ -92,12 +93,12 @@ macro_rules! pass_on {
 }
 
 pass_on! { TaskStore {
-    fn accept(tasks: Vec<NewTask>) -> Vec<Result<Accepted, Refused>>;
+    fn accept(tasks: Vec<Arc<Task>>) -> Vec<Result<Accepted, Refused>>;
     fn claim(worker: WorkerId, want: Want, now: Timestamp) -> Vec<Claimed>;
     fn owned(worker: WorkerId, limit: usize) -> Vec<Lease>;
     fn advance(advance: Arc<Advance>) -> Advanced;
     fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Cancelled;
-    fn recover(judge: WorkerId, now: Timestamp, limit: usize) -> Vec<Recovered>;
+    fn recover(judge: WorkerId, now: Timestamp, limit: usize) -> Vec<Wake>;
     fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;
     fn next_due(now: Timestamp) -> Option<Timestamp>;
     fn task(id: TaskId) -> Option<TaskRecord>;
@@ -175,7 +176,7 @@ pass_on! { DeadLetterStore {
     fn dead_letters(only_open: bool, before: Option<DeadLetterId>, limit: usize) -> Page<DeadLetter>;
     fn dead_letter(id: DeadLetterId) -> Option<DeadLetter>;
     fn edit_dead_letter(id: DeadLetterId, payload: Value) -> bool;
-    fn replay_dead_letter(id: DeadLetterId, task: Option<NewTask>, now: Timestamp) -> bool;
+    fn replay_dead_letter(id: DeadLetterId, task: Option<Arc<Task>>, now: Timestamp) -> bool;
     fn drop_dead_letter(id: DeadLetterId) -> bool;
 } }
 

@@ -6,7 +6,7 @@ use agentry_bus::{BusError, EmbeddedBus, EventBus, Signal, Signals, Wake, Wakes}
 use agentry_core::agent::ModeSet;
 use agentry_core::event::Event;
 use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::task::{Submission, TaskSource, TraceId};
+use agentry_core::task::{IdempotencyKey, Submission, TaskSource, TraceId};
 use agentry_intake::{Audience, NotLive, Order, Refusal, Submitted};
 use async_trait::async_trait;
 use serde_json::json;
@@ -51,9 +51,9 @@ async fn submissions_are_accepted_or_refused_by_themselves() {
         agent: agent.to_owned(),
         submission: Submission {
             session: session.map(str::to_owned),
+            idempotency: key.map(|(key, fingerprint)| IdempotencyKey { key: key.to_owned(), fingerprint }),
             ..Submission::new(json!("hi"), TaskSource::Api, process.intake.new_trace())
         },
-        idempotency: key.map(|(key, print)| (key.to_owned(), print)),
     };
     let orders = vec![
         order("support", None, Some(("k", 1))),

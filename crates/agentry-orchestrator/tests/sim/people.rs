@@ -9,9 +9,9 @@ use agentry_core::clarification::Resolution;
 use agentry_core::id::{OutboxId, TaskId};
 use agentry_core::outbox::messages_of_end;
 use agentry_core::session::SessionId;
-use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TaskSource, TraceId};
+use agentry_core::task::{ErrorCode, IdempotencyKey, Outcome, Priority, Task, TaskError, TaskSource, TraceId};
 use agentry_core::time::Clock;
-use agentry_store::{Accepted, Answered, Cancelled, NewTask, TaskStore};
+use agentry_store::{Accepted, Answered, Cancelled, TaskStore};
 use agentry_testkit::{FaultyBus, Outage};
 use serde_json::json;
 
@@ -37,9 +37,7 @@ pub async fn submit(stage: &Stage, bus: &dyn EventBus) {
     let number = stage.accepted().len();
     let task = Arc::new(new_task(stage, number));
     loop {
-        let idempotency = Some((format!("key-{number}"), 1));
-        let new = NewTask { task: Arc::clone(&task), idempotency, ready_at: None };
-        match stage.faulty.accept(vec![new]).await {
+        match stage.faulty.accept(vec![Arc::clone(&task)]).await {
             Ok(answers) => {
                 assert!(matches!(answers[..], [Ok(Accepted::New | Accepted::Duplicate(_))]), "{answers:?}");
                 break;
@@ -80,6 +78,8 @@ fn new_task(stage: &Stage, number: usize) -> Task {
         budget: None,
         stream: false,
         hops: 0,
+        idempotency: Some(IdempotencyKey { key: format!("key-{number}"), fingerprint: 1 }),
+        not_before: None,
     }
 }
 
@@ -104,8 +104,7 @@ pub async fn answer_questions(stage: &Stage, bus: &dyn EventBus, most: usize) {
         let answered = stage.store.resolve(question.id, resolution).await.expect("an answer");
         stage.counts.add("people.answered");
         if let Answered::Accepted { wake: Some(task), .. } = answered {
-            let (priority, body) = (Priority::Normal, None);
-            bus.wake(vec![Wake { task: task.task, mode: task.mode, session: task.session, priority, body }]);
+            bus.wake(vec![task]);
         }
     }
 }

@@ -20,7 +20,7 @@ use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_llm::{LlmProvider, Providers};
 use agentry_orchestrator::{CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{NewTask, SlotState, StateStore, TaskFilter};
+use agentry_store::{SlotState, StateStore, TaskFilter};
 use agentry_testkit::{Dice, ModelFaults, ScriptedModel, SimClock};
 use agentry_tools::Tools;
 use async_trait::async_trait;
@@ -201,10 +201,10 @@ fn only_a_worker_executes_and_only_who_claims_is_registered() {
     });
 }
 
-fn task(agent: &str, now: Timestamp) -> NewTask {
+fn task(agent: &str, now: Timestamp) -> Arc<Task> {
     let mode = if agent == "chat" { ExecutionMode::Continuous } else { ExecutionMode::Autonomous };
     let session = (mode == ExecutionMode::Continuous).then(|| agentry_core::session::SessionId::new(&name(agent), "s"));
-    let task = Task {
+    Arc::new(Task {
         id: TaskId::generate(),
         agent: name(agent),
         mode,
@@ -221,8 +221,9 @@ fn task(agent: &str, now: Timestamp) -> NewTask {
         budget: None,
         stream: false,
         hops: 0,
-    };
-    NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
+        idempotency: None,
+        not_before: None,
+    })
 }
 
 /// A bus on which somebody else publishes.

@@ -126,7 +126,7 @@ impl Stage {
             timeout: Duration::from_secs(600),
             ..Submission::new(json!("go"), TaskSource::Api, intake.new_trace())
         };
-        let order = Order { agent: spec.name.to_string(), submission, idempotency: None };
+        let order = Order { agent: spec.name.to_string(), submission };
         let Ok(Submitted::New(task)) = intake.submit(vec![order]).await.unwrap().remove(0) else { panic!("refused") };
         let id = task.id;
         let record = tokio::time::timeout(Duration::from_secs(3_600), async {

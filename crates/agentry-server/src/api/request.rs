@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentry_core::fleet::Fleet;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::MAX_SESSION_KEY_BYTES;
-use agentry_core::task::{DEFAULT_TIMEOUT, MAX_TIMEOUT, Priority, Submission, TaskSource};
+use agentry_core::task::{DEFAULT_TIMEOUT, IdempotencyKey, MAX_TIMEOUT, Priority, Submission, TaskSource};
 use agentry_core::trace::Trace;
 use agentry_intake::{NotLive, Order, Refusal};
 use axum::http::Uri;
@@ -68,7 +68,8 @@ impl TaskRequest<'_> {
         let budget = self.budget.map(budget).transpose()?;
         self.callback_url.as_deref().map(check_url).transpose()?;
         let key = key.or_else(|| self.idempotency_key.clone());
-        let idempotency = key.map(|key| check_key(&key).map(|()| (key, fingerprint(&self)))).transpose()?;
+        let keyed = |key: String| check_key(&key).map(|()| IdempotencyKey { fingerprint: fingerprint(&self), key });
+        let idempotency = key.map(keyed).transpose()?;
         let submission = Submission {
             session: self.session,
             priority: self.priority,
@@ -76,9 +77,10 @@ impl TaskRequest<'_> {
             callback_url: self.callback_url,
             budget,
             stream: self.stream,
+            idempotency,
             ..Submission::new(self.input, TaskSource::Api, trace)
         };
-        Ok(Order { agent: self.agent.into_owned(), submission, idempotency })
+        Ok(Order { agent: self.agent.into_owned(), submission })
     }
 }
 

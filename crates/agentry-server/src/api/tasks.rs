@@ -90,7 +90,7 @@ pub(crate) async fn create(
     let order = parse::<TaskRequest<'_>>(&body)?.order(trace, key)?;
     let prepared = state.intake().prepare(vec![order]);
     // Watched before it is accepted: an end between accepting and watching would not be heard.
-    let id = prepared.first().and_then(|new| Some(new.as_ref().ok()?.task.id));
+    let id = prepared.first().and_then(|task| Some(task.as_ref().ok()?.id));
     let watch = id.filter(|_| wait.is_some()).map(|id| state.bus().watch(id));
     match state.intake().accept(prepared).await?.pop() {
         Some(Ok(Submitted::New(task))) => {

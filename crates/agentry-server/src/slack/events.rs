@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
 use agentry_core::slack::SlackPlace;
-use agentry_core::task::Task;
+use agentry_core::task::{IdempotencyKey, Task};
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
 use agentry_intake::{Audience, Order};
@@ -233,10 +233,11 @@ impl Post {
     }
 
     /// Slack may tell of one post as a message and as a mention: each agent answers it once.
-    fn once(&self, order: Order) -> Order {
+    fn once(&self, mut order: Order) -> Order {
         let SlackPlace { team, channel, .. } = &self.place;
         let key = format!("slack/{team}/{channel}/{}/{}", self.ts, order.agent);
-        Order { idempotency: Some((key, 0)), ..order }
+        order.submission.idempotency = Some(IdempotencyKey { key, fingerprint: 0 });
+        order
     }
 }
 

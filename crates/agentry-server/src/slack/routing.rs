@@ -94,6 +94,6 @@ impl Asked<'_> {
             reply_to: Some(ReplyTo::Slack(self.place.clone())),
             ..Submission::new(Value::String(self.text.to_owned()), source, trace)
         };
-        Order { agent: spec.name.to_string(), submission, idempotency: None }
+        Order { agent: spec.name.to_string(), submission }
     }
 }

@@ -6,8 +6,9 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::SessionId;
-use agentry_core::task::TaskRecord;
+use agentry_core::task::{Task, TaskRecord};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,8 @@ use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
 use super::{CachedStore, proofs, sessions};
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, MAX_PAGE, NewTask, Page, QueueCounts, Recovered,
-    Refused, Step, StoreError, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, MAX_PAGE, Page, QueueCounts, Refused, Step,
+    StoreError, TaskFilter, TaskStore, Want,
 };
 
 /// Tasks of which this process remembers whether they had ended.
@@ -68,7 +69,7 @@ impl CachedStore {
 
 #[async_trait]
 impl TaskStore for CachedStore {
-    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
         self.inner.accept(tasks).await
     }
 
@@ -105,7 +106,7 @@ impl TaskStore for CachedStore {
         Ok(cancelled)
     }
 
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError> {
         self.inner.recover(judge, now, limit).await
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet};
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::SessionId;
-use agentry_core::task::{Outcome, Priority, Task, TaskSource, TraceId};
+use agentry_core::task::{IdempotencyKey, Outcome, Priority, Task, TaskSource, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS, WorkerRecord};
 use async_trait::async_trait;
 
-use crate::{Accepted, Advance, Claimed, Lease, NewTask, StateStore, Step, Want};
+use crate::{Accepted, Advance, Claimed, Lease, StateStore, Step, Want};
 
 /// When rules begin: 2026-01-01T00:00:00Z.
 pub const T0: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -63,6 +63,8 @@ pub fn task(created: Timestamp) -> Task {
         budget: None,
         stream: false,
         hops: 0,
+        idempotency: None,
+        not_before: None,
     }
 }
 
@@ -72,16 +74,17 @@ pub fn message(session: &SessionId, created: Timestamp) -> Task {
     Task { mode: ExecutionMode::Continuous, session: Some(session.clone()), ..task(created) }
 }
 
-/// At the door, without a key, due at once.
+/// A task that was submitted under a key.
 #[must_use]
-pub fn new(task: Task) -> NewTask {
-    NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
+pub fn keyed(task: Task, key: &str, fingerprint: u64) -> Arc<Task> {
+    let idempotency = Some(IdempotencyKey { key: key.to_owned(), fingerprint });
+    Arc::new(Task { idempotency, ..task })
 }
 
 /// Accepts a task.
 pub async fn accept(store: &Arc<dyn StateStore>, task: Task) -> TaskId {
     let id = task.id;
-    assert_eq!(store.accept(vec![new(task)]).await.unwrap(), [Ok(Accepted::New)]);
+    assert_eq!(store.accept(vec![Arc::new(task)]).await.unwrap(), [Ok(Accepted::New)]);
     id
 }
 

@@ -72,7 +72,7 @@ pub async fn an_event_waits_for_the_fleet_that_it_was_looked_up_in(store: Arc<dy
     offer(&store, "v1", Replaces::Nothing).await;
     offer(&store, "v2", Replaces::Nothing).await;
     let bring = |id: &str, fleet_revision: u64| {
-        let incoming = IncomingEvent { fleet_revision, ..IncomingEvent::new(event(id), vec![new(task(T0))]) };
+        let incoming = IncomingEvent { fleet_revision, ..IncomingEvent::new(event(id), vec![Arc::new(task(T0))]) };
         store.accept_event(incoming)
     };
     assert_eq!(bring("1", 1).await.unwrap(), EventAccepted::FleetChanged);

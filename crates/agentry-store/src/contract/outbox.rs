@@ -7,7 +7,7 @@ use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use serde_json::json;
 
-use super::build::{T0, at, finish, new, running, task, worker};
+use super::build::{T0, at, finish, running, task, worker};
 use crate::{Advance, DeadLetterOrigin, DeadLetterState, Delivery, StateStore, Step};
 
 /// A callback of a task.
@@ -82,8 +82,8 @@ pub async fn a_dead_task_can_be_replayed_once(store: Arc<dyn StateStore>) {
     assert_eq!((letter.payload, letter.reason.message.as_str()), (json!("hello"), "broken"));
     let replay = task(at(2));
     let id = replay.id;
-    assert!(store.replay_dead_letter(letter.id, Some(new(replay)), at(2)).await.unwrap());
-    assert!(!store.replay_dead_letter(letter.id, Some(new(task(at(2)))), at(2)).await.unwrap());
+    assert!(store.replay_dead_letter(letter.id, Some(Arc::new(replay)), at(2)).await.unwrap());
+    assert!(!store.replay_dead_letter(letter.id, Some(Arc::new(task(at(2)))), at(2)).await.unwrap());
     assert!(!store.drop_dead_letter(letter.id).await.unwrap());
     assert_eq!(store.dead_letter(letter.id).await.unwrap().unwrap().state, DeadLetterState::Replayed);
     assert!(store.task(id).await.unwrap().is_some());

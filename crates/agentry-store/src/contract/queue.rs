@@ -9,8 +9,8 @@ use agentry_core::task::{Priority, Task, TaskStatus};
 
 use agentry_core::session::SessionId;
 
-use super::build::{T0, accept, at, claim, finish, message, new, running, task};
-use crate::{Accepted, NewTask, QueueCounts, Queued, Refused, StateStore, TaskFilter, Want};
+use super::build::{T0, accept, at, claim, finish, keyed, message, running, task};
+use crate::{Accepted, QueueCounts, Queued, Refused, StateStore, TaskFilter, Want};
 
 /// What was asked comes back unchanged.
 pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateStore>) {
@@ -25,7 +25,7 @@ pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateSto
 
 /// The same key and request is the same task, another request is refused, and after a day the key is free.
 pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
-    let keyed = |task: Task, fingerprint| NewTask { idempotency: Some(("key".to_owned(), fingerprint)), ..new(task) };
+    let keyed = |task: Task, fingerprint| keyed(task, "key", fingerprint);
     let first = task(T0);
     let id = first.id;
     let answers =
@@ -39,7 +39,7 @@ pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
 pub async fn known_tasks_are_claimed_by_one_of_many(store: Arc<dyn StateStore>) {
     let tasks: Vec<Task> = (0..50).map(|_| task(T0)).collect();
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
-    store.accept(tasks.into_iter().map(new).collect()).await.unwrap();
+    store.accept(tasks.into_iter().map(Arc::new).collect()).await.unwrap();
     let claimers: Vec<_> = (0..16)
         .map(|_| {
             let (store, want) = (Arc::clone(&store), Want::Known(ids.clone()));
@@ -74,7 +74,7 @@ pub async fn the_next_go_by_priority_and_age(store: Arc<dyn StateStore>) {
 pub async fn delayed_tasks_are_claimed_when_due(store: Arc<dyn StateStore>) {
     let later = task(T0);
     let id = later.id;
-    store.accept(vec![NewTask { ready_at: Some(at(10)), ..new(later) }]).await.unwrap();
+    store.accept(vec![Arc::new(Task { not_before: Some(at(10)), ..later })]).await.unwrap();
     let worker = WorkerId::generate();
     assert!(claim(&store, worker, id, at(9)).await.is_none());
     let next = |now| store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: 5, due_by: now }, now);
@@ -131,7 +131,7 @@ pub async fn counts_follow_the_tasks(store: Arc<dyn StateStore>) {
     assert_eq!(store.counts().await.unwrap(), QueueCounts { queued: 1, running: 0, waiting: 0 });
     let session = SessionId::new(&super::build::agent(), "counted");
     let (later, said) = (task(T0), message(&session, T0));
-    let delayed = NewTask { task: Arc::new(later), idempotency: None, ready_at: Some(at(60)) };
+    let delayed = Arc::new(Task { not_before: Some(at(60)), ..later });
     store.accept(vec![delayed]).await.unwrap();
     accept(&store, said).await;
     let backlog = store.backlog().await.unwrap();

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_core::agent::ExecutionMode;
 use agentry_core::fleet::AgentState;
 use agentry_core::id::{CallId, WorkerId};
 use agentry_core::journal::JournalBody;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::{SessionId, SessionWrite};
 use agentry_core::task::TaskStatus;
+use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 
 use super::build::{AgeHeartbeats, T0, accept, agent, at, beat, claim, finish, message, running, worker};
@@ -28,8 +30,7 @@ pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>, hear
     assert!(store.recover(living, at(5), 10).await.unwrap().is_empty(), "all are alive");
     heartbeats.age(&store, dead, at(5), MISSED + HEARTBEAT).await;
     let recovered = store.recover(living, at(5), 10).await.unwrap();
-    assert_eq!(recovered.iter().map(|one| one.task).collect::<Vec<_>>(), [lost.task]);
-    assert_eq!(recovered[0].agent, agent());
+    assert_eq!(recovered, [Wake::again(lost.task, ExecutionMode::Autonomous, None)]);
     assert_eq!(store.advance(finish(lost, at(6)).into()).await, Err(StoreError::Fenced));
     let again = claim(&store, living, lost.task, at(6)).await.unwrap();
     assert_eq!((again.recoveries, again.attempt, again.resumes), (1, 1, true));

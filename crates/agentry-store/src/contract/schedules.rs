@@ -7,7 +7,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::task::TraceId;
 
-use super::build::{T0, agent, at, claim, finish, new, task};
+use super::build::{T0, agent, at, claim, finish, task};
 use crate::{EventAccepted, Firing, FiringResult, Horizon, IncomingEvent, ScheduleChanges, SlotState, StateStore};
 
 fn record(every_ms: u64) -> ScheduleRecord {
@@ -37,7 +37,7 @@ fn firing(seconds: i64, max_open: u32) -> Firing {
     Firing {
         schedule: "report".to_owned(),
         slot,
-        task: Some(new(task(slot))),
+        task: Some(Arc::new(task(slot))),
         max_open,
         buffer: false,
         backfill: false,
@@ -229,7 +229,8 @@ pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
         hops: 0,
         data: "hello".into(),
     };
-    let bring = || store.accept_event(IncomingEvent::new(event.clone(), vec![new(task(at(5))), new(task(at(5)))]));
+    let bring =
+        || store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(at(5))), Arc::new(task(at(5)))]));
     assert_eq!(bring().await.unwrap(), EventAccepted::New);
     assert_eq!(bring().await.unwrap(), EventAccepted::Duplicate);
     assert_eq!(store.counts().await.unwrap().queued, 2);

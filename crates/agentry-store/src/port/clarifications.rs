@@ -3,9 +3,10 @@
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::ClarificationId;
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 
-use super::{Page, Recovered};
+use super::Page;
 use crate::StoreError;
 
 /// What became of an answer.
@@ -17,7 +18,7 @@ pub enum Answered {
         /// The question, resolved.
         clarification: Box<Clarification>,
         /// The task to wake.
-        wake: Option<Recovered>,
+        wake: Option<Wake>,
     },
     /// The question had ended before; the first answer stands.
     AlreadyResolved(Box<Clarification>),

@@ -1,16 +1,18 @@
 //! Dead letters: given up, kept, replayable.
 
+use std::sync::Arc;
+
 use agentry_core::agent::AgentName;
 use agentry_core::event::Event;
 use agentry_core::id::{DeadLetterId, OutboxId, TaskId};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
-use agentry_core::task::TaskError;
+use agentry_core::task::{Task, TaskError};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{NewTask, Page};
+use super::Page;
 use crate::StoreError;
 
 /// Something that was given up.
@@ -126,7 +128,7 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     async fn replay_dead_letter(
         &self,
         id: DeadLetterId,
-        task: Option<NewTask>,
+        task: Option<Arc<Task>>,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 

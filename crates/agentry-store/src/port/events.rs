@@ -1,10 +1,12 @@
 //! Events that are accepted.
 
+use std::sync::Arc;
+
 use agentry_core::event::Event;
 use agentry_core::outbox::OutboxMessage;
+use agentry_core::task::Task;
 use async_trait::async_trait;
 
-use super::NewTask;
 use crate::StoreError;
 
 /// An event with everything that becomes durable together with it.
@@ -13,7 +15,7 @@ pub struct IncomingEvent {
     /// The event.
     pub event: Event,
     /// The tasks of its subscribers.
-    pub tasks: Vec<NewTask>,
+    pub tasks: Vec<Arc<Task>>,
     /// Its way to listeners outside, when there may be some.
     pub outbox: Option<OutboxMessage>,
     /// The revision of the fleet whose subscribers these are; 0: whichever it is.
@@ -23,7 +25,7 @@ pub struct IncomingEvent {
 impl IncomingEvent {
     /// An event with the tasks that it starts, that nobody outside listens to, whatever the fleet is.
     #[must_use]
-    pub fn new(event: Event, tasks: Vec<NewTask>) -> Self {
+    pub fn new(event: Event, tasks: Vec<Arc<Task>>) -> Self {
         Self { event, tasks, outbox: None, fleet_revision: 0 }
     }
 }

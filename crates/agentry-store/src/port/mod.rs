@@ -31,8 +31,8 @@ pub(crate) use schedules::merged;
 pub use schedules::{Firing, FiringResult, ScheduleChanges, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Queued, Recovered,
-    Refused, Step, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Queued, Refused, Step,
+    TaskFilter, TaskStore, Want,
 };
 pub(crate) use usage::FORGOTTEN;
 pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};

@@ -1,11 +1,14 @@
 //! Schedules and their slots.
 
+use std::sync::Arc;
+
 use agentry_core::id::TaskId;
 use agentry_core::schedule::ScheduleRecord;
+use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
-use super::{NewTask, Page};
+use super::Page;
 use crate::StoreError;
 
 /// A slot to decide.
@@ -16,7 +19,7 @@ pub struct Firing {
     /// The slot's nominal time.
     pub slot: Timestamp,
     /// The task to accept in the same transaction; `None`: the slot is recorded as missed.
-    pub task: Option<NewTask>,
+    pub task: Option<Arc<Task>>,
     /// How many earlier tasks of the schedule may be open (queued, running or waiting); with more, the slot is
     /// recorded as skipped. `AllowAll` is `u32::MAX`, the other policies are 0.
     pub max_open: u32,

@@ -11,21 +11,10 @@ use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::{SessionId, SessionWrite};
 use agentry_core::task::{Outcome, Task, TaskRecord, TaskStatus};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 
 use crate::StoreError;
-
-/// A task to accept.
-#[derive(Debug, Clone)]
-pub struct NewTask {
-    /// What is asked.
-    pub task: Arc<Task>,
-    /// The caller's key and a fingerprint of what was asked under it: the same key with the same fingerprint is the
-    /// same task, with another one it is a mistake. Keys are kept for 24 h.
-    pub idempotency: Option<(String, u64)>,
-    /// Not to be claimed before this moment; `None`: at once.
-    pub ready_at: Option<Timestamp>,
-}
 
 /// What became of a task to accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,19 +170,6 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// A task that was queued again, to be woken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
-    /// The task.
-    pub task: TaskId,
-    /// Its agent.
-    pub agent: AgentName,
-    /// Its mode.
-    pub mode: ExecutionMode,
-    /// Its session.
-    pub session: Option<SessionId>,
-}
-
 /// Which tasks to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
@@ -250,13 +226,14 @@ pub struct Backlog {
 /// Tasks.
 #[async_trait]
 pub trait TaskStore: Send + Sync + 'static {
-    /// Makes tasks durable, each by itself: the answers stand in the order of the tasks. When this returns, accepted
+    /// Makes tasks durable, each by itself, none that its idempotency key brought before, each to be claimed from its
+    /// `not_before` on: the answers stand in the order of the tasks. When this returns, accepted
     /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound (about, where several processes share
     /// the store).
     ///
     /// # Errors
     /// When the store is unavailable: then none of them was accepted.
-    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
     /// Claims queued tasks that are due: the loser of a claim gets nothing. When it returns, the claim survives the death
     /// of this process; a loss of power may undo it, together with everything that was written after it.
@@ -297,7 +274,7 @@ pub trait TaskStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store is unavailable.
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError>;
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError>;
 
     /// Sessions whose inbox holds a queued task that is due: to be woken. At most `limit`, in no order.
     ///

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use agentry_core::id::TaskId;
-use agentry_core::task::Task;
+use agentry_core::task::{IdempotencyKey, Task};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
@@ -12,9 +12,10 @@ use deadpool_postgres::GenericClient;
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{SqlId, id_at, query, time_at, to_json};
+use super::rows::{SqlId, id_at, query, time_at};
 use super::text;
-use crate::{Accepted, NewTask, Refused, StoreError};
+use crate::arrival::Arrival;
+use crate::{Accepted, Refused};
 
 /// How long idempotency keys are kept, in microseconds (the port: 24 h).
 const KEY_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
@@ -68,31 +69,8 @@ const INSERT_KEYED: &str = concat!(
     insert_rest!()
 );
 
-/// A task with its body as it is kept; serialised by the caller, not by the batch.
-pub(super) struct Arrival {
-    pub(super) new: NewTask,
-    body: String,
-}
-
-impl Arrival {
-    /// Writes the body.
-    pub(super) fn new(new: NewTask) -> Result<Self, StoreError> {
-        let body = to_json(&*new.task).map_err(|failure| failure.to_store_error())?;
-        Ok(Self { new, body })
-    }
-
-    /// Writes the bodies of several.
-    pub(super) fn all(tasks: Vec<NewTask>) -> Result<Vec<Self>, StoreError> {
-        tasks.into_iter().map(Self::new).collect()
-    }
-
-    pub(super) fn id(&self) -> TaskId {
-        self.new.task.id
-    }
-
-    fn key(&self) -> Option<&str> {
-        self.new.idempotency.as_ref().map(|(key, _)| key.as_str())
-    }
+fn key_of(arrival: &Arrival) -> Option<&str> {
+    arrival.task.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
 }
 
 type Answers = Vec<Result<Accepted, Refused>>;
@@ -138,7 +116,7 @@ async fn accept(db: &Db, client: &impl GenericClient, arrivals: &[&Arrival], tri
         let (mut keys, mut ids) = (HashSet::new(), HashSet::new());
         let round: Vec<usize> = (0..arrivals.len())
             .filter(|&at| answers[at].is_none())
-            .filter(|&at| arrivals[at].key().is_none_or(|key| keys.insert(key)) && ids.insert(arrivals[at].id()))
+            .filter(|&at| key_of(arrivals[at]).is_none_or(|key| keys.insert(key)) && ids.insert(arrivals[at].task.id))
             .collect();
         if round.is_empty() {
             break;
@@ -147,10 +125,10 @@ async fn accept(db: &Db, client: &impl GenericClient, arrivals: &[&Arrival], tri
         let inserted = insert(client, &these).await?;
         db.room.moved(i64::try_from(inserted.len()).unwrap_or(0));
         for &at in &round {
-            let id = arrivals[at].id();
+            let id = arrivals[at].task.id;
             if inserted.contains(&id) {
                 answers[at] = Some(Ok(Accepted::New));
-            } else if arrivals[at].key().is_none() {
+            } else if key_of(arrivals[at]).is_none() {
                 answers[at] = Some(Ok(known(id, id, tries)));
             }
         }
@@ -166,23 +144,23 @@ fn known(own: TaskId, of: TaskId, tries: Tries) -> Accepted {
 
 /// Inserts tasks whose ids and keys differ. Returns the ids of those that are new.
 async fn insert(client: &impl GenericClient, arrivals: &[&Arrival]) -> Result<HashSet<TaskId>, Failure> {
-    let tasks = || arrivals.iter().map(|arrival| &*arrival.new.task);
+    let tasks = || arrivals.iter().map(|arrival| &*arrival.task);
     let ids: Vec<SqlId> = tasks().map(|task| SqlId(*task.id.as_bytes())).collect();
     let created: Vec<i64> = tasks().map(|task| task.created_at.0).collect();
-    let ready: Vec<i64> =
-        arrivals.iter().map(|one| one.new.ready_at.map_or(one.new.task.created_at.0, |at| at.0)).collect();
+    let ready: Vec<i64> = tasks().map(|task| task.not_before.unwrap_or(task.created_at).0).collect();
     let modes: Vec<i16> = tasks().map(|task| i16::from(task.mode as u8)).collect();
     let ranks: Vec<i16> = tasks().map(|task| 2 - i16::from(task.priority as u8)).collect();
     let agents: Vec<&str> = tasks().map(|task| task.agent.as_str()).collect();
     let session = |task: &Task| task.session.as_ref().map(|session| text::escape(session.as_str()).into_owned());
     let sessions: Vec<Option<String>> = tasks().map(session).collect();
     let bodies: Vec<&str> = arrivals.iter().map(|arrival| arrival.body.as_str()).collect();
-    let rows = if arrivals.iter().all(|arrival| arrival.new.idempotency.is_none()) {
+    let rows = if arrivals.iter().all(|arrival| arrival.task.idempotency.is_none()) {
         query(client, INSERT, &[&ids, &created, &ready, &modes, &ranks, &agents, &sessions, &bodies]).await?
     } else {
-        let keys: Vec<Option<Cow<'_, str>>> = arrivals.iter().map(|arrival| arrival.key().map(text::escape)).collect();
+        let keys: Vec<Option<Cow<'_, str>>> =
+            arrivals.iter().map(|arrival| key_of(arrival).map(text::escape)).collect();
         let fingerprints: Vec<Option<i64>> =
-            arrivals.iter().map(|one| one.new.idempotency.as_ref().map(|(_, print)| print.cast_signed())).collect();
+            tasks().map(|task| task.idempotency.as_ref().map(|key| key.fingerprint.cast_signed())).collect();
         let params: super::rows::Params<'_> =
             &[&ids, &created, &ready, &modes, &ranks, &agents, &sessions, &bodies, &keys, &fingerprints, &KEY_LIFE_US];
         query(client, INSERT_KEYED, params).await?
@@ -199,19 +177,19 @@ async fn answer_keyed(
     tries: Tries,
 ) -> Result<(), Failure> {
     let open = |at: &usize| answers[*at].is_none();
-    let keys: Vec<&str> = (0..arrivals.len()).filter(open).filter_map(|at| arrivals[at].key()).collect();
+    let keys: Vec<&str> = (0..arrivals.len()).filter(open).filter_map(|at| key_of(arrivals[at])).collect();
     if keys.is_empty() {
         return Ok(());
     }
     let kept = kept_keys(client, &keys).await?;
     for (arrival, answer) in arrivals.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
-        let Some((key, fingerprint)) = &arrival.new.idempotency else { continue };
+        let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency else { continue };
         let Some(known_as) = kept.get(key.as_str()) else { continue };
-        if arrival.new.task.created_at.0.saturating_sub(known_as.created_at.0) >= KEY_LIFE_US {
+        if arrival.task.created_at.0.saturating_sub(known_as.created_at.0) >= KEY_LIFE_US {
             continue;
         }
         *answer = Some(if known_as.fingerprint == fingerprint.cast_signed() {
-            Ok(known(arrival.id(), known_as.task, tries))
+            Ok(known(arrival.task.id, known_as.task, tries))
         } else {
             Err(Refused::KeyReused(known_as.task))
         });

@@ -9,6 +9,7 @@ use agentry_core::journal::JournalBody;
 use agentry_core::slack::question_ended;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
@@ -16,11 +17,11 @@ use tokio_postgres::Row;
 use super::failure::Failure;
 use super::pool::{Conn, Db, Tries, Tx};
 use super::rows::{
-    SqlId, agent_at, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none,
-    signed, signed32, sql_limit, status_at, to_json, u32_at,
+    SqlId, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none, signed,
+    signed32, sql_limit, status_at, to_json, u32_at,
 };
 use super::{PostgresStore, advance, counts, outbox, text};
-use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
+use crate::{Answered, ClarificationStore, Page, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
 pub(super) async fn insert(tx: &Tx<'_>, task: TaskId, attempt: u32, question: &Clarification) -> Result<(), Failure> {
@@ -81,15 +82,14 @@ async fn find(client: &impl GenericClient, id: ClarificationId) -> Result<Option
 /// The task that asked, as it is while its row is locked.
 struct Asker {
     status: TaskStatus,
-    recovered: Recovered,
+    recovered: Wake,
 }
 
 /// Locks the task's row. `None`: it has ended.
 async fn lock_asker(tx: &Tx<'_>, task: TaskId) -> Result<Option<Asker>, Failure> {
-    let sql = "SELECT status, agent, mode, session FROM open_tasks WHERE id = $1 FOR UPDATE";
+    let sql = "SELECT status, mode, session FROM open_tasks WHERE id = $1 FOR UPDATE";
     let Some(row) = first(tx, sql, &[&SqlId(*task.as_bytes())]).await? else { return Ok(None) };
-    let recovered =
-        Recovered { task, agent: agent_at(&row, 1)?, mode: mode_at(&row, 2)?, session: session_or_none(&row, 3)? };
+    let recovered = Wake::again(task, mode_at(&row, 1)?, session_or_none(&row, 2)?);
     Ok(Some(Asker { status: status_at(&row, 0)?, recovered }))
 }
 
@@ -119,7 +119,7 @@ async fn resolve(db: &Db, id: ClarificationId, resolution: &Resolution, tries: T
 }
 
 /// Queues a waiting task again when no question of it is open.
-async fn wake(tx: &Tx<'_>, asker: Asker, at: Timestamp) -> Result<Option<Recovered>, Failure> {
+async fn wake(tx: &Tx<'_>, asker: Asker, at: Timestamp) -> Result<Option<Wake>, Failure> {
     let task = asker.recovered.task;
     if asker.status != TaskStatus::Waiting || any_open(tx, task).await? {
         return Ok(None);

@@ -4,6 +4,7 @@
 //! that the store needs no random bits of its own.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::{DeadLetterId, TaskId};
@@ -15,15 +16,16 @@ use deadpool_postgres::GenericClient;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::failure::Failure;
 use super::pool::{Conn, Db, Tries, Tx};
 use super::rows::{
     SqlId, agent_at, collect, execute, first, id_at, json_at, page_len, query, signed, time_at, to_json,
 };
 use super::{PostgresStore, outbox};
+use crate::arrival::Arrival;
 use crate::port::outbox_body;
-use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, NewTask, Page, StoreError};
+use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
 
@@ -204,7 +206,7 @@ async fn accept_replay(db: &Db, tx: &Tx<'_>, id: DeadLetterId, arrival: &Arrival
 /// Whether the replay that is there already was an earlier try of this one.
 async fn is_own(tx: &Tx<'_>, task: Option<&Arrival>) -> Result<bool, Failure> {
     let Some(arrival) = task else { return Ok(true) };
-    let id = SqlId(*arrival.new.task.id.as_bytes());
+    let id = SqlId(*arrival.task.id.as_bytes());
     Ok(first(tx, "SELECT 1 FROM tasks WHERE id = $1", &[&id]).await?.is_some())
 }
 
@@ -260,7 +262,7 @@ impl DeadLetterStore for PostgresStore {
     async fn replay_dead_letter(
         &self,
         id: DeadLetterId,
-        task: Option<NewTask>,
+        task: Option<Arc<Task>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let task = task.map(Arrival::new).transpose()?;

@@ -9,12 +9,13 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json, u64_at};
 use super::{PostgresStore, outbox, text};
+use crate::arrival::Arrival;
 use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
 
 /// While another process inserts the same event, this waits for what becomes of it. Always in the same order, so that
@@ -48,7 +49,7 @@ impl Incoming {
     fn new(incoming: IncomingEvent) -> Result<Self, StoreError> {
         let IncomingEvent { event, tasks, outbox, fleet_revision } = incoming;
         // An event may carry a time long ago; it is forgotten by when it came, so that it stays deduplicated.
-        let came = tasks.iter().map(|new| new.task.created_at).max().map_or(event.time, |at| at.max(event.time));
+        let came = tasks.iter().map(|task| task.created_at).max().map_or(event.time, |at| at.max(event.time));
         Ok(Self {
             key: (text::escape(&event.source).into_owned(), text::escape(&event.id).into_owned()),
             at: came,
@@ -105,7 +106,7 @@ impl Kind for Events {
                 Ok(EventAccepted::FleetChanged)
             } else if !tried.contains(&item.key) {
                 Err(db.room.full())
-            } else if new.contains(&item.key) || item.tasks.first().is_some_and(|task| own.contains(&task.id())) {
+            } else if new.contains(&item.key) || item.tasks.first().is_some_and(|task| own.contains(&task.task.id)) {
                 Ok(EventAccepted::New)
             } else {
                 Ok(EventAccepted::Duplicate)
@@ -170,7 +171,7 @@ fn keys(rows: &[Row]) -> Result<HashSet<Key>, Failure> {
 /// earlier try, whose answer was lost.
 async fn own(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<TaskId>, Failure> {
     let firsts = items.iter().filter_map(|item| item.tasks.first());
-    let ids: Vec<SqlId> = firsts.map(|task| SqlId(*task.id().as_bytes())).collect();
+    let ids: Vec<SqlId> = firsts.map(|task| SqlId(*task.task.id.as_bytes())).collect();
     let rows = query(tx, "SELECT id FROM tasks WHERE id = ANY($1)", &[&ids]).await?;
     rows.iter().map(|row| Ok(TaskId::from_bytes(id_at(row, 0)?))).collect()
 }

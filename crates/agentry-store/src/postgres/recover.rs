@@ -11,6 +11,7 @@ use std::time::Duration;
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalBody;
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use agentry_core::worker::WorkerRecord;
 use tokio_postgres::Row;
 
@@ -19,9 +20,8 @@ use super::failure::Failure;
 use super::liveness::{server_clock, unlocked};
 use super::pool::Db;
 use super::rows::{
-    Params, SqlId, agent_at, collect, execute, id_at, json_or_none, mode_at, query, session_or_none, sql_limit, to_json,
+    Params, SqlId, collect, execute, id_at, json_or_none, mode_at, query, session_or_none, sql_limit, to_json,
 };
-use crate::Recovered;
 use crate::liveness::{GRACE, Heartbeats, Judge, Life};
 
 /// How often the tasks of workers that are gone are looked for again, in seconds.
@@ -72,7 +72,7 @@ const RECOVER: &str = "
         UPDATE open_tasks t SET status = 0, lane = 0, ready_at = $5, owner = NULL, recoveries = t.recoveries + 1,
             used_us = t.used_us + greatest(0, d.last_alive - t.claimed_at), journal = t.journal + 1
         FROM dead d WHERE t.id = ANY(ARRAY(SELECT id FROM picked)) AND t.status = 1 AND t.owner = d.owner
-        RETURNING t.id, t.agent, t.mode, t.session, t.journal, t.attempt, d.entry
+        RETURNING t.id, t.mode, t.session, t.journal, t.attempt, d.entry
     ), j AS (
         INSERT INTO journal (task, seq, attempt, at, scope, body)
         SELECT id, journal, attempt, $5, 'main', entry FROM back
@@ -83,7 +83,7 @@ const RECOVER: &str = "
         INSERT INTO counters AS c (pid, queued, running, waiting)
         SELECT pg_backend_pid(), count(*), -count(*), 0 FROM back HAVING count(*) > 0
         ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued, running = c.running + excluded.running
-    ) SELECT id, agent, mode, session FROM back";
+    ) SELECT id, mode, session FROM back";
 
 /// Marks dead workers that sent no heartbeat meanwhile, and of whose tasks none is left.
 const GONE: &str = "
@@ -111,7 +111,7 @@ pub(super) async fn recover(
     judge: WorkerId,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<Recovered>, Failure> {
+) -> Result<Vec<Wake>, Failure> {
     if limit == 0 {
         return Ok(Vec::new());
     }
@@ -215,11 +215,6 @@ async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failu
     Ok(dead)
 }
 
-fn recovered(row: &Row) -> Result<Recovered, Failure> {
-    Ok(Recovered {
-        task: TaskId::from_bytes(id_at(row, 0)?),
-        agent: agent_at(row, 1)?,
-        mode: mode_at(row, 2)?,
-        session: session_or_none(row, 3)?,
-    })
+fn recovered(row: &Row) -> Result<Wake, Failure> {
+    Ok(Wake::again(TaskId::from_bytes(id_at(row, 0)?), mode_at(row, 1)?, session_or_none(row, 2)?))
 }

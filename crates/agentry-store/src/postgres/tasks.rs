@@ -6,24 +6,25 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::{JournalEntry, Scope};
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::SessionId;
-use agentry_core::task::TaskRecord;
+use agentry_core::task::{Task, TaskRecord};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::accept::Arrival;
 use super::claim::Known;
 use super::failure::Failure;
 use super::rows::{SqlId, collect, first, id_at, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
 use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list, text};
+use crate::arrival::Arrival;
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused,
-    StoreError, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
+    TaskFilter, TaskStore, Want,
 };
 
 #[async_trait]
 impl TaskStore for PostgresStore {
-    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
         self.batches.accepts.call(Arrival::all(tasks)?).await
     }
 
@@ -62,7 +63,7 @@ impl TaskStore for PostgresStore {
         self.db.retrying(|tries| cancel::cancel(&self.db, task, now, &messages, tries)).await
     }
 
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError> {
         self.db.retrying(|_| recover::recover(self, judge, now, limit)).await
     }
 

@@ -3,36 +3,18 @@
 use std::time::Duration;
 
 use agentry_core::id::TaskId;
-use agentry_core::task::TaskStatus;
+use agentry_core::task::{IdempotencyKey, TaskStatus};
 
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{micros, to_json};
-use crate::{Accepted, NewTask, Refused, StoreError};
+use super::rows::micros;
+use crate::arrival::Arrival;
+use crate::{Accepted, Refused, StoreError};
 
 /// How long idempotency keys are kept, in microseconds (the port: 24 h).
 const KEY_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
 /// When a caller may try again after a full queue: a worker slot or two have come free by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// A task with its body as it is kept; serialised by the caller, not by the writer.
-pub(super) struct Arrival {
-    pub(super) new: NewTask,
-    body: String,
-}
-
-impl Arrival {
-    /// Writes the body.
-    pub(super) fn new(new: NewTask) -> Result<Self, StoreError> {
-        let body = to_json(&*new.task).map_err(|failure| failure.to_store_error())?;
-        Ok(Self { new, body })
-    }
-
-    /// Writes the bodies of several.
-    pub(super) fn all(tasks: Vec<NewTask>) -> Result<Vec<Self>, StoreError> {
-        tasks.into_iter().map(Self::new).collect()
-    }
-}
 
 /// The answer when the queue cannot take more.
 pub(super) fn full(db: &Db) -> StoreError {
@@ -46,8 +28,8 @@ pub(super) fn has_room(db: &Db, more: usize) -> bool {
 
 /// Accepts one task, or says why not.
 pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, Refused>, Failure> {
-    let task = &arrival.new.task;
-    if let Some((key, fingerprint)) = &arrival.new.idempotency
+    let task = &arrival.task;
+    if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency
         && let Some((kept, first)) = known_key(db, key, task.created_at)?
     {
         let same = kept == fingerprint.cast_signed();
@@ -59,7 +41,7 @@ pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, 
     if !insert(db, arrival)? {
         return Ok(Ok(Accepted::Duplicate(task.id)));
     }
-    if let Some((key, fingerprint)) = &arrival.new.idempotency {
+    if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency {
         db.sql("INSERT OR REPLACE INTO idempotency (key, fingerprint, task, created_at) VALUES (?1, ?2, ?3, ?4)")?
             .execute((key, fingerprint.cast_signed(), task.id.as_bytes(), task.created_at.0))?;
     }
@@ -79,10 +61,10 @@ fn known_key(db: &Db, key: &str, now: agentry_core::time::Timestamp) -> Result<O
 
 /// Inserts the rows of a task. False: a task of this id is there already.
 fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
-    let task = &arrival.new.task;
+    let task = &arrival.task;
     let agent = db.name(task.agent.as_str())?;
     let created = task.created_at.0;
-    let ready_at = arrival.new.ready_at.map_or(created, |at| at.0);
+    let ready_at = task.not_before.map_or(created, |at| at.0);
     let seq = {
         let mut statement = db.sql(
             "INSERT OR IGNORE INTO tasks (id, agent, mode, rank, session, status, delayed, ready_at, attempt, epoch, owner,

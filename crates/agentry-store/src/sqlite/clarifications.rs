@@ -6,6 +6,7 @@ use agentry_core::journal::JournalBody;
 use agentry_core::slack::question_ended;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
@@ -13,7 +14,7 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, json_or_none, mode, page_len, signed, sql_limit, status, to_json};
 use super::{SqliteStore, advance, agents, outbox};
-use crate::{Answered, ClarificationStore, Page, Recovered, StoreError};
+use crate::{Answered, ClarificationStore, Page, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
 pub(super) fn insert(db: &Db, task: i64, attempt: u32, question: &Clarification) -> Result<(), Failure> {
@@ -86,18 +87,11 @@ fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<
 }
 
 /// Queues a waiting task again when no question of it is open.
-fn wake(db: &mut Db, task: i64, at: Timestamp) -> Result<Option<Recovered>, Failure> {
+fn wake(db: &mut Db, task: i64, at: Timestamp) -> Result<Option<Wake>, Failure> {
     let found = {
-        let mut statement = db.sql(
-            "SELECT t.status, t.id, n.name, t.mode, t.session FROM tasks t JOIN names n ON n.id = t.agent WHERE t.seq = ?1",
-        )?;
+        let mut statement = db.sql("SELECT status, id, mode, session FROM tasks WHERE seq = ?1")?;
         first(&mut statement, [task], |row| {
-            let woken = Recovered {
-                task: TaskId::from_bytes(row.get(1)?),
-                agent: agents::name_at(row, 2)?,
-                mode: mode(row.get(3)?)?,
-                session: agents::session_at(row, 4)?,
-            };
+            let woken = Wake::again(TaskId::from_bytes(row.get(1)?), mode(row.get(2)?)?, agents::session_at(row, 3)?);
             Ok((status(row.get(0)?)?, woken))
         })?
     };

@@ -3,21 +3,24 @@
 //! A dead letter has the id of what was given up (a task dies once; a message that dies again takes its old place), so
 //! that the store needs no random bits of its own.
 
+use std::sync::Arc;
+
 use agentry_core::id::{DeadLetterId, TaskId};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
-use agentry_core::task::{ErrorCode, Outcome, TaskError};
+use agentry_core::task::{ErrorCode, Outcome, Task, TaskError};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 use serde_json::{Value, json};
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, page_len, signed, to_json};
 use super::{SqliteStore, agents, claim, outbox};
+use crate::arrival::Arrival;
 use crate::port::outbox_body;
-use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, NewTask, Page, StoreError};
+use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
 
@@ -201,7 +204,7 @@ impl DeadLetterStore for SqliteStore {
     async fn replay_dead_letter(
         &self,
         id: DeadLetterId,
-        task: Option<NewTask>,
+        task: Option<Arc<Task>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let task = task.map(Arrival::new).transpose()?;

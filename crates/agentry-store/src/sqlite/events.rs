@@ -4,11 +4,12 @@ use agentry_core::event::Event;
 use agentry_core::outbox::OutboxMessage;
 use async_trait::async_trait;
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, json_at, sql_limit, to_json};
 use super::{SqliteStore, deployment, outbox};
+use crate::arrival::Arrival;
 use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
 
 /// An event with its columns as they are kept; serialised by the caller, not by the writer.
@@ -32,7 +33,7 @@ fn accept_event(db: &mut Db, incoming: &Incoming) -> Result<EventAccepted, Failu
         return Err(accept::full(db).into());
     }
     // An event may carry a time long ago; it is forgotten by when it came, so that it stays deduplicated.
-    let came = tasks.iter().map(|task| task.new.task.created_at).max().map_or(event.time, |at| at.max(event.time));
+    let came = tasks.iter().map(|task| task.task.created_at).max().map_or(event.time, |at| at.max(event.time));
     db.sql("INSERT INTO events (source, id, at, body) VALUES (?1, ?2, ?3, ?4)")?.execute((
         &event.source,
         &event.id,

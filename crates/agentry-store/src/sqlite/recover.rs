@@ -3,18 +3,18 @@
 
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use agentry_core::worker::WorkerRecord;
 
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, json_at, mode, sql_limit};
 use super::{advance, agents, outbox};
-use crate::Recovered;
 use crate::liveness::{Judge, Life};
 
 /// Declares workers dead, requeues their tasks and frees the outbox messages they had claimed. Workers that are dead and
 /// own nothing any more are forgotten.
-pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, Failure> {
+pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, Failure> {
     let mut recovered = Vec::new();
     let records: Vec<WorkerRecord> = collect(&mut *db.sql("SELECT record FROM workers")?, [], |row| json_at(row, 0))?;
     let (dead, alive): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| is_dead(db, judge, record.id, now));
@@ -51,21 +51,11 @@ fn is_dead(db: &Db, judge: WorkerId, worker: WorkerId, now: Timestamp) -> bool {
     worker != judge && judged() == Some(Life::Dead)
 }
 
-fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Recovered)>, Failure> {
-    let mut statement = db.sql(
-        "SELECT t.seq, t.id, n.name, t.mode, t.session FROM tasks t JOIN names n ON n.id = t.agent
-         WHERE t.status = 1 AND t.owner = ?1 LIMIT ?2",
-    )?;
+fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Wake)>, Failure> {
+    let mut statement = db.sql("SELECT seq, id, mode, session FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2")?;
     collect(&mut statement, (owner.as_bytes(), sql_limit(limit)), |row| {
-        Ok((
-            row.get(0)?,
-            Recovered {
-                task: TaskId::from_bytes(row.get(1)?),
-                agent: agents::name_at(row, 2)?,
-                mode: mode(row.get(3)?)?,
-                session: agents::session_at(row, 4)?,
-            },
-        ))
+        let wake = Wake::again(TaskId::from_bytes(row.get(1)?), mode(row.get(2)?)?, agents::session_at(row, 3)?);
+        Ok((row.get(0)?, wake))
     })
 }
 

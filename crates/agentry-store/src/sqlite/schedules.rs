@@ -6,13 +6,14 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{collect, first, json_at, page_len, signed, sql_limit, to_json};
 use super::{SqliteStore, advance, agents};
+use crate::arrival::Arrival;
 use crate::port::merged;
-use crate::{Firing, FiringResult, NewTask, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError};
+use crate::{Firing, FiringResult, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError};
 
 const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
 
@@ -113,7 +114,7 @@ struct Shot {
 impl Shot {
     fn new(firing: Firing) -> Result<Self, StoreError> {
         let Firing { schedule, slot, task, max_open, buffer, backfill } = firing;
-        let task = task.map(|new: NewTask| Arrival::new(new)).transpose()?;
+        let task = task.map(Arrival::new).transpose()?;
         Ok(Self { schedule, slot, max_open, buffer, backfill, task })
     }
 }
@@ -152,7 +153,7 @@ fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failur
         Some(arrival) => {
             let accepted = accept::accept(db, arrival)?;
             let id = match accepted {
-                Ok(crate::Accepted::New) => arrival.new.task.id,
+                Ok(crate::Accepted::New) => arrival.task.id,
                 Ok(crate::Accepted::Duplicate(id)) => id,
                 Err(refused) => {
                     return Err(Failure::Data(format!("slot {} of {}: {refused}", shot.slot, shot.schedule)));

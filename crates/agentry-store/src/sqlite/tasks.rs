@@ -6,22 +6,24 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::SessionId;
-use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus};
+use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskRecord, TaskStatus};
 use agentry_core::time::Timestamp;
+use agentry_core::wake::Wake;
 use async_trait::async_trait;
 
-use super::accept::{self, Arrival};
+use super::accept;
 use super::advance::{self, Write};
 use super::rows::{collect, first, sql_limit};
 use super::{SqliteStore, agents, claim, outbox, recover, task_list};
+use crate::arrival::Arrival;
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, NewTask, Page, QueueCounts, Recovered, Refused,
-    StoreError, TaskFilter, TaskStore, Want,
+    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
+    TaskFilter, TaskStore, Want,
 };
 
 #[async_trait]
 impl TaskStore for SqliteStore {
-    async fn accept(&self, tasks: Vec<NewTask>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
         let arrivals = Arrival::all(tasks)?;
         self.write(arrivals.len(), move |db| arrivals.iter().map(|arrival| accept::accept(db, arrival)).collect()).await
     }
@@ -78,7 +80,7 @@ impl TaskStore for SqliteStore {
         .await
     }
 
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Recovered>, StoreError> {
+    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError> {
         self.write(limit.min(crate::MAX_PAGE), move |db| recover::recover(db, judge, now, limit)).await
     }
 

@@ -19,10 +19,10 @@ use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::session::{SessionId, SessionWrite, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
 use agentry_core::trace::Trace;
-use agentry_store::contract::build::{T0, accept, agent, at, beat, claim, finish, message, new, running, task, worker};
-use agentry_store::{
-    Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, NewTask, SessionClaim, StateStore, Step,
+use agentry_store::contract::build::{
+    T0, accept, agent, at, beat, claim, finish, keyed, message, running, task, worker,
 };
+use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, SessionClaim, StateStore, Step};
 use serde_json::json;
 
 /// Text that is not ASCII and that a `text` column of PostgreSQL does not take.
@@ -63,7 +63,7 @@ pub fn firing(schedule: &str, seconds: i64, task: Option<Task>) -> Firing {
     Firing {
         schedule: schedule.to_owned(),
         slot: at(seconds),
-        task: task.map(new),
+        task: task.map(Arc::new),
         max_open: 0,
         buffer: false,
         backfill: false,
@@ -171,7 +171,7 @@ pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
     let schedule = schedules(store).await;
     let event = event("1");
     for id in ["0", "1"] {
-        store.accept_event(IncomingEvent::new(self::event(id), vec![new(task(at(4)))])).await.unwrap();
+        store.accept_event(IncomingEvent::new(self::event(id), vec![Arc::new(task(at(4)))])).await.unwrap();
     }
     outbox(store, dead).await;
     let spec = fleet(store).await;
@@ -220,9 +220,9 @@ async fn queued(store: &Arc<dyn StateStore>) -> TaskId {
     for mode in [ExecutionMode::Scheduled, ExecutionMode::Collaborative] {
         accept(store, Task { mode, budget: Some(NanoUsd(5)), ..task(T0) }).await;
     }
-    let delayed = NewTask { ready_at: Some(at(150)), ..new(task(T0)) };
-    let keyed = NewTask { idempotency: Some((KEY.0.to_owned(), KEY.1)), ..new(task(T0)) };
-    let id = keyed.task.id;
+    let delayed = Arc::new(Task { not_before: Some(at(150)), ..task(T0) });
+    let keyed = keyed(task(T0), KEY.0, KEY.1);
+    let id = keyed.id;
     assert!(store.accept(vec![delayed, keyed]).await.unwrap().iter().all(Result::is_ok));
     id
 }
@@ -366,7 +366,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
     store.settle_outbox(results, at(36)).await.unwrap();
     let letters = store.dead_letters(true, None, 10).await.unwrap().items;
     assert!(store.drop_dead_letter(letters[1].id).await.unwrap());
-    assert!(store.replay_dead_letter(letters[2].id, Some(new(task(at(37)))), at(37)).await.unwrap());
+    assert!(store.replay_dead_letter(letters[2].id, Some(Arc::new(task(at(37)))), at(37)).await.unwrap());
 }
 
 async fn fleet(store: &Arc<dyn StateStore>) -> AgentSpec {

@@ -13,12 +13,12 @@ use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
-use agentry_store::contract::build::{accept, agent, at, beat, claim, message, new, task, worker};
+use agentry_store::contract::build::{accept, agent, at, beat, claim, keyed, message, task, worker};
 use agentry_store::migrate::{Doing, Migration, count, migrate};
 use agentry_store::sqlite::DATABASE_FILE;
 use agentry_store::{
-    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, NewTask, Refused, SessionClaim, Step,
-    UsageGroup, Want,
+    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, Refused, SessionClaim, Step, UsageGroup,
+    Want,
 };
 
 use fill::{KEY, fill, firing};
@@ -71,7 +71,7 @@ async fn work_goes_on_in_the_same_order() {
 
     // Running tasks are work of a dead worker: queued again with their journal, nothing of it bought twice.
     let before = two.journal(filled.running.task, 0, 100).await.unwrap();
-    let ids = |recovered: Vec<agentry_store::Recovered>| {
+    let ids = |recovered: Vec<agentry_core::wake::Wake>| {
         recovered.into_iter().map(|one| one.task).collect::<std::collections::BTreeSet<_>>()
     };
     let expected = ids(one.recover(WorkerId::generate(), at(200), 100).await.unwrap());
@@ -108,7 +108,7 @@ async fn what_was_decided_stays_decided() {
     schema.take(folder.path()).await.unwrap();
     let store = schema.store().await;
 
-    let with = |print| NewTask { idempotency: Some((KEY.0.to_owned(), print)), ..new(task(at(50))) };
+    let with = |print| keyed(task(at(50)), KEY.0, print);
     let answers = store.accept(vec![with(KEY.1)]).await.unwrap();
     assert_eq!(answers, [Ok(Accepted::Duplicate(filled.keyed))]);
     let answers = store.accept(vec![with(1)]).await.unwrap();

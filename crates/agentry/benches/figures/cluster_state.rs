@@ -14,7 +14,7 @@ use agentry_core::time::Timestamp;
 use agentry_core::worker::{Role, WorkerRecord};
 use agentry_store::cache::{CachedStore, RedisOptions};
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
-use agentry_store::{Advance, Claimed, Lease, NewTask, StateStore, Step, Want};
+use agentry_store::{Advance, Claimed, Lease, StateStore, Step, Want};
 
 use super::cluster_stage::Stage;
 use super::open_loop::{self, Latencies};
@@ -107,8 +107,8 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 async fn running(store: &Arc<dyn StateStore>, worker: WorkerId, count: usize) -> Vec<Lease> {
     let mut leases = Vec::with_capacity(count);
     while leases.len() < count {
-        let tasks: Vec<NewTask> = (0..200.min(count - leases.len())).map(|_| task()).collect();
-        let ids = tasks.iter().map(|new| new.task.id).collect();
+        let tasks: Vec<Arc<Task>> = (0..200.min(count - leases.len())).map(|_| task()).collect();
+        let ids = tasks.iter().map(|task| task.id).collect();
         assert!(store.accept(tasks).await.unwrap().iter().all(Result::is_ok));
         let claimed: Vec<Claimed> = store.claim(worker, Want::Known(ids), now()).await.unwrap();
         leases.extend(claimed.iter().map(|claimed| claimed.lease));
@@ -116,8 +116,8 @@ async fn running(store: &Arc<dyn StateStore>, worker: WorkerId, count: usize) ->
     leases
 }
 
-fn task() -> NewTask {
-    let task = Task {
+fn task() -> Arc<Task> {
+    Arc::new(Task {
         id: TaskId::generate(),
         agent: agent(),
         mode: ExecutionMode::Autonomous,
@@ -134,8 +134,9 @@ fn task() -> NewTask {
         budget: None,
         stream: false,
         hops: 0,
-    };
-    NewTask { task: Arc::new(task), idempotency: None, ready_at: None }
+        idempotency: None,
+        not_before: None,
+    })
 }
 
 /// What a worker writes after a model call.

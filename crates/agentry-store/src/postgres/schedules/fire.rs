@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use agentry_core::id::TaskId;
 use agentry_core::time::Timestamp;
 
-use super::super::accept::{self, Arrival};
+use super::super::accept;
 use super::super::failure::Failure;
 use super::super::pool::{Db, Tries, Tx};
 use super::super::rows::{SqlId, execute, id_or_none, query};
 use super::super::text;
 use super::state_at;
+use crate::arrival::Arrival;
 use crate::{Accepted, Firing, FiringResult, Refused, SlotState, StoreError};
 
 /// A firing with its task's body.
@@ -139,7 +140,7 @@ fn decide(
     let results = shots.iter().enumerate().map(|(number, shot)| {
         let found = schedules.get_mut(&shot.schedule).filter(|schedule| shot.backfill || !schedule.paused);
         let Some(schedule) = found else { return FiringResult::NotActive };
-        let own = shot.task.as_ref().map(|arrival| arrival.new.task.id);
+        let own = shot.task.as_ref().map(|arrival| arrival.task.id);
         if let Some((state, task)) = schedule.decided.get(&shot.slot.0)
             && !(shot.backfill && *state == SlotState::Missed)
         {
