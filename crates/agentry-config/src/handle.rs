@@ -1,4 +1,4 @@
-//! The fleet as a process holds it: one pointer, swapped whole on a reload.
+//! The fleet of a process: one pointer, replaced on a reload.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ pub struct FleetHandle {
 }
 
 impl FleetHandle {
-    /// A handle that holds this fleet.
+    /// Returns a handle that holds this fleet.
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
         Self { current: Arc::new(ArcSwap::from_pointee(fleet)), changes: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// The fleet as it is now.
+    /// Returns the fleet as it is now.
     #[must_use]
     pub fn current(&self) -> Arc<Fleet> {
         self.current.load_full()
     }
 
-    /// Swaps in another fleet and tells everybody.
+    /// Replaces the fleet and notifies all receivers of [`Self::changes`].
     pub fn replace(&self, fleet: Fleet) {
         self.current.store(Arc::new(fleet));
         self.changes.send_modify(|generation| *generation += 1);
     }
 
-    /// Changes its value with every reload.
+    /// Returns a receiver whose value changes with every reload.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -1,27 +1,27 @@
-//! What is wrong, where, why and what to do: one type for every mistake in a file, shown the same way everywhere.
+//! Problems in files: one type for every mistake, with its location, cause and remedy, shown the same way everywhere.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Characters of a source line that are shown at most; a longer one is cut around the mistake.
+/// Maximum length of a source line in a message; a longer one is cut around the mistake.
 const MAX_SHOWN_LINE: usize = 160;
-/// Characters that are underlined at most.
+/// Maximum length of the underline.
 const MAX_UNDERLINE: usize = 80;
 
-/// Characters of the beginning of a word that tell which word is meant.
+/// Minimum length of a prefix that identifies a word.
 const MIN_PREFIX: usize = 4;
 
-/// Whether a problem keeps a file from being used.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The file cannot be used.
     Error,
-    /// The file can be used; somebody should look.
+    /// The file can be used, but needs attention.
     Warning,
 }
 
 impl Severity {
-    /// Its word.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,39 +34,39 @@ impl Severity {
 /// A mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether the file can be used all the same.
+    /// Severity.
     pub severity: Severity,
     /// The file, as shown to people.
     pub file: Arc<str>,
-    /// Line, from 1; 0 when the problem has no place in the text.
+    /// Line, from 1; 0 if the problem has no location in the text.
     pub line: u32,
-    /// Column in characters, from 1; 0 when the problem has no place in the text.
+    /// Column in characters, from 1; 0 if the problem has no location in the text.
     pub column: u32,
-    /// Characters to underline.
+    /// Number of characters to underline.
     pub width: u32,
-    /// What is wrong, in one line.
+    /// The mistake, in one line.
     pub message: String,
-    /// What was expected, beside the underline.
+    /// The expectation, shown beside the underline.
     pub label: String,
-    /// What to do.
+    /// The remedy.
     pub help: Option<String>,
-    /// The line of the file.
+    /// Source line.
     pub source_line: Box<str>,
 }
 
-/// A place in a text.
+/// A location in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// Characters.
+    /// Length in characters.
     pub width: u32,
 }
 
 impl Problem {
-    /// An error about a whole file, without a place in it.
+    /// Returns an error about a whole file, without a location in it.
     #[must_use]
     pub fn of_file(file: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Problem {
         }
     }
 
-    /// An error at a place of a text.
+    /// Returns an error at a location in a text.
     #[must_use]
     pub fn at(file: impl Into<Arc<str>>, text: &str, place: Place, message: impl Into<String>) -> Self {
         let row = usize::try_from(place.line).unwrap_or(0).saturating_sub(1);
@@ -95,34 +95,34 @@ impl Problem {
         }
     }
 
-    /// The same with what was expected.
+    /// Sets the expectation.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// The same with what to do.
+    /// Sets the remedy.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same as a warning.
+    /// Makes the problem a warning.
     #[must_use]
     pub fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// Whether the file cannot be used.
+    /// Returns whether the file cannot be used.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// In one line, for tables: `agents/refunds.yml:7:3 unknown key …, did you mean …`.
+    /// Returns the problem in one line, for tables: `agents/refunds.yml:7:3 unknown key …, did you mean …`.
     #[must_use]
     pub fn one_line(&self) -> String {
         let mut line = if self.line == 0 {
@@ -153,7 +153,7 @@ impl Problem {
         Ok(())
     }
 
-    /// The part of the source line that is shown, the characters before the underline, and those under it.
+    /// Returns the visible part of the source line, the number of characters before the underline, and its length.
     fn window(&self) -> (String, usize, usize) {
         let clean = |c: char| if c.is_control() { ' ' } else { c };
         let column = usize::try_from(self.column).unwrap_or(1).max(1) - 1;
@@ -168,7 +168,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// The form of a compiler's message, several lines without a newline at the end.
+    /// Formats the problem like a compiler's message: several lines without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = self.severity.as_str();
         let mut gutter = 1;
@@ -191,7 +191,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The word of `words` that `text` probably means.
+/// Returns the word of `words` that `text` probably means.
 #[must_use]
 pub fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let text = text.to_ascii_lowercase();
@@ -200,24 +200,24 @@ pub fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) ->
         let allowed = (text.chars().count().max(word.chars().count()) / 3).max(1);
         (distance <= allowed).then_some(distance)
     };
-    // Long text is no typing mistake, and comparing it would cost its square.
+    // Long text is no typing mistake, and a comparison takes quadratic time.
     if text.len() > 64 {
         return None;
     }
     let words: Vec<&'w str> = words.into_iter().collect();
     let near = words.iter().filter_map(|word| close(word).map(|distance| (distance, *word))).min_by_key(|(d, _)| *d);
-    // `bearer` is far from `bearer_token`, but nobody means anything else by it.
+    // `bearer` is far from `bearer_token`, but means nothing else.
     let begins = || words.iter().copied().find(|word| text.len() >= MIN_PREFIX && word.starts_with(&text));
     near.map(|(_, word)| word).or_else(begins)
 }
 
-/// `a`, `a or b`, `a, b or c`.
+/// Joins words: `a`, `a or b`, `a, b or c`.
 #[must_use]
 pub fn one_of(words: &[&str]) -> String {
     joined(words, "or")
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins words: `a`, `a and b`, `a, b and c`.
 #[must_use]
 pub fn all_of(words: &[&str]) -> String {
     joined(words, "and")

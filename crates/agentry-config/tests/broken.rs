@@ -1,4 +1,4 @@
-//! Every kind of broken file, with the whole text that its author reads, as one snapshot.
+//! Snapshot of the messages for every kind of broken file.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

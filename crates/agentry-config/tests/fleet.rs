@@ -1,4 +1,4 @@
-//! Fleets: loading, what stays live when a file is bad, variables, the shipped example fleet, and watching.
+//! Fleets: loading, live versions of bad files, variables, the shipped example fleet, and watching.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,7 +12,7 @@ use agentry_core::fleet::Fleet;
 use agentry_core::prices::PriceTable;
 use agentry_core::time::Timestamp;
 
-/// How long a change may take to be seen before a test gives up; far above what it takes.
+/// Maximum time for a change to be seen before a test fails; far above the usual time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn agent(name: &str, more: &str) -> String {
@@ -297,7 +297,7 @@ fn oversized_and_binary_files_are_refused_by_name() {
     assert!(problems[0].message.contains("more than 100000 values"), "{}", problems[0]);
 }
 
-/// Waits until the fleet is as wanted; panics when it never is.
+/// Waits until the fleet fulfils a condition; panics if it never does.
 async fn until(handle: &FleetHandle, wanted: impl Fn(&Fleet) -> bool) {
     let mut changes = handle.changes();
     let wait = async {

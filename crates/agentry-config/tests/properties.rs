@@ -1,4 +1,4 @@
-//! Whatever bytes a file holds, reading it ends with a spec or with problems that point into it.
+//! Properties: reading any bytes ends with a spec or with problems that point into the file.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

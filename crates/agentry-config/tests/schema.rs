@@ -1,4 +1,4 @@
-//! The published JSON Schema: current, and in agreement with the reader about the shipped fleet and broken files.
+//! The published JSON Schema: current, and consistent with the reader.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -1,4 +1,4 @@
-//! Settings: the order of their layers, mistakes in each, and that secrets are not shown.
+//! Settings: the order of their layers, mistakes in each, and secrets that are not shown.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,7 +13,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Loads with a settings file of this text.
+/// Loads settings with a settings file of this text.
 fn load(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agentry.toml");
@@ -83,7 +83,7 @@ fn secrets_are_read_and_never_shown() {
     assert!(!shown.contains("sk-secret-1") && !shown.contains("whsec-2"), "{shown}");
 }
 
-/// Addresses with passwords in them: neither the settings nor a complaint about them shows one.
+/// Neither the settings nor their problems show an address that contains a password.
 #[test]
 fn addresses_of_servers_are_secrets() {
     let environment = [

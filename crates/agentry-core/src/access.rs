@@ -1,79 +1,42 @@
-//! Who may do what: keys with a scope, the dashboard's sessions, and the log of what was changed by whom.
+//! Access control: API keys with scopes, dashboard sessions, and the audit log.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AuditId, KeyId};
 use crate::time::Timestamp;
+use crate::words::words;
 
 /// The longest name of a key, in bytes.
 pub const MAX_KEY_NAME_BYTES: usize = 64;
 
-/// What a key allows; each scope includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// Look at everything.
-    Read = 0,
-    /// Give work and steer it: tasks, sessions, schedules, answers, dead letters, events.
-    Run = 1,
-    /// Keys, the audit log, profiles.
-    Admin = 2,
-}
-
-impl Scope {
-    /// Every scope, the smallest first.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Run, Self::Admin];
-
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Run => "run",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The scope with this number, as a column keeps it.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| *scope as u8 == number)
+words! {
+    /// The permissions of a key; each scope includes those before it.
+    #[derive(PartialOrd, Ord)]
+    pub enum Scope: "scope" {
+        /// Read everything.
+        Read = "read",
+        /// Create and control work: tasks, sessions, schedules, answers, dead letters, events.
+        Run = "run",
+        /// Manage keys; read the audit log and profiles.
+        Admin = "admin",
     }
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Scope {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| format!("unknown scope `{text}`: expected read, run or admin"))
-    }
-}
-
-/// The SHA-256 of a secret of 256 random bits: of a key's text, or of a session's token. It is what a secret is found by;
-/// the secret does not follow from it. It is not printed all the same.
+/// The SHA-256 of a secret of 256 random bits: an API key, or the token of a session. Secrets are looked up by it and
+/// cannot be derived from it; nevertheless it is not printed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub [u8; 32]);
 
 impl KeyHash {
-    /// It as 64 hex digits, as a column keeps it.
+    /// Returns the value as 64 hex digits, as a column keeps it.
     #[must_use]
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The hash of these hex digits.
+    /// Returns the hash of these hex digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
@@ -93,64 +56,64 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// An API key as it is kept: everything but the key.
+/// An API key as stored: everything but the key itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// What it is called by those who manage keys.
+    /// Public id of the key, used to manage it.
     pub id: KeyId,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// What proves it.
+    /// Hash that authenticates the key.
     pub hash: KeyHash,
-    /// What it allows.
+    /// Permissions of the key.
     pub scope: Scope,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// Time of expiry.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, to the minute or so.
+    /// Time of the last use, accurate to about a minute.
     pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// Time of revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// Whether it is good at `now`.
+    /// Returns whether the key is valid at `now`.
     #[must_use]
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none_or(|at| at > now) && self.expires_at.is_none_or(|at| at > now)
     }
 }
 
-/// A session of the dashboard as it is kept: everything but its token, which only the browser has.
+/// A session of the dashboard as stored: everything but its token, which only the browser has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrowserSession {
     /// The hash of its token.
     pub hash: KeyHash,
-    /// The key that it was opened with, whose scope it has.
+    /// The key used to sign in, whose scope the session has.
     pub key: KeyId,
-    /// When it was opened.
+    /// Time of sign-in.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// Time of expiry.
     pub ends_at: Timestamp,
 }
 
-/// One change, or a try to make one.
+/// A change, or an attempt to make one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its id; the order of ids is their order.
+    /// Id; the order of ids is their order.
     pub id: AuditId,
-    /// When.
+    /// Time of the request.
     pub at: Timestamp,
     /// The key's name, or `anybody` where no key is needed.
     pub who: String,
     /// The key, when there was one.
     pub key: Option<KeyId>,
-    /// What was asked: method and route template.
+    /// The operation: method and route template.
     pub action: String,
-    /// On what: the path as it was sent.
+    /// The object: the path as it was sent.
     pub target: String,
-    /// The status that was answered.
+    /// Status code of the response.
     pub status: u16,
     /// The trace of the request.
     pub trace_id: String,
@@ -161,12 +124,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_ordered_and_named() {
+    fn scopes_are_ordered() {
         assert!(Scope::Read < Scope::Run && Scope::Run < Scope::Admin);
-        for scope in Scope::ALL {
-            assert_eq!(scope.as_str().parse(), Ok(scope));
-            assert_eq!(Scope::from_number(scope as u8), Some(scope));
-        }
         assert!("root".parse::<Scope>().is_err());
     }
 

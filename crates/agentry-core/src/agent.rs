@@ -1,7 +1,6 @@
-//! An agent: a checked spec. Built by `agentry-config` from a file; nothing here reads one.
+//! Agents: validated specs. `agentry-config` builds them from files; nothing here reads one.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use crate::money::NanoUsd;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 use crate::topic::TopicPattern;
+use crate::words::words;
 
 /// The longest agent name, in bytes.
 pub const MAX_AGENT_NAME_BYTES: usize = 64;
@@ -28,15 +28,15 @@ pub struct AgentName(Arc<str>);
 pub struct InvalidName(pub String);
 
 impl AgentName {
-    /// A checked name.
+    /// Returns a validated name.
     ///
     /// # Errors
-    /// When it is empty, too long, or has other characters.
+    /// Fails when it is empty, too long, or has other characters.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         Self::try_from(Arc::<str>::from(name))
     }
 
-    /// Its text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,60 +66,22 @@ impl fmt::Display for AgentName {
     }
 }
 
-/// How an agent executes. The same word everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutionMode {
-    /// Stateless worker pool.
-    Autonomous = 0,
-    /// One message at a time per session.
-    Continuous = 1,
-    /// Plan, parallel steps by several agents, aggregate.
-    Collaborative = 2,
-    /// As autonomous, started by slots of a schedule.
-    Scheduled = 3,
-}
-
-impl ExecutionMode {
-    /// Every mode, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Autonomous, Self::Continuous, Self::Collaborative, Self::Scheduled];
-
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Autonomous => "autonomous",
-            Self::Continuous => "continuous",
-            Self::Collaborative => "collaborative",
-            Self::Scheduled => "scheduled",
-        }
-    }
-
-    /// The mode with this number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
+words! {
+    /// The execution mode of an agent.
+    #[derive(PartialOrd, Ord)]
+    pub enum ExecutionMode: "mode" {
+        /// Stateless worker pool.
+        Autonomous = "autonomous",
+        /// One message at a time per session.
+        Continuous = "continuous",
+        /// Plan, parallel steps by several agents, aggregate.
+        Collaborative = "collaborative",
+        /// As autonomous, started by slots of a schedule.
+        Scheduled = "scheduled",
     }
 }
 
-impl fmt::Display for ExecutionMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for ExecutionMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| "expected autonomous, continuous, collaborative or scheduled".to_owned())
-    }
-}
-
-/// Some of the four modes.
+/// A set of execution modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Vec<ExecutionMode>", into = "Vec<ExecutionMode>")]
 pub struct ModeSet(u8);
@@ -130,19 +92,19 @@ impl ModeSet {
     /// None.
     pub const NONE: Self = Self(0);
 
-    /// Whether `mode` is among them.
+    /// Returns whether `mode` is among them.
     #[must_use]
     pub fn contains(self, mode: ExecutionMode) -> bool {
         self.0 & (1 << mode as u8) != 0
     }
 
-    /// Those and `mode`.
+    /// Returns the set with `mode` added.
     #[must_use]
     pub fn with(self, mode: ExecutionMode) -> Self {
         Self(self.0 | (1 << mode as u8))
     }
 
-    /// Them, in order.
+    /// Returns the values in order.
     pub fn iter(self) -> impl Iterator<Item = ExecutionMode> {
         ExecutionMode::ALL.into_iter().filter(move |mode| self.contains(*mode))
     }
@@ -163,31 +125,31 @@ impl From<ModeSet> for Vec<ExecutionMode> {
 /// A checked agent. `version` is a content hash: 12 hex digits of SHA-256 over what the file means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentSpec {
-    /// Its name, unique in the fleet.
+    /// Name, unique in the fleet.
     pub name: AgentName,
     /// Content hash.
     pub version: Box<str>,
-    /// How it executes.
+    /// Execution mode.
     pub mode: ExecutionMode,
-    /// What kind of agent its users call it; free text.
+    /// Free-text category chosen by the user.
     pub agent_type: Option<Box<str>>,
-    /// What it is for.
+    /// Description of the agent's purpose.
     pub description: Option<Box<str>>,
-    /// Whether it takes tasks.
+    /// False if the agent accepts no tasks.
     pub enabled: bool,
-    /// Words to find it by.
+    /// Tags for searches.
     pub tags: Vec<Box<str>>,
-    /// Anything its users want to keep with it.
+    /// Arbitrary data of the user.
     pub metadata: Option<Box<Value>>,
-    /// What the model is told it is.
+    /// System prompt sent with every conversation.
     pub system_prompt: Box<str>,
-    /// What the model is told to do, after the system prompt.
+    /// Instructions appended to the system prompt.
     pub instructions: Option<Box<str>>,
     /// Topics whose events start a task.
     pub subscriptions: Vec<TopicPattern>,
     /// The model and its settings.
     pub llm: LlmConfig,
-    /// What it may call.
+    /// Tools that the agent may call.
     pub tools: Vec<ToolSpec>,
     /// Attempts with fresh context.
     pub retry: RetryPolicy,
@@ -195,16 +157,16 @@ pub struct AgentSpec {
     pub continuous: Option<Box<ContinuousConfig>>,
     /// Plans; collaborative agents only.
     pub collaborative: Option<Box<CollaborativeConfig>>,
-    /// When it runs by itself; scheduled agents only.
+    /// Schedule; scheduled agents only.
     pub schedule: Option<Box<ScheduleSpec>>,
-    /// What it may spend.
+    /// Spending limits.
     pub budget: BudgetConfig,
     /// JSON Schema that its answers must fit.
     pub output_schema: Option<Box<Value>>,
 }
 
 impl AgentSpec {
-    /// The system message: prompt, then instructions.
+    /// Returns the system message: prompt, then instructions.
     #[must_use]
     pub fn system_text(&self) -> String {
         match &self.instructions {
@@ -214,39 +176,25 @@ impl AgentSpec {
     }
 }
 
-/// Which wire protocol a model is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// OpenAI chat completions, and everything compatible through `base_url`.
-    Openai,
-    /// Anthropic messages.
-    Anthropic,
-    /// AWS Bedrock Converse.
-    Bedrock,
-    /// Ollama chat.
-    Ollama,
-    /// Answers inside the process, deterministically, at no cost.
-    Simulated,
+words! {
+    /// The wire protocol of a model provider.
+    #[derive(PartialOrd, Ord)]
+    pub enum ProviderKind: "provider" {
+        /// OpenAI chat completions, and everything compatible through `base_url`.
+        Openai = "openai",
+        /// Anthropic messages.
+        Anthropic = "anthropic",
+        /// AWS Bedrock Converse.
+        Bedrock = "bedrock",
+        /// Ollama chat.
+        Ollama = "ollama",
+        /// Answers inside the process, deterministically, at no cost.
+        Simulated = "simulated",
+    }
 }
 
 impl ProviderKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Openai, Self::Anthropic, Self::Bedrock, Self::Ollama, Self::Simulated];
-
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Bedrock => "bedrock",
-            Self::Ollama => "ollama",
-            Self::Simulated => "simulated",
-        }
-    }
-
-    /// Its name in OpenTelemetry's conventions (`gen_ai.provider.name`).
+    /// Returns the name in OpenTelemetry's conventions (`gen_ai.provider.name`).
     #[must_use]
     pub fn telemetry_name(self) -> &'static str {
         match self {
@@ -255,7 +203,7 @@ impl ProviderKind {
         }
     }
 
-    /// Whether its calls leave the process, so that they can fail, cost, and must be journaled before.
+    /// Returns whether calls leave the process, so that they can fail, cost money, and must be journaled before.
     #[must_use]
     pub fn leaves_process(self) -> bool {
         self != Self::Simulated
@@ -263,27 +211,21 @@ impl ProviderKind {
 }
 
 impl ToolKind {
-    /// Whether it is a server of tools instead of one tool.
+    /// Returns whether this is a server of tools instead of a single tool.
     #[must_use]
     pub fn is_server(&self) -> bool {
         matches!(self, Self::McpHttp { .. } | Self::McpStdio { .. })
     }
 }
 
-impl fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A model to call: where and which.
+/// A model and its address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LlmTarget {
     /// The protocol.
     pub provider: ProviderKind,
     /// The exact model id.
     pub model: Arc<str>,
-    /// Another host than the provider's own.
+    /// Base URL, if not the provider's own.
     pub base_url: Option<Arc<str>>,
     /// AWS region (Bedrock).
     pub region: Option<Arc<str>>,
@@ -304,18 +246,18 @@ pub struct LlmConfig {
     pub response_format: Option<Box<Value>>,
 }
 
-/// Sampling and limits; what is `None` is not sent.
+/// Sampling parameters and limits; `None` is not sent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SamplingParams {
-    /// Randomness.
+    /// Sampling temperature.
     pub temperature: Option<f64>,
-    /// Tokens to answer with at most.
+    /// Maximum number of tokens in the answer.
     pub max_tokens: Option<u32>,
     /// Nucleus sampling.
     pub top_p: Option<f64>,
     /// Top-k sampling.
     pub top_k: Option<u32>,
-    /// Where to stop.
+    /// Texts that end the generation.
     pub stop_sequences: Vec<Box<str>>,
     /// OpenAI's frequency penalty.
     pub frequency_penalty: Option<f64>,
@@ -325,64 +267,64 @@ pub struct SamplingParams {
     pub seed: Option<i64>,
 }
 
-/// A tool an agent may call, or a server of tools.
+/// A tool of an agent, or a server of tools.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
-    /// The name the model calls it by; the names of an MCP server's tools begin with it.
+    /// Name that the model calls; prefix of the names of an MCP server's tools.
     pub name: Box<str>,
-    /// How it is reached.
+    /// Transport and address.
     pub kind: ToolKind,
-    /// What the model is told it does.
+    /// Description sent to the model.
     pub description: Option<Box<str>>,
-    /// JSON Schema of its arguments; any object when absent. An MCP server tells the schemas of its tools itself.
+    /// JSON Schema of the arguments; any object if absent. An MCP server defines the schemas of its tools itself.
     pub parameters: Option<Box<Value>>,
-    /// The tools of an MCP server that the model is told of, by their names on the server; all when empty.
+    /// Names of an MCP server's tools that are offered to the model; all of them if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_tools: Vec<Box<str>>,
-    /// How it authenticates.
+    /// Credentials sent with each call.
     pub auth: Option<ToolAuth>,
     /// Time for one call, in milliseconds.
     pub timeout_ms: u64,
-    /// What to do when a crash leaves a call's outcome unknown.
+    /// Policy for a call whose outcome a crash left unknown.
     pub on_unknown: OnUnknown,
 }
 
-/// How a tool is reached.
+/// Transport and address of a tool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolKind {
     /// An HTTP endpoint: arguments are posted as JSON.
     Http {
-        /// Where to.
+        /// Endpoint that receives the arguments.
         url: Box<str>,
     },
     /// An MCP server over streamable HTTP.
     McpHttp {
-        /// Where to.
+        /// Address of the server.
         url: Box<str>,
     },
-    /// An MCP server over stdio. Texts are those of the file, with `${VAR}` unresolved: they are read from the
-    /// environment when the server is started.
+    /// An MCP server over stdio. Texts are those of the file, with `${VAR}` unresolved: they are resolved when the
+    /// server is started.
     McpStdio {
         /// Program and arguments.
         command: Vec<Box<str>>,
-        /// Variables that the program gets.
+        /// Environment variables of the program.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         env: Vec<(Box<str>, Box<str>)>,
     },
 }
 
-/// How a tool authenticates. The token is the text of the file, for example `${CRM_TOKEN}`: it is read from the
+/// Credentials of a tool. The token is the text of the file, for example `${CRM_TOKEN}`: it is read from the
 /// environment at the moment of the call, so that a spec never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolAuth {
-    /// In which header.
+    /// Header that carries the token.
     pub kind: ToolAuthKind,
     /// The token, with `${VAR}` unresolved.
     pub token: Box<str>,
 }
 
-/// Where a tool's token goes.
+/// The header that carries a tool's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolAuthKind {
@@ -394,7 +336,7 @@ pub enum ToolAuthKind {
     Oauth2,
 }
 
-/// What to do with a tool call that may or may not have happened.
+/// The policy for a tool call that may or may not have been executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
@@ -410,13 +352,13 @@ pub enum OnUnknown {
 /// `continuous_config`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContinuousConfig {
-    /// How long an idle session stays in memory, in milliseconds.
+    /// Time after which an idle session leaves memory, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// Kept for files that set it; Agentry saves after every step.
+    /// Accepted for older files; Agentry saves after every step.
     pub save_interval_ms: u64,
-    /// Messages sent with a turn at most.
+    /// Maximum number of messages sent with a turn.
     pub max_history: u32,
-    /// What happens to older ones.
+    /// Treatment of messages beyond `max_history`.
     pub pruning: Pruning,
 }
 
@@ -426,7 +368,7 @@ impl Default for ContinuousConfig {
     }
 }
 
-/// What happens to messages that leave the window.
+/// The treatment of messages that leave the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pruning {
@@ -440,25 +382,25 @@ pub enum Pruning {
 /// `collaborative_config`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CollaborativeConfig {
-    /// Whom the planner may give steps to; everybody else in the fleet when empty.
+    /// Agents that the planner may assign steps to; all others of the fleet if empty.
     pub preferred_collaborators: Vec<AgentName>,
     /// Another model for planning.
     pub planning_model: Option<Arc<str>>,
     /// Another temperature for planning.
     pub planning_temperature: Option<f64>,
-    /// Steps of a plan at most.
+    /// Maximum number of steps.
     pub max_plan_steps: u32,
-    /// Different agents in a plan at least.
+    /// Minimum number of different agents in a plan.
     pub min_collaborators: u32,
-    /// Different agents in a plan at most.
+    /// Maximum number of different agents in a plan.
     pub max_collaborators: u32,
-    /// What the planner is told about how to divide the work.
+    /// Strategy that the planner is instructed to follow.
     pub planning_strategy: PlanningStrategy,
-    /// Whether a step may ask a human.
+    /// True if a step may ask a human.
     pub allow_clarification: bool,
-    /// How long a question stays open, in milliseconds.
+    /// Time that a question stays open, in milliseconds.
     pub clarification_timeout_ms: u64,
-    /// What is answered for a human who does not.
+    /// Answer assumed when no human answers in time.
     pub clarification_default: Option<Box<str>>,
     /// Time for one step, in milliseconds.
     pub step_timeout_ms: u64,
@@ -482,7 +424,7 @@ impl Default for CollaborativeConfig {
     }
 }
 
-/// How the planner divides the work.
+/// The strategy by which the planner divides the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanningStrategy {
@@ -498,10 +440,10 @@ pub enum PlanningStrategy {
 /// `budget`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BudgetConfig {
-    /// The most one task may cost.
+    /// Maximum cost of one task.
     pub per_task: Option<NanoUsd>,
-    /// The most all tasks of a UTC day may cost.
+    /// Maximum cost of all tasks of a UTC day.
     pub per_day: Option<NanoUsd>,
-    /// Model calls in one task at most.
+    /// Maximum number of model calls in one task.
     pub max_llm_calls: Option<u32>,
 }

@@ -1,7 +1,7 @@
-//! The agent loop as a state machine without IO: feed in what happened, ask what to do next.
+//! The agent loop as a state machine without IO: apply events, then ask for the next action.
 //!
 //! The runner drives it; recovery replays the journal into it. Both use the same `apply_*` calls, so a resumed task
-//! stands exactly where it stood.
+//! continues exactly where it was.
 
 use std::collections::HashSet;
 
@@ -11,30 +11,30 @@ use crate::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, ToolDef
 use crate::journal::JournalBody;
 use crate::task::{ErrorCode, TaskError};
 
-/// Model calls in one loop at most, so that an agent that never stops calling tools is stopped.
+/// Maximum number of model calls in one loop, which stops an agent that never stops calling tools.
 pub const MAX_TURNS: u32 = 50;
 /// The name of the built-in tool by which a model asks a human.
 pub const ASK_HUMAN: &str = "ask_human";
-/// Tool calls that one answer may ask for: more than any agent with a use for them makes, and few enough to run at once.
+/// Maximum number of tool calls in one answer: more than a useful agent makes, and few enough to run at once.
 pub const MAX_CALLS_PER_ANSWER: usize = 128;
-/// Tool calls in one loop at most.
+/// Maximum number of tool calls in one loop.
 pub const MAX_TOOL_CALLS: usize = 1_000;
-/// The longest tool output that is kept, in bytes; more is cut with a note.
+/// Maximum length of a tool output, in bytes; longer ones are cut with a note.
 pub const MAX_TOOL_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// What to do next.
+/// The next action of the loop.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// Call the model.
     CallModel {
-        /// Which turn this is, from 0.
+        /// Number of the turn, from 0.
         turn: u32,
     },
-    /// Call these tools, in any order or at once.
+    /// Call these tools, in any order or concurrently.
     CallTools {
         /// The turn that asked for them.
         turn: u32,
-        /// Those without a result.
+        /// The calls without a result.
         calls: Vec<PendingCall>,
     },
     /// Only questions to humans are open.
@@ -48,22 +48,22 @@ pub enum Next {
 pub struct PendingCall {
     /// The call, under an id that no other call of the loop has.
     pub call: ToolCall,
-    /// Its position in the answer that asked for it, from 0.
+    /// Position in the answer that asked for it, from 0.
     pub index: usize,
-    /// Whether an intent was journaled: after a crash the outcome is unknown.
+    /// True if an intent was journaled: after a crash the outcome is unknown.
     pub started: bool,
 }
 
-/// What the loop needs to know of the agent.
+/// The agent's settings that the loop depends on.
 #[derive(Debug, Clone)]
 pub struct LoopConfig {
-    /// The tools the model is told of until [`AgentLoop::offer`] says others.
+    /// Tools offered to the model until [`AgentLoop::offer`] replaces them.
     pub tools: Vec<ToolDefinition>,
     /// Schema that the answer must fit.
     pub output_schema: Option<Value>,
-    /// Whether the model may ask a human.
+    /// True if the model may ask a human.
     pub may_ask: bool,
-    /// Model calls at most.
+    /// Maximum number of model calls.
     pub max_turns: u32,
 }
 
@@ -83,20 +83,20 @@ pub struct AgentLoop {
     given: usize,
     turn: u32,
     calls: Vec<(ToolCall, CallState)>,
-    /// Tool calls that were asked for so far.
+    /// Number of tool calls so far.
     called: usize,
     done: Option<Result<Value, TaskError>>,
 }
 
 impl AgentLoop {
-    /// A loop that begins with these messages: system, history, and the user's input last.
+    /// Returns a loop that begins with these messages: system, history, and the user's input last.
     #[must_use]
     pub fn new(config: LoopConfig, messages: Vec<Message>) -> Self {
         let given = messages.len();
         Self { config, messages, given, turn: 0, calls: Vec::new(), called: 0, done: None }
     }
 
-    /// What to do next.
+    /// Returns the next action.
     #[must_use]
     pub fn next(&self) -> Next {
         if let Some(done) = &self.done {
@@ -125,7 +125,7 @@ impl AgentLoop {
         if open.is_empty() { Next::AwaitHuman } else { Next::CallTools { turn: self.turn - 1, calls: open } }
     }
 
-    /// The request for the next model call.
+    /// Returns the request for the next model call.
     #[must_use]
     pub fn request(&self) -> ChatRequest {
         let mut tools = self.config.tools.clone();
@@ -135,25 +135,25 @@ impl AgentLoop {
         ChatRequest { messages: self.messages.clone(), tools, output_schema: self.config.output_schema.clone() }
     }
 
-    /// The tools that the model is told of from now on: servers of tools come, go and change theirs while a loop runs.
-    /// Nothing that the journal replays depends on them.
+    /// Replaces the tools offered to the model: tool servers come, go and change theirs while a loop runs. Nothing that
+    /// the journal replays depends on them.
     pub fn offer(&mut self, tools: Vec<ToolDefinition>) {
         self.config.tools = tools;
     }
 
-    /// The conversation so far.
+    /// Returns the conversation so far.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// What this loop added to the messages it was given.
+    /// Returns the messages that this loop added.
     #[must_use]
     pub fn added(&self) -> &[Message] {
         &self.messages[self.given..]
     }
 
-    /// The model answered.
+    /// Applies the model's answer.
     pub fn apply_reply(&mut self, reply: &ChatReply) {
         self.turn += 1;
         if reply.tool_calls.is_empty() {
@@ -178,10 +178,10 @@ impl AgentLoop {
         self.calls = calls.into_iter().map(|call| (call, CallState::Requested)).collect();
     }
 
-    /// Calls under ids that no earlier call of the conversation and no other one of the answer has. Servers number the
-    /// calls of each answer from 0, send one id twice, or none; a result must belong to one call.
+    /// Gives the calls of an answer ids that are unique in the conversation. Servers number the calls of each answer
+    /// from 0, send one id twice, or none; a result must belong to one call.
     ///
-    /// The ids depend on the conversation alone, so a replay of the journal makes the same ones.
+    /// The ids depend on the conversation alone, so a replay of the journal produces the same ones.
     fn with_unique_ids(&self, calls: &[ToolCall]) -> Vec<ToolCall> {
         let earlier = self.messages.iter().flat_map(|message| match message {
             Message::Assistant { tool_calls, .. } => tool_calls.as_slice(),
@@ -192,7 +192,7 @@ impl AgentLoop {
             let given = if call.id.is_empty() { "call" } else { &call.id };
             let numbered = (2_usize..).map(|number| format!("{given}_{number}"));
             let mut candidates = std::iter::once(given.to_owned()).chain(numbered);
-            // The candidates never end, and only finitely many are taken.
+            // The candidates are infinite, and only finitely many are taken.
             let id = candidates.find(|id| taken.insert(id.clone())).unwrap_or_default();
             ToolCall { id, ..call.clone() }
         };
@@ -214,23 +214,23 @@ impl AgentLoop {
         })
     }
 
-    /// A tool call is about to be made.
+    /// Marks a tool call as about to be made.
     pub fn apply_tool_started(&mut self, call_id: &str) {
         self.set(call_id, CallState::Started);
     }
 
-    /// A tool call returned, well or not: the model is told either way.
+    /// Applies the output of a tool call, successful or not: the model receives it either way.
     pub fn apply_tool_output(&mut self, call_id: &str, output: &str) {
         self.set(call_id, CallState::Returned(bounded(output)));
         self.close_turn();
     }
 
-    /// A human was asked by this call.
+    /// Marks a call as a question to a human.
     pub fn apply_asked(&mut self, call_id: &str, clarification: crate::id::ClarificationId) {
         self.set(call_id, CallState::Asked(clarification));
     }
 
-    /// A human answered.
+    /// Applies a human's answer.
     pub fn apply_answer(&mut self, clarification: crate::id::ClarificationId, answer: &str) {
         for (_, state) in &mut self.calls {
             if *state == CallState::Asked(clarification) {
@@ -240,7 +240,7 @@ impl AgentLoop {
         self.close_turn();
     }
 
-    /// The questions that are open.
+    /// Returns the questions that are open.
     pub fn open_questions(&self) -> impl Iterator<Item = crate::id::ClarificationId> {
         self.calls.iter().filter_map(|(_, state)| match state {
             CallState::Asked(id) => Some(*id),
@@ -248,13 +248,13 @@ impl AgentLoop {
         })
     }
 
-    /// The loop ends with this error.
+    /// Ends the loop with this error.
     pub fn fail(&mut self, error: TaskError) {
         self.done = Some(Err(error));
     }
 
-    /// Takes in a journal entry of this loop's scope and attempt. An entry of another turn than the loop's is one
-    /// that was written twice, because its first write was not heard of: it changes nothing.
+    /// Applies a journal entry of this loop's scope and attempt. An entry of another turn than the loop's was written
+    /// twice, because its first write was not confirmed: it changes nothing.
     pub fn replay(&mut self, body: &JournalBody) {
         match body {
             JournalBody::ModelCompleted { reply, turn, .. } if *turn == self.turn => self.apply_reply(reply),
@@ -280,8 +280,8 @@ impl AgentLoop {
             && self.calls.iter().any(|(call, state)| call.id == call_id && !matches!(state, CallState::Returned(_)))
     }
 
-    /// Whether no question of this call is known. The second entry of a question that was written twice may stand behind
-    /// its answer.
+    /// Returns whether no question of this call is known. The second entry of a question that was written twice may
+    /// follow its answer.
     fn may_still_ask(&self, call_id: &str) -> bool {
         let state = self.calls.iter().find(|(call, _)| call.id == call_id).map(|(_, state)| state);
         matches!(state, Some(CallState::Requested | CallState::Started))

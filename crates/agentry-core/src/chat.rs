@@ -7,27 +7,27 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "role")]
 pub enum Message {
-    /// What the model is and should do.
+    /// Instructions for the model.
     System {
         /// The text.
         content: String,
     },
-    /// What a user said.
+    /// A user's message.
     User {
         /// The text.
         content: String,
     },
-    /// What the model said.
+    /// The model's answer.
     Assistant {
         /// The text; may be empty when it calls tools.
         content: String,
-        /// The tools it wants called.
+        /// The tool calls it requests.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
     },
-    /// What a tool returned.
+    /// The result of a tool call.
     Tool {
-        /// Which call it answers.
+        /// Id of the call that this answers.
         call_id: String,
         /// The output, as text.
         content: String,
@@ -35,7 +35,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The text of any message.
+    /// Returns the text of any message.
     #[must_use]
     pub fn content(&self) -> &str {
         match self {
@@ -47,34 +47,34 @@ impl Message {
     }
 }
 
-/// A call that the model asks for.
+/// A tool call requested by the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// The model's name for the call.
+    /// Id of the call, chosen by the model.
     pub id: String,
-    /// Which tool.
+    /// Name of the tool.
     pub name: String,
     /// The arguments as the model wrote them: usually a JSON object, not yet checked.
     pub arguments: String,
 }
 
-/// A tool as a model is told of it.
+/// A tool as it is offered to a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolDefinition {
     /// The name to call it by.
     pub name: String,
-    /// What it does.
+    /// Purpose of the tool.
     pub description: String,
     /// JSON Schema of its arguments.
     pub parameters: Value,
 }
 
-/// One question to a model, before it is known which provider answers it.
+/// A request to a model, independent of its provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
-    /// What the model may call.
+    /// Tools that the model may call.
     pub tools: Vec<ToolDefinition>,
     /// JSON Schema the answer must fit (structured output).
     pub output_schema: Option<Value>,
@@ -85,59 +85,59 @@ pub struct ChatRequest {
 pub struct ChatReply {
     /// The text.
     pub content: String,
-    /// The tools it wants called, in order.
+    /// The tool calls it requests, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
-    /// Why it stopped.
+    /// Reason for stopping.
     pub stop: StopReason,
-    /// What the provider counted.
+    /// Tokens as the provider counted them.
     pub usage: Usage,
     /// The model that answered, as the provider names it.
     pub model: String,
 }
 
 impl ChatReply {
-    /// The answer as a message of the conversation.
+    /// Returns the answer as a message of the conversation.
     #[must_use]
     pub fn to_message(&self) -> Message {
         Message::Assistant { content: self.content.clone(), tool_calls: self.tool_calls.clone() }
     }
 }
 
-/// Why a model stopped.
+/// The reason why a model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// It was done.
+    /// The answer is complete.
     End,
-    /// It wants tools called.
+    /// Tool calls are requested.
     ToolCalls,
-    /// It ran into `max_tokens`.
+    /// The limit `max_tokens` was reached.
     Length,
     /// The provider withheld the answer.
     ContentFilter,
-    /// Anything else.
+    /// Any other reason.
     Other,
 }
 
 /// Tokens of one call as the provider counted them. `cached_tokens` and both `cache_write` counts are part of
-/// `input_tokens`, `reasoning_tokens` part of `output_tokens`, whichever way a provider tells them.
+/// `input_tokens`, `reasoning_tokens` part of `output_tokens`, whichever way a provider reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Sent.
+    /// Tokens sent.
     pub input_tokens: u64,
-    /// Received.
+    /// Tokens received.
     pub output_tokens: u64,
-    /// Sent and found in the provider's cache.
+    /// Tokens read from the provider's cache.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
-    /// Received but not shown.
+    /// Tokens received but not shown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
-    /// Sent and written to the provider's cache for five minutes, or for as long as it keeps without being asked.
+    /// Tokens written to the provider's cache for five minutes, or for its default time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write_tokens: u64,
-    /// Sent and written to the provider's cache for an hour.
+    /// Tokens written to the provider's cache for an hour.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write_1h_tokens: u64,
 }

@@ -13,36 +13,36 @@ pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// A question to a human.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clarification {
-    /// Its name.
+    /// Unique id.
     pub id: ClarificationId,
-    /// The task that waits for it.
+    /// The waiting task.
     pub task: TaskId,
     /// The agent that asks.
     pub agent: AgentName,
-    /// Which part of the task asks; see [`crate::journal::Scope`].
+    /// The part of the task that asks; see [`crate::journal::Scope`].
     pub scope: String,
-    /// What is asked.
+    /// Text of the question.
     pub question: String,
-    /// Answers to choose from; empty: any text.
+    /// Answers to choose from; any text if empty.
     #[serde(default)]
     pub options: Vec<String>,
-    /// When it was asked.
+    /// Time of the question.
     pub asked_at: Timestamp,
-    /// When nobody may answer any more.
+    /// Time after which no answer is accepted.
     pub expires_at: Timestamp,
-    /// What is answered then; without it the asking step fails.
+    /// Answer assumed on expiry; without it the asking step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// Where it is asked, besides the list of clarifications.
+    /// Additional destination, besides the list of clarifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
-    /// How it ended; `None` while it is open.
+    /// Result; `None` while the question is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,
 }
 
 impl Clarification {
-    /// The thread that it is asked in, when that is known beforehand; see
+    /// Returns the thread of the question, if it is known beforehand; see
     /// [`SlackPlace::thread_key`](crate::slack::SlackPlace::thread_key).
     #[must_use]
     pub fn thread_key(&self) -> Option<String> {
@@ -50,40 +50,40 @@ impl Clarification {
     }
 }
 
-/// How a question ended.
+/// The result of a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Resolution {
-    /// Somebody answered.
+    /// A person answered.
     Answered {
-        /// What.
+        /// Text of the answer.
         answer: String,
-        /// Who, as the surface knows them.
+        /// The person, as the channel identifies them.
         by: String,
-        /// When.
+        /// Time of the answer.
         at: Timestamp,
     },
-    /// Nobody did; the default stands.
+    /// The time expired; the default counts.
     Defaulted {
         /// The default.
         answer: String,
-        /// When.
+        /// Time of expiry.
         at: Timestamp,
     },
-    /// Nobody did, and there is no default.
+    /// The time expired without a default.
     Expired {
-        /// When.
+        /// Time of expiry.
         at: Timestamp,
     },
     /// The task ended before.
     Withdrawn {
-        /// When.
+        /// Time of withdrawal.
         at: Timestamp,
     },
 }
 
 impl Resolution {
-    /// The answer to go on with, if there is one.
+    /// Returns the answer, if there is one.
     #[must_use]
     pub fn answer(&self) -> Option<&str> {
         match self {

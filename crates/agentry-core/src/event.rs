@@ -1,4 +1,4 @@
-//! Events: what topics carry, in the shape of CloudEvents 1.0.
+//! Events, in the shape of CloudEvents 1.0.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,53 +10,53 @@ use crate::time::Timestamp;
 use crate::topic::TopicPattern;
 use crate::trace::{Parent, Trace};
 
-/// Something that happened. Deduplicated on (`source`, `id`).
+/// An event. Deduplicated by (`source`, `id`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Unique within its source.
     pub id: String,
-    /// Who says so.
+    /// Origin of the event, as a CloudEvents source.
     pub source: String,
-    /// What kind, for example `dev.agentry.task.completed.v1`.
+    /// Type of the event, for example `dev.agentry.task.completed.v1`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The topic it was published on.
+    /// Topic.
     pub topic: String,
-    /// When.
+    /// Time of occurrence.
     pub time: Timestamp,
-    /// The trace it belongs to.
+    /// Trace id.
     pub trace_id: TraceId,
-    /// The span that published it.
+    /// The publishing span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-    /// How many agents triggered one another before it.
+    /// Number of agents that triggered one another before this event.
     #[serde(default)]
     pub hops: u8,
-    /// What happened.
+    /// Payload.
     pub data: Value,
 }
 
 impl Event {
-    /// What it brings along of its trace.
+    /// Returns the trace context that the event carries.
     #[must_use]
     pub fn trace(&self) -> Trace {
         Trace { id: self.trace_id, parent: self.parent }
     }
 }
 
-/// The topic on which an agent's results go out.
+/// Returns the topic of an agent's results.
 #[must_use]
 pub fn output_topic(agent: &AgentName) -> String {
     format!("agent.output.{agent}")
 }
 
-/// The type of an event that tells of a task's end.
+/// Returns the event type for a task that ended with this status.
 #[must_use]
 pub fn outcome_kind(status: TaskStatus) -> String {
     format!("dev.agentry.task.{status}.v1")
 }
 
-/// What an outcome looks like to callbacks and subscribers.
+/// Returns an outcome as callbacks and subscribers receive it.
 #[must_use]
 pub fn outcome_data(task: TaskId, agent: &AgentName, outcome: &Outcome) -> Value {
     serde_json::json!({
@@ -68,7 +68,7 @@ pub fn outcome_data(task: TaskId, agent: &AgentName, outcome: &Outcome) -> Value
     })
 }
 
-/// A subscription in a fleet: who gets what.
+/// A subscription of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// The topics.

@@ -1,12 +1,11 @@
-//! A fleet: all agents of a deployment, at one moment.
+//! Fleets: all agents of a deployment at one moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::agent::{AgentName, AgentSpec};
 use crate::event::Subscription;
+use crate::words::words;
 
 /// All agents of a deployment at one moment. Immutable; a reload makes a new one.
 #[derive(Debug, Clone, Default)]
@@ -20,18 +19,18 @@ pub struct Fleet {
 /// One agent of a fleet.
 #[derive(Debug, Clone)]
 pub struct AgentEntry {
-    /// The version that takes tasks; `None` when no good version was ever loaded.
+    /// Live version; `None` if no good version was ever loaded.
     pub spec: Option<Arc<AgentSpec>>,
-    /// The file it comes from, as shown to people.
+    /// Origin file, as shown to people.
     pub file: Arc<str>,
-    /// Why the newest version of the file is not live, if it is not.
+    /// Reason why the newest version of the file is not live.
     pub error: Option<Arc<str>>,
-    /// What could not be checked from the file alone.
+    /// Findings that could not be checked from the file alone.
     pub warnings: Vec<Arc<str>>,
 }
 
 impl AgentEntry {
-    /// Whether another entry says the same.
+    /// Returns whether another entry is equal.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let specs = match (&self.spec, &other.spec) {
@@ -44,7 +43,7 @@ impl AgentEntry {
 }
 
 impl Fleet {
-    /// A fleet of these agents, with the index of who subscribes to what.
+    /// Returns a fleet of these agents, with an index of their subscriptions.
     #[must_use]
     pub fn new(agents: HashMap<AgentName, AgentEntry>) -> Self {
         let mut literal: HashMap<Box<str>, Vec<AgentName>> = HashMap::new();
@@ -62,56 +61,57 @@ impl Fleet {
         Self { agents, literal, wildcard, revision: 0 }
     }
 
-    /// The same fleet at this place in the order of the deployment's changes.
+    /// Returns the same fleet with this revision, its position in the order of the deployment's changes.
     #[must_use]
     pub fn with_revision(self, revision: u64) -> Self {
         Self { revision, ..self }
     }
 
-    /// Returns its place in the order of the deployment's changes; 0 for a fleet that is not a deployment's.
+    /// Returns the revision; 0 for a fleet that belongs to no deployment.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Whether another fleet has the same agents in the same versions, with the same files, errors and warnings.
+    /// Returns whether another fleet has the same agents in the same versions, with the same files, errors and
+    /// warnings.
     #[must_use]
     pub fn same_entries(&self, other: &Self) -> bool {
         self.len() == other.len()
             && self.iter().all(|(name, entry)| other.entry(name.as_str()).is_some_and(|other| entry.is_same(other)))
     }
 
-    /// The entry of an agent.
+    /// Returns the entry of an agent.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&AgentEntry> {
         // AgentName is a transparent Arc<str>; a lookup by a checked copy keeps the map's key type plain.
         AgentName::new(name).ok().and_then(|name| self.agents.get(&name))
     }
 
-    /// The live version of an agent that takes tasks.
+    /// Returns the live version of an agent that accepts tasks.
     #[must_use]
     pub fn live(&self, name: &AgentName) -> Option<&Arc<AgentSpec>> {
         self.agents.get(name).and_then(|entry| entry.spec.as_ref()).filter(|spec| spec.enabled)
     }
 
-    /// Every agent, in no order.
+    /// Returns every agent, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&AgentName, &AgentEntry)> {
         self.agents.iter()
     }
 
-    /// How many there are, invalid ones included.
+    /// Returns the number of agents, invalid ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.agents.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no agents.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.agents.is_empty()
     }
 
-    /// The agents that an event on `topic` goes to, each once, in order of their names.
+    /// Returns the agents that receive an event on `topic`, each once, sorted by name.
     #[must_use]
     pub fn subscribers(&self, topic: &str) -> Vec<AgentName> {
         let mut names: Vec<AgentName> = self.literal.get(topic).cloned().unwrap_or_default();
@@ -121,42 +121,27 @@ impl Fleet {
         names
     }
 
-    /// Whether any agent would get an event on `topic`.
+    /// Returns whether any agent receives events on `topic`.
     #[must_use]
     pub fn has_subscribers(&self, topic: &str) -> bool {
         self.literal.contains_key(topic) || self.wildcard.iter().any(|s| s.pattern.matches(topic))
     }
 }
 
-/// How an agent is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentState {
-    /// Loaded; its consumer is not attached yet.
-    Starting,
-    /// Its consumer is attached and its probe answers.
-    Healthy,
-    /// Its probe does not answer; it is being restarted.
-    Restarting,
-    /// It was restarted as often as is allowed.
-    Failed,
-    /// Its file has no good version.
-    Invalid,
-    /// Its file says `enabled: false`.
-    Disabled,
-}
-
-impl AgentState {
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Healthy => "healthy",
-            Self::Restarting => "restarting",
-            Self::Failed => "failed",
-            Self::Invalid => "invalid",
-            Self::Disabled => "disabled",
-        }
+words! {
+    /// The health of an agent.
+    pub enum AgentState: "agent state" {
+        /// Loaded; its consumer is not attached yet.
+        Starting = "starting",
+        /// Consumer attached, and its probe answered.
+        Healthy = "healthy",
+        /// Probe not answered; the consumer is being restarted.
+        Restarting = "restarting",
+        /// Restarted as often as allowed.
+        Failed = "failed",
+        /// The file has no good version.
+        Invalid = "invalid",
+        /// The file says `enabled: false`.
+        Disabled = "disabled",
     }
 }

@@ -11,22 +11,22 @@ use uuid::Uuid;
 #[error("`{0}` is not an id: expected a UUID such as 0192f3a4-7c1e-7b2a-9d3c-5e6f708192a3")]
 pub struct InvalidId(pub String);
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id from the operating system's clock and random source. Ids are names, not decisions;
-            /// code under the seeded simulator uses [`Self::from_parts`].
+            /// Returns a new id from the operating system's clock and random source. Ids are names, not decisions; code
+            /// under the seeded simulator uses [`Self::from_parts`].
             #[must_use]
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// An id of the given millisecond since the Unix epoch and random bits.
+            /// Returns an id of the given millisecond since the Unix epoch and random bits.
             #[must_use]
             pub fn from_parts(unix_millis: u64, random: u128) -> Self {
                 let bytes = random.to_be_bytes();
@@ -35,13 +35,13 @@ macro_rules! id {
                 Self(uuid::Builder::from_unix_timestamp_millis(unix_millis, &tail).into_uuid())
             }
 
-            /// The 16 bytes, big-endian: their order is the order of creation.
+            /// Returns the 16 bytes, big-endian: their order is the order of creation.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
 
-            /// The id with these 16 bytes.
+            /// Returns the id with these 16 bytes.
             #[must_use]
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
@@ -67,38 +67,24 @@ macro_rules! id {
                 Uuid::try_parse(text).map(Self).map_err(|_| InvalidId(text.chars().take(64).collect()))
             }
         }
-    };
+    )*};
 }
 
-id!(
-    /// What was asked, once.
-    TaskId
-);
-id!(
-    /// A process (or slot of one) that executes tasks.
-    WorkerId
-);
-id!(
-    /// One call to a provider: the key of its ledger row.
-    CallId
-);
-id!(
-    /// One question to a human.
-    ClarificationId
-);
-id!(
-    /// One message that waits in the outbox.
-    OutboxId
-);
-id!(
-    /// One thing that was given up.
-    DeadLetterId
-);
-id!(
-    /// An API key; not its secret.
-    KeyId
-);
-id!(
-    /// One line of the audit log.
-    AuditId
-);
+ids! {
+    /// Id of a task.
+    TaskId,
+    /// Id of a process that executes tasks.
+    WorkerId,
+    /// Id of a call to a provider: the key of its ledger row.
+    CallId,
+    /// Id of a question to a human.
+    ClarificationId,
+    /// Id of an outbox message.
+    OutboxId,
+    /// Id of a dead letter.
+    DeadLetterId,
+    /// Public id of an API key.
+    KeyId,
+    /// Id of an entry of the audit log.
+    AuditId,
+}

@@ -1,7 +1,7 @@
 //! The journal: every call of a task, written before and after, in order.
 //!
-//! It is the task's memory. Recovery replays it into the loop machine, a task's page draws it, and server-sent
-//! events are its entries with their numbers.
+//! Recovery replays it into the agent loop, a task's page displays it, and server-sent events are its entries with
+//! their numbers.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::task::TaskError;
 use crate::time::Timestamp;
 
-/// Which part of a task an entry belongs to: `main`, `plan`, `step/<id>` or `aggregate`.
+/// The part of a task that an entry belongs to: `main`, `plan`, `step/<id>` or `aggregate`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scope(std::borrow::Cow<'static, str>);
@@ -29,16 +29,16 @@ impl Scope {
     pub const PLAN: Self = Self(std::borrow::Cow::Borrowed("plan"));
     /// The aggregation of step results.
     pub const AGGREGATE: Self = Self(std::borrow::Cow::Borrowed("aggregate"));
-    /// The summary of what leaves a session's window.
+    /// The summary of messages removed from a session's window.
     pub const SUMMARY: Self = Self(std::borrow::Cow::Borrowed("summary"));
 
-    /// The loop of one step of a plan.
+    /// Returns the scope of a step of a plan.
     #[must_use]
     pub fn step(id: &str) -> Self {
         Self(format!("step/{id}").into())
     }
 
-    /// Its text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -57,19 +57,19 @@ impl From<String> for Scope {
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// Its number within the task, from 1, without gaps.
+    /// Number within the task, from 1, without gaps.
     pub seq: u32,
-    /// The attempt it was written in.
+    /// Attempt that wrote it.
     pub attempt: u32,
-    /// Which part of the task.
+    /// Part of the task.
     pub scope: Scope,
-    /// When.
+    /// Time of the entry.
     pub at: Timestamp,
-    /// What.
+    /// Content.
     pub body: JournalBody,
 }
 
-/// What an entry says. `turn` counts model calls within a scope and attempt, from 0.
+/// The content of an entry. `turn` counts model calls within a scope and attempt, from 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum JournalBody {
@@ -77,7 +77,7 @@ pub enum JournalBody {
     ModelStarted {
         /// The call.
         call: CallId,
-        /// Which turn.
+        /// Number of the turn.
         turn: u32,
         /// The provider.
         provider: ProviderKind,
@@ -88,15 +88,15 @@ pub enum JournalBody {
     ModelCompleted {
         /// The call.
         call: CallId,
-        /// Which turn.
+        /// Number of the turn.
         turn: u32,
         /// The provider.
         provider: ProviderKind,
         /// The answer.
         reply: ChatReply,
-        /// What it cost; `None`: unpriced.
+        /// Cost; `None` if the model has no price.
         cost: Option<NanoUsd>,
-        /// How long it took, in microseconds.
+        /// Duration, in microseconds.
         duration_us: u64,
         /// Time to the first content, in microseconds, when it streamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,93 +106,93 @@ pub enum JournalBody {
     ModelFailed {
         /// The call.
         call: CallId,
-        /// Which turn.
+        /// Number of the turn.
         turn: u32,
-        /// Why.
+        /// Reason.
         error: TaskError,
-        /// How long it took, in microseconds.
+        /// Duration, in microseconds.
         duration_us: u64,
     },
     /// A tool call is about to be made.
     ToolStarted {
-        /// The turn whose answer asked for it.
+        /// Turn of the answer that requested the call.
         turn: u32,
         /// The call.
         call: ToolCall,
     },
     /// A tool call returned.
     ToolCompleted {
-        /// The turn whose answer asked for it.
+        /// Turn of the answer that requested the call.
         turn: u32,
-        /// Which call.
+        /// Id of the call.
         call_id: String,
-        /// What it returned.
+        /// Output of the tool.
         output: String,
-        /// Whether the tool called it an error.
+        /// True if the tool reported an error.
         #[serde(default)]
         is_error: bool,
-        /// How long it took, in microseconds.
+        /// Duration, in microseconds.
         duration_us: u64,
     },
-    /// The plan that is being carried out.
+    /// A plan was accepted.
     PlanAccepted {
         /// The plan.
         plan: Plan,
-        /// The version of each agent that a step is given to: steps run on them whatever the fleet becomes.
+        /// Version of each agent that has a step: steps run on them whatever the fleet becomes.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         versions: BTreeMap<AgentName, Box<str>>,
     },
-    /// A plan that was refused; the planner is asked once more.
+    /// A plan was rejected; the planner is asked once more.
     PlanRejected {
-        /// Everything that is wrong with it.
+        /// Problems of the plan.
         problems: Vec<String>,
     },
-    /// A step of the plan ended well: a checkpoint that survives attempts.
+    /// A step of the plan succeeded: a checkpoint that survives attempts.
     StepCompleted {
         /// The step.
         step: String,
-        /// Its output.
+        /// Output.
         output: Value,
     },
     /// A step of the plan failed.
     StepFailed {
         /// The step.
         step: String,
-        /// Why.
+        /// Reason.
         error: TaskError,
     },
     /// A human was asked.
     Asked {
         /// The question.
         clarification: ClarificationId,
-        /// The call that asked, when a model did.
+        /// The model's call that asked, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
-        /// What was asked.
+        /// Text of the question.
         question: String,
     },
-    /// A question ended.
+    /// A question was resolved.
     Answered {
         /// The question.
         clarification: ClarificationId,
-        /// How.
+        /// Result.
         resolution: Resolution,
     },
     /// An attempt failed and another follows.
     AttemptFailed {
-        /// Why.
+        /// Reason.
         error: TaskError,
-        /// Not before this moment.
+        /// Time of the next attempt.
         retry_at: Timestamp,
     },
-    /// The owner is shutting down and gave the task back.
+    /// The owner is shutting down and released the task.
     HandedBack {
-        /// Who.
+        /// The worker that released the task.
         worker: WorkerId,
     },
-    /// The owner died; another worker goes on from here.
+    /// The owner died; another worker continues from here.
     Recovered {
-        /// Who died.
+        /// The worker that died.
         worker: WorkerId,
     },
 }

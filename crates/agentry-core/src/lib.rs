@@ -1,4 +1,4 @@
-//! Words and decisions of Agentry: no IO, no tokio, no clock reads, no randomness.
+//! Domain types and decisions of Agentry: no IO, no tokio, no clock reads, no randomness.
 //!
 //! Everything that must be decided the same way by every process lives here as plain data and pure
 //! functions: what an agent is, which transitions a task may take, what the agent loop does next, when a
@@ -28,4 +28,5 @@ pub mod time;
 pub mod topic;
 pub mod trace;
 pub mod wake;
+pub mod words;
 pub mod worker;

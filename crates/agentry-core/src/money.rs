@@ -1,5 +1,5 @@
-//! Money is an integer: nano-dollars. One ledger row per provider call; sums are taken from rows. What a call costs is
-//! in [`crate::prices`].
+//! Money is an integer: nano-dollars. One ledger row per provider call; sums are taken from rows. The prices of calls
+//! are in [`crate::prices`].
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ use crate::time::Timestamp;
 pub struct NanoUsd(pub i64);
 
 impl NanoUsd {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// The sum; saturates.
+    /// Returns the sum; saturates.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
@@ -28,7 +28,7 @@ impl NanoUsd {
     /// Reads a decimal number of dollars exactly, for example `0.25`.
     ///
     /// # Errors
-    /// When it is not a decimal number, is negative, has more than nine decimals, or is too large.
+    /// Fails when it is not a decimal number, is negative, has more than nine decimals, or is too large.
     pub fn parse_usd(text: &str) -> Result<Self, InvalidAmount> {
         let bad = || InvalidAmount(text.chars().take(40).collect());
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -60,41 +60,41 @@ impl fmt::Display for NanoUsd {
     }
 }
 
-/// How a provider call ended, as far as money goes.
+/// The result of a provider call, as far as billing is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallStatus {
-    /// Answered whole.
+    /// A complete answer.
     Completed = 0,
-    /// Ended with an error or cut off; `usage` is what the provider counted until then.
+    /// An error or an incomplete answer; `usage` is what the provider counted until then.
     Failed = 1,
 }
 
-/// One provider call, paid or not.
+/// The record of one provider call, paid or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The call; unique.
     pub call: CallId,
-    /// The task it was made for.
+    /// Task that made the call.
     pub task: TaskId,
-    /// The agent that made it.
+    /// Agent that made the call.
     pub agent: AgentName,
     /// The provider.
     pub provider: ProviderKind,
-    /// The model asked for.
+    /// Requested model.
     pub model: String,
-    /// The provider's own name of the call, as its exports have it; `None` when it told none.
+    /// The provider's id of the call, as its exports show it; `None` if it sent none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_call: Option<Box<str>>,
-    /// How it ended.
+    /// Result of the call.
     pub status: CallStatus,
-    /// What the provider counted.
+    /// Tokens as the provider counted them.
     pub usage: Usage,
-    /// What it cost; `None` is *unpriced*: the model has no price and none is guessed.
+    /// Cost; `None` is *unpriced*: the model has no price and none is guessed.
     pub cost: Option<NanoUsd>,
-    /// When it ended.
+    /// Time of the end of the call.
     pub at: Timestamp,
-    /// How long it took, in microseconds.
+    /// Duration, in microseconds.
     pub duration_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The outbox: what must leave once a task has ended, written in the transaction that ended it.
+//! The outbox: messages to deliver once a task has ended, written in the transaction that ended it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,23 +10,23 @@ use crate::task::{Outcome, Task};
 use crate::time::Timestamp;
 use crate::trace::Trace;
 
-/// A message that waits to be sent.
+/// A message to deliver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutboxMessage {
-    /// Its name; receivers may deduplicate on it.
+    /// Unique id; receivers may deduplicate by it.
     pub id: OutboxId,
-    /// The task that caused it; `None` for an event that came in.
+    /// Task that caused the message; `None` for a published event.
     pub task: Option<TaskId>,
-    /// When it was written.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// The trace that the delivery belongs to, where who wrote it knows one.
+    /// Trace of the delivery, if the writer knows one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
-    /// What and where to.
+    /// Content and destination.
     pub body: OutboxBody,
 }
 
-/// What waits to be sent.
+/// The content and destination of an outbox message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum OutboxBody {
@@ -34,26 +34,26 @@ pub enum OutboxBody {
     Event {
         /// The event.
         event: Event,
-        /// Whether its subscribers have it already: then only listeners outside wait for it.
+        /// True if its subscribers have been served: then only external listeners remain.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_accepted: bool,
     },
     /// A signed HTTP POST (Standard Webhooks).
     Callback {
-        /// Where to.
+        /// Address that receives the request.
         url: String,
         /// The body.
         payload: Value,
     },
-    /// Something to say in Slack.
+    /// A message to Slack.
     Slack {
-        /// What and where.
+        /// Content and destination.
         message: Box<SlackMessage>,
     },
 }
 
 impl OutboxBody {
-    /// The word of its kind: `event`, `callback`, `slack`.
+    /// Returns the name of the kind: `event`, `callback`, `slack`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl OutboxBody {
 }
 
 impl OutboxMessage {
-    /// Hangs the delivery, and what an event starts, under another span.
+    /// Makes another span the parent of the delivery, and of the work that an event starts.
     pub fn set_trace(&mut self, trace: Trace) {
         self.trace = Some(trace);
         if let OutboxBody::Event { event, .. } = &mut self.body {
@@ -73,7 +73,7 @@ impl OutboxMessage {
         }
     }
 
-    /// Says which post an answer in Slack replaces; anything else stays as it is.
+    /// Sets the post that an answer in Slack replaces; changes no other message.
     pub fn set_replaces(&mut self, post: &Replaces) {
         if let OutboxBody::Slack { message } = &mut self.body
             && let SlackContent::Answer { replaces, .. } = &mut message.content
@@ -83,18 +83,26 @@ impl OutboxMessage {
     }
 }
 
-/// What must leave when a task ends: its callback, its answer in Slack, and its event when somebody may listen
-/// (`publish`).
+/// The decision to announce the end of a task by an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndEvent {
+    /// Published, because a subscriber or an external listener may exist.
+    Published,
+    /// Omitted, because nobody listens.
+    Omitted,
+}
+
+/// Returns the messages that announce the end of a task: its callback, its answer in Slack, and its event.
 #[must_use]
 pub fn messages_of_end(
     task: &Task,
     outcome: &Outcome,
     at: Timestamp,
-    publish: bool,
+    event: EndEvent,
     mut new_id: impl FnMut() -> OutboxId,
 ) -> Vec<OutboxMessage> {
     let mut bodies = Vec::new();
-    if publish {
+    if event == EndEvent::Published {
         bodies.push(OutboxBody::Event {
             event: Event {
                 id: task.id.to_string(),

@@ -1,4 +1,4 @@
-//! Plans: steps with agents and dependencies; what is a good one, and which step is next.
+//! Plans: steps with agents and dependencies, validation, and the order of execution.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::agent::{AgentName, CollaborativeConfig};
 use crate::task::TaskError;
 
-/// What a planner answers with.
+/// The answer of a planner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -20,13 +20,13 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanStep {
-    /// Its name within the plan.
+    /// Name within the plan.
     pub id: String,
-    /// Who does it.
+    /// The agent that executes the step.
     pub agent: AgentName,
-    /// What is to be done.
+    /// Instructions for the agent.
     pub task: String,
-    /// Steps whose outputs it needs.
+    /// Steps whose outputs this one needs.
     #[serde(default)]
     pub depends_on: Vec<String>,
 }
@@ -35,7 +35,7 @@ impl Plan {
     /// Reads a planner's answer (JSON, possibly fenced in Markdown) and checks it.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in words that the planner can act on.
+    /// Returns all problems of the plan, in words that the planner can act on.
     pub fn parse(answer: &str, config: &CollaborativeConfig, allowed: &[AgentName]) -> Result<Self, Vec<String>> {
         let plan: Self = serde_json::from_str(unfenced(answer))
             .map_err(|error| vec![format!("the answer is not a plan in JSON: {error}")])?;
@@ -92,7 +92,7 @@ impl Plan {
         problems
     }
 
-    /// A step that is part of a cycle, if there is one.
+    /// Returns a step that is part of a cycle, if there is one.
     fn cycle(&self) -> Option<&str> {
         let mut left: BTreeMap<&str, &PlanStep> = self.steps.iter().map(|step| (step.id.as_str(), step)).collect();
         loop {
@@ -110,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// The JSON Schema of a plan over these agents, for structured output.
+    /// Returns the JSON Schema of a plan over these agents, for structured output.
     #[must_use]
     pub fn schema(config: &CollaborativeConfig, allowed: &[AgentName]) -> Value {
         json!({
@@ -146,7 +146,7 @@ fn unfenced(answer: &str) -> &str {
     inner.split_once('\n').map_or(inner, |(_language, body)| body).trim()
 }
 
-/// How far a plan is: a machine without IO.
+/// The progress of a plan: a machine without IO.
 #[derive(Debug, Clone)]
 pub struct PlanRun {
     plan: Plan,
@@ -154,34 +154,29 @@ pub struct PlanRun {
 }
 
 impl PlanRun {
-    /// A plan of which nothing is done.
+    /// Returns a plan without completed steps.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         Self { plan, ended: HashMap::new() }
     }
 
-    /// The plan.
+    /// Returns the plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// A step ended well.
+    /// Records the success of a step.
     pub fn complete(&mut self, step: &str, output: Value) {
         self.ended.insert(step.to_owned(), Ok(output));
     }
 
-    /// A step failed.
+    /// Records the failure of a step.
     pub fn fail(&mut self, step: &str, error: TaskError) {
         self.ended.insert(step.to_owned(), Err(error));
     }
 
-    /// A failed step may be tried again (in a new attempt).
-    pub fn forget_failures(&mut self) {
-        self.ended.retain(|_, result| result.is_ok());
-    }
-
-    /// The first failure, in the order of the plan.
+    /// Returns the first failure, in the order of the plan.
     #[must_use]
     pub fn failure(&self) -> Option<(&str, &TaskError)> {
         self.plan.steps.iter().find_map(|step| match self.ended.get(&step.id) {
@@ -190,7 +185,7 @@ impl PlanRun {
         })
     }
 
-    /// Steps that have not ended and whose dependencies have ended well; all of them may run at once.
+    /// Returns the steps that have not ended and whose dependencies succeeded; all of them may run concurrently.
     #[must_use]
     pub fn ready(&self) -> Vec<&PlanStep> {
         self.plan
@@ -201,19 +196,19 @@ impl PlanRun {
             .collect()
     }
 
-    /// Whether every step ended well.
+    /// Returns whether every step succeeded.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.plan.steps.iter().all(|step| matches!(self.ended.get(&step.id), Some(Ok(_))))
     }
 
-    /// The outputs of a step's dependencies, by step id, in the order it names them.
+    /// Returns the outputs of a step's dependencies, by step id, in the order it names them.
     #[must_use]
     pub fn inputs(&self, step: &PlanStep) -> Vec<(String, Value)> {
         step.depends_on.iter().filter_map(|id| Some((id.clone(), self.output(id)?))).collect()
     }
 
-    /// The output of a step that ended well.
+    /// Returns the output of a successful step.
     #[must_use]
     pub fn output(&self, step: &str) -> Option<Value> {
         self.ended.get(step).and_then(|result| result.as_ref().ok()).cloned()

@@ -1,7 +1,7 @@
-//! What a call costs: prices by provider, exact model id and day, in integers.
+//! Prices of model calls by provider, exact model id and day, in integers.
 //!
 //! Prices come from a file with sources and days; `prices.toml` beside this crate's sources ships with Agentry, and a
-//! deployment may put a file of its own before it. A model that is not listed is unpriced; nothing is guessed.
+//! deployment may override it with a file of its own. A model that is not listed is unpriced; nothing is guessed.
 
 use std::collections::HashMap;
 
@@ -14,30 +14,30 @@ use crate::time::Timestamp;
 
 /// The table that ships with Agentry.
 const BUILTIN: &str = include_str!("../prices.toml");
-/// Entries of one file at most.
+/// Maximum number of entries in one file.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Prices of models, by provider and exact model id, and from which day on they hold.
+/// Prices of models, by provider, exact model id and first day.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceTable {
     /// The version of the table, kept with reports.
     pub version: String,
-    /// For each `provider/model`: when a price begins to hold, and the price; the latest first.
+    /// For each `provider/model`: first days and prices, the latest first.
     models: HashMap<String, Vec<(Timestamp, Price)>>,
 }
 
-/// What a model costs, in millionths of a dollar per million tokens, which is a trillionth of a dollar per token.
+/// The prices of a model, in millionths of a dollar per million tokens, which is a trillionth of a dollar per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
-    /// Sent.
+    /// Price of tokens sent.
     pub input: i64,
-    /// Received.
+    /// Price of tokens received.
     pub output: i64,
-    /// Sent and found in the provider's cache.
+    /// Price of tokens read from the provider's cache.
     pub cached: i64,
-    /// Sent and written to the provider's cache.
+    /// Price of tokens written to the provider's cache.
     pub cache_write: i64,
-    /// Sent and written to the provider's cache for an hour.
+    /// Price of tokens written to the provider's cache for an hour.
     pub cache_write_1h: i64,
 }
 
@@ -54,39 +54,39 @@ struct File {
     prices: Vec<Entry>,
 }
 
-/// What some models cost from a day on. Amounts are US dollars per million tokens.
+/// The prices of some models from a day on, in US dollars per million tokens.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     provider: ProviderKind,
     models: Vec<String>,
-    /// The first UTC day it holds.
+    /// First UTC day of the price.
     from: String,
-    /// Where the price is published.
+    /// Publication that the price was taken from.
     source: String,
     input: String,
     output: String,
-    /// As `input` when absent; so are the next two.
+    /// Defaults to `input`, like the next two.
     cached: Option<String>,
     cache_write: Option<String>,
     cache_write_1h: Option<String>,
 }
 
 impl PriceTable {
-    /// The table that ships with Agentry.
+    /// Returns the table that ships with Agentry.
     ///
-    /// Source: the providers' public price lists, named in the file; the simulator's models carry prices of their own so
-    /// that cost can be shown and tested without a key.
+    /// Source: the providers' public price lists, named in the file; the simulator's models carry prices of their own
+    /// so that cost can be shown and tested without a key.
     #[must_use]
     pub fn builtin() -> Self {
-        // A test reads the file; what ships is readable.
+        // A test parses the file, so the fallback is never used.
         Self::parse(BUILTIN).unwrap_or_default()
     }
 
     /// Reads a price file.
     ///
     /// # Errors
-    /// What is wrong with it and which entry it is in.
+    /// Returns the mistake and its entry.
     pub fn parse(text: &str) -> Result<Self, InvalidPrices> {
         let file: File = toml::from_str(text).map_err(|error| InvalidPrices(error.to_string()))?;
         if file.prices.len() > MAX_ENTRIES {
@@ -104,7 +104,7 @@ impl PriceTable {
             }
             let from = day(&entry.from)
                 .ok_or_else(|| wrong(format!("`from` is `{}`; expected a day such as 2026-11-25", entry.from)))?;
-            let price = entry.price().map_err(wrong)?;
+            let price = entry.price(wrong)?;
             for model in &entry.models {
                 let periods = table.models.entry(format!("{}/{model}", entry.provider)).or_default();
                 if periods.iter().any(|(known, _)| *known == from) {
@@ -117,7 +117,7 @@ impl PriceTable {
         Ok(table)
     }
 
-    /// This table, and `base` for models that this one does not list.
+    /// Returns this table, with `base` for models that this one does not list.
     #[must_use]
     pub fn or(mut self, base: Self) -> Self {
         self.version = format!("{} over {}", self.version, base.version);
@@ -127,27 +127,28 @@ impl PriceTable {
         self
     }
 
-    /// Every model that has a price, as `provider/model`, in no order.
+    /// Returns every model that has a price, as `provider/model`, in no particular order.
     pub fn models(&self) -> impl Iterator<Item = &str> {
         self.models.keys().map(String::as_str)
     }
 
-    /// What a model costs at a moment; `None` when it is not listed or was not yet.
+    /// Returns the price of a model at a moment; `None` if it has none.
     #[must_use]
     pub fn price(&self, provider: ProviderKind, model: &str, at: Timestamp) -> Option<Price> {
         let periods = self.models.get(&format!("{provider}/{model}"))?;
         periods.iter().find(|(from, _)| *from <= at).map(|(_, price)| *price)
     }
 
-    /// What a call that ended at `at` costs; `None` when the model has no price then. Tokens that the provider's cache
-    /// gave or took are charged at their own price instead of the input price. The sum is rounded once, half up.
+    /// Returns the cost of a call that ended at `at`; `None` if the model has no price then. Tokens read from or
+    /// written to the provider's cache are charged at their own price instead of the input price. The sum is rounded
+    /// once, half up.
     #[must_use]
     pub fn cost(&self, provider: ProviderKind, model: &str, usage: &Usage, at: Timestamp) -> Option<NanoUsd> {
         if provider == ProviderKind::Simulated {
             return Some(NanoUsd::ZERO);
         }
         let price = self.price(provider, model, at)?;
-        // Parts of the input; what a provider says beyond the whole is not charged twice.
+        // Parts of the input; tokens that a provider reports beyond the total are not charged twice.
         let mut fresh = usage.input_tokens;
         let mut part = |tokens: u64| {
             let tokens = tokens.min(fresh);
@@ -167,14 +168,14 @@ impl PriceTable {
 }
 
 impl Entry {
-    fn price(&self) -> Result<Price, String> {
+    fn price(&self, wrong: impl Fn(String) -> InvalidPrices) -> Result<Price, InvalidPrices> {
         let amount = |name: &str, text: &str| {
             // Dollars with nine decimals: millionths are thousands of nano-dollars.
             NanoUsd::parse_usd(text)
                 .ok()
                 .filter(|nanos| nanos.0 % 1_000 == 0)
                 .map(|nanos| nanos.0 / 1_000)
-                .ok_or_else(|| format!("`{name}` is `{text}`; expected dollars per million tokens such as 2.50"))
+                .ok_or_else(|| wrong(format!("`{name}` is `{text}`; expected dollars per million tokens such as 2.50")))
         };
         let input = amount("input", &self.input)?;
         let or_input = |name: &str, text: &Option<String>| text.as_deref().map_or(Ok(input), |text| amount(name, text));
@@ -188,7 +189,7 @@ impl Entry {
     }
 }
 
-/// The start of a UTC day.
+/// Returns the start of a UTC day.
 fn day(text: &str) -> Option<Timestamp> {
     let date: jiff::civil::Date = text.parse().ok()?;
     let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;

@@ -1,4 +1,4 @@
-//! How long to wait before the next try.
+//! Delays between retries.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 pub const DELIVERY: RetryPolicy =
     RetryPolicy { max_retries: 5, delay_ms: 1_000, exponential: true, multiplier_percent: 200, max_delay_ms: 16_000 };
 
-/// How often, and how far apart, something is tried again (`retry_config`).
+/// The number and spacing of retries (`retry_config`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// Tries after the first one.
+    /// Maximum number of retries.
     pub max_retries: u32,
     /// Delay before the first retry, in milliseconds.
     pub delay_ms: u64,
-    /// Whether the delay grows with every retry.
+    /// True if the delay grows with every retry.
     pub exponential: bool,
-    /// By how much it grows, in percent of the delay before (200 doubles it).
+    /// Growth of the delay, in percent of the previous one (200 doubles it).
     pub multiplier_percent: u32,
     /// The longest delay, in milliseconds.
     pub max_delay_ms: u64,
@@ -32,7 +32,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The delay before retry number `retry` (from 1), or `None` when it has had its tries.
+    /// Returns the delay before retry number `retry` (from 1), or `None` if there are no more retries.
     #[must_use]
     pub fn delay_before(&self, retry: u32) -> Option<Duration> {
         if retry == 0 || retry > self.max_retries {

@@ -1,12 +1,13 @@
-//! The smallest JSON value that fits a JSON Schema: what simulated models answer with when a schema is asked for.
+//! Generates the smallest JSON value that fits a JSON Schema: the answer of simulated models to a request with a
+//! schema.
 
 use serde_json::{Map, Value, json};
 
-/// How deep a schema is followed, so that a recursive one ends.
+/// Maximum depth to which a schema is followed, so that a recursive one ends.
 const MAX_DEPTH: u32 = 16;
 
-/// A value that fits `schema`, as far as `type`, `enum`, `const`, `properties`, `required`, `items`, `minItems`,
-/// `minimum` and the first of `anyOf`/`oneOf` say; strings are `text`.
+/// Returns a value that fits `schema`, as far as `type`, `enum`, `const`, `properties`, `required`, `items`,
+/// `minItems`, `minimum` and the first of `anyOf`/`oneOf` say; strings are `text`.
 #[must_use]
 pub fn sample(schema: &Value, text: &str) -> Value {
     sample_at(schema, text, 0)

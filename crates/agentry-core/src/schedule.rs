@@ -1,4 +1,4 @@
-//! Schedules: when an agent runs by itself. Pure arithmetic over slots; anchored to the wall clock, never to the last run.
+//! Schedules: pure arithmetic over slots, anchored to the wall clock, never to the last run.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use serde_json::Value;
 use crate::agent::AgentName;
 use crate::time::Timestamp;
 
-/// Slots that one catch-up fires at most, so that a long outage does not flood the fleet.
+/// Maximum number of slots that one catch-up fires, so that a long outage does not flood the fleet.
 pub const MAX_CATCHUP_SLOTS: usize = 1_000;
 
 /// `schedule_config`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleSpec {
-    /// When.
+    /// Times of the slots.
     pub timing: Timing,
-    /// What each task gets as its input.
+    /// Input of each task.
     pub input: Value,
     /// Running time of each task, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// Whether it fires.
+    /// False to fire no slots.
     pub enabled: bool,
-    /// What happens when a slot comes while the task of the one before still runs.
+    /// Policy for a slot that is due while the previous task still runs.
     pub overlap: Overlap,
     /// Slots missed by at most this much are fired late, in milliseconds; older ones are counted as missed.
     pub catchup_ms: u64,
@@ -30,7 +30,7 @@ pub struct ScheduleSpec {
     pub jitter_ms: u64,
 }
 
-/// When a schedule fires.
+/// The times at which a schedule fires.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Timing {
@@ -41,38 +41,38 @@ pub enum Timing {
         /// IANA name.
         timezone: String,
     },
-    /// Every so often, counted from the Unix epoch, so that every replica and every restart agree on the slots.
+    /// At multiples of an interval since the Unix epoch, so that every replica and every restart agree on the slots.
     Interval {
-        /// How often, in milliseconds.
+        /// Distance between two slots, in milliseconds.
         every_ms: u64,
     },
 }
 
-/// What happens when a slot comes while the task of the one before still runs.
+/// The policy for a slot that is due while the previous task still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// The slot is skipped.
     #[default]
     Skip,
-    /// One slot waits; further ones are skipped.
+    /// One slot is buffered; further ones are skipped.
     BufferOne,
-    /// They run side by side.
+    /// Tasks run concurrently.
     AllowAll,
 }
 
-/// A schedule as a store keeps it.
+/// A schedule as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleRecord {
-    /// Its name: the agent's for a file's own schedule.
+    /// Name: the agent's for a file's own schedule.
     pub name: String,
     /// The agent that runs.
     pub agent: AgentName,
-    /// Whether it comes from an agent file (`true`) or from the API.
+    /// True for the schedule of an agent file, false for one from the API.
     pub from_file: bool,
-    /// When and what.
+    /// Definition.
     pub spec: ScheduleSpec,
-    /// Paused by hand.
+    /// True if it was paused manually.
     pub paused: bool,
     /// The last slot that was decided (fired, skipped or missed); slots up to here never fire again.
     pub last_slot: Option<Timestamp>,
@@ -80,11 +80,11 @@ pub struct ScheduleRecord {
     pub missed: u64,
     /// Slots skipped by the overlap policy.
     pub skipped: u64,
-    /// When it was created: no slot before this moment exists.
+    /// Time of creation: no slot before it exists.
     pub created_at: Timestamp,
 }
 
-/// A timing that cannot be.
+/// The reason why a timing is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     /// The cron expression does not parse.
@@ -92,10 +92,10 @@ pub enum TimingError {
     Cron {
         /// The expression.
         cron: String,
-        /// What the parser says.
+        /// Message of the parser.
         reason: String,
     },
-    /// It parses but has no next time.
+    /// The expression never fires.
     #[error("`{0}` never fires")]
     Never(String),
     /// The time zone does not exist.
@@ -124,10 +124,10 @@ pub enum Slots {
 }
 
 impl Timing {
-    /// Parses and checks it.
+    /// Parses and validates the timing.
     ///
     /// # Errors
-    /// When the expression, the zone or the interval cannot be, or the expression never fires after `now`.
+    /// Fails when the expression, the zone or the interval is invalid, or the expression never fires after `now`.
     pub fn slots(&self, now: Timestamp) -> Result<Slots, TimingError> {
         match self {
             Self::Interval { every_ms } if *every_ms < 1_000 => Err(TimingError::TooShort),
@@ -147,7 +147,7 @@ impl Timing {
 }
 
 impl Slots {
-    /// The first slot strictly after `moment`; `None` when there is none.
+    /// Returns the first slot strictly after `moment`; `None` when there is none.
     #[must_use]
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
         match self {
@@ -161,14 +161,14 @@ impl Slots {
                 {
                     return Some(Timestamp::from_jiff(end));
                 }
-                // With gaps out of the way, the search fails only when there is nothing to find.
+                // With gaps handled, the search fails only if there is no next slot.
                 let next = cron.find_next_occurrence(&start, false).ok()?;
                 Some(Timestamp::from_jiff(next.timestamp()))
             }
         }
     }
 
-    /// The slots in `(after, through]`, oldest first, at most `limit`.
+    /// Returns the slots in `(after, through]`, oldest first, at most `limit`.
     #[must_use]
     pub fn between(&self, after: Timestamp, through: Timestamp, limit: usize) -> Vec<Timestamp> {
         let mut slots = Vec::new();
@@ -186,7 +186,7 @@ impl Slots {
     }
 }
 
-/// The end of the gap that the next wall time of an expression falls into; `None` when it exists.
+/// Returns the end of the gap that the next wall time of an expression falls into; `None` when it exists.
 ///
 /// The library's own search gives up on gaps of more than two hours, such as the day that Samoa left out in 2011, and
 /// passes over gaps that end on a day that is not the expression's, such as Greenland's at midnight.
@@ -202,7 +202,7 @@ fn end_of_gap(cron: &croner::Cron, start: &jiff::Zoned) -> Option<jiff::Timestam
 }
 
 impl ScheduleSpec {
-    /// When the task of a slot starts: the slot plus its jitter, the same on every replica.
+    /// Returns when the task of a slot starts: the slot plus its jitter, the same on every replica.
     #[must_use]
     pub fn start_of(&self, schedule: &str, slot: Timestamp) -> Timestamp {
         if self.jitter_ms == 0 {
@@ -215,8 +215,8 @@ impl ScheduleSpec {
         slot.after(Duration::from_micros(hash % (self.jitter_ms * 1_000)))
     }
 
-    /// Whether a slot that is handled at `now` is still within the catch-up window. Lateness below one second is not
-    /// an outage and always passes.
+    /// Returns whether a slot that is handled at `now` is still within the catch-up window. Lateness below one second
+    /// is not an outage and always passes.
     #[must_use]
     pub fn is_in_time(&self, slot: Timestamp, now: Timestamp) -> bool {
         now.since(slot) <= Duration::from_millis(self.catchup_ms.max(1_000))

@@ -19,31 +19,31 @@ pub const MAX_SESSION_KEY_BYTES: usize = 256;
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// The session of `agent` under `key`.
+    /// Returns the session of `agent` under `key`.
     #[must_use]
     pub fn new(agent: &AgentName, key: &str) -> Self {
         Self(format!("{agent}:{key}").into())
     }
 
-    /// The session with this written form; `None` without a colon.
+    /// Returns the session with this written form; `None` without a colon.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         text.contains(':').then(|| Self(text.into()))
     }
 
-    /// The agent's name.
+    /// Returns the agent's name.
     #[must_use]
     pub fn agent(&self) -> &str {
         self.0.split_once(':').map_or("", |(agent, _)| agent)
     }
 
-    /// The key within the agent.
+    /// Returns the key within the agent.
     #[must_use]
     pub fn key(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, key)| key)
     }
 
-    /// The written form.
+    /// Returns the written form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,51 +56,51 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What a store keeps of a session besides its messages.
+/// The stored state of a session besides its messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
-    /// Its name.
+    /// Unique id.
     pub id: SessionId,
     /// Fencing token: grows with every owner; every state write checks it.
     pub fence: u64,
-    /// Messages kept for it; the number of the last one.
+    /// Number of stored messages, which is the number of the last one.
     pub messages: u64,
-    /// Turns completed.
+    /// Number of completed turns.
     pub turns: u64,
-    /// What was summarised away, when the strategy is `summarize`.
+    /// Summary of the removed messages, with strategy `summarize`.
     pub summary: Option<Summary>,
-    /// When it began.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When a turn last ended.
+    /// Time of the last completed turn.
     pub updated_at: Timestamp,
 }
 
 /// The part of a conversation that left the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What was said, in short.
+    /// Text of the summary.
     pub text: String,
-    /// The last message it covers.
+    /// Number of the last message it covers.
     pub through: u64,
 }
 
 /// A message of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionMessage {
-    /// Its number within the session, from 1 without gaps.
+    /// Number within the session, from 1 without gaps.
     pub number: u64,
     /// The task whose turn it belongs to.
     pub task: TaskId,
-    /// When it was written.
+    /// Time of the message.
     pub at: Timestamp,
-    /// What was said.
+    /// Content.
     pub message: Message,
 }
 
-/// What one turn adds to a session; written in the transaction that ends the task.
+/// The additions of one turn to a session; written in the transaction that ends the task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionWrite {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
     /// The owner's fencing token; the write is refused when it is stale.
     pub fence: u64,

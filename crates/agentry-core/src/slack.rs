@@ -1,6 +1,6 @@
-//! Slack, as far as it must be decided the same way everywhere: where an answer belongs, and what waits to be said.
+//! Slack messages of tasks: addresses, and the content to deliver.
 //!
-//! How it is said (mrkdwn, blocks, parts) and to whom it is sent is not known here.
+//! Formatting (mrkdwn, blocks, parts) and delivery are decided elsewhere.
 
 use std::fmt;
 
@@ -14,16 +14,16 @@ use crate::outbox::{OutboxBody, OutboxMessage};
 use crate::task::{Outcome, TaskStatus};
 use crate::time::Timestamp;
 
-/// Where the outcome of a task is told, besides its callback.
+/// The channel that receives the outcome of a task, besides its callback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum ReplyTo {
-    /// A place in Slack.
+    /// A thread, channel or command in Slack.
     Slack(SlackPlace),
 }
 
 impl ReplyTo {
-    /// The place, when it is one in Slack.
+    /// Returns the Slack address, if there is one.
     #[must_use]
     pub fn slack(&self) -> Option<&SlackPlace> {
         match self {
@@ -32,44 +32,44 @@ impl ReplyTo {
     }
 }
 
-/// A place in Slack: a thread, a channel, or who used a slash command.
+/// An address in Slack: a thread, a channel, or the user of a slash command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlackPlace {
     /// The workspace, `T…`.
     pub team: String,
     /// The channel or direct message, `C…`, `G…` or `D…`.
     pub channel: String,
-    /// The `ts` of the message that the thread hangs on.
+    /// The `ts` of the message that started the thread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
-    /// Who asked, `U…`.
+    /// The user who asked, `U…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Where the answer to a slash command goes as long as it may.
+    /// Short-lived address for answers to a slash command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_url: Option<ResponseUrl>,
 }
 
 impl SlackPlace {
-    /// The same place without the right to answer a command: for what outlives it, or is shown.
+    /// Returns the address without its `response_url`, for storage and display.
     #[must_use]
     pub fn lasting(&self) -> Self {
         Self { response_url: None, ..self.clone() }
     }
 
-    /// The thread as one word, `T0/C0/ts`; `None`: the place is no thread.
+    /// Returns the thread as one word, `T0/C0/ts`; `None` if the address is not a thread.
     #[must_use]
     pub fn thread_key(&self) -> Option<String> {
         Some(format!("{}/{}/{}", self.team, self.channel, self.thread.as_ref()?))
     }
 }
 
-/// Slack's `response_url`: whoever has it may answer, so it is not printed.
+/// Slack's `response_url`: everybody who has it may answer, so it is not printed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseUrl {
     /// The address.
     pub url: String,
-    /// When it ends.
+    /// Time of expiry.
     pub until: Timestamp,
 }
 
@@ -79,22 +79,22 @@ impl fmt::Debug for ResponseUrl {
     }
 }
 
-/// Something to say in Slack.
+/// A message to Slack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlackMessage {
-    /// Where.
+    /// Destination.
     pub place: SlackPlace,
-    /// Nothing that belongs to this message was posted before this moment.
+    /// Lower bound of the time of all posts of this message.
     pub since: Timestamp,
-    /// What.
+    /// Content.
     pub content: SlackContent,
 }
 
-/// What is said.
+/// The content of a Slack message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum SlackContent {
-    /// How a task ended.
+    /// The outcome of a task.
     Answer {
         /// In Markdown.
         markdown: String,
@@ -107,12 +107,12 @@ pub enum SlackContent {
         /// The question, open.
         question: Box<Clarification>,
     },
-    /// The same question again, because nobody has answered yet.
+    /// The same question again, because it is still open.
     Reminder {
         /// The question as it was asked.
         question: Box<Clarification>,
     },
-    /// A question that has ended: its post is changed to say how.
+    /// A resolved question: its post is updated.
     Ended {
         /// The question with its resolution.
         question: Box<Clarification>,
@@ -123,20 +123,20 @@ pub enum SlackContent {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Replaces {
-    /// None: nothing was posted for this answer.
+    /// No post.
     Nothing,
-    /// This one.
+    /// This post.
     Post {
-        /// Its `ts`.
+        /// Id of the post.
         ts: String,
     },
-    /// One that must be looked for: whoever may have made it cannot be asked.
+    /// A post that must be searched for, because the process that may have made it cannot be asked.
     #[default]
     Unknown,
 }
 
 impl SlackMessage {
-    /// What marks the post (its first part): a post with this mark is this message, whoever made it.
+    /// Returns the mark of the message's first post: a post with this mark is this message, whichever process made it.
     #[must_use]
     pub fn mark(&self, task: TaskId) -> String {
         match &self.content {
@@ -148,7 +148,7 @@ impl SlackMessage {
         }
     }
 
-    /// How a task ended, for where it came from.
+    /// Returns the message that delivers the outcome of a task.
     #[must_use]
     pub fn of_outcome(place: &SlackPlace, agent: &AgentName, outcome: &Outcome, since: Timestamp) -> Self {
         let markdown = outcome_markdown(agent, outcome);
@@ -156,8 +156,8 @@ impl SlackMessage {
         Self { place: place.clone(), since, content }
     }
 
-    /// The same message, kept for people after it could not be delivered: sent again it first looks for what an earlier
-    /// try may have left.
+    /// Returns the message as kept after a failed delivery: a repeated delivery searches for posts of earlier attempts
+    /// first.
     #[must_use]
     pub fn lasting(&self) -> Self {
         let mut kept = Self { place: self.place.lasting(), ..self.clone() };
@@ -168,43 +168,28 @@ impl SlackMessage {
     }
 }
 
-/// What marks the post of a task's answer, from its first word on.
+/// Returns the mark of the posts of a task's answer.
 #[must_use]
 pub fn answer_mark(task: TaskId) -> String {
     format!("answer/{task}")
 }
 
-/// The question for the place that it shows in; due at `at`.
+/// Returns the message that asks a question in Slack; `None` if the question has no address there.
 #[must_use]
-pub fn question_message(question: &Clarification, id: OutboxId, at: Timestamp, again: bool) -> Option<OutboxMessage> {
-    let place = question.reply_to.as_ref()?.slack()?.clone();
-    let since = question.asked_at;
-    let question = Box::new(question.clone());
-    let content = if again { SlackContent::Reminder { question } } else { SlackContent::Question { question } };
-    let (task, message) = (content_task(&content)?, SlackMessage { place, since, content });
-    Some(OutboxMessage {
-        id,
-        task: Some(task),
-        created_at: at,
-        trace: None,
-        body: OutboxBody::Slack { message: Box::new(message) },
-    })
+pub fn question_asked(question: &Clarification, id: OutboxId) -> Option<OutboxMessage> {
+    message_about(question, id, question.asked_at, |question| SlackContent::Question { question })
 }
 
-fn content_task(content: &SlackContent) -> Option<TaskId> {
-    match content {
-        SlackContent::Answer { .. } => None,
-        SlackContent::Question { question }
-        | SlackContent::Reminder { question }
-        | SlackContent::Ended { question } => Some(question.task),
-    }
+/// Returns the message that asks a question again at `at`; `None` if the question has no address in Slack.
+#[must_use]
+pub fn question_reminder(question: &Clarification, id: OutboxId, at: Timestamp) -> Option<OutboxMessage> {
+    message_about(question, id, at, |question| SlackContent::Reminder { question })
 }
 
-/// What must leave when a question ends: its post is changed. The id follows from the question's, so that a store that
-/// tries its write again leaves one message.
+/// Returns the message that updates the post of a question that has ended. Its id is derived from the question's, so
+/// that a store that retries its write leaves one message.
 #[must_use]
 pub fn question_ended(question: &Clarification) -> Option<OutboxMessage> {
-    let place = question.reply_to.as_ref()?.slack()?.clone();
     let at = match question.resolution.as_ref()? {
         Resolution::Answered { at, .. }
         | Resolution::Defaulted { at, .. }
@@ -213,13 +198,22 @@ pub fn question_ended(question: &Clarification) -> Option<OutboxMessage> {
     };
     let random = u128::from_be_bytes(*question.id.as_bytes()).rotate_left(64);
     let id = OutboxId::from_parts(u64::try_from(at.millis()).unwrap_or(0), random);
-    let content = SlackContent::Ended { question: Box::new(question.clone()) };
-    let message = SlackMessage { place, since: question.asked_at, content };
-    let body = OutboxBody::Slack { message: Box::new(message) };
-    Some(OutboxMessage { id, task: Some(question.task), created_at: at, trace: None, body })
+    message_about(question, id, at, |question| SlackContent::Ended { question })
 }
 
-/// An outcome as people read it.
+fn message_about(
+    question: &Clarification,
+    id: OutboxId,
+    created_at: Timestamp,
+    content: impl FnOnce(Box<Clarification>) -> SlackContent,
+) -> Option<OutboxMessage> {
+    let place = question.reply_to.as_ref()?.slack()?.clone();
+    let message = SlackMessage { place, since: question.asked_at, content: content(Box::new(question.clone())) };
+    let body = OutboxBody::Slack { message: Box::new(message) };
+    Some(OutboxMessage { id, task: Some(question.task), created_at, trace: None, body })
+}
+
+/// Returns an outcome as Markdown.
 fn outcome_markdown(agent: &AgentName, outcome: &Outcome) -> String {
     let reason = |what: &str| match &outcome.error {
         Some(error) => format!(":warning: **{agent}** {what}: {} (`{}`)", error.message, error.code),

@@ -1,4 +1,4 @@
-//! Time as data. Reading a clock is the caller's business, so that a test can own it.
+//! Time as data. The caller reads the clock, so that a test can control it.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,43 +10,37 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The moment `duration` later; saturates at the end of time.
+    /// Returns the moment `duration` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// The moment `duration` earlier; saturates at the beginning of time.
+    /// Returns the moment `duration` earlier; saturates at the beginning of time.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero when it lies in the future.
+    /// Returns how long ago `earlier` was; zero when it lies in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub fn millis(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// The UTC day as `YYYY-MM-DD`: what daily budgets and usage are summed over.
-    #[must_use]
-    pub fn utc_day(self) -> String {
-        self.to_jiff().strftime("%Y-%m-%d").to_string()
-    }
-
-    /// The same moment as a `jiff` timestamp.
+    /// Returns the same moment as a `jiff` timestamp.
     #[must_use]
     pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
-    /// The moment of a `jiff` timestamp, cut to microseconds.
+    /// Returns the moment of a `jiff` timestamp, cut to microseconds.
     #[must_use]
     pub fn from_jiff(moment: jiff::Timestamp) -> Self {
         Self(moment.as_microsecond())
@@ -75,9 +69,9 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where the current time comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// The wall clock.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 

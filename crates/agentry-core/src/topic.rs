@@ -1,4 +1,4 @@
-//! Topics and AMQP topic patterns: words apart by dots, `*` is one word, `#` is any number of words.
+//! Topics and AMQP topic patterns: words separated by dots, `*` is one word, `#` is any number of words.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// The longest topic, in bytes (the limit of an AMQP routing key).
 pub const MAX_TOPIC_BYTES: usize = 255;
 
-/// A topic or a pattern that cannot be one.
+/// The reason why a topic or a pattern is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// It has no characters, or an empty word.
+    /// An empty text, or an empty word.
     #[error("`{0}` has an empty word: topics are words apart by dots, such as `customer.ticket.created`")]
     EmptyWord(String),
-    /// It is longer than [`MAX_TOPIC_BYTES`].
+    /// A text longer than [`MAX_TOPIC_BYTES`].
     #[error("a topic has at most 255 bytes; this one has {0}")]
     TooLong(usize),
     /// A wildcard inside a word, or one in a topic.
@@ -21,10 +21,10 @@ pub enum TopicError {
     Wildcard(String),
 }
 
-/// Checks the topic of an event: words apart by dots, no wildcards.
+/// Validates the topic of an event: words separated by dots, no wildcards.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns the reason.
 pub fn check_topic(topic: &str) -> Result<(), TopicError> {
     check_words(topic)?;
     if topic.contains(['*', '#']) {
@@ -43,16 +43,16 @@ fn check_words(text: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
-/// What an agent subscribes to.
+/// A pattern of topics that an agent subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TopicPattern(Box<str>);
 
 impl TopicPattern {
-    /// A checked pattern.
+    /// Returns a validated pattern.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason.
     pub fn new(pattern: &str) -> Result<Self, TopicError> {
         check_words(pattern)?;
         let whole = |word: &str| word == "*" || word == "#" || !word.contains(['*', '#']);
@@ -62,19 +62,19 @@ impl TopicPattern {
         Ok(Self(pattern.into()))
     }
 
-    /// Its text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it has no wildcard, so that it matches exactly one topic.
+    /// Returns whether the pattern has no wildcard, so that it matches exactly one topic.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         !self.0.contains(['*', '#'])
     }
 
-    /// Whether an event on `topic` goes to the subscriber. Takes O(words of the pattern × words of the topic).
+    /// Returns whether the pattern matches a topic. Takes O(words of the pattern × words of the topic).
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         let words: Vec<&str> = topic.split('.').collect();

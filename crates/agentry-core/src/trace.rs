@@ -1,7 +1,7 @@
-//! Where a piece of work stands in a trace: what W3C Trace Context carries, and whether spans of it are kept.
+//! Trace context: the data of W3C Trace Context, and whether this process exports spans of a trace.
 //!
-//! A *trace* goes from the door to the answer, over every process that has a part in it. What travels is a [`Trace`]: the
-//! id, and the span to hang under. A piece of work that has a span of its own has a [`Place`].
+//! A *trace* spans a piece of work from submission to delivery, over every process that takes part. A [`Trace`] is
+//! propagated: the trace id and the parent span. A piece of work that has a span of its own has a [`Place`].
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The target of the spans that make up traces; spans of other targets are not exported.
 pub const TARGET: &str = "agentry::trace";
 
-/// The W3C id of a trace.
+/// A W3C trace id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub u128);
 
@@ -39,30 +39,37 @@ impl FromStr for TraceId {
     }
 }
 
-impl Serialize for TraceId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+/// Serializes a type as the text of its `Display`, and parses it by its `FromStr`.
+macro_rules! serde_as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
 }
 
-impl<'de> Deserialize<'de> for TraceId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(TraceId, Parent);
 
-/// The W3C id of a span; zero is none (W3C Trace Context §3.2.2.4).
+/// A W3C span id; zero is invalid (W3C Trace Context §3.2.2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanId(pub NonZeroU64);
 
 impl SpanId {
-    /// A span named by these bits.
+    /// Returns the span id with these bits.
     #[must_use]
     pub fn new(bits: u64) -> Self {
         Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// A span named by the random half of an id (a UUID of version 7).
+    /// Returns a span id from the random half of an id (a UUID of version 7).
     #[must_use]
     pub fn of_id(id: &[u8; 16]) -> Self {
         let mut half = [0; 8];
@@ -70,8 +77,8 @@ impl SpanId {
         Self::new(u64::from_be_bytes(half))
     }
 
-    /// A span named after this one and a number: the same every time, and as different as chance from any other
-    /// (SplitMix64, Steele et al. 2014).
+    /// Returns a span id derived from this one and a number: always the same, and as different from others as a random
+    /// one (SplitMix64, Steele et al. 2014). Stored traces depend on the values.
     #[must_use]
     pub fn derive(self, number: u64) -> Self {
         let mut bits = self.0.get().wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -80,7 +87,7 @@ impl SpanId {
         Self::new(bits ^ (bits >> 31))
     }
 
-    /// As [`Self::derive`], from a text.
+    /// As [`Self::derive`], with a text instead of a number.
     #[must_use]
     pub fn derive_from(self, text: &str) -> Self {
         let named = self.derive(text.len() as u64);
@@ -104,8 +111,8 @@ impl fmt::Debug for SpanId {
     }
 }
 
-/// The span that work hangs under, and whether who began the trace keeps its spans. Written `<16 hex>-<2 hex>`, the end
-/// of a `traceparent`.
+/// The parent span of a piece of work, and whether the originator of the trace samples it. Written `<16 hex>-<2 hex>`,
+/// the end of a `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parent {
     /// The span.
@@ -131,20 +138,8 @@ impl FromStr for Parent {
         }
         let span = u64::from_str_radix(span, 16).ok().and_then(NonZeroU64::new).ok_or(shape)?;
         let flags = u8::from_str_radix(flags, 16).map_err(|_| shape)?;
-        // Further flags may come to mean something; only this one is known (W3C Trace Context §3.2.2.5).
+        // Other flags are reserved (W3C Trace Context §3.2.2.5).
         Ok(Self { span: SpanId(span), sampled: flags & 1 == 1 })
-    }
-}
-
-impl Serialize for Parent {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Parent {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -152,25 +147,25 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What travels with work: the trace that it belongs to, and the span that it hangs under. Without a parent the trace
-/// begins with the work.
+/// The propagated context of a piece of work: its trace and its parent span. Without a parent the trace begins with the
+/// work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// The trace.
     pub id: TraceId,
-    /// What the work hangs under.
+    /// Parent span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
 }
 
 impl Trace {
-    /// A trace that begins here, named by these random bits; zero is not a trace id (W3C Trace Context §3.2.2.3).
+    /// Starts a trace with these random bits; zero is not a trace id (W3C Trace Context §3.2.2.3).
     #[must_use]
     pub fn begin(bits: u128) -> Self {
         Self { id: TraceId(bits.max(1)), parent: None }
     }
 
-    /// The trace that a `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`) continues; `None` when it is not a good one.
+    /// Returns the trace of a `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`); `None` if it is malformed.
     #[must_use]
     pub fn of_traceparent(text: &str) -> Option<Self> {
         let (version, rest) = text.split_once('-')?;
@@ -178,7 +173,7 @@ impl Trace {
         if !is_hex(version, 2) || version == "ff" || !is_hex(trace, 32) {
             return None;
         }
-        // Later versions may say more after the flags; this one must not.
+        // Later versions may add fields after the flags; this one must not.
         let parent = if version == "00" { rest } else { rest.get(..19)? };
         let more = rest.get(19..).unwrap_or_default();
         if !(more.is_empty() || more.starts_with('-')) {
@@ -188,7 +183,7 @@ impl Trace {
         Some(Self { id, parent: Some(parent.parse().ok()?) })
     }
 
-    /// The `traceparent` of a message that this travels with; a trace without a parent is named after itself.
+    /// Returns the `traceparent` header of this context; a trace without a parent uses its own id as the span.
     #[must_use]
     pub fn traceparent(&self) -> String {
         let low = u64::try_from(self.id.0 & u128::from(u64::MAX)).unwrap_or(1);
@@ -197,30 +192,30 @@ impl Trace {
     }
 }
 
-/// Which spans a process keeps.
+/// The sampling decision of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sampling {
-    /// None, because there is nowhere to send them; the flags of others are passed on as they came.
+    /// Exports no spans; the flags of others are propagated unchanged.
     #[default]
     Off,
-    /// Those of some traces.
+    /// Exports the spans of some traces.
     On {
-        /// The share of traces, of 2^63.
+        /// Share of the traces, in units of 2^-63.
         share: u64,
-        /// Whether a trace that began elsewhere is kept or not as its flag says.
+        /// True if the parent's sampled flag decides for traces that began elsewhere.
         follows_parent: bool,
     },
 }
 
-/// [`Sampling::On`]'s share that is every trace.
+/// The share of [`Sampling::On`] that is every trace.
 pub const EVERY_TRACE: u64 = 1 << 63;
 
 impl Sampling {
-    /// Every trace, except those that others began and do not keep.
+    /// Samples every trace, except those whose parent is not sampled.
     pub const ALL: Self = Self::On { share: EVERY_TRACE, follows_parent: true };
 
-    /// Whether spans of a trace are kept; `None` when no spans are. By the trace's id, so that every process says the
-    /// same (OpenTelemetry's `TraceIdRatioBased`: the low 63 bits).
+    /// Returns whether spans of a trace are exported; `None` if none ever are. The decision depends on the trace's id,
+    /// so that every process makes the same one (OpenTelemetry's `TraceIdRatioBased`: the low 63 bits).
     #[must_use]
     pub fn keeps(self, trace: &Trace) -> Option<bool> {
         match (self, trace.parent) {
@@ -234,37 +229,38 @@ impl Sampling {
     }
 }
 
-/// A piece of work in its trace.
+/// The span context of a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The trace, and the span above.
+    /// The trace and the parent span.
     pub trace: Trace,
-    /// The work's own span, if it is kept.
+    /// The span's id, if it is exported.
     pub span: SpanId,
-    /// Whether spans are kept; `None`: not known here.
+    /// True if the span is exported; `None` if this process exports none.
     kept: Option<bool>,
 }
 
 impl Place {
-    /// The place of work that came with `trace`.
+    /// Returns the context of a span for work that came with `trace`.
     #[must_use]
     pub fn of(sampling: Sampling, trace: Trace, span: SpanId) -> Self {
         Self { trace, span, kept: sampling.keeps(&trace) }
     }
 
-    /// The place of work under this one.
+    /// Returns the context of a child span.
     #[must_use]
     pub fn child(&self, span: SpanId) -> Self {
         Self { trace: self.onward(), span, kept: self.kept }
     }
 
-    /// Whether the work has a span.
+    /// Returns whether the span is exported.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.kept == Some(true)
     }
 
-    /// What travels with work that this causes: it hangs under this span, or, if there is none, where this would have.
+    /// Returns the context to propagate to work that this span causes: its parent is this span, or, if this span is not
+    /// exported, this span's own parent.
     #[must_use]
     pub fn onward(&self) -> Trace {
         let parent = match self.kept {
@@ -277,7 +273,7 @@ impl Place {
         Trace { parent, ..self.trace }
     }
 
-    /// The `traceparent` of a request to somebody else's server that is this work.
+    /// Returns the `traceparent` header of an outgoing request.
     #[must_use]
     pub fn traceparent(&self) -> String {
         let Trace { id, parent } = self.onward();
@@ -285,7 +281,7 @@ impl Place {
         Trace { id, parent: Some(parent) }.traceparent()
     }
 
-    /// The span above, as a number, for the field `parent_id` of a span.
+    /// Returns the id of the parent span, for the field `parent_id` of a span.
     #[must_use]
     pub fn parent_id(&self) -> Option<u64> {
         self.trace.parent.map(|parent| parent.span.0.get())
@@ -356,7 +352,7 @@ mod tests {
         assert!(!off.is_kept() && off.onward() == trace && off.traceparent() == GOOD);
         let unkept = Trace::of_traceparent(&GOOD.replace("-01", "-00")).unwrap();
         assert_eq!(Place::of(Sampling::ALL, unkept, own).onward(), unkept);
-        // A trace that begins here and is not kept: nobody else shall decide otherwise.
+        // A trace that begins here and is not sampled: no other process may sample it.
         let never = Sampling::On { share: 0, follows_parent: true };
         let begun = Place::of(never, Trace::begin(5), own).onward();
         assert_eq!(begun.parent, Some(Parent { span: own, sampled: false }));

@@ -1,4 +1,4 @@
-//! Hints that work is there.
+//! Wakes: hints that a task can be claimed.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use crate::id::TaskId;
 use crate::session::SessionId;
 use crate::task::{Priority, Task};
 
-/// A hint that a task can be claimed. Lost hints cost time, never work: recovery finds what was not woken.
+/// A hint that a task can be claimed. Lost hints cost time, never work: recovery finds the tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wake {
     /// The task.
     pub task: TaskId,
-    /// Its mode: which workers may claim it.
+    /// Execution mode.
     pub mode: ExecutionMode,
-    /// Its session, for continuous agents: the session is claimed instead of the task.
+    /// Session, for continuous agents: the session is claimed instead of the task.
     pub session: Option<SessionId>,
-    /// Which of the waiting wakes goes first.
+    /// Rank among waiting wakes.
     pub priority: Priority,
-    /// What the worker would read next, when the sender has it at hand.
+    /// The task itself, if the sender has it at hand.
     pub body: Option<Arc<Task>>,
 }
 
 impl Wake {
-    /// The wake of a task whose body is at hand.
+    /// Returns the wake of a task, with its body.
     #[must_use]
     pub fn of(task: Arc<Task>) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Wake {
         }
     }
 
-    /// The wake of a task that was queued again, by a store that did not read its body.
+    /// Returns the wake of a task that a store requeued without reading its body.
     #[must_use]
     pub fn again(task: TaskId, mode: ExecutionMode, session: Option<SessionId>) -> Self {
         Self { task, mode, session, priority: Priority::Normal, body: None }

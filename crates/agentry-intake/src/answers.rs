@@ -1,4 +1,4 @@
-//! Answers of people to questions of tasks.
+//! Answers to clarifications.
 
 use agentry_bus::Signal;
 use agentry_core::clarification::{Clarification, Resolution};
@@ -12,32 +12,33 @@ use crate::Intake;
 /// A question with its resolution.
 pub type ResolvedQuestion = Box<Clarification>;
 
-/// Why an answer is not taken.
+/// The reason why an answer is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AnswerRefused {
-    /// There is no such question.
+    /// The question does not exist.
     #[error("no clarification has the id {0}")]
     Unknown(ClarificationId),
-    /// It has ended; the first answer stands.
+    /// The question has ended; the first answer counts.
     #[error("the question has ended")]
     Ended(Box<Clarification>),
-    /// The store's answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether a question may still be answered.
+/// Returns whether a question may still be answered.
 #[must_use]
 pub fn is_open(question: &Clarification, now: Timestamp) -> bool {
     question.resolution.is_none() && question.expires_at > now
 }
 
 impl Intake {
-    /// Takes a person's answer to an open question; `check` may refuse it with an error of the caller's own. The task
-    /// goes on when no other question of it is open, and every place where the question was asked is told.
+    /// Resolves an open question with a person's answer; `check` may refuse it with an error of the caller's own. The
+    /// task continues once all of its questions are resolved, and every channel in which the question was asked is
+    /// updated.
     ///
     /// # Errors
-    /// See [`AnswerRefused`]; or what `check` returned.
+    /// Fails with [`AnswerRefused`], or with the error of `check`.
     pub async fn answer<E: From<AnswerRefused>>(
         &self,
         id: ClarificationId,
@@ -55,7 +56,7 @@ impl Intake {
         Ok(self.resolve(id, Resolution::Answered { answer, by, at: now }).await?)
     }
 
-    /// Ends a question whose time is up: with its default, or without an answer.
+    /// Resolves an expired question: with its default, or without an answer.
     ///
     /// # Errors
     /// See [`AnswerRefused`].
@@ -72,7 +73,7 @@ impl Intake {
         match self.store().resolve(id, resolution).await? {
             Answered::Accepted { clarification, wake } => {
                 self.wake_again(wake);
-                // Also rings the relays, which tell where the question was asked.
+                // The signal also notifies the relays, which update the channels in which the question was asked.
                 self.bus().signal(Signal::Resolved(clarification.task));
                 Ok(clarification)
             }
@@ -81,7 +82,7 @@ impl Intake {
         }
     }
 
-    /// Wakes workers for tasks that were queued again.
+    /// Wakes workers for requeued tasks.
     pub fn wake_again(&self, wakes: impl IntoIterator<Item = Wake>) {
         let wakes: Vec<Wake> = wakes.into_iter().collect();
         if !wakes.is_empty() {

@@ -1,42 +1,42 @@
-//! Asking a task to stop.
+//! Cancelling tasks.
 
 use std::sync::Arc;
 
 use agentry_bus::Signal;
 use agentry_core::event::output_topic;
 use agentry_core::id::TaskId;
-use agentry_core::outbox::messages_of_end;
-use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskRecord, TaskStatus};
+use agentry_core::outbox::{EndEvent, OutboxMessage, messages_of_end};
+use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskRecord, TaskStatus};
+use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use agentry_store::{Cancelled, StoreError};
 
 use crate::Intake;
 
-/// What became of a request to cancel.
+/// The result of a cancel request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It was not running and has ended now.
+    /// The task was not running and has ended.
     Ended,
-    /// It runs; its owner has been asked to stop.
+    /// The task is running; its owner has been notified.
     Requested,
-    /// It had ended before, like this.
+    /// The task had ended before, with this status.
     AlreadyEnded(TaskStatus),
-    /// There is no such task.
+    /// The task does not exist.
     Unknown,
 }
 
 impl Intake {
-    /// Asks to cancel a task. One that nobody runs ends at once, with its callback and its event in the outbox.
+    /// Cancels a task. One that is not running ends at once, with its callback and its event in the outbox.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn cancel(&self, id: TaskId) -> Result<CancelOutcome, StoreError> {
         let Some(record) = self.store().task(id).await? else { return Ok(CancelOutcome::Unknown) };
         let now = self.now();
         let error = TaskError::new(ErrorCode::Cancelled, "cancelled before it ran to its end");
         let outcome = Outcome::from_error(error);
-        let publish = self.is_heard(&output_topic(&record.task.agent));
-        let outbox = messages_of_end(&record.task, &outcome, now, publish, || self.new_outbox_id());
+        let outbox = self.messages_of_end(&record.task, &outcome, now);
         let cancelled = self.store().cancel(id, now, outbox).await?;
         Ok(self.after(cancelled, record))
     }
@@ -47,7 +47,7 @@ impl Intake {
             Cancelled::Ended => {
                 self.bus().signal(Signal::Progress { task: id, status: TaskStatus::Cancelled });
                 if record.task.session.is_some() {
-                    // The next message of the conversation may go on.
+                    // The next message of the session may continue.
                     self.bus().wake(vec![Wake { body: None, ..Wake::of(Arc::new(record.task)) }]);
                 }
                 CancelOutcome::Ended
@@ -61,9 +61,12 @@ impl Intake {
         }
     }
 
-    /// Whether an event on this topic has anyone to go to.
+    /// Returns the messages that announce the end of a task. The event is omitted if nobody listens.
     #[must_use]
-    pub fn is_heard(&self, topic: &str) -> bool {
-        self.bus().is_heard_outside(topic) || self.fleet().has_subscribers(topic)
+    pub fn messages_of_end(&self, task: &Task, outcome: &Outcome, at: Timestamp) -> Vec<OutboxMessage> {
+        let topic = output_topic(&task.agent);
+        let is_heard = self.bus().is_heard_outside(&topic) || self.fleet().has_subscribers(&topic);
+        let event = if is_heard { EndEvent::Published } else { EndEvent::Omitted };
+        messages_of_end(task, outcome, at, event, || self.new_outbox_id())
     }
 }

@@ -1,14 +1,14 @@
-//! The fleet of the deployment: versions of agents are rows of the store, in one order for all processes.
+//! The fleet of the deployment: versions of agents are rows of the store, in the same order for all processes.
 //!
 //! Every process reads agent files, and files differ: a rollout takes time, a disk has an older copy, somebody saved a
-//! mistake on one machine. So a file only *offers* a version. What the deployment runs is the version that was accepted
-//! last, and a process whose file is invalid, older or missing runs that one too.
+//! mistake on one machine. So a file only *offers* a version. The deployment runs the version that was accepted last,
+//! and a process whose file is invalid, older or missing runs that one too.
 //!
-//! An offer is accepted when nobody offered the version before, or when it replaces what this process knows to be the
-//! current one: somebody changed the file here. A version that was current before and is offered by a process that has
-//! just started is an old copy, and changes nothing. Where one folder is the whole deployment ([`Authority::Folder`], the
-//! embedded engine), whatever the folder says counts, and an agent leaves with its file; elsewhere an agent leaves when
-//! somebody removes it from the deployment.
+//! An offer is accepted if its version was never offered before, or if it replaces the version that this process knows
+//! to be current: the file was changed here. A version that was current before and is offered by a process that has
+//! just started is an old copy, and changes nothing. If one folder is the whole deployment ([`Authority::Folder`], the
+//! embedded engine), the folder's content always counts, and deleting a file removes its agent; otherwise an agent is
+//! removed explicitly.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,23 +23,23 @@ use agentry_core::worker::FileReport;
 use agentry_store::{FleetRow, Replaces, StateStore, StoreError, VersionOffer};
 use tokio_util::sync::CancellationToken;
 
-/// How often the order of versions is looked at unasked: what finds a change whose signal was lost.
+/// Interval between polls of the deployment's versions, which finds a change whose signal was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Differences between the files of a process and the deployment that are reported at most.
+/// Maximum number of differences between files and the deployment that are reported.
 const MAX_REPORTED: usize = 100;
-/// What stands for the file of an agent that this process has no file of.
+/// Stands in for the file name of an agent that has no file on this process.
 const NO_FILE: &str = "(no file here)";
 
-/// Whose word counts when files and the deployment differ.
+/// The authority that decides when files and the deployment differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
-    /// The folder of this process is the deployment: it is the only process.
+    /// The folder of this process, which is the only process.
     Folder,
-    /// The order of versions in the store: any number of processes have files.
+    /// The versions in the store: any number of processes have files.
     Store,
 }
 
-/// The fleet of the deployment, as this process knows it. It follows the store and the files of the process.
+/// The fleet of the deployment, as known to this process. It follows the store and the process's files.
 pub struct Deployment {
     store: Option<Arc<dyn StateStore>>,
     bus: Option<Arc<dyn EventBus>>,
@@ -48,7 +48,7 @@ pub struct Deployment {
     files: FleetHandle,
     fleet: FleetHandle,
     state: Mutex<State>,
-    /// One look at a time, so that an older answer never replaces a newer one.
+    /// One update at a time, so that an older answer never replaces a newer one.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -56,11 +56,11 @@ pub struct Deployment {
 struct State {
     revision: u64,
     agents: HashMap<AgentName, Current>,
-    /// The versions that the files of this process had when they were offered last.
+    /// Versions of this process's files that were offered last.
     offered: HashMap<AgentName, Box<str>>,
 }
 
-/// An agent of the deployment.
+/// The current version of an agent.
 struct Current {
     version: Box<str>,
     removed: bool,
@@ -68,7 +68,7 @@ struct Current {
 }
 
 impl Deployment {
-    /// A deployment that is what these files say and never changes: without a store to share it.
+    /// Returns a deployment that consists of these files and never changes, without a store.
     #[must_use]
     pub fn fixed(fleet: FleetHandle) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Deployment {
     /// Joins the deployment with the files of this process: offers what they have, and reads what the deployment runs.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn join(
         store: Arc<dyn StateStore>,
         bus: Arc<dyn EventBus>,
@@ -108,7 +108,7 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// The fleet that this process works with.
+    /// Returns the fleet in use.
     #[must_use]
     pub fn fleet(&self) -> &FleetHandle {
         &self.fleet
@@ -143,37 +143,38 @@ impl Deployment {
             };
             let offer = offer || self.has_unoffered();
             if let Err(error) = self.look(offer).await {
-                tracing::warn!(%error, "could not look at the agents of the deployment; this process goes on with those it knows");
+                tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
             }
         }
     }
 
-    /// Looks at the store now.
+    /// Reads the deployment from the store.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         self.look(false).await
     }
 
-    /// Offers what the files of this process have now.
+    /// Offers the versions of this process's files.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn offer_files(&self) -> Result<(), StoreError> {
         self.look(true).await
     }
 
-    /// The last version of an agent that was removed from the deployment: what was accepted for it still runs.
+    /// Returns the last version of an agent that was removed from the deployment, for tasks that were accepted before.
     #[must_use]
     pub fn removed(&self, agent: &AgentName) -> Option<Arc<AgentSpec>> {
         self.lock().agents.get(agent).filter(|current| current.removed).map(|current| Arc::clone(&current.spec))
     }
 
-    /// Removes agents from the deployment. What was accepted for them still runs. Returns those that were there.
+    /// Removes agents from the deployment. Tasks that were accepted for them still run. Returns the agents that
+    /// existed.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn remove(&self, agents: Vec<AgentName>) -> Result<Vec<AgentName>, StoreError> {
         let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(Vec::new()) };
         let removed = store.remove_agents(agents, clock.now()).await?;
@@ -182,10 +183,10 @@ impl Deployment {
         Ok(removed)
     }
 
-    /// Makes a version that the deployment ran before the current one again. `false`: it is not known.
+    /// Activates an earlier version of an agent. Returns false if the version is unknown.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// Fails when the store is unavailable.
     pub async fn activate(&self, agent: &AgentName, version: &str) -> Result<bool, StoreError> {
         let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(false) };
         let Some(spec) = store.version(agent, version).await? else { return Ok(false) };
@@ -196,7 +197,7 @@ impl Deployment {
         Ok(true)
     }
 
-    /// Where the files of this process differ from the deployment.
+    /// Returns the files of this process that differ from the deployment.
     #[must_use]
     pub fn differences(&self) -> Vec<FileReport> {
         if self.store.is_none() {
@@ -222,7 +223,7 @@ impl Deployment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a file of this process has a version that was not offered yet.
+    /// Returns whether a file of this process has a version that was not offered yet.
     fn has_unoffered(&self) -> bool {
         let (files, state) = (self.files.current(), self.lock());
         files.iter().any(|(name, entry)| {
@@ -242,7 +243,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Takes over what has changed in the store.
+    /// Loads changes from the store.
     async fn read(&self, store: &dyn StateStore) -> Result<(), StoreError> {
         let known = self.lock().revision;
         if store.fleet_revision().await? == known {
@@ -259,7 +260,7 @@ impl Deployment {
                 None => match store.version(&agent, &version).await? {
                     Some(spec) => Arc::new(spec),
                     None => {
-                        tracing::error!(%agent, %version, "the store does not have the version that the deployment runs");
+                        tracing::error!(%agent, %version, "the store lacks the agent version that the deployment runs");
                         continue;
                     }
                 },
@@ -270,7 +271,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Offers the versions of the files. Whether anything was offered or removed.
+    /// Offers the versions of the files. Returns whether anything was offered or removed.
     async fn offer(&self, store: &dyn StateStore) -> Result<bool, StoreError> {
         let files = self.files.current();
         let Some(clock) = &self.clock else { return Ok(false) };
@@ -290,13 +291,13 @@ impl Deployment {
                     (Authority::Store, Some(before)) => Replaces::Version(before.clone()),
                     (Authority::Store, None) => Replaces::Nothing,
                 };
-                // The same offer is not made twice: it was not taken.
+                // An offer that was not accepted is not repeated.
                 if self.authority == Authority::Store && state.offered.get(name) == Some(&spec.version) {
                     continue;
                 }
                 offers.push(VersionOffer { spec: Arc::clone(spec), replaces });
             }
-            // A folder without any agent is more likely the wrong one than the end of all; and a file that cannot be read
+            // A folder without agents is more likely the wrong one than a deployment that ends; and an unreadable file
             // may be that of any agent.
             let is_readable = files.iter().all(|(_, entry)| entry.spec.is_some());
             if self.authority == Authority::Folder && !files.is_empty() && is_readable {
@@ -321,7 +322,7 @@ impl Deployment {
         }
     }
 
-    /// Makes the fleet from what the deployment runs and what the files of this process say of it.
+    /// Builds the fleet from the deployment's versions and the findings in this process's files.
     fn assemble(&self) {
         let (files, state) = (self.files.current(), self.lock());
         let mut agents: HashMap<AgentName, AgentEntry> = HashMap::with_capacity(state.agents.len());
@@ -331,7 +332,7 @@ impl Deployment {
         let removed: HashSet<&AgentName> =
             state.agents.iter().filter(|(_, current)| current.removed).map(|(name, _)| name).collect();
         for (name, entry) in files.iter().filter(|(name, _)| !removed.contains(name)) {
-            // A file without any good version, of an agent that nobody else has one of.
+            // A file without a good version, of an agent that is not deployed.
             if entry.spec.is_none() && !agents.contains_key(name) {
                 agents.insert(name.clone(), entry.clone());
             }
@@ -345,7 +346,7 @@ impl Deployment {
     }
 }
 
-/// An agent as it runs, with what the file of this process says.
+/// Returns the entry of a deployed agent, with the findings in its file.
 fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
     let Some(file) = file else {
         let warning =

@@ -1,4 +1,4 @@
-//! Events: made durable with the tasks that they start, and with what must reach listeners outside.
+//! Events: durable together with the tasks that they start and the message to external listeners.
 
 use std::sync::Arc;
 
@@ -11,54 +11,54 @@ use agentry_store::{EventAccepted, IncomingEvent, StoreError};
 
 use crate::{Intake, Order};
 
-/// Looks at the fleet for one event at most: each one after the first because the fleet changed meanwhile.
+/// Maximum number of attempts to accept an event: each one after the first because the fleet changed meanwhile.
 const MAX_LOOKS: u32 = 10;
 
-/// Who gets an event.
+/// The recipients of an event.
 #[derive(Clone, Copy)]
 pub enum Audience<'a> {
     /// The agents that subscribe to its topic.
     Subscribers,
-    /// Those that the caller picks of the fleet, with what each is asked. Agents that take no tasks are left out. Asked
-    /// again when the fleet changes meanwhile.
+    /// Agents that the caller selects, with the submission for each. Agents that accept no tasks are skipped. Called
+    /// again if the fleet changes meanwhile.
     Picked(&'a (dyn Fn(&Fleet) -> Vec<Order> + Send + Sync)),
 }
 
-/// What became of an event.
+/// The result of publishing an event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
-    /// Whether (source, id) was known: then nothing was done.
+    /// True if (source, id) was accepted before: then nothing was done.
     pub duplicate: bool,
-    /// The tasks that it started, by the names of their agents.
+    /// Tasks that the event started, sorted by agent.
     pub tasks: Vec<Arc<Task>>,
 }
 
-/// Why an event was not accepted. Nothing of it was done.
+/// The reason why an event was not accepted. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// It ends a chain of agents that trigger one another.
+    /// The event would extend a chain of agents that trigger one another.
     #[error("{MAX_HOPS} agents triggered one another in a row; the chain was cut at topic `{topic}`")]
     TooManyHops {
         /// The topic.
         topic: String,
     },
-    /// The store's answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether an event must be put into the outbox for listeners outside.
+/// The treatment of external listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outside {
-    /// When somebody may listen.
+    /// Adds the event to the outbox if an external listener may exist.
     Publish,
-    /// It comes from there, or is in the outbox already.
+    /// Adds nothing: the event came from the bus, or is in the outbox already.
     Known,
 }
 
 impl Intake {
-    /// Accepts an event once per (source, id). The event, the tasks that it starts and its way to listeners outside are
-    /// durable when this returns.
+    /// Accepts an event once per (source, id). The event, its tasks and its message to external listeners are durable
+    /// when this returns.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -66,8 +66,8 @@ impl Intake {
         self.accept_event(event, audience, Outside::Publish).await
     }
 
-    /// As [`Self::publish`] for the subscribers of an event that listeners outside get anyway: it came from the bus, or
-    /// stands in the outbox.
+    /// As [`Self::publish`], for an event that external listeners receive anyway: it came from the bus, or is in the
+    /// outbox.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -75,7 +75,7 @@ impl Intake {
         self.accept_event(event, Audience::Subscribers, Outside::Known).await
     }
 
-    /// Remembers an event by its source and id, and does nothing else because of it.
+    /// Records an event by its source and id, so that it is a duplicate from now on.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -118,10 +118,10 @@ impl Intake {
                 EventAccepted::FleetChanged => self.deps.deployment.refresh().await?,
             }
         }
-        Err(StoreError::Unavailable("the fleet changes faster than an event can be accepted".to_owned()).into())
+        Err(StoreError::Unavailable("the fleet changes too often to accept the event; try again".to_owned()).into())
     }
 
-    /// One task for each agent that gets the event.
+    /// Creates one task for each recipient.
     fn tasks_of(&self, event: &Event, audience: Audience<'_>) -> Result<Vec<Arc<Task>>, PublishError> {
         let (fleet, now) = (self.fleet(), self.now());
         if let Audience::Picked(pick) = audience {
@@ -136,12 +136,12 @@ impl Intake {
         Ok(specs.map(task).collect())
     }
 
-    /// Tells those who follow events now. What must not be lost is in the outbox.
+    /// Notifies current listeners. A delivery that must not be lost is in the outbox.
     async fn tell(&self, event: &Event, in_outbox: bool) {
         if in_outbox {
             self.bus().signal(Signal::Outbox);
         } else if let Err(error) = self.bus().publish(event).await {
-            tracing::debug!(%error, topic = %event.topic, "nobody outside listens to the event, and it was not told");
+            tracing::debug!(%error, topic = %event.topic, "publishing an event that no external listener waits for failed");
         }
     }
 }

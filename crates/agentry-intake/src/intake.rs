@@ -1,4 +1,4 @@
-//! What every part of the intake shares.
+//! The state that every part of the intake shares.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use agentry_store::StateStore;
 use crate::refusal::live_agent;
 use crate::{Deployment, Entropy, NotLive};
 
-/// What the intake is made of.
+/// The dependencies of an intake.
 #[derive(Clone)]
 pub struct IntakeDeps {
-    /// The state store.
+    /// State store.
     pub store: Arc<dyn StateStore>,
-    /// The event bus.
+    /// Event bus.
     pub bus: Arc<dyn EventBus>,
-    /// The agents.
+    /// Deployment.
     pub deployment: Arc<Deployment>,
-    /// The time.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// The randomness of ids and traces.
+    /// Randomness source of ids and traces.
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -37,7 +37,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An intake over these parts.
+    /// Returns an intake with these dependencies.
     #[must_use]
     pub fn new(deps: IntakeDeps) -> Self {
         Self { deps }
@@ -55,7 +55,7 @@ impl Intake {
         self.deps.clock.now()
     }
 
-    /// Returns the agents of the deployment, as this process knows them now.
+    /// Returns the agents of the deployment, as known to this process.
     #[must_use]
     pub fn fleet(&self) -> Arc<Fleet> {
         self.deps.deployment.fleet().current()
@@ -67,40 +67,39 @@ impl Intake {
         &self.deps.deployment
     }
 
-    /// Returns the live version of an agent that takes tasks.
+    /// Returns the live version of an agent that accepts tasks.
     ///
     /// # Errors
-    /// Why it takes none.
+    /// Returns the reason why it accepts none.
     pub fn live(&self, name: &str) -> Result<Arc<AgentSpec>, NotLive> {
         live_agent(&self.fleet(), name).cloned()
     }
 
-    /// Returns a new id of a task.
+    /// Returns a new task id.
     #[must_use]
     pub fn new_task_id(&self) -> TaskId {
         TaskId::from_parts(self.millis(), self.wide())
     }
 
-    /// Returns a new id of a message in the outbox.
+    /// Returns a new outbox message id.
     #[must_use]
     pub fn new_outbox_id(&self) -> OutboxId {
         OutboxId::from_parts(self.millis(), self.wide())
     }
 
-    /// Returns a new id of a question.
+    /// Returns a new clarification id.
     #[must_use]
     pub fn new_clarification_id(&self) -> ClarificationId {
         ClarificationId::from_parts(self.millis(), self.wide())
     }
 
-    /// Returns a trace that begins here.
+    /// Starts a trace.
     #[must_use]
     pub fn new_trace(&self) -> Trace {
         Trace::begin(self.wide())
     }
 
-    /// Wakes workers for tasks that are durable and due. A wake is a hint: the sweep of the workers finds what was not
-    /// woken.
+    /// Wakes workers for tasks that are durable and due. A wake is a hint: workers also poll the store for due tasks.
     pub fn wake(&self, tasks: impl IntoIterator<Item = Arc<Task>>) {
         let wakes: Vec<Wake> = tasks.into_iter().map(Wake::of).collect();
         if !wakes.is_empty() {

@@ -1,9 +1,9 @@
-//! The only way to create or change work.
+//! The ingress of Agentry: the only way to create or change work.
 //!
-//! Whatever comes in (HTTP, Slack, a slot of a schedule, an event, a person's answer) becomes a call of [`Intake`], which
-//! resolves the agents of the deployment, makes the tasks ([`Task::new`](agentry_core::task::Task::new)), lets the store
-//! accept them durably, and only then wakes a worker. A caller that hears yes may rely on it: what must leave because of
-//! the call is in the outbox already.
+//! Every request (HTTP, Slack, a slot of a schedule, an event, a person's answer) becomes a call of [`Intake`], which
+//! resolves the agents of the deployment, creates the tasks ([`Task::new`](agentry_core::task::Task::new)), lets the
+//! store accept them durably, and only then wakes a worker. A successful result is reliable: all messages that follow
+//! from the call are in the outbox already.
 //!
 //! ```text
 //! submit  publish  fire  trigger  backfill  replay      make tasks

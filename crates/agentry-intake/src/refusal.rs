@@ -1,4 +1,4 @@
-//! Why a submission is not accepted.
+//! Reasons for refusing a submission.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use agentry_core::fleet::Fleet;
 use agentry_core::id::TaskId;
 use agentry_store::{Refused, StoreError};
 
-/// Why an agent takes no tasks.
+/// The reason why an agent accepts no tasks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotLive {
     /// No agent of the deployment has the name.
     #[error("no agent is called `{name}`")]
     Unknown {
-        /// The name that was asked for, cut to 80 characters.
+        /// The requested name, cut to 80 characters.
         name: String,
     },
-    /// Its file says `enabled: false`.
+    /// The file says `enabled: false`.
     #[error("agent `{name}` is disabled; set `enabled: true` in {file}")]
     Disabled {
         /// The agent.
@@ -24,23 +24,23 @@ pub enum NotLive {
         /// Its file.
         file: Arc<str>,
     },
-    /// No good version of it was ever loaded.
+    /// No good version was ever loaded.
     #[error("agent `{name}` is invalid: {reason}")]
     Invalid {
         /// The agent.
         name: AgentName,
-        /// Why its file cannot be used.
+        /// Reason why the file cannot be used.
         reason: Arc<str>,
     },
 }
 
-/// Why a submission is not accepted. Nothing of it was done.
+/// The reason why a submission was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Its agent takes no tasks.
+    /// The agent accepts no tasks.
     #[error(transparent)]
     Agent(#[from] NotLive),
-    /// It names a session, and its agent keeps none.
+    /// The submission names a session, but its agent keeps none.
     #[error("agent `{agent}` is {mode} and keeps no sessions; leave it out")]
     NoSessions {
         /// The agent.
@@ -48,10 +48,10 @@ pub enum Refusal {
         /// Its mode.
         mode: ExecutionMode,
     },
-    /// Its idempotency key was used for something else.
+    /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request (task {0})")]
     KeyReused(TaskId),
-    /// The store's answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,10 +65,10 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// Characters of an unknown name that are repeated.
+/// Maximum length of an unknown name in a message.
 const SHOWN: usize = 80;
 
-/// Returns the live version of an agent that takes tasks.
+/// Returns the live version of an agent that accepts tasks.
 pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, NotLive> {
     let unknown = || NotLive::Unknown { name: name.chars().take(SHOWN).collect() };
     let agent = AgentName::new(name).map_err(|_| unknown())?;

@@ -1,4 +1,4 @@
-//! Dead letters that are tried again.
+//! Replays of dead letters.
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use agentry_store::{DeadLetter, DeadLetterOrigin, StoreError};
 use crate::refusal::live_agent;
 use crate::{Intake, NotLive};
 
-/// What a replay made.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Replayed {
     /// A new task.
     Task(Arc<Task>),
-    /// The message is in the outbox again.
+    /// The message, which is in the outbox again.
     Message,
 }
 
-/// Why a dead letter is not replayed.
+/// The reason why a dead letter was not replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
-    /// The agent of its task takes no tasks.
+    /// The task's agent accepts no tasks.
     #[error(transparent)]
     Agent(#[from] NotLive),
-    /// It is not open any more.
+    /// The dead letter is not open.
     #[error("the dead letter is not open any more")]
     NotOpen,
-    /// The store's answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Intake {
-    /// Replays an open dead letter. A task is accepted anew with the (edited) input and with session, priority, timeout,
-    /// budget, callback, trace and reply address of the old one; a message goes back into the outbox.
+    /// Replays an open dead letter. A task is accepted anew with the (edited) input and with session, priority,
+    /// timeout, budget, callback, trace and reply address of the old one; a message returns to the outbox.
     ///
     /// # Errors
     /// See [`ReplayError`].
@@ -62,7 +62,7 @@ impl Intake {
         let trace = old.as_ref().map_or_else(|| self.new_trace(), Task::trace);
         let mut submission = Submission::new(letter.payload, TaskSource::Replay { of: letter.task }, trace);
         if let Some(old) = old {
-            // An agent that is no longer continuous has no session to go back to.
+            // An agent that is no longer continuous keeps no session.
             let session = old.session.as_ref().filter(|_| spec.mode == ExecutionMode::Continuous);
             submission.session = session.map(|session| session.key().to_owned());
             submission.timeout = old.timeout();

@@ -11,43 +11,44 @@ use agentry_store::{Firing, FiringResult, StoreError};
 use crate::refusal::live_agent;
 use crate::{Intake, Order, Refusal, Submitted};
 
-/// Slots decided in one transaction by a backfill.
+/// Number of slots that a backfill decides in one transaction.
 const PIECE: usize = 500;
 
 /// A slot to decide.
 #[derive(Debug, Clone)]
 pub struct DueSlot<'s> {
-    /// Its schedule.
+    /// Schedule.
     pub schedule: &'s ScheduleRecord,
-    /// Its nominal time.
+    /// Nominal time.
     pub slot: Timestamp,
-    /// Whether its task may still begin; otherwise the slot is recorded as missed.
+    /// True if the task may still start; otherwise the slot is recorded as missed.
     pub is_in_time: bool,
-    /// Not to begin before this moment; `None`: at once.
+    /// Earliest start; `None` for immediately.
     pub not_before: Option<Timestamp>,
-    /// The trace that begins with it.
+    /// Trace context of the task.
     pub trace: Trace,
-    /// Tasks of the schedule that may be open while it fires.
+    /// Maximum number of open tasks of the schedule at which the slot still fires.
     pub max_open: u32,
-    /// Whether it waits when too many are open; otherwise it is skipped.
+    /// True to buffer the slot if too many tasks are open; otherwise it is skipped.
     pub buffer: bool,
 }
 
-/// What became of a slot.
+/// The decision on a slot.
 #[derive(Debug, Clone)]
 pub struct FiredSlot {
     /// The store's decision.
     pub result: FiringResult,
-    /// Its task, when it fired now. When it is not due at once, the caller wakes a worker for it ([`Intake::wake`]).
+    /// Task of a slot that fired. If it is delayed, the caller must wake a worker for it later ([`Intake::wake`]).
     pub task: Option<Arc<Task>>,
 }
 
 impl Intake {
-    /// Decides slots, each once over all processes, with the tasks of those that fire. Workers are woken for the tasks
-    /// that are due; a slot whose agent takes no tasks is recorded as missed.
+    /// Decides slots, each once over all processes, and creates the tasks of those that fire. Workers are woken for the
+    /// tasks that are due; a slot whose agent accepts no tasks is recorded as missed.
     ///
     /// # Errors
-    /// When the store is unavailable: then nothing was decided, or is decided again with the same result.
+    /// Fails when the store is unavailable: slots that were decided nevertheless are decided again with the same
+    /// result.
     pub async fn fire(&self, slots: &[DueSlot<'_>]) -> Result<Vec<FiredSlot>, StoreError> {
         let firing = |due: &DueSlot<'_>| Firing {
             schedule: due.schedule.name.clone(),
@@ -82,11 +83,11 @@ impl Intake {
         Ok(decided)
     }
 
-    /// Fires slots of the past that nobody decided or that were missed, whatever the overlap policy says. Returns how
-    /// many fired.
+    /// Fires past slots that are undecided or were missed, whatever the overlap policy is. Returns their number.
     ///
     /// # Errors
-    /// [`Refusal`] when the schedule's agent takes no tasks, or the store is unavailable; some may have fired.
+    /// Fails with [`Refusal`] when the schedule's agent accepts no tasks, or the store is unavailable; some slots may
+    /// have fired.
     pub async fn backfill(
         &self,
         schedule: &ScheduleRecord,
@@ -109,10 +110,10 @@ impl Intake {
         Ok(fired)
     }
 
-    /// Accepts a task with a schedule's input and timeout now. No slot is used up.
+    /// Accepts a task with a schedule's input and timeout now. No slot is consumed.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// See [`Refusal`].
     pub async fn trigger(&self, schedule: &ScheduleRecord, trace: Trace) -> Result<Arc<Task>, Refusal> {
         let mut submission = Submission::of_slot(schedule, self.now(), trace);
         submission.source = agentry_core::task::TaskSource::Api;

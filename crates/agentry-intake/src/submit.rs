@@ -1,4 +1,4 @@
-//! Tasks that somebody asks for.
+//! Submissions of tasks.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::{Intake, NotLive, Refusal};
 /// A submission to an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// The name of the agent.
+    /// Name of the agent.
     pub agent: String,
-    /// What is asked of it.
+    /// The work to do.
     pub submission: Submission,
 }
 
-/// What became of a submission that was accepted.
+/// The result of an accepted submission.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submitted {
-    /// It is durable.
+    /// A new, durable task.
     New(Arc<Task>),
-    /// The same key brought the same task before: this one.
+    /// The task of an earlier submission with the same idempotency key.
     Duplicate(agentry_core::id::TaskId),
 }
 
-/// The agents as of one moment. Remembers the one it looked up last: the tasks of a batch are often for the same one.
+/// A snapshot of the agents. Caches the last lookup: the tasks of a batch are often for one agent.
 struct Agents<'f> {
     fleet: &'f Fleet,
     last: Option<&'f Arc<AgentSpec>>,
@@ -46,16 +46,16 @@ impl<'f> Agents<'f> {
 }
 
 impl Intake {
-    /// Makes tasks of submissions, each by itself: the answers stand in their order. What is accepted is durable, and a
-    /// worker was woken for it.
+    /// Accepts submissions independently of one another; the results are in the same order. Accepted tasks are durable,
+    /// and workers were woken for them.
     ///
     /// # Errors
-    /// When the store is unavailable: then nothing was accepted.
+    /// Fails when the store is unavailable: then nothing was accepted.
     pub async fn submit(&self, orders: Vec<Order>) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
         self.accept(self.prepare(orders)).await
     }
 
-    /// Makes the tasks of submissions without accepting them, for a caller that must know their ids before.
+    /// Creates the tasks of submissions without accepting them, for a caller that needs their ids before.
     #[must_use]
     pub fn prepare(&self, orders: Vec<Order>) -> Vec<Result<Arc<Task>, Refusal>> {
         let (fleet, now) = (self.fleet(), self.now());
@@ -70,10 +70,10 @@ impl Intake {
         orders.into_iter().map(prepare).collect()
     }
 
-    /// Accepts what [`Self::prepare`] made, and wakes workers for it.
+    /// Accepts the tasks of [`Self::prepare`], and wakes workers for them.
     ///
     /// # Errors
-    /// When the store is unavailable: then nothing was accepted.
+    /// Fails when the store is unavailable: then nothing was accepted.
     pub async fn accept(
         &self,
         prepared: Vec<Result<Arc<Task>, Refusal>>,

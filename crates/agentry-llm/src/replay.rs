@@ -62,7 +62,7 @@ impl LlmProvider for Replayed {
         let outcome = self
             .tape
             .answer(Kind::Model, &request(call))
-            .map_err(|difference| failed(call, LlmErrorKind::InvalidRequest, difference, Usage::default()))?;
+            .map_err(|difference| failed(call, LlmErrorKind::InvalidRequest, difference.0, Usage::default()))?;
         if let Some(error) = outcome.get("error") {
             return Err(failed(
                 call,

@@ -1,9 +1,10 @@
-//! Budgets: money is set aside before a call leaves, and never overspent by calls whose price is known.
+//! Budgets: money is reserved before a call leaves, so that calls whose price is known never overspend.
 //!
-//! What is set aside assumes the most a call can cost: every byte of the request a token, and `max_tokens` (or
-//! [`ASSUMED_OUTPUT_TOKENS`]) of answer; on a retry also what the failed calls before it cost. One reservation stands for
-//! a call and its retries, under the id of the first. A task's own money is set aside in its [`Run`], which all branches
-//! of a plan share; an agent's day in the store, which all processes share. Both end with the ledger rows of the calls.
+//! The reserved amount is the maximum cost of a call: every byte of the request a token, and `max_tokens` (or
+//! [`ASSUMED_OUTPUT_TOKENS`]) of answer; on a retry also the cost of the failed calls before it. One reservation covers
+//! a call and its retries, under the id of the first. A task's budget is reserved in its [`Run`], which all branches of
+//! a plan share; an agent's daily budget in the store, which all processes share. Both end with the ledger rows of the
+//! calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +21,15 @@ use tokio::sync::oneshot;
 use crate::context::Context;
 use crate::run::Run;
 
-/// Wait after a release that the store could not take.
+/// Delay before a failed release is retried.
 const RELEASE_BACKOFF: Duration = Duration::from_millis(200);
 /// Answer tokens assumed for a model without `max_tokens`.
 pub(crate) const ASSUMED_OUTPUT_TOKENS: u64 = 4_096;
 
-/// Whether the agent may make another model call in this task.
+/// Returns whether the agent may make another model call in this task.
 ///
 /// # Errors
-/// `budget_exhausted`.
+/// Fails with `budget_exhausted`.
 pub(crate) fn allow_call(run: &Run, spec: &AgentSpec) -> Result<(), TaskError> {
     match spec.budget.max_llm_calls {
         Some(most) if run.spent().0 >= most => {
@@ -38,10 +39,10 @@ pub(crate) fn allow_call(run: &Run, spec: &AgentSpec) -> Result<(), TaskError> {
     }
 }
 
-/// Sets aside what a call may cost, after calls before it in the same reservation (`first`) that failed and cost `lost`.
+/// Reserves the maximum cost of a call, plus the cost `lost` of earlier failed calls in the same reservation (`first`).
 ///
 /// # Errors
-/// `budget_exhausted`, when a cap of the task or the agent would be overspent.
+/// Fails with `budget_exhausted` if a limit of the task or the agent would be exceeded.
 pub(crate) async fn reserve(
     run: &Run,
     spec: &AgentSpec,
@@ -53,11 +54,11 @@ pub(crate) async fn reserve(
     if per_task.is_none() && spec.budget.per_day.is_none() {
         return Ok(());
     }
-    let amount = lost.plus(most_it_can_cost(&run.ctx, call));
+    let amount = lost.plus(max_cost(&run.ctx, call));
     if let Some(cap) = per_task {
-        run.set_aside(first, amount, cap).map_err(|(spent, reserved)| {
+        run.reserve(first, amount, cap).map_err(|(spent, reserved)| {
             exhausted(format!(
-                "the task has spent {spent} of {cap} ({reserved} more is set aside), and the next call may cost {amount}"
+                "the task has spent {spent} of {cap} ({reserved} more is reserved), and the next call may cost {amount}"
             ))
         })?;
     }
@@ -74,22 +75,22 @@ pub(crate) async fn reserve(
     match reserve_day(run, reservation).await {
         Ok(Reserved::Yes) => Ok(()),
         Ok(Reserved::No { spent, reserved }) => {
-            run.put_back(first);
+            run.release(first);
             Err(exhausted(format!(
-                "agent `{}` has spent {spent} of {cap} today ({reserved} more is set aside), and the next call may cost \
+                "agent `{}` has spent {spent} of {cap} today ({reserved} more is reserved), and the next call may cost \
                  {amount}",
                 spec.name
             )))
         }
         Err(error) => {
-            run.put_back(first);
-            Err(TaskError::new(ErrorCode::Internal, format!("cannot set money aside for the next call: {error}")))
+            run.release(first);
+            Err(TaskError::new(ErrorCode::Internal, format!("reserving budget for the next call failed: {error}")))
         }
     }
 }
 
-/// Sets money of a day aside in the store. The run's future may be dropped meanwhile, and the store may do it although its
-/// answer is lost: whoever hears that nobody waits any more, or hears nothing, gives the money back.
+/// Reserves money of a daily budget in the store. The run's future may be dropped meanwhile, and the store may execute
+/// the reservation although its answer is lost: then the background task releases it.
 async fn reserve_day(run: &Run, reservation: Reservation) -> Result<Reserved, StoreError> {
     let call = reservation.call;
     run.day_reservation_opens(call);
@@ -98,9 +99,9 @@ async fn reserve_day(run: &Run, reservation: Reservation) -> Result<Reserved, St
     run.ctx.runs.spawn(async move {
         let reserved = ctx.store.reserve(reservation).await;
         let is_lost = reserved.is_err();
-        // A refused reservation may have stood in place of an earlier one of the same chat, which the run gives back.
+        // A refused reservation may have replaced an earlier one of the same chat, which the run releases.
         if answer.send(reserved).is_err() || is_lost {
-            give_back(&ctx, call).await;
+            release_reservation(&ctx, call).await;
         }
     });
     let reserved = answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the reservation was lost".into())));
@@ -110,27 +111,27 @@ async fn reserve_day(run: &Run, reservation: Reservation) -> Result<Reserved, St
     reserved
 }
 
-/// Gives back what was set aside for a call that did not leave.
+/// Releases the reservation of a call that did not leave.
 pub(crate) async fn release(run: &Run, spec: &AgentSpec, first: CallId) {
-    run.put_back(first);
+    run.release(first);
     if spec.budget.per_day.is_some() {
-        give_back(&run.ctx, first).await;
+        release_reservation(&run.ctx, first).await;
         run.day_reservation_ended(first);
     }
 }
 
-/// Gives back every reservation of a run that ends, in the background.
+/// Releases all reservations of a run that ends, in the background.
 pub(crate) fn release_all(run: &Run) {
     for call in run.take_day_reservations() {
         let ctx = Arc::clone(&run.ctx);
-        run.ctx.runs.spawn(async move { give_back(&ctx, call).await });
+        run.ctx.runs.spawn(async move { release_reservation(&ctx, call).await });
     }
 }
 
-/// Gives money back until the store has taken it, or the process ends: the reservations of a dead worker do not count.
-async fn give_back(ctx: &Context, call: CallId) {
+/// Retries a release until the store has taken it, or the process ends: reservations of a dead worker do not count.
+async fn release_reservation(ctx: &Context, call: CallId) {
     while let Err(error) = ctx.store.release(call).await {
-        tracing::warn!(%call, %error, "the store did not release money that was set aside; trying again");
+        tracing::warn!(%call, %error, "releasing a budget reservation failed; retrying");
         tokio::select! {
             () = tokio::time::sleep(RELEASE_BACKOFF) => {}
             () = ctx.interrupt.cancelled() => return,
@@ -142,7 +143,7 @@ fn exhausted(message: String) -> TaskError {
     TaskError::new(ErrorCode::BudgetExhausted, message)
 }
 
-fn most_it_can_cost(ctx: &Context, call: &Call) -> NanoUsd {
+fn max_cost(ctx: &Context, call: &Call) -> NanoUsd {
     let bytes: usize = call.request.messages.iter().map(|message| message.content().len()).sum();
     let usage = Usage {
         input_tokens: u64::try_from(bytes).unwrap_or(u64::MAX),

@@ -1,9 +1,9 @@
-//! The leases of this process: which it holds, and which the store says it holds and nobody here knows of.
+//! Leases of this process, compared with the leases that the store attributes to it.
 //!
-//! A claim may be carried out although its answer is lost, or comes after its caller has given up. Such a task would be
-//! `running` under a live worker that does not run it, and recovery only takes from the dead. So every lease is entered
-//! here before its claim counts as answered, and what the store says this worker owns is compared with it
-//! ([`reconcile`]): what is missing here is handed back to the queue.
+//! A claim may be executed although its answer is lost, or arrives after its caller has given up. Such a task would be
+//! `running` under a live worker that does not run it, and recovery only takes tasks of dead workers. So every lease is
+//! entered here before its claim counts as answered, and the store's leases of this worker are compared with it
+//! ([`reconcile`]): tasks that are missing here are released to the queue.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::context::{Context, lock};
 
-/// Leases compared at once at most; further ones are compared once these are settled.
+/// Maximum number of leases compared at once; further ones are compared once these are settled.
 const MAX_LEASES: usize = 100_000;
-/// A comparison is made at every tick, but takes at most this part of the time: 1 / 200. Where the store has no index of
-/// owners it reads all open tasks.
+/// A comparison is due at every tick, but takes at most this fraction of the time: 1 / 200. A store without an index of
+/// owners reads all open tasks for it.
 const SHARE: u32 = 200;
-/// The longest time between two comparisons: a store that hung for long is not slow for ever.
+/// Maximum time between two comparisons, because a slow answer may have been an exception.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The leases of this process.
@@ -30,35 +30,35 @@ pub(crate) struct Claims {
 
 #[derive(Default)]
 struct State {
-    /// The number of the next claim.
+    /// Number of the next claim.
     next: u64,
-    /// Claims without an answer.
+    /// Unanswered claims.
     in_flight: BTreeSet<u64>,
-    /// How often each lease is held here: a store that lost a claim with the power of its machine may give it again.
+    /// Number of holders of each lease in this process: a store that lost a claim in a power failure may grant the same
+    /// lease again.
     held: HashMap<Lease, u32>,
-    /// Leases that the store knows and that are not held here, each with the number of the first claim that cannot have
-    /// brought it.
+    /// Leases that only the store knows, each with the number of the first claim that cannot have granted it.
     suspects: HashMap<Lease, u64>,
-    /// Leases whose end the store refuses for good.
+    /// Leases whose end the store refuses permanently.
     stranded: HashSet<Lease>,
-    /// No comparison before this moment.
+    /// Time of the next comparison.
     not_before: Option<Instant>,
 }
 
-/// A claim without an answer, until this is dropped.
+/// An unanswered claim, until this is dropped.
 pub(crate) struct ClaimInFlight<'a> {
     claims: &'a Claims,
     number: u64,
 }
 
-/// A lease that is held here, until this is dropped.
+/// A lease held by this process, until this is dropped.
 pub(crate) struct HeldLease {
     ctx: Arc<Context>,
     lease: Lease,
 }
 
 impl Claims {
-    /// A claim is about to be sent. To be kept until every lease that it brings is held.
+    /// Registers a claim that is about to be sent. The guard must be kept until every lease of its answer is held.
     pub fn begin(&self) -> ClaimInFlight<'_> {
         let mut state = lock(&self.state);
         let number = state.next;
@@ -67,13 +67,13 @@ impl Claims {
         ClaimInFlight { claims: self, number }
     }
 
-    /// A lease cannot be ended: it stays as it is until this process ends.
+    /// Excludes a lease that cannot be ended: its task stays as it is until this process ends.
     pub fn strand(&self, lease: Lease) {
         lock(&self.state).stranded.insert(lease);
     }
 
-    /// Of the leases that the store says are this worker's, those that no claim without an answer can have brought and
-    /// that nobody here holds.
+    /// Returns the leases that the store attributes to this worker, that no unanswered claim can have granted, and that
+    /// are not held here.
     fn orphans(&self, owned: &[Lease]) -> Vec<Lease> {
         let State { next, in_flight, held, suspects, stranded, .. } = &mut *lock(&self.state);
         let lost: HashSet<Lease> =
@@ -88,7 +88,6 @@ impl Claims {
 }
 
 impl HeldLease {
-    /// Holds a lease.
     pub fn new(ctx: &Arc<Context>, lease: Lease) -> Self {
         *lock(&ctx.claims.state).held.entry(lease).or_default() += 1;
         Self { ctx: Arc::clone(ctx), lease }
@@ -113,7 +112,7 @@ impl Drop for ClaimInFlight<'_> {
     }
 }
 
-/// Hands back what the store says this worker owns and nobody here runs.
+/// Releases tasks that the store attributes to this worker and that do not run here.
 pub(crate) async fn reconcile(ctx: &Arc<Context>) {
     let began = Instant::now();
     if lock(&ctx.claims.state).not_before.is_some_and(|at| began < at) {
@@ -122,7 +121,7 @@ pub(crate) async fn reconcile(ctx: &Arc<Context>) {
     let owned = match ctx.store.owned(ctx.worker, MAX_LEASES).await {
         Ok(owned) => owned,
         Err(error) => {
-            tracing::warn!(%error, "could not compare the tasks of this worker with the store's");
+            tracing::warn!(%error, "comparing this worker's leases with the store failed");
             return;
         }
     };
@@ -133,13 +132,13 @@ pub(crate) async fn reconcile(ctx: &Arc<Context>) {
     for lease in orphans {
         match ctx.store.advance(Arc::new(Advance::new(lease, ctx.now(), Step::HandBack))).await {
             Ok(_) => requeued += 1,
-            // It has ended or has another owner since the store was asked.
+            // The task has ended or has another owner by now.
             Err(StoreError::Fenced) => {}
-            Err(error) => tracing::warn!(task = %lease.task, %error, "could not hand a task back; trying again"),
+            Err(error) => tracing::warn!(task = %lease.task, %error, "releasing a task failed; retrying"),
         }
     }
     if requeued > 0 {
-        tracing::warn!(tasks = requeued, "handed back tasks that this worker owned and did not run");
+        tracing::warn!(tasks = requeued, "released tasks that this worker owned and did not run");
         ctx.metrics.orphaned.inc_by(requeued);
         ctx.due.notify_one();
     }

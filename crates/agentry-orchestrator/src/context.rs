@@ -1,4 +1,4 @@
-//! What every part of the orchestrator shares.
+//! The state that every part of the orchestrator shares.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use agentry_bus::EventBus;
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
-use agentry_core::id::{CallId, ClarificationId, OutboxId, WorkerId};
+use agentry_core::id::{CallId, OutboxId, WorkerId};
 use agentry_core::prices::PriceTable;
 use agentry_core::time::{Clock, Timestamp};
-use agentry_core::trace::{Sampling, Trace};
+use agentry_core::trace::Sampling;
 use agentry_core::worker::Role;
 use agentry_intake::{Entropy, Intake};
 use agentry_llm::Providers;
@@ -26,69 +26,69 @@ use crate::lifecycle::Probes;
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::running::Running;
-use crate::sessions::{Lanes, Windows};
-use crate::slack::{Lanes as SlackLanes, SlackOut};
+use crate::sessions::{ActiveSessions, WindowCache};
+use crate::slack::{ChannelQueues, SlackOut};
 use crate::webhook::CallbackSender;
 
-/// What the orchestrator is made of. Concrete backends are chosen by the caller.
+/// The dependencies of an orchestrator. The caller chooses the concrete backends.
 pub struct OrchestratorDeps {
-    /// The state store.
+    /// State store.
     pub store: Arc<dyn StateStore>,
-    /// The event bus.
+    /// Event bus.
     pub bus: Arc<dyn EventBus>,
-    /// The only way to create or change work; it knows the agents of the deployment.
+    /// Ingress for new work; it knows the agents of the deployment.
     pub intake: Intake,
-    /// The models.
+    /// Model providers.
     pub providers: Arc<Providers>,
-    /// The tools.
+    /// Tools.
     pub tools: Arc<dyn ToolBox>,
-    /// Posts callbacks.
+    /// Sender of callbacks.
     pub callbacks: Arc<dyn CallbackSender>,
-    /// Speaks in Slack; `None`: there is no bot token.
+    /// Slack delivery; `None` without a bot token.
     pub slack: Option<SlackOut>,
-    /// The time.
+    /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// The randomness source.
+    /// Randomness source.
     pub entropy: Arc<dyn Entropy>,
-    /// What models cost.
+    /// Prices of models.
     pub prices: PriceTable,
-    /// What is measured.
+    /// Metrics.
     pub metrics: Metrics,
-    /// How much of it.
+    /// Roles and limits.
     pub options: Options,
 }
 
-/// Which roles, and how much at once.
+/// Roles and limits of an orchestrator.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Host and process id, as shown among the workers.
+    /// Host and process id, as shown in the list of workers.
     pub host: String,
-    /// What this process does.
+    /// Roles of this process.
     pub roles: Vec<Role>,
-    /// The modes whose tasks are executed here, when it is a worker.
+    /// Modes that a worker executes.
     pub modes: ModeSet,
-    /// Tasks executed at once.
+    /// Maximum number of tasks executed at once.
     pub slots: u32,
-    /// How long what is over is kept.
+    /// Retention of ended work.
     pub retention: Retention,
-    /// Which traces have spans.
+    /// Sampling of traces.
     pub sampling: Sampling,
 }
 
-/// How long what is over is kept.
+/// Retention periods.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Events and idempotency keys.
+    /// Retention of events and idempotency keys.
     pub events: Duration,
-    /// Ended tasks with their journals, and conversations that nobody touches; `None`: for ever. At least as long as
-    /// `events`, so that a key never names a task that is gone.
+    /// Retention of ended tasks with their journals, and of idle conversations; `None` keeps them forever. At least as
+    /// long as `events`, so that a key never refers to a deleted task.
     pub tasks: Option<Duration>,
-    /// Ledger rows; `None`: for ever.
+    /// Retention of ledger rows; `None` keeps them forever.
     pub usage: Option<Duration>,
 }
 
 impl Retention {
-    /// What is too old at `now`.
+    /// Returns the times before which data is deleted.
     pub(crate) fn horizon(&self, now: Timestamp) -> Horizon {
         let before =
             |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
@@ -114,24 +114,25 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether tasks are executed here.
+    /// Returns whether this process executes tasks.
     pub(crate) fn executes(&self) -> bool {
         self.roles.contains(&Role::Worker) && self.modes != ModeSet::NONE
     }
 
-    /// Whether schedules are fired here.
+    /// Returns whether this process fires schedules.
     pub(crate) fn fires(&self) -> bool {
         self.roles.contains(&Role::Scheduler)
     }
 
-    /// Whether this process claims anything: then it is registered, says that it lives, and looks for what others left.
+    /// Returns whether this process claims anything: then it registers, sends heartbeats, and recovers work of dead
+    /// workers.
     pub(crate) fn claims(&self) -> bool {
         self.executes() || self.fires()
     }
 
-    /// Whether events from outside are taken in here: every API process is a door, and so is every worker, for
-    /// deployments without an API.
-    pub(crate) fn takes_events(&self) -> bool {
+    /// Returns whether this process consumes events of foreign publishers: every API process is an ingress, and so is
+    /// every worker, for deployments without an API.
+    pub(crate) fn consumes_events(&self) -> bool {
         self.executes() || self.roles.contains(&Role::Api)
     }
 }
@@ -141,12 +142,11 @@ pub(crate) struct Context {
     pub store: Arc<dyn StateStore>,
     pub bus: Arc<dyn EventBus>,
     pub intake: Intake,
-    /// The agents of the deployment.
     pub fleet: FleetHandle,
     pub providers: Arc<Providers>,
     pub tools: Arc<dyn ToolBox>,
     pub callbacks: Arc<dyn CallbackSender>,
-    pub slack: Option<Arc<SlackLanes>>,
+    pub slack: Option<Arc<ChannelQueues>>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub prices: PriceTable,
@@ -154,46 +154,45 @@ pub(crate) struct Context {
     pub options: Options,
     pub worker: WorkerId,
     pub started_at: Timestamp,
-    /// Whether this worker's own heartbeats get through.
+    /// Freshness of this worker's heartbeats.
     pub liveness: Liveness,
-    /// Places for tasks.
+    /// One permit for each task that may execute.
     pub slots: Arc<Semaphore>,
-    /// No more work is taken from here on.
+    /// Cancelled when the process stops taking new work.
     pub stop: CancellationToken,
-    /// Runs give their tasks back at once from here on.
+    /// Cancelled when runs must release their tasks at once.
     pub interrupt: CancellationToken,
-    /// Everything that runs a task.
+    /// Tracks everything that runs a task.
     pub runs: TaskTracker,
     pub running: Running,
-    /// The leases of this process.
     pub claims: Claims,
-    pub lanes: Lanes,
-    pub windows: Windows,
-    /// Messages of the outbox that this process has claimed and not settled.
+    pub sessions: ActiveSessions,
+    pub windows: WindowCache,
+    /// Outbox messages that this process has claimed and not settled.
     pub held_messages: Mutex<HashSet<OutboxId>>,
-    /// Rings when this process put something into the outbox.
+    /// Notified when this process added a message to the outbox.
     pub outbox: Notify,
-    /// Rings when work became due in the store that nobody is woken for.
+    /// Notified when the store has due work that no wake was sent for.
     pub due: Notify,
-    /// Rings when it is time to look for work whose wake was lost.
-    pub unwoken: Notify,
-    /// Rings when a delayed task was queued, so that the sweep looks again when it is due.
+    /// Notified when it is time to poll the store for tasks whose wake was lost.
+    pub missed_wakes: Notify,
+    /// Notified when a delayed task was queued, so that the timer is set again.
     pub delayed: Notify,
-    /// Asks the dispatcher whether it listens; see [`crate::lifecycle`].
+    /// Probes of the dispatcher; see [`crate::lifecycle`].
     pub probes: Probes,
     kept_versions: Mutex<HashSet<(AgentName, Box<str>)>>,
 }
 
-/// A task that executes.
-pub(crate) struct Busy<'a>(&'a Gauge);
+/// Counts a task as executing until it is dropped.
+pub(crate) struct ExecutionGuard<'a>(&'a Gauge);
 
-impl Drop for Busy<'_> {
+impl Drop for ExecutionGuard<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// A poisoned lock guards maps that no panic can leave half changed.
+/// Locks a mutex, even a poisoned one: it guards maps that no panic can leave half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -201,7 +200,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Context {
     pub fn new(deps: OrchestratorDeps) -> Self {
         let started_at = deps.clock.now();
-        let worker = WorkerId::from_parts(millis(started_at), wide(&*deps.entropy));
+        let worker = WorkerId::from_parts(millis(started_at), random_bits(&*deps.entropy));
         if deps.options.executes() {
             deps.metrics.slots.set(i64::from(deps.options.slots));
         }
@@ -214,7 +213,7 @@ impl Context {
             providers: deps.providers,
             tools: deps.tools,
             callbacks: deps.callbacks,
-            slack: deps.slack.map(|out| Arc::new(SlackLanes::new(out))),
+            slack: deps.slack.map(|out| Arc::new(ChannelQueues::new(out))),
             clock: deps.clock,
             entropy: deps.entropy,
             prices: deps.prices,
@@ -229,12 +228,12 @@ impl Context {
             runs: TaskTracker::new(),
             running: Running::default(),
             claims: Claims::default(),
-            lanes: Lanes::default(),
-            windows: Windows::default(),
+            sessions: ActiveSessions::default(),
+            windows: WindowCache::default(),
             held_messages: Mutex::default(),
             outbox: Notify::new(),
             due: Notify::new(),
-            unwoken: Notify::new(),
+            missed_wakes: Notify::new(),
             delayed: Notify::new(),
             kept_versions: Mutex::default(),
             probes: Probes::default(),
@@ -246,23 +245,10 @@ impl Context {
     }
 
     pub fn new_call_id(&self) -> CallId {
-        CallId::from_parts(millis(self.now()), wide(&*self.entropy))
+        CallId::from_parts(millis(self.now()), random_bits(&*self.entropy))
     }
 
-    pub fn new_outbox_id(&self) -> OutboxId {
-        OutboxId::from_parts(millis(self.now()), wide(&*self.entropy))
-    }
-
-    pub fn new_clarification_id(&self) -> ClarificationId {
-        ClarificationId::from_parts(millis(self.now()), wide(&*self.entropy))
-    }
-
-    /// A trace that begins here.
-    pub fn new_trace(&self) -> Trace {
-        Trace::begin(wide(&*self.entropy))
-    }
-
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     pub fn jitter(&self) -> f64 {
         // The upper 53 bits fill a double's mantissa exactly.
         #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
@@ -270,12 +256,7 @@ impl Context {
         unit
     }
 
-    /// Whether an event on this topic has anyone to go to.
-    pub fn is_heard(&self, topic: &str) -> bool {
-        self.intake.is_heard(topic)
-    }
-
-    /// Keeps the version of an agent, once per process, before work on it leaves the first trace.
+    /// Stores the version of an agent, once per process, before work on it leaves the first trace.
     pub async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
         let key = (spec.name.clone(), spec.version.clone());
         if lock(&self.kept_versions).contains(&key) {
@@ -287,9 +268,9 @@ impl Context {
     }
 
     /// Counts a task as executing until the guard is dropped.
-    pub fn enter(&self) -> Busy<'_> {
+    pub fn count_execution(&self) -> ExecutionGuard<'_> {
         self.metrics.busy.inc();
-        Busy(&self.metrics.busy)
+        ExecutionGuard(&self.metrics.busy)
     }
 }
 
@@ -297,6 +278,6 @@ fn millis(now: Timestamp) -> u64 {
     u64::try_from(now.millis()).unwrap_or(0)
 }
 
-fn wide(entropy: &dyn Entropy) -> u128 {
+fn random_bits(entropy: &dyn Entropy) -> u128 {
     (u128::from(entropy.next()) << 64) | u128::from(entropy.next())
 }

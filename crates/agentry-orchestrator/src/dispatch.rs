@@ -1,4 +1,4 @@
-//! Takes wakes, claims, starts. The loser of a claim stops here.
+//! Dispatcher: takes wakes, claims tasks and starts them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use tokio::time::Instant;
 use crate::claims::HeldLease;
 use crate::context::Context;
 use crate::execute::execute;
-use crate::sessions::poke;
+use crate::sessions::notify_session;
 
-/// Wakes taken at once at most: a claim of this many is one group commit.
+/// Maximum number of wakes taken at once: a claim of this many is one group commit.
 const MAX_BATCH: usize = 256;
-/// Wait after a claim that the store could not take.
+/// Delay after a failed claim.
 const CLAIM_BACKOFF: Duration = Duration::from_millis(100);
-/// Places that should be free before a backlog is claimed from, so that a claim is worth its commit.
+/// Minimum number of free slots for a claim from the backlog, so that it is worth its commit.
 const BACKLOG_BATCH: u32 = 64;
-/// A task that has been due for longer has lost its wake. Younger ones are left to whom the bus chose: a worker that
-/// claimed whatever it found once a second would take the work of the others by the batch.
+/// Age after which a due task must have lost its wake. Younger tasks are left to the worker that the bus chose:
+/// otherwise a worker that polls once a second would take the work of all others.
 const WAKE_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs until the process stops taking work.
+/// Dispatches until the process stops taking work.
 ///
-/// Wakes are the fast path: they carry what would be read. When some were dropped, or recovery finds work that nobody
-/// was woken for, there is a backlog, and the dispatcher claims from the store until it is gone: everything, or only
-/// what is older than a wake can take.
+/// Wakes are the fast path: they carry the task. When wakes were dropped, or recovery finds work that nobody was woken
+/// for, there is a backlog, and the dispatcher claims from the store until it is empty: all due tasks, or only those
+/// whose wake must have been lost.
 ///
-/// One claim is out at a time, so that what comes meanwhile makes the next batch. It runs in a task of its own: a store
-/// that hangs does not keep the dispatcher from answering its probe, and a dispatcher that is ended all the same takes no
-/// claim with it.
+/// One claim is in flight at a time, so that wakes that arrive meanwhile form the next batch. It runs in a task of its
+/// own: a store that hangs does not keep the dispatcher from answering its probe, and a dispatcher that is aborted does
+/// not lose its claim.
 pub(crate) async fn dispatch(ctx: Arc<Context>) {
     let mut wakes = ctx.bus.wakes(ctx.options.modes);
     let mut backlog: Option<Duration> = None;
@@ -46,20 +46,20 @@ pub(crate) async fn dispatch(ctx: Arc<Context>) {
             () = ctx.stop.cancelled() => return,
             probe = ctx.probes.next() => probe.answer(),
             () = ctx.due.notified() => backlog = Some(Duration::ZERO),
-            () = ctx.unwoken.notified() => backlog = backlog.or(Some(WAKE_GRACE)),
-            answered = answer(&mut claim) => {
+            () = ctx.missed_wakes.notified() => backlog = backlog.or(Some(WAKE_GRACE)),
+            answered = claim_result(&mut claim) => {
                 claim = None;
                 if answered == Backlog::Gone {
                     backlog = None;
                 }
             }
             batch = next_batch(&ctx, &mut *wakes), if claim.is_none() => {
-                claim = start(&ctx, batch);
+                claim = start_batch(&ctx, batch);
                 if wakes.overflowed() {
                     backlog = Some(Duration::ZERO);
                 }
             }
-            (free, older) = backlog_place(&ctx, backlog), if claim.is_none() => {
+            (free, older) = backlog_slots(&ctx, backlog), if claim.is_none() => {
                 let ctx = Arc::clone(&ctx);
                 let tracker = ctx.runs.clone();
                 claim = Some(tracker.spawn(async move { claim_next(&ctx, free, older).await }));
@@ -68,24 +68,24 @@ pub(crate) async fn dispatch(ctx: Arc<Context>) {
     }
 }
 
-/// Whether a claim has emptied the backlog.
+/// The state of the backlog after a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Backlog {
     Gone,
-    /// It was not looked at, or there may be more.
+    /// Not polled, or possibly not empty.
     Unknown,
 }
 
-/// Waits for the claim that is out; for ever when none is. Cancel safe.
-async fn answer(claim: &mut Option<JoinHandle<Backlog>>) -> Backlog {
+/// Waits for the claim in flight; forever without one. Cancel-safe.
+async fn claim_result(claim: &mut Option<JoinHandle<Backlog>>) -> Backlog {
     match claim {
-        // A claim that panicked has told so in the log; its leases are reconciled.
+        // A panic is logged where it happens; the leases of the claim are reconciled.
         Some(claim) => claim.await.unwrap_or(Backlog::Unknown),
         None => std::future::pending().await,
     }
 }
 
-/// Waits for a free place, then for wakes: at most as many as there are places. Cancel safe.
+/// Waits for a free slot, then for wakes: at most as many as there are free slots. Cancel-safe.
 async fn next_batch(ctx: &Context, wakes: &mut dyn Wakes) -> Vec<Wake> {
     if let Ok(permit) = ctx.slots.acquire().await {
         drop(permit);
@@ -94,8 +94,8 @@ async fn next_batch(ctx: &Context, wakes: &mut dyn Wakes) -> Vec<Wake> {
     wakes.next(free).await
 }
 
-/// Waits until a good part of the places is free for the backlog; for ever without one. Cancel safe.
-async fn backlog_place(ctx: &Context, backlog: Option<Duration>) -> (usize, Duration) {
+/// Waits until enough slots are free for a claim from the backlog; forever without a backlog. Cancel-safe.
+async fn backlog_slots(ctx: &Context, backlog: Option<Duration>) -> (usize, Duration) {
     let Some(older) = backlog else { return std::future::pending().await };
     let enough = BACKLOG_BATCH.min(ctx.options.slots.div_ceil(4)).max(1);
     if let Ok(permits) = ctx.slots.acquire_many(enough).await {
@@ -104,13 +104,13 @@ async fn backlog_place(ctx: &Context, backlog: Option<Duration>) -> (usize, Dura
     (ctx.slots.available_permits().clamp(1, MAX_BATCH), older)
 }
 
-/// Pokes sessions and claims the other tasks in one write.
-fn start(ctx: &Arc<Context>, batch: Vec<Wake>) -> Option<JoinHandle<Backlog>> {
+/// Notifies sessions, and claims all other tasks in one write.
+fn start_batch(ctx: &Arc<Context>, batch: Vec<Wake>) -> Option<JoinHandle<Backlog>> {
     let mut bodies: HashMap<TaskId, Option<Arc<Task>>> = HashMap::with_capacity(batch.len());
     let mut ids = Vec::with_capacity(batch.len());
     for wake in batch {
         match wake.session {
-            Some(session) => poke(ctx, session),
+            Some(session) => notify_session(ctx, session),
             None => {
                 ids.push(wake.task);
                 bodies.insert(wake.task, wake.body);
@@ -123,24 +123,24 @@ fn start(ctx: &Arc<Context>, batch: Vec<Wake>) -> Option<JoinHandle<Backlog>> {
     let ctx = Arc::clone(ctx);
     let tracker = ctx.runs.clone();
     Some(tracker.spawn(async move {
-        // Claimed without a batch's places in hand, a few tasks more than slots can be ours; they wait for a place.
+        // The claim holds no slots, so it may return a few tasks too many; they wait for a slot.
         claim(&ctx, Want::Known(ids), ctx.now(), bodies).await;
         Backlog::Unknown
     }))
 }
 
-/// Claims what is queued and has been due for so long, woken or not.
+/// Claims queued tasks that have been due for longer than `older`.
 async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> Backlog {
     let now = ctx.now();
     let want = Want::Next { modes: ctx.options.modes, limit, due_by: now.before(older) };
     let Some(claimed) = claim(ctx, want, now, HashMap::new()).await else { return Backlog::Unknown };
     if !older.is_zero() {
-        ctx.metrics.unwoken.inc_by(claimed as u64);
+        ctx.metrics.missed_wakes.inc_by(claimed as u64);
     }
     if claimed == limit { Backlog::Unknown } else { Backlog::Gone }
 }
 
-/// Claims, and starts what was claimed: how many. `None`: the store did not answer.
+/// Claims tasks and starts them. Returns their number; `None` if the store did not answer.
 async fn claim(
     ctx: &Arc<Context>,
     want: Want,
@@ -161,7 +161,7 @@ async fn claim(
         }
         Err(error) => {
             drop(in_flight);
-            tracing::warn!(%error, "could not claim; the tasks stay queued and are found again");
+            tracing::warn!(%error, "claiming tasks failed; they stay queued");
             tokio::time::sleep(CLAIM_BACKOFF).await;
             None
         }
@@ -175,8 +175,8 @@ fn spawn(ctx: &Arc<Context>, mut claimed: Claimed, body: Option<Arc<Task>>) {
     let tracker = ctx.runs.clone();
     tracker.spawn(async move {
         let _held = held;
-        let Some(_permit) = place(&ctx, permit).await else { return };
-        let _busy = ctx.enter();
+        let Some(_permit) = slot(&ctx, permit).await else { return };
+        let _busy = ctx.count_execution();
         let task = match claimed.task.take().or(body) {
             Some(task) => task,
             None => match read_body(&ctx, claimed.lease.task).await {
@@ -188,14 +188,14 @@ fn spawn(ctx: &Arc<Context>, mut claimed: Claimed, body: Option<Arc<Task>>) {
     });
 }
 
-async fn place(ctx: &Context, permit: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
+async fn slot(ctx: &Context, permit: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
     match permit {
         Some(permit) => Some(permit),
         None => Arc::clone(&ctx.slots).acquire_owned().await.ok(),
     }
 }
 
-/// The body of a task that was claimed without it. A worker that cannot read it keeps trying.
+/// Reads a task that was claimed without its body, and retries until the store answers.
 async fn read_body(ctx: &Context, id: TaskId) -> Option<Arc<Task>> {
     loop {
         match ctx.store.task(id).await {
@@ -204,7 +204,7 @@ async fn read_body(ctx: &Context, id: TaskId) -> Option<Arc<Task>> {
                 tracing::error!(task = %id, "a claimed task is not in the store");
                 return None;
             }
-            Err(error) => tracing::warn!(task = %id, %error, "could not read a claimed task; trying again"),
+            Err(error) => tracing::warn!(task = %id, %error, "reading a claimed task failed; retrying"),
         }
         tokio::select! {
             () = tokio::time::sleep(CLAIM_BACKOFF) => {}

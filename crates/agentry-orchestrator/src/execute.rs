@@ -1,13 +1,11 @@
-//! Executes a claimed task from its claim to one write that ends it, pauses it or gives it back.
+//! Executes a claimed task, from its claim to the one write that ends, pauses or releases it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::Signal;
 use agentry_core::agent::{AgentName, AgentSpec};
-use agentry_core::event::output_topic;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::outbox::messages_of_end;
 use agentry_core::session::{SessionRecord, SessionWrite};
 use agentry_core::slack::Replaces;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
@@ -20,37 +18,37 @@ use crate::budget;
 use crate::context::Context;
 use crate::modes;
 use crate::open_calls::OpenCalls;
-use crate::run::{Run, Stop, place, replaces_of_epoch};
+use crate::run::{Run, Stop, replaces_of_epoch, span_context};
 use crate::spans;
 use crate::write::persist;
 
-/// Times a worker may die over a task before it is given up. A task that kills its worker is stopped, and one that was
-/// only there when somebody restarted a server now and then is not.
+/// Number of workers that may die over a task before it fails: enough to tolerate restarts of the server now and then,
+/// few enough to stop a task that kills its worker.
 pub(crate) const MAX_RECOVERIES: u32 = 20;
-/// Pause before a task that could not be taken up goes back to the queue, so that it does not come again at once.
-const GIVE_BACK_PAUSE: Duration = Duration::from_millis(200);
-/// Journal entries read at once when a task is taken up again.
+/// Pause before a task that could not be started is released, so that it is not claimed again at once.
+const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+/// Journal entries read at once.
 const JOURNAL_PAGE: usize = 1_000;
-/// Journal entries of a task at most: beyond, it is not taken up again.
+/// Maximum number of journal entries of a task that is resumed.
 const MAX_JOURNAL: usize = 100_000;
 
-/// What a mode made of a task.
+/// The result of executing a task in its mode.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ModeEnd {
-    /// It ended; with what its turn adds to a session.
+    /// Ended, with the additions of its turn to a session.
     Done(Result<Value, TaskError>, Option<SessionWrite>),
-    /// It waits for humans.
+    /// Waiting for humans.
     Paused,
 }
 
-/// Executes a claimed task to the end of this claim. Returns where the task stands then, if this worker knows.
+/// Executes a task to the end of this claim. Returns the status of the task then, if this worker knows it.
 pub(crate) async fn execute(
     ctx: &Arc<Context>,
     claimed: Claimed,
     task: Arc<Task>,
     session: Option<&SessionRecord>,
 ) -> Option<TaskStatus> {
-    let span = spans::invoke_agent(&place(ctx, &task, claimed.lease), &task, claimed.attempt);
+    let span = spans::invoke_agent(&span_context(ctx, &task, claimed.lease), &task, claimed.attempt);
     let status = perform(ctx, claimed, task, session).instrument(span.clone()).await;
     spans::note_status(&span, status);
     status
@@ -64,19 +62,19 @@ async fn perform(
 ) -> Option<TaskStatus> {
     let lease = claimed.lease;
     let Some(execution) = ctx.running.begin(lease) else {
-        tracing::debug!(task = %task.id, "the task executes here already");
+        tracing::debug!(task = %task.id, "the task already executes in this process");
         return None;
     };
     let run = match begin(ctx, &claimed, Arc::clone(&task), execution.cancel.clone()).await {
         Ok(run) => run,
-        Err(Begin::End(error, past)) => return end_at_once(ctx, lease, &task, error, &past).await,
-        Err(Begin::Store(error)) => {
-            tracing::warn!(task = %task.id, %error, "could not take the task up; it goes back to the queue");
-            tokio::time::sleep(GIVE_BACK_PAUSE).await;
-            return give_back(ctx, lease, &task).await;
+        Err(StartError::End(error, past)) => return end_before_start(ctx, lease, &task, error, &past).await,
+        Err(StartError::Store(error)) => {
+            tracing::warn!(task = %task.id, %error, "starting the task failed; it is released to the queue");
+            tokio::time::sleep(RELEASE_PAUSE).await;
+            return release(ctx, lease, &task).await;
         }
     };
-    if run.place.is_kept() {
+    if run.context.is_kept() {
         spans::note_agent(&Span::current(), &run.spec);
     }
     let remaining = task.timeout().saturating_sub(Duration::from_micros(claimed.used_us));
@@ -90,33 +88,33 @@ async fn perform(
     settle(&run, ended).await
 }
 
-enum Begin {
-    /// It cannot go on; with its journal as far as it was read.
+enum StartError {
+    /// The task cannot continue; with its journal as far as it was read.
     End(TaskError, Vec<JournalEntry>),
     Store(StoreError),
 }
 
-impl From<StoreError> for Begin {
+impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-/// Finds the agent's version and the journal.
+/// Loads the agent's version and the journal.
 async fn begin(
     ctx: &Arc<Context>,
     claimed: &Claimed,
     task: Arc<Task>,
     cancel: CancellationToken,
-) -> Result<Run, Begin> {
+) -> Result<Run, StartError> {
     let past = if claimed.resumes { load_journal(ctx, &task).await? } else { Vec::new() };
     if claimed.recoveries > MAX_RECOVERIES {
         let message = format!("workers died {} times while they worked on this task", claimed.recoveries);
-        return Err(Begin::End(TaskError::new(ErrorCode::PoisonTask, message), past));
+        return Err(StartError::End(TaskError::new(ErrorCode::PoisonTask, message), past));
     }
     let Some(spec) = find_spec(ctx, &task.agent, claimed.version.as_deref()).await? else {
         let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
-        return Err(Begin::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
+        return Err(StartError::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
     };
     ctx.keep_version(&spec).await?;
     if !claimed.resumes {
@@ -125,7 +123,7 @@ async fn begin(
     Ok(Run::new(Arc::clone(ctx), task, spec, claimed, cancel, past))
 }
 
-async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, Begin> {
+async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, StartError> {
     let mut past: Vec<JournalEntry> = Vec::new();
     loop {
         let after = past.last().map_or(0, |entry| entry.seq);
@@ -137,13 +135,13 @@ async fn load_journal(ctx: &Context, task: &Task) -> Result<Vec<JournalEntry>, B
         }
         if past.len() > MAX_JOURNAL {
             let message = format!("the task's journal has more than {MAX_JOURNAL} entries");
-            return Err(Begin::End(TaskError::new(ErrorCode::TooManySteps, message), past));
+            return Err(StartError::End(TaskError::new(ErrorCode::TooManySteps, message), past));
         }
     }
 }
 
-/// The version of an agent that work began on, or else the one that the deployment runs. An agent that was removed from the
-/// deployment ends what was accepted for it on its last version.
+/// Returns the version of an agent that the work began on, or else the deployment's version. Tasks of an agent that was
+/// removed from the deployment finish on its last version.
 pub(crate) async fn find_spec(
     ctx: &Context,
     agent: &AgentName,
@@ -161,7 +159,7 @@ pub(crate) async fn find_spec(
     if let Some(spec) = live() {
         return Ok(Some(spec));
     }
-    // Whoever accepted the task knew the agent: this process may not have heard of it yet.
+    // The process that accepted the task knew the agent; this one may not have read it yet.
     ctx.intake.deployment().refresh().await?;
     Ok(live().or_else(|| ctx.intake.deployment().removed(agent)))
 }
@@ -173,14 +171,13 @@ fn timed_out(task: &Task) -> TaskError {
     )
 }
 
-/// The one write that follows from how a run ended.
 async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
     let replaces = match &ended {
         Ok(ModeEnd::Paused) | Err(Stop::Draining | Stop::Fenced) => Replaces::Unknown,
         _ => run.end_progress().await,
     };
     if ended == Err(Stop::Fenced) {
-        tracing::debug!(task = %run.task.id, "another owner has the task");
+        tracing::debug!(task = %run.task.id, "the task has another owner");
         budget::release_all(run);
         return None;
     }
@@ -202,7 +199,7 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
             run.defer(&Scope::MAIN, vec![JournalBody::HandedBack { worker: run.lease.worker }], Vec::new());
             (run.advance(Step::HandBack), TaskStatus::Queued)
         }
-        // Seen above.
+        // Handled above.
         Err(Stop::Fenced) => return None,
         Err(Stop::Broken(reason)) => failed(run, TaskError::new(ErrorCode::Internal, reason), &replaces),
     };
@@ -232,17 +229,16 @@ async fn write_end(ctx: &Context, task: &Arc<Task>, advance: Advance, status: Ta
     Some(status)
 }
 
-/// Ends a task whose end (`refused`) the store can never write, because of something in it: with that error, and with
-/// what was paid.
+/// Ends a task whose result (`refused`) the store can never write, because of its content: with that error, and with
+/// the ledger rows of the calls.
 async fn end_broken(ctx: &Context, task: &Arc<Task>, refused: &Advance, reason: &str) -> Option<TaskStatus> {
-    let message = format!("the store cannot write how the task ended: {reason}");
+    let message = format!("the store refuses the task's result: {reason}");
     tracing::error!(task = %task.id, message);
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, message));
     let status = outcome.status;
-    let publish = ctx.is_heard(&output_topic(&task.agent));
     let step = Step::Finish { outcome: outcome.clone(), dead_letter: true };
     let mut advance = Advance::new(refused.lease, refused.at, step);
-    advance.outbox = messages_of_end(task, &outcome, refused.at, publish, || ctx.new_outbox_id());
+    advance.outbox = ctx.intake.messages_of_end(task, &outcome, refused.at);
     advance.ledger.clone_from(&refused.ledger);
     match persist(ctx, Arc::new(advance)).await {
         Ok(_) => {
@@ -252,7 +248,7 @@ async fn end_broken(ctx: &Context, task: &Arc<Task>, refused: &Advance, reason: 
             Some(status)
         }
         Err(stop) => {
-            tracing::error!(task = %task.id, ?stop, "nor that it failed; the task stays as it is until this process ends");
+            tracing::error!(task = %task.id, ?stop, "writing the task's failure failed, too; the task stays running until this process ends");
             ctx.claims.strand(refused.lease);
             None
         }
@@ -261,18 +257,17 @@ async fn end_broken(ctx: &Context, task: &Arc<Task>, refused: &Advance, reason: 
 
 fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -> Advance {
     let at = run.ctx.now();
-    let publish = run.ctx.is_heard(&output_topic(&run.task.agent));
-    let mut outbox = messages_of_end(&run.task, &outcome, at, publish, || run.ctx.new_outbox_id());
+    let mut outbox = run.ctx.intake.messages_of_end(&run.task, &outcome, at);
     for message in &mut outbox {
         message.set_replaces(replaces);
-        message.set_trace(run.place.onward());
+        message.set_trace(run.context.onward());
     }
     let mut advance = run.advance(Step::Finish { outcome, dead_letter });
     advance.outbox = outbox;
     advance
 }
 
-/// Another attempt with fresh context when the error and the policy allow one; else the end.
+/// Schedules another attempt with fresh context if the error and the policy allow one; otherwise ends the task.
 fn failed(run: &Run, error: TaskError, replaces: &Replaces) -> (Advance, TaskStatus) {
     let delay = error.code.is_retryable().then(|| run.spec.retry.delay_before(run.attempt)).flatten();
     let Some(delay) = delay else {
@@ -285,8 +280,8 @@ fn failed(run: &Run, error: TaskError, replaces: &Replaces) -> (Advance, TaskSta
     (run.advance(Step::Retry { at: retry_at }), TaskStatus::Queued)
 }
 
-/// Ends a task that could not begin.
-async fn end_at_once(
+/// Ends a task that could not start.
+async fn end_before_start(
     ctx: &Context,
     lease: Lease,
     task: &Arc<Task>,
@@ -296,17 +291,16 @@ async fn end_at_once(
     let at = ctx.now();
     let outcome = Outcome::from_error(error);
     let status = outcome.status;
-    let publish = ctx.is_heard(&output_topic(&task.agent));
     let mut advance = Advance::new(lease, at, Step::Finish { outcome: outcome.clone(), dead_letter: true });
-    advance.outbox = messages_of_end(task, &outcome, at, publish, || ctx.new_outbox_id());
+    advance.outbox = ctx.intake.messages_of_end(task, &outcome, at);
     let replaces = replaces_of_epoch(lease.epoch);
     advance.outbox.iter_mut().for_each(|message| message.set_replaces(&replaces));
-    let given_up = OpenCalls::of_journal(past, &task.agent).abandon(None, task.id, at);
-    advance.ledger = given_up.into_iter().filter_map(|(_, _, row)| row).collect();
+    let abandoned = OpenCalls::of_journal(past, &task.agent).abandon(None, task.id, at);
+    advance.ledger = abandoned.into_iter().filter_map(|(_, _, row)| row).collect();
     write_end(ctx, task, advance, status).await
 }
 
-async fn give_back(ctx: &Context, lease: Lease, task: &Arc<Task>) -> Option<TaskStatus> {
+async fn release(ctx: &Context, lease: Lease, task: &Arc<Task>) -> Option<TaskStatus> {
     let advance = Advance::new(lease, ctx.now(), Step::HandBack);
     write_end(ctx, task, advance, TaskStatus::Queued).await
 }

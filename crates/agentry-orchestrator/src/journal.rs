@@ -1,10 +1,10 @@
-//! What a run has to write: journal entries, ledger rows and questions that the store has not confirmed yet.
+//! Pending writes of a run: journal entries, ledger rows and questions that the store has not confirmed yet.
 //!
-//! A run's future may be dropped at any await: its task is cancelled, its time is up, a step of its plan takes too long.
-//! What it knows must not go with it. Rows stay here until the store has confirmed them: a write whose future is dropped
-//! gives its rows back, and they leave with the run's next write, the one that ends the run at the latest. The store may
-//! have carried the dropped write out all the same; ledger rows, questions and messages are known by their ids, and an
-//! entry that is in the journal twice is replayed once.
+//! A run's future may be dropped at any await: its task is cancelled, its time is up, a step of its plan takes too
+//! long. Its rows must not be lost with it. They stay here until the store has confirmed them: a write whose future is
+//! dropped returns its rows, and they leave with the run's next write, at the latest the one that ends the run. The
+//! store may have executed the dropped write nevertheless; ledger rows, questions and messages are deduplicated by
+//! their ids, and an entry that is in the journal twice is replayed once.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::context::{Context, lock};
 use crate::run::Stop;
 use crate::write::persist;
 
-/// The writes of one run.
+/// The journal of a run, and its pending writes.
 pub(crate) struct Journal {
     lease: Lease,
     version: Box<str>,
@@ -37,27 +37,27 @@ struct Unwritten {
 }
 
 impl Journal {
-    /// The journal of a run under this lease, of this version of an agent.
+    /// Returns the journal of a run under this lease, on this version of an agent.
     pub fn new(lease: Lease, spec: &AgentSpec) -> Self {
         Self { lease, version: spec.version.clone(), unwritten: Mutex::default() }
     }
 
-    /// Keeps entries and ledger rows for the next write.
+    /// Adds entries and ledger rows to the next write.
     pub fn add(&self, entries: impl IntoIterator<Item = JournalEntry>, ledger: Vec<LedgerRow>) {
         let mut unwritten = lock(&self.unwritten);
         unwritten.entries.extend(entries);
         unwritten.ledger.extend(ledger);
     }
 
-    /// Keeps questions, and the messages that ask them, for the next write.
+    /// Adds questions, and the messages that ask them, to the next write.
     pub fn ask(&self, clarifications: Vec<Clarification>, outbox: Vec<OutboxMessage>) {
         let mut unwritten = lock(&self.unwritten);
         unwritten.clarifications.extend(clarifications);
         unwritten.outbox.extend(outbox);
     }
 
-    /// A write that takes along everything that is kept. With the end of the task or of its attempt, questions that were
-    /// never asked are dropped: nobody waits for the answer.
+    /// Returns a write with all pending rows. Questions that were never asked are dropped at the end of the task or its
+    /// attempt: nobody waits for the answer.
     pub fn take(&self, at: Timestamp, step: Step) -> Advance {
         let mut unwritten = lock(&self.unwritten);
         let Unwritten { entries, ledger, clarifications, outbox, .. } = &mut *unwritten;
@@ -77,8 +77,8 @@ impl Journal {
         advance
     }
 
-    /// Writes everything that is kept while the task goes on. Durable when it returns; when the future is dropped before,
-    /// the rows are kept for the next write.
+    /// Writes all pending rows while the task continues. Durable when it returns; if the future is dropped before, the
+    /// rows stay pending.
     pub async fn flush(&self, ctx: &Context) -> Result<Advanced, Stop> {
         let write = Unconfirmed { journal: self, advance: Some(Arc::new(self.take(ctx.now(), Step::Continue))) };
         write.persist(ctx).await
@@ -94,7 +94,7 @@ impl Journal {
     }
 }
 
-/// A write that the store has not confirmed; dropped, it gives its rows back.
+/// An unconfirmed write; when dropped, it returns its rows to the journal.
 struct Unconfirmed<'j> {
     journal: &'j Journal,
     advance: Option<Arc<Advance>>,
@@ -106,7 +106,8 @@ impl Unconfirmed<'_> {
         let end = persist(ctx, advance).await;
         let advance = self.advance.take();
         if let (Err(Stop::Broken(_)), Some(advance)) = (&end, advance) {
-            // Something in it can never be written. What was paid is written all the same.
+            // The write contains something that can never be written. The ledger rows of paid calls are kept for the
+            // next one.
             let ledger = Arc::unwrap_or_clone(advance).ledger;
             self.journal.add([], ledger);
         }

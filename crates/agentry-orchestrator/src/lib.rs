@@ -1,9 +1,8 @@
-//! Runs tasks: dispatch, the four modes, scheduler, relay, recovery, health, drain.
+//! Executes tasks: dispatch, the four modes, scheduler, relay, recovery, health, drain.
 //!
-//! A task in a straight line: a wake reaches `dispatch`, which claims; `execute` finds the agent's version, the
-//! journal and the deadline; `modes` decides what the task is made of; `runner` drives one agent loop and journals
-//! every call; `execute` ends the task in one write. Everything that was begun and not ended is found again by
-//! `recovery`.
+//! The path of a task: a wake reaches `dispatch`, which claims it; `execute` loads the agent's version, the journal and
+//! the deadline; `modes` selects the execution mode; `runner` drives one agent loop and journals every call; `execute`
+//! ends the task in one write. `recovery` finds everything that was begun and not ended.
 
 mod budget;
 mod claims;

@@ -1,5 +1,5 @@
-//! Health: an agent is healthy when its consumer is attached and its probe answers. The consumer is the dispatcher
-//! that agents share; the probe asks it, and looks whether the agent's model and tools can be used at all.
+//! Health: an agent is healthy if its consumer is attached and answers its probe. The consumer is the dispatcher, which
+//! all agents share; a probe also checks whether the agent's model and tools are usable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +9,27 @@ use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::dispatch::dispatch;
-use crate::status::Said;
+use crate::status::StatusReporter;
 
-/// How often the dispatcher is asked (PLATFORM: an unresponsive agent is found within 60 s, goal 5 s).
+/// Interval between probes of the dispatcher (PLATFORM: an unresponsive agent is found within 60 s, goal 5 s).
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// Time to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Restarts before agents are `failed`.
+/// Number of restarts before agents are reported as `failed`.
 pub(crate) const MAX_RESTARTS: u32 = 3;
-/// Wait before the first restart; doubles.
+/// Delay before the first restart; doubles.
 const RESTART_BACKOFF: Duration = Duration::from_millis(200);
 
-/// A question to the dispatcher: do you listen?
+/// A request for a sign of life from the dispatcher.
 pub(crate) struct Probe(oneshot::Sender<()>);
 
 impl Probe {
     pub fn answer(self) {
-        // Nobody waits any more when the answer is too late.
+        // The supervisor has given up if the answer is too late.
         let _ = self.0.send(());
     }
 }
 
-/// The way to the dispatcher.
+/// The channel of probes to the dispatcher.
 pub(crate) struct Probes {
     sender: mpsc::Sender<Probe>,
     receiver: Mutex<mpsc::Receiver<Probe>>,
@@ -44,7 +43,7 @@ impl Default for Probes {
 }
 
 impl Probes {
-    /// The next question. Never ends by itself.
+    /// Waits for the next probe, forever if there is none.
     pub async fn next(&self) -> Probe {
         match self.receiver.lock().await.recv().await {
             Some(probe) => probe,
@@ -62,10 +61,10 @@ impl Probes {
     }
 }
 
-/// Runs the dispatcher, probes it, restarts it, and says how the agents are doing.
+/// Runs the dispatcher, probes it, restarts it, and reports the status of the agents.
 pub(crate) async fn supervise(ctx: Arc<Context>) {
     let mut fleet_changes = ctx.fleet.changes();
-    let mut said = Said::default();
+    let mut reporter = StatusReporter::default();
     let mut restarts = 0_u32;
     let mut dispatcher = Dispatcher::start(&ctx);
     loop {
@@ -78,9 +77,9 @@ pub(crate) async fn supervise(ctx: Arc<Context>) {
         } else {
             restarts = restarts.saturating_add(1);
         }
-        said.say(&ctx, alive, restarts).await;
+        reporter.report(&ctx, alive, restarts).await;
         if !alive && restarts <= MAX_RESTARTS {
-            tracing::error!(restarts, "the dispatcher does not answer; it is restarted");
+            tracing::error!(restarts, "the dispatcher does not answer its probe; restarting it");
             dispatcher.0.abort();
             tokio::time::sleep(RESTART_BACKOFF * 2_u32.pow(restarts - 1)).await;
             dispatcher = Dispatcher::start(&ctx);
@@ -101,10 +100,10 @@ impl Dispatcher {
         Self(tokio::spawn(dispatch(Arc::clone(ctx))))
     }
 
-    /// The dispatcher ends by itself when the process stops taking work.
+    /// Waits for the dispatcher, which ends when the process stops taking work.
     async fn end(self) {
         if tokio::time::timeout(PROBE_TIMEOUT, self.0).await.is_err() {
-            tracing::warn!("the dispatcher did not end in time");
+            tracing::warn!("the dispatcher did not stop in time");
         }
     }
 }

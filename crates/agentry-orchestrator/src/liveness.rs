@@ -1,18 +1,18 @@
-//! Whether this worker's own heartbeats get through.
+//! Freshness of this worker's own heartbeats.
 //!
-//! A worker whose heartbeats are missing is declared dead by the others, and its tasks run elsewhere. It must notice that
-//! by itself: it may have been frozen, or cut off from the store. While its last heartbeat is old it judges nobody and
+//! Other workers declare a worker without heartbeats dead, and its tasks run elsewhere. It must notice this by itself:
+//! it may have been frozen, or cut off from the store. While its last heartbeat is old, it declares no worker dead and
 //! begins no paid call.
 
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
-/// Age from which the last heartbeat is too old: others count this worker as dead then. The age is taken from the moment
-/// when the heartbeat was sent, which is before the store stamped it, so this worker knows first.
+/// Age at which the last heartbeat is stale: others count this worker as dead then. The age is measured from the moment
+/// before the heartbeat was sent, which is before the store stamped it, so this worker notices first.
 const STALE_AFTER: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
-/// The last heartbeat of this worker that succeeded, by the monotonic clock.
+/// The last successful heartbeat of this worker, by the monotonic clock.
 pub(crate) struct Liveness {
     sent: watch::Sender<Option<Instant>>,
 }
@@ -24,24 +24,24 @@ impl Default for Liveness {
 }
 
 impl Liveness {
-    /// Records a heartbeat that succeeded. `sent` is the moment before it was sent: a process that is frozen while it waits
+    /// Records a successful heartbeat. `sent` is the moment before it was sent: a process that is frozen while it waits
     /// for the answer must not take an old heartbeat for a new one.
     pub fn record(&self, sent: Instant) {
         self.sent.send_replace(Some(sent));
     }
 
-    /// Whether the last heartbeat is recent enough that nobody can have declared this worker dead.
+    /// Returns whether the last heartbeat is so recent that no worker can have declared this one dead.
     pub fn is_fresh(&self) -> bool {
         is_fresh(*self.sent.borrow())
     }
 
-    /// Waits until [`Liveness::is_fresh`]; returns whether it had to wait. If so, this worker may have been declared dead
-    /// meanwhile: whoever is about to act under a lease has to ask the store for it again. Cancel-safe.
+    /// Waits until [`Liveness::is_fresh`]; returns whether it had to wait. If so, this worker may have been declared
+    /// dead meanwhile, and its leases must be checked with the store. Cancel-safe.
     pub async fn wait_fresh(&self) -> bool {
         if self.is_fresh() {
             return false;
         }
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = self.sent.subscribe().wait_for(|sent| is_fresh(*sent)).await;
         true
     }
@@ -79,7 +79,7 @@ mod tests {
             tokio::spawn(async move { liveness.wait_fresh().await })
         };
         tokio::task::yield_now().await;
-        // Its answer came late: the process was frozen, or the store was.
+        // The answer was late, because the process or the store was frozen.
         liveness.record(before);
         tokio::time::sleep(HEARTBEAT).await;
         assert!(!waiting.is_finished());

@@ -11,7 +11,6 @@ use agentry_core::task::{ErrorCode, TaskError};
 use agentry_core::time::Timestamp;
 use agentry_llm::Call;
 
-/// Calls by their ids.
 #[derive(Default)]
 pub(crate) struct OpenCalls(HashMap<CallId, OpenCall>);
 
@@ -24,21 +23,20 @@ struct OpenCall {
     progress: Progress,
 }
 
-/// How far a call has come.
 enum Progress {
-    /// Its journal entry is on the way into the store.
+    /// The journal entry is being written.
     Announced,
-    /// It left the process, or may have.
+    /// The call left the process, or may have.
     Left,
-    /// It failed; what is to be written of that.
+    /// The call failed; with its pending writes.
     Failed(Box<(JournalBody, LedgerRow)>),
 }
 
-/// What is left to write of a call that was given up: for its part of the task, an entry and a row.
-pub(crate) type GivenUp = (Scope, Option<JournalBody>, Option<LedgerRow>);
+/// The remaining writes of an abandoned call: its scope, a journal entry and a ledger row.
+pub(crate) type AbandonedCall = (Scope, Option<JournalBody>, Option<LedgerRow>);
 
 impl OpenCalls {
-    /// The calls that a journal saw leave and not come back: their worker died.
+    /// Returns the calls that a journal saw leave and not return, because their worker died.
     pub fn of_journal(past: &[JournalEntry], agent: &AgentName) -> Self {
         let mut open = HashMap::new();
         for entry in past {
@@ -57,7 +55,7 @@ impl OpenCalls {
         Self(open)
     }
 
-    /// A call is about to be journaled.
+    /// Adds a call that is about to be journaled.
     pub fn announce(&mut self, call: &Call, turn: u32, scope: &Scope) {
         let open = OpenCall {
             provider: call.target.provider,
@@ -70,12 +68,12 @@ impl OpenCalls {
         self.0.insert(call.id, open);
     }
 
-    /// Its entry is durable: it leaves the process.
+    /// Marks a call whose entry is durable as sent.
     pub fn left(&mut self, call: CallId) {
         self.progress(call, Progress::Left);
     }
 
-    /// It failed, and its row is not kept yet.
+    /// Marks a call as failed whose row is not kept yet.
     pub fn failed(&mut self, call: CallId, body: JournalBody, row: LedgerRow) {
         self.progress(call, Progress::Failed(Box::new((body, row))));
     }
@@ -86,23 +84,23 @@ impl OpenCalls {
         }
     }
 
-    /// Its row is kept.
+    /// Removes a call whose row is kept.
     pub fn ended(&mut self, call: CallId) {
         self.0.remove(&call);
     }
 
-    /// Gives up the calls of a part of the task, or all.
-    pub fn abandon(&mut self, scope: Option<&Scope>, task: TaskId, at: Timestamp) -> Vec<GivenUp> {
-        let mut given_up: Vec<(CallId, OpenCall)> =
+    /// Abandons the calls of a scope, or all.
+    pub fn abandon(&mut self, scope: Option<&Scope>, task: TaskId, at: Timestamp) -> Vec<AbandonedCall> {
+        let mut abandoned: Vec<(CallId, OpenCall)> =
             self.0.extract_if(|_, open| scope.is_none_or(|scope| open.scope == *scope)).collect();
-        // In an order that is the same for every run of a test.
-        given_up.sort_unstable_by_key(|(call, _)| *call.as_bytes());
-        given_up.into_iter().map(|(call, open)| open.give_up(call, task, at)).collect()
+        // The order is the same in every run of a test.
+        abandoned.sort_unstable_by_key(|(call, _)| *call.as_bytes());
+        abandoned.into_iter().map(|(call, open)| open.abandon(call, task, at)).collect()
     }
 }
 
 impl OpenCall {
-    fn give_up(self, call: CallId, task: TaskId, at: Timestamp) -> GivenUp {
+    fn abandon(self, call: CallId, task: TaskId, at: Timestamp) -> AbandonedCall {
         match self.progress {
             Progress::Announced => {
                 let error = TaskError::new(ErrorCode::Cancelled, "given up before the call left");
@@ -117,7 +115,7 @@ impl OpenCall {
                     provider: self.provider,
                     model: self.model,
                     status: CallStatus::Failed,
-                    // What the provider counted is not known.
+                    // The tokens that the provider counted are unknown.
                     usage: Usage::default(),
                     provider_call: None,
                     cost: None,

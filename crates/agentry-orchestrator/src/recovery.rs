@@ -1,5 +1,5 @@
-//! Finds again what was begun and not ended: work of dead owners, tasks that were never woken, questions that
-//! nobody answered. One tick a second, and one timer for delayed tasks.
+//! Recovers what was begun and not ended: tasks of dead workers, tasks whose wake was lost, expired questions. One tick
+//! a second, and one timer for delayed tasks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,17 +16,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::claims::reconcile;
 use crate::context::Context;
-use crate::sessions::poke;
+use crate::sessions::notify_session;
 
-/// Rows looked at in one tick at most.
+/// Maximum number of rows read in one tick.
 const MAX_BATCH: usize = 1_000;
-/// Ticks between prunings of what is kept for a while.
+/// Ticks between deletions of expired data.
 const TICKS_PER_PRUNE: u32 = 600;
-/// Ticks between looks for cancelled tasks in the store: what finds a request whose signal was lost while its task
-/// waits for a slow model and writes nothing.
-const TICKS_PER_CANCEL_LOOK: u32 = 15;
+/// Ticks between polls for cancelled tasks: finds a request whose signal was lost while its task waits for a slow model
+/// and writes nothing.
+const TICKS_PER_CANCEL_POLL: u32 = 15;
 
-/// This worker as the store knows it.
 fn record(ctx: &Context) -> WorkerRecord {
     let executes = ctx.options.executes();
     WorkerRecord {
@@ -42,7 +41,7 @@ fn record(ctx: &Context) -> WorkerRecord {
     }
 }
 
-/// Sends a heartbeat, and records that it got through.
+/// Sends a heartbeat, and records its success.
 pub(crate) async fn send_heartbeat(ctx: &Context) -> Result<(), StoreError> {
     let sent = Instant::now();
     ctx.store.heartbeat(&record(ctx)).await?;
@@ -50,7 +49,7 @@ pub(crate) async fn send_heartbeat(ctx: &Context) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Sends a heartbeat every second, until it is told to end: after the last run has ended. One that took longer than that
+/// Sends a heartbeat every second until it is told to end, after the last run has ended. A heartbeat that takes longer
 /// is followed by the next one at once.
 pub(crate) async fn heartbeat(ctx: Arc<Context>, end: tokio_util::sync::CancellationToken) {
     let mut ticks = tokio::time::interval(HEARTBEAT);
@@ -66,9 +65,9 @@ pub(crate) async fn heartbeat(ctx: Arc<Context>, end: tokio_util::sync::Cancella
     }
 }
 
-/// Looks once a second for what nobody else would find.
+/// Runs a recovery tick every second.
 pub(crate) async fn recover(ctx: Arc<Context>) {
-    // Processes that start together do not all tidy up at the same moment.
+    // Processes that start together do not all prune at the same moment.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to TICKS_PER_PRUNE")]
     let mut ticks = (ctx.jitter() * f64::from(TICKS_PER_PRUNE)) as u32;
     let mut long_running = HashSet::new();
@@ -77,9 +76,9 @@ pub(crate) async fn recover(ctx: Arc<Context>) {
         if ticks.is_multiple_of(TICKS_PER_PRUNE) {
             prune(&ctx).await;
         }
-        if ticks.is_multiple_of(TICKS_PER_CANCEL_LOOK) {
+        if ticks.is_multiple_of(TICKS_PER_CANCEL_POLL) {
             let running: HashSet<TaskId> = ctx.running.tasks().into_iter().collect();
-            look_for_cancelled(&ctx, running.intersection(&long_running)).await;
+            poll_cancelled(&ctx, running.intersection(&long_running)).await;
             long_running = running;
         }
         ticks = ticks.wrapping_add(1);
@@ -93,34 +92,34 @@ pub(crate) async fn recover(ctx: Arc<Context>) {
 async fn tick(ctx: &Arc<Context>) {
     let now = ctx.now();
     ctx.windows.evict_idle(now);
-    // While its own heartbeats do not get through, this worker cannot know who is dead.
+    // A worker whose own heartbeats fail cannot know which others are dead.
     if ctx.liveness.is_fresh() {
         match ctx.store.recover(ctx.worker, now, MAX_BATCH).await {
             Ok(recovered) => {
                 ctx.metrics.recovered.inc_by(recovered.len() as u64);
                 wake(ctx, recovered);
             }
-            Err(error) => tracing::warn!(%error, "could not look for work of dead owners"),
+            Err(error) => tracing::warn!(%error, "recovering tasks of dead workers failed"),
         }
     }
     expire_clarifications(ctx).await;
     reconcile(ctx).await;
     if ctx.options.executes() {
-        poke_due_sessions(ctx).await;
-        ctx.unwoken.notify_one();
+        notify_due_sessions(ctx).await;
+        ctx.missed_wakes.notify_one();
     }
 }
 
-async fn poke_due_sessions(ctx: &Arc<Context>) {
+async fn notify_due_sessions(ctx: &Arc<Context>) {
     if ctx.options.modes.contains(ExecutionMode::Continuous) {
         match ctx.store.due_sessions(ctx.now(), MAX_BATCH).await {
-            Ok(sessions) => sessions.into_iter().for_each(|session| poke(ctx, session)),
-            Err(error) => tracing::warn!(%error, "could not look for sessions that are due"),
+            Ok(sessions) => sessions.into_iter().for_each(|session| notify_session(ctx, session)),
+            Err(error) => tracing::warn!(%error, "reading due sessions failed"),
         }
     }
 }
 
-/// Takes delayed tasks up at the moment they are due, not at the next tick.
+/// Starts delayed tasks when they are due, not at the next tick.
 pub(crate) async fn delayed(ctx: Arc<Context>) {
     loop {
         let next = ctx.store.next_due(ctx.now()).await.ok().flatten();
@@ -129,14 +128,14 @@ pub(crate) async fn delayed(ctx: Arc<Context>) {
             () = ctx.stop.cancelled() => return,
             () = ctx.delayed.notified() => {}
             () = tokio::time::sleep(wait) => {
-                poke_due_sessions(&ctx).await;
+                notify_due_sessions(&ctx).await;
                 ctx.due.notify_one();
             }
         }
     }
 }
 
-/// Hears who is to be cancelled.
+/// Listens for cancelled tasks.
 pub(crate) async fn listen(ctx: Arc<Context>) {
     let mut signals = ctx.bus.signals();
     loop {
@@ -148,19 +147,19 @@ pub(crate) async fn listen(ctx: Arc<Context>) {
             Received::Signal(Signal::Cancel(task)) => {
                 ctx.running.cancel(task);
             }
-            // Where the question was asked is told; the write that resolved it may be another process's.
+            // The outcome of a question is posted where it was asked; another process may have resolved it.
             Received::Signal(Signal::Resolved(_) | Signal::Outbox) => ctx.outbox.notify_one(),
             Received::Signal(_) => {}
             Received::Missed => {
-                look_for_cancelled(&ctx, &ctx.running.tasks()).await;
+                poll_cancelled(&ctx, &ctx.running.tasks()).await;
             }
             Received::Closed => return,
         }
     }
 }
 
-/// Signals may have been lost: asks the store about tasks that run here.
-async fn look_for_cancelled(ctx: &Context, tasks: impl IntoIterator<Item = &TaskId>) {
+/// Polls the store for cancelled tasks among those that run here, because signals may have been lost.
+async fn poll_cancelled(ctx: &Context, tasks: impl IntoIterator<Item = &TaskId>) {
     for task in tasks {
         if let Ok(Some(record)) = ctx.store.task(*task).await
             && record.cancel_requested
@@ -175,16 +174,16 @@ async fn expire_clarifications(ctx: &Arc<Context>) {
     let expired = match ctx.store.expired_clarifications(now, MAX_BATCH).await {
         Ok(expired) => expired,
         Err(error) => {
-            tracing::warn!(%error, "could not look for questions whose time is up");
+            tracing::warn!(%error, "reading expired clarifications failed");
             return;
         }
     };
     for clarification in expired {
         match ctx.intake.expire(clarification).await {
-            // The first answer stands, also one that came just now.
+            // The first answer counts, even one that arrived just now.
             Ok(_) | Err(AnswerRefused::Ended(_) | AnswerRefused::Unknown(_)) => {}
             Err(AnswerRefused::Store(error)) => {
-                tracing::warn!(%error, "could not end a question whose time is up");
+                tracing::warn!(%error, "expiring a clarification failed");
             }
         }
     }
@@ -193,14 +192,14 @@ async fn expire_clarifications(ctx: &Arc<Context>) {
 async fn prune(ctx: &Context) {
     match ctx.store.prune(ctx.options.retention.horizon(ctx.now())).await {
         Ok(0) => {}
-        Ok(rows) => tracing::debug!(rows, "forgot what was kept long enough"),
-        Err(error) => tracing::warn!(%error, "could not forget what was kept long enough"),
+        Ok(rows) => tracing::debug!(rows, "deleted expired data"),
+        Err(error) => tracing::warn!(%error, "deleting expired data failed"),
     }
 }
 
 fn wake(ctx: &Arc<Context>, recovered: Vec<Wake>) {
     if !recovered.is_empty() {
-        tracing::info!(tasks = recovered.len(), "took up tasks again");
+        tracing::info!(tasks = recovered.len(), "recovered tasks of dead workers");
     }
     ctx.intake.wake_again(recovered);
 }

@@ -1,4 +1,4 @@
-//! One claim of one task: its lease, its journal, and the only way to write for it.
+//! A run, which is one claim of one task: its lease, its journal, and all of its writes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -19,34 +19,34 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Context, lock};
 use crate::journal::Journal;
 use crate::open_calls::OpenCalls;
-use crate::slack::{Progress, Shown, messages_of_questions};
+use crate::slack::{Progress, StreamPreview, messages_of_questions};
 
-/// Why a run ends without an outcome of its own.
+/// The reason why a run ends without an outcome of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Stop {
-    /// Another owner has the task, or it has ended: drop everything.
+    /// Another owner has the task, or it has ended: nothing may be written.
     Fenced,
-    /// Somebody cancelled it.
+    /// The task was cancelled.
     Cancelled,
-    /// The process is shutting down: give it back.
+    /// The process is shutting down: the task must be released.
     Draining,
-    /// The store refuses the write for a reason that trying again does not mend.
+    /// The store refuses the write permanently.
     Broken(String),
 }
 
-/// One claim of one task.
+/// A run, which is one claim of one task.
 pub(crate) struct Run {
     pub ctx: Arc<Context>,
     pub task: Arc<Task>,
     pub spec: Arc<AgentSpec>,
     pub lease: Lease,
-    /// This claim in the task's trace.
-    pub place: Place,
+    /// Span context of this claim.
+    pub context: Place,
     pub attempt: u32,
     pub cancel: CancellationToken,
-    /// The journal as it was when the task was claimed.
+    /// Journal at the time of the claim.
     pub past: Vec<JournalEntry>,
-    /// Shows the task where it came from while it runs.
+    /// Shows progress in the channel that the task came from.
     progress: Mutex<Option<Progress>>,
     journal: Journal,
     state: Mutex<State>,
@@ -58,9 +58,9 @@ struct State {
     calls: OpenCalls,
     llm_calls: u32,
     cost: NanoUsd,
-    /// Set aside for calls under way, by their reservation.
+    /// Reservations for calls in flight.
     reserved: HashMap<CallId, NanoUsd>,
-    /// Reservations in the budgets of agents' days that may be open.
+    /// Reservations in daily budgets that may be open.
     day_reservations: HashSet<CallId>,
 }
 
@@ -85,18 +85,18 @@ impl Run {
             }
         }
         let (lease, attempt) = (claimed.lease, claimed.attempt);
-        let progress = Mutex::new(Progress::start(&ctx, &task, lease.epoch == 1));
-        let place = place(&ctx, &task, lease);
+        let progress = Mutex::new(Progress::start(&ctx, &task, replaces_of_epoch(lease.epoch)));
+        let context = span_context(&ctx, &task, lease);
         let journal = Journal::new(lease, &spec);
-        Self { ctx, task, spec, lease, place, attempt, cancel, past, progress, journal, state: Mutex::new(state) }
+        Self { ctx, task, spec, lease, context, attempt, cancel, past, progress, journal, state: Mutex::new(state) }
     }
 
-    /// Where the text of the task's own model goes, when somebody in Slack waits for it.
-    pub fn shown(&self) -> Option<Arc<Shown>> {
-        lock(&self.progress).as_ref().map(Progress::shown)
+    /// Returns the preview that receives the model's text, if the task came from Slack.
+    pub fn preview(&self) -> Option<Arc<StreamPreview>> {
+        lock(&self.progress).as_ref().map(Progress::preview)
     }
 
-    /// The run ends the task: what showed its progress ends, and is replaced by the answer.
+    /// Ends the progress display, because the run ends the task; returns the post that the answer replaces.
     pub async fn end_progress(&self) -> Replaces {
         let progress = lock(&self.progress).take();
         match progress {
@@ -105,7 +105,7 @@ impl Run {
         }
     }
 
-    /// The entries of a scope that this attempt wrote.
+    /// Returns the entries of a scope that this attempt wrote.
     pub fn past_of(&self, scope: &Scope) -> impl Iterator<Item = &JournalBody> {
         let scope = scope.clone();
         self.past
@@ -114,7 +114,7 @@ impl Run {
             .map(|entry| &entry.body)
     }
 
-    /// Whether the run should end here. Asked between steps.
+    /// Fails if the run must end here. Called between steps.
     pub fn checkpoint(&self) -> Result<(), Stop> {
         if self.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
@@ -125,17 +125,17 @@ impl Run {
         Ok(())
     }
 
-    /// Model calls and dollars of this task so far, over all attempts that the journal knows.
+    /// Returns the model calls and the cost of this task so far, over all attempts in the journal.
     pub fn spent(&self) -> (u32, NanoUsd) {
         let state = lock(&self.state);
         (state.llm_calls, state.cost)
     }
 
-    /// Sets money of the task aside, in place of what was set aside under the same id, if all of it stays within `cap`.
+    /// Reserves money of the task if the sum stays within `cap`; replaces an earlier reservation of the same id.
     ///
     /// # Errors
-    /// What was spent and what else is set aside, when it does not.
-    pub fn set_aside(&self, call: CallId, amount: NanoUsd, cap: NanoUsd) -> Result<(), (NanoUsd, NanoUsd)> {
+    /// Returns the amounts spent and reserved otherwise if the limit would be exceeded.
+    pub fn reserve(&self, call: CallId, amount: NanoUsd, cap: NanoUsd) -> Result<(), (NanoUsd, NanoUsd)> {
         let mut state = lock(&self.state);
         let others = state.reserved.iter().filter(|(id, _)| **id != call);
         let reserved = others.fold(NanoUsd::ZERO, |sum, (_, amount)| sum.plus(*amount));
@@ -146,53 +146,52 @@ impl Run {
         Ok(())
     }
 
-    /// What was set aside is free again.
-    pub fn put_back(&self, call: CallId) {
+    /// Releases a reservation.
+    pub fn release(&self, call: CallId) {
         lock(&self.state).reserved.remove(&call);
     }
 
-    /// Money of an agent's day may be set aside under this id from now on.
+    /// Records that money of a daily budget may be reserved under this id.
     pub fn day_reservation_opens(&self, call: CallId) {
         lock(&self.state).day_reservations.insert(call);
     }
 
-    /// No money is set aside under this id any more.
+    /// Records that no money is reserved under this id any more.
     pub fn day_reservation_ended(&self, call: CallId) {
         lock(&self.state).day_reservations.remove(&call);
     }
 
-    /// The reservations in the budgets of days that no ledger row will end.
+    /// Returns the reservations in daily budgets that no ledger row will end.
     pub fn take_day_reservations(&self) -> HashSet<CallId> {
         std::mem::take(&mut lock(&self.state).day_reservations)
     }
 
-    /// A call is announced in the journal before it leaves the process.
+    /// Records a call that is about to be journaled.
     pub fn call_announced(&self, call: &Call, turn: u32, scope: &Scope) {
         lock(&self.state).calls.announce(call, turn, scope);
     }
 
-    /// The announcement is durable: the call leaves.
+    /// Records that the entry of a call is durable: it leaves the process.
     pub fn call_left(&self, call: CallId) {
         lock(&self.state).calls.left(call);
     }
 
-    /// A call that left has failed; another one may follow before its row is kept.
+    /// Records the failure of a call; another one may follow before its row is kept.
     pub fn call_failed(&self, call: CallId, body: JournalBody, row: LedgerRow) {
         lock(&self.state).calls.failed(call, body, row);
     }
 
-    /// Gives up the calls of a part of the task (`None`: all of it) that nobody waits for any more, and keeps what is
-    /// known of them: those that failed with their row, those that left with one that says that what the provider
-    /// counted is not known, those that never left with none.
+    /// Abandons the calls of a scope (`None`: all), and keeps their pending writes: the row of a failed call, a row
+    /// with unknown tokens for a call that left, none for one that never left.
     pub fn abandon_calls(&self, scope: Option<&Scope>) {
-        let given_up = lock(&self.state).calls.abandon(scope, self.task.id, self.ctx.now());
-        for (scope, body, row) in given_up {
+        let abandoned = lock(&self.state).calls.abandon(scope, self.task.id, self.ctx.now());
+        for (scope, body, row) in abandoned {
             self.defer(&scope, body.into_iter().collect(), row.into_iter().collect());
         }
     }
 
-    /// Keeps entries and ledger rows for the next write. For what needs no write of its own: a final answer is
-    /// written together with the end that follows from it.
+    /// Adds entries and ledger rows to the next write. A final answer needs no write of its own: it is written together
+    /// with the end of the task.
     pub fn defer(&self, scope: &Scope, bodies: Vec<JournalBody>, ledger: Vec<LedgerRow>) {
         let at = self.ctx.now();
         let mut state = lock(&self.state);
@@ -208,16 +207,16 @@ impl Run {
             state.next_seq += 1;
             JournalEntry { seq, attempt: self.attempt, scope: scope.clone(), at, body }
         });
-        // Under the lock, so that numbers and places agree.
+        // Under the lock, so that numbers and positions agree.
         self.journal.add(entries, ledger);
     }
 
-    /// Writes entries and everything deferred before them. Durable when it returns.
+    /// Writes entries and everything deferred before. Durable when it returns.
     pub async fn record(&self, scope: &Scope, bodies: Vec<JournalBody>, ledger: Vec<LedgerRow>) -> Result<(), Stop> {
         self.record_with(scope, bodies, ledger, Vec::new()).await
     }
 
-    /// As [`Self::record`], with questions to ask in the same write.
+    /// As [`Self::record`], with questions in the same write.
     pub async fn record_with(
         &self,
         scope: &Scope,
@@ -227,7 +226,7 @@ impl Run {
     ) -> Result<(), Stop> {
         self.defer(scope, bodies, ledger);
         let mut outbox = messages_of_questions(&self.ctx, &clarifications);
-        outbox.iter_mut().for_each(|message| message.set_trace(self.place.onward()));
+        outbox.iter_mut().for_each(|message| message.set_trace(self.context.onward()));
         let has_outbox = !outbox.is_empty();
         self.journal.ask(clarifications, outbox);
         let advanced = self.journal.flush(&self.ctx).await?;
@@ -241,19 +240,19 @@ impl Run {
         Ok(())
     }
 
-    /// The write that ends this claim, with everything deferred.
+    /// Returns the write that ends this claim, with everything deferred.
     pub fn advance(&self, step: Step) -> Advance {
         self.journal.take(self.ctx.now(), step)
     }
 }
 
-/// A claim of a task in the task's trace: every claim has a span of its own.
-pub(crate) fn place(ctx: &Context, task: &Task, lease: Lease) -> Place {
+/// Returns the span context of a claim: every claim has a span of its own.
+pub(crate) fn span_context(ctx: &Context, task: &Task, lease: Lease) -> Place {
     let span = SpanId::of_id(task.id.as_bytes()).derive(u64::from(lease.epoch));
     Place::of(ctx.options.sampling, task.trace(), span)
 }
 
-/// Whether an earlier owner may have shown a task that was claimed so often.
+/// Returns the post that the first owner, or a later one, must replace: an earlier owner may have posted progress.
 pub(crate) fn replaces_of_epoch(epoch: u32) -> Replaces {
     if epoch <= 1 { Replaces::Nothing } else { Replaces::Unknown }
 }

@@ -1,4 +1,4 @@
-//! Drives one agent loop: does what the machine says, journals it, feeds it back.
+//! Drives one agent loop: executes its next action, journals it, and feeds back the result.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,63 +24,63 @@ use tracing::Instrument as _;
 use crate::budget;
 use crate::context::lock;
 use crate::run::{Run, Stop};
-use crate::slack::{Shown, place_of_questions};
+use crate::slack::{StreamPreview, place_of_questions};
 use crate::spans;
 
-/// How a loop ended for now.
+/// The state in which a loop stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LoopEnd {
-    /// With an output or an error.
+    /// Ended with an output or an error.
     Done(Result<Value, TaskError>),
-    /// Only humans can move it on.
+    /// Waiting for humans.
     Paused,
 }
 
-/// Retries of a tool call whose outcome is unknown (`on_unknown: retry`): five within 16 s, so that a server that
-/// restarts is met again.
+/// Retries of a tool call whose outcome is unknown (`on_unknown: retry`): five within 16 s, enough for a server that
+/// restarts.
 const UNKNOWN_OUTCOME: RetryPolicy =
     RetryPolicy { max_retries: 5, delay_ms: 500, exponential: true, multiplier_percent: 200, max_delay_ms: 8_000 };
 
-/// What came of one try of a tool call.
-struct Tried {
-    outcome: TryOutcome,
+/// The result of one attempt of a tool call.
+struct ToolAttempt {
+    outcome: AttemptOutcome,
     took: Duration,
 }
 
-enum TryOutcome {
-    /// The tool answered the call.
+enum AttemptOutcome {
+    /// The tool answered.
     Answered { text: String, is_error: bool },
-    /// This try did nothing; what to tell the model.
+    /// The attempt had no effect; with the message for the model.
     NotDone(String),
-    /// It may or may not have happened, and why that is so.
+    /// The attempt may have had an effect; with the reason.
     Unknown(String),
 }
 
-/// How the agent of a loop may ask humans.
+/// The permission of a loop's agent to ask humans.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asking {
+pub(crate) struct ClarificationPolicy {
     pub allowed: bool,
     pub timeout: Duration,
     pub default: Option<String>,
 }
 
-/// One agent loop within a run.
+/// An agent loop within a run.
 pub(crate) struct Runner<'a> {
     pub run: &'a Run,
-    /// The agent of this loop: in a plan's step another one than the task's.
+    /// Agent of this loop; in a step of a plan not the task's.
     pub spec: &'a AgentSpec,
     pub scope: Scope,
-    pub asking: Asking,
+    pub clarification: ClarificationPolicy,
 }
 
 impl Runner<'_> {
-    /// A loop that begins with these messages and stands where the journal left it.
+    /// Returns a loop that begins with these messages, with the journal replayed into it.
     pub fn machine(&self, messages: Vec<Message>) -> AgentLoop {
         let config = LoopConfig {
-            // Offered before each call of the model: servers of tools change theirs while a loop runs.
+            // The tools are set before each model call: tool servers change theirs while a loop runs.
             tools: Vec::new(),
             output_schema: self.spec.output_schema.as_deref().cloned(),
-            may_ask: self.asking.allowed,
+            may_ask: self.clarification.allowed,
             max_turns: MAX_TURNS,
         };
         let mut machine = AgentLoop::new(config, messages);
@@ -90,9 +90,9 @@ impl Runner<'_> {
         machine
     }
 
-    /// Drives the loop until it is done or waits for humans.
+    /// Drives the loop until it ends or waits for humans.
     pub async fn drive(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
-        self.steps(machine).instrument(spans::part(&self.place(), self.spec, &self.scope)).await
+        self.steps(machine).instrument(spans::part(&self.context(), self.spec, &self.scope)).await
     }
 
     async fn steps(&self, machine: &mut AgentLoop) -> Result<LoopEnd, Stop> {
@@ -113,8 +113,8 @@ impl Runner<'_> {
                 }
                 Next::CallTools { turn, calls } => {
                     self.run.checkpoint()?;
-                    // Every call of a turn has an answer or a question once they were made: the same turn again would be
-                    // a loop without end.
+                    // After a round every call of a turn has an answer or a question: the same turn again would be an
+                    // endless loop.
                     if tools_called_in.replace(turn) == Some(turn) {
                         let message = format!("the tool calls of turn {turn} were answered and are open all the same");
                         machine.fail(TaskError::new(ErrorCode::Internal, message));
@@ -126,8 +126,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Makes a model call and journals it. An answer that calls tools is durable before any of them is called; a
-    /// final answer is written together with what follows from it.
+    /// Makes a model call and journals it. An answer that calls tools is durable before any of them is called; a final
+    /// answer is written together with the end of the task.
     pub async fn call_model(&self, turn: u32, request: ChatRequest) -> Result<Result<ChatReply, TaskError>, Stop> {
         let call = self.call(request);
         if let Err(error) = budget::allow_call(self.run, self.spec) {
@@ -166,10 +166,10 @@ impl Runner<'_> {
         }
     }
 
-    /// The loop in the task's trace: the run itself, or a part of it.
-    fn place(&self) -> Place {
-        let run = self.run.place;
-        // The plan and the summary are single calls of the run's own.
+    /// Returns the span context of the loop: the run's own, or a child of it.
+    fn context(&self) -> Place {
+        let run = self.run.context;
+        // The plan and the summary are single calls of the run itself.
         if [Scope::MAIN, Scope::PLAN, Scope::SUMMARY].contains(&self.scope) {
             run
         } else {
@@ -181,7 +181,7 @@ impl Runner<'_> {
         Call {
             id: self.run.ctx.new_call_id(),
             agent: self.spec.name.clone(),
-            under: self.place(),
+            under: self.context(),
             target: self.spec.llm.target.clone(),
             request,
             params: self.spec.llm.params.clone(),
@@ -191,19 +191,19 @@ impl Runner<'_> {
         }
     }
 
-    /// Somebody watches the task, or said that they will: the answer is streamed to them.
+    /// Returns the receivers of a streamed answer; `None` if nobody watches the task.
     fn sink(&self) -> Option<Arc<dyn TokenSink>> {
         let bus = &self.run.ctx.bus;
         let watched = self.run.task.stream || bus.is_watched(self.run.task.id);
-        let shown = self.run.shown().filter(|_| self.scope == Scope::MAIN);
-        if !watched && shown.is_none() {
+        let preview = self.run.preview().filter(|_| self.scope == Scope::MAIN);
+        if !watched && preview.is_none() {
             return None;
         }
-        if let Some(shown) = &shown {
-            shown.begin();
+        if let Some(preview) = &preview {
+            preview.begin();
         }
         let bus = watched.then(|| Arc::clone(bus));
-        Some(Arc::new(Watchers { bus, task: self.run.task.id, shown }))
+        Some(Arc::new(StreamSink { bus, task: self.run.task.id, preview }))
     }
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
@@ -228,7 +228,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Calls the tools of a turn, side by side: an intent row before each, its result after.
+    /// Calls the tools of a turn concurrently: an intent entry before each call, its result after.
     async fn call_tools(&self, machine: &mut AgentLoop, turn: u32, calls: Vec<PendingCall>) -> Result<(), Stop> {
         let results = try_join_all(calls.iter().map(|pending| self.call_tool(turn, pending))).await?;
         for result in results {
@@ -240,13 +240,13 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Calls one tool; returns the journal entry of what came of it, or the error that ends the loop.
+    /// Calls one tool; returns the journal entry of its result, or the error that ends the loop.
     ///
-    /// Once the outcome of a try is unknown it stays so: only an answer to the call itself, given to a later try under
-    /// the same idempotency key, says what happened.
+    /// An unknown outcome stays unknown until an answer to the call itself, given to a later attempt under the same
+    /// idempotency key, clarifies it.
     async fn call_tool(&self, turn: u32, pending: &PendingCall) -> Result<Result<JournalBody, TaskError>, Stop> {
         let call = &pending.call;
-        if call.name == ASK_HUMAN && self.asking.allowed {
+        if call.name == ASK_HUMAN && self.clarification.allowed {
             return self.ask(call, None).await.map(Ok);
         }
         let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
@@ -274,24 +274,25 @@ impl Runner<'_> {
                 self.run.checkpoint()?;
             }
             match self.invoke(turn, tool, call, &idempotency_key, retries).await? {
-                Tried { outcome: TryOutcome::Answered { text, is_error }, took } => {
+                ToolAttempt { outcome: AttemptOutcome::Answered { text, is_error }, took } => {
                     return self.returned(turn, call, text, is_error, took).await.map(Ok);
                 }
-                Tried { outcome: TryOutcome::NotDone(text), took } => match &mut unknown {
+                ToolAttempt { outcome: AttemptOutcome::NotDone(text), took } => match &mut unknown {
                     None => return self.returned(turn, call, text, true, took).await.map(Ok),
                     Some(reason) => *reason = format!("{reason}; the last retry: {text}"),
                 },
-                Tried { outcome: TryOutcome::Unknown(reason), .. } => unknown = Some(reason),
+                ToolAttempt { outcome: AttemptOutcome::Unknown(reason), .. } => unknown = Some(reason),
             }
         }
     }
 
-    /// Names a call by its place, whatever the model calls it: the same for every try of it, and of no other call.
+    /// Returns a name for a call that depends on its position only: the same for all of its attempts, and different
+    /// from that of any other call.
     fn idempotency_key(&self, turn: u32, index: usize) -> String {
         format!("{}:{}:{}:{turn}:{index}", self.run.task.id, self.run.attempt, self.scope.as_str())
     }
 
-    /// One try, after its intent is durable.
+    /// Makes one attempt, after its intent entry is durable.
     async fn invoke(
         &self,
         turn: u32,
@@ -299,10 +300,10 @@ impl Runner<'_> {
         call: &ToolCall,
         idempotency_key: &str,
         number: u32,
-    ) -> Result<Tried, Stop> {
+    ) -> Result<ToolAttempt, Stop> {
         let intent = JournalBody::ToolStarted { turn, call: call.clone() };
         self.run.record(&self.scope, vec![intent], Vec::new()).await?;
-        let above = self.place();
+        let above = self.context();
         let invocation = Invocation {
             tool,
             call,
@@ -317,14 +318,14 @@ impl Runner<'_> {
             span.record("error.type", kind);
         }
         let outcome = match result {
-            Ok(output) if output.is_refusal => TryOutcome::NotDone(output.text),
-            Ok(output) => TryOutcome::Answered { text: output.text, is_error: output.is_error },
-            Err(ToolError::Unknown { reason, .. }) => TryOutcome::Unknown(reason),
+            Ok(output) if output.is_refusal => AttemptOutcome::NotDone(output.text),
+            Ok(output) => AttemptOutcome::Answered { text: output.text, is_error: output.is_error },
+            Err(ToolError::Unknown { reason, .. }) => AttemptOutcome::Unknown(reason),
             Err(error @ (ToolError::Arguments { .. } | ToolError::Unavailable { .. })) => {
-                TryOutcome::NotDone(error.to_string())
+                AttemptOutcome::NotDone(error.to_string())
             }
         };
-        Ok(Tried { outcome, took: began.elapsed() })
+        Ok(ToolAttempt { outcome, took: began.elapsed() })
     }
 
     async fn returned(
@@ -341,7 +342,7 @@ impl Runner<'_> {
         Ok(body)
     }
 
-    /// Asks a human what the model wants to know, or (`unknown`) what a lost call returned.
+    /// Asks a human the model's question, or (`unknown`) for the result of a lost call.
     async fn ask(&self, call: &ToolCall, unknown: Option<&str>) -> Result<JournalBody, Stop> {
         let now = self.run.ctx.now();
         let (question, options) = match unknown {
@@ -351,9 +352,10 @@ impl Runner<'_> {
             ),
             None => question_of(call),
         };
-        let timeout = if self.asking.timeout.is_zero() { Duration::from_secs(86_400) } else { self.asking.timeout };
+        let timeout =
+            if self.clarification.timeout.is_zero() { Duration::from_secs(86_400) } else { self.clarification.timeout };
         let clarification = Clarification {
-            id: self.run.ctx.new_clarification_id(),
+            id: self.run.ctx.intake.new_clarification_id(),
             task: self.run.task.id,
             agent: self.spec.name.clone(),
             scope: self.scope.as_str().to_owned(),
@@ -361,7 +363,7 @@ impl Runner<'_> {
             options,
             asked_at: now,
             expires_at: now.after(timeout),
-            default: if unknown.is_some() { None } else { self.asking.default.clone() },
+            default: if unknown.is_some() { None } else { self.clarification.default.clone() },
             reply_to: place_of_questions(&self.run.ctx, &self.run.task),
             resolution: None,
         };
@@ -371,7 +373,7 @@ impl Runner<'_> {
     }
 }
 
-/// The kind of failure of a tool call; `None`: it went well.
+/// Returns the kind of failure of a tool call; `None` if it succeeded.
 fn tool_failure(result: &Result<ToolOutput, ToolError>) -> Option<&'static str> {
     match result {
         Ok(output) => output.is_error.then_some("tool_error"),
@@ -381,7 +383,7 @@ fn tool_failure(result: &Result<ToolOutput, ToolError>) -> Option<&'static str> 
     }
 }
 
-/// The question in the arguments of `ask_human`; arguments that do not parse are the question themselves.
+/// Returns the question in the arguments of `ask_human`; arguments that do not parse are the question themselves.
 fn question_of(call: &ToolCall) -> (String, Vec<String>) {
     let Ok(arguments) = serde_json::from_str::<Value>(&call.arguments) else {
         return (call.arguments.clone(), Vec::new());
@@ -425,13 +427,13 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Sets money aside and journals for every call that leaves the process, before it does.
+/// Reserves money and writes a journal entry before a call leaves the process.
 struct CallHooks<'a> {
     runner: &'a Runner<'a>,
     turn: u32,
-    /// The first call of the chat: the name of its reservation.
+    /// First call of the chat: the id of its reservation.
     first: CallId,
-    /// What failed calls of the chat cost.
+    /// Cost of the failed calls of the chat.
     lost: Mutex<NanoUsd>,
 }
 
@@ -439,7 +441,7 @@ struct CallHooks<'a> {
 impl Hooks for CallHooks<'_> {
     async fn before(&self, call: &Call) -> Result<(), Abort> {
         let (run, spec) = (self.runner.run, self.runner.spec);
-        // Others may have declared this worker dead meanwhile; the write below, under its lease, tells.
+        // Others may have declared this worker dead meanwhile; the write below fails then.
         run.ctx.liveness.wait_fresh().await;
         let lost = *lock(&self.lost);
         budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
@@ -452,7 +454,7 @@ impl Hooks for CallHooks<'_> {
         };
         if let Err(stop) = run.record(&self.runner.scope, vec![body], Vec::new()).await {
             budget::release(run, spec, self.first).await;
-            let message = format!("the call could not be journaled: {stop:?}");
+            let message = format!("writing the call to the journal failed: {stop:?}");
             return Err(Abort(TaskError::new(ErrorCode::Internal, message)));
         }
         run.call_left(call.id);
@@ -478,19 +480,19 @@ impl Hooks for CallHooks<'_> {
     }
 }
 
-struct Watchers {
+struct StreamSink {
     bus: Option<Arc<dyn agentry_bus::EventBus>>,
     task: TaskId,
-    shown: Option<Arc<Shown>>,
+    preview: Option<Arc<StreamPreview>>,
 }
 
-impl TokenSink for Watchers {
+impl TokenSink for StreamSink {
     fn piece(&self, text: &str) {
         if let Some(bus) = &self.bus {
             bus.signal(Signal::Delta { task: self.task, text: text.into() });
         }
-        if let Some(shown) = &self.shown {
-            shown.push(text);
+        if let Some(preview) = &self.preview {
+            preview.push(text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks that execute in this process, each under one lease.
+//! Tasks that execute in this process, each under one lease.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,23 +9,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::lock;
 
-/// What executes here, and how it is told to stop.
+/// The running tasks and their cancellation tokens.
 #[derive(Default)]
 pub(crate) struct Running {
     tasks: Mutex<HashMap<TaskId, (Lease, CancellationToken)>>,
 }
 
-/// A task that executes here until this is dropped.
+/// A task that executes until this is dropped.
 pub(crate) struct Execution<'a> {
     running: &'a Running,
     lease: Lease,
-    /// Cancelled when the task is to stop.
+    /// Cancelled to stop the task.
     pub cancel: CancellationToken,
 }
 
 impl Running {
-    /// A task begins to execute. `None`: it executes here under this very lease already. A store that lost a claim with
-    /// the power of its machine may give the same lease again, and then the execution that goes on is the right one.
+    /// Registers a task; `None` if it already executes under the same lease. A store that lost a claim in a power
+    /// failure may grant the same lease again, and then the running execution is the right one.
     pub fn begin(&self, lease: Lease) -> Option<Execution<'_>> {
         let cancel = CancellationToken::new();
         let mut tasks = lock(&self.tasks);
@@ -33,21 +33,21 @@ impl Running {
             if *known == lease {
                 return None;
             }
-            // Its lease is stale: whatever it still writes is refused.
+            // The older lease is stale: the store refuses its writes.
             older.cancel();
         }
         tasks.insert(lease.task, (lease, cancel.clone()));
         Some(Execution { running: self, lease, cancel })
     }
 
-    /// Tells a task to stop, if it executes here.
+    /// Stops a task, if it executes here.
     pub fn cancel(&self, task: TaskId) {
         if let Some((_, cancel)) = lock(&self.tasks).get(&task) {
             cancel.cancel();
         }
     }
 
-    /// What executes here now.
+    /// Returns the executing tasks.
     pub fn tasks(&self) -> Vec<TaskId> {
         lock(&self.tasks).keys().copied().collect()
     }

@@ -1,12 +1,12 @@
-//! Fires schedules: one timer over all of them, every slot decided once in the store.
+//! Scheduler: one timer over all schedules, every slot decided once in the store.
 //!
-//! Slots are anchored to the wall clock. The timer may wake late, twice, or on several replicas: the store's unique
-//! slot row is what makes a slot fire once; the replicas that come later learn that it was decided and go on.
+//! Slots are anchored to the wall clock. The timer may fire late, twice, or on several replicas: the unique slot row in
+//! the store makes a slot fire once, and later replicas learn that it was decided.
 //!
 //! Definitions come from the fleet of the deployment, which is the same for all replicas whatever their files are.
 
-mod parsed;
 mod table;
+mod timing_cache;
 mod waiting;
 
 use std::collections::{BTreeSet, HashSet};
@@ -20,41 +20,42 @@ use agentry_core::trace::{Place, SpanId, Trace};
 use agentry_intake::{DueSlot, FiredSlot};
 use agentry_store::{FiringResult, StoreError};
 
-use self::table::{Due, Table};
+use self::table::{DueSchedule, Table};
 use crate::context::Context;
 use crate::spans;
 
-/// Wait after a round that the store could not take.
+/// Delay after a round that failed.
 const BACKOFF: Duration = Duration::from_millis(200);
-/// How often the schedules are read again unasked: what finds a change whose signal was lost.
+/// Interval between reads of all schedules, which finds a change whose signal was lost.
 const REREAD: Duration = Duration::from_secs(10);
-/// Definitions written or removed in one transaction.
+/// Maximum number of definitions written or removed in one transaction.
 const MAX_WRITING: usize = 500;
-/// Schedules decided in one transaction: the tasks of the first ones begin while the others are decided.
+/// Maximum number of schedules decided in one transaction: the tasks of the first ones start while the others are
+/// decided.
 const MAX_ROUND: usize = 500;
-/// Schedules taken over before other work of the process gets its turn.
-const AT_A_STRETCH: usize = 64;
-/// Fired tasks that wait here for their spread moment (`jitter_seconds`) at most; recovery finds further ones.
+/// Number of schedules loaded before the scheduler yields to other work.
+const YIELD_EVERY: usize = 64;
+/// Maximum number of fired tasks that wait here for their jitter (`jitter_seconds`); recovery finds further ones.
 const MAX_LATER: usize = 10_000;
 
-/// What the schedules are to be brought in line with.
+/// The source that the schedules must be reloaded from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reload {
     No,
     /// The store has changed, or may have.
     Store,
-    /// So have the files of this process.
+    /// The files of this process have changed, too.
     Files,
 }
 
-/// Runs until the process stops taking work.
+/// Schedules until the process stops taking work.
 pub(crate) async fn schedule(ctx: Arc<Context>) {
     let mut fleet_changes = ctx.fleet.changes();
     let mut signals = ctx.bus.signals();
     let mut table = Table::default();
     let mut reload = Reload::Files;
     let mut read_at = ctx.now();
-    let mut looked_at = read_at;
+    let mut checked_at = read_at;
     loop {
         if reload != Reload::No && refresh(&ctx, &mut table, reload).await {
             (reload, read_at) = (Reload::No, ctx.now());
@@ -76,79 +77,79 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
             () = tokio::time::sleep(wait) => {}
         }
         let now = ctx.now();
-        if now < looked_at {
+        if now < checked_at {
             table.set_back(now);
         }
-        looked_at = now;
+        checked_at = now;
         if now < read_at || now.since(read_at) >= REREAD {
             reload = reload.or_store();
         }
         if reload == Reload::No
             && let Err(error) = fire_due(&ctx, &mut table).await
         {
-            tracing::warn!(%error, "could not decide slots; trying again");
+            tracing::warn!(%error, "deciding schedule slots failed; retrying");
             tokio::time::sleep(BACKOFF).await;
         }
     }
 }
 
 impl Reload {
-    /// At least from the store.
+    /// Returns at least [`Reload::Store`].
     fn or_store(self) -> Self {
         if self == Self::No { Self::Store } else { self }
     }
 }
 
-/// Brings the store's schedules in line with the fleet's files, when those changed, and the table with the store's.
-/// False: try again.
+/// Updates the store's schedules from the files, if those changed, and the table from the store. Returns false if it
+/// must be retried.
 async fn refresh(ctx: &Context, table: &mut Table, reload: Reload) -> bool {
     let result = async {
-        follow(ctx, table).await?;
+        load_changes(ctx, table).await?;
         if reload == Reload::Files {
             if reconcile(ctx, table).await? {
-                follow(ctx, table).await?;
+                load_changes(ctx, table).await?;
             }
             for name in table.misplaced(ctx) {
-                // Others may have decided slots of it meanwhile.
-                take_over(ctx, table, ctx.store.schedule(&name).await?.into_iter().collect()).await?;
+                // Other replicas may have decided slots of it meanwhile.
+                load(ctx, table, ctx.store.schedule(&name).await?.into_iter().collect()).await?;
             }
         }
         Ok::<_, StoreError>(())
     };
-    result.await.inspect_err(|error| tracing::warn!(%error, "could not read the schedules; trying again")).is_ok()
+    result.await.inspect_err(|error| tracing::warn!(%error, "loading schedules failed; retrying")).is_ok()
 }
 
-/// Takes over what has changed in the store. That nothing has is one small question.
-async fn follow(ctx: &Context, table: &mut Table) -> Result<(), StoreError> {
+/// Loads changes from the store. Without changes this is one small query.
+async fn load_changes(ctx: &Context, table: &mut Table) -> Result<(), StoreError> {
     let revision = ctx.store.schedule_revision().await?;
     if revision == table.revision {
         return Ok(());
     }
     let changes = ctx.store.schedules_since(table.revision).await?;
-    take_over(ctx, table, changes.changed).await?;
+    load(ctx, table, changes.changed).await?;
     if table.len() as u64 != changes.total {
         // Some were removed.
         let all = ctx.store.schedules_since(0).await?.changed;
         table.keep_only(&all.iter().map(|record| record.name.as_str()).collect());
         let news = all.into_iter().filter(|record| !table.knows(record)).collect();
-        take_over(ctx, table, news).await?;
+        load(ctx, table, news).await?;
     }
     table.revision = revision;
     Ok(())
 }
 
-async fn take_over(ctx: &Context, table: &mut Table, records: Vec<ScheduleRecord>) -> Result<(), StoreError> {
+async fn load(ctx: &Context, table: &mut Table, records: Vec<ScheduleRecord>) -> Result<(), StoreError> {
     for (number, record) in records.into_iter().enumerate() {
         let waiting = waiting::recall(ctx, table, &record).await?;
         table.put(ctx, record, waiting);
-        if number % AT_A_STRETCH == AT_A_STRETCH - 1 {
+        if number % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
         }
     }
     Ok(())
 }
 
-/// Puts what the files of this process say into the store. Whether anything differed.
+/// Writes the definitions of this process's files to the store. Returns whether any differed.
 async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
     let fleet = ctx.fleet.current();
     let (mut of_files, mut wrong) = (HashSet::new(), Vec::new());
@@ -185,59 +186,58 @@ async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
     Ok(changed)
 }
 
-/// A slot that is to be decided.
-struct Wanted {
+struct PendingSlot {
     schedule: String,
     slot: Timestamp,
-    /// When it is judged whether it is in time: now, or its own time when it has waited.
+    /// Reference time for the catch-up window: now, or the slot's own time if it has waited.
     judged_at: Timestamp,
-    /// Whether it may wait once more.
+    /// True if the slot may still be buffered.
     buffer: bool,
 }
 
 async fn fire_due(ctx: &Arc<Context>, table: &mut Table) -> Result<(), StoreError> {
     let now = ctx.now();
     ctx.intake.wake(table.take_later(now));
-    // Slots that wait come before those that have just come.
-    let mut wanted = waiting_slots(table, table.waiting.keys());
+    // Buffered slots come before new ones.
+    let mut pending = waiting_slots(table, table.waiting.keys());
     let due = table.take_due(now, MAX_ROUND);
-    for Due { name, slots } in &due {
+    for DueSchedule { name, slots } in &due {
         let Some(record) = table.record(name) else { continue };
         let buffer = record.spec.overlap == Overlap::BufferOne;
-        let want = |slot: &Timestamp| Wanted { schedule: name.clone(), slot: *slot, judged_at: now, buffer };
-        wanted.extend(slots.iter().map(want));
+        let want = |slot: &Timestamp| PendingSlot { schedule: name.clone(), slot: *slot, judged_at: now, buffer };
+        pending.extend(slots.iter().map(want));
     }
-    if wanted.is_empty() {
+    if pending.is_empty() {
         return Ok(());
     }
-    let decided = decide(ctx, table, wanted).await;
+    let decided = decide(ctx, table, pending).await;
     match &decided {
         Ok(()) => table.decided(due, now),
-        // Those that were decided all the same have their rows.
+        // Slots that were decided nevertheless have their rows.
         Err(_) => table.give_back(due),
     }
     decided
 }
 
-async fn decide(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>) -> Result<(), StoreError> {
-    let fired = fire(ctx, table, &wanted).await?;
-    let blocked = note(ctx, table, wanted, fired);
+async fn decide(ctx: &Context, table: &mut Table, pending: Vec<PendingSlot>) -> Result<(), StoreError> {
+    let fired = fire(ctx, table, &pending).await?;
+    let blocked = record_decisions(ctx, table, pending, fired);
     if blocked.is_empty() {
         return Ok(());
     }
-    // Once more with the slot that waits in front: if its turn has come meanwhile, it goes first.
-    let names: BTreeSet<&String> = blocked.iter().map(|wanted| &wanted.schedule).collect();
-    let mut wanted = waiting_slots(table, names.into_iter());
-    wanted.extend(blocked);
-    let fired = fire(ctx, table, &wanted).await?;
-    note(ctx, table, wanted, fired);
+    // A buffered slot goes first, in case its turn has come meanwhile.
+    let names: BTreeSet<&String> = blocked.iter().map(|pending| &pending.schedule).collect();
+    let mut pending = waiting_slots(table, names.into_iter());
+    pending.extend(blocked);
+    let fired = fire(ctx, table, &pending).await?;
+    record_decisions(ctx, table, pending, fired);
     Ok(())
 }
 
-/// The slots of these schedules that wait.
-fn waiting_slots<'n>(table: &Table, names: impl Iterator<Item = &'n String>) -> Vec<Wanted> {
+/// Returns the buffered slots of these schedules.
+fn waiting_slots<'n>(table: &Table, names: impl Iterator<Item = &'n String>) -> Vec<PendingSlot> {
     let waiting = names.filter_map(|name| Some((table.record(name)?, *table.waiting.get(name)?)));
-    let want = |(record, slot): (&ScheduleRecord, Timestamp)| Wanted {
+    let want = |(record, slot): (&ScheduleRecord, Timestamp)| PendingSlot {
         schedule: record.name.clone(),
         slot,
         judged_at: slot,
@@ -246,68 +246,73 @@ fn waiting_slots<'n>(table: &Table, names: impl Iterator<Item = &'n String>) -> 
     waiting.map(want).collect()
 }
 
-/// Lets the intake decide slots: the answers stand in their order.
-async fn fire(ctx: &Context, table: &Table, wanted: &[Wanted]) -> Result<Vec<FiredSlot>, StoreError> {
-    let due_slot = |wanted: &Wanted| {
-        let (schedule, slot) = (table.record(&wanted.schedule)?, wanted.slot);
+/// Decides slots through the intake; the results are in the same order.
+async fn fire(ctx: &Context, table: &Table, pending: &[PendingSlot]) -> Result<Vec<FiredSlot>, StoreError> {
+    let due_slot = |pending: &PendingSlot| {
+        let (schedule, slot) = (table.record(&pending.schedule)?, pending.slot);
         let start = schedule.spec.start_of(&schedule.name, slot);
         Some(DueSlot {
             schedule,
             slot,
-            is_in_time: schedule.spec.is_in_time(slot, wanted.judged_at),
+            is_in_time: schedule.spec.is_in_time(slot, pending.judged_at),
             not_before: (start > slot).then_some(start),
-            trace: slot_place(ctx, ctx.new_trace()).onward(),
+            trace: slot_context(ctx, ctx.intake.new_trace()).onward(),
             max_open: match schedule.spec.overlap {
                 Overlap::Skip | Overlap::BufferOne => 0,
                 Overlap::AllowAll => u32::MAX,
             },
-            buffer: wanted.buffer,
+            buffer: pending.buffer,
         })
     };
-    let due: Vec<DueSlot<'_>> = wanted.iter().filter_map(due_slot).collect();
+    let due: Vec<DueSlot<'_>> = pending.iter().filter_map(due_slot).collect();
     ctx.intake.fire(&due).await
 }
 
-/// A slot in the trace that begins with it.
-fn slot_place(ctx: &Context, trace: Trace) -> Place {
+/// Returns the span context of a slot, which begins a trace.
+fn slot_context(ctx: &Context, trace: Trace) -> Place {
     let bits = u64::try_from(trace.id.0 >> 64).unwrap_or(1);
     Place::of(ctx.options.sampling, trace, SpanId::new(bits).derive(0))
 }
 
-/// Takes down what became of slots. What comes back are slots for which there is no place to wait: to be skipped.
-fn note(ctx: &Context, table: &mut Table, wanted: Vec<Wanted>, fired: Vec<FiredSlot>) -> Vec<Wanted> {
+/// Records decisions on slots. Returns the slots that could not be buffered: they must be skipped.
+fn record_decisions(
+    ctx: &Context,
+    table: &mut Table,
+    pending: Vec<PendingSlot>,
+    fired: Vec<FiredSlot>,
+) -> Vec<PendingSlot> {
     let (mut blocked, now) = (Vec::new(), ctx.now());
-    for (wanted, FiredSlot { result, task }) in wanted.into_iter().zip(fired) {
-        match (result, table.waiting.get(&wanted.schedule)) {
-            (FiringResult::Deferred, Some(waiting)) if *waiting != wanted.slot => {
-                blocked.push(Wanted { buffer: false, ..wanted });
+    for (pending, FiredSlot { result, task }) in pending.into_iter().zip(fired) {
+        match (result, table.waiting.get(&pending.schedule)) {
+            (FiringResult::Deferred, Some(waiting)) if *waiting != pending.slot => {
+                blocked.push(PendingSlot { buffer: false, ..pending });
                 continue;
             }
             (FiringResult::Deferred, _) => {
-                table.waiting.insert(wanted.schedule.clone(), wanted.slot);
+                table.waiting.insert(pending.schedule.clone(), pending.slot);
             }
-            (_, Some(waiting)) if *waiting == wanted.slot => {
-                table.waiting.remove(&wanted.schedule);
+            (_, Some(waiting)) if *waiting == pending.slot => {
+                table.waiting.remove(&pending.schedule);
             }
             _ => {}
         }
-        ctx.metrics.decided(wanted.slot, result, now);
+        ctx.metrics.decided(pending.slot, result, now);
         match (result, task) {
             (FiringResult::Fired(_), Some(task)) => {
                 let begun = Trace { id: task.trace_id, parent: None };
-                spans::slot(&slot_place(ctx, begun), &wanted.schedule, &task);
+                spans::slot(&slot_context(ctx, begun), &pending.schedule, &task);
                 if let Some(at) = task.not_before.filter(|_| table.later.len() < MAX_LATER) {
                     table.later.insert((at, task.id), task);
                 }
             }
             (FiringResult::Missed, _) => {
-                tracing::warn!(schedule = wanted.schedule, slot = %wanted.slot, "a slot was missed");
+                tracing::warn!(schedule = pending.schedule, slot = %pending.slot, "a schedule slot was missed");
             }
             (FiringResult::Skipped, _) => {
                 tracing::info!(
-                    schedule = wanted.schedule,
-                    slot = %wanted.slot,
-                    "a slot was skipped: the task before still runs"
+                    schedule = pending.schedule,
+                    slot = %pending.slot,
+                    "a schedule slot was skipped: the previous task still runs"
                 );
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Sessions in this process: one lane for each that has work, and the windows of those touched lately.
+//! Active sessions of this process, and the cached windows of recent ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,42 +14,42 @@ use crate::context::{Context, lock};
 use crate::execute::execute;
 use crate::modes::Window;
 
-/// Sessions with work at once in this process at most; further ones are found by recovery when others are done.
-const MAX_LANES: usize = 50_000;
-/// Windows kept in memory at most; beyond, the longest untouched leave first.
+/// Maximum number of active sessions; recovery finds further ones later.
+const MAX_ACTIVE: usize = 50_000;
+/// Maximum number of cached windows; beyond, the least recently used are evicted.
 const MAX_WINDOWS: usize = 10_000;
 
-/// The sessions that have a lane now. `true`: another wake came while it was busy.
+/// The active sessions. `true`: another wake came while it was busy.
 #[derive(Default)]
-pub(crate) struct Lanes {
+pub(crate) struct ActiveSessions {
     active: Mutex<HashMap<SessionId, bool>>,
 }
 
-/// A session has work: its lane looks into its inbox, one task after another.
-pub(crate) fn poke(ctx: &Arc<Context>, session: SessionId) {
+/// Starts work on a session, one task after another, unless it is active already.
+pub(crate) fn notify_session(ctx: &Arc<Context>, session: SessionId) {
     if ctx.stop.is_cancelled() {
         return;
     }
     {
-        let mut active = lock(&ctx.lanes.active);
-        if let Some(poked) = active.get_mut(&session) {
-            *poked = true;
+        let mut active = lock(&ctx.sessions.active);
+        if let Some(notified) = active.get_mut(&session) {
+            *notified = true;
             return;
         }
-        if active.len() >= MAX_LANES {
+        if active.len() >= MAX_ACTIVE {
             return;
         }
         active.insert(session.clone(), false);
     }
-    ctx.runs.spawn(lane(Arc::clone(ctx), session));
+    ctx.runs.spawn(run_session(Arc::clone(ctx), session));
 }
 
-async fn lane(ctx: Arc<Context>, session: SessionId) {
+async fn run_session(ctx: Arc<Context>, session: SessionId) {
     loop {
-        drain(&ctx, &session).await;
-        let mut active = lock(&ctx.lanes.active);
+        run_inbox(&ctx, &session).await;
+        let mut active = lock(&ctx.sessions.active);
         match active.get_mut(&session) {
-            Some(poked) if *poked && !ctx.stop.is_cancelled() => *poked = false,
+            Some(notified) if *notified && !ctx.stop.is_cancelled() => *notified = false,
             _ => {
                 active.remove(&session);
                 return;
@@ -58,8 +58,8 @@ async fn lane(ctx: Arc<Context>, session: SessionId) {
     }
 }
 
-/// Executes what the inbox holds, oldest first, until there is nothing this worker may do.
-async fn drain(ctx: &Arc<Context>, session: &SessionId) {
+/// Executes the tasks of a session's inbox, oldest first, until none is left that this worker may execute.
+async fn run_inbox(ctx: &Arc<Context>, session: &SessionId) {
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&ctx.slots).acquire_owned() => permit,
@@ -72,10 +72,10 @@ async fn drain(ctx: &Arc<Context>, session: &SessionId) {
                 let _held = HeldLease::new(ctx, claimed.lease);
                 drop(in_flight);
                 let Some(task) = claimed.task.clone() else {
-                    tracing::error!(%session, "the store claimed a session's task without its body");
+                    tracing::error!(%session, "the store returned a claimed session task without its body");
                     return;
                 };
-                let busy = ctx.enter();
+                let busy = ctx.count_execution();
                 execute(ctx, *claimed, task, Some(&record)).await;
                 drop(busy);
             }
@@ -83,37 +83,37 @@ async fn drain(ctx: &Arc<Context>, session: &SessionId) {
                 ctx.delayed.notify_one();
                 return;
             }
-            // A later wake comes when that ends: an answer, another owner's end, or recovery.
+            // A later wake follows when that ends: an answer, another owner's end, or recovery.
             Ok(SessionClaim::Busy | SessionClaim::Waiting | SessionClaim::Empty) => return,
             Err(error) => {
-                tracing::warn!(%session, %error, "could not claim the session; recovery will try again");
+                tracing::warn!(%session, %error, "claiming the session failed; recovery will retry");
                 return;
             }
         }
     }
 }
 
-/// The ends of conversations touched lately, so that a turn reads nothing.
+/// Recent messages of sessions, so that a turn need not read them from the store.
 #[derive(Default)]
-pub(crate) struct Windows {
-    windows: Mutex<HashMap<SessionId, Resident>>,
+pub(crate) struct WindowCache {
+    windows: Mutex<HashMap<SessionId, CachedWindow>>,
 }
 
-struct Resident {
+struct CachedWindow {
     window: Window,
     created_at: Timestamp,
     touched: Timestamp,
     idle_ms: u64,
 }
 
-impl Windows {
-    /// The window of a session whose last message is `record.messages`, if it is here and current.
+impl WindowCache {
+    /// Returns the window of a session if it is cached and current.
     pub fn take(&self, record: &SessionRecord) -> Option<Window> {
-        let resident = lock(&self.windows).remove(&record.id)?;
-        (resident.window.last == record.messages && resident.created_at == record.created_at).then_some(resident.window)
+        let cached = lock(&self.windows).remove(&record.id)?;
+        (cached.window.last == record.messages && cached.created_at == record.created_at).then_some(cached.window)
     }
 
-    /// Keeps a window with what a turn added, cut to twice what is sent.
+    /// Caches a window with the messages of a turn, cut to twice the number that is sent.
     pub fn keep(
         &self,
         record: &SessionRecord,
@@ -131,21 +131,21 @@ impl Windows {
         if windows.len() >= MAX_WINDOWS {
             evict_oldest(&mut windows);
         }
-        let resident = Resident { window, created_at: record.created_at, touched: now, idle_ms };
-        windows.insert(record.id.clone(), resident);
+        let cached = CachedWindow { window, created_at: record.created_at, touched: now, idle_ms };
+        windows.insert(record.id.clone(), cached);
     }
 
-    /// Lets go of windows that were not touched for their idle timeout.
+    /// Evicts windows that were not used for their idle timeout.
     pub fn evict_idle(&self, now: Timestamp) {
-        lock(&self.windows).retain(|_, resident| now.since(resident.touched) < Duration::from_millis(resident.idle_ms));
+        lock(&self.windows).retain(|_, cached| now.since(cached.touched) < Duration::from_millis(cached.idle_ms));
     }
 }
 
-/// Makes room for a while: a tenth of the windows, the longest untouched ones.
-fn evict_oldest(windows: &mut HashMap<SessionId, Resident>) {
-    let mut ages: Vec<Timestamp> = windows.values().map(|resident| resident.touched).collect();
+/// Evicts the least recently used tenth of the windows.
+fn evict_oldest(windows: &mut HashMap<SessionId, CachedWindow>) {
+    let mut ages: Vec<Timestamp> = windows.values().map(|cached| cached.touched).collect();
     let tenth = ages.len() / 10;
     let (_, cut, _) = ages.select_nth_unstable(tenth);
     let cut = *cut;
-    windows.retain(|_, resident| resident.touched > cut);
+    windows.retain(|_, cached| cached.touched > cut);
 }

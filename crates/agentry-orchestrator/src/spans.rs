@@ -1,5 +1,5 @@
-//! The spans of the orchestrator's work, by OpenTelemetry's conventions for generative AI (1.38). Inputs, answers and
-//! arguments stay out of them.
+//! Spans of the orchestrator, by OpenTelemetry's conventions for generative AI (1.38), without inputs, answers and
+//! arguments.
 
 use agentry_core::agent::AgentSpec;
 use agentry_core::journal::Scope;
@@ -10,12 +10,12 @@ use agentry_tools::Invocation;
 use tracing::Span;
 use tracing::field::Empty;
 
-/// A claim of a task. There always is one: lines of the log within it show the trace.
-pub(crate) fn invoke_agent(place: &Place, task: &Task, attempt: u32) -> Span {
+/// Returns the span of a claim. It always exists, so that log lines within it show the trace.
+pub(crate) fn invoke_agent(context: &Place, task: &Task, attempt: u32) -> Span {
     let agent = task.agent.as_str();
     tracing::info_span!(
-        target: TARGET, "invoke_agent", trace_id = place.trace.id.0,
-        span_id = place.is_kept().then_some(place.span.0.get()), parent_id = place.parent_id(),
+        target: TARGET, "invoke_agent", trace_id = context.trace.id.0,
+        span_id = context.is_kept().then_some(context.span.0.get()), parent_id = context.parent_id(),
         otel.name = %format_args!("invoke_agent {agent}"),
         gen_ai.operation.name = "invoke_agent", gen_ai.agent.name = agent,
         gen_ai.conversation.id = task.session.as_ref().map(|session| session.as_str()),
@@ -25,14 +25,14 @@ pub(crate) fn invoke_agent(place: &Place, task: &Task, attempt: u32) -> Span {
     )
 }
 
-/// Which model the agent of a claim uses.
+/// Records the agent's model on the span of a claim.
 pub(crate) fn note_agent(span: &Span, spec: &AgentSpec) {
     span.record("gen_ai.provider.name", spec.llm.target.provider.telemetry_name());
     span.record("gen_ai.request.model", &*spec.llm.target.model);
     span.record("gen_ai.agent.version", &*spec.version);
 }
 
-/// Where a claim left its task.
+/// Records the task's status after a claim.
 pub(crate) fn note_status(span: &Span, status: Option<TaskStatus>) {
     let Some(status) = status else { return };
     span.record("agentry.task.status", status.as_str());
@@ -41,46 +41,46 @@ pub(crate) fn note_status(span: &Span, status: Option<TaskStatus>) {
     }
 }
 
-/// A part of a run with a loop of its own: a plan's step, or what makes one answer of all.
-pub(crate) fn part(place: &Place, spec: &AgentSpec, scope: &Scope) -> Span {
-    if !place.is_kept() || *scope == Scope::MAIN {
+/// Returns the span of a part of a run with a loop of its own: a step of a plan, or the aggregation.
+pub(crate) fn part(context: &Place, spec: &AgentSpec, scope: &Scope) -> Span {
+    if !context.is_kept() || *scope == Scope::MAIN {
         return Span::none();
     }
     let agent = spec.name.as_str();
     tracing::info_span!(
-        target: TARGET, "invoke_agent", trace_id = place.trace.id.0, span_id = place.span.0.get(),
-        parent_id = place.parent_id(), otel.name = %format_args!("invoke_agent {agent}"),
+        target: TARGET, "invoke_agent", trace_id = context.trace.id.0, span_id = context.span.0.get(),
+        parent_id = context.parent_id(), otel.name = %format_args!("invoke_agent {agent}"),
         gen_ai.operation.name = "invoke_agent", gen_ai.agent.name = agent,
         gen_ai.provider.name = spec.llm.target.provider.telemetry_name(), gen_ai.request.model = &*spec.llm.target.model,
         agentry.scope = scope.as_str(),
     )
 }
 
-/// One try of a tool call.
+/// Returns the span of one attempt of a tool call.
 pub(crate) fn execute_tool(invocation: &Invocation<'_>) -> Span {
-    let (place, tool) = (&invocation.place, invocation.call.name.as_str());
-    if !place.is_kept() {
+    let (context, tool) = (&invocation.place, invocation.call.name.as_str());
+    if !context.is_kept() {
         return Span::none();
     }
     tracing::info_span!(
-        target: TARGET, "execute_tool", trace_id = place.trace.id.0, span_id = place.span.0.get(),
-        parent_id = place.parent_id(), otel.name = %format_args!("execute_tool {tool}"), otel.kind = "client",
+        target: TARGET, "execute_tool", trace_id = context.trace.id.0, span_id = context.span.0.get(),
+        parent_id = context.parent_id(), otel.name = %format_args!("execute_tool {tool}"), otel.kind = "client",
         gen_ai.operation.name = "execute_tool", gen_ai.tool.name = tool, gen_ai.tool.call.id = invocation.call.id.as_str(),
         "error.type" = Empty,
     )
 }
 
-/// One try of a delivery; `what`: `callback`, `event` or `slack`.
-pub(crate) fn deliver(place: Option<&Place>, what: &'static str, pending: &PendingMessage) -> Span {
-    let Some(place) = place.filter(|place| place.is_kept()) else { return Span::none() };
+/// Returns the span of one attempt of a delivery; `what` is `callback`, `event` or `slack`.
+pub(crate) fn deliver(context: Option<&Place>, what: &'static str, pending: &PendingMessage) -> Span {
+    let Some(context) = context.filter(|context| context.is_kept()) else { return Span::none() };
     tracing::info_span!(
-        target: TARGET, "deliver", trace_id = place.trace.id.0, span_id = place.span.0.get(),
-        parent_id = place.parent_id(), otel.name = %format_args!("deliver {what}"), otel.kind = "producer",
+        target: TARGET, "deliver", trace_id = context.trace.id.0, span_id = context.span.0.get(),
+        parent_id = context.parent_id(), otel.name = %format_args!("deliver {what}"), otel.kind = "producer",
         agentry.task.id = pending.message.task.map(tracing::field::display), agentry.delivery.attempt = pending.attempt, "error.type" = Empty,
     )
 }
 
-/// What came of a delivery.
+/// Records the result of a delivery.
 pub(crate) fn note_delivery(span: &Span, delivery: &Delivery) {
     let failure = match delivery {
         Delivery::Sent => return,
@@ -90,11 +90,11 @@ pub(crate) fn note_delivery(span: &Span, delivery: &Delivery) {
     span.record("error.type", failure);
 }
 
-/// A slot that fired: the beginning of its task's trace.
-pub(crate) fn slot(place: &Place, schedule: &str, task: &Task) {
-    if place.is_kept() {
+/// Records the span of a slot that fired: the root of its task's trace.
+pub(crate) fn slot(context: &Place, schedule: &str, task: &Task) {
+    if context.is_kept() {
         drop(tracing::info_span!(
-            target: TARGET, "schedule", trace_id = place.trace.id.0, span_id = place.span.0.get(),
+            target: TARGET, "schedule", trace_id = context.trace.id.0, span_id = context.span.0.get(),
             otel.name = %format_args!("schedule {schedule}"), agentry.schedule = schedule, agentry.task.id = %task.id,
         ));
     }

@@ -1,4 +1,4 @@
-//! Starts what the roles of this process ask for, and ends it: one stop token, one tracker, one drain.
+//! Starts and stops the services of a process's roles: one stop token, one tracker, one drain.
 //!
 //! | role | what runs |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | worker or scheduler | heartbeat, recovery, the relay of the outbox |
 //! | api | events from outside |
 //!
-//! Every service may run in any number of processes: what it does is decided by a claim or a unique row in the store.
+//! Every service may run in any number of processes: its actions are decided by a claim or a unique row in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use tokio_util::task::TaskTracker;
 use crate::context::{Context, OrchestratorDeps};
 use crate::{inbound, lifecycle, recovery, relay, scheduler};
 
-/// Of the drain's time, what is kept for giving tasks back that would not end.
-const GIVE_BACK: Duration = Duration::from_secs(2);
+/// Share of the drain's time that is reserved for releasing tasks that did not end.
+const RELEASE_TIME: Duration = Duration::from_secs(2);
 
-/// Runs tasks.
+/// Executes tasks.
 pub struct Orchestrator;
 
 impl Orchestrator {
-    /// Registers this process when it claims anything, and begins.
+    /// Registers this process if it claims anything, and starts its services.
     ///
     /// # Errors
-    /// When the store does not take the registration: nothing runs then.
+    /// Fails when the store refuses the registration: then nothing runs.
     pub async fn start(deps: OrchestratorDeps) -> Result<Running, StoreError> {
         let ctx = Arc::new(Context::new(deps));
         let services = TaskTracker::new();
         let end = CancellationToken::new();
         let options = &ctx.options;
         if options.claims() {
-            // Registered before the first claim: an owner that nobody knows counts as dead.
+            // Registered before the first claim: an unknown owner counts as dead.
             recovery::send_heartbeat(&ctx).await?;
             services.spawn(recovery::heartbeat(Arc::clone(&ctx), end.clone()));
             services.spawn(recovery::recover(Arc::clone(&ctx)));
@@ -51,10 +51,10 @@ impl Orchestrator {
         if options.fires() {
             services.spawn(scheduler::schedule(Arc::clone(&ctx)));
         }
-        if options.takes_events()
+        if options.consumes_events()
             && let Some(events) = ctx.bus.inbound()
         {
-            services.spawn(inbound::take_in(Arc::clone(&ctx), events));
+            services.spawn(inbound::consume(Arc::clone(&ctx), events));
         }
         services.close();
         Ok(Running { ctx, services, end })
@@ -68,41 +68,41 @@ pub struct Running {
     end: CancellationToken,
 }
 
-/// How a drain went.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Whether every task ended or was given back in time.
+    /// True if every task ended or was released in time.
     pub clean: bool,
 }
 
 impl Running {
-    /// This worker's name.
+    /// Returns the id of this worker.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
         self.ctx.worker
     }
 
-    /// Takes no more work, lets running tasks end or reach a checkpoint and be given back, and leaves. Returns within
-    /// `limit`; what is not given back by then is found by recovery.
+    /// Takes no more work, lets running tasks end or reach a checkpoint and be released, and deregisters. Returns
+    /// within `limit`; recovery finds the tasks that were not released by then.
     pub async fn drain(self, limit: Duration) -> Drained {
         let ctx = &self.ctx;
         ctx.stop.cancel();
         ctx.runs.close();
-        let patience = limit.saturating_sub(GIVE_BACK);
+        let patience = limit.saturating_sub(RELEASE_TIME);
         let mut clean = tokio::time::timeout(patience, ctx.runs.wait()).await.is_ok();
         ctx.interrupt.cancel();
         if !clean {
-            clean = tokio::time::timeout(GIVE_BACK.min(limit), ctx.runs.wait()).await.is_ok();
+            clean = tokio::time::timeout(RELEASE_TIME.min(limit), ctx.runs.wait()).await.is_ok();
         }
         self.end.cancel();
-        if tokio::time::timeout(GIVE_BACK, self.services.wait()).await.is_err() {
-            tracing::warn!("a service did not end in time");
+        if tokio::time::timeout(RELEASE_TIME, self.services.wait()).await.is_err() {
+            tracing::warn!("a service did not stop in time");
         }
         if clean
             && ctx.options.claims()
             && let Err(error) = ctx.store.deregister(ctx.worker).await
         {
-            tracing::warn!(%error, "could not leave the list of workers");
+            tracing::warn!(%error, "deregistering this worker failed");
         }
         Drained { clean }
     }

@@ -1,8 +1,8 @@
-//! Says in the store how agents are doing, as one of any number of workers with the same files.
+//! Reports the status of agents to the store, as one of any number of workers with the same files.
 //!
-//! There is one row for each agent, and an agent is as well as its best worker: a worker that is well puts a worse row
-//! right, and one that is not keeps silent while another worker lives that executes the agent's mode. A worker writes
-//! only what differs from the row, so that workers that start together, or again, write nothing.
+//! There is one row for each agent, with the status of its best worker: a healthy worker corrects a worse row, and an
+//! unhealthy one reports nothing while another live worker executes the agent's mode. A worker writes only differences,
+//! so that workers that start together, or restart, write nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use agentry_store::{AgentStatus, StoreError};
 use crate::context::Context;
 use crate::lifecycle::MAX_RESTARTS;
 
-/// How often the rows are read, to put right what a worker said that is gone or was not well.
+/// Interval between reads of the rows, which corrects reports of workers that are gone or were unhealthy.
 const REREAD: Duration = Duration::from_secs(10);
 
-/// What this worker found of each agent, and knows to be in the store.
+/// Reports agent statuses; remembers the last report that is known to be stored.
 #[derive(Default)]
-pub(crate) struct Said {
+pub(crate) struct StatusReporter {
     found: HashMap<AgentName, AgentStatus>,
     read_at: Option<Timestamp>,
 }
 
-impl Said {
-    /// Brings the store in line with what this worker finds.
-    pub async fn say(&mut self, ctx: &Context, alive: bool, restarts: u32) {
+impl StatusReporter {
+    /// Updates the store with this worker's findings.
+    pub async fn report(&mut self, ctx: &Context, alive: bool, restarts: u32) {
         let found = find(ctx, alive, restarts);
         let changed = found.iter().any(|status| self.found.get(&status.agent).is_none_or(|old| !same(old, status)));
         let now = ctx.now();
@@ -39,13 +39,13 @@ impl Said {
                     self.read_at = Some(now);
                     self.found.extend(found.into_iter().map(|status| (status.agent.clone(), status)));
                 }
-                Err(error) => tracing::warn!(%error, "could not say how agents are doing"),
+                Err(error) => tracing::warn!(%error, "reporting agent statuses failed"),
             }
         }
         self.forget(ctx).await;
     }
 
-    /// Agents whose files are gone. Others may have them still and say so again.
+    /// Removes agents whose files are gone. Workers that still have them report them again.
     async fn forget(&mut self, ctx: &Context) {
         let fleet = ctx.fleet.current();
         let gone = self.found.keys().filter(|name| fleet.entry(name.as_str()).is_none());
@@ -56,17 +56,17 @@ impl Said {
         gone.sort_unstable();
         match ctx.store.forget_agents(gone.clone()).await {
             Ok(()) => self.found.retain(|name, _| !gone.contains(name)),
-            Err(error) => tracing::warn!(%error, "could not forget agents that are gone"),
+            Err(error) => tracing::warn!(%error, "removing statuses of deleted agents failed"),
         }
     }
 }
 
-/// Whether two statuses say the same.
+/// Returns whether two reports are equal.
 fn same(a: &AgentStatus, b: &AgentStatus) -> bool {
     a.state == b.state && a.version == b.version && a.reason == b.reason && a.restarts == b.restarts
 }
 
-/// How the agents that this worker can speak for are doing, by name: several workers write rows in one order.
+/// Returns this worker's findings, sorted by agent: several workers write rows in one order.
 fn find(ctx: &Context, alive: bool, restarts: u32) -> Vec<AgentStatus> {
     let (fleet, since) = (ctx.fleet.current(), ctx.now());
     let mut found: Vec<AgentStatus> = fleet
@@ -81,7 +81,7 @@ fn find(ctx: &Context, alive: bool, restarts: u32) -> Vec<AgentStatus> {
     found
 }
 
-/// How an agent is doing here; `None`: its mode is executed elsewhere.
+/// Returns the status of an agent and its reason; `None` if its mode is executed elsewhere.
 fn state_of(ctx: &Context, entry: &AgentEntry, alive: bool, restarts: u32) -> Option<(AgentState, Option<String>)> {
     let error = entry.error.as_ref().map(ToString::to_string);
     let Some(spec) = &entry.spec else { return Some((AgentState::Invalid, error)) };
@@ -96,11 +96,12 @@ fn state_of(ctx: &Context, entry: &AgentEntry, alive: bool, restarts: u32) -> Op
         let state = if restarts > MAX_RESTARTS { AgentState::Failed } else { AgentState::Restarting };
         return Some((state, reason));
     }
-    // An agent whose tools are away works on without them; people are told.
+    // An agent works on without tools that are unavailable; the reason is shown.
     Some((AgentState::Healthy, error.or_else(|| ctx.tools.trouble(spec))))
 }
 
-/// Writes what the store has otherwise. Returns what is settled: everything, or what was not left to other workers.
+/// Writes the rows that differ from the store's. Returns what is settled: everything, or what was not left to other
+/// workers.
 async fn put(ctx: &Context, found: Vec<AgentStatus>) -> Result<Vec<AgentStatus>, StoreError> {
     let rows = ctx.store.agent_statuses().await?;
     let rows: HashMap<&AgentName, &AgentStatus> = rows.iter().map(|row| (&row.agent, row)).collect();
@@ -125,7 +126,7 @@ fn is_unwell(status: &AgentStatus) -> bool {
     matches!(status.state, AgentState::Restarting | AgentState::Failed)
 }
 
-/// The modes that other workers execute.
+/// Returns the modes that other workers execute.
 async fn modes_elsewhere(ctx: &Context) -> Result<ModeSet, StoreError> {
     let now = ctx.now();
     let workers = ctx.store.workers(now).await?;

@@ -19,18 +19,18 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Idle connections kept for each receiver: as many callbacks as the relay has under way to one at most.
 const MAX_IDLE_CONNECTIONS: usize = 16;
 
-/// Why a callback did not arrive.
+/// The reason why a callback was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CallbackError(pub String);
 
-/// Posts callbacks.
+/// A sender of callbacks.
 #[async_trait]
 pub trait CallbackSender: Send + Sync + 'static {
-    /// Posts one; `id` is the same for every try, `traceparent` the span that the delivery is.
+    /// Sends a callback; `id` is the same for every attempt, `traceparent` is the span of the delivery.
     ///
     /// # Errors
-    /// When there was no 2xx answer in time.
+    /// Fails without a 2xx answer in time.
     async fn post(
         &self,
         url: &str,
@@ -41,14 +41,14 @@ pub trait CallbackSender: Send + Sync + 'static {
     ) -> Result<(), CallbackError>;
 }
 
-/// Posts callbacks over HTTP.
+/// Sends callbacks over HTTP.
 pub struct HttpCallbacks {
     clients: Clients,
     secret: Option<SecretString>,
 }
 
 impl HttpCallbacks {
-    /// With this secret every callback is signed; without one none is.
+    /// Returns a sender that signs every callback with this secret; without one none is signed.
     #[must_use]
     pub fn new(secret: Option<SecretString>) -> Self {
         Self { clients: Clients::new(MAX_IDLE_CONNECTIONS), secret }
@@ -93,7 +93,7 @@ impl CallbackSender for HttpCallbacks {
     }
 }
 
-/// The secret is used as it is, or decoded when it has the standard's `whsec_` prefix.
+/// Returns the signature. A secret with the standard's `whsec_` prefix is decoded; any other is used as it is.
 fn signature(secret: &SecretString, id: OutboxId, seconds: i64, body: &str) -> String {
     let text = secret.expose_secret();
     let key = text.strip_prefix("whsec_").and_then(|rest| STANDARD.decode(rest).ok());

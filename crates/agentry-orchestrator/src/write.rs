@@ -1,4 +1,4 @@
-//! Writing to the store as the owner of a task, until the store has taken it.
+//! Writes of a task's owner, retried until the store accepts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::run::Stop;
 
-/// Wait between tries of a write that the store could not take, in milliseconds; doubles up to [`MAX_WAIT_MS`].
-const FIRST_WAIT_MS: u64 = 10;
-/// The longest wait between tries of a write, in milliseconds.
-const MAX_WAIT_MS: u64 = 1_000;
+/// Delay before a failed write is retried.
+const MIN_DELAY: Duration = Duration::from_millis(10);
+/// Maximum delay between retries.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Writes until the store has taken it, or refuses it for good. An owner that cannot write keeps trying for as long as
-/// the process lives: what it knows must not be lost, and nobody else may go on while it lives.
+/// Writes until the store accepts or permanently refuses it. An owner retries for as long as the process lives: its
+/// results must not be lost, and no other worker may continue while it lives.
 ///
 /// # Errors
-/// [`Stop::Fenced`] when another owner has the task, [`Stop::Broken`] when trying again does not help.
+/// Fails with [`Stop::Fenced`] if the task has another owner, with [`Stop::Broken`] if retries cannot help.
 pub(crate) async fn persist(ctx: &Context, advance: Arc<Advance>) -> Result<Advanced, Stop> {
-    let (mut wait, began) = (Duration::from_millis(FIRST_WAIT_MS), Instant::now());
+    let (mut delay, began) = (MIN_DELAY, Instant::now());
     loop {
         match ctx.store.advance(Arc::clone(&advance)).await {
             Ok(advanced) => {
@@ -30,9 +30,9 @@ pub(crate) async fn persist(ctx: &Context, advance: Arc<Advance>) -> Result<Adva
             Err(StoreError::Fenced) => return Err(Stop::Fenced),
             Err(StoreError::Broken(reason)) => return Err(Stop::Broken(reason)),
             Err(error) => {
-                tracing::warn!(task = %advance.lease.task, %error, "the store did not take a write; trying again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_millis(MAX_WAIT_MS));
+                tracing::warn!(task = %advance.lease.task, %error, "writing to the store failed; retrying");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(MAX_DELAY);
             }
         }
     }

@@ -114,7 +114,7 @@ impl ToolBox for ReplayedTools {
         let tool = invocation.call.name.clone();
         let outcome = match self.tape.answer(Kind::Tool, &request(invocation.call)) {
             Ok(outcome) => outcome,
-            Err(reason) => return Err(ToolError::Unavailable { tool, reason }),
+            Err(mismatch) => return Err(ToolError::Unavailable { tool, reason: mismatch.0 }),
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (ok, error) = (&outcome["ok"], &outcome["error"]);

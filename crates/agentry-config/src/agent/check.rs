@@ -1,4 +1,4 @@
-//! Raw values to an [`AgentSpec`]: ranges, names that must be unique, and what belongs to which mode.
+//! Raw values to an [`AgentSpec`]: ranges, unique names, and sections that do not fit the mode.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use super::{schedule, tool};
 use crate::problem::Problem;
 use crate::yaml::Span;
 
-/// Time for one model call when a file does not say, in milliseconds.
+/// Default timeout of a model call, in milliseconds.
 const DEFAULT_LLM_TIMEOUT_MS: u64 = 60_000;
-/// Retries of a task at most; more hide a broken agent and cost money.
+/// Maximum number of retries of a task; more hide a broken agent and cost money.
 const MAX_RETRIES: u32 = 100;
-/// Messages, steps, agents or model calls that a file can ask for at most.
+/// Maximum of every count in a file: messages, steps, agents or model calls.
 const MAX_COUNT: u32 = 100_000;
 
-/// Checks values and keeps the problems.
+/// Validates values and collects the problems.
 pub(crate) struct Checker<'c, 's, 'a> {
     pub reader: &'c mut Reader<'s, 'a>,
     pub warnings: Vec<Problem>,
     pub now: Timestamp,
-    /// Strings that many agents have in common.
+    /// Strings that many agents share.
     pub share: &'c mut HashSet<Arc<str>>,
-    /// Nothing was wrong before: what is absent is really absent.
+    /// True if there were no problems before, so that an absent value is really absent.
     pub clean: bool,
 }
 
-/// The collaborators a file names, with their places.
+/// Collaborators of a file, with their locations.
 pub(crate) type Collaborators = Vec<(AgentName, At<Box<str>>)>;
 
 impl Checker<'_, '_, '_> {
@@ -80,7 +80,7 @@ impl Checker<'_, '_, '_> {
         Some(value)
     }
 
-    /// A time that must pass, in milliseconds.
+    /// Returns a duration that must not be zero, in milliseconds.
     pub fn some_time(&mut self, name: &str, value: Option<At<Seconds>>) -> Option<u64> {
         let At { value: Seconds(ms), span, .. } = value?;
         if ms == 0 {
@@ -95,14 +95,14 @@ impl Checker<'_, '_, '_> {
         }
         let rest = value.value.strip_prefix("http://").or_else(|| value.value.strip_prefix("https://"));
         let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-        // A variable that is not set here is a warning; it may be set where the agent runs.
+        // An unset variable is a warning; it may be set where the agent runs.
         let ok = host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace));
         if !ok && !value.value.starts_with("${") {
             self.wrong(value.span, format!("`{name}` is not a web address"), "expected http://… or https://…");
         }
     }
 
-    /// An address is wrong whatever its variables are when the text before the first one is.
+    /// An address with variables is wrong if the text before the first one is.
     fn unknown_address(&mut self, name: &str, value: &At<Box<str>>) {
         let known = value.value.split("${").next().unwrap_or_default();
         let ok = ["http://", "https://"].iter().any(|scheme| scheme.starts_with(known) || known.starts_with(scheme));
@@ -120,7 +120,7 @@ impl Checker<'_, '_, '_> {
     }
 }
 
-/// The spec of a file, without its version, and whom it works with. Problems stay in the reader.
+/// Returns the spec of a file, without its version, and its collaborators. Problems stay in the reader.
 pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(AgentSpec, Collaborators)> {
     let mode = raw.execution_mode.value.0;
     let name = name(&raw.name, cx);
@@ -183,7 +183,7 @@ fn name(name: &At<Box<str>>, cx: &mut Checker<'_, '_, '_>) -> Option<AgentName> 
     checked
 }
 
-/// Settings of another mode are ignored, which nobody should have to find out by waiting.
+/// Warns about sections of another mode, which are ignored.
 fn belongs(raw: &raw::Agent, mode: ExecutionMode, cx: &mut Checker<'_, '_, '_>) {
     let sections = [
         ("continuous_config", raw.continuous_config.as_ref().map(|c| c.span), ExecutionMode::Continuous),
@@ -325,7 +325,7 @@ fn collaborative(
     let min = cx.count("min_collaborators", raw.min_collaborators, 1, MAX_COUNT);
     let max = cx.count("max_collaborators", raw.max_collaborators, 1, MAX_COUNT);
     let (least, most) = (min.unwrap_or(default.min_collaborators), max.unwrap_or(default.max_collaborators));
-    // A bound whose variables are not resolved is absent here, which is no reason to compare with the default.
+    // A bound with unresolved variables is absent here, which is no reason to compare with the default.
     let is_known = (low.is_some() && high.is_some()) || !cx.reader.has_unknown;
     if least > most
         && is_known

@@ -1,4 +1,4 @@
-//! Tests: no message repeats the value of a variable, whichever key it stands at.
+//! Tests that no message reveals the value of a variable, at any key.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,7 +13,7 @@ use super::file::{Environment, parse_text};
 use crate::problem::Problem;
 use crate::yaml::{Source, Variables, parse, to_json};
 
-/// Files that have every key together.
+/// Files that contain every key together.
 const FILES: [&str; 4] = [include_str!("../../tests/good/full.yml"), COLLABORATIVE, CONTINUOUS, INTERVAL];
 
 const COLLABORATIVE: &str = "
@@ -60,7 +60,7 @@ system_prompt: You tick.
 schedule_config: {type: interval, interval_seconds: 5}
 ";
 
-/// Where in a file a value is.
+/// Location of a value in a file.
 type Path = Vec<String>;
 
 fn tree(text: &str) -> Value {
@@ -68,7 +68,7 @@ fn tree(text: &str) -> Value {
     to_json(&parse(&source).unwrap().root)
 }
 
-/// Every value of a tree, the containers too; not the root.
+/// Collects the paths of all values of a tree, containers included; not the root.
 fn paths(value: &Value, at: &Path, found: &mut Vec<Path>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
@@ -82,7 +82,7 @@ fn paths(value: &Value, at: &Path, found: &mut Vec<Path>) {
     }
 }
 
-/// The tree as YAML in block style with `instead` in place of the value at `path`.
+/// Writes the tree as YAML in block style, with `instead` in place of the value at `path`.
 fn emit(value: &Value, at: &Path, path: &Path, instead: &str, out: &mut String) {
     if at == path {
         out.push_str(instead);
@@ -113,7 +113,7 @@ fn changed(tree: &Value, path: &Path, instead: &str) -> String {
     text
 }
 
-/// What is said of a text where the variable `SECRET` has this value and no other variable is set.
+/// Returns the problems of a text in which the variable `SECRET` has this value and no other variable is set.
 fn problems(text: &str, secret: &str) -> Vec<Problem> {
     let lookup = |name: &str| (name == "SECRET").then(|| secret.to_owned());
     checked(text, Variables::Resolved(&lookup))

@@ -1,4 +1,4 @@
-//! One file from bytes to a spec, or to everything that is wrong with it.
+//! One file from bytes to a spec, or to its problems.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,20 +16,19 @@ use super::read::{At, FromNode, Reader};
 use crate::problem::{Place, Problem};
 use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, Variables, canonical, fill, parse};
 
-/// Room that is kept for the bytes of a file.
+/// Capacity reserved for the bytes of a file.
 const TYPICAL_FILE_BYTES: usize = 32 * 1024;
-/// Hex digits of a version.
+/// Number of hex digits of a version.
 const VERSION_DIGITS: usize = 12;
 
-/// What reading a file needs from outside.
+/// The external inputs of reading a file.
 pub(crate) struct Environment<'e> {
-    /// Where the values of variables come from.
+    /// Values of variables.
     pub variables: Variables<'e>,
     /// The moment after which a schedule must fire.
     pub now: Timestamp,
 }
 
-/// The environment of this process.
 pub(crate) fn process_environment() -> Environment<'static> {
     Environment {
         variables: Variables::Resolved(&|name| std::env::var(name).ok()),
@@ -37,48 +36,48 @@ pub(crate) fn process_environment() -> Environment<'static> {
     }
 }
 
-/// What reads a file of somebody else's: this process's clock, and no variable.
+/// Returns the environment for untrusted files: this process's clock, and no variables.
 pub(crate) fn no_environment() -> Environment<'static> {
     Environment { variables: Variables::Unresolved, ..process_environment() }
 }
 
-/// The name of an agent, where a file says it.
+/// The name of an agent in a file, with its location.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedAgent {
     pub name: AgentName,
     pub place: Place,
-    /// The source text, when the file has variables here.
+    /// Source text, if it contains variables.
     pub written: Option<Box<str>>,
 }
 
 impl NamedAgent {
-    /// The name as messages quote it.
+    /// Returns the name as messages quote it.
     pub(crate) fn quoted(&self) -> &str {
         self.written.as_deref().unwrap_or_else(|| self.name.as_str())
     }
 }
 
-/// What one thread keeps from file to file.
+/// Buffers that one thread reuses from file to file.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// Strings that agents have in common.
+    /// Strings that many agents share.
     share: HashSet<Arc<str>>,
-    /// The bytes of the file at hand: with room from the start, a file takes two reads instead of eight.
+    /// Bytes of the current file: with capacity from the start, a file takes two reads instead of eight.
     bytes: Vec<u8>,
 }
 
-/// What came of a file.
+/// The result of reading a file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ParsedFile {
-    /// The name it gives, also when something else in it is wrong.
+    /// The name it gives, even if something else in it is wrong.
     pub name: Option<NamedAgent>,
-    /// The agent; `None` when there are problems.
+    /// The agent; `None` if there are problems.
     pub spec: Option<Arc<AgentSpec>>,
-    /// Everything that is wrong.
+    /// Problems that prevent its use.
     pub problems: Vec<Problem>,
-    /// What somebody should look at.
+    /// Findings that do not prevent its use.
     pub warnings: Vec<Problem>,
-    /// Whom it plans with, with the places that say so.
+    /// Collaborators it names, with their locations.
     pub collaborators: Vec<NamedAgent>,
 }
 
@@ -88,7 +87,7 @@ impl ParsedFile {
     }
 }
 
-/// Reads a file of the disk. `shown` is its name for people.
+/// Reads a file. `shown` is its name in messages.
 pub(crate) fn parse_file(path: &Path, shown: Arc<str>, env: &Environment<'_>, scratch: &mut Scratch) -> ParsedFile {
     let limit = MAX_FILE_BYTES as u64 + 1;
     scratch.bytes.clear();
@@ -163,8 +162,8 @@ pub(crate) fn parse_text(
     file
 }
 
-/// The content hash of a file: SHA-256 over its values as canonical JSON *before* variables are filled in, so that all
-/// replicas agree whatever their environment, and no hash depends on a secret.
+/// Returns the content hash of a file: SHA-256 over its values as canonical JSON *before* variables are filled in, so
+/// that all replicas agree whatever their environment, and no hash depends on a secret.
 fn version(root: &Node<'_>) -> Box<str> {
     let mut json = Vec::with_capacity(2 * 1024);
     canonical(root, &mut json);

@@ -1,7 +1,7 @@
-//! Files written for older keys, rewritten for today's: other names of keys and of words become the ones that this
-//! version documents. Everything else, comments and layout included, stays as it is.
+//! Rewrites older agent files: other names of keys and words become the documented ones. Everything else, comments and
+//! layout included, stays as it is.
 //!
-//! Older files load without this; it is for those who want one way of writing in their folder.
+//! Older files load without this; it is for folders that should use one spelling.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const PLANNER: Path = &["collaborative_config", "planning_agent"];
 const TOOL: Path = &["tools", "*"];
 const SESSIONS: Path = &["continuous_config"];
 
-/// Keys with other names: where, the other name, today's.
+/// Former names of keys: mapping, former name, current name.
 const KEYS: &[(Path, &str, &str)] = &[
     (LLM, "model_id", "model"),
     (LLM, "aws_region", "region"),
@@ -34,7 +34,7 @@ const KEYS: &[(Path, &str, &str)] = &[
     (PLANNER, "model_id", "model"),
 ];
 
-/// Words with other names: where, the key, the other word, today's.
+/// Former names of words: mapping, key, former word, current word.
 const WORDS: &[(Path, &str, &str, &str)] = &[
     (LLM, "provider", "aws_bedrock", "bedrock"),
     (FALLBACK, "provider", "aws_bedrock", "bedrock"),
@@ -42,26 +42,26 @@ const WORDS: &[(Path, &str, &str, &str)] = &[
     (TOOL, "type", "api", "http"),
 ];
 
-/// Keys that are read and change nothing: where, the key, why.
+/// Keys without effect: mapping, key, reason.
 const WITHOUT_EFFECT: &[(Path, &str, &str)] = &[
     (SESSIONS, "save_interval_seconds", "every step is saved at once"),
     (SESSIONS, "auto_save_on_shutdown", "every step is saved at once"),
     (SESSIONS, "restore_on_startup", "conversations are always restored"),
 ];
 
-/// What an older file becomes.
+/// The result of importing an older file.
 #[derive(Debug, Clone, Default)]
 pub struct Imported {
-    /// The file as it is written today; the same when nothing had to change. `None` when it cannot be read.
+    /// The current spelling of the file; unchanged if nothing had to change. `None` if it cannot be read.
     pub text: Option<String>,
-    /// What was changed, with its place in the file as it was.
+    /// Changes, with their locations in the original file.
     pub changes: Vec<(Place, String)>,
-    /// What is wrong with the new text, or keeps the old one from being read; warnings are among them.
+    /// Problems of the new text, or the ones that keep the old one from being read; warnings included.
     pub problems: Vec<Problem>,
 }
 
 impl Imported {
-    /// Whether the file cannot be used.
+    /// Returns whether the file cannot be used.
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
@@ -95,7 +95,7 @@ pub fn import_text(name: &str, text: &str) -> Imported {
 
 struct Rewriter<'s, 'a> {
     source: &'s Source<'a>,
-    /// Bytes to replace, by where they begin; what an anchor repeats is replaced once.
+    /// Replacements, by their start; a value repeated by an anchor is replaced once.
     edits: BTreeMap<u32, (Span, String)>,
     changes: Vec<(Place, String)>,
 }
@@ -123,7 +123,7 @@ impl Rewriter<'_, '_> {
     fn entry(&mut self, key: &Key<'_>, value: &Node<'_>, path: &[String], all: &[(Key<'_>, Node<'_>)]) {
         let text: &str = &key.text;
         if let Some((_, old, new)) = KEYS.iter().find(|(at, old, _)| is_at(path, at) && *old == text) {
-            // Set under both names it is a mistake that the check tells; a rename would hide which is meant.
+            // A key set under both names is reported by the check; a rename would hide which is meant.
             if !all.iter().any(|(other, _)| other.text == *new) {
                 self.replace(key.span, old, new, format!("`{old}` is `{new}`"));
             }
@@ -140,7 +140,7 @@ impl Rewriter<'_, '_> {
         }
     }
 
-    /// Quotes around a key or word stay.
+    /// Replaces a key or word; quotes around it stay.
     fn replace(&mut self, span: Span, old: &str, new: &str, said: String) {
         let range = usize::try_from(span.start).unwrap_or(0)..usize::try_from(span.end).unwrap_or(0);
         let Some(written) = self.source.text.get(range).filter(|written| written.contains(old)) else { return };

@@ -1,5 +1,4 @@
-//! The leaves of an agent file: text, numbers, times, amounts and words of closed sets, with what was expected when
-//! something else is there.
+//! The leaves of an agent file: text, numbers, times, amounts and enumerated words, with the expected type in messages.
 
 use std::borrow::Cow;
 
@@ -11,11 +10,11 @@ use super::read::{FromNode, Reader, is_null};
 use crate::problem::{did_you_mean, one_of};
 use crate::yaml::{Kind, Node, Plain, Style, resolve, to_json};
 
-/// One word of a closed set; any of them where the value is unknown, so that the rest can be checked.
+/// An enumerated word; any of them if the value is unknown, so that the rest can be checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice<T>(pub T);
 
-/// A closed set of words. Several words may mean the same.
+/// A set of words. Several words may have the same meaning.
 pub(crate) trait Words: Sized + Copy + 'static {
     /// The name of the set in the JSON Schema.
     const NAME: &'static str;
@@ -23,11 +22,11 @@ pub(crate) trait Words: Sized + Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
 }
 
-/// A span of time that files give in seconds, kept in milliseconds.
+/// A duration, given in seconds, kept in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seconds(pub u64);
 
-/// An amount that files give in dollars.
+/// An amount, given in dollars.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usd(pub NanoUsd);
 
@@ -35,11 +34,10 @@ pub(crate) struct Usd(pub NanoUsd);
 #[derive(Debug, Clone)]
 pub(crate) struct Command(pub Vec<Box<str>>);
 
-/// Variables of a process, by name.
 #[derive(Debug, Clone)]
 pub(crate) struct Variables(pub Vec<(Box<str>, Box<str>)>);
 
-/// The longest span of time a file can give: about 30 years.
+/// Maximum duration: about 30 years.
 const MAX_SECONDS: f64 = 1e9;
 
 impl FromNode for Box<str> {
@@ -74,7 +72,7 @@ impl FromNode for f64 {
         }
         match Reader::bare(node).map(resolve) {
             Some(Plain::Float(value)) if value.is_finite() => return Some(value),
-            // Settings are small numbers; what an `f64` can not hold exactly is out of every range.
+            // Settings are small numbers; what an `f64` cannot represent exactly is out of every range.
             #[allow(clippy::cast_precision_loss)]
             Some(Plain::Int(value)) => return Some(value as f64),
             _ => {}
@@ -230,7 +228,7 @@ impl<T: Words> FromNode for Choice<T> {
             _ => format!("{} must be a word", cx.subject()),
         };
         let problem = cx.source.problem(node.span, message).label(format!("expected {}", one_of(&words)));
-        // What the value of a variable resembles would tell of it.
+        // A suggestion near the value of a variable would reveal it.
         let near = did_you_mean(text, words.iter().copied()).filter(|_| node.written().is_none());
         cx.report(match near {
             Some(near) => problem.help(format!("did you mean `{near}`?")),

@@ -1,4 +1,4 @@
-//! The keys of an agent file (INTERFACES §3), as files spell them.
+//! The keys of an agent file (INTERFACES §3).
 
 use agentry_core::agent::{ExecutionMode, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind};
 use agentry_core::schedule::Overlap;
@@ -66,30 +66,30 @@ words! {
 record! {
     /// An agent of an Agentry fleet.
     pub(crate) struct Agent = "an agent" {
-        /// Its name, unique in the fleet: letters, digits, `-`, `_` and `.`.
+        /// Name, unique in the fleet: letters, digits, `-`, `_` and `.`.
         required name: At<Box<str>>,
-        /// How it executes: each task by itself, one message at a time per session, by a plan over several agents, or
-        /// at the times of a schedule.
+        /// Execution mode: each task by itself, one message at a time per session, by a plan over several agents, or at
+        /// the times of a schedule.
         required execution_mode: At<Choice<ExecutionMode>>,
         /// The model and its settings.
         required llm_config: Llm,
-        /// What the model is told it is.
+        /// System prompt sent with every conversation.
         required system_prompt: At<Box<str>>,
-        /// What the model is told to do, after the system prompt.
+        /// Instructions appended to the system prompt.
         optional instructions: Box<str>,
-        /// What kind of agent you call it; free text.
+        /// Free-text category of your choice.
         optional agent_type: Box<str>,
-        /// What it is for.
+        /// Description of the agent's purpose.
         optional description: Box<str>,
-        /// Whether it takes tasks; true by default.
+        /// False to accept no tasks; true by default.
         optional enabled: bool,
-        /// Words to find it by.
+        /// Tags for searches.
         optional tags: Vec<Box<str>>,
-        /// Anything you want to keep with it.
+        /// Arbitrary data of yours.
         optional metadata: Value,
         /// Topics whose events start a task; `*` is one word and `#` any number of words.
         optional event_subscriptions: Vec<At<Box<str>>>,
-        /// What it may call.
+        /// Tools that the agent may call.
         optional tools: Vec<Tool>,
         /// Attempts with fresh context after a failure.
         optional retry_config: Retry,
@@ -97,9 +97,9 @@ record! {
         optional continuous_config: At<Continuous>,
         /// Plans; for collaborative agents.
         optional collaborative_config: At<Collaborative>,
-        /// When it runs by itself; for scheduled agents.
+        /// Schedule; for scheduled agents.
         optional schedule_config: At<Schedule>,
-        /// What it may spend.
+        /// Spending limits.
         optional budget: Budget,
         /// JSON Schema that its answers must fit.
         optional output_schema: At<Value>,
@@ -109,13 +109,13 @@ record! {
 record! {
     /// The model and its settings.
     pub(crate) struct Llm = "`llm_config`" {
-        /// Which protocol the model is reached by.
+        /// Wire protocol of the provider.
         required provider: Choice<ProviderKind>,
         /// The exact model id.
         required model | "model_id": At<Box<str>>,
         /// Randomness, from 0 to 2.
         optional temperature: At<f64>,
-        /// Tokens to answer with at most.
+        /// Maximum number of tokens in the answer.
         optional max_tokens: At<u32>,
         /// Nucleus sampling, from 0 to 1.
         optional top_p: At<f64>,
@@ -133,9 +133,9 @@ record! {
         optional timeout: At<Seconds>,
         /// AWS region (Bedrock).
         optional region | "aws_region": Box<str>,
-        /// Another host than the provider's own.
+        /// Base URL, if not the provider's own.
         optional base_url | "host" | "api_base" | "endpoint_url": At<Box<str>>,
-        /// As the provider takes it.
+        /// Passed to the provider unchanged.
         optional response_format: Value,
         /// Models to call when this one is unavailable, in order.
         optional fallback: Vec<Fallback>,
@@ -143,15 +143,15 @@ record! {
 }
 
 record! {
-    /// A model to call instead.
+    /// A fallback model.
     pub(crate) struct Fallback = "a fallback model" {
-        /// Which protocol; that of `llm_config` by default.
+        /// Wire protocol; that of `llm_config` by default.
         optional provider: Choice<ProviderKind>,
         /// The exact model id.
         required model | "model_id": At<Box<str>>,
         /// AWS region (Bedrock).
         optional region | "aws_region": Box<str>,
-        /// Another host than the provider's own.
+        /// Base URL, if not the provider's own.
         optional base_url | "host" | "api_base" | "endpoint_url": At<Box<str>>,
     }
 }
@@ -159,37 +159,37 @@ record! {
 record! {
     /// A tool that the agent may call.
     pub(crate) struct Tool = "a tool" {
-        /// The name the model calls it by; the tools of an MCP server are called `name__tool`.
+        /// Name that the model calls; the tools of an MCP server are called `name__tool`.
         required name: At<Box<str>>,
         /// `mcp` is a server of the Model Context Protocol; `http`, `function` and `api` are an HTTP endpoint that
         /// takes the arguments as JSON.
         required r#type: At<Choice<ToolType>>,
-        /// Where it is reached.
+        /// Address of the tool.
         optional url: At<Box<str>>,
         /// The program to start (MCP over stdio), with its arguments; `${VARIABLE}` is read when it is started.
         optional command: At<Command>,
-        /// Variables that the program gets (MCP over stdio) on top of PATH, HOME and their like; `${VARIABLE}` is read
-        /// when it is started.
+        /// Environment variables of the program (MCP over stdio), in addition to PATH, HOME and the like; `${VARIABLE}`
+        /// is read when it is started.
         optional env: At<Variables>,
-        /// The tools of an MCP server that the model is told of; all by default.
+        /// The tools of an MCP server that are offered to the model; all by default.
         optional allowed_tools: At<Vec<Box<str>>>,
-        /// What the model is told it does.
+        /// Description sent to the model.
         optional description: Box<str>,
-        /// JSON Schema of its arguments; an MCP server tells those of its tools itself.
+        /// JSON Schema of its arguments; an MCP server defines those of its tools itself.
         optional parameters: At<Value>,
-        /// How it authenticates.
+        /// Credentials sent with each call.
         optional auth: Auth,
         /// Seconds for one call; 30 by default.
         optional timeout_seconds: At<Seconds>,
-        /// What to do when a crash leaves a call's outcome unknown; `fail` by default.
+        /// Policy for a call whose outcome a crash left unknown; `fail` by default.
         optional on_unknown: Choice<OnUnknown>,
     }
 }
 
 record! {
-    /// How a tool authenticates.
+    /// Credentials of a tool.
     pub(crate) struct Auth = "`auth`" {
-        /// Where the token goes.
+        /// Header that carries the token.
         required r#type: Choice<ToolAuthKind>,
         /// The token, as `${VARIABLE}`: it is read from the environment at the moment of the call.
         required token: Box<str>,
@@ -203,11 +203,11 @@ record! {
         optional max_retries: At<u32>,
         /// Seconds before the first retry; 1 by default.
         optional retry_delay_seconds: Seconds,
-        /// Whether the delay grows; true by default.
+        /// True to multiply the delay after each retry; true by default.
         optional exponential_backoff: bool,
-        /// By how much it grows; 2 by default.
+        /// Factor of the delay after each retry; 2 by default.
         optional backoff_multiplier: At<f64>,
-        /// The longest delay in seconds; 60 by default.
+        /// Maximum delay in seconds; 60 by default.
         optional max_retry_delay: Seconds,
     }
 }
@@ -219,9 +219,9 @@ record! {
         optional idle_timeout_seconds: At<Seconds>,
         /// Accepted for older files; Agentry saves after every step.
         optional save_interval_seconds: At<Seconds>,
-        /// Messages sent with a turn at most; 50 by default.
+        /// Maximum number of messages sent with a turn; 50 by default.
         optional max_conversation_history: At<u32>,
-        /// What happens to older messages; `sliding_window` by default.
+        /// Treatment of older messages; `sliding_window` by default.
         optional conversation_pruning_strategy: Choice<Pruning>,
         /// Accepted for older files; Agentry always saves.
         optional auto_save_on_shutdown: At<bool>,
@@ -233,23 +233,23 @@ record! {
 record! {
     /// Plans over several agents.
     pub(crate) struct Collaborative = "`collaborative_config`" {
-        /// Whom the planner may give steps to; everybody else in the fleet by default.
+        /// Agents that the planner may assign steps to; all others of the fleet by default.
         optional preferred_collaborators: Vec<At<Box<str>>>,
         /// Another model for planning.
         optional planning_agent: Planner,
-        /// Steps of a plan at most; 10 by default.
+        /// Maximum number of steps of a plan; 10 by default.
         optional max_plan_steps: At<u32>,
-        /// Different agents in a plan at least; 1 by default.
+        /// Minimum number of different agents in a plan; 1 by default.
         optional min_collaborators: At<u32>,
-        /// Different agents in a plan at most; 10 by default.
+        /// Maximum number of different agents in a plan; 10 by default.
         optional max_collaborators: At<u32>,
-        /// How the planner divides the work; `hierarchical` by default.
+        /// Strategy by which the planner divides the work; `hierarchical` by default.
         optional planning_strategy: Choice<PlanningStrategy>,
-        /// Whether a step may ask a human; false by default.
+        /// True to let steps ask humans; false by default.
         optional allow_human_clarification: bool,
         /// Seconds that a question stays open; one day by default.
         optional clarification_timeout_seconds: At<Seconds>,
-        /// What is answered for a human who does not; without it the task fails.
+        /// Answer assumed when no human answers in time; without it the task fails.
         optional clarification_default: Box<str>,
         /// Seconds for one step; 120 by default.
         optional timeout_seconds: At<Seconds>,
@@ -267,23 +267,23 @@ record! {
 }
 
 record! {
-    /// When the agent runs by itself.
+    /// The schedule of an agent.
     pub(crate) struct Schedule = "`schedule_config`" {
-        /// `cron` or `interval`; told by the other keys when left out.
+        /// `cron` or `interval`; derived from the other keys by default.
         optional r#type: At<Choice<ScheduleType>>,
         /// Five fields, or six with seconds first, or a nickname such as `@daily`.
         optional cron: At<Box<str>>,
-        /// How often, in seconds; at least 1.
+        /// Distance between two slots, in seconds; at least 1.
         optional interval_seconds: At<Seconds>,
         /// IANA name such as Europe/Berlin; UTC by default.
         optional timezone: At<Box<str>>,
-        /// What each task gets as its input.
+        /// Input of each task.
         optional task_data: Value,
         /// Seconds for each task.
         optional timeout_seconds: At<Seconds>,
-        /// Whether it fires; true by default.
+        /// False to stop firing; true by default.
         optional enabled: bool,
-        /// What happens when the task of the slot before still runs; `skip` by default.
+        /// Policy for a slot that is due while the previous task still runs; `skip` by default.
         optional overlap: Choice<Overlap>,
         /// Slots missed by at most this many seconds are fired late; 60 by default.
         optional catchup_window_seconds: Seconds,
@@ -293,13 +293,13 @@ record! {
 }
 
 record! {
-    /// What the agent may spend.
+    /// Spending limits.
     pub(crate) struct Budget = "`budget`" {
-        /// Dollars that one task may cost.
+        /// Maximum cost of one task, in dollars.
         optional per_task_usd: Usd,
-        /// Dollars that all tasks of a UTC day may cost.
+        /// Maximum cost of all tasks of a UTC day, in dollars.
         optional per_day_usd: Usd,
-        /// Model calls in one task at most.
+        /// Maximum number of model calls in one task.
         optional max_llm_calls: At<u32>,
     }
 }

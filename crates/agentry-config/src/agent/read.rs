@@ -7,42 +7,41 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::problem::{Problem, all_of, did_you_mean};
 use crate::yaml::{Key, Kind, Node, Plain, Source, Span, Style, Written, resolve};
 
-/// Reads values and keeps the problems.
+/// Reads values and collects the problems.
 pub(crate) struct Reader<'s, 'a> {
     pub source: &'s Source<'a>,
     pub problems: Vec<Problem>,
     /// The key whose value is being read, for messages.
     pub(super) key: String,
-    /// Where that key is.
     key_span: Span,
     in_list: bool,
-    /// Whether a value was left out because its variables are not resolved.
+    /// True if a value was left out because its variables are not resolved.
     pub has_unknown: bool,
 }
 
-/// A value that can be read from a tree. `None` means that a problem has been kept.
+/// A value that can be read from a tree. `None` means that a problem was reported.
 pub(crate) trait FromNode: Sized {
     fn read(node: &Node<'_>, cx: &mut Reader<'_, '_>) -> Option<Self>;
 }
 
-/// A value with its place, for checks that come later.
+/// A value with its location, for later checks.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
     pub value: T,
     pub span: Span,
-    /// The source text, when the file has variables here.
+    /// Source text, if it contains variables.
     pub written: Option<Written>,
 }
 
 impl<T> At<T> {
-    /// Whether the value depends on variables that are not resolved, so that only its source text is here.
+    /// Returns whether the value depends on variables that are not resolved, so that only its source text is here.
     pub fn is_unknown(&self) -> bool {
         self.written.as_ref().is_some_and(|written| !written.is_known)
     }
 }
 
 impl<T: std::fmt::Display> At<T> {
-    /// The value as messages quote it: the source text where the file has variables.
+    /// Returns the value as messages quote it: the source text where the file has variables.
     pub fn quoted(&self) -> String {
         self.written.as_ref().map_or_else(|| self.value.to_string(), |written| written.text.to_string())
     }
@@ -60,12 +59,12 @@ impl<'s, 'a> Reader<'s, 'a> {
         }
     }
 
-    /// Keeps a problem.
+    /// Reports a problem.
     pub fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    /// What is being read, in words.
+    /// Returns the subject of a message: the current key.
     pub(super) fn subject(&self) -> String {
         match (self.key.is_empty(), self.in_list) {
             (true, _) => "an agent file".to_owned(),
@@ -74,7 +73,7 @@ impl<'s, 'a> Reader<'s, 'a> {
         }
     }
 
-    /// A value of the wrong type.
+    /// Reports a value of the wrong type.
     pub(super) fn mismatch(&mut self, node: &Node<'_>, expected: &str) {
         if is_null(node) && !self.in_list && !self.key.is_empty() {
             let message = format!("{} has no value", self.subject());
@@ -87,7 +86,7 @@ impl<'s, 'a> Reader<'s, 'a> {
             (Kind::Scalar { written: Some(written), .. }, "a list") => {
                 problem.help(format!("put it in brackets: [{}]", written.text))
             }
-            // What helps with the value would tell of it.
+            // A suggestion made from the value of a variable would reveal it.
             (Kind::Scalar { written: Some(_), .. }, _) => problem,
             (Kind::Scalar { text, style: Style::Plain, .. }, "text") if resolve(text) != Plain::Null => {
                 problem.help(format!("put it in quotes: \"{text}\""))
@@ -114,7 +113,7 @@ impl<'s, 'a> Reader<'s, 'a> {
         self.report(problem);
     }
 
-    /// The entries of a mapping.
+    /// Returns the entries of a mapping.
     pub fn entries<'n, 'b>(&mut self, node: &'n Node<'b>, keys: &[&str]) -> Option<&'n [(Key<'b>, Node<'b>)]> {
         if let Kind::Map(entries) = &node.kind {
             return Some(entries);
@@ -140,7 +139,7 @@ impl<'s, 'a> Reader<'s, 'a> {
         value
     }
 
-    /// A key that does not exist. Returns the key that was probably meant.
+    /// Reports an unknown key. Returns the key that was probably meant.
     pub fn unknown(&mut self, key: &Key<'_>, what: &str, keys: &[&'static str]) -> Option<&'static str> {
         let near = did_you_mean(&key.text, keys.iter().copied());
         let shown: String = key.text.chars().take(80).collect();
@@ -154,14 +153,14 @@ impl<'s, 'a> Reader<'s, 'a> {
         near
     }
 
-    /// A key set under two of its names.
+    /// Reports a key set under two of its names.
     pub fn twice(&mut self, key: &Key<'_>, name: &str, first: Span) {
         let line = self.source.place(first).line;
         let problem = self.source.problem(key.span, format!("`{}` is another name of `{name}`", key.text));
         self.report(problem.label(format!("`{name}` is set on line {line} already")).help("remove one of them"));
     }
 
-    /// Required keys that are not there.
+    /// Reports missing required keys.
     pub fn missing(&mut self, node: &Node<'_>, missing: &[&str], what: &str, required: &[&str]) {
         let names: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -179,14 +178,14 @@ impl<'s, 'a> Reader<'s, 'a> {
         });
     }
 
-    /// Whether a value is unknown, and will be whatever is expected: there is nothing to check.
+    /// Returns whether the value is unknown whatever type is expected, so that it cannot be checked.
     pub(super) fn skips(&mut self, node: &Node<'_>) -> bool {
         let skips = node.is_unknown() && !matches!(node.kind, Kind::Scalar { style: Style::Quoted, .. });
         self.has_unknown |= skips;
         skips
     }
 
-    /// The text of a scalar, if it can be one of numbers, booleans and amounts.
+    /// Returns the text of a scalar that can be a number, a boolean or an amount.
     pub(super) fn bare<'n>(node: &'n Node<'_>) -> Option<&'n str> {
         match &node.kind {
             Kind::Scalar { text, style: Style::Plain | Style::Filled, .. } => Some(text.trim()),
@@ -195,7 +194,7 @@ impl<'s, 'a> Reader<'s, 'a> {
     }
 }
 
-/// Whether a value is left out: `key:` or `key: null`.
+/// Returns whether a value is absent: `key:` or `key: null`.
 pub(crate) fn is_null(node: &Node<'_>) -> bool {
     matches!(&node.kind, Kind::Scalar { text, style: Style::Plain, .. } if resolve(text) == Plain::Null)
 }
@@ -208,7 +207,7 @@ fn is_number(text: &str) -> bool {
     matches!(resolve(text), Plain::Int(_) | Plain::Float(_))
 }
 
-/// An example for a key that people leave out.
+/// Returns an example for a key that is often missing.
 fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "name" => "triage",
@@ -253,7 +252,7 @@ impl<T: FromNode> FromNode for Vec<T> {
             return None;
         };
         let outer = std::mem::replace(&mut cx.in_list, true);
-        // Every item is read, also after a bad one, so that all mistakes are told.
+        // Every item is read, even after a bad one, so that all mistakes are reported.
         let read: Vec<Option<T>> = items.iter().map(|item| T::read(item, cx)).collect();
         cx.in_list = outer;
         read.into_iter().collect()

@@ -1,5 +1,5 @@
-//! One declaration per mapping of an agent file: fields, their other names, which are needed, and what they mean.
-//! The reader and the JSON Schema both come from it, so they can not disagree.
+//! One declaration per mapping of an agent file: fields, their other names, whether they are required, and their
+//! meaning. The reader and the JSON Schema are both generated from it, so they cannot disagree.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::yaml::Span;
 /// A key's other names: `(key, other names)`.
 pub(crate) type Aliases = &'static [(&'static str, &'static [&'static str])];
 
-/// What is known of a key while a mapping is read.
+/// The state of a key while a mapping is read.
 pub(crate) struct Slot<T> {
     pub seen: Option<Span>,
     pub value: Option<T>,
@@ -20,12 +20,12 @@ impl<T> Default for Slot<T> {
     }
 }
 
-/// The name of a field as files spell it.
+/// Returns the name of a field as files spell it.
 pub(crate) fn key_of(field: &'static str) -> &'static str {
     field.strip_prefix("r#").unwrap_or(field)
 }
 
-/// Adds the other names of keys to the schema of a mapping, and lets a needed key be given by any of its names.
+/// Adds the other names of keys to the schema of a mapping, and lets a required key be given by any of its names.
 pub(crate) fn add_aliases(schema: &mut Map<String, Value>, aliases: Aliases) {
     let mut either = Vec::new();
     for (field, others) in aliases.iter().filter(|(_, others)| !others.is_empty()) {

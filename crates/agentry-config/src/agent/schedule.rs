@@ -1,4 +1,4 @@
-//! The schedule of a file: which timing, and whether it ever fires.
+//! Validation of schedules: timing, and whether it ever fires.
 
 use agentry_core::schedule::{ScheduleSpec, Timing, TimingError};
 use serde_json::Value;
@@ -9,12 +9,11 @@ use super::read::At;
 use crate::problem::did_you_mean;
 use crate::yaml::Span;
 
-/// How late a missed slot still fires when a file does not say, in milliseconds.
+/// Default catch-up window, in milliseconds.
 const DEFAULT_CATCHUP_MS: u64 = 60_000;
-/// Where a schedule without a time zone lives.
+/// Default time zone.
 const DEFAULT_TIMEZONE: &str = "UTC";
 
-/// The checked schedule.
 pub(crate) fn schedule(raw: At<raw::Schedule>, cx: &mut Checker<'_, '_, '_>) -> Option<ScheduleSpec> {
     let At { value: raw, span, .. } = raw;
     let timeout_ms = cx.some_time("timeout_seconds", raw.timeout_seconds.clone());
@@ -78,7 +77,7 @@ fn refuse(raw: &raw::Schedule, span: Span, error: &TimingError, cx: &mut Checker
     match error {
         TimingError::Cron { reason, .. } => {
             let help = "five fields: minute, hour, day of month, month, weekday, for example `0 9 * * 1-5`";
-            // The parser says `Component error: Number out of bounds.`; the last part is the reason.
+            // The parser's message is `Component error: Number out of bounds.`; the last part is the reason.
             let reason = reason.rsplit(": ").next().unwrap_or(reason).trim_end_matches('.').to_lowercase();
             let reason = if is_variable { "its variables were filled in".to_owned() } else { reason };
             cx.wrong_with_help(cron, format!("`{text}` is not a cron expression"), &reason, help);
@@ -90,7 +89,7 @@ fn refuse(raw: &raw::Schedule, span: Span, error: &TimingError, cx: &mut Checker
             let message = format!("unknown time zone `{quoted}`");
             let label = "expected an IANA name such as Europe/Berlin";
             let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
-            // What the value of a variable resembles would tell of it.
+            // A suggestion near the value of a variable would reveal it.
             let is_variable = raw.timezone.as_ref().is_some_and(|zone| zone.written.is_some());
             match did_you_mean(zone, names.iter().map(String::as_str)).filter(|_| !is_variable) {
                 Some(near) => cx.wrong_with_help(at, message, label, format!("did you mean `{near}`?")),

@@ -1,4 +1,4 @@
-//! The tools of a file: how each is reached, and names that the model can tell apart.
+//! Validation of tools: transport, and distinguishable names.
 
 use agentry_core::agent::{ToolAuth, ToolKind, ToolSpec};
 
@@ -6,12 +6,12 @@ use super::check::Checker;
 use super::raw::{self, ToolType};
 use super::read::At;
 
-/// Time for one tool call when a file does not say, in milliseconds.
+/// Default timeout of a tool call, in milliseconds.
 const DEFAULT_TOOL_TIMEOUT_MS: u64 = 30_000;
 /// The longest name of a tool (OpenAI's and Anthropic's limit for function names).
 const MAX_TOOL_NAME: usize = 64;
 
-/// The checked tools, in the order of the file.
+/// Returns the checked tools, in the order of the file.
 pub(crate) fn tools(raw: Vec<raw::Tool>, cx: &mut Checker<'_, '_, '_>) -> Vec<ToolSpec> {
     let mut tools: Vec<ToolSpec> = Vec::with_capacity(raw.len());
     for tool in raw {
@@ -50,7 +50,7 @@ fn name(name: &At<Box<str>>, before: &[ToolSpec], cx: &mut Checker<'_, '_, '_>) 
     }
 }
 
-/// Keys that mean nothing for this kind of tool.
+/// Reports keys that have no meaning for this kind of tool.
 fn belongs(tool: &raw::Tool, kind: &ToolKind, cx: &mut Checker<'_, '_, '_>) {
     if tool.r#type.is_unknown() {
         return;

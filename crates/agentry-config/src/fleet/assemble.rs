@@ -1,4 +1,4 @@
-//! Files to a fleet: whose name is whose, which version stays when a file is bad, and checks across files.
+//! Files to a fleet: duplicate names, previous versions of bad files, and checks across files.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,24 +14,24 @@ use crate::agent::{NamedAgent, ParsedFile};
 use crate::problem::{Place, Problem};
 use crate::yaml::MAX_FILE_BYTES;
 
-/// A good file on its way into the fleet.
+/// A good file that is being added to the fleet.
 pub(crate) struct Member<'f> {
     pub path: &'f Path,
     pub file: &'f ParsedFile,
     pub spec: &'f Arc<AgentSpec>,
-    /// What is wrong across files.
+    /// Problems across files.
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }
 
 impl Member<'_> {
-    /// The agent's name as messages about its file quote it.
+    /// Returns the agent's name as messages about its file quote it.
     pub fn quoted_name(&self) -> &str {
         self.file.name.as_ref().map_or_else(|| self.spec.name.as_str(), NamedAgent::quoted)
     }
 }
 
-/// The fleet of these files. `previous` has the versions that stay live where a file is bad.
+/// Returns the fleet of these files. `previous` has the versions that stay live if a file is bad.
 pub(crate) fn assemble(files: &[(&Path, &ParsedFile)], previous: &Fleet) -> LoadedFleet {
     let mut loaded = LoadedFleet::default();
     let mut members: HashMap<AgentName, Member<'_>> = HashMap::with_capacity(files.len());
@@ -68,7 +68,7 @@ pub(crate) fn assemble(files: &[(&Path, &ParsedFile)], previous: &Fleet) -> Load
     loaded
 }
 
-/// Takes a file in. Of two files with one name, the one that had it before keeps it, else the first one by path.
+/// Adds a file. Of two files with one name, the one that had it before keeps it, else the first one by path.
 fn admit<'f>(members: &mut HashMap<AgentName, Member<'f>>, mut new: Member<'f>, previous: &Fleet) {
     let name = new.spec.name.clone();
     let Some(mut old) = members.remove(&name) else {
@@ -89,7 +89,7 @@ fn admit<'f>(members: &mut HashMap<AgentName, Member<'f>>, mut new: Member<'f>, 
     members.insert(name, old);
 }
 
-/// An error at a place of a file that was parsed before.
+/// Returns an error at a location of a file that was parsed before.
 pub(crate) fn at(path: &Path, place: Place, message: String) -> Problem {
     let small = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_FILE_BYTES as u64);
     let text = if small { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
@@ -98,7 +98,7 @@ pub(crate) fn at(path: &Path, place: Place, message: String) -> Problem {
 
 fn entry(name: &AgentName, member: &Member<'_>, previous: &Fleet) -> AgentEntry {
     let warnings = member.file.warnings.iter().chain(&member.warnings);
-    // A second file of the same name is not the first one's fault: that stays live.
+    // A second file of the same name is not the first one's fault: the first one stays live.
     let own_fault = member.problems.iter().any(|problem| *problem.file == *shown(member.path));
     let spec = if own_fault {
         previous.entry(name.as_str()).and_then(|entry| entry.spec.clone())
@@ -113,7 +113,7 @@ fn entry(name: &AgentName, member: &Member<'_>, previous: &Fleet) -> AgentEntry 
     }
 }
 
-/// The first problem in one line, and how many more there are.
+/// Returns the first problem in one line, and the number of further ones.
 fn summary(problems: &[Problem]) -> Arc<str> {
     let first = problems.first().map(Problem::one_line).unwrap_or_default();
     match problems.len() {
@@ -122,8 +122,8 @@ fn summary(problems: &[Problem]) -> Arc<str> {
     }
 }
 
-/// A name for a file that has no good version: its own, else that of the file, never that of another agent. What it is
-/// called by a variable is not shown: the value may be meant for another key.
+/// Returns a name for a file that has no good version: its own, else that of the file, never that of another agent. A
+/// name that comes from a variable is not shown: the value may be meant for another key.
 fn free_name(path: &Path, file: &ParsedFile, taken: &HashMap<AgentName, AgentEntry>) -> AgentName {
     let own = file.name.as_ref().filter(|named| named.written.is_none()).map(|named| named.name.clone());
     let wanted = own.map_or_else(|| file_name(path), |name| name.as_str().to_owned());
@@ -131,14 +131,14 @@ fn free_name(path: &Path, file: &ParsedFile, taken: &HashMap<AgentName, AgentEnt
     let candidates = std::iter::once(short(0)).chain((1_usize..).map(|n| format!("{}.invalid-{n}", short(24))));
     let mut names = candidates.filter_map(|candidate| AgentName::new(&candidate).ok());
     loop {
-        // The candidates never end, and only finitely many are taken.
+        // The candidates are infinite, and only finitely many are taken.
         if let Some(name) = names.next().filter(|name| !taken.contains_key(name)) {
             return name;
         }
     }
 }
 
-/// The name of a file as an agent's name.
+/// Returns the name of a file as an agent's name.
 fn file_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let safe: String =

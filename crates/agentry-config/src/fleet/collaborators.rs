@@ -1,4 +1,4 @@
-//! Checks across files: collaborators that are not there, and agents that reach themselves through others.
+//! Checks across files: missing collaborators, and agents that reach themselves through others.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -10,10 +10,10 @@ use super::assemble::{Member, at};
 use crate::agent::NamedAgent;
 use crate::problem::{Place, did_you_mean};
 
-/// Names that a message about a cycle shows at most.
+/// Maximum number of names in a message about a cycle.
 const MAX_SHOWN: usize = 8;
 
-/// Adds to every member what is wrong with its collaborators.
+/// Adds the problems of its collaborators to every member.
 pub(crate) fn check(members: &mut HashMap<AgentName, Member<'_>>, previous: &Fleet) {
     let planners: Vec<AgentName> = members
         .iter()
@@ -60,7 +60,7 @@ fn absent(planners: &[AgentName], members: &mut HashMap<AgentName, Member<'_>>, 
                 at(member.path, named.place, format!("collaborator `{}` is not in the fleet", named.quoted()))
                     .label("no plan can use it until it is")
                     .warning();
-            // Neither the value of a variable nor what resembles it is shown.
+            // Neither the value of a variable nor a suggestion near it is shown.
             let plain = |member: &&Member<'_>| member.file.name.as_ref().is_none_or(|named| named.written.is_none());
             let others = members.values().filter(plain).map(|member| member.spec.name.as_str());
             let near = did_you_mean(name.as_str(), others).filter(|_| named.written.is_none());
@@ -75,7 +75,7 @@ fn absent(planners: &[AgentName], members: &mut HashMap<AgentName, Member<'_>>, 
     }
 }
 
-/// Who plans with whom, among those who plan: nobody else can be on a cycle.
+/// The collaboration graph among agents that plan: no other agent can be on a cycle.
 struct Graph {
     edges: Vec<Vec<usize>>,
 }
@@ -90,7 +90,7 @@ impl Graph {
         Self { edges: planners.iter().map(of).collect() }
     }
 
-    /// The shortest way from a node back to itself, starting with it; `None` when there is none.
+    /// Returns the shortest cycle through a node, starting with it; `None` if there is none.
     fn cycle_from(&self, start: usize) -> Option<Vec<usize>> {
         let mut came_from: HashMap<usize, usize> = HashMap::new();
         let mut queue = VecDeque::from([start]);

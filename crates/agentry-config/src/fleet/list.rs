@@ -1,4 +1,4 @@
-//! Which files of a directory are agent files.
+//! Finds the agent files of a directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use crate::problem::Problem;
 
-/// Directories inside directories at most; a link to a parent ends here.
+/// Maximum depth of nested directories, which ends a link to a parent.
 const MAX_LEVELS: usize = 16;
-/// Agent files in a directory at most.
+/// Maximum number of agent files in a directory.
 pub(crate) const MAX_FILES: usize = 100_000;
 
-/// What tells two states of a file apart without reading it.
+/// The metadata that distinguishes two states of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub modified: Option<SystemTime>,
@@ -20,7 +20,7 @@ pub(crate) struct Stamp {
     inode: u64,
 }
 
-/// An agent file that is there.
+/// An existing agent file.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {
     pub path: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// A file named by somebody: it is read whatever it is called, and whether or not it is there.
+    /// Returns a file that was named explicitly: it is read whatever its name is, and even if it does not exist.
     pub fn named(path: &Path) -> Self {
         let stamp =
             std::fs::metadata(path).map_or(Stamp { modified: None, size: 0, inode: 0 }, |metadata| stamp(&metadata));
@@ -36,13 +36,12 @@ impl Listed {
     }
 }
 
-/// A path as shown to people.
 pub(crate) fn shown(path: &Path) -> Arc<str> {
     path.to_string_lossy().as_ref().into()
 }
 
-/// Every `*.yml` and `*.yaml` under a directory, in order of their paths. What starts with a dot is skipped, as are
-/// links that lead nowhere; links to files are followed, as mounted configuration needs.
+/// Returns every `*.yml` and `*.yaml` under a directory, in order of their paths. Names that start with a dot and
+/// dangling links are skipped; links to files are followed, as mounted configuration needs.
 pub(crate) fn agent_files(dir: &Path) -> Result<Vec<Listed>, Problem> {
     let mut files = Vec::new();
     walk(dir, 0, &mut files).map_err(|error| unreadable(dir, &error))?;
@@ -77,9 +76,9 @@ fn walk(dir: &Path, level: usize, files: &mut Vec<Listed>) -> io::Result<()> {
         }
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
         if metadata.is_dir() && level < MAX_LEVELS {
-            // A directory that goes away, or may not be read, is not the end of the others.
+            // A directory that disappears, or is unreadable, does not affect the others.
             if let Err(error) = walk(&path, level + 1, files) {
-                tracing::warn!(path = %path.display(), %error, "cannot read a directory of agent files");
+                tracing::warn!(path = %path.display(), %error, "reading a directory of agent files failed");
             }
         } else if metadata.is_file() && is_yaml {
             files.push(Listed { path, stamp: stamp(&metadata) });

@@ -1,4 +1,4 @@
-//! Reads a directory, in parallel, and only what changed since the last time.
+//! Reads a directory in parallel, and only the files that changed since the last time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use super::list::{Listed, Stamp, agent_files, shown};
 use crate::agent::{Environment, ParsedFile, Scratch, parse_file, process_environment};
 use crate::problem::Problem;
 
-/// Threads that read files at most.
+/// Maximum number of reading threads.
 const MAX_THREADS: usize = 16;
-/// Below this many files per thread a thread costs more than it saves.
+/// Number of files per thread below which a thread costs more than it saves.
 const FILES_PER_THREAD: usize = 32;
-/// A file changed less than this before it was read may change again without a new time of change (file systems count
-/// in steps of up to 2 s), so it is read again.
+/// A file changed less than this before it was read may change again with the same modification time (file systems
+/// count in steps of up to 2 s), so it is read again.
 const RACY: Duration = Duration::from_secs(2);
 
-/// What came of a directory.
+/// The result of reading a directory.
 #[derive(Debug, Default)]
 pub struct LoadedFleet {
-    /// Every agent, the invalid ones with their error.
+    /// All agents, invalid ones with their error.
     pub fleet: Fleet,
-    /// Everything that is wrong, in order of files and lines.
+    /// Problems, sorted by file and line.
     pub problems: Vec<Problem>,
-    /// What somebody should look at.
+    /// Findings that do not prevent the use of their file.
     pub warnings: Vec<Problem>,
 }
 
@@ -40,22 +40,22 @@ pub(crate) struct Known {
     pub file: Arc<ParsedFile>,
 }
 
-/// Reads a directory again and again, parsing only files that changed.
+/// Reads a directory repeatedly, parsing only files that changed.
 #[derive(Debug)]
 pub struct FleetLoader {
     dir: PathBuf,
     known: HashMap<PathBuf, Known>,
 }
 
-/// Reads every agent file of a directory (`*.yml`, `*.yaml`, also in directories inside it). Bad files never keep good
-/// ones from loading: they are entries with an error.
+/// Reads every agent file of a directory (`*.yml`, `*.yaml`, also in nested directories). Bad files never prevent good
+/// ones from loading: they become entries with an error.
 #[must_use]
 pub fn load_fleet(dir: &Path) -> LoadedFleet {
     reload(&Fleet::default(), dir)
 }
 
-/// As [`load_fleet`], where an agent whose file is bad now keeps the version it has in `previous`. When the directory
-/// itself cannot be read, all of them do.
+/// As [`load_fleet`], but an agent whose file is bad keeps the version it has in `previous`. If the directory itself
+/// cannot be read, all of them do.
 #[must_use]
 pub fn reload(previous: &Fleet, dir: &Path) -> LoadedFleet {
     let mut loader = FleetLoader::new(dir);
@@ -67,22 +67,22 @@ pub fn reload(previous: &Fleet, dir: &Path) -> LoadedFleet {
 }
 
 impl FleetLoader {
-    /// A loader that has read nothing.
+    /// Returns a loader that has read nothing.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned(), known: HashMap::new() }
     }
 
-    /// The directory.
+    /// Returns the directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Reads what changed. An agent whose file is bad keeps the version it has in `previous`.
+    /// Reads the files that changed. An agent whose file is bad keeps the version it has in `previous`.
     ///
     /// # Errors
-    /// When the directory itself cannot be read; `previous` is then still the best there is.
+    /// Fails when the directory itself cannot be read; `previous` should be kept then.
     pub fn load(&mut self, previous: &Fleet) -> Result<LoadedFleet, Problem> {
         let listed = agent_files(&self.dir)?;
         let (kept, changed): (Vec<&Listed>, Vec<&Listed>) = listed.iter().partition(|listed| {
@@ -98,7 +98,7 @@ impl FleetLoader {
         let now = SystemTime::now();
         for (listed, file) in changed.iter().zip(read) {
             let age = listed.stamp.modified.and_then(|modified| now.duration_since(modified).ok());
-            // The same meaning keeps the same allocation, so that an unchanged fleet compares cheaply.
+            // An equal file keeps its allocation, so that an unchanged fleet compares cheaply.
             let file = match self.known.remove(&listed.path) {
                 Some(before) if before.stamp == listed.stamp && same(&before.file, &file) => before.file,
                 _ => Arc::new(file),
@@ -116,7 +116,7 @@ fn same(a: &ParsedFile, b: &ParsedFile) -> bool {
     a.spec == b.spec && a.problems == b.problems && a.warnings == b.warnings
 }
 
-/// Every file parsed, in the order given.
+/// Parses every file; the results are in the same order.
 pub(crate) fn parse_all(files: &[&Listed], env: &Environment<'_>) -> Vec<ParsedFile> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (files.len() / FILES_PER_THREAD).clamp(1, cores.min(MAX_THREADS));

@@ -1,4 +1,4 @@
-//! A directory of agent files as a fleet: read in parallel, checked across files, read again when it changes.
+//! A directory of agent files as a fleet: read in parallel, checked across files, reloaded on changes.
 
 mod assemble;
 mod collaborators;

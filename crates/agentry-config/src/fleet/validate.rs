@@ -1,4 +1,4 @@
-//! Checks without running anything: what `agentry validate` and the API's validation do.
+//! Validation without execution, for `agentry validate` and the API.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use super::load::parse_all;
 use crate::agent::{no_environment, parse_text, process_environment};
 use crate::problem::{Problem, Severity};
 
-/// Checks files and directories of files, also across them. Returns everything found, warnings included (see
-/// [`Problem::severity`]), and how many files were checked.
+/// Validates files and directories of files, also across them. Returns all problems, warnings included (see
+/// [`Problem::severity`]), and the number of files.
 #[must_use]
 pub fn validate_paths<P: AsRef<Path>>(paths: &[P]) -> (Vec<Problem>, usize) {
     let mut problems = Vec::new();
@@ -39,11 +39,10 @@ pub fn validate_paths<P: AsRef<Path>>(paths: &[P]) -> (Vec<Problem>, usize) {
     (problems, listed.len())
 }
 
-/// Checks the text of one agent file that is called `name` in messages. Empty when it is good; what it warns of has
-/// [`Severity::Warning`].
+/// Validates the text of one agent file that is called `name` in messages. Returns its problems, warnings included.
 ///
-/// The text may be anybody's, so variables are not resolved: `${VAR}` fits wherever some value of it would, and
-/// `${VAR:-default}` is its default. What is found does not depend on the environment of this process.
+/// The text may be untrusted, so variables are not resolved: `${VAR}` fits wherever some value of it would, and
+/// `${VAR:-default}` is its default. The result does not depend on the environment of this process.
 #[must_use]
 pub fn validate_text(name: &str, text: &str) -> Vec<Problem> {
     let file = parse_text(text, name.into(), &no_environment(), &mut HashSet::new());

@@ -1,7 +1,7 @@
 //! Watches a directory of agent files and swaps the fleet when something in it changed.
 //!
-//! Editors and deployments write in bursts, so a reload waits until it has been quiet for a moment. Where watching does
-//! not work, or the directory goes away, the watcher looks once a second instead.
+//! Editors and deployments write in bursts, so a reload waits until the directory has been quiet for a moment. If
+//! watching does not work, or the directory goes away, the watcher polls once a second instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,13 +16,13 @@ use super::load::{FleetLoader, LoadedFleet};
 use crate::handle::FleetHandle;
 use crate::problem::Problem;
 
-/// Changes that wait to be looked at; one is enough for a reload, so what does not fit is dropped.
+/// Maximum number of pending changes; one is enough for a reload, so others are dropped.
 const MAX_WAITING_SIGNALS: usize = 64;
-/// How long it must be quiet before a reload.
+/// Quiet time before a reload.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a burst is waited for at most, so that a saved file is live within a second.
+/// Maximum time to wait for the end of a burst, so that a saved file is live within a second.
 const MAX_BURST: Duration = Duration::from_millis(600);
-/// How often to look where watching does not work.
+/// Poll interval without a working watcher.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Watches a directory until it is dropped.
@@ -32,7 +32,7 @@ pub struct FleetWatcher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why a watcher cannot start.
+/// The reason why a watcher cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the thread that watches {dir}: {source}")]
 pub struct WatchError {
@@ -47,11 +47,11 @@ enum Signal {
 }
 
 impl FleetWatcher {
-    /// Watches `dir` and swaps the fleet of `handle` whenever a file in it changes, appears or goes away. Reads the
-    /// directory once at the start, so that nothing between the caller's own reading and now is missed.
+    /// Watches `dir` and replaces the fleet of `handle` whenever a file in it changes, appears or disappears. Reads the
+    /// directory once at the start, so that no change since the caller's own reading is missed.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Fails when the thread cannot be started.
     pub fn start(dir: &Path, handle: FleetHandle) -> Result<Self, WatchError> {
         Self::resume(FleetLoader::new(dir), handle)
     }
@@ -59,7 +59,7 @@ impl FleetWatcher {
     /// As [`FleetWatcher::start`] with the loader that filled `handle`, so that nothing is parsed twice.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Fails when the thread cannot be started.
     pub fn resume(loader: FleetLoader, handle: FleetHandle) -> Result<Self, WatchError> {
         let (tell, told) = sync_channel(MAX_WAITING_SIGNALS);
         let dir = loader.dir().to_owned();
@@ -72,7 +72,7 @@ impl FleetWatcher {
 
 impl Drop for FleetWatcher {
     fn drop(&mut self) {
-        // A thread that has ended already hears nothing, which is as good.
+        // A thread that has ended already needs no signal.
         let _ = self.tell.send(Signal::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -86,11 +86,11 @@ struct Work {
     handle: FleetHandle,
     watcher: Option<(RecommendedWatcher, Identity)>,
     dir: PathBuf,
-    /// Why the directory could not be read the last time, so that it is said once.
+    /// The last error of reading the directory, so that it is logged once.
     failed: Option<Problem>,
 }
 
-/// Which directory a path leads to: another one after it was deleted and made again.
+/// The identity of the directory behind a path: it changes when the directory is deleted and created again.
 type Identity = Option<u64>;
 
 impl Work {
@@ -119,7 +119,7 @@ impl Work {
         let tell = self.tell.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
             if event.is_err() || event.is_ok_and(|event| matters(&event.kind)) {
-                // A full queue reloads anyway, and the receiver ends with the watcher.
+                // A full queue causes a reload anyway, and the receiver ends with the watcher.
                 let _ = tell.try_send(Signal::Changed);
             }
         };
@@ -130,7 +130,7 @@ impl Work {
         match started {
             Ok(watcher) => self.watcher = Some((watcher, identity(&self.dir))),
             Err(error) => {
-                tracing::debug!(dir = %self.dir.display(), %error, "cannot watch the agent files; looking once a second");
+                tracing::debug!(dir = %self.dir.display(), %error, "watching the agent files failed; polling once a second");
             }
         }
     }
@@ -148,7 +148,7 @@ impl Work {
             Err(problem) => {
                 self.watcher = None;
                 if self.failed.as_ref() != Some(&problem) {
-                    tracing::error!(problem = %problem.one_line(), "cannot reload the fleet; the agents stay as they are");
+                    tracing::error!(problem = %problem.one_line(), "reloading the agent files failed; the agents stay as they are");
                     self.failed = Some(problem);
                 }
             }
@@ -156,7 +156,7 @@ impl Work {
     }
 }
 
-/// Waits until nothing more changes; `false` when it is time to stop.
+/// Waits until nothing changes any more; returns false if the watcher must stop.
 fn quiet(told: &Receiver<Signal>) -> bool {
     let end = Instant::now() + MAX_BURST;
     loop {
@@ -169,7 +169,7 @@ fn quiet(told: &Receiver<Signal>) -> bool {
     }
 }
 
-/// Reading a file is an event too, and must not start another reading.
+/// Returns whether an event is a change: reading a file is an event too, and must not cause another reading.
 fn matters(kind: &EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
 }
@@ -183,7 +183,7 @@ fn identity(dir: &Path) -> Identity {
     Some(inode)
 }
 
-/// Says which agents changed.
+/// Logs the agents that changed.
 fn log(previous: &Fleet, loaded: &LoadedFleet) {
     for (name, entry) in loaded.fleet.iter() {
         let before = previous.entry(name.as_str());
@@ -193,7 +193,7 @@ fn log(previous: &Fleet, loaded: &LoadedFleet) {
         match (&entry.error, &entry.spec) {
             (Some(error), spec) => {
                 let live = spec.as_ref().map_or("none", |spec| &*spec.version);
-                tracing::warn!(agent = %name, %error, live, "the file of an agent is bad");
+                tracing::warn!(agent = %name, %error, live, "the file of an agent is invalid");
             }
             (None, Some(spec)) => {
                 tracing::info!(agent = %name, version = %spec.version, file = %entry.file, "agent loaded")
@@ -202,6 +202,6 @@ fn log(previous: &Fleet, loaded: &LoadedFleet) {
         }
     }
     for (name, entry) in previous.iter().filter(|(name, _)| loaded.fleet.entry(name.as_str()).is_none()) {
-        tracing::info!(agent = %name, file = %entry.file, "agent left: its file is gone");
+        tracing::info!(agent = %name, file = %entry.file, "agent removed: its file is gone");
     }
 }

@@ -1,4 +1,4 @@
-//! The servers of the cluster engine: what must be set together.
+//! Settings of the cluster engine that are required together.
 
 use secrecy::SecretString;
 
@@ -11,25 +11,25 @@ use crate::problem::Problem;
 pub struct Cluster {
     /// PostgreSQL.
     pub postgres_url: SecretString,
-    /// The schema of the tables.
+    /// Schema of the tables.
     pub postgres_schema: String,
-    /// Connections to PostgreSQL at most.
+    /// Maximum number of connections to PostgreSQL.
     pub postgres_connections: usize,
-    /// Redis; without it nothing is cached.
+    /// Redis; `None` disables the cache.
     pub redis_url: Option<SecretString>,
     /// RabbitMQ.
     pub rabbitmq_url: SecretString,
-    /// What names of exchanges and queues begin with.
+    /// Prefix of the names of exchanges and queues.
     pub rabbitmq_prefix: String,
-    /// Queues for each mode.
+    /// Number of queues for each mode.
     pub rabbitmq_shards: u16,
 }
 
 impl Settings {
-    /// What the cluster engine needs.
+    /// Returns the servers of the cluster engine.
     ///
     /// # Errors
-    /// Every setting that it needs and that is not there.
+    /// Fails with every required setting that is missing.
     pub fn cluster(&self) -> Result<Cluster, Vec<Problem>> {
         let missing = |given: bool, name: &str| (!given).then(|| needed(name));
         let (postgres, rabbitmq) = (&self.postgres_url, &self.rabbitmq_url);
@@ -54,6 +54,6 @@ fn needed(name: &str) -> Problem {
     let (env, toml) = key.map_or((name, name), |key| (key.env, key.toml));
     let (table, entry) = toml.split_once('.').unwrap_or(("", toml));
     let problem = Problem::of_file("settings", format!("engine `cluster` needs {env}, and it is not set"));
-    // No flag: a command line is visible to every process of a machine.
+    // A flag would be visible to every process of the machine.
     problem.help(format!("set {env}, or `{entry}` under [{table}] in agentry.toml; or use --engine embedded"))
 }

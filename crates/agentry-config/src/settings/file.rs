@@ -1,4 +1,4 @@
-//! `agentry.toml`: tables of settings, with the places of mistakes.
+//! `agentry.toml`: tables of settings, with the locations of mistakes.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use super::table::{KEYS, Key};
 use crate::problem::{Problem, did_you_mean};
 use crate::yaml::{Source, Span};
 
-/// A setting that a file gives.
+/// A setting of a file.
 pub(super) struct Given {
     pub key: &'static Key,
     pub text: String,
     pub span: Span,
 }
 
-/// The settings of a file, and everything that is wrong with it.
+/// Returns the settings of a file, and its problems.
 pub(super) fn read(source: &Source<'_>) -> (Vec<Given>, Vec<Problem>) {
     let table = match DeTable::parse(source.text) {
         Ok(table) => table,

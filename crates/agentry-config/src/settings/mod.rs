@@ -24,7 +24,7 @@ pub use slack::{SlackRoute, SlackSettings};
 pub use table::{KEYS, Key, settings_reference};
 pub use traces::{Sampler, TraceSettings};
 
-/// Which backends a process uses.
+/// The backends of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// SQLite and an in-process bus.
@@ -33,7 +33,7 @@ pub enum Engine {
     Cluster,
 }
 
-/// How logs are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Lines for people.
@@ -45,84 +45,84 @@ pub enum LogFormat {
 /// Every setting of a process. Secrets are of a type that does not print them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The settings file to read.
+    /// Settings file.
     pub config: PathBuf,
-    /// Where the server listens.
+    /// Address that the server listens on.
     pub listen: SocketAddr,
-    /// Whether it may listen beyond this machine without API keys.
+    /// True to allow listening beyond this machine without API keys.
     pub allow_unauthenticated: bool,
-    /// Whether a key is needed even while none exists.
+    /// True to require a key even while none exists.
     pub auth_required: bool,
-    /// Names that `Host` may have besides those of this machine.
+    /// Values of `Host` that are accepted besides those of this machine.
     pub allowed_hosts: Vec<String>,
-    /// Requests that one key may make in a second; 0: any number.
+    /// Maximum number of requests per key and second; 0 is unlimited.
     pub key_requests_per_second: u32,
-    /// The certificate chain to speak TLS with, in PEM.
+    /// TLS certificate chain, as a PEM file.
     pub tls_cert: Option<PathBuf>,
-    /// Its private key, in PEM.
+    /// TLS private key, as a PEM file.
     pub tls_key: Option<PathBuf>,
-    /// The folder of reports of the validation suite.
+    /// Folder of reports of the validation suite.
     pub reports: PathBuf,
-    /// The key that client commands bring.
+    /// API key of client commands.
     pub api_key: Option<SecretString>,
-    /// The server that client commands talk to.
+    /// Server address for client commands.
     pub url: Option<String>,
-    /// Where the embedded engine keeps its data.
+    /// Data directory of the embedded engine.
     pub data: PathBuf,
-    /// The directory of agent files.
+    /// Directory of agent files.
     pub agents: PathBuf,
-    /// Which backends.
+    /// Backends.
     pub engine: Engine,
-    /// How long events and idempotency keys are kept.
+    /// Retention of events and idempotency keys.
     pub retention: Duration,
-    /// How long ended tasks and idle conversations are kept; `None`: for ever.
+    /// Retention of ended tasks and idle conversations; `None` keeps them forever.
     pub task_retention: Option<Duration>,
-    /// How long the ledger of model calls is kept; `None`: for ever.
+    /// Retention of the ledger of model calls; `None` keeps it forever.
     pub usage_retention: Option<Duration>,
-    /// A price file whose models come before those that Agentry knows.
+    /// Price file that overrides the built-in prices.
     pub prices: Option<PathBuf>,
     /// PostgreSQL; see [`Settings::cluster`].
     pub postgres_url: Option<SecretString>,
-    /// The schema of the tables.
+    /// Schema of the tables.
     pub postgres_schema: String,
-    /// Connections to PostgreSQL at most.
+    /// Maximum number of connections to PostgreSQL.
     pub postgres_connections: usize,
-    /// Redis; without it nothing is cached.
+    /// Redis; `None` disables the cache.
     pub redis_url: Option<SecretString>,
     /// RabbitMQ; see [`Settings::cluster`].
     pub rabbitmq_url: Option<SecretString>,
-    /// What names of exchanges and queues begin with.
+    /// Prefix of the names of exchanges and queues.
     pub rabbitmq_prefix: String,
-    /// Queues for each mode.
+    /// Number of queues for each mode.
     pub rabbitmq_shards: u16,
-    /// What this process does, in order and each once.
+    /// Roles of this process, sorted and without duplicates.
     pub roles: Vec<Role>,
-    /// Modes whose tasks its workers execute.
+    /// Modes that its workers execute.
     pub modes: ModeSet,
-    /// Tasks executed at once at most.
+    /// Maximum number of concurrent tasks.
     pub slots: u32,
-    /// Tasks waiting at most; more are refused.
+    /// Maximum number of queued tasks; more are refused.
     pub max_queued: u64,
-    /// The largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub max_body_bytes: usize,
-    /// How long running work may take to end after SIGTERM.
+    /// Maximum duration of a drain after SIGTERM.
     pub drain: Duration,
-    /// What is logged, as a filter of `tracing`.
+    /// Log filter, in the syntax of `tracing`.
     pub log: String,
-    /// How it is logged.
+    /// Log format.
     pub log_format: LogFormat,
     /// Traces.
     pub traces: TraceSettings,
-    /// Signs callbacks; without it they are not signed.
+    /// Secret that signs callbacks; `None` leaves them unsigned.
     pub callback_secret: Option<SecretString>,
     /// Slack.
     pub slack: SlackSettings,
-    /// The key for OpenAI and what is compatible with it.
+    /// API key of OpenAI and compatible providers.
     pub openai_api_key: Option<SecretString>,
-    /// Another host for provider `openai`.
+    /// Base URL of provider `openai`, if not its own.
     pub openai_base_url: Option<String>,
-    /// All other providers, and how they are called.
+    /// Settings of all other providers.
     pub providers: ProviderSettings,
-    /// Whether every provider is answered by the simulators.
+    /// True to answer every provider by the simulators.
     pub sim: bool,
 }

@@ -1,73 +1,74 @@
-//! Settings of model providers: keys, hosts, times, and what models may be asked for.
+//! Settings of model providers: keys, hosts, timeouts and rate limits.
 
 use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
 use secrecy::SecretString;
 
+use super::value::Parsed;
 use crate::problem::{did_you_mean, one_of};
 
-/// Limits at most.
+/// Maximum number of limits.
 const MAX_LIMITS: usize = 1_000;
-/// The largest number in a limit.
+/// Maximum number in a limit.
 const MAX_NUMBER: u64 = 1_000_000_000_000;
 
-/// Settings of model providers besides OpenAI's own.
+/// Settings of model providers other than OpenAI.
 #[derive(Debug, Clone, Default)]
 pub struct ProviderSettings {
-    /// The key for Anthropic.
+    /// API key of Anthropic.
     pub anthropic_api_key: Option<SecretString>,
-    /// Another host for provider `anthropic`.
+    /// Base URL of provider `anthropic`, if not its own.
     pub anthropic_base_url: Option<String>,
-    /// The key for Bedrock, instead of signed calls.
+    /// API key of Bedrock, instead of signed calls.
     pub bedrock_api_key: Option<SecretString>,
-    /// Another host for provider `bedrock`.
+    /// Base URL of provider `bedrock`, if not its own.
     pub bedrock_base_url: Option<String>,
-    /// The region for provider `bedrock`.
+    /// Region of provider `bedrock`.
     pub aws_region: Option<String>,
-    /// The key for Ollama, where its host wants one.
+    /// API key of Ollama, if its host requires one.
     pub ollama_api_key: Option<SecretString>,
-    /// The host for provider `ollama`.
+    /// Base URL of provider `ollama`.
     pub ollama_base_url: Option<String>,
-    /// What models may be asked for.
+    /// Rate limits of models.
     pub limits: Vec<ModelLimit>,
-    /// To open a connection.
+    /// Timeout of a connection attempt.
     pub connect_timeout: Duration,
-    /// Until the first content of a stream.
+    /// Timeout of the first content of a stream.
     pub first_token_timeout: Duration,
-    /// The longest silence within a stream.
+    /// Maximum silence within a stream.
     pub token_timeout: Duration,
 }
 
-/// What a model may be asked for. Nothing is limited that is `None`.
+/// The rate limits of a model. `None` is unlimited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelLimit {
     /// The provider.
     pub provider: ProviderKind,
-    /// The model; each of the provider's when absent.
+    /// Model; `None` for each model of the provider.
     pub model: Option<String>,
-    /// Requests in a minute.
+    /// Maximum number of requests per minute.
     pub requests_per_minute: Option<u32>,
-    /// Tokens in a minute.
+    /// Maximum number of tokens per minute.
     pub tokens_per_minute: Option<u64>,
-    /// Calls at once.
+    /// Maximum number of concurrent calls.
     pub concurrent: Option<u32>,
 }
 
-/// A list of limits, apart by commas.
-pub(super) fn limits(text: &str) -> Result<Vec<ModelLimit>, String> {
+/// Parses a list of limits, separated by commas.
+pub(super) fn limits(text: &str) -> Parsed<Vec<ModelLimit>> {
     let mut limits: Vec<ModelLimit> = Vec::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let limit = limit(entry)?;
         if limits.iter().any(|known| (known.provider, &known.model) == (limit.provider, &limit.model)) {
-            return Err(format!("`{entry}` is the second limit of the same model"));
+            return Err(format!("`{entry}` is the second limit of the same model").into());
         }
         limits.push(limit);
     }
-    if limits.len() > MAX_LIMITS { Err(format!("expected at most {MAX_LIMITS} limits")) } else { Ok(limits) }
+    if limits.len() > MAX_LIMITS { Err(format!("expected at most {MAX_LIMITS} limits").into()) } else { Ok(limits) }
 }
 
-fn limit(entry: &str) -> Result<ModelLimit, String> {
+fn limit(entry: &str) -> Parsed<ModelLimit> {
     let example = "expected limits such as `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`";
     let mut words = entry.split_whitespace();
     let target = words.next().unwrap_or_default();
@@ -89,21 +90,21 @@ fn limit(entry: &str) -> Result<ModelLimit, String> {
             "rpm" => limit.requests_per_minute = Some(small?),
             "tpm" => limit.tokens_per_minute = Some(number),
             "concurrent" => limit.concurrent = Some(small?),
-            _ => return Err(format!("`{word}`: expected {}", one_of(&["rpm", "tpm", "concurrent"]))),
+            _ => return Err(format!("`{word}`: expected {}", one_of(&["rpm", "tpm", "concurrent"])).into()),
         }
         is_empty = false;
     }
-    if is_empty { Err(format!("`{entry}` limits nothing; {example}")) } else { Ok(limit) }
+    if is_empty { Err(format!("`{entry}` limits nothing; {example}").into()) } else { Ok(limit) }
 }
 
-fn kind(word: &str) -> Result<ProviderKind, String> {
+fn kind(word: &str) -> Parsed<ProviderKind> {
     let kinds = || ProviderKind::ALL.into_iter().filter(|kind| kind.leaves_process());
     kinds().find(|kind| kind.as_str() == word).ok_or_else(|| {
         let names: Vec<&str> = kinds().map(ProviderKind::as_str).collect();
         let expected = format!("`{word}` is no provider: expected {}", one_of(&names));
         match did_you_mean(word, names.iter().copied()) {
-            Some(near) => format!("{expected}; did you mean `{near}`?"),
-            None => expected,
+            Some(near) => format!("{expected}; did you mean `{near}`?").into(),
+            None => expected.into(),
         }
     })
 }
@@ -142,7 +143,7 @@ mod tests {
             ("openai/m rpm=1, openai/m tpm=2", "second limit"),
         ] {
             let problem = limits(text).unwrap_err();
-            assert!(problem.contains(words), "{text}: {problem}");
+            assert!(problem.0.contains(words), "{text}: {problem}");
         }
     }
 }

@@ -1,27 +1,28 @@
-//! The layers put together: defaults, then the file, then the environment, then flags.
+//! Layers of settings: defaults, then the file, then the environment, then flags.
 
 use std::path::{Path, PathBuf};
 
 use super::table::{KEYS, Key};
+use super::value::InvalidValue;
 use super::{Engine, LogFormat, Settings, file};
 use crate::problem::{Problem, did_you_mean};
 use crate::yaml::{MAX_FILE_BYTES, Source};
 use agentry_core::agent::ModeSet;
 
-/// What every variable of Agentry's own starts with.
+/// Prefix of every variable of Agentry's own.
 const PREFIX: &str = "AGENTRY_";
 
-/// Where settings come from, so that a test can bring its own.
+/// The sources of settings, so that a test can provide its own.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// Flags by their name without dashes.
+    /// Flags, by name without dashes.
     pub flags: Vec<(String, String)>,
-    /// The environment.
+    /// Environment variables.
     pub environment: Vec<(String, String)>,
 }
 
 impl Sources {
-    /// These flags over the environment of this process. Variables that are not text are left out.
+    /// Returns these flags over the environment of this process, without variables that are not text.
     #[must_use]
     pub fn of_process(flags: Vec<(String, String)>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -38,10 +39,10 @@ impl Sources {
 }
 
 impl Settings {
-    /// The settings of a process: `flags` over the environment over the settings file over defaults.
+    /// Loads the settings of a process: `flags` over the environment over the settings file over defaults.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// Returns all problems.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
         let mut settings = Self::defaults().map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
@@ -101,7 +102,7 @@ impl Settings {
         };
         for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
             (key.apply)(&mut settings, key.default)
-                .map_err(|expected| refuse("defaults", key, key.name, key.default, &expected))?;
+                .map_err(|expected| refuse("defaults", key, key.name, key.default, expected))?;
         }
         Ok(settings)
     }
@@ -112,9 +113,9 @@ impl Settings {
         for given in given {
             if let Err(expected) = (given.key.apply)(self, &given.text) {
                 let mut problem =
-                    source.problem(given.span, format!("bad value of `{}`", given.key.toml)).label(expected);
+                    source.problem(given.span, format!("bad value of `{}`", given.key.toml)).label(expected.0);
                 if given.key.is_secret() {
-                    // The place without the line: a secret is not shown, not even a bad one.
+                    // A secret is not shown, not even an invalid one: the source line is removed.
                     problem.source_line = "".into();
                 }
                 wrong.push(problem);
@@ -127,11 +128,11 @@ impl Settings {
     fn apply_environment(&mut self, environment: &[(String, String)], problems: &mut Vec<Problem>) {
         for (name, value) in environment {
             if let Some(key) = KEYS.iter().find(|key| key.env == name) {
-                // An empty variable is how many tools unset one.
+                // Many tools unset a variable by setting it to nothing.
                 if !value.is_empty()
                     && let Err(expected) = (key.apply)(self, value)
                 {
-                    problems.push(refuse("environment", key, name, value, &expected));
+                    problems.push(refuse("environment", key, name, value, expected));
                 }
             } else if name.starts_with(PREFIX) {
                 problems.push(unknown("environment", "variable", name, KEYS.iter().map(|key| key.env)));
@@ -144,7 +145,7 @@ impl Settings {
             match KEYS.iter().find(|key| key.name == name) {
                 Some(key) => {
                     if let Err(expected) = (key.apply)(self, value) {
-                        problems.push(refuse("command line", key, &format!("--{name}"), value, &expected));
+                        problems.push(refuse("command line", key, &format!("--{name}"), value, expected));
                     }
                 }
                 None => problems.push(unknown("command line", "flag", name, KEYS.iter().map(|key| key.name))),
@@ -170,15 +171,15 @@ fn file_text(path: &Path, must_exist: bool) -> Result<String, Problem> {
         .map_err(|error| Problem::of_file(shown(), format!("cannot read the settings: {error}")))
 }
 
-fn refuse(layer: &'static str, key: &Key, name: &str, value: &str, expected: &str) -> Problem {
-    // A secret is not shown, not even a bad one.
+fn refuse(layer: &'static str, key: &Key, name: &str, value: &str, expected: InvalidValue) -> Problem {
+    // A secret is not shown, not even an invalid one.
     let value = if key.is_secret() { "…" } else { value };
-    Problem::of_file(layer, format!("`{value}` is no good as {name}")).label(expected)
+    Problem::of_file(layer, format!("`{value}` is no good as {name}")).label(expected.0)
 }
 
 fn unknown(layer: &'static str, what: &str, name: &str, known: impl Iterator<Item = &'static str>) -> Problem {
     let problem = Problem::of_file(layer, format!("unknown {what} `{name}`"));
-    // The prefix that all variables share says nothing about which one is meant.
+    // The common prefix does not help to find the variable that is meant.
     let (prefix, rest) = name.strip_prefix(PREFIX).map_or(("", name), |rest| (PREFIX, rest));
     match did_you_mean(rest, known.filter_map(|known| known.strip_prefix(prefix))) {
         Some(near) => problem.help(format!("did you mean `{prefix}{near}`?")),
@@ -186,7 +187,7 @@ fn unknown(layer: &'static str, what: &str, name: &str, known: impl Iterator<Ite
     }
 }
 
-/// The names of all variables, or of all flags.
+/// Returns the names of all variables, or of all flags.
 fn names(prefix: &str) -> String {
     let name = |key: &Key| if prefix.is_empty() { format!("--{}", key.name) } else { key.env.to_owned() };
     KEYS.iter().map(name).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! Settings of Slack: secrets of apps, tokens of workspaces, and which agent answers where.
+//! Settings of Slack: secrets of apps, tokens of workspaces, and routes to agents.
 
 use std::time::Duration;
 
@@ -6,46 +6,48 @@ use agentry_core::agent::AgentName;
 use agentry_core::slack::SlackPlace;
 use secrecy::SecretString;
 
-/// The shortest signing secret and token that are believed: anything shorter is a slip.
+use super::value::{Parsed, duration};
+
+/// Minimum length of a signing secret or token: anything shorter is a mistake.
 const MIN_SECRET_BYTES: usize = 8;
-/// The shortest wait before a question is asked again.
+/// Minimum delay of a reminder.
 const MIN_REMINDER: Duration = Duration::from_secs(60);
 
-/// What a process needs to speak with Slack.
+/// The settings of a process's Slack connection.
 #[derive(Debug, Clone, Default)]
 pub struct SlackSettings {
-    /// Signing secrets of the apps whose requests are taken; none: none are.
+    /// Signing secrets of the apps whose requests are accepted.
     pub signing_secrets: Vec<SecretString>,
-    /// Bot tokens, by workspace or for every workspace; none: nothing is said in Slack.
+    /// Bot tokens, by workspace or for every workspace; without one nothing is posted.
     pub bot_tokens: Vec<(Option<String>, SecretString)>,
-    /// Where the Web API is.
+    /// Address of the Web API.
     pub api_url: String,
-    /// Which agent answers where; before the agents' own subscriptions.
+    /// Agents by workspace, channel or command; these take precedence over subscriptions.
     pub routes: Vec<SlackRoute>,
-    /// Where questions of tasks are asked that did not come from Slack.
+    /// Channel for questions of tasks that did not come from Slack.
     pub questions: Option<SlackPlace>,
-    /// After how long an open question is asked again.
+    /// Delay before an open question is asked again.
     pub reminder: Option<Duration>,
 }
 
 impl SlackSettings {
-    /// Whether nothing says that there is a Slack.
+    /// Returns whether Slack is not configured.
     #[must_use]
     pub fn is_unset(&self) -> bool {
         self.signing_secrets.is_empty() && self.bot_tokens.is_empty()
     }
 }
 
-/// Who answers in a workspace, in a channel, or to a command.
+/// The agent that answers in a workspace, in a channel, or to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlackRoute {
-    /// The workspace; `None`: any.
+    /// Workspace; `None` for any.
     pub team: Option<String>,
-    /// The channel; `None`: any.
+    /// Channel; `None` for any.
     pub channel: Option<String>,
-    /// The command without its slash; `None`: the route is of messages.
+    /// Command without its slash; `None` for a route of messages.
     pub command: Option<String>,
-    /// Who answers.
+    /// Agent that answers.
     pub agent: AgentName,
 }
 
@@ -53,43 +55,42 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
-/// An id of Slack's: a letter of `kinds`, then capitals and digits.
+/// Returns whether a text is a Slack id: a letter of `kinds`, then capitals and digits.
 fn is_id(text: &str, kinds: &str) -> bool {
     text.len() > 1
         && text.starts_with(|first| kinds.contains(first))
         && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
-fn secret(text: &str, what: &str) -> Result<SecretString, String> {
+fn secret(text: &str, what: &str) -> Parsed<SecretString> {
     if text.len() < MIN_SECRET_BYTES || text.chars().any(char::is_whitespace) {
-        return Err(format!("expected {what} of {MIN_SECRET_BYTES} or more characters, several apart by commas"));
+        return Err(format!("expected {what} of {MIN_SECRET_BYTES} or more characters, several apart by commas").into());
     }
     Ok(text.to_owned().into())
 }
 
-pub(super) fn signing_secrets(text: &str) -> Result<Vec<SecretString>, String> {
+pub(super) fn signing_secrets(text: &str) -> Parsed<Vec<SecretString>> {
     words(text).map(|word| secret(word, "signing secrets")).collect()
 }
 
-pub(super) fn bot_tokens(text: &str) -> Result<Vec<(Option<String>, SecretString)>, String> {
+pub(super) fn bot_tokens(text: &str) -> Parsed<Vec<(Option<String>, SecretString)>> {
     words(text)
         .map(|word| match word.split_once('=') {
             Some((team, token)) if is_id(team, "TE") => Ok((Some(team.to_owned()), secret(token, "bot tokens")?)),
-            Some(_) => Err("expected a token such as xoxb-…, or T0123ABCD=xoxb-… for one workspace".to_owned()),
+            Some(_) => Err("expected a token such as xoxb-…, or T0123ABCD=xoxb-… for one workspace".into()),
             None => Ok((None, secret(word, "bot tokens")?)),
         })
         .collect()
 }
 
-pub(super) fn routes(text: &str) -> Result<Vec<SlackRoute>, String> {
+pub(super) fn routes(text: &str) -> Parsed<Vec<SlackRoute>> {
     words(text).map(route).collect()
 }
 
-fn route(text: &str) -> Result<SlackRoute, String> {
+fn route(text: &str) -> Parsed<SlackRoute> {
     let expected = || {
         "expected where=agent, where being a workspace (T0123), a channel (C0123), both (T0123/C0456) or a command \
          (/report)"
-            .to_owned()
     };
     let (place, agent) = text.split_once('=').ok_or_else(expected)?;
     let agent = AgentName::new(agent.trim()).map_err(|error| error.to_string())?;
@@ -102,17 +103,17 @@ fn route(text: &str) -> Result<SlackRoute, String> {
             match id {
                 id if is_id(id, "TE") && team.is_none() && channel.is_none() => team = Some(id.to_owned()),
                 id if is_id(id, "CGD") && channel.is_none() => channel = Some(id.to_owned()),
-                _ => return Err(expected()),
+                _ => return Err(expected().into()),
             }
         }
     }
     if team.is_none() && channel.is_none() && command.is_none() {
-        return Err(expected());
+        return Err(expected().into());
     }
     Ok(SlackRoute { team, channel, command, agent })
 }
 
-pub(super) fn questions(text: &str) -> Result<SlackPlace, String> {
+pub(super) fn questions(text: &str) -> Parsed<SlackPlace> {
     match text.split_once('/') {
         Some((team, channel)) if is_id(team, "TE") && is_id(channel, "CGD") => Ok(SlackPlace {
             team: team.to_owned(),
@@ -121,16 +122,14 @@ pub(super) fn questions(text: &str) -> Result<SlackPlace, String> {
             user: None,
             response_url: None,
         }),
-        _ => Err("expected a workspace and a channel, such as T0123ABCD/C0456EFGH".to_owned()),
+        _ => Err("expected a workspace and a channel, such as T0123ABCD/C0456EFGH".into()),
     }
 }
 
-pub(super) fn reminder(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
-    let (digits, scale) =
-        units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale))).unwrap_or((text, 1));
-    let value = digits.parse::<u64>().ok().and_then(|value| value.checked_mul(scale)).map(Duration::from_secs);
-    value.filter(|value| *value >= MIN_REMINDER).ok_or_else(|| "expected a time of 1m or more, such as 4h".to_owned())
+pub(super) fn reminder(text: &str) -> Parsed<Duration> {
+    duration(text)
+        .filter(|value| *value >= MIN_REMINDER)
+        .ok_or_else(|| "expected a time of 1m or more, such as 4h".into())
 }
 
 #[cfg(test)]

@@ -1,40 +1,40 @@
-//! Every setting, declared once: name, environment variable, place in `agentry.toml`, default, meaning and parser.
+//! Every setting, declared once: name, environment variable, key in `agentry.toml`, default, description and parser.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::value::{
-    bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address, some_seconds, span,
-    span_or_forever, web_address,
+    Parsed, bytes, choice, hosts, modes, name, number, ollama_host, region, roles, seconds, server_address,
+    some_seconds, span, span_or_forever, web_address,
 };
 use super::{Engine, LogFormat, Settings, slack, traces};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its name, which is also its flag without the dashes.
+    /// Name; also the flag without the dashes.
     pub name: &'static str,
-    /// Its environment variable.
+    /// Environment variable.
     pub env: &'static str,
-    /// Its place in `agentry.toml`.
+    /// Key in `agentry.toml`.
     pub toml: &'static str,
-    /// Its default as text; empty when it has none.
+    /// Default as text; empty if there is none.
     pub default: &'static str,
-    /// What it is.
+    /// Description, in Markdown.
     pub description: &'static str,
-    pub(super) apply: fn(&mut Settings, &str) -> Result<(), String>,
+    pub(super) apply: fn(&mut Settings, &str) -> Parsed<()>,
 }
 
-/// What addresses of PostgreSQL begin with, and how one looks.
+/// URL schemes of PostgreSQL, and an example.
 const POSTGRES: (&[&str], &str) = (&["postgres://", "postgresql://"], "postgres://user:password@host:5432/database");
-/// The same for Redis.
+/// URL schemes of Redis, and an example.
 const REDIS: (&[&str], &str) = (&["redis://"], "redis://:password@host:6379/0");
-/// The same for RabbitMQ.
+/// URL schemes of RabbitMQ, and an example.
 const RABBITMQ: (&[&str], &str) = (&["amqp://"], "amqp://user:password@host:5672/vhost");
 
 macro_rules! keys {
     ($( $name:literal, $env:literal, $toml:literal, $default:literal, $description:literal, $apply:expr; )*) => {
-        /// Every setting.
+        /// All settings.
         pub const KEYS: &[Key] = &[ $( Key {
             name: $name, env: $env, toml: $toml, default: $default, description: $description, apply: $apply,
         } ),* ];
@@ -226,10 +226,10 @@ keys! {
 }
 
 impl Key {
-    /// Whether its value must never be shown.
+    /// Returns whether the value must never be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        // Addresses of servers carry passwords.
+        // Addresses of servers contain passwords.
         const SECRETS: [&str; 11] = [
             "api-key",
             "callback-secret",
@@ -247,11 +247,11 @@ impl Key {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:8080".to_owned())
+fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:8080".into())
 }
 
-/// The reference of all settings, as a Markdown table.
+/// Returns the reference of all settings, as a Markdown table.
 #[must_use]
 pub fn settings_reference() -> String {
     let mut text = String::from("| flag | environment | `agentry.toml` | default | meaning |\n|---|---|---|---|---|\n");

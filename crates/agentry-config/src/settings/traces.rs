@@ -1,21 +1,23 @@
-//! Settings of traces, under OpenTelemetry's own variables.
+//! Settings of traces, named by OpenTelemetry's own variables.
 
 use agentry_core::trace::{EVERY_TRACE, Sampling};
 
-/// Where spans go, and which.
+use super::value::Parsed;
+
+/// The destination of spans, and their sampling.
 #[derive(Debug, Clone, Default)]
 pub struct TraceSettings {
-    /// The collector's OTLP address; without one there are no spans.
+    /// OTLP address of the collector; `None` disables spans.
     pub endpoint: Option<String>,
-    /// The service that spans are of.
+    /// Service name of the spans.
     pub service: String,
-    /// Which traces have spans.
+    /// Sampler.
     pub sampler: Sampler,
-    /// The share that a sampler by ratio keeps, from 0 to 1.
+    /// Share of traces that a ratio sampler keeps, from 0 to 1.
     pub share: f64,
 }
 
-/// OpenTelemetry's samplers.
+/// A sampler of OpenTelemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sampler {
     roots: Roots,
@@ -31,7 +33,7 @@ enum Roots {
 }
 
 impl TraceSettings {
-    /// Which traces have spans.
+    /// Returns the sampling decision.
     #[must_use]
     pub fn sampling(&self) -> Sampling {
         if self.endpoint.is_none() {
@@ -46,7 +48,7 @@ impl TraceSettings {
     }
 }
 
-/// A share from 0 to 1, of [`EVERY_TRACE`].
+/// Returns a share from 0 to 1 in units of [`EVERY_TRACE`].
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -57,8 +59,8 @@ fn share_of(ratio: f64) -> u64 {
     (ratio.clamp(0.0, 1.0) * EVERY_TRACE as f64) as u64
 }
 
-/// The words of `OTEL_TRACES_SAMPLER`.
-pub(super) fn sampler(text: &str) -> Result<Sampler, String> {
+/// Parses a value of `OTEL_TRACES_SAMPLER`.
+pub(super) fn sampler(text: &str) -> Parsed<Sampler> {
     let (roots, follows_parent) = match text {
         "always_on" => (Roots::All, false),
         "always_off" => (Roots::None, false),
@@ -66,15 +68,15 @@ pub(super) fn sampler(text: &str) -> Result<Sampler, String> {
         "parentbased_always_on" => (Roots::All, true),
         "parentbased_always_off" => (Roots::None, true),
         "parentbased_traceidratio" => (Roots::Share, true),
-        _ => return Err("expected always_on, always_off, traceidratio, or one of these after parentbased_".to_owned()),
+        _ => return Err("expected always_on, always_off, traceidratio, or one of these after parentbased_".into()),
     };
     Ok(Sampler { roots, follows_parent })
 }
 
-/// A number from 0 to 1.
-pub(super) fn share(text: &str) -> Result<f64, String> {
+/// Parses a number from 0 to 1.
+pub(super) fn share(text: &str) -> Parsed<f64> {
     let value = text.parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
-    value.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+    value.ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
 #[cfg(test)]

@@ -1,33 +1,32 @@
-//! `${VAR}` and `${VAR:-default}` in parsed text, never in raw YAML: a value can not add keys or break the syntax.
+//! `${VAR}` and `${VAR:-default}` in parsed text, never in raw YAML: a value cannot add keys or break the syntax.
 
 use super::{Kind, Node, Span, Style, Written};
 
-/// A variable that is not set.
+/// An unset variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     pub name: String,
     pub span: Span,
 }
 
-/// Where the values of variables come from.
 #[derive(Clone, Copy)]
 pub(crate) enum Variables<'e> {
-    /// From this look-up.
+    /// Resolved by this lookup.
     Resolved(&'e (dyn Fn(&str) -> Option<String> + Sync)),
-    /// From nowhere: the file is somebody else's, who must not learn which variables exist here, let alone their values.
+    /// Unresolved, for an untrusted file: its author must not learn which variables exist here, let alone their values.
     Unresolved,
 }
 
-/// Fills the variables of a file's values in place. `auth.token`, `command` and `env` of tools are left as they are: they
-/// are read at the moment of use, so that no spec holds a secret. What is not set stays as written, and is told. Without
-/// a look-up a value is its default, if all of its variables have one, and otherwise unknown.
+/// Fills the variables of a file's values in place. `auth.token`, `command` and `env` of tools are left as they are:
+/// they are read at the moment of use, so that no spec holds a secret. An unset variable stays as written, and is
+/// reported. Without a lookup a value is its default, if all of its variables have one, and otherwise unknown.
 pub(crate) fn fill(root: &mut Node<'_>, variables: Variables<'_>) -> Vec<Missing> {
     let mut missing = Vec::new();
     walk(root, Path::Root, variables, &mut missing);
     missing
 }
 
-/// How far a value is on the way to one that is left as it is.
+/// The position of a value relative to those that are left unresolved.
 #[derive(Clone, Copy)]
 enum Path {
     Root,
@@ -88,7 +87,7 @@ fn walk(node: &mut Node<'_>, path: Path, variables: Variables<'_>, missing: &mut
     }
 }
 
-/// What stands for a variable: its value, its default when that is empty or not set, else nothing.
+/// Returns the replacement of a variable: its value, or its default if that is empty or not set.
 fn resolved(
     lookup: &dyn Fn(&str) -> Option<String>,
     mut unset: impl FnMut(&str),
@@ -104,8 +103,8 @@ fn resolved(
     }
 }
 
-/// A text with the defaults of its variables, and whether each has one. An empty default says that the value is to come
-/// from the variable.
+/// Returns a text with the defaults of its variables, and whether each has one. An empty default means that the
+/// variable must provide the value.
 fn defaults(text: &str) -> (String, bool) {
     let mut is_known = true;
     let filled = expand(text, |_, default| {
@@ -116,8 +115,8 @@ fn defaults(text: &str) -> (String, bool) {
     if is_known { (filled, true) } else { (text.to_owned(), false) }
 }
 
-/// One text with its variables replaced by what `value` says for a name and its default; `None` leaves one as it is.
-/// `$${` is a literal `${`; what is not a variable's name stays.
+/// Replaces the variables of a text by `value` of their name and default; `None` leaves one as it is. `$${` is a
+/// literal `${`; other text in braces stays.
 fn expand(text: &str, mut value: impl FnMut(&str, Option<&str>) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

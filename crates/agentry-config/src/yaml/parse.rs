@@ -9,10 +9,10 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, StrInput, Ta
 use super::{Key, Kind, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Node, Span, Style};
 use crate::problem::{Place, Problem};
 
-/// Mappings with more keys than this look for duplicates by hashing.
+/// Number of keys above which duplicates are found by hashing.
 const SMALL_MAP: usize = 16;
 
-/// A text and what people call it.
+/// A text and its name in messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Source<'a> {
     pub file: Arc<str>,
@@ -20,7 +20,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Line, column and width of a span; the width ends with the first line.
+    /// Returns the line, column and width of a span; the width ends with the first line.
     pub fn place(&self, span: Span) -> Place {
         let start = floor(self.text, span.start);
         let before = &self.text[..start];
@@ -35,7 +35,7 @@ impl Source<'_> {
         }
     }
 
-    /// An error at a span.
+    /// Returns an error at a span.
     pub fn problem(&self, span: Span, message: impl Into<String>) -> Problem {
         Problem::at(self.file.clone(), self.text, self.place(span), message)
     }
@@ -45,14 +45,13 @@ fn floor(text: &str, offset: u32) -> usize {
     text.floor_char_boundary(usize::try_from(offset).unwrap_or(usize::MAX))
 }
 
-/// A tree, with mistakes that did not keep it from being built.
+/// A tree, with problems that did not prevent its construction.
 #[derive(Debug)]
 pub(crate) struct Parsed<'a> {
     pub root: Node<'a>,
     pub problems: Vec<Problem>,
 }
 
-/// Reads one document.
 pub(crate) fn parse<'a>(source: &Source<'a>) -> Result<Parsed<'a>, Problem> {
     if source.text.len() > MAX_FILE_BYTES {
         return Err(Problem::of_file(source.file.clone(), "the file is larger than 1 MiB")
@@ -240,7 +239,7 @@ impl<'a> Builder<'_, 'a> {
         self.problems.push(problem.label(format!("it is set on line {line} already")).help("remove one of them"));
     }
 
-    /// `<<: *base`: keys of the base that are not set here.
+    /// Merges the keys of a base (`<<: *base`) that are not set here.
     fn merge(&mut self, entries: &mut Vec<(Key<'a>, Node<'a>)>, value: Node<'a>) -> Result<(), Problem> {
         let span = value.span;
         match value.kind {
@@ -273,7 +272,7 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
-/// What usually causes a syntax error.
+/// Returns the usual cause of a syntax error.
 fn hint(text: &str, at: usize, info: &str) -> Option<&'static str> {
     let at = text.floor_char_boundary(at);
     let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
@@ -302,7 +301,7 @@ fn is_text(tag: Option<&Tag>) -> bool {
     tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"))
 }
 
-/// How many values a tree has, and how many levels.
+/// Returns the number of values in a tree, and its depth.
 fn measure(node: &Node<'_>) -> (usize, usize) {
     let fold = |(size, height): (usize, usize), child: &Node<'_>| {
         let (s, h) = measure(child);

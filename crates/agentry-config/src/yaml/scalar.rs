@@ -1,10 +1,10 @@
-//! What a scalar means (YAML 1.2 core schema), and trees as JSON.
+//! The meaning of scalars (YAML 1.2 core schema), and trees as JSON.
 
 use serde_json::{Map, Number, Value};
 
 use super::{Key, Kind, Node, Style};
 
-/// What an unquoted scalar means.
+/// The meaning of an unquoted scalar.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Plain {
     Null,
@@ -14,7 +14,7 @@ pub(crate) enum Plain {
     Text,
 }
 
-/// The meaning of an unquoted scalar. `yes`, `no`, `on` and `off` are text, as in YAML 1.2.
+/// Returns the meaning of an unquoted scalar. `yes`, `no`, `on` and `off` are text, as in YAML 1.2.
 pub(crate) fn resolve(text: &str) -> Plain {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,
@@ -25,7 +25,7 @@ pub(crate) fn resolve(text: &str) -> Plain {
         "-.inf" | "-.Inf" | "-.INF" => return Plain::Float(f64::NEG_INFINITY),
         _ => {}
     }
-    // Most scalars are words: the first byte tells, at no cost.
+    // Most scalars are words: the first byte decides, at no cost.
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
         return Plain::Text;
     }
@@ -48,7 +48,7 @@ pub(crate) fn resolve(text: &str) -> Plain {
     Plain::Text
 }
 
-/// The tree as JSON. Numbers that JSON does not have become text.
+/// Returns the tree as JSON. Numbers that JSON lacks become text.
 pub(crate) fn to_json(node: &Node<'_>) -> Value {
     match &node.kind {
         Kind::Scalar { text, style, .. } => scalar(text, *style),
@@ -77,7 +77,8 @@ fn scalar(text: &str, style: Style) -> Value {
     }
 }
 
-/// Writes the tree as canonical JSON: keys sorted, so that comments, layout, quoting and the order of keys do not count.
+/// Writes the tree as canonical JSON: keys sorted, so that comments, layout, quoting and the order of keys do not
+/// matter.
 pub(crate) fn canonical(node: &Node<'_>, out: &mut Vec<u8>) {
     match &node.kind {
         Kind::Scalar { text, style, .. } if *style != Style::Plain || resolve(text) == Plain::Text => {

@@ -1,4 +1,4 @@
-//! Where two requests differ first. Ids and times within texts differ from run to run and are passed over.
+//! Finds the first difference between two requests. Ids and times within texts differ from run to run and are ignored.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ const AFTER: usize = 60;
 /// The first difference of two values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Where, as a JSON Pointer.
+    /// Location, as a JSON Pointer.
     pub path: String,
-    /// What the recording has there.
+    /// Recorded value.
     pub recorded: String,
-    /// What is there now.
+    /// Requested value.
     pub asked: String,
-    /// How many values were the same before it.
+    /// Number of equal values before the difference.
     pub rank: usize,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first difference, in the order of the recorded value; `None` when they say the same.
+/// Returns the first difference, in the order of the recorded value; `None` if the values are equal.
 #[must_use]
 pub fn difference(recorded: &Value, asked: &Value) -> Option<Difference> {
     let mut same = 0;
@@ -92,7 +92,7 @@ fn made(path: &str, recorded: String, asked: String, rank: usize) -> Difference 
     Difference { path: path.to_owned(), recorded, asked, rank }
 }
 
-/// A text around the character where it begins to differ.
+/// Returns a text around the character where it begins to differ.
 fn excerpt(text: &str, at: usize) -> String {
     let from = at.saturating_sub(BEFORE);
     let part: String = text.chars().skip(from).take(at - from + AFTER).collect();
@@ -100,7 +100,7 @@ fn excerpt(text: &str, at: usize) -> String {
     format!("{before}{}{after}", Value::String(part))
 }
 
-/// The text with ids (UUIDs) and times (RFC 3339) replaced by words.
+/// Returns the text with ids (UUIDs) and times (RFC 3339) replaced by words.
 fn fixed(text: &str) -> String {
     const UUID: &str = "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh";
     const TIME: &str = "dddd-dd-ddTdd:dd:dd";
@@ -121,7 +121,7 @@ fn fixed(text: &str) -> String {
     out
 }
 
-/// Whether it begins with this shape: `h` a hexadecimal digit, `d` a digit, everything else itself.
+/// Returns whether a text begins with this shape: `h` a hexadecimal digit, `d` a digit, everything else itself.
 fn has_shape(text: &str, shape: &str) -> bool {
     text.len() >= shape.len()
         && text.bytes().zip(shape.bytes()).all(|(byte, shape)| match shape {

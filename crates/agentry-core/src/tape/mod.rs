@@ -1,4 +1,4 @@
-//! A tape of what left the process for one task: calls of models and tools, what was asked and what came back.
+//! Tapes: recordings of the model and tool calls of a task.
 //!
 //! Recorded once, it answers the same questions again without a provider. A question that was not asked then is an error
 //! that shows the first difference, so that a test of an agent sees what a change to it changed. No IO: who records takes
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 pub use difference::{Difference, difference};
 pub use scrub::Scrubber;
 
-/// The format of tapes; a reader refuses others.
+/// Version of the tape format; a reader refuses others.
 pub const FORMAT: u32 = 1;
-/// Entries of a tape at most.
+/// Maximum number of entries of a tape.
 pub const MAX_ENTRIES: usize = 100_000;
-/// Characters of a value in a message about it.
+/// Maximum length of a value in a message.
 const SHOWN: usize = 120;
 
-/// What an entry is about.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -30,7 +30,7 @@ pub enum Kind {
     Model,
     /// A call of a tool.
     Tool,
-    /// The tools that a model was told of, where servers tell them.
+    /// The tools that were offered to a model, where tool servers define them.
     Offer,
 }
 
@@ -56,13 +56,13 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What it is about.
+    /// Kind of the call.
     pub kind: Kind,
-    /// What was asked, without what differs from run to run.
+    /// The request, without the parts that differ from run to run.
     pub request: Value,
-    /// What came back: `{"ok": …}` or `{"error": …}`.
+    /// The response: `{"ok": …}` or `{"error": …}`.
     pub outcome: Value,
-    /// How long it took, in microseconds.
+    /// Duration, in microseconds.
     pub duration_us: u64,
 }
 
@@ -72,9 +72,9 @@ pub struct Entry {
 pub struct Head {
     /// [`FORMAT`].
     pub agentry_tape: u32,
-    /// Whose task it was.
+    /// Agent of the recorded task.
     pub agent: String,
-    /// Its input.
+    /// Input.
     pub input: Value,
 }
 
@@ -89,7 +89,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A tape with this head, its secrets replaced.
+    /// Starts a tape with this head, its secrets replaced.
     #[must_use]
     pub fn new(agent: &str, input: &Value, scrubber: Scrubber, lines: Lines) -> Self {
         let head = Head { agentry_tape: FORMAT, agent: agent.to_owned(), input: scrubber.value(input) };
@@ -97,7 +97,7 @@ impl Recorder {
         Self { scrubber, lines, count: Mutex::default() }
     }
 
-    /// Keeps an entry.
+    /// Writes an entry.
     pub fn keep(&self, kind: Kind, request: &Value, outcome: &Value, duration_us: u64) {
         // Lines are written one at a time, in the order of the answers.
         let mut count = lock(&self.count);
@@ -115,33 +115,38 @@ impl Recorder {
 pub struct Player {
     scrubber: Scrubber,
     entries: Mutex<Vec<(Entry, bool)>>,
-    mismatch: Mutex<Option<String>>,
+    mismatch: Mutex<Option<Mismatch>>,
 }
 
-/// Why a text is no tape.
+/// A request that was not recorded, described by its first difference from the most similar recorded one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mismatch(pub String);
+
+/// The reason why a text is not a tape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTape {
-    /// A line is not one of a tape.
+    /// A line is invalid.
     #[error("line {line}: {reason}")]
     Line {
-        /// Which, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// It is of another format.
+    /// The format is of another version.
     #[error("its format is {0}, this version reads {FORMAT}; record it again")]
     Format(u32),
-    /// It has too many entries.
+    /// The tape has too many entries.
     #[error("it has more than {MAX_ENTRIES} entries")]
     TooLong,
 }
 
 impl Player {
-    /// The tape of this text.
+    /// Parses a tape.
     ///
     /// # Errors
-    /// [`BadTape`].
+    /// See [`BadTape`].
     pub fn new(text: &str, scrubber: Scrubber) -> Result<Self, BadTape> {
         let bad = |line: usize, error: &serde_json::Error| BadTape::Line { line: line + 1, reason: error.to_string() };
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -161,11 +166,11 @@ impl Player {
         Ok(Self { scrubber, entries: Mutex::new(entries), mismatch: Mutex::default() })
     }
 
-    /// What came back when this was asked. Each entry answers once; equal questions are answered in their order.
+    /// Returns the recorded response to a request. Each entry answers once; equal requests are answered in their order.
     ///
     /// # Errors
-    /// How it differs from what was asked then. The first such error is kept, see [`Player::mismatch`].
-    pub fn answer(&self, kind: Kind, request: &Value) -> Result<Value, String> {
+    /// Returns the first difference from the recorded requests. The first such error is kept, see [`Player::mismatch`].
+    pub fn answer(&self, kind: Kind, request: &Value) -> Result<Value, Mismatch> {
         let request = self.scrubber.value(request);
         let mut entries = lock(&self.entries);
         let mut open = entries.iter_mut().filter(|(entry, used)| entry.kind == kind && !used);
@@ -178,13 +183,13 @@ impl Player {
             .filter(|(entry, used)| entry.kind == kind && !used)
             .map(|(entry, _)| &entry.request)
             .collect();
-        let text = mismatch(kind, &open, &request);
-        lock(&self.mismatch).get_or_insert_with(|| text.clone());
-        Err(text)
+        let mismatch = Mismatch(mismatch(kind, &open, &request));
+        lock(&self.mismatch).get_or_insert_with(|| mismatch.clone());
+        Err(mismatch)
     }
 
-    /// The list of tools that an agent's model was told of when it was asked for the `nth` time: the last one on the tape
-    /// up to there. `None`: none was recorded.
+    /// Returns the recorded list of tools that was offered to an agent's model for its `nth` call: the last one up to
+    /// there. `None` if none was recorded.
     #[must_use]
     pub fn offer(&self, agent: &str, nth: u64) -> Option<Value> {
         let mut entries = lock(&self.entries);
@@ -198,13 +203,13 @@ impl Player {
         Some(entry.outcome.clone())
     }
 
-    /// The first question that was not asked then, and how it differs.
+    /// Returns the first request that was not recorded.
     #[must_use]
-    pub fn mismatch(&self) -> Option<String> {
+    pub fn mismatch(&self) -> Option<Mismatch> {
         lock(&self.mismatch).clone()
     }
 
-    /// Entries that nobody asked for, each in a few words.
+    /// Returns a short description of each entry that was not requested.
     #[must_use]
     pub fn unused(&self) -> Vec<String> {
         let entries = lock(&self.entries);
@@ -219,9 +224,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Against the recorded question that is most like the one asked.
+/// Compares a request with the most similar recorded one.
 fn mismatch(kind: Kind, open: &[&Value], request: &Value) -> String {
-    // The longer two questions are the same, the likelier one has become the other.
+    // The longer two requests are equal, the likelier one has become the other.
     let like = |recorded: &Value| difference(recorded, request).map_or(0, |difference| difference.rank);
     match open.iter().max_by_key(|recorded| like(recorded)).and_then(|recorded| difference(recorded, request)) {
         Some(difference) => format!("a {} differs from the recording: {difference}", kind.words()),
@@ -229,7 +234,7 @@ fn mismatch(kind: Kind, open: &[&Value], request: &Value) -> String {
     }
 }
 
-/// A request in a few words.
+/// Returns a short description of a request.
 fn about(request: &Value) -> String {
     let text = |key: &str| request.get(key).and_then(Value::as_str);
     match (text("agent"), text("model"), text("tool")) {
@@ -239,7 +244,7 @@ fn about(request: &Value) -> String {
     }
 }
 
-/// A value as JSON, cut.
+/// Returns a value as JSON, cut.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= SHOWN {
@@ -281,7 +286,7 @@ mod tests {
         assert_eq!(player.unused(), ["line 4: call of a model by `a` to m"]);
         assert_eq!(player.answer(Kind::Model, &ask(1)), Ok(json!(3)));
         let error = player.answer(Kind::Model, &ask(1)).unwrap_err();
-        assert!(error.contains("no more calls of models"), "{error}");
+        assert!(error.0.contains("no more calls of models"), "{error}");
         assert_eq!(player.mismatch(), Some(error));
     }
 
@@ -291,7 +296,7 @@ mod tests {
             |prompt: &str| json!({"agent": "a", "model": "m", "messages": [{"content": prompt}, {"content": "hi"}]});
         let other = json!({"agent": "b", "model": "m", "messages": []});
         let player = player(&tape("", &[(Kind::Model, other, json!(0)), (Kind::Model, ask("Be brief."), json!(1))]));
-        let error = player.answer(Kind::Model, &ask("Be kind.")).unwrap_err();
+        let error = player.answer(Kind::Model, &ask("Be kind.")).unwrap_err().0;
         assert!(error.contains("/messages/0/content"), "{error}");
         assert!(error.contains("\"Be brief.\"") && error.contains("\"Be kind.\""), "{error}");
     }

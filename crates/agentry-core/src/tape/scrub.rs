@@ -1,18 +1,18 @@
-//! Takes secrets out of what is recorded: the values of variables become `${NAME}`, and what looks like a credential
+//! Removes secrets from recordings: the values of variables become `${NAME}`, and anything that looks like a credential
 //! becomes `[hidden]`.
 //!
-//! A value becomes the name it came from because that is what an agent's file says where the variable is not set: a tape
-//! plays on a machine without the secret.
+//! A value becomes the variable's name because an agent's file contains it where the variable is not set: a tape can be
+//! played on a machine without the secret.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// Values shorter than this are no secrets, and replacing them would maim every text.
+/// Minimum length of a secret: replacing shorter values would garble every text.
 const MIN_SECRET: usize = 6;
-/// The shortest word that is taken for a credential.
+/// Minimum length of a credential.
 const MIN_CREDENTIAL: usize = 16;
-/// How the credentials of well-known services begin.
+/// Prefixes of the credentials of well-known services.
 const PREFIXES: &[&str] = &[
     "sk-",
     "sk_",
@@ -29,11 +29,11 @@ const PREFIXES: &[&str] = &[
     "AIza",
     "eyJ",
 ];
-/// What stands before a credential, in lower case.
+/// Authentication schemes that precede a credential, in lower case.
 const SCHEMES: &[&str] = &["bearer ", "basic "];
 const HIDDEN: &str = "[hidden]";
 
-/// What is replaced by what.
+/// Replaces secrets by the names of their variables.
 #[derive(Default)]
 pub struct Scrubber {
     /// Names and values, the longest value first.
@@ -47,7 +47,7 @@ impl fmt::Debug for Scrubber {
 }
 
 impl Scrubber {
-    /// Replaces the values of these variables, and what looks like a credential.
+    /// Returns a scrubber for the values of these variables, and for credentials.
     #[must_use]
     pub fn new(variables: Vec<(String, String)>) -> Self {
         let mut known: Vec<_> = variables.into_iter().filter(|(_, value)| value.len() >= MIN_SECRET).collect();
@@ -55,7 +55,7 @@ impl Scrubber {
         Self { known }
     }
 
-    /// The value without secrets, in its keys as well.
+    /// Returns the value without secrets, in its keys as well.
     #[must_use]
     pub fn value(&self, value: &Value) -> Value {
         match value {
@@ -66,7 +66,7 @@ impl Scrubber {
         }
     }
 
-    /// The text without secrets.
+    /// Returns the text without secrets.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -79,7 +79,7 @@ impl Scrubber {
     }
 }
 
-/// Words that look like credentials replaced.
+/// Replaces words that look like credentials.
 fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,11 +1,10 @@
-//! What the clock on the wall shows at every tick of UTC.
+//! A wall clock, sampled at every tick of UTC.
 
 use jiff::tz::TimeZone;
 
-/// Seconds of a day.
 pub const DAY: i64 = 86_400;
 
-/// A tick and what the wall shows, as seconds since 1970 of a calendar without zones.
+/// A tick and the wall time, as seconds since 1970 of a calendar without zones.
 pub struct Tick {
     pub utc: i64,
     pub wall: i64,
@@ -17,7 +16,7 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// From `start` through `end`, every `step` seconds.
+    /// Returns the ticks from `start` through `end`, every `step` seconds.
     pub fn new(zone: &TimeZone, start: i64, end: i64, step: i64) -> Self {
         let tick = |utc: i64| {
             let moment = jiff::Timestamp::from_second(utc).expect("a moment");
@@ -27,7 +26,7 @@ impl Calendar {
         Self { step, ticks: (start..=end).step_by(step_by).map(tick).collect() }
     }
 
-    /// The moments at which the clock was changed.
+    /// Returns the moments at which the clock was changed.
     pub fn changes(&self) -> Vec<i64> {
         let jumps = self.ticks.windows(2).filter(|pair| pair[1].wall - pair[0].wall != self.step);
         jumps.map(|pair| pair[1].utc).collect()

@@ -1,4 +1,4 @@
-//! Cron expressions, read in the plainest way there is.
+//! Cron expressions, interpreted naively.
 
 use jiff::civil::{Date, date};
 
@@ -25,7 +25,7 @@ impl Fields {
         Self(fields.try_into().expect("six fields"))
     }
 
-    /// Whether second, minute and hour are one value each, written without a step.
+    /// Returns whether second, minute and hour are one value each, written without a step.
     pub fn is_fixed_time(&self) -> bool {
         let [second, minute, hour, ..] = &self.0;
         let one =
@@ -63,7 +63,7 @@ impl Fields {
     }
 }
 
-/// Answers for one wall time after the other; remembers the answer for a day.
+/// Matches increasing wall times; caches the result for a day.
 pub struct Matcher<'a> {
     fields: &'a Fields,
     second: Vec<bool>,
@@ -73,7 +73,7 @@ pub struct Matcher<'a> {
 }
 
 impl Matcher<'_> {
-    /// Whether a wall time, in seconds since 1970, is one of the expression's.
+    /// Returns whether a wall time, in seconds since 1970, is one of the expression's.
     pub fn matches(&mut self, wall: i64) -> bool {
         let (day, time) = (wall.div_euclid(DAY), usize::try_from(wall.rem_euclid(DAY)).expect("a number"));
         if !(self.second[time % 60] && self.minute[time / 60 % 60] && self.hour[time / 3_600]) {
@@ -87,7 +87,7 @@ impl Matcher<'_> {
     }
 }
 
-/// Whether a list of values, ranges and steps holds a number. Names count from 0 for days, from 1 for months.
+/// Returns whether a list of values, ranges and steps holds a number. Names count from 0 for days, from 1 for months.
 fn holds(field: &str, number: i64, names: &[&str]) -> bool {
     field.split(',').any(|part| {
         let (range, step) = part.split_once('/').unwrap_or((part, "1"));
@@ -117,7 +117,7 @@ fn holds_day_of_month(part: &str, day: Date) -> bool {
         _ => match (part.strip_suffix('W'), part.strip_prefix("*/")) {
             (Some(wanted), _) => {
                 let wanted: i8 = wanted.parse().expect("a number");
-                // Of two that are equally near there is none: a weekend has two days.
+                // Two equally near days do not exist: a weekend has two days.
                 let nearest =
                     of_this_month().filter(|other| is_workday(*other)).min_by_key(|other| (other.day() - wanted).abs());
                 nearest == Some(day)

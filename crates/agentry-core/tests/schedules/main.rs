@@ -1,5 +1,5 @@
-//! Our slots against a second, naive implementation: every UTC minute of 400 days, and every second around the days
-//! on which clocks change, in zones with different habits.
+//! Compares our slots with a second, naive implementation: every UTC minute of 400 days, and every second around the
+//! days on which clocks change, in zones with different habits.
 //!
 //! The days are virtual: nothing here reads a clock.
 
@@ -89,7 +89,7 @@ fn havana() {
     compare("America/Havana", 2);
 }
 
-/// Leaps from Saturday 23:00 to Sunday 00:00, so that what is left out has another date than what follows.
+/// Leaps from Saturday 23:00 to Sunday 00:00, so that the skipped hour has another date than the next one.
 #[test]
 fn nuuk() {
     compare("America/Nuuk", 2);
@@ -107,7 +107,7 @@ fn kolkata() {
     compare("Asia/Kolkata", 0);
 }
 
-/// Intervals know no zones: the slots are the multiples of the interval since 1970, from wherever one looks.
+/// Intervals are independent of zones: the slots are the multiples of the interval since 1970.
 #[test]
 fn intervals_are_the_multiples_of_their_length() {
     let (start, end) = (START, START + DAYS * DAY);
@@ -129,7 +129,7 @@ fn compare(zone: &str, expected_changes: usize) {
     let minutes = Calendar::new(&zone_rules, START, end, 60);
     let changes = minutes.changes();
     assert_eq!(changes.len(), expected_changes, "{zone} changes its clock");
-    // Noon to noon around each change, or some day where there is none.
+    // Noon to noon around each change, or any day if there is none.
     let days: Vec<i64> = if changes.is_empty() { vec![START + 150 * DAY] } else { changes };
 
     for expression in BY_MINUTE {
@@ -152,7 +152,7 @@ fn compare(zone: &str, expected_changes: usize) {
     }
 }
 
-/// The next slot as asked at odd moments around a change, also within a second and within both passes of an hour.
+/// Compares the next slot at odd moments around a change, also within a second and within both passes of an hour.
 fn same_from_anywhere(what: &str, ours: &Slots, expected: &[i64], change: i64, end: i64) {
     for micros in (-4 * 3_600_000_000_i64..4 * 3_600_000_000).step_by(433_500_000) {
         let moment = Timestamp(change * 1_000_000 + micros);

@@ -1,12 +1,12 @@
-//! The rule of docs/schedules.md by brute force: look at the wall at every tick.
+//! The rule of docs/schedules.md by brute force: test the wall time at every tick.
 
 use crate::calendar::Calendar;
 use crate::fields::Fields;
 
-/// When an expression fires.
+/// Returns the times at which an expression fires.
 ///
-/// Jobs with one time of day fire at the first pass of a wall time, and for a wall time that the clock leaps over at
-/// the first tick after. All others fire whenever the wall shows a time of theirs.
+/// Jobs with one time of day fire at the first pass of a wall time; a wall time that the clock skips fires at the first
+/// tick after. All others fire whenever the wall time matches.
 pub fn slots(fields: &Fields, calendar: &Calendar) -> Vec<i64> {
     let is_fixed = fields.is_fixed_time();
     let mut matcher = fields.matcher();
@@ -14,7 +14,7 @@ pub fn slots(fields: &Fields, calendar: &Calendar) -> Vec<i64> {
     let mut furthest = calendar.ticks[0].wall - calendar.step;
     for tick in &calendar.ticks {
         let is_due = if is_fixed {
-            // What the wall has not shown yet, up to now: one wall time, or none, or those of a gap.
+            // Wall times that were skipped since the last tick: one, none, or those of a gap.
             let mut unseen =
                 (furthest + calendar.step..=tick.wall).step_by(usize::try_from(calendar.step).expect("a small step"));
             unseen.any(|wall| matcher.matches(wall))

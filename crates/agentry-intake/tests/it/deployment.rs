@@ -1,4 +1,4 @@
-//! Which version runs, whatever the files of single processes say.
+//! The version of an agent that runs when the files of processes differ.
 
 use agentry_core::agent::AgentName;
 use agentry_intake::{Authority, NotLive};
@@ -45,7 +45,7 @@ async fn a_rollback_is_a_change_and_a_lagging_process_does_not_undo_it() {
     one.save(files(&[v("v2")], &[])).await;
     one.save(files(&[v("v1")], &[])).await;
     assert_eq!(one.version("support").as_deref(), Some("v1"), "somebody put the old file back");
-    // The other one sees the first change only now.
+    // The other process sees the first change only now.
     lagging.save(files(&[v("v3")], &[])).await;
     one.save(files(&[v("v4")], &[])).await;
     lagging.save(files(&[v("v2")], &[])).await;

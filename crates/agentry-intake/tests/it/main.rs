@@ -1,4 +1,4 @@
-//! The deployment's fleet over processes whose files differ, and the ways into it.
+//! Tests of the deployment's fleet over processes whose files differ, and of the ingress.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

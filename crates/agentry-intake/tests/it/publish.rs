@@ -31,7 +31,7 @@ fn event(id: &str) -> Event {
 async fn an_event_reaches_a_subscriber_that_this_process_has_not_heard_of() {
     let stage = Stage::new();
     let one = stage.process(files(&[spec("support", "v1", "ticket.created")], &[])).await;
-    // A process with newer files joins; nobody has told the first one.
+    // A process with newer files joins; the first one has not been notified.
     let two = stage.process(files(&[spec("auditor", "a1", "ticket.#")], &[])).await;
     assert_eq!(one.version("auditor"), None);
     let published = one.intake.publish(&event("1"), Audience::Subscribers).await.unwrap();
@@ -73,7 +73,7 @@ async fn submissions_are_accepted_or_refused_by_themselves() {
     assert_eq!(stage.store.counts().await.unwrap().queued, 1);
 }
 
-/// A bus with listeners outside that cannot be reached now.
+/// A bus with external listeners that are unreachable.
 struct BrokerAway(EmbeddedBus);
 
 #[async_trait]

@@ -47,7 +47,6 @@ pub fn name(text: &str) -> AgentName {
     AgentName::new(text).unwrap()
 }
 
-/// A version of an agent that subscribes to this topic.
 pub fn spec(agent: &str, version: &str, topic: &str) -> AgentSpec {
     let json = json!({
         "name": agent, "version": version, "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
@@ -58,7 +57,6 @@ pub fn spec(agent: &str, version: &str, topic: &str) -> AgentSpec {
     serde_json::from_value(json).unwrap()
 }
 
-/// Files with these versions of agents, and files of these agents that cannot be used.
 pub fn files(good: &[AgentSpec], bad: &[&str]) -> Fleet {
     let entry = |spec: Option<AgentSpec>, error: Option<&str>| AgentEntry {
         spec: spec.map(Arc::new),
@@ -78,7 +76,6 @@ impl Stage {
         Self { store, bus: Arc::new(EmbeddedBus::new()) }
     }
 
-    /// Starts a process with these files.
     pub async fn process(&self, files: Fleet) -> Process {
         self.join(files, Authority::Store).await
     }
@@ -100,12 +97,12 @@ impl Stage {
 }
 
 impl Process {
-    /// The version of an agent that this process works with.
+    /// Returns the version of an agent that this process works with.
     pub fn version(&self, agent: &str) -> Option<String> {
         self.deployment.fleet().current().live(&name(agent)).map(|spec| spec.version.to_string())
     }
 
-    /// Somebody changes the files of this process, and it notices.
+    /// Changes the files of this process.
     pub async fn save(&self, files: Fleet) {
         self.files.replace(files);
         self.deployment.offer_files().await.unwrap();

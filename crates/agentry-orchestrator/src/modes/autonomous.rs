@@ -1,14 +1,14 @@
-//! Autonomous: one agent, one loop, nothing remembered but the result.
+//! Autonomous: one agent, one loop, no memory but the result.
 
 use agentry_core::chat::Message;
 use agentry_core::journal::Scope;
 
 use crate::execute::ModeEnd;
 use crate::run::{Run, Stop};
-use crate::runner::{Asking, LoopEnd, Runner};
+use crate::runner::{ClarificationPolicy, LoopEnd, Runner};
 
 pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
-    let runner = Runner { run, spec: &run.spec, scope: Scope::MAIN, asking: Asking::default() };
+    let runner = Runner { run, spec: &run.spec, scope: Scope::MAIN, clarification: ClarificationPolicy::default() };
     let mut machine = runner.machine(vec![
         Message::System { content: run.spec.system_text() },
         Message::User { content: run.task.input_text() },

@@ -1,5 +1,5 @@
-//! Collaborative: a planning call, steps by several agents side by side, an aggregation. Plan and step results are
-//! checkpoints: they outlive crashes, waits for humans, and attempts.
+//! Collaborative: a planning call, concurrent steps of several agents, an aggregation. The plan and the results of its
+//! steps are checkpoints: they survive crashes, waits for humans, and attempts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use serde_json::Value;
 use super::prompts;
 use crate::execute::{ModeEnd, find_spec};
 use crate::run::{Run, Stop};
-use crate::runner::{Asking, LoopEnd, Runner};
+use crate::runner::{ClarificationPolicy, LoopEnd, Runner};
 
-/// Planning calls: the first, and one repair.
+/// Maximum number of planning calls: the first, and one repair.
 const PLANNING_CALLS: u32 = 2;
 
 pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
@@ -44,7 +44,7 @@ pub(super) async fn execute(run: &Run) -> Result<ModeEnd, Stop> {
     aggregate(run, &progress).await
 }
 
-/// The version of each agent that has a step, as it was when the plan was made.
+/// The version of each agent that has a step, as of the plan.
 type Versions = BTreeMap<AgentName, Box<str>>;
 
 fn accepted_plan(run: &Run) -> Option<(Plan, Versions)> {
@@ -54,7 +54,7 @@ fn accepted_plan(run: &Run) -> Option<(Plan, Versions)> {
     })
 }
 
-/// Whom the planner may give steps to.
+/// Returns the agents that the planner may assign steps to.
 fn team(run: &Run, config: &CollaborativeConfig) -> Vec<Arc<AgentSpec>> {
     let fleet = run.ctx.fleet.current();
     let mut team: Vec<Arc<AgentSpec>> = if config.preferred_collaborators.is_empty() {
@@ -67,7 +67,7 @@ fn team(run: &Run, config: &CollaborativeConfig) -> Vec<Arc<AgentSpec>> {
     } else {
         config.preferred_collaborators.iter().filter_map(|name| fleet.live(name)).cloned().collect()
     };
-    // A team that plans in turn could plan for ever.
+    // Plans of plans could recurse forever.
     team.retain(|spec| spec.collaborative.is_none());
     team.sort_by(|a, b| a.name.cmp(&b.name));
     if !config.preferred_collaborators.is_empty() {
@@ -77,7 +77,7 @@ fn team(run: &Run, config: &CollaborativeConfig) -> Vec<Arc<AgentSpec>> {
     team
 }
 
-/// Asks the planner, and once more when its plan is bad.
+/// Asks the planner, and once more if its plan is invalid.
 async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Plan, Versions), TaskError>, Stop> {
     let team = team(run, config);
     let members: Vec<&AgentSpec> = team.iter().map(Arc::as_ref).collect();
@@ -87,7 +87,7 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Pl
         return Ok(Err(TaskError::new(ErrorCode::PlanInvalid, message)));
     }
     let spec = planning_spec(run, config);
-    let runner = Runner { run, spec: &spec, scope: Scope::PLAN, asking: Asking::default() };
+    let runner = Runner { run, spec: &spec, scope: Scope::PLAN, clarification: ClarificationPolicy::default() };
     let mut recorded = run.past_of(&Scope::PLAN).filter_map(|body| match body {
         JournalBody::ModelCompleted { reply, .. } => Some(reply.clone()),
         _ => None,
@@ -127,7 +127,7 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Pl
     Ok(Err(TaskError::new(ErrorCode::PlanInvalid, message)))
 }
 
-/// Keeps the versions of the agents that have steps.
+/// Stores the versions of the agents that have steps.
 async fn keep_versions(run: &Run, team: &[Arc<AgentSpec>], plan: &Plan) -> Result<Versions, TaskError> {
     let mut versions = Versions::new();
     for spec in team.iter().filter(|spec| plan.steps.iter().any(|step| step.agent == spec.name)) {
@@ -151,7 +151,7 @@ async fn ask_planner(
     runner.call_model(turn, request).await
 }
 
-/// The agent as its own planner: another model or temperature where the file says so.
+/// Returns the agent as its own planner: with another model or temperature if its file says so.
 fn planning_spec(run: &Run, config: &CollaborativeConfig) -> AgentSpec {
     let mut spec = AgentSpec::clone(&run.spec);
     if let Some(model) = &config.planning_model {
@@ -170,8 +170,8 @@ enum Steps {
     Failed(TaskError),
 }
 
-/// Runs the steps of a plan, as many at once as are ready. After a failure nothing new is begun; what runs may end,
-/// because its result is a checkpoint for the next attempt.
+/// Runs the steps of a plan, as many at once as are ready. After a failure no new step begins; running ones finish,
+/// because their results are checkpoints for the next attempt.
 async fn carry_out(
     run: &Run,
     config: &CollaborativeConfig,
@@ -207,7 +207,7 @@ async fn carry_out(
     Ok(if paused { Steps::Paused } else { Steps::AllDone })
 }
 
-/// One step: the loop of its agent, and a checkpoint of its result.
+/// Runs the loop of a step's agent, and writes the result as a checkpoint.
 async fn run_step(
     run: &Run,
     config: &CollaborativeConfig,
@@ -227,12 +227,12 @@ async fn run_step(
             return Ok((step.id, LoopEnd::Done(Err(TaskError::new(ErrorCode::Internal, message)))));
         }
     };
-    let asking = Asking {
+    let clarification = ClarificationPolicy {
         allowed: config.allow_clarification,
         timeout: Duration::from_millis(config.clarification_timeout_ms),
         default: config.clarification_default.as_deref().map(str::to_owned),
     };
-    let runner = Runner { run, spec: &spec, scope: scope.clone(), asking };
+    let runner = Runner { run, spec: &spec, scope: scope.clone(), clarification };
     let mut machine = runner.machine(vec![
         Message::System { content: prompts::step_system(&spec, &run.task.input_text()) },
         Message::User { content: input },
@@ -255,9 +255,10 @@ async fn run_step(
     Ok((step.id, end))
 }
 
-/// The team's results become one answer.
+/// Combines the results of the steps into one answer.
 async fn aggregate(run: &Run, progress: &PlanRun) -> Result<ModeEnd, Stop> {
-    let runner = Runner { run, spec: &run.spec, scope: Scope::AGGREGATE, asking: Asking::default() };
+    let runner =
+        Runner { run, spec: &run.spec, scope: Scope::AGGREGATE, clarification: ClarificationPolicy::default() };
     let mut machine = runner.machine(vec![
         Message::System { content: run.spec.system_text() },
         Message::User { content: prompts::aggregate(progress, &run.task.input_text()) },

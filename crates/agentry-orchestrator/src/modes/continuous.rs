@@ -1,5 +1,5 @@
-//! Continuous: one message of a session. The window of the conversation is sent along; what the turn adds is written
-//! in the transaction that ends the task, under the session's fence.
+//! Continuous: one message of a session. The window of the conversation is sent with it; the messages of the turn are
+//! written in the transaction that ends the task, under the session's fence.
 
 use agentry_core::agent::{ContinuousConfig, Pruning};
 use agentry_core::chat::{ChatRequest, Message};
@@ -10,14 +10,14 @@ use agentry_core::task::{ErrorCode, TaskError};
 use super::prompts;
 use crate::execute::ModeEnd;
 use crate::run::{Run, Stop};
-use crate::runner::{Asking, LoopEnd, Runner};
+use crate::runner::{ClarificationPolicy, LoopEnd, Runner};
 
-/// The messages of a session that are in memory: a suffix of the conversation.
+/// The recent messages of a session: a suffix of the conversation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
-    /// The number of the last message; matches the session's record when the window is current.
+    /// Number of the last message; equals the one of the session's record if the window is current.
     pub last: u64,
-    /// The messages, oldest first.
+    /// Messages, oldest first.
     pub messages: Vec<Message>,
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn execute(run: &Run, session: &SessionRecord) -> Result<ModeEn
     messages.extend(within(&window.messages, config.max_history).iter().cloned());
     messages.push(user.clone());
 
-    let runner = Runner { run, spec: &run.spec, scope: Scope::MAIN, asking: Asking::default() };
+    let runner = Runner { run, spec: &run.spec, scope: Scope::MAIN, clarification: ClarificationPolicy::default() };
     let mut machine = runner.machine(messages);
     let result = match runner.drive(&mut machine).await? {
         LoopEnd::Done(result) => result,
@@ -55,7 +55,7 @@ pub(super) async fn execute(run: &Run, session: &SessionRecord) -> Result<ModeEn
     Ok(ModeEnd::Done(result, Some(write)))
 }
 
-/// The window from memory when it is current, else from the store: a bounded number of messages either way.
+/// Returns the window from memory if it is current, else from the store: a bounded number of messages either way.
 async fn load(run: &Run, session: &SessionRecord, config: &ContinuousConfig) -> Result<Window, TaskError> {
     if let Some(window) = run.ctx.windows.take(session) {
         return Ok(window);
@@ -71,7 +71,7 @@ async fn load(run: &Run, session: &SessionRecord, config: &ContinuousConfig) -> 
     Ok(Window { last: session.messages, messages: messages.into_iter().map(|m| m.message).collect() })
 }
 
-/// The last `most` messages, from the first that is a user's: an answer or a tool's result never stands alone.
+/// Returns the last `most` messages, starting with a user's message: an answer or a tool's result never stands alone.
 fn within(messages: &[Message], most: u32) -> &[Message] {
     let start = messages.len().saturating_sub(most as usize);
     let tail = &messages[start..];
@@ -79,7 +79,7 @@ fn within(messages: &[Message], most: u32) -> &[Message] {
     &tail[first..]
 }
 
-/// With `summarize`: once the window holds twice what is sent, the model sums up the older half.
+/// Lets the model summarise the older half of a window that holds twice the number of messages sent (`summarize`).
 async fn summarise(
     run: &Run,
     session: &SessionRecord,
@@ -103,7 +103,8 @@ async fn summarise(
             let before = session.summary.as_ref().map(|summary| summary.text.as_str());
             let request =
                 ChatRequest { messages: prompts::summarise(before, &older), tools: Vec::new(), output_schema: None };
-            let runner = Runner { run, spec: &run.spec, scope: Scope::SUMMARY, asking: Asking::default() };
+            let runner =
+                Runner { run, spec: &run.spec, scope: Scope::SUMMARY, clarification: ClarificationPolicy::default() };
             match runner.call_model(0, request).await? {
                 Ok(reply) => reply.content,
                 Err(error) => return Ok(Err(error)),

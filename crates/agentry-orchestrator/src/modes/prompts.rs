@@ -1,4 +1,4 @@
-//! What the platform itself says to models. Short and plain; agents' own prompts come from their files.
+//! Prompts that the platform itself adds. Short and plain; agents' own prompts come from their files.
 
 use std::fmt::Write as _;
 
@@ -7,12 +7,12 @@ use agentry_core::chat::Message;
 use agentry_core::plan::{PlanRun, PlanStep};
 use serde_json::Value;
 
-/// Text of a JSON value: a string as it is, anything else as JSON.
+/// Returns the text of a JSON value: a string as it is, anything else as JSON.
 pub(super) fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The system message of the planning call.
+/// Returns the system message of the planning call.
 pub(super) fn planner(spec: &AgentSpec, config: &CollaborativeConfig, team: &[&AgentSpec]) -> String {
     let strategy = match config.planning_strategy {
         PlanningStrategy::Hierarchical => "Divide the request into steps, as parallel as their dependencies allow.",
@@ -35,12 +35,12 @@ pub(super) fn planner(spec: &AgentSpec, config: &CollaborativeConfig, team: &[&A
     text
 }
 
-/// What the planner is told of a bad plan.
+/// Returns the message that rejects a bad plan.
 pub(super) fn repair(problems: &[String]) -> String {
     format!("That plan cannot be used:\n- {}\nAnswer with a corrected plan, JSON only.", problems.join("\n- "))
 }
 
-/// The system message of a step: who the agent is, and what its step is part of.
+/// Returns the system message of a step: the agent's prompt, and the whole request as context.
 pub(super) fn step_system(spec: &AgentSpec, request: &str) -> String {
     format!(
         "{}\n\nYou do one step of a larger request. The whole request, for context only:\n{request}",
@@ -48,7 +48,7 @@ pub(super) fn step_system(spec: &AgentSpec, request: &str) -> String {
     )
 }
 
-/// What the agent of a step is given: its task, and the results that it needs.
+/// Returns the input of a step: its task, and the results that it depends on.
 pub(super) fn step(run: &PlanRun, step: &PlanStep) -> String {
     let mut text = step.task.clone();
     for (id, output) in run.inputs(step) {
@@ -57,7 +57,7 @@ pub(super) fn step(run: &PlanRun, step: &PlanStep) -> String {
     text
 }
 
-/// What the aggregation is given.
+/// Returns the input of the aggregation.
 pub(super) fn aggregate(run: &PlanRun, request: &str) -> String {
     let mut text = format!("Answer this request from the results of the team's steps:\n{request}\n");
     for step in &run.plan().steps {
@@ -68,7 +68,7 @@ pub(super) fn aggregate(run: &PlanRun, request: &str) -> String {
     text
 }
 
-/// The messages of a summary call.
+/// Returns the messages of a summary call.
 pub(super) fn summarise(before: Option<&str>, older: &[Message]) -> Vec<Message> {
     let mut text = String::new();
     if let Some(before) = before {
@@ -88,7 +88,7 @@ pub(super) fn summarise(before: Option<&str>, older: &[Message]) -> Vec<Message>
     vec![Message::System { content: system.to_owned() }, Message::User { content: text }]
 }
 
-/// How a summary is given to the model in later turns.
+/// Returns the summary as context for later turns.
 pub(super) fn summary_of_before(text: &str) -> String {
     format!("What was said before, in short:\n{text}")
 }

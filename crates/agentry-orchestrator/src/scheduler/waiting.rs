@@ -1,5 +1,5 @@
-//! Slots that wait behind a running task (`buffer_one`) have no row in the store. A process that starts finds them by
-//! the rows of the slots that were skipped because they waited.
+//! Buffered slots (`buffer_one`) have no row in the store. A process that starts finds them by the rows of the slots
+//! that were skipped because of them.
 
 use agentry_core::schedule::{MAX_CATCHUP_SLOTS, Overlap, ScheduleRecord};
 use agentry_core::time::Timestamp;
@@ -8,7 +8,7 @@ use agentry_store::{SlotState, StoreError};
 use super::table::Table;
 use crate::context::Context;
 
-/// The slot that waits of a schedule that this process did not fire before.
+/// Returns the buffered slot of a schedule that this process did not fire before.
 pub(super) async fn recall(
     ctx: &Context,
     table: &Table,
@@ -18,12 +18,12 @@ pub(super) async fn recall(
     if may_wait && !table.fires(&record.name) { waiting_slot(ctx, record).await } else { Ok(None) }
 }
 
-/// The slot without a row just before those that were skipped last.
+/// Returns the slot without a row just before those that were skipped last.
 async fn waiting_slot(ctx: &Context, record: &ScheduleRecord) -> Result<Option<Timestamp>, StoreError> {
     let mut rows = ctx.store.slots(&record.name, MAX_CATCHUP_SLOTS).await?;
-    // Later ones were fired by hand.
+    // Later slots were fired manually.
     rows.retain(|row| record.last_slot.is_some_and(|last| row.slot <= last));
-    // A pause passes over whatever waited, and moves `last_slot` beyond the rows.
+    // A pause drops a buffered slot, and moves `last_slot` beyond the rows.
     if rows.first().map(|row| row.slot) != record.last_slot {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! Says one message: looks first for what an earlier try may have left, waits for the channel's pace, honours 429.
+//! Delivers one message: searches for the post of an earlier attempt, waits for the channel's rate limit, honours 429.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,83 +14,82 @@ use agentry_store::{Delivery, PendingMessage};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::lanes::{Channel, Lanes, channel_of};
+use super::queues::{Channel, ChannelQueues, channel_of};
 use crate::context::Context;
-use crate::relay::delivery_place;
+use crate::relay::delivery_span;
 use crate::spans;
 
-/// The longest wait between two tries while Slack is away.
+/// Maximum delay between two attempts while Slack is unavailable.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How long a message is tried: an outage of Slack is no fault of the message. Then it is a dead letter.
+/// Time after which an undelivered message becomes a dead letter: an outage of Slack is no fault of the message.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3_600);
-/// Uses of a `response_url` that an answer takes at most (Slack: five; one is kept for who comes later).
+/// Maximum number of uses of a `response_url` by one answer (Slack allows five; one is left for later errors).
 const MAX_RESPONSES: usize = 4;
 
-/// Why a message was not said.
-enum Failed {
-    /// This process stops: somebody else goes on.
+/// The reason why a message was not sent.
+enum SendError {
+    /// This process stops: another one continues.
     Stopping,
     Slack(SlackError),
 }
 
-impl From<SlackError> for Failed {
+impl From<SlackError> for SendError {
     fn from(error: SlackError) -> Self {
         Self::Slack(error)
     }
 }
 
-/// Says a message and returns what became of it.
-pub(super) async fn deliver(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Delivery {
-    let span = spans::deliver(delivery_place(ctx, pending).as_ref(), "slack", pending);
+pub(super) async fn deliver(ctx: &Context, slack: &ChannelQueues, pending: &PendingMessage) -> Delivery {
+    let span = spans::deliver(delivery_span(ctx, pending).as_ref(), "slack", pending);
     let delivery = attempt(ctx, slack, pending).instrument(span.clone()).await;
     spans::note_delivery(&span, &delivery);
     delivery
 }
 
-async fn attempt(ctx: &Context, slack: &Lanes, pending: &PendingMessage) -> Delivery {
+async fn attempt(ctx: &Context, slack: &ChannelQueues, pending: &PendingMessage) -> Delivery {
     let (OutboxBody::Slack { message }, Some(task)) = (&pending.message.body, pending.message.task) else {
         return Delivery::Dead("not a message for Slack".to_owned());
     };
-    let speaker = Speaker { ctx, slack, place: &message.place, channel: channel_of(&message.place) };
-    let tried = pending.attempt > 1;
-    if tried {
+    let sender = Sender { ctx, slack, place: &message.place, channel: channel_of(&message.place) };
+    let is_retry = pending.attempt > 1;
+    if is_retry {
         slack.out.counters.retried.fetch_add(1, Ordering::Relaxed);
     }
-    match speaker.say(message, task, tried).await {
+    match sender.send(message, task, is_retry).await {
         Ok(()) => {
             slack.out.counters.delivered.fetch_add(1, Ordering::Relaxed);
             Delivery::Sent
         }
-        Err(Failed::Stopping) => Delivery::RetryAt(ctx.now()),
-        Err(Failed::Slack(SlackError::Refused(reason))) => {
-            tracing::warn!(%task, reason, "Slack does not take an answer; it is a dead letter");
+        Err(SendError::Stopping) => Delivery::RetryAt(ctx.now()),
+        Err(SendError::Slack(SlackError::Refused(reason))) => {
+            tracing::warn!(%task, reason, "Slack refused a message; it became a dead letter");
             Delivery::Dead(reason)
         }
-        Err(Failed::Slack(error)) => again(ctx, pending, &error),
+        Err(SendError::Slack(error)) => retry(ctx, pending, &error),
     }
 }
 
-/// Tries again while Slack may come back.
-fn again(ctx: &Context, pending: &PendingMessage, error: &SlackError) -> Delivery {
+/// Schedules a retry while Slack may recover.
+fn retry(ctx: &Context, pending: &PendingMessage, error: &SlackError) -> Delivery {
     let (now, message) = (ctx.now(), pending.message.id);
     if now.since(pending.message.created_at) > GIVE_UP_AFTER {
         return Delivery::Dead(format!("{} tries within a day failed; the last one: {error}", pending.attempt));
     }
-    tracing::warn!(%message, attempt = pending.attempt, %error, "an answer did not reach Slack; it is tried again");
+    tracing::warn!(%message, attempt = pending.attempt, %error, "delivering a message to Slack failed; retrying");
     let delay = DELIVERY.delay_before(pending.attempt).unwrap_or(LONGEST_WAIT);
     Delivery::RetryAt(now.after(delay.min(LONGEST_WAIT)))
 }
 
-/// Speaks in one place.
-struct Speaker<'a> {
+/// Sends to one address.
+struct Sender<'a> {
     ctx: &'a Context,
-    slack: &'a Lanes,
+    slack: &'a ChannelQueues,
     place: &'a SlackPlace,
     channel: Channel,
 }
 
-impl Speaker<'_> {
-    async fn say(&self, message: &SlackMessage, task: TaskId, tried: bool) -> Result<(), Failed> {
+impl Sender<'_> {
+    async fn send(&self, message: &SlackMessage, task: TaskId, is_retry: bool) -> Result<(), SendError> {
         let mark = message.mark(task);
         match &message.content {
             SlackContent::Answer { markdown, replaces } => {
@@ -98,16 +97,16 @@ impl Speaker<'_> {
                 if self.respond(&parts).await? {
                     return Ok(());
                 }
-                self.answer(parts, replaces, message.since, tried).await
+                self.answer(parts, replaces, message.since, is_retry).await
             }
-            SlackContent::Question { question } => self.ask(question_post(question), question, tried).await,
-            SlackContent::Reminder { question } => self.ask(reminder_post(question), question, tried).await,
+            SlackContent::Question { question } => self.ask(question_post(question), question, is_retry).await,
+            SlackContent::Reminder { question } => self.ask(reminder_post(question), question, is_retry).await,
             SlackContent::Ended { question } => self.end(question).await,
         }
     }
 
-    /// Answers a command where it was given. False: it cannot be answered there (any more).
-    async fn respond(&self, parts: &[Post]) -> Result<bool, Failed> {
+    /// Answers a slash command through its `response_url`. Returns false if that is not possible (any more).
+    async fn respond(&self, parts: &[Post]) -> Result<bool, SendError> {
         let Some(to) = self.place.response_url.as_ref().filter(|url| self.ctx.now() < url.until) else {
             return Ok(false);
         };
@@ -117,14 +116,14 @@ impl Speaker<'_> {
         for (n, part) in parts.iter().enumerate() {
             let post = Post { mark: None, ..part.clone() };
             loop {
-                self.paced().await?;
-                // The first one takes the place of "is on it", and of itself when it is said again.
+                self.wait_for_rate().await?;
+                // The first post replaces the acknowledgement, and itself when it is repeated.
                 match self.slack.out.api.respond(&to.url, &post, n == 0).await {
                     Ok(()) => break,
                     Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
-                    // Used up or expired: there are other ways to who asked.
+                    // The URL is used up or expired; the answer is posted as a message.
                     Err(SlackError::Refused(reason)) => {
-                        tracing::debug!(reason, "a command is answered in a message instead");
+                        tracing::debug!(reason, "the response_url was refused; answering in a message instead");
                         return Ok(false);
                     }
                     Err(error) => return Err(error.into()),
@@ -134,8 +133,14 @@ impl Speaker<'_> {
         Ok(true)
     }
 
-    async fn answer(&self, parts: Vec<Post>, replaces: &Replaces, since: Timestamp, tried: bool) -> Result<(), Failed> {
-        let search = tried || *replaces == Replaces::Unknown;
+    async fn answer(
+        &self,
+        parts: Vec<Post>,
+        replaces: &Replaces,
+        since: Timestamp,
+        is_retry: bool,
+    ) -> Result<(), SendError> {
+        let search = is_retry || *replaces == Replaces::Unknown;
         let found = if search { self.marked(since).await? } else { Vec::new() };
         for (n, part) in parts.iter().enumerate() {
             let known = found.iter().find(|post| Some(&post.mark) == part.mark.as_ref()).map(|post| post.ts.as_str());
@@ -144,10 +149,10 @@ impl Speaker<'_> {
                 _ => None,
             });
             match known {
-                // It may be the post that showed the answer while it was written.
+                // The post may be the one that showed the answer while it was written.
                 Some(ts) if n == 0 => match self.update(ts, part).await {
-                    Err(Failed::Slack(SlackError::Refused(reason))) => {
-                        tracing::debug!(reason, "the post that was to be replaced is gone");
+                    Err(SendError::Slack(SlackError::Refused(reason))) => {
+                        tracing::debug!(reason, "the post to replace is gone; posting the answer anew");
                         self.post(part).await?;
                     }
                     other => other?,
@@ -159,15 +164,15 @@ impl Speaker<'_> {
         Ok(())
     }
 
-    /// Asks, unless the question has ended or was asked before.
-    async fn ask(&self, post: Post, question: &Clarification, tried: bool) -> Result<(), Failed> {
+    /// Asks a question, unless it has ended or was asked before.
+    async fn ask(&self, post: Post, question: &Clarification, is_retry: bool) -> Result<(), SendError> {
         let kept = self.ctx.store.clarification(question.id).await;
         let kept = kept.map_err(|error| SlackError::Away(format!("the store does not know the question: {error}")))?;
         if kept.is_none_or(|kept| kept.resolution.is_some()) {
             return Ok(());
         }
         let mark = post.mark.clone().unwrap_or_default();
-        if tried && self.marked(question.asked_at).await?.iter().any(|found| found.mark == mark) {
+        if is_retry && self.marked(question.asked_at).await?.iter().any(|found| found.mark == mark) {
             return Ok(());
         }
         let ts = self.post(&post).await?;
@@ -178,17 +183,17 @@ impl Speaker<'_> {
         Ok(())
     }
 
-    /// Notes that a question which was asked in a channel began a thread; without that, replies there do not answer it.
+    /// Records the thread of a question that was asked in a channel; otherwise replies there do not answer it.
     async fn note_thread(&self, question: &Clarification, ts: String) {
         let place = SlackPlace { thread: Some(ts), ..self.place.clone() };
         let Some(thread) = place.thread_key() else { return };
         if let Err(error) = self.ctx.store.asked_in(question.id, &thread).await {
-            tracing::warn!(question = %question.id, %error, "replies to a question in Slack will not be taken for answers");
+            tracing::warn!(question = %question.id, %error, "recording the thread of a question failed: replies in Slack will not answer it");
         }
     }
 
-    /// Changes the posts of a question that has ended.
-    async fn end(&self, question: &Clarification) -> Result<(), Failed> {
+    /// Updates the posts of a question that has ended.
+    async fn end(&self, question: &Clarification) -> Result<(), SendError> {
         let marks = [format!("question/{}", question.id), format!("reminder/{}", question.id)];
         let known = self.slack.recall(&marks[0]).filter(|_| self.slack.out.reminder.is_none());
         let posts: Vec<String> = match known {
@@ -201,20 +206,20 @@ impl Speaker<'_> {
         let post = question_ended(question);
         for ts in posts {
             match self.update(&ts, &post).await {
-                // Somebody has deleted it: there is nothing to change.
-                Ok(()) | Err(Failed::Slack(SlackError::Refused(_))) => {}
+                // The post was deleted: there is nothing to change.
+                Ok(()) | Err(SendError::Slack(SlackError::Refused(_))) => {}
                 Err(failed) => return Err(failed),
             }
         }
         Ok(())
     }
 
-    async fn post(&self, post: &Post) -> Result<String, Failed> {
-        // Who used a command in a channel that the app is not in is told in a message of their own.
+    async fn post(&self, post: &Post) -> Result<String, SendError> {
+        // A slash command in a channel that the app is not a member of is answered in a direct message.
         let private = self.place.response_url.as_ref().and(self.place.user.as_deref());
         let channel = private.unwrap_or(&self.place.channel);
         loop {
-            self.paced().await?;
+            self.wait_for_rate().await?;
             let posted = self.slack.out.api.post(&self.place.team, channel, self.place.thread.as_deref(), post).await;
             match posted {
                 Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
@@ -223,7 +228,7 @@ impl Speaker<'_> {
         }
     }
 
-    async fn update(&self, ts: &str, post: &Post) -> Result<(), Failed> {
+    async fn update(&self, ts: &str, post: &Post) -> Result<(), SendError> {
         loop {
             match self.slack.out.api.update(&self.place.team, &self.place.channel, ts, post).await {
                 Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
@@ -232,14 +237,15 @@ impl Speaker<'_> {
         }
     }
 
-    /// Our posts in this place. Without the right to look there are none, and what was said may be said again.
-    async fn marked(&self, since: Timestamp) -> Result<Vec<Marked>, Failed> {
+    /// Returns our posts at this address. Without permission to search there are none, and a message may be posted
+    /// twice.
+    async fn marked(&self, since: Timestamp) -> Result<Vec<Marked>, SendError> {
         let SlackPlace { team, channel, thread, .. } = self.place;
         loop {
             match self.slack.out.api.marked(team, channel, thread.as_deref(), since).await {
                 Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
                 Err(SlackError::Refused(reason)) => {
-                    tracing::warn!(reason, "cannot look for an earlier post; it may be made twice");
+                    tracing::warn!(reason, "searching for an earlier post failed; the message may be posted twice");
                     return Ok(Vec::new());
                 }
                 other => return Ok(other?),
@@ -247,8 +253,8 @@ impl Speaker<'_> {
         }
     }
 
-    /// Waits until this channel may say more.
-    async fn paced(&self) -> Result<(), Failed> {
+    /// Waits for the channel's rate limit.
+    async fn wait_for_rate(&self) -> Result<(), SendError> {
         let now = Instant::now();
         let at = self.slack.posts.reserve(&self.channel, now);
         if at <= now {
@@ -258,17 +264,17 @@ impl Speaker<'_> {
         self.until(at).await
     }
 
-    /// Waits as long as Slack said.
-    async fn hold(&self, wait: Duration) -> Result<(), Failed> {
+    /// Waits as long as Slack demands.
+    async fn hold(&self, wait: Duration) -> Result<(), SendError> {
         let now = Instant::now();
         self.slack.posts.hold(&self.channel, now, wait);
         self.until(now + wait).await
     }
 
-    async fn until(&self, at: Instant) -> Result<(), Failed> {
+    async fn until(&self, at: Instant) -> Result<(), SendError> {
         tokio::select! {
             () = tokio::time::sleep_until(at) => Ok(()),
-            () = self.ctx.stop.cancelled() => Err(Failed::Stopping),
+            () = self.ctx.stop.cancelled() => Err(SendError::Stopping),
         }
     }
 }

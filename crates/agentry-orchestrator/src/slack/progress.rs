@@ -1,7 +1,7 @@
-//! Shows in Slack that a task is worked on, and what its model has written so far.
+//! Shows in Slack that a task is being worked on, and the text that its model has written so far.
 //!
-//! The first sign comes after a moment, so that a quick answer is one post. The answer then takes the post's place. Only
-//! its place matters to the outcome: the text is live, never stored, and left out when the pace does not allow it.
+//! The post appears after a moment, so that a quick answer is one post, and the answer replaces it. Only its `ts`
+//! matters to the outcome: the text is live, never stored, and skipped when the rate limit does not allow it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,81 +14,81 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lanes::{Lanes, channel_of};
+use super::queues::{ChannelQueues, channel_of};
 use crate::context::{Context, lock};
 
-/// How long a task runs before it is shown.
+/// Running time of a task before progress is preview.
 const FIRST: Duration = Duration::from_millis(1_000);
-/// How often the post is looked at.
+/// Interval between updates of the post.
 const EVERY: Duration = Duration::from_millis(1_500);
-/// How long the end of a task waits for a call under way.
+/// Maximum time that the end of a task waits for a pending call.
 const FINISH: Duration = Duration::from_secs(2);
-/// Text kept of an answer that is being written, in bytes: more than one post shows.
-const MAX_SHOWN: usize = 4 * MAX_TEXT;
+/// Maximum length of the preview, in bytes: more than one post shows.
+const MAX_PREVIEW: usize = 4 * MAX_TEXT;
 
-/// What a model has written so far.
+/// The text that a model has streamed so far.
 #[derive(Default)]
-pub(crate) struct Shown(Mutex<String>);
+pub(crate) struct StreamPreview(Mutex<String>);
 
-impl Shown {
-    /// Another call begins: what was written before is not its answer.
+impl StreamPreview {
+    /// Clears the text when another call begins.
     pub fn begin(&self) {
         lock(&self.0).clear();
     }
 
-    /// A piece of the answer.
+    /// Appends a piece of the answer.
     pub fn push(&self, text: &str) {
-        let mut shown = lock(&self.0);
-        if shown.len() < MAX_SHOWN {
-            shown.push_str(text);
+        let mut preview = lock(&self.0);
+        if preview.len() < MAX_PREVIEW {
+            preview.push_str(text);
         }
     }
 }
 
-/// The post that shows a running task. Dropped, it stays as it is.
+/// The post that shows a running task. When dropped, it stays as it is.
 pub(crate) struct Progress {
-    shown: Arc<Shown>,
+    preview: Arc<StreamPreview>,
     done: CancellationToken,
-    showing: JoinHandle<Replaces>,
+    updates: JoinHandle<Replaces>,
 }
 
 impl Progress {
-    /// Begins to show a task that came from a channel. `first`: nobody has shown it before.
-    pub fn start(ctx: &Arc<Context>, task: &Task, first: bool) -> Option<Self> {
+    /// Starts to show a task that came from a channel. `earlier` is the post of an earlier owner.
+    pub fn start(ctx: &Arc<Context>, task: &Task, earlier: Replaces) -> Option<Self> {
         let slack = Arc::clone(ctx.slack.as_ref()?);
         let place = task.reply_to.as_ref().and_then(ReplyTo::slack).filter(|place| place.response_url.is_none())?;
-        let (shown, done) = (Arc::new(Shown::default()), CancellationToken::new());
-        let mut post = Showing {
+        let (preview, done) = (Arc::new(StreamPreview::default()), CancellationToken::new());
+        let mut post = ProgressPost {
             slack,
             place: place.clone(),
             mark: format!("{}/0", answer_mark(task.id)),
             since: task.created_at,
             agent: task.agent.to_string(),
-            // Plans and answers of several agents are no text for readers.
+            // Plans and the answers of several agents are not for readers.
             shows_text: task.mode != ExecutionMode::Collaborative,
-            shown: Arc::clone(&shown),
-            post: if first { Replaces::Nothing } else { Replaces::Unknown },
-            said: String::new(),
+            preview: Arc::clone(&preview),
+            post: earlier,
+            posted: String::new(),
         };
         let until = done.clone();
-        let showing = tokio::spawn(async move {
+        let updates = tokio::spawn(async move {
             post.run(&until).await;
             post.post
         });
-        Some(Self { shown, done, showing })
+        Some(Self { preview, done, updates })
     }
 
-    /// Where a model's text goes.
-    pub fn shown(&self) -> Arc<Shown> {
-        Arc::clone(&self.shown)
+    /// Returns the preview that receives the model's text.
+    pub fn preview(&self) -> Arc<StreamPreview> {
+        Arc::clone(&self.preview)
     }
 
-    /// Ends; returns the post that the answer is to replace.
+    /// Ends the display; returns the post that the answer must replace.
     pub async fn finish(mut self) -> Replaces {
         self.done.cancel();
-        match tokio::time::timeout(FINISH, &mut self.showing).await {
+        match tokio::time::timeout(FINISH, &mut self.updates).await {
             Ok(Ok(post)) => post,
-            // A call under way may have made a post.
+            // A pending call may have made a post.
             _ => Replaces::Unknown,
         }
     }
@@ -96,23 +96,23 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.showing.abort();
+        self.updates.abort();
     }
 }
 
-struct Showing {
-    slack: Arc<Lanes>,
+struct ProgressPost {
+    slack: Arc<ChannelQueues>,
     place: SlackPlace,
     mark: String,
     since: agentry_core::time::Timestamp,
     agent: String,
     shows_text: bool,
-    shown: Arc<Shown>,
+    preview: Arc<StreamPreview>,
     post: Replaces,
-    said: String,
+    posted: String,
 }
 
-impl Showing {
+impl ProgressPost {
     async fn run(&mut self, done: &CancellationToken) {
         let mut wait = FIRST;
         loop {
@@ -126,12 +126,12 @@ impl Showing {
                     self.slack.posts.hold(&channel_of(&self.place), Instant::now(), *wait);
                     self.slack.updates.hold(&self.place.team, Instant::now(), *wait);
                 }
-                tracing::debug!(%error, "progress is not shown in Slack");
+                tracing::debug!(%error, "progress was not shown in Slack");
             }
         }
     }
 
-    /// One call at most.
+    /// Makes one API call at most.
     async fn step(&mut self) -> Result<(), SlackError> {
         let (now, api) = (Instant::now(), &self.slack.out.api);
         let SlackPlace { team, channel, thread, .. } = &self.place;
@@ -157,14 +157,14 @@ impl Showing {
                         return Err(error);
                     }
                 }
-                self.said = text;
+                self.posted = text;
             }
             Replaces::Post { ts } => {
-                if text == self.said || !self.slack.updates.try_reserve(team, now) {
+                if text == self.posted || !self.slack.updates.try_reserve(team, now) {
                     return Ok(());
                 }
                 api.update(team, channel, ts, &self.as_post(&text)).await?;
-                self.said = text;
+                self.posted = text;
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Showing {
     }
 
     fn text(&self) -> String {
-        let written = if self.shows_text { lock(&self.shown.0).clone() } else { String::new() };
+        let written = if self.shows_text { lock(&self.preview.0).clone() } else { String::new() };
         let mut parts = split(&to_mrkdwn(&written), MAX_TEXT - 8);
         match parts.is_empty() {
             true => format!(":hourglass_flowing_sand: _{} is working on it…_", self.agent),

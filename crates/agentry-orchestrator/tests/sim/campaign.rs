@@ -1,5 +1,5 @@
-//! Many seeds, a process for each: what makes a seed one history (see `steady`), and keeps a history that hangs or dies
-//! from taking the others along.
+//! Runs many seeds, a process for each: this makes a seed one history (see `steady`), and keeps a history that hangs or
+//! dies from affecting the others.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,16 +12,16 @@ use crate::history::{self, Report};
 
 /// Histories in one run of the tests.
 const SEEDS: u64 = 200;
-/// Fewer histories than this need not show every fault.
+/// Minimum number of histories that must show every fault.
 const ENOUGH: u64 = 100;
 /// Real time of a history; one takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What stands before the report of a history in the output of its process.
+/// Marks the report of a history in the output of its process.
 const REPORT: &str = "AGENTRY_SIM_REPORT ";
-/// Lines kept of what a failed history said.
+/// Maximum number of lines kept of a failed history's output.
 const KEPT_LINES: usize = 60;
 
-/// Faults that a campaign must have seen: one that never happened proves nothing.
+/// Faults that a campaign must have injected: one that never happened proves nothing.
 const REQUIRED: &[&str] = &[
     "store.refused",
     "store.outage",
@@ -62,7 +62,7 @@ const REQUIRED: &[&str] = &[
     "end.step_failed",
 ];
 
-/// A variable of the environment that is a number.
+/// Returns a variable of the environment that is a number.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
@@ -112,7 +112,7 @@ fn add(sums: &mut BTreeMap<String, u64>, faults: BTreeMap<String, u64>) {
     }
 }
 
-/// Which seeds failed, by the invariants that their histories broke.
+/// Returns the failed seeds, by the invariants that their histories broke.
 fn summary(failures: &[(u64, String)], of: u64) -> String {
     let mut by_invariant: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for (seed, why) in failures {
@@ -134,7 +134,7 @@ fn summary(failures: &[(u64, String)], of: u64) -> String {
     text + "A seed repeats its history: cargo xtask sim --seed <seed>"
 }
 
-/// Runs a history in a process of its own. The error says what did not hold.
+/// Runs a history in a process of its own. The error says which invariants did not hold.
 fn in_its_own_process(seed: u64) -> Result<Report, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let mut child = Command::new(program)
@@ -147,7 +147,7 @@ fn in_its_own_process(seed: u64) -> Result<Report, String> {
         .spawn()
         .map_err(|error| format!("cannot start a process: {error}"))?;
     let Some(lines) = lines_of(&mut child) else {
-        // It may have ended in between.
+        // The process may have ended in between.
         let _ = child.kill();
         let _ = child.wait();
         let limit = PATIENCE.as_secs();
@@ -164,7 +164,7 @@ fn in_its_own_process(seed: u64) -> Result<Report, String> {
     }
 }
 
-/// What a process says until it ends, errors first; `None` when it takes too long.
+/// Returns the output of a process, errors first; `None` if it takes too long.
 fn lines_of(child: &mut Child) -> Option<Vec<String>> {
     let (sender, ended) = mpsc::channel();
     let pipes: [Option<Box<dyn std::io::Read + Send>>; 2] =
@@ -173,7 +173,7 @@ fn lines_of(child: &mut Child) -> Option<Vec<String>> {
         let (pipe, sender) = (pipe?, sender.clone());
         std::thread::spawn(move || {
             let lines: Vec<String> = BufReader::new(pipe).lines().map_while(Result::ok).collect();
-            // Nobody waits any more when it took too long.
+            // The receiver has given up if it took too long.
             let _ = sender.send((place, lines));
         });
     }
@@ -182,7 +182,7 @@ fn lines_of(child: &mut Child) -> Option<Vec<String>> {
     Some(found.into_iter().flat_map(|(_, lines)| lines).collect())
 }
 
-/// One history, in a process of its own; started by the others.
+/// Runs one history in this process; started by the other tests.
 #[test]
 #[ignore = "one seed; cargo xtask sim --seed <seed> runs it"]
 fn one_history() {

@@ -1,6 +1,5 @@
 //! A small fleet with every mode.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentry_core::agent::*;
@@ -17,55 +16,47 @@ pub fn name(text: &str) -> AgentName {
 
 /// A model that has a price, so that budgets count.
 pub const MODEL: &str = "gpt-4o-mini";
-/// What the agents with a budget may spend in a day: some twenty calls may be reserved at once, as a call is reserved with
-/// 4,096 tokens of answer at $0.60 for a million.
+/// Daily budget of the agents that have one: about twenty calls fit at once, as a call is reserved with 4,096 tokens of
+/// answer at $0.60 for a million.
 pub const PER_DAY: NanoUsd = NanoUsd(50_000_000);
-/// What one task of `clerk` and of `hasty` may cost: all branches of a plan at once.
+/// Budget of one task of `clerk` and of `hasty`: all branches of a plan together.
 const PER_TASK: NanoUsd = NanoUsd(20_000_000);
-/// The agents with a budget of a day.
+/// Agents with a daily budget.
 pub const BUDGETED: [&str; 2] = ["solo", "clerk"];
 
-fn tool(name: &str, on_unknown: OnUnknown) -> ToolSpec {
-    ToolSpec {
-        name: name.into(),
-        kind: ToolKind::Http { url: "http://tools.test/".into() },
-        description: None,
-        parameters: None,
-        allowed_tools: Vec::new(),
-        auth: None,
-        timeout_ms: 2_000,
-        on_unknown,
-    }
+pub fn tool(name: &str, on_unknown: OnUnknown) -> ToolSpec {
+    let json = json!({
+        "name": name, "kind": {"http": {"url": "http://tools.test/"}}, "timeout_ms": 2_000, "on_unknown": on_unknown,
+    });
+    serde_json::from_value(json).expect("a tool")
 }
 
-fn spec(text: &str, mode: ExecutionMode) -> AgentSpec {
-    AgentSpec {
-        name: name(text),
-        version: "v1".into(),
-        mode,
-        agent_type: None,
-        description: None,
-        enabled: true,
-        tags: Vec::new(),
-        metadata: None,
-        system_prompt: "You are a test.".into(),
-        instructions: None,
-        subscriptions: Vec::new(),
-        llm: LlmConfig {
-            target: LlmTarget { provider: ProviderKind::Openai, model: MODEL.into(), base_url: None, region: None },
-            fallback: Vec::new(),
-            params: SamplingParams::default(),
-            timeout_ms: 20_000,
-            response_format: None,
+pub fn spec(name: &str, mode: ExecutionMode) -> AgentSpec {
+    let json = json!({
+        "name": name, "version": "v1", "mode": mode, "enabled": true, "tags": [], "system_prompt": "You are a test.",
+        "subscriptions": [], "tools": [], "retry": RetryPolicy::default(), "budget": BudgetConfig::default(),
+        "llm": {
+            "target": {"provider": "openai", "model": MODEL}, "fallback": [], "timeout_ms": 20_000,
+            "params": SamplingParams::default(),
         },
-        tools: Vec::new(),
-        retry: RetryPolicy::default(),
-        continuous: None,
-        collaborative: None,
-        schedule: None,
-        budget: BudgetConfig::default(),
-        output_schema: None,
-    }
+    });
+    serde_json::from_value(json).expect("an agent")
+}
+
+/// Returns a fleet of these agents, each with a good file.
+pub fn fleet_of(specs: impl IntoIterator<Item = AgentSpec>) -> Fleet {
+    let entry = |spec: AgentSpec| AgentEntry {
+        spec: Some(Arc::new(spec)),
+        file: "sim".into(),
+        error: None,
+        warnings: Vec::new(),
+    };
+    Fleet::new(specs.into_iter().map(|spec| (spec.name.clone(), entry(spec))).collect())
+}
+
+/// Returns an agent of [`fleet`].
+pub fn spec_of(agent: &str) -> AgentSpec {
+    fleet().live(&name(agent)).expect("an agent of the fleet").as_ref().clone()
 }
 
 /// | agent | what it is |
@@ -115,12 +106,5 @@ pub fn fleet() -> Fleet {
     }));
     let mut listener = spec("listener", ExecutionMode::Autonomous);
     listener.subscriptions = vec![TopicPattern::new("agent.output.team").expect("a good pattern")];
-    let agents = [solo, helper, clerk, chat, team, hasty, tick, listener];
-    let entry = |spec: AgentSpec| AgentEntry {
-        spec: Some(Arc::new(spec)),
-        file: "sim".into(),
-        error: None,
-        warnings: Vec::new(),
-    };
-    Fleet::new(agents.into_iter().map(|spec| (spec.name.clone(), entry(spec))).collect::<HashMap<_, _>>())
+    fleet_of([solo, helper, clerk, chat, team, hasty, tick, listener])
 }

@@ -11,18 +11,18 @@ use crate::life::{End, live};
 use crate::records::Records;
 use crate::stage::Stage;
 
-/// Lives of a history; the last one lives on until everything has ended.
+/// Number of lives of a history; the last one ends when everything has ended.
 const LIVES: u64 = 5;
 
-/// What a history in which invariants did not hold says before their names.
+/// Precedes the names of violated invariants in the output of a history.
 pub const BROKEN: &str = "this history broke invariants:";
 
-/// What came of a history in which every invariant held.
+/// The result of a history in which every invariant held.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How often each fault was injected.
+    /// Number of injections of each fault.
     pub faults: BTreeMap<String, u64>,
-    /// A number over everything that the store knows in the end: what, when, and in which order.
+    /// Hash of everything that the store knows in the end.
     pub digest: u64,
 }
 
@@ -41,13 +41,13 @@ impl Report {
 /// Runs the history of a seed.
 ///
 /// # Panics
-/// When an invariant does not hold.
+/// Panics if an invariant does not hold.
 pub fn run(seed: u64) -> Report {
     let stage = Stage::new(seed);
     for life in 1..=LIVES {
         let end = if life == LIVES { End::LiveOn } else { End::roll(&stage.dice) };
         live(&stage, end);
-        // Between two lives time goes on, or a time server sets the clock back by a second.
+        // Between two lives time passes, or a time server sets the clock back by a second.
         stage.clock.step(i64::try_from(stage.dice.below(20_000_000)).unwrap_or(0) - 1_000_000);
     }
     let records = checks::all(&stage);
@@ -78,14 +78,14 @@ fn faults(stage: &Stage, records: &Records) -> BTreeMap<String, u64> {
 }
 
 fn digest(stage: &Stage, records: &Records) -> u64 {
-    // The same keys in every process, unlike those of a hash map.
+    // Unlike a hash map's, its keys are the same in every process.
     let mut hasher = DefaultHasher::new();
     for record in &records.tasks {
         format!("{record:?}").hash(&mut hasher);
         format!("{:?}", records.journal(record.task.id)).hash(&mut hasher);
         format!("{:?}", records.ledger(record.task.id)).hash(&mut hasher);
     }
-    // How often the dice were cast before.
+    // Includes the number of dice rolls.
     stage.dice.bits().hash(&mut hasher);
     hasher.finish()
 }

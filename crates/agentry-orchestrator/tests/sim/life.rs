@@ -22,20 +22,19 @@ use crate::stage::{self, Stage};
 const TASKS: u64 = 9;
 /// Time of a clean drain.
 const DRAIN: Duration = Duration::from_secs(30);
-/// Time after the last fault within which everything must have ended in the same life: longer than all tries, timeouts,
-/// leases and calls that still hang together.
+/// Time after the last fault within which everything must have ended in the same life: longer than all retries,
+/// timeouts, leases and pending calls together.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// kill -9: nothing is given back, nothing is written.
+    /// kill -9: nothing is released, nothing is written.
     Kill,
-    /// A drain while faults go on.
+    /// A drain while faults continue.
     DrainInFaults,
     /// A drain after the faults have stopped.
     Drain,
-    /// The faults stop and the life goes on until everything has ended, without a restart.
+    /// No end: the faults stop, and everything must end without a restart.
     LiveOn,
 }
 
@@ -50,7 +49,7 @@ impl End {
     }
 }
 
-/// Lives until the end that is asked for.
+/// Runs a life until this end.
 pub fn live(stage: &Arc<Stage>, end: End) {
     let runtime = stage::runtime();
     runtime.block_on(async {
@@ -106,7 +105,7 @@ pub fn live(stage: &Arc<Stage>, end: End) {
     stage::runtime().block_on(stage.faulty.carry_out_orphans());
 }
 
-/// A worker that drained is not registered any more.
+/// Checks that a drained worker is not registered any more.
 async fn is_gone(stage: &Stage, worker: WorkerId) {
     let workers = stage.store.workers(stage.clock.now()).await.expect("workers");
     if workers.iter().any(|record| record.id == worker) {
@@ -114,7 +113,7 @@ async fn is_gone(stage: &Stage, worker: WorkerId) {
     }
 }
 
-/// Nobody declared this worker dead while it lived: what it works on would be begun twice.
+/// Checks that no worker was declared dead while it lived, because its tasks would be started twice.
 async fn was_not_buried_alive(stage: &Stage, worker: WorkerId) {
     let records = Records::read(stage).await;
     for record in &records.tasks {
@@ -126,8 +125,8 @@ async fn was_not_buried_alive(stage: &Stage, worker: WorkerId) {
     }
 }
 
-/// Calls of this life that a kill now interrupts: those of running tasks whose rows are not written. Calls of a task
-/// that has ended, waits or is queued are written already, or lost, which no kill excuses.
+/// Returns the calls of this life that a kill interrupts now: those of running tasks whose rows are not written. Calls
+/// of other tasks must be written already.
 async fn calls_in_flight(stage: &Stage, first_call: usize) -> Vec<CallId> {
     let records = Records::read(stage).await;
     let of_this_life: HashSet<CallId> = stage.model.calls()[first_call..].iter().map(|call| call.id).collect();
@@ -146,14 +145,14 @@ async fn calls_in_flight(stage: &Stage, first_call: usize) -> Vec<CallId> {
     calls
 }
 
-/// Waits until everything that was accepted has ended and left, without a restart.
+/// Waits until all accepted work has ended and was delivered, without a restart.
 async fn settle(stage: &Stage, bus: &FaultyBus) {
     let healed_at = stage.clock.now();
     let deadline = healed_at.after(PATIENCE);
     loop {
         people::answer_questions(stage, bus, 100).await;
         let open = unsettled(stage, healed_at).await;
-        // Asked only then: a reservation is also looked through when another one is made.
+        // Only then: checking a reservation releases stale ones.
         let reserved = if open.is_empty() { reserved(stage).await } else { Vec::new() };
         if open.is_empty() && reserved.is_empty() {
             return;
@@ -172,8 +171,8 @@ async fn settle(stage: &Stage, bus: &FaultyBus) {
     }
 }
 
-/// Tasks that have not ended, and callbacks and events of ended ones that have not left. The ticking schedule always has
-/// something that began since.
+/// Returns the tasks that have not ended, and the undelivered callbacks and events of ended ones. Recent tasks of the
+/// ticking schedule are ignored.
 async fn unsettled(stage: &Stage, healed_at: Timestamp) -> Vec<String> {
     let records = Records::read_tasks(stage).await;
     let ticks = |created_at: Timestamp, agent: &str| agent == "tick" && created_at >= healed_at;
@@ -200,7 +199,7 @@ async fn unsettled(stage: &Stage, healed_at: Timestamp) -> Vec<String> {
     open
 }
 
-/// Money that is reserved though every task has ended, while the worker lives.
+/// Returns money that is reserved though every task has ended, while the worker lives.
 async fn reserved(stage: &Stage) -> Vec<String> {
     let mut found = Vec::new();
     for agent in BUDGETED {

@@ -1,19 +1,20 @@
-//! What a history says: its log on request, and every panic in it, wherever it was caught.
+//! The output of a history: its log on request, and every panic in it, even if it was caught.
 
 #![allow(clippy::print_stdout, reason = "the test runner keeps what a test prints")]
 
 use std::cell::Cell;
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Runs a history. A panic in a task of its runtimes is caught there and would be lost; here it is a failure.
+/// Runs a history. A panic in a task of its runtimes would be caught there and lost; here it is a failure.
 ///
 /// # Panics
-/// When anything did.
+/// Panics if any task of the history did.
 pub fn failing_on_panics<T>(run: impl FnOnce() -> T) -> T {
     static PANICS: AtomicU64 = AtomicU64::new(0);
     let usual = std::panic::take_hook();
@@ -23,7 +24,8 @@ pub fn failing_on_panics<T>(run: impl FnOnce() -> T) -> T {
     }));
     let before = PANICS.load(Ordering::SeqCst);
     let result = if std::env::var_os("AGENTRY_SIM_LOG").is_some() {
-        tracing::subscriber::with_default(Printed, run)
+        let write = |line: &str| println!("{} {line}", time());
+        tracing::subscriber::with_default(Lines { level: Level::DEBUG, write }, run)
     } else {
         run()
     };
@@ -31,10 +33,7 @@ pub fn failing_on_panics<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Prints every event of the history, with the time of the runtime that it happened in.
-struct Printed;
-
-/// Seconds since the runtime of this life began; nothing outside of one.
+/// Returns the seconds since the runtime of this life began; nothing outside of one.
 fn time() -> String {
     thread_local! {
         static BEGAN: Cell<Option<(tokio::runtime::Id, tokio::time::Instant)>> = const { Cell::new(None) };
@@ -49,6 +48,12 @@ fn time() -> String {
     format!("{:8.3}", now.duration_since(began).as_secs_f64())
 }
 
+/// Passes the events of Agentry up to a level to a function, each as a line of its target and fields.
+pub struct Lines<F> {
+    pub level: Level,
+    pub write: F,
+}
+
 struct Line(String);
 
 impl Visit for Line {
@@ -58,9 +63,9 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Printed {
+impl<F: Fn(&str) + Send + Sync + 'static> Subscriber for Lines<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::DEBUG && metadata.target().starts_with("agentry")
+        *metadata.level() <= self.level && metadata.target().starts_with("agentry")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -72,12 +77,21 @@ impl Subscriber for Printed {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
+        let mut line = Line(format!("{} ", event.metadata().target().trim_start_matches("agentry_orchestrator::")));
         event.record(&mut line);
-        println!("{} {} {}", time(), event.metadata().target().trim_start_matches("agentry_orchestrator::"), line.0);
+        (self.write)(&line.0);
     }
 
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Returns the warnings and errors that are logged on this thread, a line each.
+pub fn warnings_of(run: impl FnOnce()) -> Vec<String> {
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&warnings);
+    let write = move |line: &str| kept.lock().expect("warnings").push(line.to_owned());
+    tracing::subscriber::with_default(Lines { level: Level::WARN, write }, run);
+    warnings.lock().expect("warnings").clone()
 }

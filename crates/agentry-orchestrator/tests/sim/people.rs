@@ -4,35 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::{EventBus, Signal, Wake};
-use agentry_core::agent::ExecutionMode;
 use agentry_core::clarification::Resolution;
 use agentry_core::id::{OutboxId, TaskId};
-use agentry_core::outbox::messages_of_end;
-use agentry_core::session::SessionId;
-use agentry_core::task::{ErrorCode, IdempotencyKey, Outcome, Priority, Task, TaskError, TaskSource, TraceId};
+use agentry_core::outbox::{EndEvent, messages_of_end};
+use agentry_core::task::{ErrorCode, IdempotencyKey, Outcome, Submission, Task, TaskError, TaskSource};
 use agentry_core::time::Clock;
+use agentry_core::trace::Trace;
 use agentry_store::{Accepted, Answered, Cancelled, TaskStore};
 use agentry_testkit::{FaultyBus, Outage};
 use serde_json::json;
 
-use crate::fleet::name;
+use crate::fleet::{name, spec_of};
 use crate::stage::Stage;
 
 /// Agents that tasks are submitted to.
-const AGENTS: [(&str, ExecutionMode); 6] = [
-    ("solo", ExecutionMode::Autonomous),
-    ("helper", ExecutionMode::Autonomous),
-    ("clerk", ExecutionMode::Autonomous),
-    ("chat", ExecutionMode::Continuous),
-    ("team", ExecutionMode::Collaborative),
-    ("hasty", ExecutionMode::Collaborative),
-];
-/// Words that the model's script knows; see `agentry_testkit::script`.
+const AGENTS: [&str; 6] = ["solo", "helper", "clerk", "chat", "team", "hasty"];
+/// Words that trigger actions of the scripted model; see `agentry_testkit::script`.
 const WORDS: [&str; 8] = ["", "ask", "tools", "tools", "tools", "twins", "again", "ask tools"];
-/// How long a client or a person waits before it tries again.
+/// Delay before a client or a person tries again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Submits one task, under one key, until the answer is yes.
+/// Submits one task, under one key, until it is accepted.
 pub async fn submit(stage: &Stage, bus: &dyn EventBus) {
     let number = stage.accepted().len();
     let task = Arc::new(new_task(stage, number));
@@ -52,35 +44,25 @@ pub async fn submit(stage: &Stage, bus: &dyn EventBus) {
 fn new_task(stage: &Stage, number: usize) -> Task {
     let dice = &stage.dice;
     let pick = |count: usize| usize::try_from(dice.below(count as u64)).expect("small");
-    let (agent, mode) = AGENTS[pick(AGENTS.len())];
+    let agent = AGENTS[pick(AGENTS.len())];
     let words = WORDS[pick(WORDS.len())];
-    let session = (mode == ExecutionMode::Continuous).then(|| SessionId::new(&name(agent), &format!("s{}", pick(2))));
+    let session = (agent == "chat").then(|| format!("s{}", pick(2)));
     let timeout_ms = match dice.below(10) {
         0..3 => 100 + dice.below(2_900),
         3..5 => 3_000 + dice.below(9_000),
         _ => 60_000,
     };
     let now = stage.clock.now();
-    Task {
-        id: TaskId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(dice.bits()) << 64),
-        agent: name(agent),
-        mode,
-        input: json!(format!("{words} task {number}").trim_start()),
+    let id = TaskId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(dice.bits()) << 64);
+    let input = json!(format!("{words} task {number}").trim_start());
+    let submission = Submission {
         session,
-        priority: Priority::Normal,
-        source: TaskSource::Api,
-        trace_id: TraceId(1 + number as u128),
-        parent: None,
-        created_at: now,
-        timeout_ms,
+        timeout: Duration::from_millis(timeout_ms),
         callback_url: dice.happens(0.5).then(|| "http://callback.test/".to_owned()),
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
         idempotency: Some(IdempotencyKey { key: format!("key-{number}"), fingerprint: 1 }),
-        not_before: None,
-    }
+        ..Submission::new(input, TaskSource::Api, Trace::begin(1 + number as u128))
+    };
+    Task::new(&spec_of(agent), submission, id, now)
 }
 
 /// Answers questions and cancels tasks at random moments, until it is aborted.
@@ -109,7 +91,7 @@ pub async fn answer_questions(stage: &Stage, bus: &dyn EventBus, most: usize) {
     }
 }
 
-/// Cancels a task as the server does: in the store, then by a signal to who runs it. Mostly a recent one.
+/// Cancels a task as the server does: in the store, then by a signal to its owner. Mostly a recent one.
 async fn cancel_one(stage: &Stage, bus: &dyn EventBus) {
     let accepted = stage.accepted();
     let Some(last) = accepted.len().checked_sub(1) else { return };
@@ -118,7 +100,8 @@ async fn cancel_one(stage: &Stage, bus: &dyn EventBus) {
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled by the test"));
     loop {
         let now = stage.clock.now();
-        let outbox = messages_of_end(task, &outcome, now, task.agent == name("team"), || {
+        let event = if task.agent == name("team") { EndEvent::Published } else { EndEvent::Omitted };
+        let outbox = messages_of_end(task, &outcome, now, event, || {
             OutboxId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(stage.dice.bits()) << 64)
         });
         match stage.faulty.cancel(task.id, now, outbox).await {
@@ -133,7 +116,7 @@ async fn cancel_one(stage: &Stage, bus: &dyn EventBus) {
     }
 }
 
-/// Takes the store and the bus away for seconds, and gives them back, until it is aborted.
+/// Makes the store or the bus unavailable for seconds, again and again, until it is aborted.
 pub async fn outages(stage: Arc<Stage>, bus: Arc<FaultyBus>) {
     loop {
         tokio::time::sleep(stage.millis_below(6_000)).await;

@@ -1,4 +1,4 @@
-//! Everything that the store knows of tasks, read without faults.
+//! All records of tasks in the store, read without faults.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,7 +28,7 @@ impl Records {
         records
     }
 
-    /// The tasks alone: their journals and ledgers are empty.
+    /// Returns the tasks alone: their journals and ledgers are empty.
     pub async fn read_tasks(stage: &Stage) -> Self {
         let mut tasks: Vec<TaskRecord> = Vec::new();
         loop {
@@ -49,7 +49,7 @@ impl Records {
         self.ledgers.get(&task).map_or(&[], Vec::as_slice)
     }
 
-    /// The journal of a task in short, for a failure: attempt, kind and scope of each entry.
+    /// Returns the journal of a task in short, for a failure: attempt, kind and scope of each entry.
     pub fn story(&self, task: TaskId) -> String {
         let told = self.journal(task).iter().map(|entry| {
             let body = serde_json::to_value(&entry.body).expect("a body");
@@ -60,7 +60,7 @@ impl Records {
         told.collect::<Vec<_>>().join(", ")
     }
 
-    /// The story of the task that a model call was made for.
+    /// Returns the story of the task that a model call was made for.
     pub fn story_of(&self, call: CallId) -> String {
         let made = |body: &JournalBody| matches!(body, JournalBody::ModelStarted { call: made, .. } if *made == call);
         let of = self.tasks.iter().find(|record| self.journal(record.task.id).iter().any(|entry| made(&entry.body)));
@@ -70,7 +70,7 @@ impl Records {
         )
     }
 
-    /// How many tasks each event started, by its id.
+    /// Returns the number of tasks that each event started, by event id.
     pub fn heard(&self) -> BTreeMap<String, u32> {
         let mut heard = BTreeMap::new();
         for record in &self.tasks {

@@ -5,19 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::{BusError, Delivered, EmbeddedBus, EventBus, Inbound, Signal, Signals, Verdict, Wake, Wakes};
-use agentry_config::FleetHandle;
-use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet, ProviderKind};
+use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
 use agentry_core::event::Event;
-use agentry_core::fleet::{AgentEntry, Fleet};
+use agentry_core::fleet::Fleet;
 use agentry_core::id::TaskId;
-use agentry_core::prices::PriceTable;
 use agentry_core::schedule::Timing;
-use agentry_core::task::{Priority, Task, TaskSource, TaskStatus, TraceId};
+use agentry_core::task::{Submission, Task, TaskSource, TaskStatus};
 use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
+use agentry_core::trace::{Trace, TraceId};
 use agentry_core::worker::Role;
-use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
-use agentry_llm::{LlmProvider, Providers};
+use agentry_intake::OsEntropy;
+use agentry_llm::LlmProvider;
 use agentry_orchestrator::{CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{SlotState, StateStore, TaskFilter};
@@ -27,13 +26,14 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::fleet::{fleet, name};
+use crate::fleet::{fleet, fleet_of, name, spec_of};
+use crate::parts::{intake_deps, orchestrator_deps};
 use crate::stage::runtime;
 
 pub const START: Timestamp = Timestamp(1_760_000_000_000_000);
 
-/// Nobody is called back here.
-struct NoCallbacks;
+/// Refuses every callback: the tests request none.
+pub struct NoCallbacks;
 
 #[async_trait]
 impl CallbackSender for NoCallbacks {
@@ -49,7 +49,7 @@ impl CallbackSender for NoCallbacks {
     }
 }
 
-/// What the processes share.
+/// The state that the processes share.
 pub struct Cluster {
     pub store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
@@ -64,31 +64,15 @@ impl Cluster {
         Self { store: Arc::new(store), bus, clock }
     }
 
-    /// A process with these roles and files.
+    /// Starts a process with these roles and files.
     pub async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
         let faults = ModelFaults { max_latency: Duration::from_millis(50), ..ModelFaults::default() };
         let model: Arc<dyn LlmProvider> = ScriptedModel::new(Dice::new(1), faults);
-        let intake = Intake::new(IntakeDeps {
-            store: Arc::clone(&self.store),
-            bus: Arc::clone(&self.bus),
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-        });
-        let deps = OrchestratorDeps {
-            store: Arc::clone(&self.store),
-            bus: Arc::clone(&self.bus),
-            intake,
-            providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
-            tools: Arc::new(Tools::new()),
-            callbacks: Arc::new(NoCallbacks),
-            slack: None,
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-            prices: PriceTable::builtin(),
-            metrics: agentry_orchestrator::Metrics::default(),
-            options: Options { roles: roles.to_vec(), ..Options::default() },
-        };
+        let (store, bus, clock) = (Arc::clone(&self.store), Arc::clone(&self.bus), Arc::clone(&self.clock));
+        let common = intake_deps(store, bus, clock, OsEntropy, fleet);
+        let options = Options { roles: roles.to_vec(), ..Options::default() };
+        let deps = orchestrator_deps(common, model, Arc::new(Tools::new()), Arc::new(NoCallbacks));
+        let deps = OrchestratorDeps { options, ..deps };
         Orchestrator::start(deps).await.expect("a store that answers")
     }
 
@@ -98,7 +82,6 @@ impl Cluster {
         page.items.iter().map(|record| record.status).collect()
     }
 
-    /// The slots of a schedule, each once.
     async fn slots_of(&self, schedule: &str) -> Vec<SlotState> {
         let slots = self.store.slots(schedule, 1_000).await.expect("slots");
         slots.into_iter().map(|slot| slot.state).collect()
@@ -109,19 +92,12 @@ pub async fn seconds(count: u64) {
     tokio::time::sleep(Duration::from_secs(count)).await;
 }
 
-/// The fleet, changed.
 pub fn changed(change: impl FnOnce(&mut HashMap<AgentName, AgentSpec>)) -> Fleet {
     let whole = fleet();
     let mut specs: HashMap<AgentName, AgentSpec> =
         whole.iter().filter_map(|(name, entry)| Some((name.clone(), (**entry.spec.as_ref()?).clone()))).collect();
     change(&mut specs);
-    let entry = |spec: AgentSpec| AgentEntry {
-        spec: Some(Arc::new(spec)),
-        file: "sim".into(),
-        error: None,
-        warnings: Vec::new(),
-    };
-    Fleet::new(specs.into_iter().map(|(name, spec)| (name, entry(spec))).collect())
+    fleet_of(specs.into_values())
 }
 
 #[test]
@@ -143,8 +119,8 @@ fn three_schedulers_fire_every_slot_once() {
     });
 }
 
-/// A replica with older files, which also reads the store again and again, neither puts its definition back, nor takes
-/// the new agent's schedule away, nor decides its slots.
+/// A replica with older files, which also reads the store again and again, neither restores its definition, nor removes
+/// the new agent's schedule, nor decides its slots.
 #[test]
 fn a_scheduler_with_older_files_changes_nothing() {
     runtime().block_on(async {
@@ -202,31 +178,11 @@ fn only_a_worker_executes_and_only_who_claims_is_registered() {
 }
 
 fn task(agent: &str, now: Timestamp) -> Arc<Task> {
-    let mode = if agent == "chat" { ExecutionMode::Continuous } else { ExecutionMode::Autonomous };
-    let session = (mode == ExecutionMode::Continuous).then(|| agentry_core::session::SessionId::new(&name(agent), "s"));
-    Arc::new(Task {
-        id: TaskId::generate(),
-        agent: name(agent),
-        mode,
-        input: json!("x"),
-        session,
-        priority: Priority::Normal,
-        source: TaskSource::Api,
-        trace_id: TraceId(1),
-        parent: None,
-        created_at: now,
-        timeout_ms: 60_000,
-        callback_url: None,
-        reply_to: None,
-        budget: None,
-        stream: false,
-        hops: 0,
-        idempotency: None,
-        not_before: None,
-    })
+    let submission = Submission::new(json!("x"), TaskSource::Api, Trace::begin(1));
+    Arc::new(Task::new(&spec_of(agent), submission, TaskId::generate(), now))
 }
 
-/// A bus on which somebody else publishes.
+/// A bus with a foreign publisher.
 struct Foreign {
     inner: EmbeddedBus,
     events: Mutex<Option<mpsc::Receiver<Delivered>>>,
@@ -284,7 +240,7 @@ impl EventBus for Foreign {
     }
 }
 
-/// A process that is only a door takes events in, once each, and says so when they are durable.
+/// A process with the role api alone accepts events, once each, and acknowledges them when they are durable.
 #[test]
 fn events_from_outside_start_tasks_once() {
     runtime().block_on(async {

@@ -1,4 +1,4 @@
-//! What becomes of slots when tasks are slow, clocks are set back, and agents are unknown; under paused time.
+//! Slots under slow tasks, clocks that are set back, and unknown agents; under paused time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use agentry_bus::EmbeddedBus;
 use agentry_core::fleet::Fleet;
 use agentry_core::id::OutboxId;
-use agentry_core::outbox::messages_of_end;
+use agentry_core::outbox::{EndEvent, messages_of_end};
 use agentry_core::schedule::Overlap;
 use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use agentry_core::worker::Role;
 use agentry_store::{Cancelled, SlotState};
 
 use crate::fleet::{fleet, name};
+use crate::log::warnings_of;
 use crate::roles::{Cluster, START, changed, seconds};
 use crate::stage::runtime;
-use crate::warnings::warnings_of;
 
-/// The fleet whose `tick` lets one slot wait.
+/// Returns the fleet whose `tick` buffers one slot.
 fn buffering(catchup_ms: u64) -> Fleet {
     changed(|specs| {
         let schedule = specs.get_mut(&name("tick")).and_then(|spec| spec.schedule.as_mut()).expect("a schedule");
@@ -25,26 +25,26 @@ fn buffering(catchup_ms: u64) -> Fleet {
     })
 }
 
-/// The slots of `tick` as seconds after the start, oldest first.
+/// Returns the slots of `tick` as seconds after the start, oldest first.
 async fn slots(cluster: &Cluster) -> Vec<(i64, SlotState)> {
     let mut slots = cluster.store.slots("tick", 1_000).await.expect("slots");
     slots.sort_by_key(|slot| slot.slot);
     slots.iter().map(|slot| ((slot.slot.0 - START.0) / 1_000_000, slot.state)).collect()
 }
 
-/// Ends the task of a slot. Nobody executes here, so that it was open until now.
+/// Ends the task of a slot, which stayed open because no worker runs.
 async fn end_task_of(cluster: &Cluster, second: i64) {
     let slots = cluster.store.slots("tick", 1_000).await.expect("slots");
     let slot = slots.iter().find(|slot| slot.slot.0 == START.0 + second * 1_000_000).expect("the slot");
     let id = slot.task.expect("a task");
     let record = cluster.store.task(id).await.expect("a read").expect("the task");
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled by the test"));
-    let outbox = messages_of_end(&record.task, &outcome, START, false, || OutboxId::from_parts(1, 1));
+    let outbox = messages_of_end(&record.task, &outcome, START, EndEvent::Omitted, || OutboxId::from_parts(1, 1));
     let cancelled = cluster.store.cancel(id, START, outbox).await.expect("a cancel");
     assert!(matches!(cancelled, Cancelled::Ended));
 }
 
-/// Also while the schedules are read again and again, and though slots that wait are older than the catch-up window.
+/// Even while the schedules are reloaded repeatedly, and though buffered slots are older than the catch-up window.
 #[test]
 fn one_slot_waits_and_further_ones_are_skipped() {
     use SlotState::{Fired, Skipped};

@@ -1,18 +1,15 @@
-//! What outlives the lives of a history: the store, the clock, the outside world, and what was accepted.
+//! The state that survives the lives of a history: the store, the clock, the outside world, and the accepted tasks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::EventBus;
-use agentry_config::FleetHandle;
-use agentry_core::agent::ProviderKind;
 use agentry_core::id::CallId;
-use agentry_core::prices::PriceTable;
 use agentry_core::task::Task;
-use agentry_core::time::{Clock, Timestamp};
-use agentry_intake::{Deployment, Entropy, Intake, IntakeDeps};
-use agentry_llm::{LlmProvider, Providers};
+use agentry_core::time::Timestamp;
+use agentry_intake::Entropy;
+use agentry_llm::LlmProvider;
 use agentry_orchestrator::{CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
@@ -21,6 +18,7 @@ use agentry_tools::ToolBox;
 
 use crate::callbacks::CallbackReceiver;
 use crate::fleet::fleet;
+use crate::parts::{intake_deps, orchestrator_deps};
 use crate::tools::ScriptedTools;
 
 pub const START: Timestamp = Timestamp(1_760_000_000_000_000);
@@ -35,7 +33,7 @@ const STORE_FAULTS: StoreFaults = StoreFaults {
 };
 const MODEL_FAULTS: ModelFaults =
     ModelFaults { unavailable: 0.08, cut_off: 0.04, slow: 0.02, max_latency: Duration::from_millis(1_200) };
-/// The share of hints that the bus loses.
+/// Probability that the bus loses a hint.
 const HINT_LOSS: f64 = 0.1;
 
 pub struct Stage {
@@ -48,12 +46,12 @@ pub struct Stage {
     pub model: Arc<ScriptedModel>,
     pub tools: Arc<ScriptedTools>,
     pub callbacks: Arc<CallbackReceiver>,
-    /// Faults that are counted here: how lives ended, what people did.
+    /// Counts of the ends of lives, and of people's actions.
     pub counts: FaultCounts,
     accepted: Mutex<Vec<Arc<Task>>>,
     /// Calls that were in flight when their process was killed.
     killed_calls: Mutex<HashSet<CallId>>,
-    /// Invariants that did not hold; the name of each stands first, in brackets.
+    /// Violated invariants; the name of each comes first, in brackets.
     violations: Mutex<Vec<String>>,
 }
 
@@ -93,40 +91,22 @@ impl Stage {
         self.callbacks.set_faulty(faulty);
     }
 
-    /// Starts the orchestrator; one that cannot register is started again, as a supervisor of processes would.
+    /// Starts the orchestrator; restarts it if it cannot register, as a process supervisor would.
     pub async fn start(&self, bus: Arc<dyn EventBus>) -> Running {
         loop {
-            let model: Arc<dyn LlmProvider> = Arc::clone(&self.model) as Arc<dyn LlmProvider>;
-            let deps = OrchestratorDeps {
-                store: Arc::clone(&self.faulty) as Arc<dyn StateStore>,
-                bus: Arc::clone(&bus),
-                intake: self.intake(Arc::clone(&bus)),
-                providers: Arc::new(Providers::with_providers(HashMap::from([(ProviderKind::Openai, model)]))),
-                tools: Arc::clone(&self.tools) as Arc<dyn ToolBox>,
-                callbacks: Arc::clone(&self.callbacks) as Arc<dyn CallbackSender>,
-                slack: None,
-                clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-                entropy: Arc::new(DiceEntropy(self.dice.clone())),
-                prices: PriceTable::builtin(),
-                metrics: agentry_orchestrator::Metrics::default(),
-                options: Options { slots: 8, ..Options::default() },
-            };
+            let model = Arc::clone(&self.model) as Arc<dyn LlmProvider>;
+            let tools = Arc::clone(&self.tools) as Arc<dyn ToolBox>;
+            let callbacks = Arc::clone(&self.callbacks) as Arc<dyn CallbackSender>;
+            let store = Arc::clone(&self.faulty) as Arc<dyn StateStore>;
+            let entropy = DiceEntropy(self.dice.clone());
+            let common = intake_deps(store, Arc::clone(&bus), Arc::clone(&self.clock), entropy, fleet());
+            let options = Options { slots: 8, ..Options::default() };
+            let deps = OrchestratorDeps { options, ..orchestrator_deps(common, model, tools, callbacks) };
             if let Ok(running) = Orchestrator::start(deps).await {
                 return running;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-
-    /// An intake over the faulty store: how work comes in.
-    pub fn intake(&self, bus: Arc<dyn EventBus>) -> Intake {
-        Intake::new(IntakeDeps {
-            store: Arc::clone(&self.faulty) as Arc<dyn StateStore>,
-            bus,
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet()))),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(DiceEntropy(self.dice.clone())),
-        })
     }
 
     pub fn accepted(&self) -> Vec<Arc<Task>> {
@@ -145,7 +125,7 @@ impl Stage {
         self.killed_calls.lock().expect("killed calls").extend(calls);
     }
 
-    /// Notes that an invariant does not hold. The history goes on: there may be more to learn from it.
+    /// Records a violated invariant. The history continues, because it may reveal more.
     pub fn violation(&self, text: impl Into<String>) {
         self.violations.lock().expect("violations").push(text.into());
     }
@@ -154,7 +134,7 @@ impl Stage {
         self.violations.lock().expect("violations").clone()
     }
 
-    /// Milliseconds below `bound`, by the dice.
+    /// Returns a random number of milliseconds below `bound`.
     pub fn millis_below(&self, bound: u64) -> Duration {
         Duration::from_millis(self.dice.below(bound))
     }

@@ -1,4 +1,4 @@
-//! Takes chance away from hash maps and from `tokio::select!`, so that a seed is one history.
+//! Makes hash maps and `tokio::select!` deterministic, so that a seed is one history.
 //!
 //! Both are seeded by the standard library, which calls `getrandom` as a weak symbol so that it can be replaced
 //! (`std::sys::random::linux`). This is the replacement, for this test binary. A runtime's own seed also depends on how

@@ -1,4 +1,4 @@
-//! Tools with a ledger of their own: every try, what it did, and what its caller was told.
+//! Tools with a ledger of their own: every attempt, its effect, and its answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,23 +13,23 @@ use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput};
 use async_trait::async_trait;
 use serde_json::json;
 
-/// The longest time that a tool takes when nothing goes wrong.
+/// Maximum latency of a tool without a fault.
 const MAX_LATENCY: Duration = Duration::from_millis(300);
 
-/// One try of a call. The model's script gives every call of a task other arguments, whatever its id.
+/// An attempt of a call. The model's script gives every call of a task different arguments, whatever its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Try {
     pub task: TaskId,
     pub tool: String,
     pub arguments: String,
     pub key: String,
-    /// The task's attempt when it was made.
+    /// The task's attempt at the time.
     pub attempt: u32,
-    /// Whether this try did what was asked, or found it done under its key.
+    /// True if the attempt had its effect, or found it done under its key.
     pub done: bool,
 }
 
-/// What becomes of a try.
+/// The injected result of an attempt.
 enum Fate {
     Answered,
     Refused,
@@ -39,7 +39,7 @@ enum Fate {
     Hangs,
 }
 
-/// Receivers that do what is asked once for each idempotency key.
+/// Tools that act once for each idempotency key.
 pub struct ScriptedTools {
     dice: Dice,
     store: Arc<dyn StateStore>,
@@ -48,13 +48,13 @@ pub struct ScriptedTools {
     pub counts: FaultCounts,
 }
 
-/// The text that a tool returns for a call.
+/// Returns the output of a tool for a call.
 pub fn result_of(tool: &str, arguments: &str) -> String {
     format!("done by {tool} with {arguments}")
 }
 
 impl ScriptedTools {
-    /// `store` tells in which attempt a try was made; it is read without faults.
+    /// `store` provides the attempt of a task; it is read without faults.
     pub fn new(dice: Dice, store: Arc<dyn StateStore>) -> Arc<Self> {
         Arc::new(Self { dice, store, faulty: true.into(), tries: Arc::default(), counts: FaultCounts::default() })
     }
@@ -136,7 +136,7 @@ impl ToolBox for ScriptedTools {
                 Err(unknown("the connection was lost before the call arrived"))
             }
             Fate::Hangs => {
-                // The receiver goes on when its caller has gone.
+                // The receiver continues after its caller has gone.
                 let (tries, when) = (Arc::clone(&self.tries), self.up_to(Duration::from_secs(4)));
                 tokio::spawn(async move {
                     tokio::time::sleep(when).await;

@@ -7,6 +7,7 @@ use agentry_core::agent::{AgentName, ExecutionMode};
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
 use agentry_core::task::{Task, TaskRecord, TaskStatus, TraceId};
+use agentry_core::words::UnknownWord;
 use agentry_intake::{CancelOutcome, Submitted};
 use agentry_store::{MAX_PAGE, TaskFilter};
 use axum::extract::{Request, State};
@@ -218,9 +219,9 @@ impl ListQuery {
     fn filter(&self) -> Answer<TaskFilter> {
         let bad = |text: String| Problem::new(Code::InvalidQuery, text);
         let agent = self.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
-        let status = self.status.as_deref().map(str::parse).transpose().map_err(bad)?;
-        let mode = self.mode.as_deref().map(str::parse::<ExecutionMode>).transpose();
-        let mode = mode.map_err(|expected| bad(format!("unknown mode: {expected}")))?;
+        let unknown = |word: UnknownWord| bad(word.to_string());
+        let status = self.status.as_deref().map(str::parse).transpose().map_err(unknown)?;
+        let mode = self.mode.as_deref().map(str::parse).transpose().map_err(unknown)?;
         let session = match self.session.as_deref() {
             Some(text) => Some(SessionId::parse(text).ok_or_else(|| bad("`session` is written `agent:key`".into()))?),
             None => None,

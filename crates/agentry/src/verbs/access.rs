@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use agentry_core::time::Timestamp;
+use agentry_core::words::UnknownWord;
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -60,7 +61,7 @@ async fn create(args: &KeyCreate) -> Result<(), Failure> {
 async fn create_here(args: &KeyCreate) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     let settings = settings::of_store(args.data.as_ref(), args.engine.as_ref())?;
-    let scope = args.scope.parse().map_err(|why: String| Failure::usage(why))?;
+    let scope = args.scope.parse().map_err(|unknown: UnknownWord| Failure::usage(unknown.to_string()))?;
     let now = now();
     let expires = args.expires.map(|days| now.after(Duration::from_secs(86_400 * u64::from(days))));
     let (key, secret) = agentry_server::new_key(&args.name, scope, now, expires).map_err(Failure::usage)?;

@@ -1,4 +1,4 @@
-//! Model calls: an answer that was heard is not bought again.
+//! Model calls: a received answer is not bought again.
 
 use std::collections::{HashMap, HashSet};
 

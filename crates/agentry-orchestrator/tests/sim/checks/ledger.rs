@@ -1,7 +1,8 @@
 //! Money: ledger rows are the calls that the provider knows, both ways.
 //!
-//! One exception: a call that was in flight when its process was killed. Its answer died with the process, so its row may
-//! have no tokens (it is written by who takes the task up), or be missing (nobody took it up: it was cancelled first).
+//! One exception: a call that was in flight when its process was killed. Its answer was lost with the process, so its
+//! row may have no tokens (written by the worker that resumed the task), or be missing (the task was cancelled before
+//! it was resumed).
 
 use std::collections::HashMap;
 
@@ -52,13 +53,13 @@ pub fn rows_are_the_calls_of_the_provider(stage: &Stage, records: &Records) {
         let cost = prices.cost(ProviderKind::Openai, MODEL, &usage, START);
         assert!(row.cost == cost || is_abandoned(row), "[ledger] task {}, call {}: {:?}", row.task, call.id, row.cost);
     }
-    // What is left was journaled and never left the process.
+    // The remaining rows were journaled and never left the process.
     for row in rows.values() {
         assert!(is_abandoned(row), "[ledger] the provider knows nothing of {row:?}");
     }
 }
 
-/// Whether the row says that a call was given up: what the provider counted is not known.
+/// Returns whether the row is that of an abandoned call, with unknown tokens.
 fn is_abandoned(row: &LedgerRow) -> bool {
     row.status == CallStatus::Failed && row.usage == Usage::default()
 }

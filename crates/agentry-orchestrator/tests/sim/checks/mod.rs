@@ -1,4 +1,4 @@
-//! The invariants, read off the store after a history. The name of the invariant stands first in what a failure says.
+//! The invariants, checked against the store after a history. A failure begins with the name of its invariant.
 
 mod calls;
 mod deliveries;
@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::records::Records;
 use crate::stage::{Stage, runtime};
 
-/// Checks all of them, also after one that does not hold. Returns what was read.
+/// Checks all invariants, even after one that does not hold. Returns the records.
 pub fn all(stage: &Stage) -> Records {
     let records = runtime().block_on(Records::read(stage));
     let known = &records;
@@ -35,7 +35,7 @@ pub fn all(stage: &Stage) -> Records {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             let text = text.unwrap_or_else(|| "[other] a check panicked".to_owned());
-            // What an `assert_eq` says before the name of the invariant.
+            // An `assert_eq` prints its own text before the name of the invariant.
             let named = text.find('[').map_or(text.as_str(), |from| &text[from..]);
             stage.violation(named.to_owned());
         }

@@ -1,4 +1,4 @@
-//! Tool calls: an idempotency key names one call, an intent stands before each try, and models are told the truth.
+//! Tool calls: an idempotency key names one call, an intent precedes each attempt, and models receive the real outcome.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::records::Records;
 use crate::stage::Stage;
 use crate::tools::{Try, result_of};
 
-/// Tries of one call in one attempt at most, for each time that the attempt was taken up: the first, and five more of a
-/// tool with `on_unknown: retry`.
+/// Maximum number of attempts of one call, for each time that the task's attempt was resumed: the first, and five
+/// retries of a tool with `on_unknown: retry`.
 const TRIES_PER_CLAIM: usize = 6;
 
 /// A call of a tool within one attempt of a task.
@@ -24,7 +24,7 @@ fn by_call(tries: &[Try]) -> HashMap<CallOfAttempt<'_>, Vec<&Try>> {
     calls
 }
 
-/// A receiver that does what is asked once for a key does not take two calls for one.
+/// A receiver that acts once for each key must not confuse two calls.
 pub fn keys_name_one_call(stage: &Stage) {
     let tries = stage.tools.tries();
     let mut calls: HashMap<&str, (TaskId, &str, &str)> = HashMap::new();
@@ -45,7 +45,7 @@ pub fn calls_are_bounded_and_intended(stage: &Stage, records: &Records) {
             "[tools] task {task}: {tool} with {arguments} was tried {} times after {intents} intents",
             tries.len()
         );
-        // A claim more than the journal shows may have been lost with its answer.
+        // One more claim than the journal shows may have been lost with its answer.
         let claims = 2 + entries().filter(|entry| is_taken_up(entry)).count();
         assert!(
             tries.len() <= claims * TRIES_PER_CLAIM,
@@ -65,7 +65,7 @@ fn is_taken_up(entry: &JournalEntry) -> bool {
     matches!(entry.body, JournalBody::Recovered { .. } | JournalBody::HandedBack { .. })
 }
 
-/// What a model is told of a call: the receiver's answer, or that nothing was done when nothing was.
+/// Checks the output that a model receives for a call: the receiver's answer, or an error if nothing was done.
 pub fn models_are_told_the_truth(stage: &Stage, records: &Records) {
     let tries = stage.tools.tries();
     let calls = by_call(&tries);

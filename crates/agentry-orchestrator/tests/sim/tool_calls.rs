@@ -1,15 +1,11 @@
-//! Tool calls of one task on the whole orchestrator, with a model and tools that answer by script: what a model sends, and
-//! what tools do and fail to do, beyond what a simulator of either would.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod stage;
+//! Tool calls of one task on the whole orchestrator, with a scripted model and tool: cases that a simulator of either
+//! would not produce.
 
 use agentry_core::agent::OnUnknown;
 use agentry_core::task::{ErrorCode, TaskStatus};
 use agentry_tools::{ToolError, ToolOutput};
 
-use stage::{Stage, answer, calls, tool_results};
+use crate::script::{ScriptedRun, answer, calls, tool_results};
 
 fn done(text: &str) -> Result<ToolOutput, ToolError> {
     Ok(ToolOutput { text: text.to_owned(), is_error: false, is_refusal: false })
@@ -29,7 +25,7 @@ fn unknown() -> Result<ToolOutput, ToolError> {
 
 #[tokio::test(start_paused = true)]
 async fn two_calls_under_one_id_are_made_once_each() {
-    let stage = Stage::new(
+    let stage = ScriptedRun::new(
         OnUnknown::Fail,
         |request| match tool_results(request).as_slice() {
             [] => calls(&[("dup", r#"{"n":1}"#), ("dup", r#"{"n":2}"#)]),
@@ -47,7 +43,7 @@ async fn two_calls_under_one_id_are_made_once_each() {
 
 #[tokio::test(start_paused = true)]
 async fn one_id_in_every_turn_is_a_call_in_every_turn() {
-    let stage = Stage::new(
+    let stage = ScriptedRun::new(
         OnUnknown::Fail,
         |request| match tool_results(request).len() {
             count @ 0..3 => calls(&[("call_0", &format!(r#"{{"n":{count}}}"#))]),
@@ -65,7 +61,7 @@ async fn one_id_in_every_turn_is_a_call_in_every_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_model_that_asks_for_too_much_is_stopped() {
     let many: Vec<(String, String)> = (0..129).map(|n| (format!("c{n}"), "{}".to_owned())).collect();
-    let stage = Stage::new(
+    let stage = ScriptedRun::new(
         OnUnknown::Fail,
         move |_| calls(&many.iter().map(|(id, arguments)| (id.as_str(), arguments.as_str())).collect::<Vec<_>>()),
         |_, _| done("ok"),
@@ -75,9 +71,11 @@ async fn a_model_that_asks_for_too_much_is_stopped() {
     assert!(stage.made().is_empty(), "none of them is made");
 }
 
-/// A first try that may have done its work, and retries by this script; then the last of it for ever.
-async fn after_an_unknown_try(retries: &'static [fn() -> Result<ToolOutput, ToolError>]) -> (Stage, Option<ErrorCode>) {
-    let stage = Stage::new(
+/// Runs a first attempt with an unknown outcome, then retries by this script, the last of which is repeated.
+async fn after_an_unknown_try(
+    retries: &'static [fn() -> Result<ToolOutput, ToolError>],
+) -> (ScriptedRun, Option<ErrorCode>) {
+    let stage = ScriptedRun::new(
         OnUnknown::Retry,
         |request| match tool_results(request).as_slice() {
             [] => calls(&[("c1", "{}")]),
@@ -113,7 +111,7 @@ async fn an_answer_to_a_retry_is_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn what_surely_did_not_happen_is_told_to_the_model() {
-    let stage = Stage::new(
+    let stage = ScriptedRun::new(
         OnUnknown::Retry,
         |request| match tool_results(request).as_slice() {
             [] => calls(&[("c1", "{}")]),

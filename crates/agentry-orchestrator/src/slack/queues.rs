@@ -1,5 +1,5 @@
-//! One lane for each channel that has something to say: messages go one after the other, and a channel that must wait
-//! holds up no other. What waits in a lane stays claimed; when the process dies or stops, others claim it.
+//! One queue for each channel with pending messages: messages are sent in order, and a channel that must wait delays no
+//! other. Queued messages stay claimed; when the process dies or stops, others claim them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,62 +14,59 @@ use tokio_util::task::TaskTracker;
 
 use super::SlackOut;
 use super::deliver::deliver;
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use crate::context::{Context, lock};
 
-/// Messages in all lanes together at most; more wait in the store.
+/// Maximum number of queued messages, over all queues; more wait in the store.
 const MAX_WAITING: usize = 8_192;
-/// When the store's messages are looked at again while the lanes are full, or this process cannot speak.
-const LATER: Duration = Duration::from_secs(5);
-/// Posts of a channel: Slack allows about one a second and short bursts. A little slower, because clocks differ.
+/// Delay before the store's messages are claimed again while the queues are full, or this process cannot post.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Interval between posts in a channel: Slack allows about one a second and short bursts. Slightly slower, because
+/// clocks differ.
 const POST_EVERY: Duration = Duration::from_millis(1_050);
-/// Posts of a channel at once.
 const POST_BURST: u32 = 3;
-/// Changes of posts for the sake of progress, in a workspace: Slack allows 50 a minute, and ends need some.
+/// Interval between progress updates in a workspace: Slack allows 50 a minute, and final answers need some.
 const UPDATE_EVERY: Duration = Duration::from_millis(1_700);
-/// Such changes at once.
 const UPDATE_BURST: u32 = 10;
-/// Tries to note what became of a message.
+/// Maximum number of attempts to record the result of a delivery.
 const SETTLE_TRIES: u32 = 5;
-/// Wait between them.
+/// Delay between the attempts.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);
-/// Posts of questions whose `ts` is remembered.
+/// Maximum number of posts of questions whose `ts` is cached.
 const MAX_POSTS: usize = 4_096;
 
-/// A channel of a workspace.
 pub(crate) type Channel = (String, String);
 
-/// The channel of a place.
 pub(super) fn channel_of(place: &SlackPlace) -> Channel {
     (place.team.clone(), place.channel.clone())
 }
 
-/// See the module.
-pub(crate) struct Lanes {
+/// The queues of Slack delivery.
+pub(crate) struct ChannelQueues {
     pub out: SlackOut,
-    pub posts: Pace<Channel>,
-    pub updates: Pace<String>,
-    lanes: Mutex<HashMap<Channel, VecDeque<PendingMessage>>>,
+    pub posts: RateLimit<Channel>,
+    pub updates: RateLimit<String>,
+    queues: Mutex<HashMap<Channel, VecDeque<PendingMessage>>>,
     waiting: AtomicUsize,
-    /// Where questions were posted by this process: spares a search.
+    /// Posts of questions by this process, by mark: saves a search.
     known: Mutex<HashMap<String, String>>,
     pub running: TaskTracker,
 }
 
-impl Lanes {
+impl ChannelQueues {
     pub fn new(out: SlackOut) -> Self {
         Self {
             out,
-            posts: Pace::new(POST_EVERY, POST_BURST),
-            updates: Pace::new(UPDATE_EVERY, UPDATE_BURST),
-            lanes: Mutex::default(),
+            posts: RateLimit::new(POST_EVERY, POST_BURST),
+            updates: RateLimit::new(UPDATE_EVERY, UPDATE_BURST),
+            queues: Mutex::default(),
             waiting: AtomicUsize::new(0),
             known: Mutex::default(),
             running: TaskTracker::new(),
         }
     }
 
-    /// Remembers the post with this mark.
+    /// Caches the post with this mark.
     pub fn remember(&self, mark: &str, ts: &str) {
         let mut known = lock(&self.known);
         if known.len() >= MAX_POSTS {
@@ -78,45 +75,45 @@ impl Lanes {
         known.insert(mark.to_owned(), ts.to_owned());
     }
 
-    /// The post with this mark, when this process made it.
+    /// Returns the cached post with this mark.
     pub fn recall(&self, mark: &str) -> Option<String> {
         lock(&self.known).get(mark).cloned()
     }
 
-    /// Puts a message into its lane. True: the lane is new and must be run.
+    /// Adds a message to its queue. Returns whether the queue is new and must be run.
     fn push(&self, channel: &Channel, pending: PendingMessage) -> bool {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let mut lanes = lock(&self.lanes);
-        let is_new = !lanes.contains_key(channel);
-        lanes.entry(channel.clone()).or_default().push_back(pending);
+        let mut queues = lock(&self.queues);
+        let is_new = !queues.contains_key(channel);
+        queues.entry(channel.clone()).or_default().push_back(pending);
         is_new
     }
 
-    /// The next message of a lane. `None`: the lane is empty and gone.
+    /// Removes the next message of a queue; `None` if the queue is empty and gone.
     fn next(&self, channel: &Channel) -> Option<PendingMessage> {
-        let mut lanes = lock(&self.lanes);
-        let next = lanes.get_mut(channel).and_then(VecDeque::pop_front);
+        let mut queues = lock(&self.queues);
+        let next = queues.get_mut(channel).and_then(VecDeque::pop_front);
         match &next {
             Some(_) => drop(self.waiting.fetch_sub(1, Ordering::Relaxed)),
-            None => drop(lanes.remove(channel)),
+            None => drop(queues.remove(channel)),
         }
         next
     }
 
-    /// Whether nothing waits to be said in this channel.
+    /// Returns whether no message is queued for this channel.
     pub fn is_idle(&self, channel: &Channel) -> bool {
-        !lock(&self.lanes).contains_key(channel)
+        !lock(&self.queues).contains_key(channel)
     }
 }
 
-/// Takes claimed messages over. Returns what becomes of those that are not taken.
-pub(crate) fn hand_over(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> Vec<(OutboxId, Delivery)> {
+/// Adds claimed messages to their queues. Returns the results of those that were refused.
+pub(crate) fn enqueue(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> Vec<(OutboxId, Delivery)> {
     let mut refused = Vec::new();
     for pending in batch {
         let OutboxBody::Slack { message } = &pending.message.body else { continue };
-        let later = (pending.message.id, Delivery::RetryAt(ctx.now().after(LATER)));
+        let later = (pending.message.id, Delivery::RetryAt(ctx.now().after(RETRY_DELAY)));
         let Some(slack) = &ctx.slack else {
-            tracing::warn!(message = %pending.message.id, "an answer for Slack waits: this process has no bot token");
+            tracing::warn!(message = %pending.message.id, "a message for Slack is delayed: this process has no bot token");
             refused.push(later);
             continue;
         };
@@ -132,8 +129,8 @@ pub(crate) fn hand_over(ctx: &Arc<Context>, batch: Vec<PendingMessage>) -> Vec<(
     refused
 }
 
-/// Says what a lane holds until it is empty.
-async fn run(ctx: Arc<Context>, slack: Arc<Lanes>, channel: Channel) {
+/// Delivers the messages of a queue until it is empty.
+async fn run(ctx: Arc<Context>, slack: Arc<ChannelQueues>, channel: Channel) {
     while let Some(pending) = slack.next(&channel) {
         let delivery = deliver(&ctx, &slack, &pending).await;
         ctx.metrics.delivered(pending.message.body.kind(), &delivery);
@@ -141,12 +138,13 @@ async fn run(ctx: Arc<Context>, slack: Arc<Lanes>, channel: Channel) {
     }
 }
 
-/// Notes what became of a message. When that fails for good the message comes again, and is found where it was said.
+/// Records the result of a delivery. If that fails for good, the message is delivered again, and its post is found by
+/// its mark.
 async fn settle(ctx: &Context, id: OutboxId, delivery: Delivery) {
     for left in (0..SETTLE_TRIES).rev() {
         match ctx.store.settle_outbox(vec![(id, delivery.clone())], ctx.now()).await {
             Ok(()) => break,
-            Err(error) if left == 0 => tracing::warn!(%error, "could not note what was said in Slack"),
+            Err(error) if left == 0 => tracing::warn!(%error, "settling a Slack message failed; it will be sent again"),
             Err(_) => tokio::time::sleep(SETTLE_WAIT).await,
         }
     }
