@@ -189,6 +189,25 @@ fn variables_fill_text_only_and_tokens_stay_as_they_are() {
 }
 
 #[test]
+fn one_version_is_one_content_whatever_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |variable: &str| {
+        write(dir.path(), "x.yml", &agent("x", &format!("description: \"${{{variable}:-at home}}\"\n")));
+        let fleet = load_fleet(dir.path()).fleet;
+        assert!(!fleet.entry("x").unwrap().has_unset_variables, "it has a default");
+        version(&fleet, "x").unwrap()
+    };
+    assert_eq!(load("NO_SUCH_VARIABLE_HERE"), load("NOR_THIS_ONE"));
+    assert_ne!(load("NO_SUCH_VARIABLE_HERE"), load("CARGO_PKG_NAME"), "the value differs, so the version does");
+    write(dir.path(), "x.yml", &agent("x", "description: ${NO_SUCH_VARIABLE_HERE}\n"));
+    assert!(load_fleet(dir.path()).fleet.entry("x").unwrap().has_unset_variables);
+    let token = "tools:\n  - {name: t, type: http, url: 'https://x', auth: {type: api_key, token: '${NO_SUCH_VARIABLE_HERE}'}}\n";
+    write(dir.path(), "x.yml", &agent("x", token));
+    let entry = load_fleet(dir.path()).fleet.entry("x").cloned().unwrap();
+    assert!(!entry.has_unset_variables && entry.warnings.len() == 1, "tokens are read where they are used: {entry:?}");
+}
+
+#[test]
 fn messages_across_files_quote_variables_and_not_their_values() {
     let team = |with: &str| format!("collaborative_config:\n  preferred_collaborators: [{with}]\n");
     let collaborative = |name: &str, with: &str| agent(name, &team(with)).replace("autonomous", "collaborative");

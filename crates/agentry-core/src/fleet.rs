@@ -27,6 +27,8 @@ pub struct AgentEntry {
     pub error: Option<Arc<str>>,
     /// Findings that could not be checked from the file alone.
     pub warnings: Vec<Arc<str>>,
+    /// A variable of the file is not set in this process and has no default.
+    pub has_unset_variables: bool,
 }
 
 impl AgentEntry {

@@ -58,6 +58,8 @@ struct State {
     agents: HashMap<AgentName, Current>,
     /// Versions of this process's files that were offered last.
     offered: HashMap<AgentName, Box<str>>,
+    /// The files of this process were offered at least once.
+    has_offered: bool,
 }
 
 /// The current version of an agent.
@@ -209,11 +211,18 @@ impl Deployment {
             .filter_map(|(agent, current)| {
                 let entry = files.entry(agent.as_str());
                 let version = entry.and_then(|entry| entry.spec.as_ref()).map(|spec| spec.version.clone());
-                let error = entry.and_then(|entry| entry.error.as_ref()).map(ToString::to_string);
+                let error = entry.and_then(finding_of);
                 let same = error.is_none() && version.as_deref() == Some(&*current.version);
                 (!same).then(|| FileReport { agent: agent.clone(), version, error })
             })
             .collect();
+        // A file that was never good, of an agent that the deployment does not have.
+        let unknown = files.iter().filter(|(name, entry)| entry.spec.is_none() && !state.agents.contains_key(*name));
+        reports.extend(unknown.map(|(name, entry)| FileReport {
+            agent: name.clone(),
+            version: None,
+            error: finding_of(entry),
+        }));
         reports.sort_unstable_by(|a, b| a.agent.cmp(&b.agent));
         reports.truncate(MAX_REPORTED);
         reports
@@ -286,6 +295,22 @@ impl Deployment {
                 if current.is_some_and(|current| current.version == spec.version && !current.removed) {
                     continue;
                 }
+                if current.is_some_and(|current| current.version == spec.version)
+                    && (!state.has_offered || state.offered.get(name) == Some(&spec.version))
+                {
+                    if !state.has_offered {
+                        tracing::warn!(
+                            agent = %name, version = %spec.version,
+                            "this agent was removed from the deployment, and its file does not bring it back: delete the \
+                             file, or run `agentry agents activate {name} {}`", spec.version
+                        );
+                    }
+                    continue;
+                }
+                // A file whose variables are not all set here never replaces a version that was whole.
+                if self.authority == Authority::Store && entry.has_unset_variables && current.is_some() {
+                    continue;
+                }
                 let replaces = match (self.authority, state.offered.get(name)) {
                     (Authority::Folder, _) => Replaces::Any,
                     (Authority::Store, Some(before)) => Replaces::Version(before.clone()),
@@ -312,7 +337,8 @@ impl Deployment {
         if !gone.is_empty() {
             store.remove_agents(gone, clock.now()).await?;
         }
-        self.lock().offered = offered;
+        let mut state = self.lock();
+        (state.offered, state.has_offered) = (offered, true);
         Ok(changes)
     }
 
@@ -346,13 +372,25 @@ impl Deployment {
     }
 }
 
+/// Returns the reason why a file cannot be used as it is.
+fn finding_of(file: &AgentEntry) -> Option<String> {
+    let unset = || file.warnings.first().filter(|_| file.has_unset_variables);
+    file.error.as_ref().or_else(unset).map(ToString::to_string)
+}
+
 /// Returns the entry of a deployed agent, with the findings in its file.
 fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
     let Some(file) = file else {
         let warning =
             format!("this process has no file of the agent; it runs version {} of the deployment", current.version);
         let spec = Some(Arc::clone(&current.spec));
-        return AgentEntry { spec, file: NO_FILE.into(), error: None, warnings: vec![warning.into()] };
+        return AgentEntry {
+            spec,
+            file: NO_FILE.into(),
+            error: None,
+            warnings: vec![warning.into()],
+            has_unset_variables: false,
+        };
     };
     let mut warnings = file.warnings.clone();
     if let Some(spec) = file.spec.as_ref().filter(|spec| spec.version != current.version) {
@@ -360,5 +398,11 @@ fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
         warnings.push(format!("the file of this process has version {here}; the deployment runs {runs}").into());
     }
     let spec = Some(Arc::clone(&current.spec));
-    AgentEntry { spec, file: Arc::clone(&file.file), error: file.error.clone(), warnings }
+    AgentEntry {
+        spec,
+        file: Arc::clone(&file.file),
+        error: file.error.clone(),
+        warnings,
+        has_unset_variables: file.has_unset_variables,
+    }
 }

@@ -249,7 +249,9 @@ impl Runner<'_> {
         if call.name == ASK_HUMAN && self.clarification.allowed {
             return self.ask(call, None).await.map(Ok);
         }
-        let mut unknown = pending.started.then(|| "the process ended while it was being called".to_owned());
+        let mut unknown = pending
+            .started
+            .then(|| "this worker or the one before lost its hold on the task while it was being called".to_owned());
         let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
             if let Some(reason) = &unknown {
                 return Ok(Err(unknown_outcome(&call.name, reason)));

@@ -172,7 +172,8 @@ async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
             });
         }
     }
-    let of_store = table.records().filter(|record| record.from_file);
+    // A paused schedule stays, so that it is still paused when its agent comes back.
+    let of_store = table.records().filter(|record| record.from_file && !record.paused);
     let gone: Vec<String> =
         of_store.filter(|record| !of_files.contains(record.name.as_str())).map(|record| record.name.clone()).collect();
     let changed = !wrong.is_empty() || !gone.is_empty();

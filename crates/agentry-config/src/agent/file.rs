@@ -77,6 +77,8 @@ pub(crate) struct ParsedFile {
     pub problems: Vec<Problem>,
     /// Findings that do not prevent its use.
     pub warnings: Vec<Problem>,
+    /// A variable of the file is not set in this process and has no default.
+    pub has_unset_variables: bool,
     /// Collaborators it names, with their locations.
     pub collaborators: Vec<NamedAgent>,
 }
@@ -136,8 +138,8 @@ pub(crate) fn parse_text(
         Ok(parsed) => parsed,
         Err(problem) => return ParsedFile::refused(problem),
     };
-    let version = version(&parsed.root);
     let missing = if text.contains("${") { fill(&mut parsed.root, env.variables) } else { Vec::new() };
+    let version = version(&parsed.root);
     let name = name_of(&parsed.root, &source);
     let mut reader = Reader::new(&source);
     reader.problems = parsed.problems;
@@ -149,7 +151,8 @@ pub(crate) fn parse_text(
     let warnings = std::mem::take(&mut checker.warnings);
     let mut problems = reader.problems;
     problems.sort_by_key(|problem| (problem.line, problem.column));
-    let mut file = ParsedFile { name, spec: None, problems, warnings, collaborators: Vec::new() };
+    let has_unset_variables = missing.iter().any(|missing| !missing.is_read_later);
+    let mut file = ParsedFile { name, spec: None, problems, warnings, has_unset_variables, collaborators: Vec::new() };
     if let (true, Some((mut spec, collaborators))) = (file.problems.is_empty(), checked) {
         spec.version = version;
         file.spec = Some(Arc::new(spec));
@@ -162,8 +165,9 @@ pub(crate) fn parse_text(
     file
 }
 
-/// Returns the content hash of a file: SHA-256 over its values as canonical JSON *before* variables are filled in, so
-/// that all replicas agree whatever their environment, and no hash depends on a secret.
+/// Returns the content hash of a file: SHA-256 over its values as canonical JSON, with the values of variables, so that
+/// one version means one content for all processes whatever their environment. Values that are read at the moment of use
+/// (tokens, commands and their environment) are hashed as they are written, so no hash depends on a secret.
 fn version(root: &Node<'_>) -> Box<str> {
     let mut json = Vec::with_capacity(2 * 1024);
     canonical(root, &mut json);

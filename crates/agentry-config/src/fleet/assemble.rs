@@ -58,8 +58,16 @@ pub(crate) fn assemble(files: &[(&Path, &ParsedFile)], previous: &Fleet) -> Load
         let name = before.unwrap_or_else(|| free_name(path, file, &agents));
         let spec =
             previous.entry(name.as_str()).filter(|entry| entry.file == shown).and_then(|entry| entry.spec.clone());
-        agents
-            .insert(name, AgentEntry { spec, file: shown, error: Some(summary(&file.problems)), warnings: Vec::new() });
+        agents.insert(
+            name,
+            AgentEntry {
+                spec,
+                file: shown,
+                error: Some(summary(&file.problems)),
+                warnings: Vec::new(),
+                has_unset_variables: false,
+            },
+        );
     }
     let order = |a: &Problem, b: &Problem| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column));
     loaded.problems.sort_by(order);
@@ -110,6 +118,7 @@ fn entry(name: &AgentName, member: &Member<'_>, previous: &Fleet) -> AgentEntry 
         file: shown(member.path),
         error: (!member.problems.is_empty()).then(|| summary(&member.problems)),
         warnings: warnings.map(|warning| warning.one_line().into()).collect(),
+        has_unset_variables: member.file.has_unset_variables,
     }
 }
 

@@ -196,12 +196,12 @@ fn log(previous: &Fleet, loaded: &LoadedFleet) {
                 tracing::warn!(agent = %name, %error, live, "the file of an agent is invalid");
             }
             (None, Some(spec)) => {
-                tracing::info!(agent = %name, version = %spec.version, file = %entry.file, "agent loaded")
+                tracing::info!(agent = %name, version = %spec.version, file = %entry.file, "agent file loaded")
             }
             (None, None) => {}
         }
     }
     for (name, entry) in previous.iter().filter(|(name, _)| loaded.fleet.entry(name.as_str()).is_none()) {
-        tracing::info!(agent = %name, file = %entry.file, "agent removed: its file is gone");
+        tracing::info!(agent = %name, file = %entry.file, "agent file removed");
     }
 }

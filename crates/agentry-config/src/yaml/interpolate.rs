@@ -7,6 +7,8 @@ use super::{Kind, Node, Span, Style, Written};
 pub(crate) struct Missing {
     pub name: String,
     pub span: Span,
+    /// The value is read at the moment of use, by the process that uses it.
+    pub is_read_later: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +68,8 @@ fn walk(node: &mut Node<'_>, path: Path, variables: Variables<'_>, missing: &mut
             }
             let (filled, is_known) = match variables {
                 Variables::Resolved(lookup) => {
-                    let unset = |name: &str| missing.push(Missing { name: name.to_owned(), span });
+                    let is_read_later = matches!(path, Path::Held);
+                    let unset = |name: &str| missing.push(Missing { name: name.to_owned(), span, is_read_later });
                     (expand(text, resolved(lookup, unset)), true)
                 }
                 Variables::Unresolved => defaults(text),

@@ -1,6 +1,7 @@
 //! The version of an agent that runs when the files of processes differ.
 
 use agentry_core::agent::AgentName;
+use agentry_core::fleet::Fleet;
 use agentry_intake::{Authority, NotLive};
 
 use crate::stage::{Stage, files, name, spec};
@@ -74,6 +75,56 @@ async fn an_agent_leaves_when_it_is_removed_and_not_with_a_file() {
     assert!(late.deployment.activate(&name("support"), "v1").await.unwrap());
     assert_eq!(late.version("support").as_deref(), Some("v1"));
     assert!(!late.deployment.activate(&name("support"), "v9").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_file_whose_variables_are_not_all_set_replaces_nothing_that_is_whole() {
+    let stage = Stage::new();
+    let unset = |version: &str| {
+        let mut entry = files(&[v(version)], &[]).entry("support").cloned().unwrap();
+        entry.has_unset_variables = true;
+        entry.warnings = vec!["agents/x.yml:3: the environment variable `MODEL` is not set".into()];
+        Fleet::new([(name("support"), entry)].into())
+    };
+    let alone = stage.process(unset("${MODEL}")).await;
+    assert_eq!(alone.version("support").as_deref(), Some("${MODEL}"), "better than no agent at all");
+    let whole = stage.process(files(&[v("gpt")], &[])).await;
+    let bare = stage.process(unset("${MODEL} later")).await;
+    for process in [&alone, &whole, &bare] {
+        process.deployment.refresh().await.unwrap();
+        assert_eq!(process.version("support").as_deref(), Some("gpt"));
+    }
+    let differences = bare.deployment.differences();
+    assert!(differences[0].error.as_ref().unwrap().contains("`MODEL` is not set"), "{differences:?}");
+}
+
+#[tokio::test]
+async fn a_bad_file_of_an_agent_that_nobody_has_is_reported() {
+    let stage = Stage::new();
+    let process = stage.process(files(&[v("v1")], &["brandnew"])).await;
+    let differences = process.deployment.differences();
+    let [report] = &differences[..] else { panic!("{differences:?}") };
+    assert_eq!((report.agent.as_str(), report.error.as_deref()), ("brandnew", Some("line 3: unknown key")));
+}
+
+#[tokio::test]
+async fn on_one_machine_a_removed_agent_stays_removed_until_its_file_changes() {
+    let stage = Stage::new();
+    let folder = |files| stage.join(files, Authority::Folder);
+    let both = || files(&[v("v1"), spec("other", "o1", "x")], &[]);
+    let first = folder(both()).await;
+    assert_eq!(first.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
+    first.save(files(&[v("v1"), spec("other", "o2", "x")], &[])).await;
+    assert_eq!(first.version("support"), None, "the file of another agent was changed");
+    drop(first);
+    let again = folder(both()).await;
+    assert_eq!(again.version("support"), None, "a restart is no change");
+    again.save(files(&[v("v2"), spec("other", "o1", "x")], &[])).await;
+    assert_eq!(again.version("support").as_deref(), Some("v2"));
+    again.deployment.remove(vec![name("support")]).await.unwrap();
+    again.save(files(&[spec("other", "o1", "x")], &[])).await;
+    again.save(files(&[v("v2"), spec("other", "o1", "x")], &[])).await;
+    assert_eq!(again.version("support").as_deref(), Some("v2"), "the file was deleted and put back");
 }
 
 #[tokio::test]

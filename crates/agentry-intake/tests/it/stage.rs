@@ -63,6 +63,7 @@ pub fn files(good: &[AgentSpec], bad: &[&str]) -> Fleet {
         file: "agents/x.yml".into(),
         error: error.map(Into::into),
         warnings: Vec::new(),
+        has_unset_variables: false,
     };
     let mut agents: HashMap<AgentName, AgentEntry> =
         good.iter().map(|spec| (spec.name.clone(), entry(Some(spec.clone()), None))).collect();

@@ -217,12 +217,20 @@ impl Table {
         let ScheduleRecord { name, agent, .. } = record;
         if ctx.fleet.current().entry(agent.as_str()).is_none() {
             if self.warned.insert(name.clone()) {
-                tracing::warn!(
-                    schedule = name,
-                    %agent,
-                    "the deployment has no such agent, so the schedule's slots do not fire: add its file to the folder of \
-                     agents, or remove the schedule with `DELETE /v1/schedules/{name}`"
-                );
+                match ctx.intake.deployment().removed(agent) {
+                    Some(last) => tracing::warn!(
+                        schedule = name,
+                        "the agent was removed from the deployment, so the schedule's slots do not fire: bring it back with \
+                         `agentry agents activate {agent} {}`, or remove the schedule with `DELETE /v1/schedules/{name}`",
+                        last.version
+                    ),
+                    None => tracing::warn!(
+                        schedule = name,
+                        %agent,
+                        "the deployment has no such agent, so the schedule's slots do not fire: add its file to the folder \
+                         of agents, or remove the schedule with `DELETE /v1/schedules/{name}`"
+                    ),
+                }
             }
             return None;
         }

@@ -50,6 +50,7 @@ pub fn fleet_of(specs: impl IntoIterator<Item = AgentSpec>) -> Fleet {
         file: "sim".into(),
         error: None,
         warnings: Vec::new(),
+        has_unset_variables: false,
     };
     Fleet::new(specs.into_iter().map(|spec| (spec.name.clone(), entry(spec))).collect())
 }

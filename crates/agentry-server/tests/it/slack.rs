@@ -62,7 +62,16 @@ fn with_door(mut server: Server) -> Server {
     let entry = |name: &str, topics: &[&str]| {
         let spec = spec(name, ExecutionMode::Continuous, topics);
         let file = format!("agents/{name}.yml").into();
-        (spec.name.clone(), AgentEntry { file, spec: Some(Arc::new(spec)), error: None, warnings: Vec::new() })
+        (
+            spec.name.clone(),
+            AgentEntry {
+                file,
+                spec: Some(Arc::new(spec)),
+                error: None,
+                warnings: Vec::new(),
+                has_unset_variables: false,
+            },
+        )
     };
     let agents = [
         entry("support", &["slack.event.message"]),

@@ -130,6 +130,7 @@ fn fleet() -> Fleet {
         spec: spec.map(Arc::new),
         error: error.map(Into::into),
         warnings: Vec::new(),
+        has_unset_variables: false,
     };
     let live = [
         spec("triage", ExecutionMode::Autonomous, &["customer.#"]),
