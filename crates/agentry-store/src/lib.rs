@@ -8,13 +8,14 @@ pub mod cache;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
-mod forward;
+pub mod layer;
 mod liveness;
 pub mod migrate;
 mod port;
 pub mod postgres;
 pub mod private;
 pub mod sqlite;
+pub mod table;
 
 pub use error::StoreError;
 pub use port::*;
