@@ -3,7 +3,6 @@
 //! [`StateStore`] is the port; [`sqlite`] is its backend for one machine, [`postgres`] the one for many, and [`cache`]
 //! stands before either. One contract suite runs on every backend; [`migrate`] moves what one holds to the other.
 
-mod arrival;
 pub mod cache;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -14,6 +13,7 @@ pub mod migrate;
 mod port;
 pub mod postgres;
 pub mod private;
+mod sql;
 pub mod sqlite;
 pub mod table;
 
