@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use agentry_core::agent::{AgentName, AgentSpec};
-use agentry_core::id::WorkerId;
-use agentry_core::time::Timestamp;
-use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 
 use super::CachedStore;
 use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
-use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
+use crate::StoreError;
+use crate::layer::FleetLayer;
 
 /// Versions that are kept in this process; at about 4 KiB each they take 4 MiB.
 const MAX_VERSIONS: usize = 1_000;
@@ -24,23 +22,7 @@ pub(super) fn versions() -> Versions {
 }
 
 #[async_trait]
-impl FleetStore for CachedStore {
-    async fn heartbeat(&self, worker: &WorkerRecord) -> Result<(), StoreError> {
-        self.inner.heartbeat(worker).await
-    }
-
-    async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.inner.deregister(worker).await
-    }
-
-    async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
-        self.inner.workers(now).await
-    }
-
-    async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
-        self.inner.keep_version(spec).await
-    }
-
+impl FleetLayer for CachedStore {
     /// From this process, else from Redis, else from the store. That a version is unknown is not remembered.
     async fn version(&self, agent: &AgentName, version: &str) -> Result<Option<AgentSpec>, StoreError> {
         let name = (agent.clone(), Box::from(version));
@@ -61,33 +43,5 @@ impl FleetStore for CachedStore {
             self.versions.update(&name, |_| Some(Arc::new(spec.clone())));
         }
         Ok(found)
-    }
-
-    async fn fleet_revision(&self) -> Result<u64, StoreError> {
-        self.inner.fleet_revision().await
-    }
-
-    async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError> {
-        self.inner.fleet_since(revision).await
-    }
-
-    async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.offer_versions(offers, now).await
-    }
-
-    async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError> {
-        self.inner.remove_agents(agents, now).await
-    }
-
-    async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {
-        self.inner.put_agent_status(statuses).await
-    }
-
-    async fn forget_agents(&self, agents: Vec<AgentName>) -> Result<(), StoreError> {
-        self.inner.forget_agents(agents).await
-    }
-
-    async fn agent_statuses(&self) -> Result<Vec<AgentStatus>, StoreError> {
-        self.inner.agent_statuses().await
     }
 }

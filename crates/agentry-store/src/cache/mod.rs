@@ -54,7 +54,6 @@
 //! shows a broken connection, Redis is given up until it answers again (the `link` module). Starting never waits for it.
 
 mod bounded;
-mod delegate;
 mod fills;
 mod fleet;
 mod keys;
@@ -72,6 +71,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::StateStore;
+use crate::layer::{
+    AccessLayer, BudgetLayer, ClarificationLayer, DeadLetterLayer, EventLayer, Layer, OutboxLayer, PulseLayer,
+    RetentionLayer, ScheduleLayer, UsageLayer,
+};
 use fills::{Fill, Fills, MAX_ENTRY_BYTES};
 use keys::Keys;
 use link::{Asked, Link};
@@ -92,6 +95,25 @@ pub struct CachedStore {
     proofs: proofs::Proofs,
     turns: proofs::Turns,
 }
+
+impl Layer for CachedStore {
+    fn inner(&self) -> &dyn StateStore {
+        &*self.inner
+    }
+}
+
+// Not cached: what these read changes, and nothing would prove a copy current. (Of keys a server keeps its own copy, for
+// seconds.)
+impl AccessLayer for CachedStore {}
+impl BudgetLayer for CachedStore {}
+impl ClarificationLayer for CachedStore {}
+impl DeadLetterLayer for CachedStore {}
+impl EventLayer for CachedStore {}
+impl OutboxLayer for CachedStore {}
+impl PulseLayer for CachedStore {}
+impl RetentionLayer for CachedStore {}
+impl ScheduleLayer for CachedStore {}
+impl UsageLayer for CachedStore {}
 
 impl CachedStore {
     /// Puts a cache before a store. Returns at once: Redis is connected in the background, and until then, or if it never

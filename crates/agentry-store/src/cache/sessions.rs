@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use agentry_core::agent::AgentName;
 use agentry_core::id::WorkerId;
 use agentry_core::session::{SessionId, SessionMessage};
 use agentry_core::time::Timestamp;
@@ -15,7 +14,8 @@ use super::link::Asked;
 use super::proofs::{DELETE_WAIT, Life, Moment, Proof};
 use super::stats::{Answer, Kind};
 use super::{CachedStore, encode};
-use crate::{Advance, MAX_PAGE, Page, SessionClaim, SessionStore, SessionView, StoreError};
+use crate::layer::SessionLayer;
+use crate::{Advance, MAX_PAGE, SessionClaim, SessionView, StoreError};
 
 /// Messages that are read from Redis at once; a longer range is read from the store. Windows are far shorter.
 const MAX_RANGE: u64 = 512;
@@ -111,7 +111,7 @@ impl CachedStore {
 }
 
 #[async_trait]
-impl SessionStore for CachedStore {
+impl SessionLayer for CachedStore {
     async fn claim_session(
         &self,
         worker: WorkerId,
@@ -151,15 +151,6 @@ impl SessionStore for CachedStore {
             None => self.proofs.forget(session),
         }
         Ok(view)
-    }
-
-    async fn sessions(
-        &self,
-        agent: Option<&AgentName>,
-        before: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Page<SessionView>, StoreError> {
-        self.inner.sessions(agent, before, limit).await
     }
 
     /// Acknowledged [`DELETE_WAIT`] after the commit: until then another process may rely on what it was told of the

@@ -5,20 +5,16 @@ use std::sync::Arc;
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
-use agentry_core::session::SessionId;
-use agentry_core::task::{Task, TaskRecord};
+use agentry_core::task::TaskRecord;
 use agentry_core::time::Timestamp;
-use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::bounded::Bounded;
 use super::stats::{Answer, Kind};
 use super::{CachedStore, proofs, sessions};
-use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, MAX_PAGE, Page, QueueCounts, Refused, Step,
-    StoreError, TaskFilter, TaskStore, Want,
-};
+use crate::layer::TaskLayer;
+use crate::{Advance, Advanced, Cancelled, Claimed, MAX_PAGE, Step, StoreError, Want};
 
 /// Tasks of which this process remembers whether they had ended.
 const MAX_SEEN: usize = 20_000;
@@ -68,20 +64,12 @@ impl CachedStore {
 }
 
 #[async_trait]
-impl TaskStore for CachedStore {
-    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
-        self.inner.accept(tasks).await
-    }
-
+impl TaskLayer for CachedStore {
     /// Tasks that come without their body are about to be read: they have not ended.
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
         let claimed = self.inner.claim(worker, want, now).await?;
         claimed.iter().filter(|one| one.task.is_none()).for_each(|one| self.saw(one.lease.task, Known::Open));
         Ok(claimed)
-    }
-
-    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        self.inner.owned(worker, limit).await
     }
 
     async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
@@ -106,18 +94,6 @@ impl TaskStore for CachedStore {
         Ok(cancelled)
     }
 
-    async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError> {
-        self.inner.recover(judge, now, limit).await
-    }
-
-    async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
-        self.inner.due_sessions(now, limit).await
-    }
-
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.next_due(now).await
-    }
-
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         if self.seen.get(&id, |known| *known) == Some(Known::Open) {
             self.counters.read(Kind::Task, Answer::Bypass);
@@ -131,15 +107,6 @@ impl TaskStore for CachedStore {
             }
             None => self.task_from_store(id).await,
         }
-    }
-
-    async fn tasks(
-        &self,
-        filter: &TaskFilter,
-        before: Option<TaskId>,
-        limit: usize,
-    ) -> Result<Page<TaskRecord>, StoreError> {
-        self.inner.tasks(filter, before, limit).await
     }
 
     /// Cached when this process knows, before it reads, that the task has ended.
@@ -156,13 +123,5 @@ impl TaskStore for CachedStore {
         let page = Entries { task, entries: self.inner.journal(task, after, limit).await? };
         self.fill(key, &page);
         Ok(page.entries)
-    }
-
-    async fn counts(&self) -> Result<QueueCounts, StoreError> {
-        self.inner.counts().await
-    }
-
-    async fn backlog(&self) -> Result<Backlog, StoreError> {
-        self.inner.backlog().await
     }
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use agentry_core::agent::ProviderKind;
-use agentry_core::chat::Usage;
 use agentry_core::id::{CallId, WorkerId};
-use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
+use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, agent, at, beat, running, worker};
+use super::build::{T0, agent, at, beat, paid, running, worker};
 use crate::{Advance, Lease, Reservation, Reserved, StateStore, Step};
 
 /// What the agent of these rules may spend in a day.
@@ -29,19 +27,7 @@ fn want(lease: Lease, amount: i64, now: Timestamp) -> Reservation {
 /// Writes the ledger row of a reserved call.
 async fn pay(store: &Arc<dyn StateStore>, lease: Lease, call: CallId, cost: i64, at: Timestamp) {
     let mut write = Advance::new(lease, at, Step::Continue);
-    write.ledger.push(LedgerRow {
-        call,
-        task: lease.task,
-        agent: agent(),
-        provider: ProviderKind::Openai,
-        model: "m".to_owned(),
-        provider_call: None,
-        status: CallStatus::Completed,
-        usage: Usage::default(),
-        cost: Some(NanoUsd(cost)),
-        at,
-        duration_us: 1,
-    });
+    write.ledger.push(LedgerRow { call, cost: Some(NanoUsd(cost)), at, ..paid(lease.task, "m") });
     store.advance(write.into()).await.unwrap();
 }
 

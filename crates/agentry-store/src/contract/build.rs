@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet};
-use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::session::SessionId;
-use agentry_core::task::{IdempotencyKey, Outcome, Priority, Task, TaskSource, TraceId};
+use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode, ModeSet, ProviderKind};
+use agentry_core::chat::{Message, Usage};
+use agentry_core::clarification::Clarification;
+use agentry_core::event::Event;
+use agentry_core::id::{CallId, ClarificationId, TaskId, WorkerId};
+use agentry_core::money::{CallStatus, LedgerRow};
+use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
+use agentry_core::session::{SessionId, SessionRecord, SessionWrite};
+use agentry_core::task::{ErrorCode, IdempotencyKey, Outcome, Priority, Task, TaskError, TaskSource, TraceId};
 use agentry_core::time::Timestamp;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS, WorkerRecord};
 use async_trait::async_trait;
 
-use crate::{Accepted, Advance, Claimed, Lease, StateStore, Step, Want};
+use crate::{Accepted, Advance, Claimed, Firing, Lease, SessionClaim, StateStore, Step, Want};
 
 /// When rules begin: 2026-01-01T00:00:00Z.
 pub const T0: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -145,4 +150,124 @@ impl AgeHeartbeats for () {}
 #[must_use]
 pub fn finish(lease: Lease, now: Timestamp) -> Advance {
     Advance::new(lease, now, Step::Finish { outcome: Outcome::completed("done".into()), dead_letter: false })
+}
+
+/// Ends a task with an error and keeps it as a dead letter.
+#[must_use]
+pub fn give_up(lease: Lease, now: Timestamp) -> Advance {
+    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
+    Advance::new(lease, now, Step::Finish { outcome, dead_letter: true })
+}
+
+/// A completed call without a price, at [`T0`].
+#[must_use]
+pub fn paid(task: TaskId, model: &str) -> LedgerRow {
+    LedgerRow {
+        call: CallId::generate(),
+        task,
+        agent: agent(),
+        provider: ProviderKind::Openai,
+        model: model.to_owned(),
+        provider_call: None,
+        status: CallStatus::Completed,
+        usage: Usage::default(),
+        cost: None,
+        at: T0,
+        duration_us: 0,
+    }
+}
+
+/// An open question, asked at [`T0`].
+#[must_use]
+pub fn question(task: TaskId) -> Clarification {
+    Clarification {
+        id: ClarificationId::generate(),
+        task,
+        agent: agent(),
+        scope: "step/a".to_owned(),
+        question: "Which?".to_owned(),
+        options: vec!["this".to_owned(), "that".to_owned()],
+        asked_at: T0,
+        expires_at: at(60),
+        default: None,
+        reply_to: None,
+        resolution: None,
+    }
+}
+
+/// Asks questions with a write that goes on with `step`.
+pub async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step) -> Vec<Clarification> {
+    let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
+    let mut write = Advance::new(lease, at(1), step);
+    write.clarifications.clone_from(&questions);
+    assert!(!store.advance(write.into()).await.unwrap().requeued);
+    questions
+}
+
+/// An event of [`T0`].
+#[must_use]
+pub fn event(id: &str) -> Event {
+    Event {
+        id: id.to_owned(),
+        source: "crm".to_owned(),
+        kind: "ticket".to_owned(),
+        topic: "customer.ticket.created".to_owned(),
+        time: T0,
+        trace_id: TraceId(1),
+        parent: None,
+        hops: 0,
+        data: "hello".into(),
+    }
+}
+
+/// A schedule from a file, made at [`T0`].
+#[must_use]
+pub fn schedule(name: &str, every_ms: u64) -> ScheduleRecord {
+    ScheduleRecord {
+        name: name.to_owned(),
+        agent: agent(),
+        from_file: true,
+        spec: ScheduleSpec {
+            timing: Timing::Interval { every_ms },
+            input: "go".into(),
+            timeout_ms: None,
+            enabled: true,
+            overlap: Overlap::Skip,
+            catchup_ms: 0,
+            jitter_ms: 0,
+        },
+        paused: false,
+        last_slot: None,
+        missed: 0,
+        skipped: 0,
+        created_at: T0,
+    }
+}
+
+/// A slot with a task, so many seconds after [`T0`].
+#[must_use]
+pub fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
+    let (schedule, slot) = (schedule.to_owned(), at(seconds));
+    Firing { schedule, slot, task: Some(Arc::new(task(slot))), max_open, buffer: false, backfill: false }
+}
+
+/// Claims a session that is to be had.
+pub async fn take(
+    store: &Arc<dyn StateStore>,
+    worker: WorkerId,
+    session: &SessionId,
+    now: Timestamp,
+) -> (Claimed, SessionRecord) {
+    match store.claim_session(worker, session, now).await.unwrap() {
+        SessionClaim::Claimed { claimed, session } => (*claimed, *session),
+        other => panic!("expected a claim, got {other:?}"),
+    }
+}
+
+/// Ends a turn with these messages.
+#[must_use]
+pub fn turn(lease: Lease, session: &SessionRecord, now: Timestamp, texts: &[&str]) -> Advance {
+    let messages = texts.iter().map(|text| Message::User { content: (*text).to_owned() }).collect();
+    let session = SessionWrite { session: session.id.clone(), fence: session.fence, messages, summary: None };
+    Advance { session: Some(session), ..finish(lease, now) }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentry_core::clarification::{Clarification, Resolution};
-use agentry_core::id::{ClarificationId, TaskId, WorkerId};
+use agentry_core::id::WorkerId;
 use agentry_core::journal::JournalBody;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::slack::{ReplyTo, SlackPlace, question_ended};
@@ -11,35 +11,11 @@ use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 
 use super::advance::entry;
-use super::build::{T0, agent, at, claim, finish, running, worker};
-use crate::{Advance, Answered, Delivery, Lease, StateStore, Step};
-
-fn question(task: TaskId) -> Clarification {
-    Clarification {
-        id: ClarificationId::generate(),
-        task,
-        agent: agent(),
-        scope: "step/a".to_owned(),
-        question: "Which?".to_owned(),
-        options: vec!["this".to_owned(), "that".to_owned()],
-        asked_at: T0,
-        expires_at: at(60),
-        default: None,
-        reply_to: None,
-        resolution: None,
-    }
-}
+use super::build::{ask, at, claim, finish, question, running, worker};
+use crate::{Advance, Answered, Delivery, StateStore, Step};
 
 fn answer(text: &str) -> Resolution {
     Resolution::Answered { answer: text.to_owned(), by: "ada".to_owned(), at: at(2) }
-}
-
-async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step) -> Vec<Clarification> {
-    let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
-    let mut write = Advance::new(lease, at(1), step);
-    write.clarifications.clone_from(&questions);
-    assert!(!store.advance(write.into()).await.unwrap().requeued);
-    questions
 }
 
 /// The task wakes with the last of its answers; a second answer to a question changes nothing.
@@ -91,14 +67,18 @@ async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
     claimed.into_iter().map(|pending| pending.message.body).collect()
 }
 
+/// A thread of a channel.
+fn in_slack() -> ReplyTo {
+    let (team, channel) = ("T1".to_owned(), "C1".to_owned());
+    ReplyTo::Slack(SlackPlace { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None })
+}
+
 /// Where a question was asked is told how it ended, in the write that ends it: once, whatever ended it.
 pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
-    let (team, channel) = ("T1".to_owned(), "C1".to_owned());
-    let place = SlackPlace { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None };
     let mut asked: Vec<_> = (0..3).map(|_| question(lease.task)).collect();
     for question in &mut asked[..2] {
-        question.reply_to = Some(ReplyTo::Slack(place.clone()));
+        question.reply_to = Some(in_slack());
     }
     let mut write = Advance::new(lease, at(1), Step::Continue);
     write.clarifications.clone_from(&asked);
@@ -129,14 +109,7 @@ pub async fn the_end_withdraws_questions(store: Arc<dyn StateStore>) {
 /// too.
 pub async fn questions_are_found_by_their_thread(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
-    let place = SlackPlace {
-        team: "T1".to_owned(),
-        channel: "C1".to_owned(),
-        thread: Some("1.2".to_owned()),
-        user: None,
-        response_url: None,
-    };
-    let in_thread = || Clarification { reply_to: Some(ReplyTo::Slack(place.clone())), ..question(lease.task) };
+    let in_thread = || Clarification { reply_to: Some(in_slack()), ..question(lease.task) };
     let (first, second, elsewhere) = (in_thread(), in_thread(), question(lease.task));
     let mut write = Advance::new(lease, at(1), Step::Wait);
     write.clarifications = vec![first.clone(), second.clone(), elsewhere.clone()];

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use agentry_core::agent::AgentSpec;
-use agentry_core::event::Event;
 use agentry_core::id::OutboxId;
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
-use agentry_core::task::TraceId;
 
 use super::build::*;
 use crate::*;
@@ -51,20 +49,6 @@ pub async fn a_removed_agent_keeps_its_last_version(store: Arc<dyn StateStore>) 
     assert_eq!(offer(&store, "v1", Replaces::Nothing).await, 2, "a file that was left behind does not bring it back");
     assert_eq!(offer(&store, "v2", Replaces::Nothing).await, 3);
     assert_eq!(current(&store).await, ("v2".to_owned(), false));
-}
-
-fn event(id: &str) -> Event {
-    Event {
-        id: id.to_owned(),
-        source: "crm".to_owned(),
-        kind: "ticket".to_owned(),
-        topic: "customer.ticket.created".to_owned(),
-        time: T0,
-        trace_id: TraceId(1),
-        parent: None,
-        hops: 0,
-        data: "hello".into(),
-    }
 }
 
 /// An event whose subscribers were looked up in another fleet is not accepted; a known one is a duplicate all the same.

@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use agentry_core::agent::ProviderKind;
 use agentry_core::chat::Usage;
-use agentry_core::id::{CallId, TaskId, WorkerId};
+use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::Spent;
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, agent, at, running};
+use super::build::{T0, agent, at, paid, running};
 use crate::{Advance, CallCursor, StateStore, Step, UsageGroup};
 
 fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow {
     LedgerRow {
-        call: CallId::generate(),
-        task,
-        agent: agent(),
-        provider: ProviderKind::Openai,
-        model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
         usage: Usage {
             input_tokens: 10,
@@ -32,6 +26,7 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
         cost: cost.map(NanoUsd),
         at,
         duration_us: 7,
+        ..paid(task, model)
     }
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use agentry_core::id::{OutboxId, TaskId, WorkerId};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
-use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use serde_json::json;
 
-use super::build::{T0, at, finish, running, task, worker};
-use crate::{Advance, DeadLetterOrigin, DeadLetterState, Delivery, StateStore, Step};
+use super::build::{T0, at, finish, give_up, running, task, worker};
+use crate::{DeadLetterOrigin, DeadLetterState, Delivery, StateStore};
 
 /// A callback of a task.
 #[must_use]
@@ -75,8 +74,7 @@ pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateSto
 /// A task that was given up keeps its input; its replay is accepted with the mark, once.
 pub async fn a_dead_task_can_be_replayed_once(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
-    let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
-    store.advance(Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true }).into()).await.unwrap();
+    store.advance(give_up(lease, at(1)).into()).await.unwrap();
     let letter = store.dead_letters(true, None, 10).await.unwrap().items.remove(0);
     assert_eq!((letter.origin, letter.task), (DeadLetterOrigin::Task, lease.task));
     assert_eq!((letter.payload, letter.reason.message.as_str()), (json!("hello"), "broken"));

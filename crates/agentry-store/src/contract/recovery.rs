@@ -8,12 +8,12 @@ use agentry_core::fleet::AgentState;
 use agentry_core::id::{CallId, WorkerId};
 use agentry_core::journal::JournalBody;
 use agentry_core::money::NanoUsd;
-use agentry_core::session::{SessionId, SessionWrite};
+use agentry_core::session::SessionId;
 use agentry_core::task::TaskStatus;
 use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 
-use super::build::{AgeHeartbeats, T0, accept, agent, at, beat, claim, finish, message, running, worker};
+use super::build::{AgeHeartbeats, T0, accept, agent, at, beat, claim, finish, message, running, take, turn, worker};
 use super::outbox::leave;
 use crate::{AgentStatus, Lease, Reservation, Reserved, SessionClaim, StateStore, StoreError};
 
@@ -90,13 +90,8 @@ pub async fn what_the_dead_had_claimed_is_free(store: Arc<dyn StateStore>, heart
     leave(&store).await;
     assert_eq!(store.claim_outbox(dead, at(1), 10, &[]).await.unwrap().len(), 1);
     accept(&store, message(&session, T0)).await;
-    let SessionClaim::Claimed { claimed, session: record } = store.claim_session(dead, &session, at(1)).await.unwrap()
-    else {
-        panic!("nobody else has the session")
-    };
-    let mut turn = finish(claimed.lease, at(1));
-    turn.session = Some(SessionWrite { session: record.id, fence: record.fence, messages: Vec::new(), summary: None });
-    store.advance(turn.into()).await.unwrap();
+    let (claimed, record) = take(&store, dead, &session, at(1)).await;
+    store.advance(turn(claimed.lease, &record, at(1), &[]).into()).await.unwrap();
     accept(&store, message(&session, T0)).await;
     let lost = running(&store, dead).await.lease;
     let reserve = async |lease: Lease| {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use agentry_core::chat::{Message, Usage};
-use agentry_core::id::{CallId, TaskId, WorkerId};
+use agentry_core::chat::Usage;
+use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
-use agentry_core::session::{SessionId, SessionWrite};
+use agentry_core::money::{LedgerRow, NanoUsd};
+use agentry_core::session::SessionId;
 use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, accept, agent, at, claim, finish, message, task, worker};
-use crate::{Horizon, SessionClaim, StateStore, UsageGroup};
+use super::build::{T0, accept, agent, at, claim, finish, message, paid, take, task, turn, worker};
+use crate::{Horizon, StateStore, UsageGroup};
 
 /// A task made `seconds` after [`T0`], by its id too.
 fn made(n: u128, seconds: i64) -> Task {
@@ -27,19 +27,8 @@ async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) 
     let mut write = finish(lease, at(end));
     let body = JournalBody::HandedBack { worker: by };
     write.journal.push(JournalEntry { seq: 0, attempt: 1, scope: Scope::MAIN, at: at(end), body });
-    write.ledger.push(LedgerRow {
-        call: CallId::generate(),
-        task: id,
-        agent: agent(),
-        provider: agentry_core::agent::ProviderKind::Openai,
-        model: "m".to_owned(),
-        status: CallStatus::Completed,
-        usage: Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() },
-        provider_call: None,
-        cost: Some(NanoUsd(7)),
-        at: at(end),
-        duration_us: 1,
-    });
+    let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
+    write.ledger.push(LedgerRow { usage, cost: Some(NanoUsd(7)), at: at(end), ..paid(id, "m") });
     store.advance(write.into()).await.unwrap();
     id
 }
@@ -90,14 +79,8 @@ pub async fn idle_conversations_go(store: Arc<dyn StateStore>) {
     let (idle, waiting) = (SessionId::new(&agent(), "idle"), SessionId::new(&agent(), "waiting"));
     for session in [&idle, &waiting] {
         accept(&store, message(session, T0)).await;
-        let SessionClaim::Claimed { claimed, session: record } = store.claim_session(by, session, at(1)).await.unwrap()
-        else {
-            panic!("it was free")
-        };
-        let mut turn = finish(claimed.lease, at(1));
-        let messages = vec![Message::User { content: "hello".to_owned() }];
-        turn.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-        store.advance(turn.into()).await.unwrap();
+        let (claimed, record) = take(&store, by, session, at(1)).await;
+        store.advance(turn(claimed.lease, &record, at(1), &["hello"]).into()).await.unwrap();
     }
     accept(&store, message(&waiting, at(2))).await;
     assert_eq!(store.prune(tasks(at(1))).await.unwrap(), 0, "touched at 1 s");

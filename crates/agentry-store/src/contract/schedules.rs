@@ -2,46 +2,18 @@
 
 use std::sync::Arc;
 
-use agentry_core::event::Event;
 use agentry_core::id::WorkerId;
-use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
-use agentry_core::task::TraceId;
+use agentry_core::schedule::ScheduleRecord;
 
-use super::build::{T0, agent, at, claim, finish, task};
+use super::build::{self, T0, at, claim, event, finish, schedule, task};
 use crate::{EventAccepted, Firing, FiringResult, Horizon, IncomingEvent, ScheduleChanges, SlotState, StateStore};
 
 fn record(every_ms: u64) -> ScheduleRecord {
-    ScheduleRecord {
-        name: "report".to_owned(),
-        agent: agent(),
-        from_file: true,
-        spec: ScheduleSpec {
-            timing: Timing::Interval { every_ms },
-            input: "go".into(),
-            timeout_ms: None,
-            enabled: true,
-            overlap: Overlap::Skip,
-            catchup_ms: 0,
-            jitter_ms: 0,
-        },
-        paused: false,
-        last_slot: None,
-        missed: 0,
-        skipped: 0,
-        created_at: T0,
-    }
+    schedule("report", every_ms)
 }
 
 fn firing(seconds: i64, max_open: u32) -> Firing {
-    let slot = at(seconds);
-    Firing {
-        schedule: "report".to_owned(),
-        slot,
-        task: Some(Arc::new(task(slot))),
-        max_open,
-        buffer: false,
-        backfill: false,
-    }
+    build::firing("report", seconds, max_open)
 }
 
 async fn fire(store: &Arc<dyn StateStore>, firing: Firing) -> FiringResult {
@@ -218,17 +190,7 @@ pub async fn schedules_are_listed_in_pages(store: Arc<dyn StateStore>) {
 
 /// (source, id) brings its tasks once; a forgotten event is new.
 pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
-    let event = Event {
-        id: "1".to_owned(),
-        source: "crm".to_owned(),
-        kind: "ticket".to_owned(),
-        topic: "customer.ticket.created".to_owned(),
-        time: T0,
-        trace_id: TraceId(1),
-        parent: None,
-        hops: 0,
-        data: "hello".into(),
-    };
+    let event = event("1");
     let bring =
         || store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(at(5))), Arc::new(task(at(5)))]));
     assert_eq!(bring().await.unwrap(), EventAccepted::New);

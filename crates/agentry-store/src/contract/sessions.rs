@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use agentry_core::chat::Message;
 use agentry_core::id::WorkerId;
-use agentry_core::session::{SessionId, SessionRecord, SessionWrite, Summary};
+use agentry_core::session::{SessionId, SessionRecord, Summary};
 
-use super::build::{T0, accept, agent, at, claim, finish, message, worker};
+use super::build::{self, T0, accept, agent, at, claim, finish, message, worker};
 use crate::{Advance, Claimed, SessionClaim, StateStore, Step, StoreError};
 
 fn thread() -> SessionId {
@@ -14,18 +13,11 @@ fn thread() -> SessionId {
 }
 
 async fn take(store: &Arc<dyn StateStore>, worker: WorkerId, seconds: i64) -> (Claimed, SessionRecord) {
-    match store.claim_session(worker, &thread(), at(seconds)).await.unwrap() {
-        SessionClaim::Claimed { claimed, session } => (*claimed, *session),
-        other => panic!("expected a claim, got {other:?}"),
-    }
+    build::take(store, worker, &thread(), at(seconds)).await
 }
 
 fn turn(claimed: &Claimed, session: &SessionRecord, seconds: i64, texts: &[&str]) -> Advance {
-    let user = |text: &&str| Message::User { content: (*text).to_owned() };
-    let mut write = finish(claimed.lease, at(seconds));
-    let messages = texts.iter().map(user).collect();
-    write.session = Some(SessionWrite { session: thread(), fence: session.fence, messages, summary: None });
-    write
+    build::turn(claimed.lease, session, at(seconds), texts)
 }
 
 /// The oldest first; while it runs, or a living owner has the session, others hear `Busy`.

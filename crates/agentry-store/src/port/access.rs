@@ -27,71 +27,38 @@ pub trait AccessStore: Send + Sync + 'static {
     async fn add_key(&self, key: &ApiKey) -> Result<(), StoreError>;
 
     /// All keys, oldest first.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     /// Ends a key from `at` on, and its sessions with it; an earlier end stands. False: unknown.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// The key with this hash, good or not.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<ApiKey>, StoreError>;
 
     /// A key.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn key(&self, key: KeyId) -> Result<Option<ApiKey>, StoreError>;
 
     /// Whether any key is good at `now`: then callers need one.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn has_keys(&self, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Says that a key was used; an older moment changes nothing.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn key_used(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Keeps a session of the dashboard, until its own end or its key's, whichever is earlier. Forgets sessions that ended
     /// before it was opened, and the oldest of its key beyond [`MAX_BROWSER_SESSIONS_PER_KEY`]. False: its key is unknown
     /// or not good when it is opened, and nothing was kept.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError>;
 
     /// The session with this hash, whether or not it has ended.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn browser_session(&self, hash: KeyHash) -> Result<Option<BrowserSession>, StoreError>;
 
     /// Forgets a session. False: unknown.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn end_browser_session(&self, hash: KeyHash) -> Result<bool, StoreError>;
 
     /// Adds a line to the audit log and forgets those older than [`AUDIT_KEPT`].
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError>;
 
     /// The audit log, newest first, older than `before`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn audit_log(&self, before: Option<AuditId>, limit: usize) -> Result<Page<AuditEntry>, StoreError>;
 }
 

@@ -38,6 +38,11 @@ impl Reservation {
         let start = self.now.0 - self.now.0.rem_euclid(DAY_US);
         (start, start + DAY_US)
     }
+
+    /// Returns whether it stays within its cap beside what was spent and what is reserved, in nano-dollars.
+    pub(crate) fn fits(&self, spent: i64, reserved: i64) -> bool {
+        spent.saturating_add(reserved).saturating_add(self.amount.0) <= self.cap.0
+    }
 }
 
 /// What became of it.
@@ -66,8 +71,5 @@ pub trait BudgetStore: Send + Sync + 'static {
     async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError>;
 
     /// Gives back what was set aside for a call that was not made.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn release(&self, call: CallId) -> Result<(), StoreError>;
 }

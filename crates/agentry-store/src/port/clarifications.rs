@@ -26,26 +26,27 @@ pub enum Answered {
     Unknown,
 }
 
+/// The time of a resolution.
+pub(crate) fn resolved_at(resolution: &Resolution) -> Timestamp {
+    match resolution {
+        Resolution::Answered { at, .. }
+        | Resolution::Defaulted { at, .. }
+        | Resolution::Expired { at }
+        | Resolution::Withdrawn { at } => *at,
+    }
+}
+
 /// Clarifications.
 #[async_trait]
 pub trait ClarificationStore: Send + Sync + 'static {
     /// Resolves an open question and appends [`agentry_core::journal::JournalBody::Answered`] to its task's journal
     /// (scope and attempt of the entry that asked). The first resolution wins.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<Answered, StoreError>;
 
     /// A question.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn clarification(&self, id: ClarificationId) -> Result<Option<Clarification>, StoreError>;
 
     /// Questions, open or all; oldest first after `after`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn clarifications(
         &self,
         only_open: bool,
@@ -55,20 +56,11 @@ pub trait ClarificationStore: Send + Sync + 'static {
 
     /// Notes the thread of a question that was asked in a channel: it began with the question's own post. See
     /// [`agentry_core::slack::SlackPlace::thread_key`].
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError>;
 
     /// Questions that were asked in a thread, open or not, newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError>;
 
     /// Open questions whose time is up at `now`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError>;
 }

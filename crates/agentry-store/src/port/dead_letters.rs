@@ -97,9 +97,6 @@ pub enum DeadLetterState {
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync + 'static {
     /// Dead letters, newest first, older than `before`; only open ones, or all.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn dead_letters(
         &self,
         only_open: bool,
@@ -108,23 +105,14 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     ) -> Result<Page<DeadLetter>, StoreError>;
 
     /// A dead letter.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
 
     /// Replaces the payload of an open one. False: unknown or no longer open.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError>;
 
     /// Marks an open one as replayed and, in the same transaction, accepts the new task (origin `Task`) or puts the
     /// message back into the outbox with fresh tries (origin `Outbox`, `task` is `None`). False: unknown or no longer
     /// open.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn replay_dead_letter(
         &self,
         id: DeadLetterId,
@@ -133,8 +121,5 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// Drops an open one. False: unknown or no longer open.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError>;
 }

@@ -51,8 +51,5 @@ pub trait EventStore: Send + Sync + 'static {
     async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError>;
 
     /// The last events on topics, newest first.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError>;
 }

@@ -69,82 +69,62 @@ pub enum Replaces {
     Any,
 }
 
+impl VersionOffer {
+    /// Returns whether it takes the place of the current version, given with whether its agent was removed. `is_new`:
+    /// nobody offered it before.
+    pub(crate) fn takes_over(&self, current: Option<(&str, bool)>, is_new: bool) -> bool {
+        let Some((current, removed)) = current else { return true };
+        if *current == *self.spec.version && !removed {
+            return false;
+        }
+        match &self.replaces {
+            Replaces::Any => true,
+            Replaces::Nothing => is_new,
+            Replaces::Version(replaced) => is_new || **replaced == *current,
+        }
+    }
+}
+
 /// Workers, agent versions and states.
 #[async_trait]
 pub trait FleetStore: Send + Sync + 'static {
     /// Registers a worker, or records its heartbeat. One row for each worker process. A backend that several processes
     /// share stamps the heartbeat with its own clock when it executes it, so that neither the worker's clock nor the time
     /// that the heartbeat waited for the server counts.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn heartbeat(&self, worker: &WorkerRecord) -> Result<(), StoreError>;
 
     /// A worker leaves in good order; what it still owns may be recovered at once.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError>;
 
     /// All workers that are registered. `heartbeat_at` of each is as far before `now` as its last heartbeat is old by the
     /// store's clock.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError>;
 
     /// Keeps a version of an agent, so that work which began on it can end on it. Known versions are left alone.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError>;
 
     /// A kept version.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn version(&self, agent: &AgentName, version: &str) -> Result<Option<AgentSpec>, StoreError>;
 
     /// The revision of the deployment's fleet: it grows with every change. 0: nothing was ever offered.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn fleet_revision(&self) -> Result<u64, StoreError>;
 
     /// The agents of the deployment that changed after a revision; all for 0.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError>;
 
     /// Keeps versions, and makes those current that may be (see [`Replaces`]), in one transaction. Offered again, they
     /// change nothing. Returns the revision afterwards.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Removes agents from the deployment; they keep their last version. Returns those that were there.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError>;
 
     /// Says how agents are doing; replaces what was said of them before.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError>;
 
     /// Forgets agents that are no longer in the fleet.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn forget_agents(&self, agents: Vec<AgentName>) -> Result<(), StoreError>;
 
     /// How all agents are doing, by name.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn agent_statuses(&self) -> Result<Vec<AgentStatus>, StoreError>;
 }

@@ -18,6 +18,7 @@ pub use access::{AUDIT_KEPT, AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS
 pub(crate) use access::{audit_horizon, revoked_horizon};
 pub(crate) use budgets::REREAD_US;
 pub use budgets::{BudgetStore, Reservation, Reserved};
+pub(crate) use clarifications::resolved_at;
 pub use clarifications::{Answered, ClarificationStore};
 pub(crate) use dead_letters::outbox_body;
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
@@ -40,37 +41,23 @@ pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};
 /// The most rows any list returns at once.
 pub const MAX_PAGE: usize = 1_000;
 
-/// Everything Agentry asks of a state store.
-pub trait StateStore:
-    TaskStore
-    + SessionStore
-    + ClarificationStore
-    + ScheduleStore
-    + EventStore
-    + OutboxStore
-    + DeadLetterStore
-    + FleetStore
-    + UsageStore
-    + RetentionStore
-    + BudgetStore
-    + PulseStore
-    + AccessStore
-{
+macro_rules! state_store {
+    ($($port:ident, $layer:ident { $($method:tt)* })*) => {
+        /// Everything Agentry asks of a state store.
+        ///
+        /// # Errors
+        ///
+        /// Every method of every concern fails with [`StoreError::Unavailable`] when the store cannot be reached or cannot
+        /// write now, with [`StoreError::Full`] when too many calls wait for it, and with [`StoreError::Broken`] when it
+        /// holds what it cannot read. Further errors are named at the methods.
+        ///
+        /// [`StoreError::Unavailable`]: crate::StoreError::Unavailable
+        /// [`StoreError::Full`]: crate::StoreError::Full
+        /// [`StoreError::Broken`]: crate::StoreError::Broken
+        pub trait StateStore: $($port +)* {}
+
+        impl<T: $($port +)*> StateStore for T {}
+    };
 }
 
-impl<T> StateStore for T where
-    T: TaskStore
-        + SessionStore
-        + ClarificationStore
-        + ScheduleStore
-        + EventStore
-        + OutboxStore
-        + DeadLetterStore
-        + FleetStore
-        + UsageStore
-        + RetentionStore
-        + BudgetStore
-        + PulseStore
-        + AccessStore
-{
-}
+crate::for_each_store_method!(state_store);

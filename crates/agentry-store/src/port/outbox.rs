@@ -33,9 +33,6 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// Claims due messages, oldest first, at most `limit`. A claim holds until it is settled or its owner is dead. Messages
     /// that this worker claimed before and that are not among `held` come again: the answer to that claim, or the settling,
     /// was lost.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn claim_outbox(
         &self,
         worker: WorkerId,
@@ -45,14 +42,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     ) -> Result<Vec<PendingMessage>, StoreError>;
 
     /// Says what became of claimed messages.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError>;
 
     /// When the next message will be due; `None` when none waits.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError>;
 }

@@ -28,9 +28,6 @@ pub struct TaskPulse {
 pub trait PulseStore: Send + Sync + 'static {
     /// Tasks accepted since `since`, newest first, at most `limit` (and [`MAX_PULSE`]). No index is kept for it: ids are
     /// in the order of their age.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn pulse(&self, since: Timestamp, limit: usize) -> Result<Vec<TaskPulse>, StoreError>;
 }
 

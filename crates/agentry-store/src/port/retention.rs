@@ -40,8 +40,5 @@ pub trait RetentionStore: Send + Sync + 'static {
     /// Forgets what is older than `horizon`, in pieces that hold nobody up, and returns how many rows of events, keys,
     /// tasks, conversations, slots, dead letters and the ledger went. What is open is never forgotten, however old.
     /// Several processes may do it at once. It does a bounded amount of work; what is left goes with the next call.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError>;
 }

@@ -103,65 +103,36 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// Makes or changes schedules, all in one transaction; of several with one name the last counts. `paused`,
     /// `last_slot` and the counters of an existing one are kept when the definition comes from a file. A schedule whose
     /// timing changed starts at `record.created_at` again. Returns them as they are kept, in the order of `records`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError>;
 
     /// Pauses or resumes. On resume slots of the pause are passed over: `last_slot` becomes `now`. `None`: unknown.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError>;
 
     /// Removes schedules; their slots are kept for the record. How many there were.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError>;
 
     /// A schedule; `None`: unknown.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError>;
 
     /// Schedules by name, those after `after`, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError>;
 
     /// A number that grows with every change of a schedule (made, changed, paused, removed), and not when slots are
     /// decided. At least 1. Cheap however many schedules there are.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn schedule_revision(&self) -> Result<u64, StoreError>;
 
     /// Schedules that were changed after a revision, in any order: all of them after 0, none after `u64::MAX`. What was
     /// removed is not among them: it shows in `total`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError>;
 
     /// Decides slots, each by itself: the slot row (unique), its task, `last_slot` and the counters in one
     /// transaction. Answers stand in the order of the firings.
-    ///
-    /// # Errors
-    /// When the store is unavailable: then none was decided.
+    /// When it fails, none was decided.
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError>;
 
     /// The last slots of a schedule, newest first.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError>;
 
     /// Those of `slots` that are decided, in any order.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError>;
 }

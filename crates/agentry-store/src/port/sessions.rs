@@ -43,9 +43,6 @@ pub struct SessionView {
 pub trait SessionStore: Send + Sync + 'static {
     /// Claims the oldest task of a session's inbox that has not ended, and with it the session. The fence grows
     /// whenever the owner changes. A session that does not exist yet is made.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn claim_session(
         &self,
         worker: WorkerId,
@@ -54,21 +51,12 @@ pub trait SessionStore: Send + Sync + 'static {
     ) -> Result<SessionClaim, StoreError>;
 
     /// Messages of a session numbered above `after`, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError>;
 
     /// A session.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn session(&self, session: &SessionId) -> Result<Option<SessionView>, StoreError>;
 
     /// Sessions, last touched first, of an agent or of all; those touched before the one named `before`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn sessions(
         &self,
         agent: Option<&AgentName>,
@@ -77,8 +65,5 @@ pub trait SessionStore: Send + Sync + 'static {
     ) -> Result<Page<SessionView>, StoreError>;
 
     /// Removes a session and its messages; refused (`false`) while its inbox holds a task that has not ended.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn delete_session(&self, session: &SessionId) -> Result<bool, StoreError>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
 use agentry_core::clarification::Clarification;
 use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::journal::JournalEntry;
+use agentry_core::journal::{JournalBody, JournalEntry};
 use agentry_core::money::LedgerRow;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::{SessionId, SessionWrite};
@@ -123,6 +123,12 @@ impl Advance {
             step,
         }
     }
+
+    /// The attempt of the entry that asked a question; `otherwise` when no entry of this write did.
+    pub(crate) fn attempt_of(&self, question: &Clarification, otherwise: u32) -> u32 {
+        let asked = |entry: &&JournalEntry| matches!(&entry.body, JournalBody::Asked { clarification, .. } if *clarification == question.id);
+        self.journal.iter().find(asked).map_or(otherwise, |entry| entry.attempt)
+    }
 }
 
 /// Where a task goes with a write.
@@ -230,23 +236,15 @@ pub trait TaskStore: Send + Sync + 'static {
     /// `not_before` on: the answers stand in the order of the tasks. When this returns, accepted
     /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound (about, where several processes share
     /// the store).
-    ///
-    /// # Errors
-    /// When the store is unavailable: then none of them was accepted.
+    /// When it fails, none of them was accepted.
     async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
     /// Claims queued tasks that are due: the loser of a claim gets nothing. When it returns, the claim survives the death
     /// of this process; a loss of power may undo it, together with everything that was written after it.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError>;
 
     /// The leases that a worker holds: of tasks that are running. A worker compares them with what it runs, because a
     /// claim may be carried out whose answer it never got. At most `limit`, in no order.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError>;
 
     /// Writes as the owner of a task. Durable when it returns. The same write may come again when its answer was lost:
@@ -257,9 +255,6 @@ pub trait TaskStore: Send + Sync + 'static {
     async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError>;
 
     /// Asks to cancel. Ended at once when nobody runs it, with the callback and event of its end in the outbox.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn cancel(&self, task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Result<Cancelled, StoreError>;
 
     /// Declares workers dead and requeues their tasks: counts a recovery of each and appends
@@ -271,33 +266,18 @@ pub trait TaskStore: Send + Sync + 'static {
     /// `MISSED_HEARTBEATS * HEARTBEAT`: after a stall of the store all heartbeats are old, the judge's own included, and
     /// the living need time to send the next one. The judge itself is never declared dead. Workers that deregistered or
     /// were never registered need no judgement; their tasks are requeued whoever calls.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError>;
 
     /// Sessions whose inbox holds a queued task that is due: to be woken. At most `limit`, in no order.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
     /// When the next queued task that is not due at `now` will be.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// A task.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
     /// Tasks, newest first, older than `before`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn tasks(
         &self,
         filter: &TaskFilter,
@@ -306,20 +286,11 @@ pub trait TaskStore: Send + Sync + 'static {
     ) -> Result<Page<TaskRecord>, StoreError>;
 
     /// The entries of a task's journal after number `after`, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
 
     /// How many tasks stand where.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn counts(&self) -> Result<QueueCounts, StoreError>;
 
     /// What waits. Counted afresh by each call, so it is for a scrape every few seconds.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
 }

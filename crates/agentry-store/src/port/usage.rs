@@ -60,22 +60,13 @@ pub struct UsageRow {
 #[async_trait]
 pub trait UsageStore: Send + Sync + 'static {
     /// Sums over `[from, to)`, by key.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn usage(&self, group: UsageGroup, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, StoreError>;
 
     /// What an agent spent in `[from, to)`.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError>;
 
     /// The ledger rows of `[from, to)` by agent, time and call, after a place in that order, at most `limit`. A row whose
     /// task is forgotten may name the call in its place.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn calls(
         &self,
         from: Timestamp,
@@ -85,8 +76,5 @@ pub trait UsageStore: Send + Sync + 'static {
     ) -> Result<Page<LedgerRow>, StoreError>;
 
     /// The ledger rows of a task, oldest first.
-    ///
-    /// # Errors
-    /// When the store is unavailable.
     async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError>;
 }

@@ -12,9 +12,10 @@ use deadpool_postgres::GenericClient;
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{SqlId, id_at, query, time_at};
+use super::rows::{Params, SqlId, query, rows};
 use super::text;
-use crate::arrival::Arrival;
+use crate::sql::arrival::Arrival;
+use crate::sql::columns::Columns;
 use crate::{Accepted, Refused};
 
 /// How long idempotency keys are kept, in microseconds (the port: 24 h).
@@ -161,11 +162,11 @@ async fn insert(client: &impl GenericClient, arrivals: &[&Arrival]) -> Result<Ha
             arrivals.iter().map(|arrival| key_of(arrival).map(text::escape)).collect();
         let fingerprints: Vec<Option<i64>> =
             tasks().map(|task| task.idempotency.as_ref().map(|key| key.fingerprint.cast_signed())).collect();
-        let params: super::rows::Params<'_> =
+        let params: Params<'_> =
             &[&ids, &created, &ready, &modes, &ranks, &agents, &sessions, &bodies, &keys, &fingerprints, &KEY_LIFE_US];
         query(client, INSERT_KEYED, params).await?
     };
-    rows.iter().map(|row| Ok(TaskId::from_bytes(id_at(row, 0)?))).collect()
+    rows.iter().map(|row| row.id(0)).collect()
 }
 
 /// Answers tasks whose key is known. One that still is not (its key was older than its life when another task of the
@@ -206,14 +207,9 @@ struct Key {
 async fn kept_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {
     let sql = "SELECT key, task, fingerprint, created_at FROM idempotency WHERE key = ANY($1::text[])";
     let keys: Vec<Cow<'_, str>> = keys.iter().map(|key| text::escape(key)).collect();
-    let rows = query(client, sql, &[&keys]).await?;
-    let read = |row: &tokio_postgres::Row| {
-        let kept = Key {
-            task: TaskId::from_bytes(id_at(row, 1)?),
-            fingerprint: row.try_get(2)?,
-            created_at: time_at(row, 3)?,
-        };
-        Ok((text::unescape(row.try_get(0)?).into_owned(), kept))
-    };
-    rows.iter().map(read).collect()
+    let kept = rows(client, sql, &[&keys], |row| {
+        Ok((row.text(0)?, Key { task: row.id(1)?, fingerprint: row.number(2)?, created_at: row.time(3)? }))
+    })
+    .await?;
+    Ok(kept.into_iter().collect())
 }

@@ -1,5 +1,5 @@
 //! Writes by owners, in batches: one statement checks the leases, moves the tasks, and appends what belongs to those
-//! whose lease held. The others are looked at one by one ([`super::alone`]), which says why.
+//! whose lease held. The others are looked at one by one ([`super::single_write`]), which says why.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,9 +17,12 @@ use tokio_postgres::types::ToSql;
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries};
-use super::rows::{SqlId, execute, id_at, query, signed32, to_json};
-use super::write::{Appended, Shape, Write};
-use super::{PostgresStore, alone, text};
+use super::rows::{SqlId, execute, query, signed32};
+use super::write::{Appended, Shape};
+use super::{PostgresStore, single_write, text};
+use crate::sql::columns::{Columns, to_json};
+use crate::sql::limits::signed;
+use crate::sql::write::Write;
 use crate::{Advance, Advanced, Step, StoreError};
 
 /// What is appended for the tasks `held (id, journal)`; parameters 1 to 26 are those of [`Params::new`].
@@ -223,7 +226,7 @@ impl Kind for Turns {
         let (sorted, appended) = sorted(items);
         let turns = || sorted.iter().filter_map(|write| write.advance.session.as_ref());
         let sessions: Vec<Cow<'_, str>> = turns().map(|turn| text::escape(turn.session.as_str())).collect();
-        let fences: Vec<i64> = turns().map(|turn| super::rows::signed(turn.fence)).collect();
+        let fences: Vec<i64> = turns().map(|turn| signed(turn.fence)).collect();
         let counts: Vec<i32> = turns().map(|turn| count(turn.messages.len())).collect();
         let summaries: Vec<Option<&str>> = sorted.iter().map(|write| write.summary.as_deref()).collect();
         let mut params = Params::new(&appended);
@@ -257,13 +260,10 @@ struct Params<'a>(Vec<&'a (dyn ToSql + Sync)>);
 impl<'a> Params<'a> {
     /// Parameters 1 to 26.
     fn new(appended: &'a Appended<'a>) -> Self {
-        let (j, l, o) = (&appended.journal, &appended.ledger, &appended.outbox);
         let mut all: Vec<&'a (dyn ToSql + Sync)> = Vec::with_capacity(40);
-        all.extend([&j.task as &(dyn ToSql + Sync), &j.n, &j.attempt, &j.at, &j.scope, &j.body]);
-        all.extend([&l.task as &(dyn ToSql + Sync), &l.call, &l.at, &l.input, &l.cached, &l.output, &l.reasoning]);
-        all.extend([&l.cost as &(dyn ToSql + Sync), &l.duration_us, &l.status, &l.agent, &l.provider, &l.model]);
-        all.extend([&l.cache_write as &(dyn ToSql + Sync), &l.cache_write_1h, &l.provider_call]);
-        all.extend([&o.id as &(dyn ToSql + Sync), &o.task, &o.ready_at, &o.message]);
+        all.extend(appended.journal.params());
+        all.extend(appended.ledger.params());
+        all.extend(appended.outbox.params());
         Self(all)
     }
 }
@@ -320,7 +320,7 @@ impl<'a> Outcomes<'a> {
 
 /// Answers in the order of the items from rows `id, cancel` of those that held.
 fn answers(items: &Writes, rows: &[Row], tries: Tries) -> Result<Vec<Batched>, Failure> {
-    let read = |row: &Row| Ok::<_, Failure>((TaskId::from_bytes(id_at(row, 0)?), row.try_get::<_, bool>(1)?));
+    let read = |row: &Row| Ok::<_, Failure>((row.id::<TaskId>(0)?, row.flag(1)?));
     let held = rows.iter().map(read).collect::<Result<std::collections::HashMap<_, _>, _>>()?;
     let answer = |write: &Arc<Write>| match held.get(&write.task()) {
         Some(cancel) => Batched::Done(Advanced { cancel_requested: *cancel, requeued: false }),
@@ -342,7 +342,7 @@ pub(super) async fn advance(store: &PostgresStore, advance: Arc<Advance>) -> Res
         Batched::Done(advanced) => Ok(advanced),
         Batched::Alone(before) => {
             let db = &*store.db;
-            db.retrying(|tries| alone::advance(db, &write, tries.or(before))).await
+            db.retrying(|tries| single_write::advance(db, &write, tries.or(before))).await
         }
     }
 }

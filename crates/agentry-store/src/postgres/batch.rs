@@ -26,8 +26,8 @@ pub const MAX_WAITING_WRITES: usize = 16_384;
 /// Rows after which a batch is closed: beyond some hundred the cost of a row falls no further, and the first caller of
 /// the batch waits for the last row.
 const MAX_BATCH_ROWS: usize = 400;
-/// Batches of one kind that are out at once.
-const FLIGHTS: usize = 2;
+/// Batches of one kind that are in flight at once.
+const MAX_IN_FLIGHT: usize = 2;
 /// How long a batch is out before the next one leaves beside it. A commit takes less, and arrivals that gather meanwhile
 /// make a larger, cheaper batch; a batch that waits for a lock takes more, and must not hold up the others.
 const OVERTAKE_AFTER: Duration = Duration::from_millis(5);
@@ -119,30 +119,30 @@ fn stopped() -> StoreError {
 
 /// Sends batches until nobody can call any more and everything is answered.
 async fn serve<K: Kind>(db: Arc<Db>, mut arrivals: mpsc::Receiver<Waiting<K>>) {
-    let mut flights = FuturesUnordered::new();
+    let mut in_flight = FuturesUnordered::new();
     // Items whose key was in the batch already; they go first in the next one.
     let mut held_back: Vec<Waiting<K>> = Vec::new();
     loop {
-        if flights.len() >= FLIGHTS || (!held_back.is_empty() && !flights.is_empty()) {
-            flights.next().await;
+        if in_flight.len() >= MAX_IN_FLIGHT || (!held_back.is_empty() && !in_flight.is_empty()) {
+            in_flight.next().await;
             continue;
         }
-        if !flights.is_empty() && timeout(OVERTAKE_AFTER, flights.next()).await.is_ok() {
+        if !in_flight.is_empty() && timeout(OVERTAKE_AFTER, in_flight.next()).await.is_ok() {
             continue;
         }
         if held_back.is_empty() {
             tokio::select! {
                 biased;
-                Some(()) = flights.next(), if !flights.is_empty() => continue,
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => continue,
                 first = arrivals.recv() => match first {
                     Some(first) => held_back.push(first),
                     None => break,
                 },
             }
         }
-        flights.push(fly(&db, gather(&mut held_back, &mut arrivals)));
+        in_flight.push(flush(&db, gather(&mut held_back, &mut arrivals)));
     }
-    while flights.next().await.is_some() {}
+    while in_flight.next().await.is_some() {}
 }
 
 /// Takes what waits, up to a batch; what clashes stays in `held_back`.
@@ -165,7 +165,7 @@ fn gather<K: Kind>(held_back: &mut Vec<Waiting<K>>, arrivals: &mut mpsc::Receive
 
 /// Writes a batch and answers it. When the batch fails because of what is in it, each item is written alone, so that it
 /// fails alone.
-async fn fly<K: Kind>(db: &Db, batch: Vec<Waiting<K>>) {
+async fn flush<K: Kind>(db: &Db, batch: Vec<Waiting<K>>) {
     let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
     let mut last = Tries::default();
     let once = |tries| {

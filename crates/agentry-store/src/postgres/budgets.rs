@@ -8,8 +8,9 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::liveness::not_dead;
 use super::pool::{Db, Tx};
-use super::rows::{SqlId, execute, first};
+use super::rows::{SqlId, execute, only};
 use crate::port::REREAD_US;
+use crate::sql::columns::Columns;
 use crate::{BudgetStore, Reservation, Reserved, StoreError};
 
 /// Makes the agent's row, and locks it. A row that is new was never read.
@@ -42,16 +43,16 @@ async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
     // A reservation that a crash of the server undoes is one of a call that it holds no journal of either.
     execute(&tx, "SET LOCAL synchronous_commit = off", &[]).await?;
     let agent = want.agent.as_str();
-    let row = first(&tx, LOCK, &[&agent]).await?.ok_or_else(|| Failure::Data("a lock has no row".to_owned()))?;
-    let (known_day, known, read_at): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (known_day, known, read_at) =
+        only(&tx, LOCK, &[&agent], |row| Ok((row.number(0)?, row.number(1)?, row.number(2)?))).await?;
     let is_fresh = known_day == want.day().0 && read_at > want.now.0 - REREAD_US;
     let mut spent = known;
     let mut reserved = sum(&tx, want).await?;
-    if !is_fresh || !fits(want, spent, reserved) {
+    if !is_fresh || !want.fits(spent, reserved) {
         spent = read_again(&tx, want).await?;
         reserved = sum(&tx, want).await?;
     }
-    let answer = if fits(want, spent, reserved) {
+    let answer = if want.fits(spent, reserved) {
         let (call, task) = (SqlId(*want.call.as_bytes()), SqlId(*want.task.as_bytes()));
         let worker = SqlId(*want.worker.as_bytes());
         execute(&tx, INSERT, &[&call, &task, &agent, &worker, &want.amount.0]).await?;
@@ -63,21 +64,16 @@ async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
     Ok(answer)
 }
 
-fn fits(want: &Reservation, spent: i64, reserved: i64) -> bool {
-    spent.saturating_add(reserved).saturating_add(want.amount.0) <= want.cap.0
-}
-
 /// What is set aside for other calls of the agent.
 async fn sum(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
-    let row = first(tx, RESERVED, &[&want.agent.as_str(), &SqlId(*want.call.as_bytes())]).await?;
-    Ok(row.ok_or_else(|| Failure::Data("a sum has no row".to_owned()))?.try_get(0)?)
+    let call = SqlId(*want.call.as_bytes());
+    only(tx, RESERVED, &[&want.agent.as_str(), &call], |row| row.number(0)).await
 }
 
 async fn read_again(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
     let (day, next) = want.day();
     let worker = SqlId(*want.worker.as_bytes());
-    let row = first(tx, READ_AGAIN, &[&want.agent.as_str(), &day, &next, &want.now.0, &worker]).await?;
-    Ok(row.ok_or_else(|| Failure::Data("a locked row is gone".to_owned()))?.try_get(0)?)
+    only(tx, READ_AGAIN, &[&want.agent.as_str(), &day, &next, &want.now.0, &worker], |row| row.number(0)).await
 }
 
 #[async_trait]
@@ -87,12 +83,7 @@ impl BudgetStore for PostgresStore {
     }
 
     async fn release(&self, call: CallId) -> Result<(), StoreError> {
-        let call = &SqlId(*call.as_bytes());
-        self.db
-            .retrying(|_| async move {
-                execute(&self.db.conn().await?, "DELETE FROM reservations WHERE call = $1", &[call]).await?;
-                Ok(())
-            })
-            .await
+        let sql = "DELETE FROM reservations WHERE call = $1";
+        self.db.execute(sql, &[&SqlId(*call.as_bytes())]).await.map(drop)
     }
 }

@@ -6,13 +6,14 @@ use agentry_core::outbox::OutboxMessage;
 use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskStatus};
 use agentry_core::time::Timestamp;
 
-use super::alone::{End, put_end};
 use super::counts::{self, Moves};
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{SqlId, execute, first, status_at, to_json};
+use super::rows::{SqlId, execute, row};
+use super::single_write::{End, put_end};
 use super::{clarifications, outbox};
 use crate::Cancelled;
+use crate::sql::columns::{Columns, to_json};
 
 /// Cancels a task.
 pub(super) async fn cancel(
@@ -26,8 +27,8 @@ pub(super) async fn cancel(
     let tx = conn.transaction().await?;
     let id = SqlId(*task.as_bytes());
     let sql = "SELECT status, used_us, questions FROM open_tasks WHERE id = $1 FOR UPDATE";
-    let Some(row) = first(&tx, sql, &[&id]).await? else { return ended(&tx, id, now, tries).await };
-    let status = status_at(&row, 0)?;
+    let open = row(&tx, sql, &[&id], |row| Ok((row.status(0)?, row.number(1)?, row.number(2)?))).await?;
+    let Some((status, used_us, questions)) = open else { return ended(&tx, id, now, tries).await };
     if status == TaskStatus::Running {
         execute(&tx, "UPDATE open_tasks SET cancel = true WHERE id = $1", &[&id]).await?;
         tx.commit().await?;
@@ -37,14 +38,14 @@ pub(super) async fn cancel(
     let end = End {
         status: outcome.status,
         at: now,
-        used_us: row.try_get(1)?,
+        used_us,
         cancel: true,
         owner: None,
         version: None,
         outcome: &to_json(&outcome)?,
     };
     put_end(&tx, id, &end).await?;
-    if row.try_get::<_, i32>(2)? > 0 {
+    if questions > 0 {
         clarifications::withdraw(&tx, task, &Resolution::Withdrawn { at: now }).await?;
     }
     outbox::insert_all(&tx, messages).await?;
@@ -57,8 +58,8 @@ pub(super) async fn cancel(
 /// The answer for a task that is not open. After a try whose answer was lost, an end by nobody at this moment is its own.
 async fn ended(tx: &Tx<'_>, id: SqlId, now: Timestamp, tries: Tries) -> Result<Cancelled, Failure> {
     let sql = "SELECT status, owner IS NULL AND finished_at = $2 FROM ended_tasks WHERE id = $1";
-    let Some(row) = first(tx, sql, &[&id, &now.0]).await? else { return Ok(Cancelled::Unknown) };
-    let status = status_at(&row, 0)?;
-    let own = tries.maybe_done && status == TaskStatus::Cancelled && row.try_get::<_, bool>(1)?;
+    let found = row(tx, sql, &[&id, &now.0], |row| Ok((row.status(0)?, row.flag(1)?))).await?;
+    let Some((status, by_nobody_now)) = found else { return Ok(Cancelled::Unknown) };
+    let own = tries.maybe_done && status == TaskStatus::Cancelled && by_nobody_now;
     Ok(if own { Cancelled::Ended } else { Cancelled::AlreadyEnded(status) })
 }

@@ -25,8 +25,9 @@ use super::batch::Kind;
 use super::failure::Failure;
 use super::liveness::lock_key;
 use super::pool::{Db, Tries};
-use super::rows::{SqlId, execute, id_at, json_at, query, sql_limit, u32_at, u64_at};
-use super::text;
+use super::rows::{Params, SqlId, execute, query};
+use crate::sql::columns::Columns;
+use crate::sql::limits::sql_limit;
 use crate::{Claimed, Lease};
 
 /// How long a worker counts as registered in this process after it was seen to be: less than a dead worker's row is
@@ -189,8 +190,8 @@ pub(super) async fn next(db: &Db, wanted: &Next, tries: Tries) -> Result<Vec<Cla
         }
     }
     let (promote, next) = (conn.prepare_cached(PROMOTE).await?, conn.prepare_cached(NEXT).await?);
-    let params: super::rows::Params<'_> = &[&modes, &now.0, &limit, &worker, &lock, &wanted.due_by.0];
-    let promoting: super::rows::Params<'_> = &[&now.0];
+    let params: Params<'_> = &[&modes, &now.0, &limit, &worker, &lock, &wanted.due_by.0];
+    let promoting: Params<'_> = &[&now.0];
     // Polled together they travel together; the server runs them one after the other.
     let (promoted, rows) = tokio::join!(biased; conn.execute(&promote, promoting), conn.query(&next, params));
     promoted?;
@@ -202,21 +203,20 @@ pub(super) async fn next(db: &Db, wanted: &Next, tries: Tries) -> Result<Vec<Cla
 /// The claim of a row with the body in its tenth column.
 fn with_body(row: &Row) -> Result<Claimed, Failure> {
     let mut claimed = claimed(row)?;
-    claimed.task = Some(Arc::new(json_at(row, 9)?));
+    claimed.task = Some(Arc::new(row.json(9)?));
     Ok(claimed)
 }
 
 /// The claim of a row that begins with `id, owner, epoch, attempt, recoveries, used_us, version`.
 pub(super) fn claimed(row: &Row) -> Result<Claimed, Failure> {
-    let epoch = u32_at(row, 2)?;
-    let lease = Lease { task: TaskId::from_bytes(id_at(row, 0)?), epoch, worker: WorkerId::from_bytes(id_at(row, 1)?) };
+    let epoch = row.count(2)?;
     Ok(Claimed {
-        lease,
+        lease: Lease { task: row.id(0)?, epoch, worker: row.id(1)? },
         task: None,
-        version: row.try_get::<_, Option<&str>>(6)?.map(|version| text::unescape(version).into()),
-        attempt: u32_at(row, 3)?,
-        recoveries: u32_at(row, 4)?,
-        used_us: u64_at(row, 5)?,
+        version: row.text_or_none(6)?,
+        attempt: row.count(3)?,
+        recoveries: row.count(4)?,
+        used_us: row.count(5)?,
         resumes: epoch > 1,
     })
 }

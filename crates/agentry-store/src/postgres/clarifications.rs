@@ -12,15 +12,15 @@ use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
-use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::pool::{Conn, Db, Tries, Tx};
-use super::rows::{
-    SqlId, collect, execute, first, id_at, json_at, json_or_none, mode_at, page_len, query, session_or_none, signed,
-    signed32, sql_limit, status_at, to_json, u32_at,
-};
+use super::pool::{Db, Tries, Tx};
+use super::rows::{Params, SqlId, execute, row, rows, signed32};
 use super::{PostgresStore, advance, counts, outbox, text};
+use crate::port::resolved_at;
+use crate::sql::columns::{Columns, to_json};
+use crate::sql::decode;
+use crate::sql::limits::sql_limit;
 use crate::{Answered, ClarificationStore, Page, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
@@ -31,38 +31,28 @@ pub(super) async fn insert(tx: &Tx<'_>, task: TaskId, attempt: u32, question: &C
     let (id, task) = (SqlId(*question.id.as_bytes()), SqlId(*task.as_bytes()));
     let (body, thread) = (to_json(question)?, question.thread_key());
     let thread = thread.as_deref().map(text::escape);
-    let params: super::rows::Params<'_> =
-        &[&id, &task, &signed32(attempt), &question.expires_at.0, &body, &resolution, &thread];
+    let params: Params<'_> = &[&id, &task, &signed32(attempt), &question.expires_at.0, &body, &resolution, &thread];
     execute(tx, sql, params).await.map(drop)
 }
 
 /// Whether a task has a question that nobody has resolved.
 pub(super) async fn any_open(tx: &Tx<'_>, task: TaskId) -> Result<bool, Failure> {
     let sql = "SELECT 1 FROM clarifications WHERE task = $1 AND resolution IS NULL LIMIT 1";
-    Ok(first(tx, sql, &[&SqlId(*task.as_bytes())]).await?.is_some())
+    Ok(row(tx, sql, &[&SqlId(*task.as_bytes())], |_| Ok(())).await?.is_some())
 }
 
 /// Ends the open questions of a task; where they were asked is told.
 pub(super) async fn withdraw(tx: &Tx<'_>, task: TaskId, resolution: &Resolution) -> Result<(), Failure> {
     let sql = "UPDATE clarifications SET resolution = $2 WHERE task = $1 AND resolution IS NULL
                RETURNING body, resolution";
-    let rows = query(tx, sql, &[&SqlId(*task.as_bytes()), &to_json(resolution)?]).await?;
-    tell(tx, &collect(&rows, clarification)?).await
+    let params: Params<'_> = &[&SqlId(*task.as_bytes()), &to_json(resolution)?];
+    tell(tx, &rows(tx, sql, params, decode::clarification).await?).await
 }
 
 /// Leaves what the ends of questions must leave behind.
 async fn tell(tx: &Tx<'_>, ended: &[Clarification]) -> Result<(), Failure> {
     let messages: Vec<_> = ended.iter().filter_map(question_ended).collect();
     outbox::insert_all(tx, &messages).await
-}
-
-fn moment(resolution: &Resolution) -> Timestamp {
-    match resolution {
-        Resolution::Answered { at, .. }
-        | Resolution::Defaulted { at, .. }
-        | Resolution::Expired { at }
-        | Resolution::Withdrawn { at } => *at,
-    }
 }
 
 /// A question with what only the store knows of it.
@@ -74,9 +64,10 @@ struct Kept {
 
 async fn find(client: &impl GenericClient, id: ClarificationId) -> Result<Option<Kept>, Failure> {
     let sql = "SELECT body, resolution, task, attempt FROM clarifications WHERE id = $1";
-    let Some(row) = first(client, sql, &[&SqlId(*id.as_bytes())]).await? else { return Ok(None) };
-    let task = TaskId::from_bytes(id_at(&row, 2)?);
-    Ok(Some(Kept { question: clarification(&row)?, task, attempt: u32_at(&row, 3)? }))
+    row(client, sql, &[&SqlId(*id.as_bytes())], |row| {
+        Ok(Kept { question: decode::clarification(row)?, task: row.id(2)?, attempt: row.count(3)? })
+    })
+    .await
 }
 
 /// The task that asked, as it is while its row is locked.
@@ -88,9 +79,11 @@ struct Asker {
 /// Locks the task's row. `None`: it has ended.
 async fn lock_asker(tx: &Tx<'_>, task: TaskId) -> Result<Option<Asker>, Failure> {
     let sql = "SELECT status, mode, session FROM open_tasks WHERE id = $1 FOR UPDATE";
-    let Some(row) = first(tx, sql, &[&SqlId(*task.as_bytes())]).await? else { return Ok(None) };
-    let recovered = Wake::again(task, mode_at(&row, 1)?, session_or_none(&row, 2)?);
-    Ok(Some(Asker { status: status_at(&row, 0)?, recovered }))
+    row(tx, sql, &[&SqlId(*task.as_bytes())], |row| {
+        let recovered = Wake::again(task, row.mode(1)?, row.session_or_none(2)?);
+        Ok(Asker { status: row.status(0)?, recovered })
+    })
+    .await
 }
 
 async fn resolve(db: &Db, id: ClarificationId, resolution: &Resolution, tries: Tries) -> Result<Answered, Failure> {
@@ -108,7 +101,7 @@ async fn resolve(db: &Db, id: ClarificationId, resolution: &Resolution, tries: T
         None => false,
     };
     let Some(asker) = asker.filter(|_| won) else { return lost(&tx, id, resolution, tries).await };
-    let at = moment(resolution);
+    let at = resolved_at(resolution);
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(&tx, task, attempt, &question.scope, at, &entry).await?;
     question.resolution = Some(resolution.clone());
@@ -146,31 +139,6 @@ async fn lost(tx: &Tx<'_>, id: ClarificationId, own: &Resolution, tries: Tries) 
     }
 }
 
-/// A question of a row that begins with `body, resolution`.
-fn clarification(row: &Row) -> Result<Clarification, Failure> {
-    let mut question: Clarification = json_at(row, 0)?;
-    question.resolution = json_or_none(row, 1)?;
-    Ok(question)
-}
-
-async fn page(
-    conn: &Conn,
-    only_open: bool,
-    after: Option<ClarificationId>,
-    limit: usize,
-) -> Result<Page<Clarification>, Failure> {
-    let limit = page_len(limit);
-    // In the text and not a parameter, so that the server sees which partial index may be used.
-    let open = if only_open { " AND resolution IS NULL" } else { "" };
-    let sql = format!("SELECT body, resolution FROM clarifications WHERE id > $1{open} ORDER BY id LIMIT $2");
-    // No id is nil, and every id is greater.
-    let after = SqlId(after.map_or([0; 16], |id| *id.as_bytes()));
-    let mut items = collect(&query(conn, &sql, &[&after, &signed(limit as u64 + 1)]).await?, clarification)?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    Ok(Page { items, more })
-}
-
 #[async_trait]
 impl ClarificationStore for PostgresStore {
     async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<Answered, StoreError> {
@@ -187,38 +155,27 @@ impl ClarificationStore for PostgresStore {
         after: Option<ClarificationId>,
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError> {
-        self.db.retrying(|_| async move { page(&self.db.conn().await?, only_open, after, limit).await }).await
+        // In the text and not a parameter, so that the server sees which partial index may be used.
+        let open = if only_open { " AND resolution IS NULL" } else { "" };
+        let sql = format!("SELECT body, resolution FROM clarifications WHERE id > $1{open} ORDER BY id LIMIT $2");
+        // No id is nil, and every id is greater.
+        let after = SqlId(after.map_or([0; 16], |id| *id.as_bytes()));
+        self.db.page(&sql, &[&after], limit, decode::clarification).await
     }
 
     async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
-        let thread = &text::escape(thread);
-        self.db
-            .retrying(|_| async move {
-                let sql = "UPDATE clarifications SET thread = $2 WHERE id = $1";
-                execute(&self.db.conn().await?, sql, &[&SqlId(*id.as_bytes()), thread]).await.map(drop)
-            })
-            .await
+        let sql = "UPDATE clarifications SET thread = $2 WHERE id = $1";
+        self.db.execute(sql, &[&SqlId(*id.as_bytes()), &text::escape(thread)]).await.map(drop)
     }
 
     async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
-        let thread = &text::escape(thread);
         let sql = "SELECT body, resolution FROM clarifications WHERE thread = $1 ORDER BY id DESC LIMIT $2";
-        self.db
-            .retrying(|_| async move {
-                let conn = self.db.conn().await?;
-                collect(&query(&conn, sql, &[thread, &sql_limit(limit)]).await?, clarification)
-            })
-            .await
+        self.db.rows(sql, &[&text::escape(thread), &sql_limit(limit)], decode::clarification).await
     }
 
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {
-        self.db
-            .retrying(|_| async move {
-                let sql = "SELECT body, resolution FROM clarifications WHERE resolution IS NULL AND expires_at <= $1
-                           ORDER BY expires_at LIMIT $2";
-                let conn = self.db.conn().await?;
-                collect(&query(&conn, sql, &[&now.0, &sql_limit(limit)]).await?, clarification)
-            })
-            .await
+        let sql = "SELECT body, resolution FROM clarifications WHERE resolution IS NULL AND expires_at <= $1
+                   ORDER BY expires_at LIMIT $2";
+        self.db.rows(sql, &[&now.0, &sql_limit(limit)], decode::clarification).await
     }
 }

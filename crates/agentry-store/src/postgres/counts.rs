@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use agentry_core::time::Timestamp;
 use deadpool_postgres::GenericClient;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::pool::Db;
-use super::rows::{execute, first, query, signed};
+use super::rows::{execute, only, rows};
+use crate::sql::columns::Columns;
+use crate::sql::limits::signed;
 use crate::{Backlog, QueueCounts, Queued, StoreError};
 
 /// How old the count of queued tasks may be when the queue's bound is checked.
@@ -45,24 +46,24 @@ pub(super) async fn add(client: &impl GenericClient, moves: Moves) -> Result<(),
 pub(super) async fn read(client: &impl GenericClient) -> Result<QueueCounts, Failure> {
     let sql = "SELECT coalesce(sum(queued), 0)::bigint, coalesce(sum(running), 0)::bigint,
                    coalesce(sum(waiting), 0)::bigint FROM counters";
-    let row = first(client, sql, &[]).await?.ok_or_else(|| Failure::Data("there are no sums".to_owned()))?;
-    let count = |column| Ok::<_, Failure>(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
-    Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
+    // Sums of differences: not negative once everything is committed.
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let read = only(client, sql, &[], |row| Ok([row.number(0)?, row.number(1)?, row.number(2)?].map(count)));
+    let [queued, running, waiting] = read.await?;
+    Ok(QueueCounts { queued, running, waiting })
 }
 
 /// What waits: a count over the open tasks and two small tables.
 pub(super) async fn backlog(client: &impl GenericClient) -> Result<Backlog, Failure> {
     let sql = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters WHERE state = 0)";
-    let row = first(client, sql, &[]).await?.ok_or_else(|| Failure::Data("there are no counts".to_owned()))?;
-    let count = |row: &Row, column| Ok::<_, Failure>(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
-    let mut backlog = Backlog { outbox: count(&row, 0)?, dead_letters: count(&row, 1)?, ..Backlog::default() };
+    let (outbox, dead_letters) = only(client, sql, &[], |row| Ok((row.count(0)?, row.count(1)?))).await?;
+    let mut backlog = Backlog { outbox, dead_letters, ..Backlog::default() };
     let sql =
         "SELECT mode, count(*), min(ready_at) FILTER (WHERE lane = 0) FROM open_tasks WHERE status = 0 GROUP BY mode";
-    for row in query(client, sql, &[]).await? {
-        let mode = usize::try_from(row.try_get::<_, i16>(0)?).unwrap_or(usize::MAX);
-        if let Some(place) = backlog.queued.get_mut(mode) {
-            let due_since = row.try_get::<_, Option<i64>>(2)?.map(Timestamp);
-            *place = Queued { count: count(&row, 1)?, due_since };
+    let queued = |row: &Row| Ok((row.count(0)?, Queued { count: row.count(1)?, due_since: row.time_or_none(2)? }));
+    for (mode, queued) in rows(client, sql, &[], queued).await? {
+        if let Some(place) = backlog.queued.get_mut::<usize>(mode) {
+            *place = queued;
         }
     }
     Ok(backlog)

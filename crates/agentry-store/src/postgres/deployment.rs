@@ -5,31 +5,31 @@ use std::collections::{HashMap, HashSet};
 
 use agentry_core::agent::AgentName;
 use agentry_core::time::Timestamp;
+use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::pool::{Db, Tx};
-use super::rows::{agent_at, collect, execute, query, signed, to_json, u64_at};
+use super::rows::{execute, row, rows};
 use super::text;
-use crate::{FleetChanges, FleetRow, Replaces, VersionOffer};
+use crate::sql::columns::{Columns, to_json};
+use crate::sql::decode;
+use crate::sql::limits::signed;
+use crate::{FleetChanges, VersionOffer};
 
 /// Versions that are kept in one statement.
 const PIECE: usize = 1_000;
 
 /// The revision of the fleet.
 pub(super) async fn revision(db: &Db) -> Result<u64, Failure> {
-    let rows = query(&db.conn().await?, "SELECT revision FROM fleet_revision", &[]).await?;
-    rows.first().map_or(Ok(0), |row| u64_at(row, 0))
+    let found = row(&db.conn().await?, "SELECT revision FROM fleet_revision", &[], |row| row.count(0)).await?;
+    Ok(found.unwrap_or(0))
 }
 
 /// The agents that changed after a revision.
 pub(super) async fn since(db: &Db, after: u64) -> Result<FleetChanges, Failure> {
     let sql = "SELECT agent, version, removed, revision FROM fleet WHERE revision > $1 ORDER BY agent";
-    let found = collect(&query(&db.conn().await?, sql, &[&signed(after)]).await?, |row| {
-        let version = text::unescape(row.try_get(1)?).into();
-        Ok((FleetRow { agent: agent_at(row, 0)?, version, removed: row.try_get(2)? }, u64_at(row, 3)?))
-    })?;
-    let revision = found.iter().map(|(_, revision)| *revision).max().unwrap_or(after);
-    Ok(FleetChanges { revision, rows: found.into_iter().map(|(row, _)| row).collect() })
+    let found = rows(&db.conn().await?, sql, &[&signed(after)], decode::fleet_row).await?;
+    Ok(decode::fleet_changes(after, found))
 }
 
 /// Keeps versions, and makes those current that may be.
@@ -41,7 +41,11 @@ pub(super) async fn offer(db: &Db, offers: &[VersionOffer], now: Timestamp) -> R
     for piece in offers.chunks(PIECE) {
         let new = keep(&tx, piece).await?;
         let current = current(&tx, piece).await?;
-        taken.extend(piece.iter().filter(|offer| takes(offer, &current, &new)));
+        taken.extend(piece.iter().filter(|offer| {
+            let agent = offer.spec.name.as_str();
+            let kept = current.get(agent).map(|(version, removed)| (version.as_str(), *removed));
+            offer.takes_over(kept, new.contains(agent))
+        }));
     }
     if taken.is_empty() {
         tx.commit().await?;
@@ -62,8 +66,8 @@ pub(super) async fn offer(db: &Db, offers: &[VersionOffer], now: Timestamp) -> R
 
 /// Locks the order of changes until the transaction ends; the revision.
 async fn lock(tx: &Tx<'_>) -> Result<u64, Failure> {
-    let rows = query(tx, "SELECT revision FROM fleet_revision FOR UPDATE", &[]).await?;
-    rows.first().map_or(Ok(0), |row| u64_at(row, 0))
+    let found = row(tx, "SELECT revision FROM fleet_revision FOR UPDATE", &[], |row| row.count(0)).await?;
+    Ok(found.unwrap_or(0))
 }
 
 async fn set(tx: &Tx<'_>, revision: u64) -> Result<(), Failure> {
@@ -78,34 +82,17 @@ async fn keep<'a>(tx: &Tx<'_>, offers: &'a [VersionOffer]) -> Result<HashSet<&'a
     let sql = "INSERT INTO versions (agent, version, spec)
                SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
                ON CONFLICT (agent, version) DO NOTHING RETURNING agent";
-    let rows = query(tx, sql, &[&agents, &versions, &specs]).await?;
-    let new: HashSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let new = rows(tx, sql, &[&agents, &versions, &specs], |row| Ok(row.plain(0)?.to_owned())).await?;
+    let new: HashSet<String> = new.into_iter().collect();
     Ok(agents.into_iter().filter(|agent| new.contains(*agent)).collect())
 }
 
 /// What the deployment runs of these agents, and whether it was removed.
 async fn current(tx: &Tx<'_>, offers: &[VersionOffer]) -> Result<HashMap<String, (String, bool)>, Failure> {
     let agents: Vec<&str> = offers.iter().map(|offer| offer.spec.name.as_str()).collect();
-    let rows = query(tx, "SELECT agent, version, removed FROM fleet WHERE agent = ANY($1)", &[&agents]).await?;
-    let read = |row: &tokio_postgres::Row| {
-        let version = text::unescape(row.try_get(1)?).into_owned();
-        Ok::<_, Failure>((row.try_get::<_, String>(0)?, (version, row.try_get::<_, bool>(2)?)))
-    };
-    rows.iter().map(read).collect()
-}
-
-/// Whether a version takes the place of the current one.
-fn takes(offer: &VersionOffer, current: &HashMap<String, (String, bool)>, new: &HashSet<&str>) -> bool {
-    let (agent, version) = (offer.spec.name.as_str(), &*offer.spec.version);
-    let Some((current, removed)) = current.get(agent) else { return true };
-    if current == version && !removed {
-        return false;
-    }
-    match &offer.replaces {
-        Replaces::Any => true,
-        Replaces::Nothing => new.contains(agent),
-        Replaces::Version(replaced) => new.contains(agent) || **replaced == **current,
-    }
+    let sql = "SELECT agent, version, removed FROM fleet WHERE agent = ANY($1)";
+    let read = |row: &Row| Ok((row.plain(0)?.to_owned(), (row.text(1)?, row.flag(2)?)));
+    Ok(rows(tx, sql, &[&agents], read).await?.into_iter().collect())
 }
 
 /// Removes agents; those that were there.
@@ -116,8 +103,7 @@ pub(super) async fn remove(db: &Db, agents: &[AgentName], now: Timestamp) -> Res
     let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
     let sql = "UPDATE fleet SET removed = true, revision = $2, changed_at = $3
                WHERE agent = ANY($1) AND NOT removed RETURNING agent";
-    let rows = query(&tx, sql, &[&names, &signed(next), &now.0]).await?;
-    let removed = collect(&rows, |row| agent_at(row, 0))?;
+    let removed = rows(&tx, sql, &[&names, &signed(next), &now.0], |row| row.agent(0)).await?;
     if !removed.is_empty() {
         set(&tx, next).await?;
     }

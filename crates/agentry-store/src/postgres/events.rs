@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use agentry_core::outbox::OutboxMessage;
-use agentry_core::time::Timestamp;
 use async_trait::async_trait;
-use tokio_postgres::Row;
 
 use super::accept;
 use super::batch::Kind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{SqlId, collect, id_at, json_at, query, sql_limit, to_json, u64_at};
+use super::rows::{Params, SqlId, row, rows};
 use super::{PostgresStore, outbox, text};
-use crate::arrival::Arrival;
+use crate::sql::arrival::{Arrival, Incoming};
+use crate::sql::columns::Columns;
+use crate::sql::limits::sql_limit;
 use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
 
 /// While another process inserts the same event, this waits for what becomes of it. Always in the same order, so that
@@ -34,32 +34,6 @@ const KNOWN: &str = "
 
 /// An event's source and id, as their columns have them.
 type Key = (String, String);
-
-/// An event with the tasks it starts, as they are written.
-pub(super) struct Incoming {
-    key: Key,
-    at: Timestamp,
-    body: String,
-    tasks: Vec<Arrival>,
-    outbox: Option<OutboxMessage>,
-    fleet_revision: u64,
-}
-
-impl Incoming {
-    fn new(incoming: IncomingEvent) -> Result<Self, StoreError> {
-        let IncomingEvent { event, tasks, outbox, fleet_revision } = incoming;
-        // An event may carry a time long ago; it is forgotten by when it came, so that it stays deduplicated.
-        let came = tasks.iter().map(|task| task.created_at).max().map_or(event.time, |at| at.max(event.time));
-        Ok(Self {
-            key: (text::escape(&event.source).into_owned(), text::escape(&event.id).into_owned()),
-            at: came,
-            body: to_json(&event).map_err(|failure| failure.to_store_error())?,
-            tasks: Arrival::all(tasks)?,
-            outbox,
-            fleet_revision,
-        })
-    }
-}
 
 /// Batches of events; each is accepted or refused by itself.
 pub(super) enum Events {}
@@ -122,8 +96,7 @@ async fn stale(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<Key>, Failure>
     if asking.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = query(tx, "SELECT revision FROM fleet_revision", &[]).await?;
-    let revision = rows.first().map_or(Ok(0), |row| u64_at(row, 0))?;
+    let revision = row(tx, "SELECT revision FROM fleet_revision", &[], |row| row.count(0)).await?.unwrap_or(0);
     let stale: Vec<&Incoming> = asking.into_iter().filter(|item| item.fleet_revision != revision).collect();
     if stale.is_empty() {
         return Ok(HashSet::new());
@@ -131,7 +104,7 @@ async fn stale(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<Key>, Failure>
     let sources: Vec<&str> = stale.iter().map(|item| item.key.0.as_str()).collect();
     let ids: Vec<&str> = stale.iter().map(|item| item.key.1.as_str()).collect();
     // A known one is a duplicate, whatever the fleet is.
-    let known = keys(&query(tx, KNOWN, &[&sources, &ids]).await?)?;
+    let known = keys(tx, KNOWN, &[&sources, &ids]).await?;
     Ok(stale.into_iter().map(|item| item.key.clone()).filter(|key| !known.contains(key)).collect())
 }
 
@@ -144,7 +117,7 @@ async fn fitting<'a>(db: &Db, tx: &Tx<'_>, items: &'a [Incoming]) -> Result<Vec<
     }
     let columns = |part: fn(&Key) -> &str| items.iter().map(|item| part(&item.key)).collect::<Vec<_>>();
     let (sources, ids) = (columns(|key| &key.0), columns(|key| &key.1));
-    let known = keys(&query(tx, KNOWN, &[&sources, &ids]).await?)?;
+    let known = keys(tx, KNOWN, &[&sources, &ids]).await?;
     let fits = |item: &&Incoming| {
         let needed = if known.contains(&item.key) { 0 } else { item.tasks.len() as u64 };
         let fits = needed <= room;
@@ -160,11 +133,12 @@ async fn insert(tx: &Tx<'_>, items: &[&Incoming]) -> Result<HashSet<Key>, Failur
     let ids: Vec<&str> = items.iter().map(|item| item.key.1.as_str()).collect();
     let ats: Vec<i64> = items.iter().map(|item| item.at.0).collect();
     let bodies: Vec<&str> = items.iter().map(|item| item.body.as_str()).collect();
-    keys(&query(tx, INSERT, &[&sources, &ids, &ats, &bodies]).await?)
+    keys(tx, INSERT, &[&sources, &ids, &ats, &bodies]).await
 }
 
-fn keys(rows: &[Row]) -> Result<HashSet<Key>, Failure> {
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+async fn keys(tx: &Tx<'_>, sql: &str, params: Params<'_>) -> Result<HashSet<Key>, Failure> {
+    let found = rows(tx, sql, params, |row| Ok((row.plain(0)?.to_owned(), row.plain(1)?.to_owned()))).await?;
+    Ok(found.into_iter().collect())
 }
 
 /// Tasks that are there, of the first ones of each event: an event that is there with the caller's own task came with an
@@ -172,22 +146,19 @@ fn keys(rows: &[Row]) -> Result<HashSet<Key>, Failure> {
 async fn own(tx: &Tx<'_>, items: &[Incoming]) -> Result<HashSet<TaskId>, Failure> {
     let firsts = items.iter().filter_map(|item| item.tasks.first());
     let ids: Vec<SqlId> = firsts.map(|task| SqlId(*task.task.id.as_bytes())).collect();
-    let rows = query(tx, "SELECT id FROM tasks WHERE id = ANY($1)", &[&ids]).await?;
-    rows.iter().map(|row| Ok(TaskId::from_bytes(id_at(row, 0)?))).collect()
+    let found = rows(tx, "SELECT id FROM tasks WHERE id = ANY($1)", &[&ids], |row| row.id(0)).await?;
+    Ok(found.into_iter().collect())
 }
 
 #[async_trait]
 impl EventStore for PostgresStore {
     async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
-        self.batches.events.call(Incoming::new(incoming)?).await?
+        let incoming = Incoming::new(incoming, |text| text::escape(text).into_owned())?;
+        self.batches.events.call(incoming).await?
     }
 
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
-        self.db
-            .retrying(|_| async move {
-                let sql = "SELECT body FROM events ORDER BY seq DESC LIMIT $1";
-                collect(&query(&self.db.conn().await?, sql, &[&sql_limit(limit)]).await?, |row| json_at(row, 0))
-            })
-            .await
+        let sql = "SELECT body FROM events ORDER BY seq DESC LIMIT $1";
+        self.db.rows(sql, &[&sql_limit(limit)], |row| row.json(0)).await
     }
 }

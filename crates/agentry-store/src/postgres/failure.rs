@@ -7,13 +7,14 @@ use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use crate::StoreError;
+use crate::sql::columns::Unreadable;
 
 /// When a caller may try again after the pool had no connection to give: batches are over well within it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It was refused; nothing of it was written.
     Refused(StoreError),
     /// A statement failed, or the connection under it.
@@ -163,8 +164,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Data(format!("JSON of a row cannot be read: {error}"))
+impl From<Unreadable> for Failure {
+    fn from(Unreadable(detail): Unreadable) -> Self {
+        Self::Data(detail)
     }
 }

@@ -18,9 +18,10 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::options::{Planner, PostgresOptions};
 use super::pool::Conn;
-use super::rows::{Params, SqlId, collect, execute, json_at, query, to_json};
+use super::rows::{Params, SqlId, rows};
 use crate::StoreError;
 use crate::liveness::LATE;
+use crate::sql::columns::{Columns, to_json};
 
 /// How long taking the lock may hold up a heartbeat.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -133,8 +134,7 @@ pub(super) fn lock_key(worker: WorkerId) -> i64 {
 /// Registers a worker, or records its heartbeat.
 pub(super) async fn heartbeat(store: &PostgresStore, worker: &WorkerRecord) -> Result<(), StoreError> {
     let db = &*store.db;
-    let record = to_json(worker).map_err(|failure| failure.to_store_error())?;
-    let (id, record) = (SqlId(*worker.id.as_bytes()), record.as_str());
+    let (id, record) = (SqlId(*worker.id.as_bytes()), to_json(worker)?);
     let own = store.locks.hold(&db.options, worker.id).await;
     if let Some(client) = &own {
         let params: Params<'_> = &[&id, &true, &record, &LATE];
@@ -148,7 +148,7 @@ pub(super) async fn heartbeat(store: &PostgresStore, worker: &WorkerRecord) -> R
         }
     }
     let params: Params<'_> = &[&id, &false, &record, &LATE];
-    db.retrying(|_| async move { execute(&db.conn().await?, HEARTBEAT_SQL, params).await }).await?;
+    db.execute(HEARTBEAT_SQL, params).await?;
     db.registered.seen(worker.id);
     if own.is_some() {
         // The server answers, but not on that connection: the next heartbeat takes the lock on a new one.
@@ -162,12 +162,8 @@ pub(super) async fn deregister(store: &PostgresStore, worker: WorkerId) -> Resul
     store.locks.release(worker);
     let db = &*store.db;
     db.registered.forget(worker);
-    let id = SqlId(*worker.as_bytes());
-    db.retrying(|_| async move {
-        let sql = "UPDATE workers SET heartbeat_at = 0, locked = false, record = NULL WHERE id = $1";
-        execute(&db.conn().await?, sql, &[&id]).await.map(drop)
-    })
-    .await
+    let sql = "UPDATE workers SET heartbeat_at = 0, locked = false, record = NULL WHERE id = $1";
+    db.execute(sql, &[&SqlId(*worker.as_bytes())]).await.map(drop)
 }
 
 /// All workers that are registered, their heartbeats moved from the server's clock to that of `now`.
@@ -179,14 +175,8 @@ pub(super) async fn workers(store: &PostgresStore, now: Timestamp) -> Result<Vec
         not_dead!("w"),
         " ORDER BY id"
     );
-    let db = &*store.db;
-    db.retrying(|_| async move {
-        collect(&query(&db.conn().await?, WORKERS, &[]).await?, |row| {
-            let worker: WorkerRecord = json_at(row, 0)?;
-            Ok(WorkerRecord { heartbeat_at: Timestamp(now.0.saturating_sub(row.try_get(1)?)), ..worker })
-        })
-    })
-    .await
+    let at = |age| Timestamp(now.0.saturating_sub(age));
+    store.db.rows(WORKERS, &[], |row| Ok(WorkerRecord { heartbeat_at: at(row.number(1)?), ..row.json(0)? })).await
 }
 
 /// Those of the workers whose lock nobody holds. Shared probes do not hinder one another, and they end with the
@@ -197,6 +187,6 @@ pub(super) async fn unlocked(conn: &Conn, workers: &[WorkerId]) -> Result<Vec<Wo
     }
     let keys: Vec<i64> = workers.iter().map(|worker| lock_key(*worker)).collect();
     let sql = "SELECT key FROM unnest($1::bigint[]) AS k (key) WHERE pg_try_advisory_xact_lock_shared(key)";
-    let free = collect(&query(conn, sql, &[&keys]).await?, |row| Ok(row.try_get::<_, i64>(0)?))?;
+    let free = rows(conn, sql, &[&keys], |row| row.number(0)).await?;
     Ok(workers.iter().copied().filter(|worker| free.contains(&lock_key(*worker))).collect())
 }

@@ -7,7 +7,6 @@
 mod accept;
 mod access;
 mod advance;
-mod alone;
 mod batch;
 mod budgets;
 mod cancel;
@@ -30,6 +29,7 @@ pub(crate) mod rows;
 mod schedules;
 mod sessions;
 mod sessions_claim;
+mod single_write;
 mod task_list;
 mod tasks;
 pub(crate) mod text;

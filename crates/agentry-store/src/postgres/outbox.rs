@@ -4,13 +4,14 @@ use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
-use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::liveness::not_dead;
 use super::pool::{Conn, Db, Tx};
-use super::rows::{Params, SqlId, collect, execute, first, json_at, query, sql_limit, time_at, to_json, u32_at};
+use super::rows::{Params, SqlId, execute, rows};
 use super::{PostgresStore, dead_letters};
+use crate::sql::columns::{Columns, all_to_json};
+use crate::sql::limits::sql_limit;
 use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
 
 /// Due messages whose claimers are looked at with each claim. Messages of the dead are among the oldest; with more than
@@ -24,7 +25,7 @@ pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Resul
     }
     let ids: Vec<SqlId> = messages.iter().map(|message| SqlId(*message.id.as_bytes())).collect();
     let ready: Vec<i64> = messages.iter().map(|message| message.created_at.0).collect();
-    let bodies: Vec<String> = messages.iter().map(to_json).collect::<Result<_, _>>()?;
+    let bodies = all_to_json(messages)?;
     let sql = "INSERT INTO outbox (id, ready_at, attempt, message)
                SELECT id, ready_at, 0, message
                FROM UNNEST($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY AS f (id, ready_at, message, n)
@@ -45,7 +46,7 @@ async fn dead_claimers(conn: &Conn, now: Timestamp) -> Result<Vec<SqlId>, Failur
         not_dead!("w"),
         ")"
     );
-    collect(&query(conn, DEAD_CLAIMERS, &[&now.0, &MAX_LOOKED_AT]).await?, |row| Ok(row.try_get(0)?))
+    rows(conn, DEAD_CLAIMERS, &[&now.0, &MAX_LOOKED_AT], |row| Ok(row.try_get(0)?)).await
 }
 
 async fn claim(
@@ -66,11 +67,11 @@ async fn claim(
                )
                UPDATE outbox o SET claimed_by = $1, attempt = o.attempt + 1 FROM due WHERE o.id = due.id
                RETURNING o.ready_at, o.seq, o.attempt, o.message";
-    let rows = query(&conn, sql, &[&worker, &now.0, &sql_limit(limit), &dead, &held]).await?;
-    let mut claimed = collect(&rows, |row| {
-        let order: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        Ok((order, PendingMessage { attempt: u32_at(row, 2)?, message: json_at(row, 3)? }))
-    })?;
+    let mut claimed = rows(&conn, sql, &[&worker, &now.0, &sql_limit(limit), &dead, &held], |row| {
+        let order = (row.number(0)?, row.number(1)?);
+        Ok((order, PendingMessage { attempt: row.count(2)?, message: row.json(3)? }))
+    })
+    .await?;
     // The server returns them in the order of the update.
     claimed.sort_unstable_by_key(|(order, _)| *order);
     Ok(claimed.into_iter().map(|(_, pending)| pending).collect())
@@ -123,8 +124,8 @@ async fn settle(db: &Db, results: &Results, now: Timestamp) -> Result<(), Failur
     }
     let tx = conn.transaction().await?;
     execute(&tx, SETTLE, settled).await?;
-    let rows = query(&tx, "DELETE FROM outbox WHERE id = ANY($1) RETURNING message", &[&results.dead]).await?;
-    let messages = collect(&rows, |row: &Row| json_at::<OutboxMessage>(row, 0))?;
+    let sql = "DELETE FROM outbox WHERE id = ANY($1) RETURNING message";
+    let messages = rows(&tx, sql, &[&results.dead], |row| row.json(0)).await?;
     let reason = |message: OutboxMessage| {
         let place = results.dead.binary_search(&SqlId(*message.id.as_bytes())).ok()?;
         Some((message, results.reasons[place].as_str()))
@@ -157,11 +158,7 @@ impl OutboxStore for PostgresStore {
     }
 
     async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.db
-            .retrying(|_| async move {
-                let sql = "SELECT ready_at FROM outbox WHERE claimed_by IS NULL ORDER BY ready_at, seq LIMIT 1";
-                first(&self.db.conn().await?, sql, &[]).await?.map(|row| time_at(&row, 0)).transpose()
-            })
-            .await
+        let sql = "SELECT ready_at FROM outbox WHERE claimed_by IS NULL ORDER BY ready_at, seq LIMIT 1";
+        self.db.row(sql, &[], |row| row.time(0)).await
     }
 }

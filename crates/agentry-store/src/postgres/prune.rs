@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use super::PostgresStore;
 use super::pool::Db;
-use super::rows::{Params, SqlId, execute};
+use super::rows::{Params, SqlId};
 use crate::{Horizon, RetentionStore, StoreError};
 
 /// Rows deleted by one statement: some tens of milliseconds of work.
@@ -63,7 +63,7 @@ const FOLD: &str = "WITH old AS (
 async fn delete(db: &Db, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
     let mut deleted = 0;
     for _ in 0..MAX_PIECES {
-        let piece = db.retrying(|_| async move { execute(&db.conn().await?, sql, params).await }).await?;
+        let piece = db.execute(sql, params).await?;
         deleted += piece;
         if piece == 0 {
             break;
@@ -95,7 +95,7 @@ impl RetentionStore for PostgresStore {
         if let Some(before) = horizon.usage {
             sum += delete(db, LEDGER, &[&before.0, &PIECE]).await?;
         }
-        db.retrying(|_| async move { execute(&db.conn().await?, FOLD, &[]).await }).await?;
+        db.execute(FOLD, &[]).await?;
         Ok(sum)
     }
 }

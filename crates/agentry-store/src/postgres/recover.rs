@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::id::WorkerId;
 use agentry_core::journal::JournalBody;
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
@@ -19,10 +19,10 @@ use super::PostgresStore;
 use super::failure::Failure;
 use super::liveness::{server_clock, unlocked};
 use super::pool::Db;
-use super::rows::{
-    Params, SqlId, collect, execute, id_at, json_or_none, mode_at, query, session_or_none, sql_limit, to_json,
-};
+use super::rows::{Params, SqlId, execute, query, rows};
 use crate::liveness::{GRACE, Heartbeats, Judge, Life};
+use crate::sql::columns::{Columns, all_to_json};
+use crate::sql::limits::sql_limit;
 
 /// How often the tasks of workers that are gone are looked for again, in seconds.
 const SWEEP_AGAIN: f64 = 30.0;
@@ -125,10 +125,12 @@ pub(super) async fn recover(
     let ids: Vec<SqlId> = dead.iter().map(|dead| SqlId(*dead.id.as_bytes())).collect();
     let beats: Vec<i64> = dead.iter().map(|dead| dead.heartbeat_at).collect();
     let last_alive: Vec<i64> = dead.iter().map(|dead| dead.last_alive.unwrap_or(now).0).collect();
-    let entry = |dead: &Dead| to_json(&JournalBody::Recovered { worker: dead.id });
-    let entries = dead.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    let entries: Vec<_> = dead.iter().map(|dead| JournalBody::Recovered { worker: dead.id }).collect();
+    let entries = all_to_json(&entries)?;
     let params: Params<'_> = &[&ids, &last_alive, &entries, &sql_limit(limit), &now.0, &beats];
-    let recovered = collect(&query(&conn, RECOVER, params).await?, recovered)?;
+    let recovered =
+        rows(&conn, RECOVER, params, |row| Ok(Wake::again(row.id(0)?, row.mode(1)?, row.session_or_none(2)?)));
+    let recovered = recovered.await?;
     db.room.moved(i64::try_from(recovered.len()).unwrap_or(0));
     if recovered.len() < limit {
         execute(&conn, GONE, &[&ids, &beats]).await?;
@@ -165,12 +167,12 @@ struct Worker {
 impl Worker {
     fn read(row: &Row) -> Result<Self, Failure> {
         Ok(Self {
-            id: WorkerId::from_bytes(id_at(row, 0)?),
-            gone: row.try_get(1)?,
-            record: json_or_none(row, 2)?,
-            heartbeats: Heartbeats { last: row.try_get(3)?, steady_since: row.try_get(4)? },
-            locked: row.try_get(5)?,
-            due: row.try_get(6)?,
+            id: row.id(0)?,
+            gone: row.flag(1)?,
+            record: row.json_or_none(2)?,
+            heartbeats: Heartbeats { last: row.number(3)?, steady_since: row.number(4)? },
+            locked: row.flag(5)?,
+            due: row.flag(6)?,
         })
     }
 
@@ -187,12 +189,12 @@ impl Worker {
 /// was never registered, needs no judgement.
 async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failure> {
     let conn = store.db.conn().await?;
-    let rows = query(&conn, WORKERS, &[&SWEEP_AGAIN, &LOCKS_COUNT_AFTER.as_secs_f64()]).await?;
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let (now, settled): (i64, bool) = (first.try_get(7)?, first.try_get(8)?);
+    let found = query(&conn, WORKERS, &[&SWEEP_AGAIN, &LOCKS_COUNT_AFTER.as_secs_f64()]).await?;
+    let workers = found.iter().map(Worker::read).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = found.first() else { return Ok(Vec::new()) };
+    let (now, settled) = (first.number(7)?, first.flag(8)?);
     let (mut dead, mut unsure) = (Vec::new(), Vec::new());
-    let (own, others): (Vec<Worker>, Vec<Worker>) =
-        collect(&rows, Worker::read)?.into_iter().partition(|worker| worker.id == judge);
+    let (own, others): (Vec<Worker>, Vec<Worker>) = workers.into_iter().partition(|worker| worker.id == judge);
     let registered = own.first().filter(|own| settled && !own.gone && own.record.is_some());
     let may_judge = registered.and_then(|own| Judge::new(own.heartbeats, now));
     let locks_count = store.locks.held_for(judge).is_some_and(|held| held >= LOCKS_COUNT_AFTER);
@@ -213,8 +215,4 @@ async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failu
     let free = unlocked(&conn, &ids).await?;
     dead.extend(unsure.into_iter().filter(|worker| free.contains(&worker.id)).map(Worker::into_dead));
     Ok(dead)
-}
-
-fn recovered(row: &Row) -> Result<Wake, Failure> {
-    Ok(Wake::again(TaskId::from_bytes(id_at(row, 0)?), mode_at(row, 1)?, session_or_none(row, 2)?))
 }

@@ -1,26 +1,25 @@
-//! How words of the core are written into columns and read back, and how statements are run.
+//! Parameters and columns of PostgreSQL, and how statements are run.
 
-use agentry_core::agent::{AgentName, ExecutionMode};
-use agentry_core::session::SessionId;
-use agentry_core::task::TaskStatus;
-use agentry_core::time::Timestamp;
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use deadpool_postgres::GenericClient;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::failure::Failure;
+use super::pool::Db;
 use super::text;
-use crate::MAX_PAGE;
+use crate::sql::columns::Columns;
+use crate::sql::limits::one_more;
+use crate::{Page, StoreError};
 
 type Wire = Box<dyn std::error::Error + Sync + Send>;
 
 /// Parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// An id in a `uuid` column: `SqlId(*task.as_bytes())`, and back with `TaskId::from_bytes(id.0)`.
+/// An id in a `uuid` column: `SqlId(*task.as_bytes())`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SqlId(pub(crate) [u8; 16]);
 
@@ -47,15 +46,82 @@ impl<'a> FromSql<'a> for SqlId {
     }
 }
 
+/// A column of whole numbers, whatever their width.
+struct Number(i64);
+
+impl<'a> FromSql<'a> for Number {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Wire> {
+        Ok(Self(match *ty {
+            Type::INT2 => i16::from_sql(ty, raw)?.into(),
+            Type::INT4 => i32::from_sql(ty, raw)?.into(),
+            _ => i64::from_sql(ty, raw)?,
+        }))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        [Type::INT2, Type::INT4, Type::INT8].contains(ty)
+    }
+}
+
+impl Columns for Row {
+    type Failure = Failure;
+
+    fn number_or_none(&self, at: usize) -> Result<Option<i64>, Failure> {
+        Ok(self.try_get::<_, Option<Number>>(at)?.map(|number| number.0))
+    }
+
+    fn flag(&self, at: usize) -> Result<bool, Failure> {
+        Ok(self.try_get(at)?)
+    }
+
+    fn bytes_or_none(&self, at: usize) -> Result<Option<[u8; 16]>, Failure> {
+        Ok(self.try_get::<_, Option<SqlId>>(at)?.map(|id| id.0))
+    }
+
+    fn plain_or_none(&self, at: usize) -> Result<Option<&str>, Failure> {
+        Ok(self.try_get(at)?)
+    }
+
+    fn unescaped<'a>(&self, column: &'a str) -> Cow<'a, str> {
+        text::unescape(column)
+    }
+}
+
 /// Runs a statement, prepared once per connection, and reads all its rows.
+pub(super) async fn rows<T>(
+    client: &impl GenericClient,
+    sql: &str,
+    params: Params<'_>,
+    read: impl FnMut(&Row) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    query(client, sql, params).await?.iter().map(read).collect()
+}
+
+/// Runs a statement, prepared once per connection, and reads its first row, if there is one.
+pub(super) async fn row<T>(
+    client: &impl GenericClient,
+    sql: &str,
+    params: Params<'_>,
+    read: impl FnOnce(&Row) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    query(client, sql, params).await?.first().map(read).transpose()
+}
+
+/// Runs a statement, prepared once per connection, and reads the row that it always has.
+pub(super) async fn only<T>(
+    client: &impl GenericClient,
+    sql: &str,
+    params: Params<'_>,
+    read: impl FnOnce(&Row) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let found = row(client, sql, params, read).await?;
+    found.ok_or_else(|| Failure::Data("a row that is always there is missing".to_owned()))
+}
+
+/// Runs a statement, prepared once per connection. Returns its rows.
 pub(super) async fn query(client: &impl GenericClient, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.query(&statement, params).await?)
-}
-
-/// Runs a statement, prepared once per connection, and reads its row, if there is one.
-pub(super) async fn first(client: &impl GenericClient, sql: &str, params: Params<'_>) -> Result<Option<Row>, Failure> {
-    Ok(query(client, sql, params).await?.into_iter().next())
 }
 
 /// Runs a statement, prepared once per connection. Returns how many rows it touched.
@@ -64,111 +130,62 @@ pub(super) async fn execute(client: &impl GenericClient, sql: &str, params: Para
     Ok(client.execute(&statement, params).await?)
 }
 
-/// Reads every row.
-pub(super) fn collect<T>(rows: &[Row], read: impl FnMut(&Row) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
-    rows.iter().map(read).collect()
-}
+/// One statement as a command: tried again like every other.
+impl Db {
+    pub(super) async fn rows<T: Send>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, Failure> + Copy + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        self.retrying(|_| async move { rows(&self.conn().await?, sql, params, read).await }).await
+    }
 
-/// JSON text of a value.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::Data(format!("a value cannot be written as JSON: {error}")))
-}
+    pub(super) async fn row<T: Send>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, Failure> + Copy + Send,
+    ) -> Result<Option<T>, StoreError> {
+        self.retrying(|_| async move { row(&self.conn().await?, sql, params, read).await }).await
+    }
 
-/// The value of a JSON text.
-pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
-    Ok(serde_json::from_str(text)?)
-}
+    pub(super) async fn only<T: Send>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl Fn(&Row) -> Result<T, Failure> + Copy + Send,
+    ) -> Result<T, StoreError> {
+        self.retrying(|_| async move { only(&self.conn().await?, sql, params, read).await }).await
+    }
 
-/// A JSON column of a row.
-pub(super) fn json_at<T: DeserializeOwned>(row: &Row, column: usize) -> Result<T, Failure> {
-    from_json(row.try_get(column)?)
-}
+    /// Reads a page. The last parameter of the statement, its limit, is added here.
+    pub(super) async fn page<T: Send>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        limit: usize,
+        read: impl Fn(&Row) -> Result<T, Failure> + Copy + Send,
+    ) -> Result<Page<T>, StoreError> {
+        let wanted = one_more(limit);
+        let params = [params, &[&wanted]].concat();
+        Ok(Page::cut(self.rows(sql, &params, read).await?, limit))
+    }
 
-/// A JSON column of a row that may be NULL.
-pub(super) fn json_or_none<T: DeserializeOwned>(row: &Row, column: usize) -> Result<Option<T>, Failure> {
-    row.try_get::<_, Option<&str>>(column)?.map(from_json).transpose()
-}
+    pub(super) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+        self.retrying(|_| async move { execute(&self.conn().await?, sql, params).await }).await
+    }
 
-/// The 16 bytes of an id column.
-pub(super) fn id_at(row: &Row, column: usize) -> Result<[u8; 16], Failure> {
-    Ok(row.try_get::<_, SqlId>(column)?.0)
-}
-
-/// The 16 bytes of an id column that may be NULL.
-pub(super) fn id_or_none(row: &Row, column: usize) -> Result<Option<[u8; 16]>, Failure> {
-    Ok(row.try_get::<_, Option<SqlId>>(column)?.map(|id| id.0))
-}
-
-/// A moment.
-pub(super) fn time_at(row: &Row, column: usize) -> Result<Timestamp, Failure> {
-    Ok(Timestamp(row.try_get(column)?))
-}
-
-/// A column that never is negative (`integer`).
-pub(super) fn u32_at(row: &Row, column: usize) -> Result<u32, Failure> {
-    let number: i32 = row.try_get(column)?;
-    u32::try_from(number).map_err(|_| Failure::Data(format!("{number} is not a count")))
-}
-
-/// A column that never is negative (`bigint`).
-pub(super) fn u64_at(row: &Row, column: usize) -> Result<u64, Failure> {
-    let number: i64 = row.try_get(column)?;
-    u64::try_from(number).map_err(|_| Failure::Data(format!("{number} is not a count")))
-}
-
-/// A status column (`smallint`).
-pub(super) fn status_at(row: &Row, column: usize) -> Result<TaskStatus, Failure> {
-    let number: i16 = row.try_get(column)?;
-    u8::try_from(number)
-        .ok()
-        .and_then(TaskStatus::from_number)
-        .ok_or_else(|| Failure::Data(format!("there is no task status {number}")))
-}
-
-/// A mode column (`smallint`).
-pub(super) fn mode_at(row: &Row, column: usize) -> Result<ExecutionMode, Failure> {
-    let number: i16 = row.try_get(column)?;
-    u8::try_from(number)
-        .ok()
-        .and_then(ExecutionMode::from_number)
-        .ok_or_else(|| Failure::Data(format!("there is no execution mode {number}")))
-}
-
-/// An agent's name in a column.
-pub(super) fn agent_at(row: &Row, column: usize) -> Result<AgentName, Failure> {
-    AgentName::new(row.try_get::<_, &str>(column)?).map_err(|error| Failure::Data(error.to_string()))
-}
-
-/// A session in a column.
-pub(super) fn session_at(row: &Row, column: usize) -> Result<SessionId, Failure> {
-    session(row.try_get(column)?)
-}
-
-/// A session in a column that may be NULL.
-pub(super) fn session_or_none(row: &Row, column: usize) -> Result<Option<SessionId>, Failure> {
-    row.try_get::<_, Option<&str>>(column)?.map(session).transpose()
-}
-
-fn session(column: &str) -> Result<SessionId, Failure> {
-    SessionId::parse(&text::unescape(column)).ok_or_else(|| Failure::Data(format!("`{column}` is not a session")))
-}
-
-/// A number that PostgreSQL keeps as a signed one.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+    /// Returns whether a statement touched a row, now or in a try whose answer was lost.
+    pub(super) async fn touches(&self, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {
+        self.retrying(
+            |tries| async move { Ok(execute(&self.conn().await?, sql, params).await? > 0 || tries.maybe_done) },
+        )
+        .await
+    }
 }
 
 /// A number that PostgreSQL keeps as a signed one.
 pub(super) fn signed32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-/// The length of a page, within [`MAX_PAGE`].
-pub(super) fn page_len(limit: usize) -> usize {
-    limit.min(MAX_PAGE)
-}
-
-/// A limit as SQL takes it, within [`MAX_PAGE`].
-pub(super) fn sql_limit(limit: usize) -> i64 {
-    signed(page_len(limit) as u64)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::id::WorkerId;
-use agentry_core::session::{SessionId, SessionRecord};
+use agentry_core::session::SessionId;
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -19,9 +19,13 @@ use super::claim::{claimed, count_taken};
 use super::failure::Failure;
 use super::liveness::not_dead;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{Params, SqlId, execute, first, json_at, json_or_none, session_at, signed, time_at, u64_at};
-use super::write::{Messages, Write};
+use super::rows::{Params, SqlId, execute, only, row};
+use super::write::Messages;
 use super::{PostgresStore, text};
+use crate::sql::columns::Columns;
+use crate::sql::decode;
+use crate::sql::limits::signed;
+use crate::sql::write::Write;
 use crate::{SessionClaim, StoreError};
 
 /// Tries when the head of an inbox changes between look and claim: only its end or a cancellation can do that.
@@ -133,38 +137,26 @@ impl Kind for SessionClaims {
         committed?;
         let mut answers = HashMap::with_capacity(rows.len());
         for row in &rows {
-            answers.insert(session_at(row, 10)?, answer(db, row)?);
+            answers.insert(row.session(10)?, answer(db, row)?);
         }
         Ok(items.iter().map(|item| answers.remove(&item.session).flatten()).collect())
     }
 }
 
 fn answer(db: &Db, row: &Row) -> Result<Option<SessionClaim>, Failure> {
-    Ok(Some(match row.try_get::<_, i32>(7)? {
+    Ok(Some(match row.number(7)? {
         0 => SessionClaim::Empty,
         1 => SessionClaim::Busy,
         2 => SessionClaim::Waiting,
-        3 => SessionClaim::NotBefore(time_at(row, 9)?),
-        4 if !row.try_get::<_, bool>(8)? => return Ok(None),
+        3 => SessionClaim::NotBefore(row.time(9)?),
+        4 if !row.flag(8)? => return Ok(None),
         _ => {
             db.room.moved(-1);
             let mut claimed = claimed(row)?;
-            claimed.task = Some(Arc::new(json_at(row, 17)?));
-            SessionClaim::Claimed { claimed: Box::new(claimed), session: Box::new(record(row)?) }
+            claimed.task = Some(Arc::new(row.json(17)?));
+            SessionClaim::Claimed { claimed: Box::new(claimed), session: Box::new(decode::session(row, 10)?) }
         }
     }))
-}
-
-fn record(row: &Row) -> Result<SessionRecord, Failure> {
-    Ok(SessionRecord {
-        id: session_at(row, 10)?,
-        fence: u64_at(row, 11)?,
-        messages: u64_at(row, 12)?,
-        turns: u64_at(row, 13)?,
-        summary: json_or_none(row, 14)?,
-        created_at: time_at(row, 15)?,
-        updated_at: time_at(row, 16)?,
-    })
 }
 
 /// Claims the oldest task of an inbox and with it the session.
@@ -196,9 +188,9 @@ pub(super) async fn fenced(tx: &Tx<'_>, write: &Write) -> Result<Option<Fenced>,
     let Some(turn) = &write.advance.session else { return Ok(None) };
     let sql = "SELECT seq, messages FROM sessions WHERE id = $1 AND fence = $2 AND owner = $3 FOR UPDATE";
     let owner = SqlId(*write.advance.lease.worker.as_bytes());
-    let row = first(tx, sql, &[&text::escape(turn.session.as_str()), &signed(turn.fence), &owner]).await?;
-    let row = row.ok_or(StoreError::Fenced)?;
-    Ok(Some(Fenced { seq: row.try_get(0)?, said: row.try_get(1)? }))
+    let params: Params<'_> = &[&text::escape(turn.session.as_str()), &signed(turn.fence), &owner];
+    let fenced = row(tx, sql, params, |row| Ok(Fenced { seq: row.number(0)?, said: row.number(1)? })).await?;
+    Ok(Some(fenced.ok_or(StoreError::Fenced)?))
 }
 
 /// Appends the messages of a turn, numbered on from the session's last one.
@@ -227,9 +219,8 @@ pub(super) async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failu
     let sql = "SELECT count(*) FROM messages m JOIN sessions s ON s.seq = m.session
                WHERE s.id = $1 AND m.number > s.messages - $2 AND m.task = $3 AND m.at = $4";
     let count = signed(turn.messages.len() as u64);
-    let row = first(tx, sql, &[&text::escape(turn.session.as_str()), &count, &write.id(), &write.at().0]).await?;
-    let found: i64 = row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
-    Ok(count > 0 && found == count)
+    let params: Params<'_> = &[&text::escape(turn.session.as_str()), &count, &write.id(), &write.at().0];
+    Ok(count > 0 && only(tx, sql, params, |row| row.number(0)).await? == count)
 }
 
 /// The session has no owner until the next claim; when the same worker claims next, its fence stays.

@@ -1,19 +1,16 @@
 //! Reading tasks: one, a page.
 
-use agentry_core::id::{ClarificationId, TaskId, WorkerId};
-use agentry_core::money::NanoUsd;
-use agentry_core::task::{Spent, TaskRecord, TaskStatus};
-use agentry_core::time::Timestamp;
-use deadpool_postgres::GenericClient;
+use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::task::TaskRecord;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::failure::Failure;
-use super::rows::{
-    SqlId, collect, first, id_or_none, json_at, json_or_none, page_len, query, signed, status_at, time_at, u32_at,
-};
+use super::pool::Db;
+use super::rows::SqlId;
 use super::text;
-use crate::{Page, TaskFilter};
+use crate::sql::decode;
+use crate::{Page, StoreError, TaskFilter};
 
 /// The columns of a record, from `t` (tasks), `o` (open_tasks) and `e` (ended_tasks). The sums and questions come with
 /// each row, so that a page is one statement.
@@ -35,22 +32,21 @@ const SPENT: &str = "CROSS JOIN LATERAL (
     ) l";
 
 /// A task.
-pub(super) async fn one(client: &impl GenericClient, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
+pub(super) async fn one(db: &Db, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM tasks t LEFT JOIN open_tasks o ON o.id = t.id LEFT JOIN ended_tasks e ON e.id = t.id {SPENT}
          WHERE t.id = $1"
     );
-    first(client, &sql, &[&SqlId(*id.as_bytes())]).await?.map(|row| record(&row)).transpose()
+    db.row(&sql, &[&SqlId(*id.as_bytes())], record).await
 }
 
 /// Tasks, newest first.
 pub(super) async fn page(
-    client: &impl GenericClient,
+    db: &Db,
     filter: &TaskFilter,
     before: Option<TaskId>,
     limit: usize,
-) -> Result<Page<TaskRecord>, Failure> {
-    let limit = page_len(limit);
+) -> Result<Page<TaskRecord>, StoreError> {
     let before = before.map(|id| SqlId(*id.as_bytes()));
     let agent = filter.agent.as_ref().map(|agent| agent.as_str());
     let session = filter.session.as_ref().map(|session| text::escape(session.as_str()));
@@ -65,12 +61,7 @@ pub(super) async fn page(
     if let Some(before) = &before {
         params.push(before);
     }
-    let rows_wanted = signed(limit as u64 + 1);
-    params.push(&rows_wanted);
-    let mut items = collect(&query(client, &sql, &params).await?, record)?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    Ok(Page { items, more })
+    db.page(&sql, &params, limit, record).await
 }
 
 /// The statement of a page. It starts from the table that the status says, and takes one page of ids before it looks at
@@ -111,29 +102,7 @@ fn select(filter: &TaskFilter, before: bool) -> String {
 }
 
 fn record(row: &Row) -> Result<TaskRecord, Failure> {
-    let status = status_at(row, 1)?;
-    let epoch = u32_at(row, 3)?;
-    let owner = id_or_none(row, 4)?.map(WorkerId::from_bytes);
     let questions = row.try_get::<_, Option<Vec<SqlId>>>(11)?.unwrap_or_default();
-    Ok(TaskRecord {
-        task: json_at(row, 0)?,
-        status,
-        attempt: u32_at(row, 2)?,
-        epoch,
-        owner: owner.filter(|_| status == TaskStatus::Running),
-        agent_version: row.try_get::<_, Option<&str>>(5)?.map(|version| text::unescape(version).into()),
-        ready_at: time_at(row, 6)?,
-        started_at: if epoch > 0 { Some(time_at(row, 7)?) } else { None },
-        finished_at: row.try_get::<_, Option<i64>>(8)?.map(Timestamp),
-        cancel_requested: row.try_get(9)?,
-        outcome: json_or_none(row, 10)?,
-        spent: Spent {
-            llm_calls: u32_at(row, 12)?,
-            input_tokens: super::rows::u64_at(row, 13)?,
-            output_tokens: super::rows::u64_at(row, 14)?,
-            cost_nanos: NanoUsd(row.try_get(15)?),
-            unpriced_calls: u32_at(row, 16)?,
-        },
-        clarifications: questions.into_iter().map(|id| ClarificationId::from_bytes(id.0)).collect(),
-    })
+    let questions = questions.into_iter().map(|id| ClarificationId::from_bytes(id.0)).collect();
+    decode::task_record(row, decode::spent(row, 12)?, questions)
 }

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::journal::{JournalEntry, Scope};
+use agentry_core::journal::JournalEntry;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::session::SessionId;
 use agentry_core::task::{Task, TaskRecord};
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use async_trait::async_trait;
-use tokio_postgres::Row;
 
 use super::claim::Known;
-use super::failure::Failure;
-use super::rows::{SqlId, collect, first, id_at, json_at, query, session_at, signed32, sql_limit, time_at, u32_at};
-use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list, text};
-use crate::arrival::Arrival;
+use super::rows::{SqlId, signed32};
+use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list};
+use crate::sql::arrival::Arrival;
+use crate::sql::columns::Columns;
+use crate::sql::decode;
+use crate::sql::limits::sql_limit;
 use crate::{
     Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
     TaskFilter, TaskStore, Want,
@@ -40,13 +41,9 @@ impl TaskStore for PostgresStore {
 
     async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
         let sql = "SELECT id, epoch FROM open_tasks WHERE status = 1 AND owner = $1 LIMIT $2";
-        let owner = SqlId(*worker.as_bytes());
+        let params = (SqlId(*worker.as_bytes()), sql_limit(limit));
         self.db
-            .retrying(|_| async move {
-                collect(&query(&self.db.conn().await?, sql, &[&owner, &sql_limit(limit)]).await?, |row| {
-                    Ok(Lease { task: TaskId::from_bytes(id_at(row, 0)?), epoch: u32_at(row, 1)?, worker })
-                })
-            })
+            .rows(sql, &[&params.0, &params.1], |row| Ok(Lease { task: row.id(0)?, epoch: row.count(1)?, worker }))
             .await
     }
 
@@ -70,26 +67,17 @@ impl TaskStore for PostgresStore {
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let sql = "SELECT DISTINCT session FROM open_tasks
                    WHERE session IS NOT NULL AND status = 0 AND ready_at <= $1 LIMIT $2";
-        self.db
-            .retrying(|_| async move {
-                let rows = query(&self.db.conn().await?, sql, &[&now.0, &sql_limit(limit)]).await?;
-                collect(&rows, |row| session_at(row, 0))
-            })
-            .await
+        self.db.rows(sql, &[&now.0, &sql_limit(limit)], |row| row.session(0)).await
     }
 
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT ready_at FROM open_tasks WHERE lane = 1 AND status = 0 AND ready_at > $1
                    ORDER BY ready_at LIMIT 1";
-        self.db
-            .retrying(|_| async move {
-                first(&self.db.conn().await?, sql, &[&now.0]).await?.map(|row| time_at(&row, 0)).transpose()
-            })
-            .await
+        self.db.row(sql, &[&now.0], |row| row.time(0)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        self.db.retrying(|_| async move { task_list::one(&self.db.conn().await?, id).await }).await
+        task_list::one(&self.db, id).await
     }
 
     async fn tasks(
@@ -98,19 +86,14 @@ impl TaskStore for PostgresStore {
         before: Option<TaskId>,
         limit: usize,
     ) -> Result<Page<TaskRecord>, StoreError> {
-        self.db.retrying(|_| async move { task_list::page(&self.db.conn().await?, filter, before, limit).await }).await
+        task_list::page(&self.db, filter, before, limit).await
     }
 
     async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         let sql =
             "SELECT seq, attempt, scope, at, body FROM journal WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let task = SqlId(*task.as_bytes());
-        self.db
-            .retrying(|_| async move {
-                let rows = query(&self.db.conn().await?, sql, &[&task, &signed32(after), &sql_limit(limit)]).await?;
-                collect(&rows, entry)
-            })
-            .await
+        self.db.rows(sql, &[&task, &signed32(after), &sql_limit(limit)], decode::journal_entry).await
     }
 
     async fn counts(&self) -> Result<QueueCounts, StoreError> {
@@ -120,14 +103,4 @@ impl TaskStore for PostgresStore {
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         self.db.retrying(|_| async move { counts::backlog(&self.db.conn().await?).await }).await
     }
-}
-
-fn entry(row: &Row) -> Result<JournalEntry, Failure> {
-    Ok(JournalEntry {
-        seq: u32_at(row, 0)?,
-        attempt: u32_at(row, 1)?,
-        scope: Scope::from(text::unescape(row.try_get(2)?).into_owned()),
-        at: time_at(row, 3)?,
-        body: json_at(row, 4)?,
-    })
 }

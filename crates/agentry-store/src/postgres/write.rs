@@ -1,26 +1,16 @@
 //! A write by an owner as columns: what it appends, as arrays for one statement.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use agentry_core::id::TaskId;
-use agentry_core::task::{Outcome, TaskStatus};
 use agentry_core::time::Timestamp;
+use tokio_postgres::types::ToSql;
 
-use super::failure::Failure;
-use super::rows::{SqlId, signed, signed32, to_json};
+use super::rows::{SqlId, signed32};
 use super::text;
-use crate::{Advance, Step, StoreError};
-
-/// A write with its JSON columns; serialised by the caller, not by the batch.
-pub(super) struct Write {
-    pub(super) advance: Arc<Advance>,
-    pub(super) outcome: Option<String>,
-    pub(super) summary: Option<String>,
-    journal: Vec<String>,
-    messages: Vec<String>,
-    outbox: Vec<String>,
-}
+use crate::Step;
+use crate::sql::limits::signed;
+use crate::sql::write::Write;
 
 /// How a write is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,35 +26,6 @@ pub(super) enum Shape {
 }
 
 impl Write {
-    /// Writes the JSON columns.
-    ///
-    /// # Errors
-    /// When a running task cannot end as the outcome says.
-    pub(super) fn new(advance: Arc<Advance>) -> Result<Self, StoreError> {
-        if let Step::Finish { outcome: Outcome { status, .. }, .. } = &advance.step
-            && (!status.is_terminal() || !TaskStatus::Running.may_become(*status))
-        {
-            return Err(StoreError::Broken(format!("a running task cannot end as {status}")));
-        }
-        Self::serialise(advance).map_err(|failure| failure.to_store_error())
-    }
-
-    fn serialise(advance: Arc<Advance>) -> Result<Self, Failure> {
-        let outcome = match &advance.step {
-            Step::Finish { outcome, .. } => Some(to_json(outcome)?),
-            _ => None,
-        };
-        let session = advance.session.as_ref();
-        Ok(Self {
-            outcome,
-            summary: session.and_then(|session| session.summary.as_ref()).map(to_json).transpose()?,
-            journal: advance.journal.iter().map(|entry| to_json(&entry.body)).collect::<Result<_, _>>()?,
-            messages: session.map_or(Ok(Vec::new()), |session| session.messages.iter().map(to_json).collect())?,
-            outbox: advance.outbox.iter().map(to_json).collect::<Result<_, _>>()?,
-            advance,
-        })
-    }
-
     /// How it is carried out.
     pub(super) fn shape(&self) -> Shape {
         let advance = &self.advance;
@@ -75,11 +36,6 @@ impl Write {
             (Step::Finish { dead_letter: false, .. }, Some(_)) => Shape::Turn,
             _ => Shape::Alone,
         }
-    }
-
-    /// About how many rows it writes.
-    pub(super) fn rows(&self) -> usize {
-        2 + self.journal.len() + self.messages.len() + self.advance.ledger.len() + self.outbox.len()
     }
 
     pub(super) fn task(&self) -> TaskId {
@@ -97,10 +53,6 @@ impl Write {
 
     pub(super) fn at(&self) -> Timestamp {
         self.advance.at
-    }
-
-    pub(super) fn journal_bodies(&self) -> &[String] {
-        &self.journal
     }
 }
 
@@ -177,6 +129,10 @@ impl<'a> Appended<'a> {
 }
 
 impl<'a> Journal<'a> {
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 6] {
+        [&self.task, &self.n, &self.attempt, &self.at, &self.scope, &self.body]
+    }
+
     fn add(&mut self, write: &'a Write) {
         for (n, (entry, body)) in (1..).zip(write.advance.journal.iter().zip(&write.journal)) {
             self.task.push(write.id());
@@ -190,6 +146,15 @@ impl<'a> Journal<'a> {
 }
 
 impl<'a> Ledger<'a> {
+    #[rustfmt::skip]
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 16] {
+        [
+            &self.task, &self.call, &self.at, &self.input, &self.cached, &self.output, &self.reasoning, &self.cost,
+            &self.duration_us, &self.status, &self.agent, &self.provider, &self.model, &self.cache_write,
+            &self.cache_write_1h, &self.provider_call,
+        ]
+    }
+
     fn add(&mut self, write: &'a Write) {
         for row in &write.advance.ledger {
             self.task.push(write.id());
@@ -213,6 +178,10 @@ impl<'a> Ledger<'a> {
 }
 
 impl<'a> Outbox<'a> {
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.id, &self.task, &self.ready_at, &self.message]
+    }
+
     fn add(&mut self, write: &'a Write) {
         for (message, body) in write.advance.outbox.iter().zip(&write.outbox) {
             self.id.push(SqlId(*message.id.as_bytes()));

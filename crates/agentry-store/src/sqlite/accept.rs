@@ -7,8 +7,9 @@ use agentry_core::task::{IdempotencyKey, TaskStatus};
 
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::micros;
-use crate::arrival::Arrival;
+use super::rows::{micros, row};
+use crate::sql::arrival::Arrival;
+use crate::sql::columns::Columns;
 use crate::{Accepted, Refused, StoreError};
 
 /// How long idempotency keys are kept, in microseconds (the port: 24 h).
@@ -42,21 +43,20 @@ pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, 
         return Ok(Ok(Accepted::Duplicate(task.id)));
     }
     if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency {
-        db.sql("INSERT OR REPLACE INTO idempotency (key, fingerprint, task, created_at) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((key, fingerprint.cast_signed(), task.id.as_bytes(), task.created_at.0))?;
+        db.execute(
+            "INSERT OR REPLACE INTO idempotency (key, fingerprint, task, created_at) VALUES (?1, ?2, ?3, ?4)",
+            (key, fingerprint.cast_signed(), task.id.as_bytes(), task.created_at.0),
+        )?;
     }
     Ok(Ok(Accepted::New))
 }
 
 /// The fingerprint and task of a key that is not older than 24 h.
 fn known_key(db: &Db, key: &str, now: agentry_core::time::Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
-    let mut statement = db.sql("SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1")?;
-    let mut rows = statement.query([key])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    if micros(row.get(2)?, now) >= KEY_LIFE_US {
-        return Ok(None);
-    }
-    Ok(Some((row.get(0)?, TaskId::from_bytes(row.get(1)?))))
+    let sql = "SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1";
+    let known = row(&db.conn, sql, [key], |row| Ok((row.number(0)?, row.id(1)?, row.number(2)?)))?;
+    let young = known.filter(|(_, _, created_at)| micros(*created_at, now) < KEY_LIFE_US);
+    Ok(young.map(|(fingerprint, task, _)| (fingerprint, task)))
 }
 
 /// Inserts the rows of a task. False: a task of this id is there already.
@@ -65,13 +65,11 @@ fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
     let agent = db.name(task.agent.as_str())?;
     let created = task.created_at.0;
     let ready_at = task.not_before.map_or(created, |at| at.0);
-    let seq = {
-        let mut statement = db.sql(
-            "INSERT OR IGNORE INTO tasks (id, agent, mode, rank, session, status, delayed, ready_at, attempt, epoch, owner,
-                 recoveries, version, claimed_at, started_at, finished_at, used_us, cancel, journal, questions)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 1, 0, zeroblob(16), 0, 0, ?8, ?8, ?8, 0, 0, 0, 0)",
-        )?;
-        let inserted = statement.execute((
+    let inserted = db.execute(
+        "INSERT OR IGNORE INTO tasks (id, agent, mode, rank, session, status, delayed, ready_at, attempt, epoch, owner,
+             recoveries, version, claimed_at, started_at, finished_at, used_us, cancel, journal, questions)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 1, 0, zeroblob(16), 0, 0, ?8, ?8, ?8, 0, 0, 0, 0)",
+        (
             task.id.as_bytes(),
             agent,
             task.mode as u8,
@@ -80,13 +78,13 @@ fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
             ready_at > created,
             ready_at,
             created,
-        ))?;
-        if inserted == 0 {
-            return Ok(false);
-        }
-        db.conn.last_insert_rowid()
-    };
-    db.sql("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)")?.execute((seq, &arrival.body))?;
+        ),
+    )?;
+    if inserted == 0 {
+        return Ok(false);
+    }
+    let seq = db.conn.last_insert_rowid();
+    db.execute("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)", (seq, &arrival.body))?;
     db.moved(None, TaskStatus::Queued);
     Ok(true)
 }

@@ -8,24 +8,23 @@ use agentry_core::task::{Task, TaskStatus};
 use agentry_core::time::Timestamp;
 use rusqlite::Row;
 
-use super::agents;
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, first, from_json, sql_limit};
+use super::rows::{row, rows, value};
+use crate::sql::columns::{Columns, from_json};
+use crate::sql::limits::sql_limit;
 use crate::{Claimed, Lease};
+
+/// Columns of [`queued`].
+const QUEUED: &str = "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks WHERE status = 0";
 
 /// Claims those of the tasks that are queued, due and outside sessions.
 pub(super) fn known(db: &mut Db, worker: WorkerId, tasks: &[TaskId], now: Timestamp) -> Result<Vec<Claimed>, Failure> {
     let mut claimed = Vec::with_capacity(tasks.len());
+    let sql = format!("{QUEUED} AND id = ?1 AND session IS NULL AND ready_at <= ?2");
     for id in tasks {
-        let queued = {
-            let mut statement = db.sql(
-                "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks
-                 WHERE id = ?1 AND status = 0 AND session IS NULL AND ready_at <= ?2",
-            )?;
-            first(&mut statement, (id.as_bytes(), now.0), |row| queued(db, row, worker))?
-        };
-        if let Some((seq, queued)) = queued {
+        let found = row(&db.conn, &sql, (id.as_bytes(), now.0), |row| queued(db, row, worker))?;
+        if let Some((seq, queued)) = found {
             claimed.push(own(db, seq, queued, now)?);
         }
     }
@@ -44,14 +43,11 @@ pub(super) fn next(
     promote(db, now)?;
     let mut found: Vec<(i64, i64)> = Vec::new();
     for mode in modes.iter() {
-        let mut statement = db.sql(
-            "SELECT rank, seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0 AND mode = ?1
-                AND ready_at <= ?3
-             ORDER BY rank, seq LIMIT ?2",
-        )?;
-        found.extend(collect(&mut statement, (mode as u8, sql_limit(limit), due_by.min(now).0), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?);
+        let sql = "SELECT rank, seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0 AND mode = ?1
+                       AND ready_at <= ?3
+                   ORDER BY rank, seq LIMIT ?2";
+        let params = (mode as u8, sql_limit(limit), due_by.min(now).0);
+        found.extend(rows(&db.conn, sql, params, |row| Ok((row.number(0)?, row.number(1)?)))?);
     }
     found.sort_unstable();
     found.truncate(limit);
@@ -67,38 +63,33 @@ pub(super) fn next(
 
 /// Moves delayed tasks whose time has come among the ready ones.
 fn promote(db: &Db, now: Timestamp) -> Result<(), Failure> {
-    db.sql("UPDATE tasks SET delayed = 0 WHERE status = 0 AND delayed = 1 AND ready_at <= ?1")?.execute([now.0])?;
-    Ok(())
+    let sql = "UPDATE tasks SET delayed = 0 WHERE status = 0 AND delayed = 1 AND ready_at <= ?1";
+    db.execute(sql, [now.0]).map(drop)
 }
 
 /// Makes `worker` the owner of a queued task. The caller has checked that it is queued.
 pub(super) fn take(db: &mut Db, worker: WorkerId, seq: i64, now: Timestamp) -> Result<Claimed, Failure> {
-    let queued = {
-        let mut statement = db.sql(
-            "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks WHERE seq = ?1 AND status = 0",
-        )?;
-        first(&mut statement, [seq], |row| queued(db, row, worker))?
-    };
-    let (seq, queued) = queued.ok_or_else(|| Failure::Data(format!("task row {seq} is not queued")))?;
+    let found = row(&db.conn, &format!("{QUEUED} AND seq = ?1"), [seq], |row| queued(db, row, worker))?;
+    let (seq, queued) = found.ok_or_else(|| Failure::Data(format!("task row {seq} is not queued")))?;
     own(db, seq, queued, now)
 }
 
 /// The claim that a queued row would become.
 fn queued(db: &Db, row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Failure> {
-    let epoch = row.get::<_, u32>(2)? + 1;
+    let epoch = row.count::<u32>(2)? + 1;
     let claimed = Claimed {
-        lease: Lease { task: TaskId::from_bytes(row.get(1)?), epoch, worker },
+        lease: Lease { task: row.id(1)?, epoch, worker },
         task: None,
-        version: match row.get::<_, i64>(6)? {
+        version: match row.number(6)? {
             0 => None,
-            name => Some(agents::version_of(db, name)?),
+            number => Some(value(&db.conn, "SELECT name FROM names WHERE id = ?1", [number])?),
         },
-        attempt: row.get(3)?,
-        recoveries: row.get(4)?,
-        used_us: row.get(5)?,
+        attempt: row.count(3)?,
+        recoveries: row.count(4)?,
+        used_us: row.count(5)?,
         resumes: epoch > 1,
     };
-    Ok((row.get(0)?, claimed))
+    Ok((row.number(0)?, claimed))
 }
 
 /// Writes a claim. A plain update by row number: `RETURNING` would build a table in memory for each.
@@ -108,13 +99,13 @@ fn own(db: &mut Db, seq: i64, claimed: Claimed, now: Timestamp) -> Result<Claime
     } else {
         "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4, started_at = ?4 WHERE seq = ?1"
     };
-    db.sql(sql)?.execute((seq, claimed.lease.epoch, claimed.lease.worker.as_bytes(), now.0))?;
+    db.execute(sql, (seq, claimed.lease.epoch, claimed.lease.worker.as_bytes(), now.0))?;
     db.moved(Some(TaskStatus::Queued), TaskStatus::Running);
     Ok(claimed)
 }
 
 /// What was asked.
 pub(super) fn body(db: &Db, seq: i64) -> Result<Task, Failure> {
-    let text: String = db.sql("SELECT body FROM task_bodies WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?;
-    from_json(&text)
+    let text: String = value(&db.conn, "SELECT body FROM task_bodies WHERE seq = ?1", [seq])?;
+    Ok(from_json(&text)?)
 }

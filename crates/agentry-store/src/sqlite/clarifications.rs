@@ -1,53 +1,46 @@
 //! [`ClarificationStore`] on SQLite: the first resolution wins.
 
 use agentry_core::clarification::{Clarification, Resolution};
-use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::id::ClarificationId;
 use agentry_core::journal::JournalBody;
 use agentry_core::slack::question_ended;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use async_trait::async_trait;
-use rusqlite::{Connection, Row};
 
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, first, json_at, json_or_none, mode, page_len, signed, sql_limit, status, to_json};
-use super::{SqliteStore, advance, agents, outbox};
+use super::rows::{exists, row, rows};
+use super::{SqliteStore, advance, outbox};
+use crate::port::resolved_at;
+use crate::sql::columns::{Columns, to_json};
+use crate::sql::decode::clarification;
+use crate::sql::limits::{one_more, sql_limit};
 use crate::{Answered, ClarificationStore, Page, StoreError};
 
 /// Keeps a question. One that is known already stays as it is.
 pub(super) fn insert(db: &Db, task: i64, attempt: u32, question: &Clarification) -> Result<(), Failure> {
-    db.sql(
+    let resolution = question.resolution.as_ref().map(to_json).transpose()?;
+    let (id, body, expires_at) = (question.id.as_bytes(), to_json(question)?, question.expires_at.0);
+    db.execute(
         "INSERT OR IGNORE INTO clarifications (id, task, attempt, expires_at, body, resolution, thread)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute((
-        question.id.as_bytes(),
-        task,
-        attempt,
-        question.expires_at.0,
-        to_json(question)?,
-        question.resolution.as_ref().map(to_json).transpose()?,
-        question.thread_key(),
-    ))?;
-    Ok(())
+        (id, task, attempt, expires_at, body, resolution, question.thread_key()),
+    )
+    .map(drop)
 }
 
 /// Whether a task has a question that nobody has resolved.
 pub(super) fn any_open(db: &Db, task: i64) -> Result<bool, Failure> {
-    Ok(db.sql("SELECT 1 FROM clarifications WHERE task = ?1 AND resolution IS NULL LIMIT 1")?.exists([task])?)
+    exists(&db.conn, "SELECT 1 FROM clarifications WHERE task = ?1 AND resolution IS NULL LIMIT 1", [task])
 }
 
 /// Ends the open questions of a task; where they were asked is told.
 pub(super) fn withdraw(db: &Db, task: i64, resolution: &Resolution) -> Result<(), Failure> {
-    let withdrawn = {
-        let mut statement = db.sql(
-            "UPDATE clarifications SET resolution = ?2 WHERE task = ?1 AND resolution IS NULL RETURNING body, resolution",
-        )?;
-        collect(&mut statement, (task, to_json(resolution)?), clarification)?
-    };
-    tell(db, &withdrawn)
+    let sql =
+        "UPDATE clarifications SET resolution = ?2 WHERE task = ?1 AND resolution IS NULL RETURNING body, resolution";
+    tell(db, &rows(&db.conn, sql, (task, to_json(resolution)?), |row| clarification(row))?)
 }
 
 /// Leaves what the ends of questions must leave behind.
@@ -56,29 +49,15 @@ fn tell(db: &Db, ended: &[Clarification]) -> Result<(), Failure> {
     outbox::insert_all(db, &messages)
 }
 
-fn moment(resolution: &Resolution) -> Timestamp {
-    match resolution {
-        Resolution::Answered { at, .. }
-        | Resolution::Defaulted { at, .. }
-        | Resolution::Expired { at }
-        | Resolution::Withdrawn { at } => *at,
-    }
-}
-
 fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<Answered, Failure> {
-    let found = {
-        let mut statement = db.sql("SELECT body, resolution, task, attempt FROM clarifications WHERE id = ?1")?;
-        first(&mut statement, [id.as_bytes()], |row| {
-            Ok((clarification(row)?, row.get::<_, i64>(2)?, row.get::<_, u32>(3)?))
-        })?
-    };
+    let sql = "SELECT body, resolution, task, attempt FROM clarifications WHERE id = ?1";
+    let found = row(&db.conn, sql, [id.as_bytes()], |row| Ok((clarification(row)?, row.number(2)?, row.count(3)?)))?;
     let Some((mut question, task, attempt)) = found else { return Ok(Answered::Unknown) };
     if question.resolution.is_some() {
         return Ok(Answered::AlreadyResolved(Box::new(question)));
     }
-    let at = moment(resolution);
-    db.sql("UPDATE clarifications SET resolution = ?2 WHERE id = ?1")?
-        .execute((id.as_bytes(), to_json(resolution)?))?;
+    let at = resolved_at(resolution);
+    db.execute("UPDATE clarifications SET resolution = ?2 WHERE id = ?1", (id.as_bytes(), to_json(resolution)?))?;
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(db, task, attempt, &question.scope, at, &entry)?;
     question.resolution = Some(resolution.clone());
@@ -88,47 +67,17 @@ fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<
 
 /// Queues a waiting task again when no question of it is open.
 fn wake(db: &mut Db, task: i64, at: Timestamp) -> Result<Option<Wake>, Failure> {
-    let found = {
-        let mut statement = db.sql("SELECT status, id, mode, session FROM tasks WHERE seq = ?1")?;
-        first(&mut statement, [task], |row| {
-            let woken = Wake::again(TaskId::from_bytes(row.get(1)?), mode(row.get(2)?)?, agents::session_at(row, 3)?);
-            Ok((status(row.get(0)?)?, woken))
-        })?
-    };
+    let found = row(&db.conn, "SELECT status, id, mode, session FROM tasks WHERE seq = ?1", [task], |row| {
+        Ok((row.status(0)?, Wake::again(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
+    })?;
     match found {
         Some((TaskStatus::Waiting, woken)) if !any_open(db, task)? => {
-            db.sql("UPDATE tasks SET status = 0, ready_at = ?2, delayed = 0 WHERE seq = ?1")?.execute((task, at.0))?;
+            db.execute("UPDATE tasks SET status = 0, ready_at = ?2, delayed = 0 WHERE seq = ?1", (task, at.0))?;
             db.moved(Some(TaskStatus::Waiting), TaskStatus::Queued);
             Ok(Some(woken))
         }
         _ => Ok(None),
     }
-}
-
-/// A question of a row that begins with `body, resolution`.
-fn clarification(row: &Row<'_>) -> Result<Clarification, Failure> {
-    let mut question: Clarification = json_at(row, 0)?;
-    question.resolution = json_or_none(row, 1)?;
-    Ok(question)
-}
-
-fn page(
-    conn: &Connection,
-    only_open: bool,
-    after: Option<ClarificationId>,
-    limit: usize,
-) -> Result<Page<Clarification>, Failure> {
-    let limit = page_len(limit);
-    let mut statement = conn.prepare_cached(
-        "SELECT body, resolution FROM clarifications
-         WHERE seq > coalesce((SELECT seq FROM clarifications WHERE id = ?1), 0) AND (NOT ?2 OR resolution IS NULL)
-         ORDER BY seq LIMIT ?3",
-    )?;
-    let after = after.map(|id| id.as_bytes().to_vec());
-    let mut items = collect(&mut statement, (after, only_open, signed(limit as u64 + 1)), clarification)?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    Ok(Page { items, more })
 }
 
 #[async_trait]
@@ -138,11 +87,8 @@ impl ClarificationStore for SqliteStore {
     }
 
     async fn clarification(&self, id: ClarificationId) -> Result<Option<Clarification>, StoreError> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached("SELECT body, resolution FROM clarifications WHERE id = ?1")?;
-            first(&mut statement, [id.as_bytes()], clarification)
-        })
-        .await
+        let sql = "SELECT body, resolution FROM clarifications WHERE id = ?1";
+        self.row(sql, [*id.as_bytes()], |row| clarification(row)).await
     }
 
     async fn clarifications(
@@ -151,37 +97,27 @@ impl ClarificationStore for SqliteStore {
         after: Option<ClarificationId>,
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError> {
-        self.read(move |conn| page(conn, only_open, after, limit)).await
+        let sql = "SELECT body, resolution FROM clarifications
+                   WHERE seq > coalesce((SELECT seq FROM clarifications WHERE id = ?1), 0)
+                       AND (NOT ?2 OR resolution IS NULL)
+                   ORDER BY seq LIMIT ?3";
+        let params = (after.map(|id| *id.as_bytes()), only_open, one_more(limit));
+        Ok(Page::cut(self.rows(sql, params, |row| clarification(row)).await?, limit))
     }
 
     async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError> {
-        let thread = thread.to_owned();
-        self.write(1, move |db| {
-            db.sql("UPDATE clarifications SET thread = ?2 WHERE id = ?1")?.execute((id.as_bytes(), &thread))?;
-            Ok(())
-        })
-        .await
+        let params = (*id.as_bytes(), thread.to_owned());
+        self.execute("UPDATE clarifications SET thread = ?2 WHERE id = ?1", params).await.map(drop)
     }
 
     async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError> {
-        let thread = thread.to_owned();
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT body, resolution FROM clarifications WHERE thread = ?1 ORDER BY seq DESC LIMIT ?2",
-            )?;
-            collect(&mut statement, (&thread, sql_limit(limit)), clarification)
-        })
-        .await
+        let sql = "SELECT body, resolution FROM clarifications WHERE thread = ?1 ORDER BY seq DESC LIMIT ?2";
+        self.rows(sql, (thread.to_owned(), sql_limit(limit)), |row| clarification(row)).await
     }
 
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT body, resolution FROM clarifications WHERE resolution IS NULL AND expires_at <= ?1
-                 ORDER BY expires_at LIMIT ?2",
-            )?;
-            collect(&mut statement, (now.0, sql_limit(limit)), clarification)
-        })
-        .await
+        let sql = "SELECT body, resolution FROM clarifications WHERE resolution IS NULL AND expires_at <= ?1
+                   ORDER BY expires_at LIMIT ?2";
+        self.rows(sql, (now.0, sql_limit(limit)), |row| clarification(row)).await
     }
 }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agentry_core::id::WorkerId;
 use agentry_core::task::TaskStatus;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params};
 
-use super::SqliteOptions;
 use super::failure::Failure;
+use super::{SqliteOptions, rows};
 use crate::QueueCounts;
 use crate::liveness::Heartbeats;
 
@@ -66,6 +66,11 @@ impl Db {
     /// A statement, prepared once.
     pub(super) fn sql(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.conn.prepare_cached(sql)
+    }
+
+    /// Runs a statement. Returns how many rows it touched.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, Failure> {
+        rows::execute(&self.conn, sql, params)
     }
 
     /// Counts a task's way from one status to another; `None` as its beginning is acceptance.

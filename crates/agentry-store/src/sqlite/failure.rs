@@ -3,10 +3,11 @@
 use rusqlite::ErrorCode;
 
 use crate::StoreError;
+use crate::sql::columns::Unreadable;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It was refused before it wrote anything.
     Refused(StoreError),
     /// SQLite refused a statement; what the command wrote must be rolled back.
@@ -66,8 +67,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Data(format!("JSON of a row cannot be read: {error}"))
+impl From<Unreadable> for Failure {
+    fn from(Unreadable(detail): Unreadable) -> Self {
+        Self::Data(detail)
     }
 }

@@ -5,7 +5,6 @@
 mod accept;
 mod access;
 mod advance;
-mod agents;
 mod budgets;
 mod claim;
 mod clarifications;
@@ -34,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use open::{DATABASE_FILE, LOCK_FILE, OpenError};
 pub use readers::MAX_WAITING_READS;
-use rusqlite::Connection;
+use rusqlite::{Connection, Params, Row};
 use writer::Durability;
 pub use writer::MAX_WAITING_COMMANDS;
 
@@ -156,6 +155,43 @@ impl SqliteStore {
                 run(&db.conn).map_err(|failure| failure.to_store_error())
             }
         }
+    }
+
+    /// Reads all rows of a query.
+    async fn rows<T, P>(
+        &self,
+        sql: impl AsRef<str> + Send + 'static,
+        params: P,
+        read: impl FnMut(&Row<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + 'static,
+        P: Params + Send + 'static,
+    {
+        self.read(move |conn| rows::rows(conn, sql.as_ref(), params, read)).await
+    }
+
+    /// Reads the first row of a query, if there is one.
+    async fn row<T, P>(
+        &self,
+        sql: impl AsRef<str> + Send + 'static,
+        params: P,
+        read: impl FnOnce(&Row<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Option<T>, StoreError>
+    where
+        T: Send + 'static,
+        P: Params + Send + 'static,
+    {
+        self.read(move |conn| rows::row(conn, sql.as_ref(), params, read)).await
+    }
+
+    /// Runs one statement in a transaction; returns how many rows it touched, once that is durable.
+    async fn execute<P: Params + Clone + Send + 'static>(
+        &self,
+        sql: &'static str,
+        params: P,
+    ) -> Result<usize, StoreError> {
+        self.write(1, move |db| db.execute(sql, params.clone())).await
     }
 
     fn published(&self) -> QueueCounts {

@@ -9,35 +9,34 @@ use async_trait::async_trait;
 
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, first, from_json, sql_limit, to_json};
+use super::rows::{row, rows};
 use super::{SqliteStore, dead_letters, recover};
+use crate::sql::columns::{Columns, to_json};
+use crate::sql::limits::sql_limit;
 use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
 
-/// Puts messages into the outbox, due at once. A message that is there already stays as it is.
+/// Puts messages into the outbox, due at once.
 pub(super) fn insert_all(db: &Db, messages: &[OutboxMessage]) -> Result<(), Failure> {
-    for message in messages {
-        insert(db, message, message.created_at)?;
-    }
-    Ok(())
+    messages.iter().try_for_each(|message| insert_at(db, message, message.created_at))
 }
 
 /// Puts a message into the outbox.
-pub(super) fn insert(db: &Db, message: &OutboxMessage, ready_at: Timestamp) -> Result<(), Failure> {
-    db.sql("INSERT OR IGNORE INTO outbox (id, attempt, ready_at, message) VALUES (?1, 0, ?2, ?3)")?.execute((
-        message.id.as_bytes(),
-        ready_at.0,
-        to_json(message)?,
-    ))?;
-    Ok(())
+pub(super) fn insert_at(db: &Db, message: &OutboxMessage, ready_at: Timestamp) -> Result<(), Failure> {
+    insert(db, message.id, ready_at, &to_json(message)?)
+}
+
+/// Puts a message into the outbox as it is kept. One that is there already stays as it is.
+pub(super) fn insert(db: &Db, id: OutboxId, ready_at: Timestamp, body: &str) -> Result<(), Failure> {
+    let sql = "INSERT OR IGNORE INTO outbox (id, attempt, ready_at, message) VALUES (?1, 0, ?2, ?3)";
+    db.execute(sql, (id.as_bytes(), ready_at.0, body)).map(drop)
 }
 
 /// Frees messages whose claimer left or was declared dead.
 pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
-    let mut statement = db.sql("SELECT DISTINCT claimed_by FROM outbox WHERE claimed_by IS NOT NULL")?;
-    let claimers = collect(&mut statement, [], |row| Ok(WorkerId::from_bytes(row.get(0)?)))?;
-    for claimer in claimers {
+    let sql = "SELECT DISTINCT claimed_by FROM outbox WHERE claimed_by IS NOT NULL";
+    for claimer in rows(&db.conn, sql, [], |row| row.id::<WorkerId>(0))? {
         if !recover::is_registered(db, claimer)? {
-            db.sql("UPDATE outbox SET claimed_by = NULL WHERE claimed_by = ?1")?.execute([claimer.as_bytes()])?;
+            db.execute("UPDATE outbox SET claimed_by = NULL WHERE claimed_by = ?1", [claimer.as_bytes()])?;
         }
     }
     Ok(())
@@ -45,10 +44,10 @@ pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
 
 /// Frees messages that their claimer does not know of: the answer to its claim, or the settling, was lost.
 fn free_of_nobody(db: &Db, claimer: WorkerId, held: &HashSet<OutboxId>) -> Result<(), Failure> {
-    let mut statement = db.sql("SELECT id FROM outbox WHERE claimed_by = ?1")?;
-    let claimed = collect(&mut statement, [claimer.as_bytes()], |row| Ok(OutboxId::from_bytes(row.get(0)?)))?;
+    let sql = "SELECT id FROM outbox WHERE claimed_by = ?1";
+    let claimed: Vec<OutboxId> = rows(&db.conn, sql, [claimer.as_bytes()], |row| row.id(0))?;
     for id in claimed.iter().filter(|id| !held.contains(id)) {
-        db.sql("UPDATE outbox SET claimed_by = NULL WHERE id = ?1")?.execute([id.as_bytes()])?;
+        db.execute("UPDATE outbox SET claimed_by = NULL WHERE id = ?1", [id.as_bytes()])?;
     }
     Ok(())
 }
@@ -62,39 +61,31 @@ fn claim(
 ) -> Result<Vec<PendingMessage>, Failure> {
     free_of_the_dead(db)?;
     free_of_nobody(db, worker, held)?;
-    let mut statement = db.sql(
-        "SELECT seq, attempt, message FROM outbox WHERE claimed_by IS NULL AND ready_at <= ?1 ORDER BY ready_at, seq LIMIT ?2",
-    )?;
-    let due = collect(&mut statement, (now.0, sql_limit(limit)), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)? + 1, super::rows::json_at(row, 2)?))
+    let sql = "SELECT seq, attempt, message FROM outbox WHERE claimed_by IS NULL AND ready_at <= ?1
+               ORDER BY ready_at, seq LIMIT ?2";
+    let due = rows(&db.conn, sql, (now.0, sql_limit(limit)), |row| {
+        Ok((row.number(0)?, PendingMessage { attempt: row.count::<u32>(1)? + 1, message: row.json(2)? }))
     })?;
-    due.into_iter()
-        .map(|(seq, attempt, message)| {
-            db.sql("UPDATE outbox SET claimed_by = ?2, attempt = ?3 WHERE seq = ?1")?.execute((
-                seq,
-                worker.as_bytes(),
-                attempt,
-            ))?;
-            Ok(PendingMessage { message, attempt })
-        })
-        .collect()
+    for (seq, pending) in &due {
+        let sql = "UPDATE outbox SET claimed_by = ?2, attempt = ?3 WHERE seq = ?1";
+        db.execute(sql, (seq, worker.as_bytes(), pending.attempt))?;
+    }
+    Ok(due.into_iter().map(|(_, pending)| pending).collect())
 }
 
 fn settle(db: &mut Db, id: OutboxId, delivery: &Delivery, now: Timestamp) -> Result<(), Failure> {
     match delivery {
         Delivery::Sent => {
-            db.sql("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_bytes()])?;
+            db.execute("DELETE FROM outbox WHERE id = ?1", [id.as_bytes()])?;
         }
         Delivery::RetryAt(at) => {
-            db.sql("UPDATE outbox SET claimed_by = NULL, ready_at = ?2 WHERE id = ?1")?
-                .execute((id.as_bytes(), at.0))?;
+            let sql = "UPDATE outbox SET claimed_by = NULL, ready_at = ?2 WHERE id = ?1";
+            db.execute(sql, (id.as_bytes(), at.0))?;
         }
         Delivery::Dead(reason) => {
-            let mut statement = db.sql("DELETE FROM outbox WHERE id = ?1 RETURNING message")?;
-            let message = first(&mut statement, [id.as_bytes()], |row| Ok(row.get::<_, String>(0)?))?;
-            drop(statement);
-            if let Some(message) = message {
-                dead_letters::insert_message(db, &from_json(&message)?, reason, now)?;
+            let sql = "DELETE FROM outbox WHERE id = ?1 RETURNING message";
+            if let Some(message) = row(&db.conn, sql, [id.as_bytes()], |row| row.json(0))? {
+                dead_letters::insert_message(db, &message, reason, now)?;
             }
         }
     }
@@ -122,10 +113,7 @@ impl OutboxStore for SqliteStore {
     }
 
     async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|conn| {
-            let sql = "SELECT ready_at FROM outbox WHERE claimed_by IS NULL ORDER BY ready_at, seq LIMIT 1";
-            first(&mut *conn.prepare_cached(sql)?, [], |row| Ok(Timestamp(row.get(0)?)))
-        })
-        .await
+        let sql = "SELECT ready_at FROM outbox WHERE claimed_by IS NULL ORDER BY ready_at, seq LIMIT 1";
+        self.row(sql, [], |row| row.time(0)).await
     }
 }

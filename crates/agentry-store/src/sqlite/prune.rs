@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use super::SqliteStore;
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, sql_limit};
+use super::rows::rows;
+use crate::sql::columns::Columns;
+use crate::sql::limits::sql_limit;
 use crate::{Horizon, RetentionStore, StoreError};
 
 /// Rows, or tasks with all their rows, that one transaction deletes: a few milliseconds of the writer's time.
@@ -43,19 +45,18 @@ const SESSIONS: &str = "SELECT seq FROM sessions s WHERE updated_at < ?1 AND NOT
 const OF_SESSION: [&str; 2] = ["DELETE FROM messages WHERE session = ?1", "DELETE FROM sessions WHERE seq = ?1"];
 
 /// Deletes one piece by a statement that says itself what goes.
-fn rows(db: &Db, sql: &'static str, before: Timestamp) -> Result<usize, Failure> {
-    Ok(db.sql(sql)?.execute((before.0, sql_limit(PIECE)))?)
+fn delete(db: &Db, sql: &'static str, before: Timestamp) -> Result<usize, Failure> {
+    db.execute(sql, (before.0, sql_limit(PIECE)))
 }
 
 fn tasks(db: &Db, before: Timestamp) -> Result<usize, Failure> {
     let first = Horizon::first_id_of(before);
-    let old: Vec<i64> =
-        collect(&mut *db.sql(TASKS)?, (first.as_bytes(), before.0, sql_limit(PIECE)), |row| Ok(row.get(0)?))?;
+    let old = rows(&db.conn, TASKS, (first.as_bytes(), before.0, sql_limit(PIECE)), |row| row.number(0))?;
     delete_each(db, &old, &OF_TASK)
 }
 
 fn sessions(db: &Db, before: Timestamp) -> Result<usize, Failure> {
-    let old: Vec<i64> = collect(&mut *db.sql(SESSIONS)?, (before.0, sql_limit(PIECE)), |row| Ok(row.get(0)?))?;
+    let old = rows(&db.conn, SESSIONS, (before.0, sql_limit(PIECE)), |row| row.number(0))?;
     delete_each(db, &old, &OF_SESSION)
 }
 
@@ -90,16 +91,16 @@ impl RetentionStore for SqliteStore {
     /// Sent outbox rows are deleted when they are settled, so there are none to forget here.
     async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
         let before = horizon.events;
-        let mut sum = all(self, move |db| rows(db, EVENTS, before)).await?;
-        sum += all(self, move |db| rows(db, KEYS, before)).await?;
+        let mut sum = all(self, move |db| delete(db, EVENTS, before)).await?;
+        sum += all(self, move |db| delete(db, KEYS, before)).await?;
         if let Some(before) = horizon.tasks {
             sum += all(self, move |db| tasks(db, before)).await?;
             sum += all(self, move |db| sessions(db, before)).await?;
-            sum += all(self, move |db| rows(db, SLOTS, before)).await?;
-            sum += all(self, move |db| rows(db, DEAD_LETTERS, before)).await?;
+            sum += all(self, move |db| delete(db, SLOTS, before)).await?;
+            sum += all(self, move |db| delete(db, DEAD_LETTERS, before)).await?;
         }
         if let Some(before) = horizon.usage {
-            sum += all(self, move |db| rows(db, LEDGER, before)).await?;
+            sum += all(self, move |db| delete(db, LEDGER, before)).await?;
         }
         Ok(sum)
     }

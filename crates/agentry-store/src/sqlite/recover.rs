@@ -1,26 +1,26 @@
 //! Recovery: dead workers are found, and their tasks requeued. Who is dead is decided here and nowhere else, see
 //! [`crate::liveness`]; whoever was declared dead is no longer registered.
 
-use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::id::WorkerId;
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use agentry_core::worker::WorkerRecord;
 
 use super::db::Db;
 use super::failure::Failure;
-use super::rows::{collect, json_at, mode, sql_limit};
-use super::{advance, agents, outbox};
+use super::rows::{exists, rows};
+use super::{advance, outbox};
 use crate::liveness::{Judge, Life};
+use crate::sql::columns::Columns;
+use crate::sql::limits::sql_limit;
 
 /// Declares workers dead, requeues their tasks and frees the outbox messages they had claimed. Workers that are dead and
 /// own nothing any more are forgotten.
 pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, Failure> {
     let mut recovered = Vec::new();
-    let records: Vec<WorkerRecord> = collect(&mut *db.sql("SELECT record FROM workers")?, [], |row| json_at(row, 0))?;
+    let records: Vec<WorkerRecord> = rows(&db.conn, "SELECT record FROM workers", [], |row| row.json(0))?;
     let (dead, alive): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| is_dead(db, judge, record.id, now));
-    let owners = collect(&mut *db.sql("SELECT DISTINCT owner FROM tasks WHERE status = 1")?, [], |row| {
-        Ok(WorkerId::from_bytes(row.get(0)?))
-    })?;
+    let owners = rows(&db.conn, "SELECT DISTINCT owner FROM tasks WHERE status = 1", [], |row| row.id(0))?;
     for owner in owners {
         if owner == judge || alive.iter().any(|record| record.id == owner) {
             continue;
@@ -52,21 +52,20 @@ fn is_dead(db: &Db, judge: WorkerId, worker: WorkerId, now: Timestamp) -> bool {
 }
 
 fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Wake)>, Failure> {
-    let mut statement = db.sql("SELECT seq, id, mode, session FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2")?;
-    collect(&mut statement, (owner.as_bytes(), sql_limit(limit)), |row| {
-        let wake = Wake::again(TaskId::from_bytes(row.get(1)?), mode(row.get(2)?)?, agents::session_at(row, 3)?);
-        Ok((row.get(0)?, wake))
+    let sql = "SELECT seq, id, mode, session FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
+    rows(&db.conn, sql, (owner.as_bytes(), sql_limit(limit)), |row| {
+        Ok((row.number(0)?, Wake::again(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
     })
 }
 
 /// Whether a worker neither left nor was declared dead.
 pub(super) fn is_registered(db: &Db, id: WorkerId) -> Result<bool, Failure> {
-    Ok(db.heartbeats.contains_key(&id) && db.sql("SELECT 1 FROM workers WHERE id = ?1")?.exists([id.as_bytes()])?)
+    Ok(db.heartbeats.contains_key(&id) && exists(&db.conn, "SELECT 1 FROM workers WHERE id = ?1", [id.as_bytes()])?)
 }
 
 /// Removes a worker that left or was declared dead.
 pub(super) fn forget(db: &mut Db, id: WorkerId) -> Result<(), Failure> {
-    db.sql("DELETE FROM workers WHERE id = ?1")?.execute([id.as_bytes()])?;
+    db.execute("DELETE FROM workers WHERE id = ?1", [id.as_bytes()])?;
     db.heartbeats.remove(&id);
     Ok(())
 }

@@ -1,74 +1,50 @@
-//! How words of the core are written into columns and read back.
+//! Columns of SQLite, and how statements are run: each is prepared once.
 
-use agentry_core::agent::ExecutionMode;
-use agentry_core::task::TaskStatus;
-use agentry_core::time::Timestamp;
-use rusqlite::Row;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Params, Row};
 
 use super::failure::Failure;
-use crate::MAX_PAGE;
+use crate::sql::columns::{Columns, Unreadable};
 
-/// JSON text of a value.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::Data(format!("a value cannot be written as JSON: {error}")))
-}
+impl Columns for Row<'_> {
+    type Failure = Failure;
 
-/// The value of a JSON column.
-pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
-    Ok(serde_json::from_str(text)?)
-}
+    fn number_or_none(&self, at: usize) -> Result<Option<i64>, Failure> {
+        Ok(self.get(at)?)
+    }
 
-/// A JSON column of a row.
-pub(super) fn json_at<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Failure> {
-    from_json(row.get_ref(column)?.as_str().map_err(|error| Failure::Data(error.to_string()))?)
-}
+    fn flag(&self, at: usize) -> Result<bool, Failure> {
+        Ok(self.get(at)?)
+    }
 
-/// A JSON column of a row that may be NULL.
-pub(super) fn json_or_none<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, Failure> {
-    match row.get_ref(column)?.as_str_or_null().map_err(|error| Failure::Data(error.to_string()))? {
-        Some(text) => from_json(text).map(Some),
-        None => Ok(None),
+    fn bytes_or_none(&self, at: usize) -> Result<Option<[u8; 16]>, Failure> {
+        Ok(self.get(at)?)
+    }
+
+    fn plain_or_none(&self, at: usize) -> Result<Option<&str>, Failure> {
+        Ok(self.get_ref(at)?.as_str_or_null().map_err(|error| Unreadable(error.to_string()))?)
+    }
+
+    fn unescaped<'a>(&self, column: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(column)
     }
 }
 
-/// A status column.
-pub(super) fn status(number: u8) -> Result<TaskStatus, Failure> {
-    TaskStatus::from_number(number).ok_or_else(|| Failure::Data(format!("there is no task status {number}")))
-}
-
-/// A mode column.
-pub(super) fn mode(number: u8) -> Result<ExecutionMode, Failure> {
-    ExecutionMode::from_number(number).ok_or_else(|| Failure::Data(format!("there is no execution mode {number}")))
-}
-
-/// A number that SQLite keeps as a signed one.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The length of a page, within [`MAX_PAGE`].
-pub(super) fn page_len(limit: usize) -> usize {
-    limit.min(MAX_PAGE)
-}
-
-/// A limit as SQLite takes it, within [`MAX_PAGE`].
-pub(super) fn sql_limit(limit: usize) -> i64 {
-    signed(page_len(limit) as u64)
-}
-
 /// Microseconds between two moments; 0 when they are the wrong way round.
-pub(super) fn micros(since: i64, now: Timestamp) -> i64 {
+pub(super) fn micros(since: i64, now: agentry_core::time::Timestamp) -> i64 {
     now.0.saturating_sub(since).max(0)
 }
 
 /// Runs a query and reads all its rows.
-pub(super) fn collect<T>(
-    statement: &mut rusqlite::Statement<'_>,
-    params: impl rusqlite::Params,
+pub(super) fn rows<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
     mut read: impl FnMut(&Row<'_>) -> Result<T, Failure>,
 ) -> Result<Vec<T>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
@@ -77,15 +53,29 @@ pub(super) fn collect<T>(
     Ok(all)
 }
 
-/// Runs a query and reads its first row.
-pub(super) fn first<T>(
-    statement: &mut rusqlite::Statement<'_>,
-    params: impl rusqlite::Params,
+/// Runs a query and reads its first row, if there is one.
+pub(super) fn row<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
     read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    match rows.next()? {
-        Some(row) => read(row).map(Some),
-        None => Ok(None),
-    }
+    rows.next()?.map(read).transpose()
+}
+
+/// Runs a query and reads the first column of the row that it always has.
+pub(super) fn value<T: FromSql>(conn: &Connection, sql: &str, params: impl Params) -> Result<T, Failure> {
+    Ok(conn.prepare_cached(sql)?.query_row(params, |row| row.get(0))?)
+}
+
+/// Returns whether a query has a row.
+pub(super) fn exists(conn: &Connection, sql: &str, params: impl Params) -> Result<bool, Failure> {
+    Ok(conn.prepare_cached(sql)?.exists(params)?)
+}
+
+/// Runs a statement. Returns how many rows it touched.
+pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Result<usize, Failure> {
+    Ok(conn.prepare_cached(sql)?.execute(params)?)
 }

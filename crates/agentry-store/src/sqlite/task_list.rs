@@ -1,19 +1,20 @@
 //! Reading tasks: one, a page, a journal.
 
-use agentry_core::id::{ClarificationId, TaskId, WorkerId};
-use agentry_core::journal::{JournalEntry, Scope};
-use agentry_core::money::NanoUsd;
+use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::journal::JournalEntry;
 use agentry_core::task::{Spent, TaskRecord, TaskStatus};
-use agentry_core::time::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::failure::Failure;
-use super::rows::{collect, first, json_at, json_or_none, page_len, signed, sql_limit, status};
+use super::rows::{row, rows, value};
+use crate::sql::columns::Columns;
+use crate::sql::decode;
+use crate::sql::limits::{one_more, sql_limit};
 use crate::{Backlog, Page, Queued, TaskFilter};
 
-const SELECT: &str = "SELECT t.seq, b.body, t.status, t.attempt, t.epoch, t.owner, v.name, t.ready_at, t.started_at,
-        t.finished_at, t.cancel, o.outcome, t.questions
+const SELECT: &str = "SELECT b.body, t.status, t.attempt, t.epoch, t.owner, v.name, t.ready_at, t.started_at,
+        t.finished_at, t.cancel, o.outcome, t.seq, t.questions
     FROM tasks t JOIN task_bodies b ON b.seq = t.seq LEFT JOIN task_outcomes o ON o.seq = t.seq
         LEFT JOIN names v ON v.id = t.version";
 
@@ -27,8 +28,7 @@ const FEW_QUEUED: usize = 5_000;
 
 /// A task.
 pub(super) fn one(conn: &Connection, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
-    let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE t.id = ?1"))?;
-    first(&mut statement, [id.as_bytes()], |row| record(conn, row))
+    row(conn, &format!("{SELECT} WHERE t.id = ?1"), [id.as_bytes()], |row| record(conn, row))
 }
 
 /// Tasks, newest first.
@@ -38,21 +38,15 @@ pub(super) fn page(
     before: Option<TaskId>,
     limit: usize,
 ) -> Result<Page<TaskRecord>, Failure> {
-    let limit = page_len(limit);
     let few = filter.status == Some(TaskStatus::Queued) && few_queued(conn)?;
     let (sql, mut values) = query(filter, before, few);
-    values.push(Sql::Integer(signed(limit as u64 + 1)));
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut items = collect(&mut statement, params_from_iter(values), |row| record(conn, row))?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    Ok(Page { items, more })
+    values.push(Sql::Integer(one_more(limit)));
+    Ok(Page::cut(rows(conn, &sql, params_from_iter(values), |row| record(conn, row))?, limit))
 }
 
 fn few_queued(conn: &Connection) -> Result<bool, Failure> {
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM ({QUEUED}) LIMIT {})", FEW_QUEUED + 1);
-    let count: usize = conn.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-    Ok(count <= FEW_QUEUED)
+    Ok(value::<usize>(conn, &sql, [])? <= FEW_QUEUED)
 }
 
 fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (String, Vec<Sql>) {
@@ -92,73 +86,34 @@ fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (Stri
 }
 
 fn record(conn: &Connection, row: &Row<'_>) -> Result<TaskRecord, Failure> {
-    let seq: i64 = row.get(0)?;
-    let status = status(row.get(2)?)?;
-    let epoch = row.get(4)?;
-    let questions: i64 = row.get(12)?;
-    let owner = WorkerId::from_bytes(row.get(5)?);
-    Ok(TaskRecord {
-        task: json_at(row, 1)?,
-        status,
-        attempt: row.get(3)?,
-        epoch,
-        owner: (status == TaskStatus::Running).then_some(owner),
-        agent_version: row.get(6)?,
-        ready_at: Timestamp(row.get(7)?),
-        started_at: if epoch > 0 { Some(Timestamp(row.get(8)?)) } else { None },
-        finished_at: if status.is_terminal() { Some(Timestamp(row.get(9)?)) } else { None },
-        cancel_requested: row.get(10)?,
-        outcome: json_or_none(row, 11)?,
-        spent: spent(conn, seq)?,
-        clarifications: if questions > 0 { open_questions(conn, seq)? } else { Vec::new() },
-    })
+    let seq = row.number(11)?;
+    let questions = if row.number(12)? > 0 { open_questions(conn, seq)? } else { Vec::new() };
+    decode::task_record(row, spent(conn, seq)?, questions)
 }
 
 /// Sums of the task's ledger rows.
 fn spent(conn: &Connection, seq: i64) -> Result<Spent, Failure> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0), count(*) - count(cost)
-             FROM ledger WHERE task = ?1",
-        )?
-        .query_row([seq], |row| {
-            Ok(Spent {
-                llm_calls: row.get(0)?,
-                input_tokens: row.get(1)?,
-                output_tokens: row.get(2)?,
-                cost_nanos: NanoUsd(row.get(3)?),
-                unpriced_calls: row.get(4)?,
-            })
-        })?)
+    let sql = "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0),
+                   count(*) - count(cost)
+               FROM ledger WHERE task = ?1";
+    Ok(row(conn, sql, [seq], |row| decode::spent(row, 0))?.unwrap_or_default())
 }
 
 fn open_questions(conn: &Connection, seq: i64) -> Result<Vec<ClarificationId>, Failure> {
-    let mut statement =
-        conn.prepare_cached("SELECT id FROM clarifications WHERE task = ?1 AND resolution IS NULL ORDER BY seq")?;
-    collect(&mut statement, [seq], |row| Ok(ClarificationId::from_bytes(row.get(0)?)))
+    let sql = "SELECT id FROM clarifications WHERE task = ?1 AND resolution IS NULL ORDER BY seq";
+    rows(conn, sql, [seq], |row| row.id(0))
 }
 
 /// The entries of a task's journal after a number.
 pub(super) fn journal(conn: &Connection, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, Failure> {
-    let mut statement = conn.prepare_cached(
-        "SELECT seq, attempt, scope, at, body FROM journal
-         WHERE task = (SELECT seq FROM tasks WHERE id = ?1) AND seq > ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    collect(&mut statement, (task.as_bytes(), after, sql_limit(limit)), |row| {
-        Ok(JournalEntry {
-            seq: row.get(0)?,
-            attempt: row.get(1)?,
-            scope: Scope::from(row.get::<_, String>(2)?),
-            at: Timestamp(row.get(3)?),
-            body: json_at(row, 4)?,
-        })
-    })
+    let sql = "SELECT seq, attempt, scope, at, body FROM journal
+               WHERE task = (SELECT seq FROM tasks WHERE id = ?1) AND seq > ?2 ORDER BY seq LIMIT ?3";
+    rows(conn, sql, (task.as_bytes(), after, sql_limit(limit)), |row| decode::journal_entry(row))
 }
 
 /// What waits, from the indexes that hold it. The oldest task is the one that was accepted first.
 pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
-    let mut statement = conn.prepare_cached(
-        "SELECT mode, count, (SELECT ready_at FROM tasks WHERE seq = oldest) FROM (
+    let sql = "SELECT mode, count, (SELECT ready_at FROM tasks WHERE seq = oldest) FROM (
              SELECT mode, sum(count) AS count, min(oldest) AS oldest FROM (
                  SELECT mode, count(*) AS count, min(seq) AS oldest FROM tasks
                      WHERE status = 0 AND session IS NULL AND delayed = 0 GROUP BY mode
@@ -166,19 +121,16 @@ pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
                  UNION ALL SELECT mode, count(*), min(seq) FROM tasks INDEXED BY tasks_inbox
                      WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3 GROUP BY mode
              ) GROUP BY mode
-         )",
-    )?;
-    let count = |sql| conn.prepare_cached(sql)?.query_row([], |row| row.get(0));
+         )";
     let mut backlog = Backlog {
-        outbox: count("SELECT count(*) FROM outbox")?,
-        dead_letters: count("SELECT count(*) FROM dead_letters WHERE state = 0")?,
+        outbox: value(conn, "SELECT count(*) FROM outbox", [])?,
+        dead_letters: value(conn, "SELECT count(*) FROM dead_letters WHERE state = 0", [])?,
         ..Backlog::default()
     };
-    let rows = collect(&mut statement, [], |row| {
-        let due_since = row.get::<_, Option<i64>>(2)?.map(Timestamp);
-        Ok((row.get::<_, usize>(0)?, Queued { count: row.get(1)?, due_since }))
+    let found = rows(conn, sql, [], |row| {
+        Ok((row.count::<usize>(0)?, Queued { count: row.count(1)?, due_since: row.time_or_none(2)? }))
     })?;
-    for (mode, queued) in rows {
+    for (mode, queued) in found {
         if let Some(place) = backlog.queued.get_mut(mode) {
             *place = queued;
         }

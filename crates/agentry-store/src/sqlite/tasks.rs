@@ -10,12 +10,13 @@ use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskRecord, TaskSt
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use async_trait::async_trait;
+use rusqlite::Row;
 
-use super::accept;
-use super::advance::{self, Write};
-use super::rows::{collect, first, sql_limit};
-use super::{SqliteStore, agents, claim, outbox, recover, task_list};
-use crate::arrival::Arrival;
+use super::{SqliteStore, accept, advance, claim, outbox, recover, task_list};
+use crate::sql::arrival::Arrival;
+use crate::sql::columns::Columns;
+use crate::sql::limits::sql_limit;
+use crate::sql::write::Write;
 use crate::{
     Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
     TaskFilter, TaskStore, Want,
@@ -41,18 +42,14 @@ impl TaskStore for SqliteStore {
     }
 
     async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        self.read(move |conn| {
-            let sql = "SELECT id, epoch FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
-            collect(&mut *conn.prepare_cached(sql)?, (worker.as_bytes(), sql_limit(limit)), |row| {
-                Ok(Lease { task: TaskId::from_bytes(row.get(0)?), epoch: row.get(1)?, worker })
-            })
-        })
-        .await
+        let sql = "SELECT id, epoch FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
+        let read = move |row: &Row<'_>| Ok(Lease { task: row.id(0)?, epoch: row.count(1)?, worker });
+        self.rows(sql, (*worker.as_bytes(), sql_limit(limit)), read).await
     }
 
     async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
         let write = Write::new(advance)?;
-        self.write(write.weight(), move |db| advance::advance(db, &write)).await
+        self.write(write.rows(), move |db| advance::advance(db, &write)).await
     }
 
     async fn cancel(
@@ -71,7 +68,7 @@ impl TaskStore for SqliteStore {
                     Ok(Cancelled::Ended)
                 }
                 TaskStatus::Running => {
-                    db.sql("UPDATE tasks SET cancel = 1 WHERE seq = ?1")?.execute([seq])?;
+                    db.execute("UPDATE tasks SET cancel = 1 WHERE seq = ?1", [seq])?;
                     Ok(Cancelled::Requested)
                 }
                 ended => Ok(Cancelled::AlreadyEnded(ended)),
@@ -85,24 +82,15 @@ impl TaskStore for SqliteStore {
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT DISTINCT session FROM tasks INDEXED BY tasks_inbox
-                 WHERE session IS NOT NULL AND status < 3 AND status = 0 AND ready_at <= ?1 LIMIT ?2",
-            )?;
-            collect(&mut statement, (now.0, sql_limit(limit)), |row| agents::session(&row.get::<_, String>(0)?))
-        })
-        .await
+        let sql = "SELECT DISTINCT session FROM tasks INDEXED BY tasks_inbox
+                   WHERE session IS NOT NULL AND status < 3 AND status = 0 AND ready_at <= ?1 LIMIT ?2";
+        self.rows(sql, (now.0, sql_limit(limit)), |row| row.session(0)).await
     }
 
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT ready_at FROM tasks WHERE status = 0 AND delayed = 1 AND ready_at > ?1 ORDER BY ready_at LIMIT 1",
-            )?;
-            first(&mut statement, [now.0], |row| Ok(Timestamp(row.get(0)?)))
-        })
-        .await
+        let sql = "SELECT ready_at FROM tasks WHERE status = 0 AND delayed = 1 AND ready_at > ?1
+                   ORDER BY ready_at LIMIT 1";
+        self.row(sql, [now.0], |row| row.time(0)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {

@@ -11,37 +11,11 @@ use agentry_core::time::Timestamp;
 use super::super::accept;
 use super::super::failure::Failure;
 use super::super::pool::{Db, Tries, Tx};
-use super::super::rows::{SqlId, execute, id_or_none, query};
-use super::super::text;
-use super::state_at;
-use crate::arrival::Arrival;
-use crate::{Accepted, Firing, FiringResult, Refused, SlotState, StoreError};
-
-/// A firing with its task's body.
-pub(super) struct Shot {
-    schedule: String,
-    slot: Timestamp,
-    max_open: u32,
-    buffer: bool,
-    backfill: bool,
-    task: Option<Arrival>,
-}
-
-impl Shot {
-    /// Writes the bodies.
-    pub(super) fn all(firings: Vec<Firing>) -> Result<Vec<Self>, StoreError> {
-        let shot = |Firing { schedule, slot, task, max_open, buffer, backfill }| {
-            let schedule = text::escape(&schedule).into_owned();
-            Ok(Self { schedule, slot, max_open, buffer, backfill, task: task.map(Arrival::new).transpose()? })
-        };
-        firings.into_iter().map(shot).collect()
-    }
-
-    /// Whether the overlap policy looks at its task later.
-    fn is_watched(&self) -> bool {
-        self.max_open < u32::MAX
-    }
-}
+use super::super::rows::{SqlId, execute, query, rows};
+use crate::sql::arrival::{Arrival, Shot};
+use crate::sql::columns::Columns;
+use crate::sql::decode::slot_state;
+use crate::{Accepted, FiringResult, Refused, SlotState};
 
 /// A schedule whose row is locked.
 struct Schedule {
@@ -81,10 +55,11 @@ pub(super) async fn fire(db: &Db, shots: &[Shot], now: Timestamp, tries: Tries) 
 async fn lock(tx: &Tx<'_>, shots: &[Shot]) -> Result<HashMap<String, Schedule>, Failure> {
     let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
     let sql = "SELECT name, paused FROM schedules WHERE name = ANY($1) ORDER BY name FOR UPDATE";
-    let rows = query(tx, sql, &[&names]).await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get(0)?, Schedule { paused: row.try_get(1)?, decided: HashMap::new(), open: 0 })))
-        .collect()
+    let locked = rows(tx, sql, &[&names], |row| {
+        Ok((row.plain(0)?.to_owned(), Schedule { paused: row.flag(1)?, decided: HashMap::new(), open: 0 }))
+    })
+    .await?;
+    Ok(locked.into_iter().collect())
 }
 
 async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
@@ -93,9 +68,8 @@ async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<Strin
     let sql = "SELECT s.schedule, s.slot, s.state, s.task FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
                    JOIN slots s ON s.schedule = f.schedule AND s.slot = f.slot";
     for row in query(tx, sql, &[&names, &slots]).await? {
-        if let Some(schedule) = schedules.get_mut(row.try_get::<_, &str>(0)?) {
-            let task = id_or_none(&row, 3)?.map(TaskId::from_bytes);
-            schedule.decided.insert(row.try_get(1)?, (state_at(&row, 2)?, task));
+        if let Some(schedule) = schedules.get_mut(row.plain(0)?) {
+            schedule.decided.insert(row.number(1)?, (slot_state(&row, 2)?, row.id_or_none(3)?));
         }
     }
     Ok(())
@@ -115,10 +89,10 @@ async fn find_open(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, 
                WHERE s.schedule = ANY($1) AND s.open";
     let (mut names, mut ended): (Vec<String>, Vec<i64>) = (Vec::new(), Vec::new());
     for row in query(tx, sql, &[&watched]).await? {
-        let name: &str = row.try_get(0)?;
-        if !row.try_get::<_, bool>(2)? {
+        let name = row.plain(0)?;
+        if !row.flag(2)? {
             names.push(name.to_owned());
-            ended.push(row.try_get(1)?);
+            ended.push(row.number(1)?);
         } else if let Some(schedule) = schedules.get_mut(name) {
             schedule.open += 1;
         }
@@ -190,14 +164,11 @@ async fn accept_tasks(
     let arrivals: Vec<&Arrival> = fired.iter().map(|(_, arrival)| *arrival).collect();
     let accepted = accept::accept_all(db, tx, &arrivals).await?;
     for ((shot, _), accepted) in fired.into_iter().zip(accepted) {
-        match accepted {
-            Ok(Accepted::New) => {}
-            Ok(Accepted::Duplicate(first)) => results[shot] = FiringResult::Fired(first),
-            Err(Refused::Store(error)) => return Err(error.into()),
-            Err(refused) => {
-                let Shot { schedule, slot, .. } = &shots[shot];
-                return Err(Failure::Data(format!("slot {slot} of {schedule}: {refused}")));
-            }
+        if let Err(Refused::Store(error)) = accepted {
+            return Err(error.into());
+        }
+        if let Accepted::Duplicate(first) = shots[shot].fired_before(accepted)? {
+            results[shot] = FiringResult::Fired(first);
         }
     }
     Ok(())

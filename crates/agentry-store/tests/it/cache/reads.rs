@@ -10,8 +10,8 @@ use agentry_store::contract::build::finish;
 use agentry_store::{Advance, StateStore, Step};
 use serde_json::json;
 
-use crate::behind::{self, connected, ended, memory, now, options, status, thread, turn, until, window};
-use crate::server::{Prefix, connection, shared_url};
+use super::behind::{self, connected, ended, memory, now, options, status, thread, turn, until, window};
+use super::server::{Prefix, connection, shared_url};
 
 /// Two caches over one store, as two processes have them.
 async fn pair(prefix: &Prefix) -> (Arc<dyn StateStore>, [Arc<CachedStore>; 2]) {

@@ -7,14 +7,8 @@ use agentry_store::migrate::{MigrateError, Migration, count, migrate};
 use agentry_store::postgres::PostgresOptions;
 use agentry_store::sqlite::DATABASE_FILE;
 
-use crate::fill::fill;
-use crate::support::{Schema, client, sqlite};
-
-async fn filled() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fill(&sqlite(folder.path())).await;
-    folder
-}
+use super::{filled, sqlite};
+use crate::schema::{Schema, client};
 
 /// What every error says: the thing and the way out.
 fn says(error: &MigrateError, thing: &str, way_out: &str) {
@@ -35,7 +29,7 @@ async fn tamper(schema: &Schema, table: &str, body: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_changed_on_its_way_rolls_everything_back() {
-    let folder = filled().await;
+    let (folder, _) = filled().await;
     let changes = [
         ("journal", "NEW.body := replace(NEW.body, 'plain', 'plaim'); RETURN NEW;"),
         ("ledger", "IF NEW.cost = 100 THEN NEW.cost := 101; END IF; RETURN NEW;"),
@@ -59,7 +53,7 @@ async fn a_row_that_changed_on_its_way_rolls_everything_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_on_the_way_leaves_nothing() {
-    let (folder, schema) = (filled().await, Schema::new());
+    let ((folder, _), schema) = (filled().await, Schema::new());
     drop(schema.store().await);
     tamper(&schema, "outbox", "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;").await;
     says(&schema.take(folder.path()).await.unwrap_err(), "`outbox`: ", "run this again");
@@ -70,7 +64,7 @@ async fn a_connection_that_is_lost_on_the_way_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_not_empty_is_left_alone() {
-    let (folder, schema) = (filled().await, Schema::new());
+    let ((folder, _), schema) = (filled().await, Schema::new());
     let store = schema.store().await;
     let there = accept(&store, task(T0)).await;
     let error = schema.take(folder.path()).await.unwrap_err();
@@ -88,7 +82,7 @@ async fn a_target_that_is_not_empty_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_written_to_is_not_waited_for() {
-    let (folder, schema) = (filled().await, Schema::new());
+    let ((folder, _), schema) = (filled().await, Schema::new());
     drop(schema.store().await);
     let mut other = client().await;
     let tx = other.transaction().await.unwrap();
@@ -102,7 +96,7 @@ async fn a_target_that_is_written_to_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dry_run_leaves_no_trace() {
-    let (folder, schema) = (filled().await, Schema::new());
+    let ((folder, _), schema) = (filled().await, Schema::new());
     let report = count(folder.path().to_owned(), Some(&schema.options()), |_| {}).await.unwrap();
     assert!(report.rows() > 0 && report.tables.iter().all(|table| !table.verified));
     let row = client().await.query_one("SELECT to_regnamespace($1) IS NULL", &[&schema.0]).await.unwrap();
@@ -133,12 +127,12 @@ fn alter(folder: &Path, sql: &str) {
 async fn schemas_of_other_versions_are_refused_on_both_sides() {
     let schema = Schema::new();
     for (version, way_out) in [(99, "newer"), (0, "agentry serve")] {
-        let folder = filled().await;
+        let (folder, _) = filled().await;
         alter(folder.path(), &format!("PRAGMA user_version = {version}"));
         let error = schema.take(folder.path()).await.unwrap_err();
         says(&error, &format!("has schema {version}, and this agentry reads schema"), way_out);
     }
-    let folder = filled().await;
+    let (folder, _) = filled().await;
     drop(schema.store().await);
     schema.run("INSERT INTO schema_versions (version) VALUES (99)").await;
     says(&schema.take(folder.path()).await.unwrap_err(), "is of version 99", "nothing was moved");
@@ -163,21 +157,21 @@ async fn a_damaged_folder_is_named_with_its_row() {
         ),
     ];
     for (sql, row, why) in damages {
-        let folder = filled().await;
+        let (folder, _) = filled().await;
         alter(folder.path(), sql);
         let error = schema.take(folder.path()).await.unwrap_err();
         says(&error, row, "backup");
         says(&error, why, "backup");
         assert!(schema.is_empty().await);
     }
-    let folder = filled().await;
+    let (folder, _) = filled().await;
     std::fs::write(folder.path().join(DATABASE_FILE), "no database ".repeat(1_000)).unwrap();
     says(&schema.take(folder.path()).await.unwrap_err(), "cannot read", "check the disk");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_that_lead_nowhere_are_told_without_their_password() {
-    let folder = filled().await;
+    let (folder, _) = filled().await;
     let to = |url: &str| Migration { from: folder.path().to_owned(), to: PostgresOptions::new(url) };
     let closed = migrate(&to("postgres://ada:hunter2@127.0.0.1:1/agentry"), |_| {}).await.unwrap_err();
     says(&closed, "cannot connect to PostgreSQL at 127.0.0.1:1/agentry: ", "address, user, password");

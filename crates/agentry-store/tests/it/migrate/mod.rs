@@ -1,36 +1,66 @@
 //! From one machine to many: a folder's state on PostgreSQL, seen through the port of both stores.
-//!
-//! The server is that of `AGENTRY_TEST_POSTGRES_URL`, or the usual one of this machine. Every test has a schema of its
-//! own.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod compare;
 mod fill;
 mod refusals;
-mod support;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
 use agentry_store::contract::build::{accept, agent, at, beat, claim, keyed, message, task, worker};
-use agentry_store::migrate::{Doing, Migration, count, migrate};
-use agentry_store::sqlite::DATABASE_FILE;
+use agentry_store::migrate::{Doing, MigrateError, Migration, Report, count, migrate};
+use agentry_store::sqlite::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use agentry_store::{
-    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, Refused, SessionClaim, Step, UsageGroup,
-    Want,
+    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, Refused, SessionClaim, StateStore, Step,
+    UsageGroup, Want,
 };
 
-use fill::{KEY, fill, firing};
-use support::{Schema, client, sqlite};
+use tempfile::TempDir;
+
+use crate::schema::{Schema, client};
+use fill::{Filled, KEY, fill, firing};
+
+impl Schema {
+    /// Runs SQL in the schema.
+    async fn run(&self, sql: &str) {
+        self.client().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// Whether the schema holds no task, event or anything else that a folder brings.
+    async fn is_empty(&self) -> bool {
+        let store = self.store().await;
+        store.tasks(&Default::default(), None, 1).await.unwrap().items.is_empty()
+            && store.recent_events(1).await.unwrap().is_empty()
+            && store.sessions(None, None, 1).await.unwrap().items.is_empty()
+            && store.schedules(None, 1).await.unwrap().items.is_empty()
+            && store.counts().await.unwrap() == Default::default()
+    }
+
+    /// Moves a folder here.
+    async fn take(&self, folder: &Path) -> Result<Report, MigrateError> {
+        migrate(&Migration { from: folder.to_owned(), to: self.options() }, |_| {}).await
+    }
+}
+
+/// The store of a folder.
+fn sqlite(folder: &Path) -> Arc<dyn StateStore> {
+    Arc::new(SqliteStore::open(folder, SqliteOptions::default()).unwrap())
+}
+
+/// A folder with a bit of everything.
+async fn filled() -> (TempDir, Filled) {
+    let folder = tempfile::tempdir().unwrap();
+    let filled = fill(&sqlite(folder.path())).await;
+    (folder, filled)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_and_the_folder_stays_as_it_was() {
-    let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
-    let filled = {
-        let store = sqlite(folder.path());
-        fill(&store).await
-    };
+    let ((folder, filled), schema) = (filled().await, Schema::new());
     let file = folder.path().join(DATABASE_FILE);
     let before = std::fs::read(&file).unwrap();
     let mut said = Vec::new();
@@ -61,11 +91,7 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_in_the_same_order() {
-    let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
-    let filled = {
-        let store = sqlite(folder.path());
-        fill(&store).await
-    };
+    let ((folder, filled), schema) = (filled().await, Schema::new());
     schema.take(folder.path()).await.unwrap();
     let (one, two) = (sqlite(folder.path()), schema.store().await);
 
@@ -100,11 +126,7 @@ async fn work_goes_on_in_the_same_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_decided_stays_decided() {
-    let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
-    let filled = {
-        let store = sqlite(folder.path());
-        fill(&store).await
-    };
+    let ((folder, filled), schema) = (filled().await, Schema::new());
     schema.take(folder.path()).await.unwrap();
     let store = schema.store().await;
 
@@ -132,11 +154,7 @@ async fn what_was_decided_stays_decided() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_later_comes_after() {
-    let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
-    {
-        let store = sqlite(folder.path());
-        fill(&store).await;
-    }
+    let ((folder, _), schema) = (filled().await, Schema::new());
     schema.take(folder.path()).await.unwrap();
     let store = schema.store().await;
     let living = worker(&store, at(300)).await;

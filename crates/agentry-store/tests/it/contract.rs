@@ -1,5 +1,4 @@
-//! The contract of the port on both engines of the SQLite backend.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+//! The contract of the port on both engines of SQLite, on PostgreSQL, and behind the cache.
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ fn file() -> (Folder, Arc<dyn StateStore>) {
 }
 
 fn memory() -> ((), Arc<dyn StateStore>) {
-    ((), Arc::new(SqliteStore::in_memory(SqliteOptions::default()).unwrap()))
+    ((), crate::cache::behind::memory())
 }
 
 mod on_file {
@@ -29,4 +28,12 @@ mod on_file {
 
 mod in_memory {
     agentry_store::contract_tests!(super::memory);
+}
+
+mod postgres {
+    agentry_store::contract_tests!(crate::schema::open);
+}
+
+mod cached {
+    agentry_store::contract_tests!(crate::cache::behind::cached);
 }

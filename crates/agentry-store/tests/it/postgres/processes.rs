@@ -1,128 +1,24 @@
-//! The contract of the port on PostgreSQL, and what only this backend promises: many processes on one database, lost
-//! connections. Who lives has a file of its own: `postgres_liveness.rs`.
-//!
-//! The server is that of `AGENTRY_TEST_POSTGRES_URL`, or the usual one of this machine. Every test has a schema of its
-//! own.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+//! Many processes on one database, and lost connections.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentry_core::agent::{ModeSet, ProviderKind};
-use agentry_core::chat::Usage;
-use agentry_core::id::{CallId, TaskId, WorkerId};
-use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::{CallStatus, LedgerRow};
-use agentry_core::task::{TaskStatus, TraceId};
+use agentry_core::agent::ModeSet;
+use agentry_core::id::{TaskId, WorkerId};
+use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_store::contract::T0;
-use agentry_store::contract::build::{AgeHeartbeats, accept, agent, at, claim, finish, message, running, task, worker};
+use agentry_store::contract::advance::entry;
+use agentry_store::contract::build::{accept, agent, at, claim, event, finish, message, paid, running, task, worker};
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
     Advance, EventAccepted, EventStore, IncomingEvent, QueueCounts, Refused, SessionClaim, StateStore, Step,
     StoreError, TaskStore, Want,
 };
-use async_trait::async_trait;
-use tokio_postgres::NoTls;
 
-const HINT: &str = "PostgreSQL 15 or newer is needed for this test: run `cargo xtask services`, or name one with \
-                    AGENTRY_TEST_POSTGRES_URL";
-
-fn url() -> String {
-    std::env::var("AGENTRY_TEST_POSTGRES_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
-}
-
-/// A connection beside the store's.
-async fn client() -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&url(), NoTls).await.expect(HINT);
-    tokio::spawn(connection);
-    client
-}
-
-/// A schema of a test; it goes when this is dropped.
-struct Schema(String);
-
-impl Schema {
-    fn new() -> Self {
-        Self(format!("t_{}", TaskId::generate().to_string().replace('-', "")))
-    }
-
-    fn options(&self) -> PostgresOptions {
-        let url = url();
-        let and = if url.contains('?') { '&' } else { '?' };
-        // The name lets a test find the connections of its own stores.
-        let url = format!("{url}{and}application_name={}", self.0);
-        PostgresOptions { schema: self.0.clone(), connections: 4, ..PostgresOptions::new(url) }
-    }
-
-    async fn store(&self) -> Arc<dyn StateStore> {
-        Arc::new(PostgresStore::connect(self.options()).await.expect(HINT))
-    }
-
-    /// Cuts connections of the test's stores; returns how many.
-    async fn cut(&self, client: &tokio_postgres::Client) -> usize {
-        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-        client.query(sql, &[&self.0]).await.unwrap().len()
-    }
-}
-
-#[async_trait]
-impl AgeHeartbeats for Schema {
-    /// The server stamps heartbeats, so they are moved in its table.
-    async fn age(&self, _: &Arc<dyn StateStore>, worker: WorkerId, _: Timestamp, age: Duration) {
-        let age = i64::try_from(age.as_micros()).unwrap();
-        let sql = format!(
-            "UPDATE {}.workers SET heartbeat_at = server.now - {age}, steady_since = server.now - {age} - 60000000
-             FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS server WHERE id = '{worker}'",
-            self.0
-        );
-        assert_eq!(client().await.execute(&sql, &[]).await.unwrap(), 1, "worker {worker} is not registered");
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                client().await.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0)).await.unwrap();
-            });
-        });
-    }
-}
-
-fn open() -> (Schema, Arc<dyn StateStore>) {
-    let schema = Schema::new();
-    let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(schema.store()));
-    (schema, store)
-}
-
-mod contract {
-    agentry_store::contract_tests!(super::open);
-}
-
-fn entry(n: usize) -> JournalEntry {
-    let body = JournalBody::PlanRejected { problems: vec![format!("problem {n}")] };
-    JournalEntry { seq: 0, attempt: 1, scope: Scope::MAIN, at: at(1), body }
-}
-
-fn paid(task: TaskId, model: &str) -> LedgerRow {
-    LedgerRow {
-        provider_call: None,
-        call: CallId::generate(),
-        task,
-        agent: agent(),
-        provider: ProviderKind::Openai,
-        model: model.to_owned(),
-        status: CallStatus::Completed,
-        usage: Usage::default(),
-        cost: None,
-        at: T0,
-        duration_us: 0,
-    }
-}
+use crate::schema::{HINT, Schema, client, open};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_start_at_once() {
@@ -243,7 +139,7 @@ async fn cut_connections_lose_nothing_and_repeat_nothing() {
     let (cutter, mut cut) = (client().await, 0);
     for _ in 0..25 {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        cut += schema.cut(&cutter).await;
+        cut += schema.terminate(&cutter).await;
     }
     done.store(true, Ordering::Relaxed);
     let mut ids = Vec::new();
@@ -271,8 +167,8 @@ async fn cut_connections_lose_nothing_and_repeat_nothing() {
 async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
     let (schema, store) = open();
     let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
-    schema.age(&store, judge, T0, Duration::ZERO).await;
-    schema.age(&store, dead, T0, Duration::from_secs(9)).await;
+    schema.age(judge, Duration::ZERO).await;
+    schema.age(dead, Duration::from_secs(9)).await;
     let (free, held) = (running(&store, dead).await.lease.task, running(&store, dead).await.lease.task);
     let holder = client().await;
     let lock = format!("BEGIN; SELECT 1 FROM {}.open_tasks WHERE id = '{held}' FOR UPDATE", schema.0);
@@ -294,9 +190,9 @@ async fn many_recover_at_once_and_each_task_once() {
     for _ in 0..20 {
         running(&one, dead).await;
     }
-    schema.age(&one, dead, T0, Duration::from_secs(9)).await;
-    schema.age(&one, first, T0, Duration::ZERO).await;
-    schema.age(&two, second, T0, Duration::ZERO).await;
+    schema.age(dead, Duration::from_secs(9)).await;
+    schema.age(first, Duration::ZERO).await;
+    schema.age(second, Duration::ZERO).await;
     let judges = (0..8).map(|n| if n % 2 == 0 { (&one, first) } else { (&two, second) });
     let recoveries = judges.map(|(store, judge)| store.recover(judge, at(9), 7));
     let mut recovered = Vec::new();
@@ -321,17 +217,7 @@ async fn the_queue_has_a_bound() {
     let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
     assert!(answers[..2].iter().all(Result::is_ok), "{answers:?}");
     assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
-    let event = agentry_core::event::Event {
-        id: "1".to_owned(),
-        source: "s".to_owned(),
-        kind: "k".to_owned(),
-        topic: "t".to_owned(),
-        time: T0,
-        trace_id: TraceId(1),
-        parent: None,
-        hops: 0,
-        data: serde_json::Value::Null,
-    };
+    let event = event("1");
     assert!(matches!(
         store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
         Err(StoreError::Full { .. })

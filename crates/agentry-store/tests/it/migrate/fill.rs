@@ -3,26 +3,23 @@
 use std::sync::Arc;
 
 use agentry_core::access::{ApiKey, AuditEntry, KeyHash};
-use agentry_core::agent::{
-    AgentName, AgentSpec, BudgetConfig, ExecutionMode, LlmConfig, LlmTarget, ProviderKind, SamplingParams,
-};
-use agentry_core::chat::{Message, Usage};
+use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode};
+use agentry_core::chat::Usage;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
 use agentry_core::fleet::AgentState;
-use agentry_core::id::{AuditId, CallId, ClarificationId, KeyId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{AuditId, ClarificationId, KeyId, OutboxId, TaskId, WorkerId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
-use agentry_core::retry::RetryPolicy;
-use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
-use agentry_core::session::{SessionId, SessionWrite, Summary};
+
+use agentry_core::session::{SessionId, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
 use agentry_core::trace::Trace;
 use agentry_store::contract::build::{
-    T0, accept, agent, at, beat, claim, finish, keyed, message, running, task, worker,
+    self, T0, accept, agent, at, beat, claim, finish, keyed, message, running, take, task, worker,
 };
-use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, SessionClaim, StateStore, Step};
+use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, StateStore, Step};
 use serde_json::json;
 
 /// Text that is not ASCII and that a `text` column of PostgreSQL does not take.
@@ -47,76 +44,36 @@ pub struct Filled {
 
 pub fn event(id: &str) -> Event {
     Event {
-        id: id.to_owned(),
         source: format!("crm {ODD}"),
-        kind: "ticket".to_owned(),
-        topic: "customer.ticket.created".to_owned(),
         time: at(3),
         trace_id: TraceId(u128::MAX),
         parent: Some("b7ad6b7169203331-00".parse().expect("a parent")),
         hops: 1,
         data: json!({"text": ODD}),
+        ..build::event(id)
     }
 }
 
 pub fn firing(schedule: &str, seconds: i64, task: Option<Task>) -> Firing {
-    Firing {
-        schedule: schedule.to_owned(),
-        slot: at(seconds),
-        task: task.map(Arc::new),
-        max_open: 0,
-        buffer: false,
-        backfill: false,
-    }
+    Firing { task: task.map(Arc::new), ..build::firing(schedule, seconds, 0) }
 }
 
 fn spec() -> AgentSpec {
     AgentSpec {
-        name: agent(),
         version: "0123456789ab".into(),
-        mode: ExecutionMode::Autonomous,
-        agent_type: None,
         description: Some(ODD.into()),
-        enabled: true,
-        tags: Vec::new(),
-        metadata: None,
         system_prompt: ODD.into(),
-        instructions: None,
-        subscriptions: Vec::new(),
-        llm: LlmConfig {
-            target: LlmTarget { provider: ProviderKind::Simulated, model: "echo".into(), base_url: None, region: None },
-            fallback: Vec::new(),
-            params: SamplingParams::default(),
-            timeout_ms: 1_000,
-            response_format: None,
-        },
-        tools: Vec::new(),
-        retry: RetryPolicy::default(),
-        continuous: None,
-        collaborative: None,
-        schedule: None,
-        budget: BudgetConfig::default(),
-        output_schema: None,
+        ..build::spec()
     }
 }
 
 fn entry(scope: Scope, text: &str) -> JournalEntry {
-    JournalEntry {
-        seq: 0,
-        attempt: 1,
-        scope,
-        at: at(1),
-        body: JournalBody::PlanRejected { problems: vec![text.to_owned()] },
-    }
+    let body = JournalBody::PlanRejected { problems: vec![text.to_owned()] };
+    JournalEntry { seq: 0, attempt: 1, scope, at: at(1), body }
 }
 
 fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
     LedgerRow {
-        call: CallId::generate(),
-        task: lease.task,
-        agent: agent(),
-        provider: ProviderKind::Openai,
-        model: model.to_owned(),
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
         usage: Usage {
             input_tokens: 1_000,
@@ -130,34 +87,24 @@ fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow
         cost: cost.map(NanoUsd),
         at: at(seconds),
         duration_us: 1_234_567,
+        ..build::paid(lease.task, model)
     }
 }
 
 fn question(task: TaskId) -> Clarification {
     Clarification {
-        id: ClarificationId::generate(),
-        task,
-        agent: agent(),
-        scope: "step/a".to_owned(),
         question: ODD.to_owned(),
         options: vec!["this".to_owned(), ODD.to_owned()],
         asked_at: at(1),
         expires_at: at(3_600),
-        default: None,
-        reply_to: None,
-        resolution: None,
+        ..build::question(task)
     }
 }
 
 fn callback(task: TaskId, seconds: i64) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"text": ODD}) };
-    OutboxMessage {
-        id: OutboxId::generate(),
-        task: Some(task),
-        created_at: at(seconds),
-        trace: Some(Trace::begin(7)),
-        body,
-    }
+    let (created_at, trace) = (at(seconds), Some(Trace::begin(7)));
+    OutboxMessage { id: OutboxId::generate(), task: Some(task), created_at, trace, body }
 }
 
 /// Fills a store; times lie between 0 and 40 s.
@@ -285,58 +232,32 @@ async fn waiting(store: &Arc<dyn StateStore>, owner: WorkerId) -> ClarificationI
     open
 }
 
-async fn take(store: &Arc<dyn StateStore>, owner: WorkerId, session: &SessionId) -> (Lease, u64) {
-    match store.claim_session(owner, session, at(10)).await.unwrap() {
-        SessionClaim::Claimed { claimed, session } => (claimed.lease, session.fence),
-        other => panic!("expected a claim, got {other:?}"),
-    }
-}
-
 /// A conversation with turns and an inbox, one whose first task runs, one that is over, one that never began.
 async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<SessionId> {
     let names = [NAME, "runs", "over", "not begun"].map(|key| SessionId::new(&agent(), key)).to_vec();
     for session in &names[..3] {
         for turn in 0..2 {
             accept(store, message(session, at(9))).await;
-            let (lease, fence) = take(store, owner, session).await;
-            let mut end = finish(lease, at(11 + turn));
-            let said = [ODD, "plain"].map(|text| Message::User { content: text.to_owned() }).to_vec();
-            let summary = (turn == 1).then(|| Summary { text: ODD.to_owned(), through: 2 });
-            end.session = Some(SessionWrite { session: session.clone(), fence, messages: said, summary });
+            let (claimed, record) = take(store, owner, session, at(10)).await;
+            let mut end = build::turn(claimed.lease, &record, at(11 + turn), &[ODD, "plain"]);
+            if let Some(write) = end.session.as_mut().filter(|_| turn == 1) {
+                write.summary = Some(Summary { text: ODD.to_owned(), through: 2 });
+            }
             store.advance(end.into()).await.unwrap();
         }
     }
     for session in [&names[0], &names[0], &names[1], &names[1], &names[3]] {
         accept(store, message(session, at(20))).await;
     }
-    let SessionClaim::Claimed { .. } = store.claim_session(owner, &names[1], at(21)).await.unwrap() else {
-        panic!("the session is free")
-    };
+    take(store, owner, &names[1], at(21)).await;
     names
 }
 
 async fn schedules(store: &Arc<dyn StateStore>) -> String {
     let name = format!("report {ODD}");
     for (schedule, every_ms) in [(name.as_str(), 5_000), ("paused", 7_000)] {
-        let record = ScheduleRecord {
-            name: schedule.to_owned(),
-            agent: agent(),
-            from_file: true,
-            spec: ScheduleSpec {
-                timing: Timing::Interval { every_ms },
-                input: ODD.into(),
-                timeout_ms: Some(9),
-                enabled: true,
-                overlap: Overlap::Skip,
-                catchup_ms: 0,
-                jitter_ms: 0,
-            },
-            paused: false,
-            last_slot: None,
-            missed: 0,
-            skipped: 0,
-            created_at: T0,
-        };
+        let mut record = build::schedule(schedule, every_ms);
+        (record.spec.input, record.spec.timeout_ms) = (ODD.into(), Some(9));
         store.put_schedules(vec![record]).await.unwrap();
     }
     let firings =

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use agentry_core::clarification::Resolution;
-use agentry_core::journal::{JournalBody, JournalEntry};
+use agentry_core::id::WorkerId;
+use agentry_core::journal::JournalEntry;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use tokio_postgres::Row;
@@ -11,9 +12,12 @@ use tokio_postgres::Row;
 use super::counts::{self, Moves};
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
-use super::rows::{Params, SqlId, execute, first, id_or_none, query, signed, signed32, u32_at};
-use super::write::{Appended, Write};
+use super::rows::{Params, SqlId, execute, row, rows, signed32};
+use super::write::Appended;
 use super::{clarifications, dead_letters, outbox, sessions_claim};
+use crate::sql::columns::Columns;
+use crate::sql::limits::signed;
+use crate::sql::write::Write;
 use crate::{Advanced, Step, StoreError};
 
 /// Entries of the store's own that may stand behind those of a write whose answer was lost, when it is looked for.
@@ -21,9 +25,9 @@ const OWN_ENTRIES: usize = 64;
 
 /// A locked row of `open_tasks`, as far as writes need it.
 struct Open {
-    status: i16,
+    status: TaskStatus,
     epoch: u32,
-    owner: Option<[u8; 16]>,
+    owner: Option<WorkerId>,
     attempt: u32,
     claimed_at: i64,
     used_us: i64,
@@ -36,27 +40,27 @@ struct Open {
 impl Open {
     fn read(row: &Row) -> Result<Self, Failure> {
         Ok(Self {
-            status: row.try_get(0)?,
-            epoch: u32_at(row, 1)?,
-            owner: id_or_none(row, 2)?,
-            attempt: u32_at(row, 3)?,
-            claimed_at: row.try_get(4)?,
-            used_us: row.try_get(5)?,
-            journal: row.try_get(6)?,
-            questions: row.try_get(7)?,
-            cancel: row.try_get(8)?,
-            session: row.try_get(9)?,
+            status: row.status(0)?,
+            epoch: row.count(1)?,
+            owner: row.id_or_none(2)?,
+            attempt: row.count(3)?,
+            claimed_at: row.number(4)?,
+            used_us: row.number(5)?,
+            journal: row.count(6)?,
+            questions: row.count(7)?,
+            cancel: row.flag(8)?,
+            session: row.plain_or_none(9)?.map(str::to_owned),
         })
     }
 
     /// Whether the last claim is the write's.
     fn is_of(&self, write: &Write) -> bool {
         let lease = &write.advance.lease;
-        self.epoch == lease.epoch && self.owner.as_ref() == Some(lease.worker.as_bytes())
+        self.epoch == lease.epoch && self.owner == Some(lease.worker)
     }
 
     fn runs(&self) -> bool {
-        self.status == TaskStatus::Running as i16
+        self.status == TaskStatus::Running
     }
 
     fn used(&self, at: Timestamp) -> i64 {
@@ -112,17 +116,14 @@ async fn own_work(tx: &Tx<'_>, write: &Write, open: Option<&Open>) -> Result<Opt
             let lease = &write.advance.lease;
             let (epoch, owner) = (signed32(lease.epoch), SqlId(*lease.worker.as_bytes()));
             let params: Params<'_> = &[&write.id(), &epoch, &owner, &i16::from(outcome.status as u8), &write.at().0];
-            match first(tx, sql, params).await? {
-                Some(row) => advanced(row.try_get(0)?, false),
-                None => None,
-            }
+            row(tx, sql, params, |row| row.flag(0)).await?.and_then(|cancel| advanced(cancel, false))
         }
         (Step::Continue, Some(open)) if open.runs() && open.is_of(write) && is_written(tx, write).await? => {
             advanced(open.cancel, false)
         }
         // Only its owner gives a task back and stays named in its row: recovery takes the name away.
         (Step::Retry { .. } | Step::HandBack | Step::Wait, Some(open)) if !open.runs() && open.is_of(write) => {
-            advanced(open.cancel, write.advance.step == Step::Wait && open.status == TaskStatus::Queued as i16)
+            advanced(open.cancel, write.advance.step == Step::Wait && open.status == TaskStatus::Queued)
         }
         _ => None,
     })
@@ -131,14 +132,14 @@ async fn own_work(tx: &Tx<'_>, write: &Write, open: Option<&Open>) -> Result<Opt
 /// Whether the entries of a write stand in the journal, in a row. A write without entries is never found: whatever else
 /// it holds may be written twice without harm, except a turn, which is looked for.
 async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failure> {
-    let (entries, bodies) = (&write.advance.journal, write.journal_bodies());
+    let (entries, bodies) = (&write.advance.journal, &write.journal);
     if entries.is_empty() {
         return sessions_claim::is_written(tx, write).await;
     }
     let sql = "SELECT at, body FROM journal WHERE task = $1 ORDER BY seq DESC LIMIT $2";
-    let rows = query(tx, sql, &[&write.id(), &signed((entries.len() + OWN_ENTRIES) as u64)]).await?;
-    let kept = rows.iter().rev().map(|row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, String>(1)?)));
-    let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
+    let params: Params<'_> = &[&write.id(), &signed((entries.len() + OWN_ENTRIES) as u64)];
+    let mut kept = rows(tx, sql, params, |row| Ok((row.number(0)?, row.plain(1)?.to_owned()))).await?;
+    kept.reverse();
     let same =
         |((at, body), (entry, text)): (&(i64, String), (&JournalEntry, &String))| *at == entry.at.0 && body == text;
     Ok(kept.windows(entries.len()).any(|window| window.iter().zip(entries.iter().zip(bodies)).all(same)))
@@ -163,25 +164,7 @@ async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>
                        $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::text[], $13::text[],
                        $14::bigint[], $15::bigint[], $16::text[])
                    ON CONFLICT DO NOTHING";
-        let params: Params<'_> = &[
-            &l.task,
-            &l.call,
-            &l.at,
-            &l.input,
-            &l.cached,
-            &l.output,
-            &l.reasoning,
-            &l.cost,
-            &l.duration_us,
-            &l.status,
-            &l.agent,
-            &l.provider,
-            &l.model,
-            &l.cache_write,
-            &l.cache_write_1h,
-            &l.provider_call,
-        ];
-        execute(tx, sql, params).await?;
+        execute(tx, sql, &l.params()).await?;
     }
     Ok(())
 }
@@ -189,8 +172,7 @@ async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>
 /// Keeps the questions of a write, under the attempt of the entry that asked.
 async fn ask(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<(), Failure> {
     for question in &write.advance.clarifications {
-        let asked = |entry: &&JournalEntry| matches!(&entry.body, JournalBody::Asked { clarification, .. } if *clarification == question.id);
-        let attempt = write.advance.journal.iter().find(asked).map_or(task.attempt, |entry| entry.attempt);
+        let attempt = write.advance.attempt_of(question, task.attempt);
         clarifications::insert(tx, write.task(), attempt, question).await?;
     }
     Ok(())
@@ -304,7 +286,7 @@ pub(super) struct End<'a> {
     pub(super) at: Timestamp,
     pub(super) used_us: i64,
     pub(super) cancel: bool,
-    pub(super) owner: Option<[u8; 16]>,
+    pub(super) owner: Option<WorkerId>,
     pub(super) version: Option<Cow<'a, str>>,
     pub(super) outcome: &'a str,
 }
@@ -318,7 +300,7 @@ pub(super) async fn put_end(tx: &Tx<'_>, id: SqlId, end: &End<'_>) -> Result<(),
                FROM t";
     let params: Params<'_> = &[
         &id,
-        &end.owner.map(SqlId),
+        &end.owner.map(|owner| SqlId(*owner.as_bytes())),
         &end.at.0,
         &end.used_us,
         &i16::from(end.status as u8),

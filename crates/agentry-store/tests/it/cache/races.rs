@@ -18,8 +18,9 @@ use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, StateStore, Step};
 use rand::seq::IndexedRandom;
 
-use crate::behind::{begin_turn, connected, end_turn, now, options, thread};
-use crate::server::{Prefix, Wire, shared_url};
+use super::behind::{begin_turn, connected, end_turn, now, options, thread};
+use super::server::{Prefix, shared_url, wire_to};
+use crate::wire::Wire;
 
 /// Tasks or sessions that change at once.
 const SLOTS: usize = 4;
@@ -41,9 +42,9 @@ impl Deployment {
     async fn new() -> Arc<Self> {
         let (prefix, folder) = (Prefix::new(), tempfile::tempdir().unwrap());
         let inner: Arc<dyn StateStore> = Arc::new(SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap());
-        let wire = Wire::to_url(&shared_url()).await;
+        let (wire, wire_url) = wire_to(&shared_url()).await;
         let make = |url: &str| Arc::new(CachedStore::connect(Arc::clone(&inner), options(url, &prefix)));
-        let caches = vec![make(&shared_url()), make(&wire.url())];
+        let caches = vec![make(&shared_url()), make(&wire_url)];
         for cache in &caches {
             connected(cache).await;
         }
@@ -186,7 +187,7 @@ async fn write_session(deployment: Arc<Deployment>, session: SessionId, ledger: 
             let window = store.messages(&session, after, usize::try_from(count - after).unwrap()).await.unwrap();
             let texts: Vec<_> = window.iter().map(|kept| kept.message.content().to_owned()).collect();
             assert_eq!(texts, (after + 1..=count).map(|number| text(life, number)).collect::<Vec<_>>());
-            end_turn(&store, &claimed, &record, &[text(life, count + 1), text(life, count + 2)]).await;
+            end_turn(&store, &claimed, &record, &[&text(life, count + 1), &text(life, count + 2)]).await;
             count += 2;
             *ledger.lock().unwrap() = (life, count);
         }

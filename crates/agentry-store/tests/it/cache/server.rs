@@ -1,17 +1,14 @@
-//! Redis for tests: the shared one, one of a test's own, and a wire to it that can be slow or cut.
+//! Redis for tests: the shared one, and one of a test's own.
 
-use std::net::TcpListener as StdListener;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agentry_core::id::TaskId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::behind::LONG;
+use super::behind::LONG;
+use crate::wire::Wire;
 
 /// The Redis that tests share.
 pub fn shared_url() -> String {
@@ -74,7 +71,7 @@ pub struct OwnRedis {
 impl OwnRedis {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = StdListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let child = spawn(folder.path(), port);
         let own = Self { folder, port, child };
         own.wait();
@@ -143,85 +140,11 @@ fn spawn(folder: &Path, port: u16) -> Child {
         .unwrap_or_else(|error| panic!("redis-server cannot be started ({error}): run `cargo xtask services`"))
 }
 
-/// A wire to Redis that passes bytes late, or silently passes none.
-pub struct Wire {
-    port: u16,
-    shape: Arc<Shape>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Shape {
-    cut: AtomicBool,
-    /// Each piece waits for a time up to this.
-    late_ms: AtomicU64,
-}
-
-impl Wire {
-    /// A wire to a server on a port of this machine.
-    pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let (own, shape) = (listener.local_addr().unwrap().port(), Arc::new(Shape::default()));
-        let task = tokio::spawn(serve(listener, port, Arc::clone(&shape)));
-        Self { port: own, shape, task }
-    }
-
-    /// A wire to the server of a URL.
-    pub async fn to_url(url: &str) -> Self {
-        let client = redis::Client::open(url).unwrap();
-        match client.get_connection_info().addr() {
-            redis::ConnectionAddr::Tcp(host, port) if host == "127.0.0.1" || host == "localhost" => {
-                Self::to(*port).await
-            }
-            other => panic!("this test needs Redis on a port of this machine, not {other}"),
-        }
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// Passes nothing any more, in neither direction; connections stay.
-    pub fn cut(&self, cut: bool) {
-        self.shape.cut.store(cut, Ordering::SeqCst);
-    }
-
-    /// Passes every piece after a time of up to `most`, in order.
-    pub fn delay(&self, most: Duration) {
-        self.shape.late_ms.store(u64::try_from(most.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, port: u16, shape: Arc<Shape>) {
-    loop {
-        let Ok((near, _)) = listener.accept().await else { return };
-        let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-        let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-        tokio::spawn(pass(near_read, far_write, Arc::clone(&shape)));
-        tokio::spawn(pass(far_read, near_write, Arc::clone(&shape)));
-    }
-}
-
-async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, shape: Arc<Shape>) {
-    let mut piece = vec![0; 16 * 1024];
-    while let Ok(count) = from.read(&mut piece).await
-        && count > 0
-    {
-        while shape.cut.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let most = shape.late_ms.load(Ordering::SeqCst);
-        if most > 0 {
-            tokio::time::sleep(Duration::from_millis(rand::random_range(0..=most))).await;
-        }
-        if to.write_all(&piece[..count]).await.is_err() {
-            return;
-        }
-    }
+/// A wire to the Redis of a URL.
+pub async fn wire_to(url: &str) -> (Wire, String) {
+    let client = redis::Client::open(url).unwrap();
+    let redis::ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { panic!("{url}") };
+    let wire = Wire::to(host, *port).await;
+    let url = format!("redis://127.0.0.1:{}", wire.port());
+    (wire, url)
 }

@@ -9,8 +9,8 @@ use agentry_store::StateStore;
 use agentry_store::cache::{CachedStore, RedisOptions};
 use agentry_store::contract::build::finish;
 
-use crate::behind::{connected, ended, memory, now, open, status, thread, turn, until, window};
-use crate::server::{OwnRedis, Wire};
+use super::behind::{connected, ended, memory, now, open, status, thread, turn, until, window};
+use super::server::{OwnRedis, wire_to};
 
 /// A cache on a Redis of the test's own, with a timeout as in earnest.
 async fn cache(inner: &Arc<dyn StateStore>, url: &str) -> (Arc<CachedStore>, Arc<dyn StateStore>) {
@@ -120,7 +120,7 @@ async fn redis_back_with_old_memory() {
     }
     assert!(cache.stats().messages.hits > hits, "{:?}", cache.stats());
     let keys: Vec<String> =
-        redis::cmd("KEYS").arg("*:messages:*").query(&mut crate::server::connection(&redis.url())).unwrap();
+        redis::cmd("KEYS").arg("*:messages:*").query(&mut super::server::connection(&redis.url())).unwrap();
     assert_eq!(keys.len(), 2, "the deleted life is back in Redis, and nobody asks for it: {keys:?}");
 }
 
@@ -128,10 +128,9 @@ async fn redis_back_with_old_memory() {
 async fn redis_out_of_reach_for_the_writer_only() {
     let redis = OwnRedis::start();
     let inner = memory();
-    let port = redis.url().rsplit(':').next().unwrap().parse().unwrap();
-    let wire = Wire::to(port).await;
+    let (wire, wire_url) = wire_to(&redis.url()).await;
     let (near, reader) = cache(&inner, &redis.url()).await;
-    let (far, writer) = cache(&inner, &wire.url()).await;
+    let (far, writer) = cache(&inner, &wire_url).await;
     for life in 0..3 {
         let session = thread("partition");
         let old = format!("old {life}");

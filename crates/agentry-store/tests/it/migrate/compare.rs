@@ -10,7 +10,7 @@ use agentry_core::time::Timestamp;
 use agentry_store::contract::build::{T0, agent, at};
 use agentry_store::{SessionClaim, StateStore, TaskFilter, UsageGroup, Want};
 
-use crate::fill::Filled;
+use super::fill::Filled;
 
 /// Long enough for everything in a test.
 const ALL: usize = 1_000;

@@ -1,108 +1,36 @@
 //! Who counts as dead on PostgreSQL: heartbeats by the server's clock, locks that a killed process frees, and a server
 //! that stands still for seconds, which is nobody's death.
 //!
-//! The server is that of `AGENTRY_TEST_POSTGRES_URL`, or the usual one of this machine. Every test has a schema of its
-//! own. A frozen server is a link that carries nothing: what was sent is executed when the link is healed, by a server
+//! A frozen server is a link that carries nothing: what was sent is executed when the link is healed, by a server
 //! whose clock went on.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::time::Timestamp;
+use agentry_core::id::WorkerId;
 use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 use agentry_store::contract::build::{T0, accept, at, beat, claim, finish, running, task, worker};
 use agentry_store::contract::outbox::callback;
-use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{Lease, StateStore, StoreError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use tokio_postgres::NoTls;
 
-const HINT: &str = "PostgreSQL 15 or newer is needed for this test: run `cargo xtask services`, or name one with \
-                    AGENTRY_TEST_POSTGRES_URL";
+use crate::now;
+use crate::schema::{Schema, client, url};
+use crate::wire::Wire;
+
 /// How long a test waits for what must come.
 const SOON: Duration = Duration::from_secs(20);
 /// Heartbeats after which a worker counts as dead.
 const MISSED: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
-fn url() -> String {
-    std::env::var("AGENTRY_TEST_POSTGRES_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
-}
-
-/// A connection beside the stores'.
-async fn client() -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&url(), NoTls).await.expect(HINT);
-    tokio::spawn(connection);
-    client
-}
-
-fn now() -> Timestamp {
-    Timestamp(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap())
-}
-
-/// A schema of a test; it goes when this is dropped.
-struct Schema(String);
-
-impl Schema {
-    fn new() -> Self {
-        Self(format!("t_{}", TaskId::generate().to_string().replace('-', "")))
-    }
-
-    fn options(&self, url: &str) -> PostgresOptions {
-        let and = if url.contains('?') { '&' } else { '?' };
-        // The name lets a test find the connections of its own stores.
-        let url = format!("{url}{and}application_name={}", self.0);
-        PostgresOptions { schema: self.0.clone(), connections: 4, ..PostgresOptions::new(url) }
-    }
-
-    async fn store(&self) -> Arc<dyn StateStore> {
-        self.store_at(&url()).await
-    }
-
-    async fn store_at(&self, url: &str) -> Arc<dyn StateStore> {
-        Arc::new(PostgresStore::connect(self.options(url)).await.expect(HINT))
-    }
-
-    /// Terminates connections of the test's stores; returns how many.
-    async fn terminate(&self) -> usize {
-        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-        client().await.query(sql, &[&self.0]).await.unwrap().len()
-    }
-
-    /// Makes the last heartbeat of a worker `age` old, after others that came without a gap.
-    async fn age(&self, worker: WorkerId, age: Duration) {
-        let age = i64::try_from(age.as_micros()).unwrap();
-        let sql = format!(
-            "UPDATE {}.workers SET heartbeat_at = server.now - {age}, steady_since = server.now - {age} - 60000000
-             FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS server WHERE id = '{worker}'",
-            self.0
-        );
-        assert_eq!(client().await.execute(&sql, &[]).await.unwrap(), 1, "worker {worker} is not registered");
-    }
-
-    /// A worker that may judge others as far as its heartbeats go.
-    async fn judge(&self, store: &Arc<dyn StateStore>) -> WorkerId {
-        let judge = worker(store, T0).await;
-        self.age(judge, Duration::ZERO).await;
-        judge
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                client().await.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0)).await.unwrap();
-            });
-        });
-    }
+/// A worker that may judge others as far as its heartbeats go.
+async fn judge(schema: &Schema, store: &Arc<dyn StateStore>) -> WorkerId {
+    let judge = worker(store, T0).await;
+    schema.age(judge, Duration::ZERO).await;
+    judge
 }
 
 /// Waits until something is there.
@@ -118,66 +46,15 @@ async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut
     tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("{what} did not come within {SOON:?}"))
 }
 
-/// A link to the server that can be frozen: nothing passes then, and nobody is told.
-struct Link {
-    url: String,
-    frozen: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
-}
-
-impl Link {
-    async fn start() -> Self {
-        let config: tokio_postgres::Config = url().parse().unwrap();
-        let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one TCP host") };
-        let server = (host.clone(), config.get_ports().first().copied().unwrap_or(5432));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-        let (user, password) = (config.get_user().unwrap_or("postgres"), config.get_password().unwrap_or_default());
-        let password = std::str::from_utf8(password).unwrap();
-        let url = format!("postgres://{user}:{password}@{near}/{}", config.get_dbname().unwrap_or(user));
-        let (frozen, is_frozen) = watch::channel(false);
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (server, is_frozen) = (server.clone(), is_frozen.clone());
-                tokio::spawn(async move {
-                    let server = TcpStream::connect(server).await.unwrap();
-                    let ((from_client, to_client), (from_server, to_server)) =
-                        (client.into_split(), server.into_split());
-                    tokio::join!(
-                        carry(from_client, to_server, is_frozen.clone()),
-                        carry(from_server, to_client, is_frozen)
-                    );
-                });
-            }
-        });
-        Self { url, frozen, accepting }
-    }
-
-    async fn freeze(&self, how_long: Duration) {
-        self.frozen.send_replace(true);
-        sleep(how_long).await;
-        self.frozen.send_replace(false);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn carry(
-    mut from: impl AsyncReadExt + Unpin,
-    mut to: impl AsyncWriteExt + Unpin,
-    mut frozen: watch::Receiver<bool>,
-) {
-    let mut chunk = vec![0; 16 * 1024];
-    while let Ok(count) = from.read(&mut chunk).await
-        && frozen.wait_for(|frozen| !frozen).await.is_ok()
-        && to.write_all(&chunk[..count]).await.is_ok()
-        && count > 0
-    {}
-    let _ = to.shutdown().await;
+/// A wire to the server, and the URL that leads over it.
+async fn wire() -> (Wire, String) {
+    let config: tokio_postgres::Config = url().parse().unwrap();
+    let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one TCP host") };
+    let wire = Wire::to(host, config.get_ports().first().copied().unwrap_or(5432)).await;
+    let (user, password) = (config.get_user().unwrap_or("postgres"), config.get_password().unwrap_or_default());
+    let (password, port) = (std::str::from_utf8(password).unwrap(), wire.port());
+    let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/{}", config.get_dbname().unwrap_or(user));
+    (wire, url)
 }
 
 /// A process: a store of its own with a worker that sends heartbeats and looks for the dead, each once a second.
@@ -232,10 +109,10 @@ impl Drop for Process {
 /// that really falls silent is noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_costs_no_live_worker_its_tasks() {
-    let (schema, link) = (Schema::new(), Link::start().await);
+    let (schema, (wire, url)) = (Schema::new(), wire().await);
     let mut processes = Vec::new();
     for n in 0..4 {
-        processes.push(Process::start(schema.store_at(&link.url).await, HEARTBEAT / 4 * n).await);
+        processes.push(Process::start(schema.store_at(&url).await, HEARTBEAT / 4 * n).await);
     }
     let mut leases = Vec::new();
     for process in &processes {
@@ -244,7 +121,9 @@ async fn a_frozen_server_costs_no_live_worker_its_tasks() {
     // Long enough for every judge to be allowed to judge.
     sleep(MISSED + HEARTBEAT * 2).await;
     for freeze in [1_800, 2_200, 2_900, 4_000, 6_000] {
-        link.freeze(Duration::from_millis(freeze)).await;
+        wire.cut(true);
+        sleep(Duration::from_millis(freeze)).await;
+        wire.cut(false);
         sleep(MISSED + HEARTBEAT).await;
         for process in &processes {
             assert_eq!(*process.recovered.borrow(), [], "restarted after a freeze of {freeze} ms");
@@ -268,7 +147,7 @@ async fn a_frozen_server_costs_no_live_worker_its_tasks() {
 async fn heartbeats_are_stamped_and_judged_by_the_servers_clock() {
     let schema = Schema::new();
     let store = schema.store().await;
-    let judge = schema.judge(&store).await;
+    let judge = judge(&schema, &store).await;
     let (late, ahead) = (worker(&store, T0).await, worker(&store, now().after(Duration::from_secs(7_200))).await);
     let (kept, lost) = (running(&store, late).await.lease, running(&store, ahead).await.lease);
     for now in [T0, now(), now().after(Duration::from_secs(86_400))] {
@@ -291,7 +170,7 @@ async fn heartbeats_are_stamped_and_judged_by_the_servers_clock() {
 async fn a_heartbeat_during_the_judgement_counts() {
     let schema = Schema::new();
     let (store, other) = (schema.store().await, schema.store().await);
-    let judge = schema.judge(&store).await;
+    let judge = judge(&schema, &store).await;
     let worker = worker(&other, T0).await;
     let lease = running(&other, worker).await.lease;
     schema.age(worker, MISSED + HEARTBEAT).await;
@@ -310,7 +189,7 @@ async fn a_heartbeat_during_the_judgement_counts() {
 async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
     let schema = Schema::new();
     let (living, doomed) = (schema.store().await, schema.store().await);
-    let judge = schema.judge(&living).await;
+    let judge = judge(&schema, &living).await;
     let dead = worker(&doomed, T0).await;
     let lease = running(&doomed, dead).await.lease;
     // The lock that shows a death counts once the judge has held its own for as long as a death needs otherwise.
@@ -334,11 +213,11 @@ async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
 async fn terminated_connections_are_nobodys_death() {
     let schema = Schema::new();
     let (store, other) = (schema.store().await, schema.store().await);
-    let judge = schema.judge(&store).await;
+    let judge = judge(&schema, &store).await;
     let worker = worker(&other, T0).await;
     let lease = running(&other, worker).await.lease;
     sleep(MISSED).await;
-    assert!(schema.terminate().await > 0);
+    assert!(schema.terminate(&client().await).await > 0);
     for _ in 0..5 {
         // The judge is back at once, the other one is slow to connect.
         beat(&store, judge, now()).await;
@@ -389,7 +268,7 @@ async fn a_heartbeat_does_not_wait_for_busy_connections() {
 async fn a_killed_relay_frees_its_messages_before_its_heartbeats_are_missed() {
     let schema = Schema::new();
     let (living, doomed) = (schema.store().await, schema.store().await);
-    let rival = schema.judge(&living).await;
+    let rival = judge(&schema, &living).await;
     let dead = worker(&doomed, T0).await;
     let lease = running(&living, rival).await.lease;
     let mut end = finish(lease, at(1));

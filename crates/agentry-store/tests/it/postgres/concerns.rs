@@ -1,33 +1,30 @@
 //! What several processes do to one PostgreSQL at the same time: each store here stands for a process.
-//!
-//! Needs a server: `AGENTRY_TEST_POSTGRES_URL`, or one on the standard port that trusts user `postgres`. Each test has a
-//! schema of its own and removes it.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use agentry_core::agent::ProviderKind;
-use agentry_core::chat::{Message, Usage};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::event::Event;
 use agentry_core::fleet::AgentState;
-use agentry_core::id::{CallId, ClarificationId, OutboxId, TaskId, WorkerId};
+use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::{CallStatus, LedgerRow};
 use agentry_core::outbox::OutboxMessage;
-use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
-use agentry_core::session::{SessionId, SessionWrite};
-use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskStatus, TraceId};
-use agentry_store::contract::build::{T0, accept, agent, at, claim, finish, keyed, message, running, task, worker};
+use agentry_core::schedule::ScheduleRecord;
+use agentry_core::session::SessionId;
+use agentry_core::task::TaskStatus;
+use agentry_store::contract::advance::entry;
+use agentry_store::contract::build::{
+    self, T0, accept, agent, ask, at, claim, event, finish, firing, give_up, keyed, message, paid, question, running,
+    take, task, turn, worker,
+};
 use agentry_store::contract::outbox::callback;
-use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{
-    Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, IncomingEvent, Lease,
-    QueueCounts, Refused, SessionClaim, StateStore, Step,
+    Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, IncomingEvent,
+    QueueCounts, Refused, StateStore, Step,
 };
 use futures_util::future::join_all;
-use tokio_postgres::{Client, NoTls};
+
+use crate::schema::Schema;
 
 const PROCESSES: usize = 4;
 /// Rounds of a race: each is decided anew, and the schedule of the machine differs from one to the next.
@@ -35,34 +32,18 @@ const ROUNDS: usize = 20;
 
 struct Cluster {
     stores: Vec<Arc<dyn StateStore>>,
-    schema: String,
-    url: String,
+    schema: Schema,
 }
 
 impl Cluster {
     async fn start() -> Self {
-        let url = std::env::var("AGENTRY_TEST_POSTGRES_URL")
-            .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
-        let schema = format!("concerns_{}", TaskId::generate().to_string().replace('-', "_"));
-        let options = PostgresOptions { schema: schema.clone(), connections: 4, ..PostgresOptions::new(url.clone()) };
-        let connecting = (0..PROCESSES).map(|_| PostgresStore::connect(options.clone()));
-        let connected = join_all(connecting).await.into_iter().map(|store| match store {
-            Ok(store) => Arc::new(store) as Arc<dyn StateStore>,
-            Err(error) => panic!("{error}\nhint: start PostgreSQL 15 or set AGENTRY_TEST_POSTGRES_URL"),
-        });
-        Self { stores: connected.collect(), schema, url }
+        let schema = Schema::new();
+        let stores = join_all((0..PROCESSES).map(|_| schema.store())).await;
+        Self { stores, schema }
     }
 
     fn one(&self) -> &Arc<dyn StateStore> {
         &self.stores[0]
-    }
-
-    /// A connection of the test's own, to look behind the port.
-    async fn client(&self) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path = {}", self.schema)).await.unwrap();
-        client
     }
 
     /// Runs the same in every process at once.
@@ -76,40 +57,10 @@ impl Cluster {
             (0..).zip(&self.stores).map(|(n, store)| tokio::spawn(run(n, Arc::clone(store)))).collect();
         join_all(running).await.into_iter().map(Result::unwrap).collect()
     }
-
-    async fn end(self) {
-        let client = self.client().await;
-        drop(self.stores);
-        client.batch_execute(&format!("DROP SCHEMA {} CASCADE", self.schema)).await.unwrap();
-    }
-}
-
-fn question(task: TaskId) -> Clarification {
-    Clarification {
-        id: ClarificationId::generate(),
-        task,
-        agent: agent(),
-        scope: "main".to_owned(),
-        question: "Which?".to_owned(),
-        options: Vec::new(),
-        asked_at: T0,
-        expires_at: at(60),
-        default: None,
-        reply_to: None,
-        resolution: None,
-    }
 }
 
 fn answer(by: usize) -> Resolution {
     Resolution::Answered { answer: format!("answer {by}"), by: by.to_string(), at: at(2) }
-}
-
-async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step) -> Vec<Clarification> {
-    let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
-    let mut write = Advance::new(lease, at(1), step);
-    write.clarifications.clone_from(&questions);
-    store.advance(write.into()).await.unwrap();
-    questions
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +86,6 @@ async fn of_four_answers_one_wins_and_wakes() {
     }
     let counts = QueueCounts { queued: ROUNDS as u64, running: 0, waiting: 0 };
     assert_eq!(cluster.one().counts().await.unwrap(), counts);
-    cluster.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,7 +106,6 @@ async fn the_last_of_several_answers_wakes_once() {
         let journal = cluster.one().journal(lease.task, 0, 10).await.unwrap();
         assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
-    cluster.end().await;
 }
 
 /// The answer and the wait for it meet in either order: one of them queues the task again.
@@ -173,41 +122,10 @@ async fn an_answer_and_the_wait_cannot_pass_each_other() {
         assert_ne!(woke, waited.unwrap().requeued, "one of both says that it is queued");
         assert_eq!(one.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
     }
-    cluster.end().await;
 }
 
 fn schedule(name: &str) -> ScheduleRecord {
-    ScheduleRecord {
-        name: name.to_owned(),
-        agent: agent(),
-        from_file: true,
-        spec: ScheduleSpec {
-            timing: Timing::Interval { every_ms: 5_000 },
-            input: "go".into(),
-            timeout_ms: None,
-            enabled: true,
-            overlap: Overlap::Skip,
-            catchup_ms: 0,
-            jitter_ms: 0,
-        },
-        paused: false,
-        last_slot: None,
-        missed: 0,
-        skipped: 0,
-        created_at: T0,
-    }
-}
-
-fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
-    let slot = at(seconds);
-    Firing {
-        schedule: schedule.to_owned(),
-        slot,
-        task: Some(Arc::new(task(slot))),
-        max_open,
-        buffer: false,
-        backfill: false,
-    }
+    build::schedule(name, 5_000)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -252,7 +170,6 @@ async fn four_schedulers_fire_each_slot_once() {
     for kept in cluster.one().schedules_since(0).await.unwrap().changed {
         assert_eq!(kept.last_slot, Some(at(2 * ROUNDS as i64)));
     }
-    cluster.end().await;
 }
 
 /// Four fire other slots of one schedule that must not overlap: one fires, three are skipped.
@@ -274,7 +191,6 @@ async fn overlap_holds_between_processes() {
         let kept = cluster.one().schedule(&name).await.unwrap().unwrap();
         assert_eq!((kept.skipped, kept.last_slot), (3, Some(at(3))));
     }
-    cluster.end().await;
 }
 
 /// Within a round the slots before count: the first fires, the next one waits or is skipped.
@@ -301,7 +217,6 @@ async fn a_round_sees_its_own_firings() {
         "{results:?}"
     );
     assert_eq!(store.fire(vec![firing("other", 5, 0)], at(100)).await.unwrap(), [FiringResult::NotActive]);
-    cluster.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,7 +233,6 @@ async fn a_schedule_made_by_four_begins_once() {
         let begins: HashSet<i64> = made.iter().map(|record| record.created_at.0).collect();
         assert_eq!(begins.len(), 1, "{made:?}");
     }
-    cluster.end().await;
 }
 
 async fn leave(store: &Arc<dyn StateStore>, count: usize) -> Vec<OutboxMessage> {
@@ -358,7 +272,6 @@ async fn four_relays_claim_each_message_once() {
     let all: Vec<OutboxId> = claimed.into_iter().flatten().collect();
     assert_eq!(all.len(), left.len(), "none twice");
     assert_eq!(all.into_iter().collect::<HashSet<_>>(), left);
-    cluster.end().await;
 }
 
 /// A claim whose settling failed is no more than late: its relay gets the message again and nobody else does.
@@ -369,7 +282,7 @@ async fn a_claim_that_could_not_be_settled_comes_again() {
     let message = leave(store, 1).await.remove(0);
     let (relay, rival) = (worker(store, at(1)).await, worker(other, at(1)).await);
     assert_eq!(store.claim_outbox(relay, at(1), 10, &[]).await.unwrap().len(), 1);
-    let client = cluster.client().await;
+    let client = cluster.schema.client().await;
     client.batch_execute("ALTER TABLE outbox RENAME TO hidden").await.unwrap();
     store.settle_outbox(vec![(message.id, Delivery::Sent)], at(1)).await.unwrap_err();
     client.batch_execute("ALTER TABLE hidden RENAME TO outbox").await.unwrap();
@@ -377,21 +290,6 @@ async fn a_claim_that_could_not_be_settled_comes_again() {
     let again = store.claim_outbox(relay, at(1), 10, &[]).await.unwrap();
     assert_eq!(again.iter().map(|one| (one.message.id, one.attempt)).collect::<Vec<_>>(), [(message.id, 2)]);
     assert!(store.claim_outbox(relay, at(1), 10, &[message.id]).await.unwrap().is_empty(), "once");
-    cluster.end().await;
-}
-
-fn event(id: &str) -> Event {
-    Event {
-        id: id.to_owned(),
-        source: "crm".to_owned(),
-        kind: "ticket".to_owned(),
-        topic: "customer.ticket.created".to_owned(),
-        time: T0,
-        trace_id: TraceId(1),
-        parent: None,
-        hops: 0,
-        data: "hello".into(),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -422,7 +320,6 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
     }
     assert_eq!(cluster.one().counts().await.unwrap().queued, 3 * ROUNDS as u64);
     assert_eq!(cluster.one().recent_events(1_000).await.unwrap().len(), ROUNDS);
-    cluster.end().await;
 }
 
 /// Many events at once, some of them twice: all are answered, each is kept once.
@@ -443,7 +340,6 @@ async fn events_in_crowds_are_kept_once() {
         .await;
     assert_eq!(new_ones.into_iter().sum::<usize>(), 50);
     assert_eq!(cluster.one().counts().await.unwrap().queued, 50);
-    cluster.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -451,9 +347,7 @@ async fn of_four_replays_one_is_accepted() {
     let cluster = Cluster::start().await;
     for _ in 0..ROUNDS {
         let lease = running(cluster.one(), WorkerId::generate()).await.lease;
-        let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
-        let end = Advance::new(lease, at(1), Step::Finish { outcome, dead_letter: true });
-        cluster.one().advance(end.into()).await.unwrap();
+        cluster.one().advance(give_up(lease, at(1)).into()).await.unwrap();
         let letter = cluster.one().dead_letters(true, None, 10).await.unwrap().items.remove(0).id;
         let replayed = cluster
             .all(move |_, store| async move {
@@ -463,7 +357,6 @@ async fn of_four_replays_one_is_accepted() {
         assert_eq!(replayed.iter().filter(|done| **done).count(), 1, "{replayed:?}");
     }
     assert_eq!(cluster.one().counts().await.unwrap().queued, ROUNDS as u64);
-    cluster.end().await;
 }
 
 /// A session goes only while nobody works in it; whoever claims meanwhile has it whole.
@@ -475,18 +368,15 @@ async fn a_session_is_not_deleted_under_a_turn() {
     for round in 0..ROUNDS {
         let session = SessionId::new(&agent(), &format!("thread-{round}"));
         accept(one, message(&session, T0)).await;
-        let (claimed, deleted) = tokio::join!(one.claim_session(owner, &session, at(1)), two.delete_session(&session));
-        let SessionClaim::Claimed { claimed, session: record } = claimed.unwrap() else { panic!("it was free") };
+        let (claimed, deleted) = tokio::join!(take(one, owner, &session, at(1)), two.delete_session(&session));
+        let (claimed, record) = claimed;
         assert!(!deleted.unwrap(), "its inbox held a task");
-        let mut end = finish(claimed.lease, at(1));
-        let messages = vec![Message::User { content: "a".to_owned() }];
-        end.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
+        let end = turn(claimed.lease, &record, at(1), &["a"]);
         let (ended, deleted) = tokio::join!(one.advance(end.into()), two.delete_session(&session));
         ended.unwrap();
         let left = two.messages(&session, 0, 10).await.unwrap().len();
         assert_eq!(left, usize::from(!deleted.unwrap()), "whole or gone");
     }
-    cluster.end().await;
 }
 
 /// NUL cannot stand in a `text` column; here it comes back from every place where outside text is kept.
@@ -530,28 +420,11 @@ async fn nul_comes_back_from_everywhere() {
 
     let lease = running(store, WorkerId::generate()).await.lease;
     let mut write = Advance::new(lease, at(1), Step::Wait);
-    write.journal.push(JournalEntry {
-        seq: 1,
-        attempt: 1,
-        scope: Scope::step(ODD),
-        at: T0,
-        body: JournalBody::PlanRejected { problems: vec![ODD.to_owned()] },
-    });
+    let body = JournalBody::PlanRejected { problems: vec![ODD.to_owned()] };
+    write.journal.push(JournalEntry { scope: Scope::step(ODD), body, ..entry(1) });
     let asked = Clarification { question: ODD.to_owned(), scope: ODD.to_owned(), ..question(lease.task) };
     write.clarifications.push(asked.clone());
-    let paid = LedgerRow {
-        provider_call: None,
-        call: CallId::generate(),
-        task: lease.task,
-        agent: agent(),
-        provider: ProviderKind::Openai,
-        model: ODD.to_owned(),
-        status: CallStatus::Completed,
-        usage: Usage::default(),
-        cost: None,
-        at: T0,
-        duration_us: 0,
-    };
+    let paid = paid(lease.task, ODD);
     write.ledger.push(paid.clone());
     write.agent_version = Some(ODD.into());
     store.advance(write.into()).await.unwrap();
@@ -562,7 +435,6 @@ async fn nul_comes_back_from_everywhere() {
     assert_eq!(store.clarification(asked.id).await.unwrap().unwrap().resolution, Some(said));
     let journal = store.journal(lease.task, 0, 10).await.unwrap();
     assert_eq!((journal[0].scope.as_str(), journal[1].scope.as_str()), ("step/a\0b\u{1}0", ODD));
-    cluster.end().await;
 }
 
 /// The same for sessions: key, messages, lists.
@@ -574,29 +446,22 @@ async fn a_session_may_have_nul_in_its_key() {
     let owner = worker(store, at(1)).await;
     accept(store, message(&session, T0)).await;
     assert_eq!(store.due_sessions(at(1), 10).await.unwrap(), std::slice::from_ref(&session));
-    let SessionClaim::Claimed { claimed, session: record } = store.claim_session(owner, &session, at(1)).await.unwrap()
-    else {
-        panic!("it was free")
-    };
+    let (claimed, record) = take(store, owner, &session, at(1)).await;
     assert_eq!(record.id, session);
     assert_eq!(store.session(&session).await.unwrap().unwrap().open_tasks, 1);
-    let mut end = finish(claimed.lease, at(1));
-    let messages = vec![Message::User { content: "\0".to_owned() }];
-    end.session = Some(SessionWrite { session: session.clone(), fence: record.fence, messages, summary: None });
-    store.advance(end.into()).await.unwrap();
+    store.advance(turn(claimed.lease, &record, at(1), &["\0"]).into()).await.unwrap();
     assert_eq!(store.messages(&session, 0, 10).await.unwrap()[0].message.content(), "\0");
     let page = store.sessions(Some(&agent()), None, 10).await.unwrap();
     assert_eq!(page.items.iter().map(|view| (&view.record.id, view.open_tasks)).collect::<Vec<_>>(), [(&session, 0)]);
     assert!(store.sessions(None, Some(&session), 10).await.unwrap().items.is_empty());
     assert!(store.delete_session(&session).await.unwrap());
-    cluster.end().await;
 }
 
 /// Pruning by several at once forgets what is old, keeps what is not, and leaves the sums as they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_prune_and_the_sums_stand() {
     let cluster = Cluster::start().await;
-    let client = cluster.client().await;
+    let client = cluster.schema.client().await;
     let rows = "INSERT INTO events (source, id, at, body) SELECT 's', n::text, n, '' FROM generate_series(1, 12000) n;
                 INSERT INTO idempotency (key, task, fingerprint, created_at)
                     SELECT n::text, gen_random_uuid(), 0, n FROM generate_series(1, 12000) n";
@@ -621,7 +486,6 @@ async fn four_prune_and_the_sums_stand() {
     assert_eq!(cluster.one().counts().await.unwrap(), before);
     assert_eq!(before, QueueCounts { queued: 1, running: 1, waiting: 0 });
     cluster.one().advance(finish(lease, at(1)).into()).await.unwrap();
-    cluster.end().await;
 }
 
 /// Statuses that several say at once, in any order, do not get in each other's way.
@@ -652,7 +516,6 @@ async fn statuses_said_at_once_do_not_clash() {
     let names = kept.into_iter().map(|status| status.agent).collect();
     cluster.one().forget_agents(names).await.unwrap();
     assert!(cluster.one().agent_statuses().await.unwrap().is_empty());
-    cluster.end().await;
 }
 
 /// Every process looks for questions whose time is up; each question ends once.
@@ -674,5 +537,4 @@ async fn an_expired_question_is_resolved_once_by_many() {
         .await;
     assert_eq!(resolved.into_iter().sum::<usize>(), 3);
     assert!(claim(cluster.one(), owner, lease.task, at(60)).await.is_some());
-    cluster.end().await;
 }

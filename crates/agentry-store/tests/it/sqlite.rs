@@ -1,18 +1,14 @@
 //! What only this backend promises: the file, its lock, group commit, a full disk.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;
 
 use agentry_core::id::WorkerId;
-use agentry_core::journal::{JournalBody, JournalEntry, Scope};
-use agentry_core::money::LedgerRow;
 use agentry_core::task::TaskStatus;
-use agentry_store::contract::build::{accept, agent, at, beat, claim, finish, running, task};
+use agentry_store::contract::advance::entry;
+use agentry_store::contract::build::{T0, accept, at, beat, claim, event, finish, paid, running, task};
 use agentry_store::sqlite::{DATABASE_FILE, LOCK_FILE, OpenError, SqliteOptions, SqliteStore};
 use agentry_store::{Advance, EventStore, IncomingEvent, Refused, StateStore, Step, StoreError, TaskStore};
-
-use agentry_store::contract::T0;
 
 fn open(folder: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(folder, SqliteOptions::default())
@@ -131,17 +127,7 @@ async fn the_queue_has_a_bound() {
     let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
     assert!(answers[..2].iter().all(Result::is_ok));
     assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
-    let event = agentry_core::event::Event {
-        id: "1".to_owned(),
-        source: "s".to_owned(),
-        kind: "k".to_owned(),
-        topic: "t".to_owned(),
-        time: T0,
-        trace_id: agentry_core::task::TraceId(1),
-        parent: None,
-        hops: 0,
-        data: serde_json::Value::Null,
-    };
+    let event = event("1");
     assert!(matches!(
         store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
         Err(StoreError::Full { .. })
@@ -166,23 +152,9 @@ async fn a_failing_command_fails_alone() {
     .unwrap();
     let ends = leases.iter().enumerate().map(|(n, lease)| {
         let mut end = finish(*lease, at(1));
-        let body = JournalBody::PlanRejected { problems: Vec::new() };
-        end.journal.push(JournalEntry { seq: 1, attempt: 1, scope: Scope::MAIN, at: T0, body });
+        end.journal.push(entry(1));
         if n == 7 {
-            let row = LedgerRow {
-                provider_call: None,
-                call: agentry_core::id::CallId::generate(),
-                task: lease.task,
-                agent: agent(),
-                provider: agentry_core::agent::ProviderKind::Openai,
-                model: String::new(),
-                status: agentry_core::money::CallStatus::Completed,
-                usage: agentry_core::chat::Usage::default(),
-                cost: None,
-                at: T0,
-                duration_us: 0,
-            };
-            end.ledger.push(row);
+            end.ledger.push(paid(lease.task, ""));
         }
         store.advance(end.into())
     });

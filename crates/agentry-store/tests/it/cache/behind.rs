@@ -1,19 +1,18 @@
 //! Caches for tests: what stands behind them, and the tasks and turns that they see.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use agentry_core::chat::Message;
 use agentry_core::id::{TaskId, WorkerId};
-use agentry_core::session::{SessionId, SessionRecord, SessionWrite};
+use agentry_core::session::{SessionId, SessionRecord};
 use agentry_core::task::TaskStatus;
-use agentry_core::time::Timestamp;
 use agentry_store::cache::{CacheStats, CachedStore, RedisOptions};
-use agentry_store::contract::build::{AgeHeartbeats, accept, agent, claim, finish, message, task};
+use agentry_store::contract::build::{self, AgeHeartbeats, accept, agent, claim, finish, message, take, task};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{Claimed, Lease, SessionClaim, StateStore};
+use agentry_store::{Claimed, Lease, StateStore};
 
-use crate::server::{Prefix, shared_url};
+use super::server::{Prefix, shared_url};
+pub(super) use crate::now;
 
 /// How long anything is waited for: far longer than it takes, so that only a fault runs into it.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -55,12 +54,6 @@ pub async fn until(cache: &CachedStore, what: &str, is_so: impl Fn(&CacheStats) 
     }
 }
 
-/// Now.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp(i64::try_from(since.as_micros()).unwrap())
-}
-
 /// A task that has ended.
 pub async fn ended(store: &Arc<dyn StateStore>) -> TaskId {
     let lease = open(store).await;
@@ -87,25 +80,18 @@ pub fn thread(name: &str) -> SessionId {
 /// Accepts a message and claims it with its session, as a worker that nobody knows: another one may claim next.
 pub async fn begin_turn(store: &Arc<dyn StateStore>, session: &SessionId) -> (Claimed, SessionRecord) {
     accept(store, message(session, now())).await;
-    match store.claim_session(WorkerId::generate(), session, now()).await.unwrap() {
-        SessionClaim::Claimed { claimed, session } => (*claimed, *session),
-        other => panic!("expected a claim, got {other:?}"),
-    }
+    take(store, WorkerId::generate(), session, now()).await
 }
 
 /// Ends a turn with these messages.
-pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &Claimed, record: &SessionRecord, texts: &[String]) {
-    let mut write = finish(claimed.lease, now());
-    let messages = texts.iter().map(|text| Message::User { content: text.clone() }).collect();
-    write.session = Some(SessionWrite { session: record.id.clone(), fence: record.fence, messages, summary: None });
-    store.advance(write.into()).await.unwrap();
+pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &Claimed, record: &SessionRecord, texts: &[&str]) {
+    store.advance(build::turn(claimed.lease, record, now(), texts).into()).await.unwrap();
 }
 
 /// A turn with these messages.
 pub async fn turn(store: &Arc<dyn StateStore>, session: &SessionId, texts: &[&str]) {
     let (claimed, record) = begin_turn(store, session).await;
-    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-    end_turn(store, &claimed, &record, &texts).await;
+    end_turn(store, &claimed, &record, texts).await;
 }
 
 /// All messages of a session, read as a worker reads its window: the record first.
