@@ -251,7 +251,7 @@ impl Runner<'_> {
         }
         let mut unknown = pending
             .started
-            .then(|| "this worker or the one before lost its hold on the task while it was being called".to_owned());
+            .then(|| "a worker lost the task during the call".to_owned());
         let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
             if let Some(reason) = &unknown {
                 return Ok(Err(unknown_outcome(&call.name, reason)));
