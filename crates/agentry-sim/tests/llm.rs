@@ -1,4 +1,4 @@
-//! The simulator over a socket, byte by byte: the shapes that foreign clients rely on, and the ledger's file.
+//! The simulator over a socket, byte by byte: the formats that foreign clients rely on, and the ledger's file.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 use agentry_sim::llm::{LlmSim, SimOptions};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// One request on a connection of its own; the whole response.
+/// Sends one request on a connection of its own and returns the response.
 async fn post(address: std::net::SocketAddr, body: &str) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!(
@@ -31,7 +31,7 @@ fn request(text: &str, stream: bool) -> String {
     body.to_string()
 }
 
-/// Runs `talk` against a simulator and returns what it returned, once the simulator has ended.
+/// Runs `talk` against a simulator and returns its result after the simulator has shut down.
 async fn with_sim<T, F: Future<Output = T>>(options: SimOptions, talk: impl FnOnce(std::net::SocketAddr) -> F) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! A request of Bedrock's Converse, and what Bedrock checks of it.
+//! Requests of Bedrock's Converse and Bedrock's validation of them.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
-use super::blocks::{Block, Turn, Unpaired, unpaired};
+use super::blocks::{Block, PairingError, Turn, find_unpaired};
 
-/// The body of `POST /model/{id}/converse`. Unknown fields are ignored, as AWS services do.
+/// Body of `POST /model/{id}/converse`. Unknown fields are ignored, as AWS services do.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -95,7 +95,7 @@ struct WireTurn<'a> {
     content: Vec<WireBlock<'a>>,
 }
 
-/// A union: exactly one field is there.
+/// A union: exactly one field is present.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBlock<'a> {
@@ -134,8 +134,7 @@ struct ResultBlock<'a> {
     json: Option<Value>,
 }
 
-/// Reads a request to `model` and checks it.
-pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Ask<'a>, Refusal> {
+pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Prompt<'a>, Refusal> {
     let request: Request<'_> =
         serde_json::from_slice(body).map_err(|problem| Refusal::bad(format!("The request is malformed: {problem}")))?;
     let (max_tokens, stop) = inference(request.inference_config)?;
@@ -150,7 +149,7 @@ pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Ask<
         turn.messages(&mut messages);
     }
     let thinking = request.additional_model_request_fields.as_ref().and_then(|fields| fields.pointer("/thinking/type"));
-    Ok(Ask {
+    Ok(Prompt {
         model: Cow::Owned(model.to_owned()),
         messages,
         tools,
@@ -183,8 +182,8 @@ fn inference<'a>(config: Option<InferenceConfig<'a>>) -> Result<(Option<u64>, Ve
     Ok((config.max_tokens, config.stop_sequences))
 }
 
-fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<Offer<'a>>, Choice<'a>), Refusal> {
-    let Some(config) = config else { return Ok((Vec::new(), Choice::Auto)) };
+fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, ToolChoice<'a>), Refusal> {
+    let Some(config) = config else { return Ok((Vec::new(), ToolChoice::Auto)) };
     if config.tools.is_empty() {
         return Err(Refusal::bad(
             "1 validation error detected: Value '[]' at 'toolConfig.tools' failed to satisfy constraint: Member must \
@@ -197,17 +196,17 @@ fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<Offer<'a>>, Choice<'
         let schema = spec.input_schema.and_then(|schema| schema.json).ok_or_else(|| {
             Refusal::bad(format!("The value at toolConfig.tools.{index}.toolSpec.inputSchema is required."))
         })?;
-        tools.push(Offer { name: spec.name, schema: Some(schema.get()) });
+        tools.push(ToolOffer { name: spec.name, schema: Some(schema.get()) });
     }
     let choice = match config.tool_choice {
         Some(WireChoice { tool: Some(tool), .. }) => {
             if !tools.iter().any(|offer| offer.name == tool.name) {
                 return Err(Refusal::bad(format!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name)));
             }
-            Choice::Tool(tool.name)
+            ToolChoice::Tool(tool.name)
         }
-        Some(WireChoice { any: Some(_), .. }) => Choice::Any,
-        _ => Choice::Auto,
+        Some(WireChoice { any: Some(_), .. }) => ToolChoice::Any,
+        _ => ToolChoice::Auto,
     };
     Ok((tools, choice))
 }
@@ -258,7 +257,6 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
     Ok(Block::Other)
 }
 
-/// Who speaks when, and what belongs together.
 fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
     if turns.first().is_none_or(|turn| turn.role != Role::User) {
         return Err(Refusal::bad(
@@ -278,26 +276,26 @@ fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
             "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
         ));
     }
-    match unpaired(turns) {
-        Some(Unpaired::NoResult(at, ids)) => Err(Refusal::bad(format!(
+    match find_unpaired(turns) {
+        Some(PairingError::MissingResult(at, ids)) => Err(Refusal::bad(format!(
             "Expected toolResult blocks at messages.{}.content for the following Ids: {}",
             at + 1,
             ids.join(", ")
         ))),
-        Some(Unpaired::NoCall(at, _)) => Err(Refusal::bad(format!(
+        Some(PairingError::MissingCall(at, _)) => Err(Refusal::bad(format!(
             "The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of previous turn."
         ))),
         None => Ok(()),
     }
 }
 
-/// `outputConfig.textFormat`; its schema is JSON within a string.
-fn form(config: Option<&Value>) -> Result<Form, Refusal> {
-    let Some(format) = config.and_then(|config| config.get("textFormat")) else { return Ok(Form::Text) };
+/// Reads `outputConfig.textFormat`, whose schema is JSON within a string.
+fn form(config: Option<&Value>) -> Result<AnswerForm, Refusal> {
+    let Some(format) = config.and_then(|config| config.get("textFormat")) else { return Ok(AnswerForm::Text) };
     let schema = format.pointer("/structure/jsonSchema/schema").and_then(Value::as_str);
     let schema = schema.and_then(|text| serde_json::from_str(text).ok());
     match (format.get("type").and_then(Value::as_str), schema) {
-        (Some("json_schema"), Some(schema)) => Ok(Form::Schema(schema)),
+        (Some("json_schema"), Some(schema)) => Ok(AnswerForm::Schema(schema)),
         _ => Err(Refusal::bad(
             "outputConfig.textFormat must have type json_schema and a JSON Schema, as a string, at structure.jsonSchema.schema.",
         )),
@@ -342,8 +340,8 @@ mod tests {
             {"role":"assistant","content":[{"toolUse":{"toolUseId":"t1","name":"f","input":{}}}]},
             {"role":"user","content":[{"toolResult":{"toolUseId":"t1","content":[{"text":"a"},{"json":{"b":1}}]}}]}],
             "toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}]}}"#;
-        let ask = read(body.as_bytes(), "m", true).unwrap();
-        assert_eq!(ask.messages[2].text, r#"a{"b":1}"#);
-        assert_eq!((ask.messages[2].role, ask.stream), (Role::Tool, true));
+        let prompt = read(body.as_bytes(), "m", true).unwrap();
+        assert_eq!(prompt.messages[2].text, r#"a{"b":1}"#);
+        assert_eq!((prompt.messages[2].role, prompt.stream), (Role::Tool, true));
     }
 }

@@ -1,14 +1,14 @@
-//! OpenAI's answers as they go over the wire: whole completions and the chunks of a stream, field for field.
+//! OpenAI's answers: whole completions and the chunks of a stream.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::super::answer::{Answer, Stop, count, tokens};
-use super::super::ask::Tally;
 use super::super::ids::Ids;
+use super::super::prompt::TokenCounts;
 use super::{Piece, Reply, sse};
 
-/// What the simulator gives as its version.
+/// `system_fingerprint` of all answers.
 const FINGERPRINT: &str = "fp_agentry_sim";
 
 /// `usage`.
@@ -36,14 +36,14 @@ struct CompletionDetails {
 }
 
 impl Usage {
-    fn of(tally: &Tally) -> Self {
+    fn of(counts: &TokenCounts) -> Self {
         Self {
-            prompt_tokens: tally.input,
-            completion_tokens: tally.output,
-            total_tokens: tally.input + tally.output,
-            prompt_tokens_details: PromptDetails { cached_tokens: tally.cached, ..PromptDetails::default() },
+            prompt_tokens: counts.input,
+            completion_tokens: counts.output,
+            total_tokens: counts.input + counts.output,
+            prompt_tokens_details: PromptDetails { cached_tokens: counts.cached, ..PromptDetails::default() },
             completion_tokens_details: CompletionDetails {
-                reasoning_tokens: tally.reasoning,
+                reasoning_tokens: counts.reasoning,
                 ..CompletionDetails::default()
             },
         }
@@ -102,7 +102,7 @@ struct Chunk<'a> {
     service_tier: &'static str,
     system_fingerprint: &'static str,
     choices: &'a [ChunkChoice<'a>],
-    /// Absent unless asked for; then null in every chunk but the last.
+    /// Absent unless requested; then null in every chunk but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
 }
@@ -153,7 +153,6 @@ fn finish_reason(answer: &Answer) -> &'static str {
     }
 }
 
-/// The id of an answer.
 pub(super) fn answer_id(ids: &Ids) -> String {
     ids.named("chatcmpl-")
 }
@@ -162,7 +161,6 @@ fn call_id(ids: &Ids, index: usize) -> String {
     ids.call("call_", index)
 }
 
-/// A whole answer.
 pub(super) fn whole(reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
     let answer = reply.answer;
     let calls = answer.calls.iter().enumerate().map(|(index, call)| ToolCall {
@@ -182,16 +180,16 @@ pub(super) fn whole(reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
         id: &answer_id(reply.ids),
         object: "chat.completion",
         created: reply.asked_at.as_secs(),
-        model: &reply.ask.model,
+        model: &reply.prompt.model,
         choices: [Choice { index: 0, message, logprobs: None, finish_reason: finish_reason(answer) }],
-        usage: Usage::of(&reply.tally),
+        usage: Usage::of(&reply.counts),
         service_tier: "default",
         system_fingerprint: FINGERPRINT,
     })
 }
 
-/// The pieces of a stream, in order: the role, one piece for each token, the reason to stop, the usage when it was
-/// asked for, `[DONE]`.
+/// Returns the pieces of a stream, in order: the role, one piece per token, the finish reason, the usage when it was
+/// requested, `[DONE]`.
 pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
     let id = answer_id(reply.ids);
     let event = |choices: &[ChunkChoice<'_>], usage: Option<Usage>| {
@@ -199,11 +197,11 @@ pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error>
             id: &id,
             object: "chat.completion.chunk",
             created: reply.asked_at.as_secs(),
-            model: &reply.ask.model,
+            model: &reply.prompt.model,
             service_tier: "default",
             system_fingerprint: FINGERPRINT,
             choices,
-            usage: reply.ask.include_usage.then_some(usage),
+            usage: reply.prompt.include_usage.then_some(usage),
         };
         sse(None, &chunk)
     };
@@ -211,9 +209,9 @@ pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error>
     let answer = reply.answer;
     let role = Some("assistant");
     let content = Some(answer.calls.is_empty().then_some(""));
-    // Reasoning is not shown, but it is paid for before anything else comes.
+    // Reasoning is not shown, but it is counted before any content.
     let opening = delta(Delta { role, content, refusal: Some(None), tool_calls: None })?;
-    let mut pieces = vec![Piece::reasoning(opening, reply.tally.reasoning)];
+    let mut pieces = vec![Piece::reasoning(opening, reply.counts.reasoning)];
     for token in tokens(&answer.text) {
         pieces.push(Piece::content(delta(Delta { content: Some(Some(token)), ..Delta::default() })?, 1));
     }
@@ -231,8 +229,8 @@ pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error>
     let stop =
         ChunkChoice { index: 0, delta: Delta::default(), logprobs: None, finish_reason: Some(finish_reason(answer)) };
     pieces.push(Piece::frame(event(&[stop], None)?));
-    if reply.ask.include_usage {
-        pieces.push(Piece::frame(event(&[], Some(Usage::of(&reply.tally)))?));
+    if reply.prompt.include_usage {
+        pieces.push(Piece::frame(event(&[], Some(Usage::of(&reply.counts)))?));
     }
     pieces.push(Piece::frame(Bytes::from_static(b"data: [DONE]\n\n")));
     Ok(pieces)

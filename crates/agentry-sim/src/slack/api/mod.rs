@@ -1,11 +1,11 @@
-//! The Web API: who calls, whether they may, and which method answers.
+//! The Web API: authentication, rate limits, and dispatch to the methods.
 
 mod chat;
 mod conversations;
 mod views;
 
 pub(super) use conversations::name as channel_name;
-pub(super) use views::shown as view_shown;
+pub(super) use views::to_value as view_to_value;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -17,46 +17,39 @@ use serde_json::{Value, json};
 use super::args::Args;
 use super::fault::{SlackFault, hit};
 use super::options::Team;
-use super::server::{App, no_answer};
-use super::world::World;
+use super::server::App;
+use super::workspaces::Workspaces;
 use crate::clock::now_us;
+use crate::server::aborted_response;
 
-/// What a method answers: the fields beside `ok`, or Slack's word for what is wrong, and more about it.
-pub(super) type Answer = Result<Value, Wrong>;
+/// The fields of a response beside `ok`, or Slack's error.
+pub(super) type Answer = Result<Value, ApiError>;
 
-/// What is wrong with a call.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    /// Slack's word.
+pub(super) struct ApiError {
     pub(super) error: String,
-    /// More about it, for people.
     pub(super) messages: Vec<String>,
 }
 
-impl From<&str> for Wrong {
+impl From<&str> for ApiError {
     fn from(error: &str) -> Self {
         Self { error: error.to_owned(), messages: Vec::new() }
     }
 }
 
-/// One call.
 pub(super) struct Call<'a> {
-    /// Of this workspace.
     pub(super) team: &'a Team,
-    /// With these arguments.
     pub(super) args: &'a Args,
-    /// When.
     pub(super) now_us: u64,
 }
 
 impl Call<'_> {
-    /// The channel, which must exist.
-    pub(super) fn channel(&self) -> Result<String, Wrong> {
+    pub(super) fn channel(&self) -> Result<String, ApiError> {
         match self.args.text("channel") {
             None | Some("C0MISSING") => Err("channel_not_found".into()),
             Some("C0ARCHIVED") => Err("is_archived".into()),
             Some(id) if id.starts_with(['C', 'G', 'D']) => Ok(id.to_owned()),
-            // A user's id stands for the conversation with them.
+            // A user's id stands for the direct conversation with that user.
             Some(id) if id.starts_with('U') => Ok(format!("D{}", &id[1..])),
             Some(_) => Err("channel_not_found".into()),
         }
@@ -81,17 +74,20 @@ pub(super) async fn call(
         Err(error) => return finish(&app, began, &method, None, &args, Err(error.into())),
     };
     let (fault, over) = {
-        let mut world = app.sim.world();
+        let mut workspaces = app.sim.workspaces();
         let channel = args.text("channel").unwrap_or_default();
-        let over =
-            if app.sim.options.rate_limits { world.rates.take(&team.id, &method, channel, began).err() } else { None };
-        (hit(&mut world.faults, &method), over)
+        let over = if app.sim.options.rate_limits {
+            workspaces.rates.take(&team.id, &method, channel, began).err()
+        } else {
+            None
+        };
+        (hit(&mut workspaces.faults, &method), over)
     };
     match fault {
         Some((SlackFault::Hang, _)) => {
             log(&app, began, &method, Some(&team), &args, 0, &json!({"fault": "hang"}));
             app.shutdown.cancelled().await;
-            return no_answer();
+            return aborted_response();
         }
         Some((SlackFault::Status(status), _)) => {
             log(&app, began, &method, Some(&team), &args, status, &json!({"fault": "status"}));
@@ -105,7 +101,7 @@ pub(super) async fn call(
         Some((SlackFault::Lose, _)) => {
             let answer = answer(&app, &method, &Call { team: &team, args: &args, now_us: began });
             drop(finish(&app, began, &method, Some(&team), &args, answer));
-            return no_answer();
+            return aborted_response();
         }
         None => {}
     }
@@ -116,7 +112,7 @@ pub(super) async fn call(
     finish(&app, began, &method, Some(&team), &args, answer)
 }
 
-/// Whose token it is.
+/// Returns the workspace that the token belongs to.
 fn team(app: &App, args: &Args) -> Result<Team, &'static str> {
     let token = args.token().ok_or("not_authed")?;
     let found = app.sim.options.teams.iter().find(|team| team.bot_token.expose_secret() == token);
@@ -124,7 +120,7 @@ fn team(app: &App, args: &Args) -> Result<Team, &'static str> {
 }
 
 fn answer(app: &App, method: &str, call: &Call<'_>) -> Answer {
-    let world: &mut World = &mut app.sim.world();
+    let workspaces: &mut Workspaces = &mut app.sim.workspaces();
     match method {
         "auth.test" => Ok(json!({
             "url": format!("https://{}.slack.com/", call.team.domain()),
@@ -136,20 +132,20 @@ fn answer(app: &App, method: &str, call: &Call<'_>) -> Answer {
             "is_enterprise_install": false,
         })),
         "api.test" => Ok(json!({})),
-        "chat.postMessage" => chat::post(world, call),
-        "chat.postEphemeral" => chat::post_ephemeral(world, call),
-        "chat.update" => chat::update(world, call),
-        "chat.delete" => chat::delete(world, call),
-        "conversations.history" => conversations::history(world, call),
-        "conversations.replies" => conversations::replies(world, call),
+        "chat.postMessage" => chat::post(workspaces, call),
+        "chat.postEphemeral" => chat::post_ephemeral(workspaces, call),
+        "chat.update" => chat::update(workspaces, call),
+        "chat.delete" => chat::delete(workspaces, call),
+        "conversations.history" => conversations::history(workspaces, call),
+        "conversations.replies" => conversations::replies(workspaces, call),
         "conversations.info" => conversations::info(call),
-        "views.open" => views::open(world, call),
-        "views.update" => views::update(world, call),
+        "views.open" => views::open(workspaces, call),
+        "views.update" => views::update(workspaces, call),
         _ => Err("unknown_method".into()),
     }
 }
 
-/// Writes down what was answered, and answers.
+/// Records the response in the ledger and returns it.
 fn finish(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, answer: Answer) -> Response {
     let body = match answer {
         Ok(mut fields) => {
@@ -174,7 +170,7 @@ fn limited(app: &App, began: u64, method: &str, team: &Team, args: &Args, second
     (StatusCode::TOO_MANY_REQUESTS, headers, axum::Json(body)).into_response()
 }
 
-/// One line of the ledger.
+/// Writes the ledger line of a call.
 fn log(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, status: u16, body: &Value) {
     let ok = body["ok"] == true;
     let ts = [&body["ts"], &body["message_ts"]].into_iter().find_map(Value::as_str).or_else(|| args.text("ts"));

@@ -1,4 +1,4 @@
-//! A request as the brain sees it: what all four protocols have in common, borrowed from the body wherever it can be.
+//! The request that all four protocols have in common, borrowed from the body wherever possible.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,16 @@ use serde_json::Value;
 /// Characters of one token.
 pub(super) const TOKEN_CHARS: usize = 4;
 
-/// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The operator.
     System,
-    /// The user.
     User,
-    /// The model.
     Assistant,
-    /// The result of a tool.
     Tool,
 }
 
 impl Role {
-    /// Its word, the same for all protocols, so that equal conversations have equal answers.
+    /// The role's name, the same for all protocols, so that equal conversations have equal answers.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -32,82 +27,64 @@ impl Role {
     }
 }
 
-/// One message. What a user says beside results of tools is a message of its own.
+/// One message. Text that a user adds to tool results is a message of its own.
 #[derive(Debug)]
 pub(super) struct Message<'a> {
-    /// Who speaks.
     pub(super) role: Role,
     /// The text; empty when there is none.
     pub(super) text: Cow<'a, str>,
 }
 
-/// A tool offered.
 #[derive(Debug)]
-pub(super) struct Offer<'a> {
-    /// Its name.
+pub(super) struct ToolOffer<'a> {
     pub(super) name: Cow<'a, str>,
-    /// The JSON Schema of its arguments, unread.
+    /// JSON Schema of the arguments, not yet parsed.
     pub(super) schema: Option<&'a str>,
 }
 
-/// Which tools must be called.
+/// Demand that a request makes on tool calls.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Choice<'a> {
-    /// As the model likes.
+pub(super) enum ToolChoice<'a> {
     #[default]
     Auto,
-    /// None.
     Never,
-    /// At least one.
     Any,
-    /// This one.
     Tool(Cow<'a, str>),
 }
 
-/// What form an answer must have.
+/// Demand that a request makes on the form of the answer.
 #[derive(Debug, Default)]
-pub(super) enum Form {
-    /// Free text.
+pub(super) enum AnswerForm {
     #[default]
     Text,
-    /// Any JSON object.
     Object,
-    /// What this schema says.
     Schema(Value),
 }
 
 /// A request.
 #[derive(Debug, Default)]
-pub(super) struct Ask<'a> {
-    /// The model.
+pub(super) struct Prompt<'a> {
     pub(super) model: Cow<'a, str>,
-    /// The conversation.
     pub(super) messages: Vec<Message<'a>>,
-    /// The tools offered.
-    pub(super) tools: Vec<Offer<'a>>,
-    /// Which of them must be called.
-    pub(super) choice: Choice<'a>,
-    /// What form the answer must have.
-    pub(super) form: Form,
-    /// Whether to stream.
+    pub(super) tools: Vec<ToolOffer<'a>>,
+    pub(super) choice: ToolChoice<'a>,
+    pub(super) form: AnswerForm,
+    /// The answer is sent as a stream.
     pub(super) stream: bool,
-    /// Whether a stream tells the usage where that is a matter of choice.
+    /// A stream reports its usage, in protocols that leave this to the client.
     pub(super) include_usage: bool,
-    /// Tokens of the answer at most.
     pub(super) max_tokens: Option<u64>,
-    /// Texts that end the answer.
     pub(super) stop: Vec<Cow<'a, str>>,
-    /// Whether the model may reason before it answers.
+    /// The model may reason before it answers.
     pub(super) thinks: bool,
 }
 
-impl<'a> Ask<'a> {
-    /// The tool of this name, when it is offered.
-    pub(super) fn offer(&self, name: &str) -> Option<&Offer<'a>> {
+impl<'a> Prompt<'a> {
+    pub(super) fn offer(&self, name: &str) -> Option<&ToolOffer<'a>> {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
-    /// Tokens of all messages: characters divided by four, rounded up.
+    /// Counts the tokens of all messages: characters divided by four, rounded up.
     pub(super) fn tokens(&self) -> u64 {
         self.messages
             .iter()
@@ -117,23 +94,22 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Tokens of one request and its answer.
+/// Token counts of one request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
-    /// Of the conversation, all of them.
+pub(super) struct TokenCounts {
+    /// All input tokens.
     pub(super) input: u64,
-    /// Of those, read from the provider's cache.
+    /// Input tokens read from the provider's cache.
     pub(super) cached: u64,
-    /// Of those, written to the provider's cache.
+    /// Input tokens written to the provider's cache.
     pub(super) written: u64,
-    /// Of the answer, reasoning included.
+    /// Output tokens, including reasoning.
     pub(super) output: u64,
-    /// Of those, reasoned.
+    /// Output tokens spent on reasoning.
     pub(super) reasoning: u64,
 }
 
-impl Tally {
-    /// Input that neither came from the cache nor went into it.
+impl TokenCounts {
     pub(super) fn fresh(&self) -> u64 {
         self.input - self.cached - self.written
     }
@@ -146,7 +122,7 @@ mod tests {
     #[test]
     fn tokens_are_characters_by_four_rounded_up() {
         let message = |text: &'static str| Message { role: Role::User, text: text.into() };
-        let ask = Ask { messages: vec![message("äöü"), message("ab")], ..Ask::default() };
-        assert_eq!(ask.tokens(), 2);
+        let prompt = Prompt { messages: vec![message("äöü"), message("ab")], ..Prompt::default() };
+        assert_eq!(prompt.tokens(), 2);
     }
 }
