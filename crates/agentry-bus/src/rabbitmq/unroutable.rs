@@ -1,7 +1,7 @@
-//! Topics that nobody outside was bound to a moment ago, as their returned events said.
+//! Topics without a bound queue, according to recently returned events.
 //!
-//! The client library gives a returned message to any of the publications that one confirm settles. So a return counts
-//! for the topic that the message itself names, never for that of the publication it came with.
+//! The client library attaches a returned message to any of the publications that one confirm settles. So a return
+//! counts for the topic of the message itself, and never for that of the publication it came with.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -9,37 +9,36 @@ use std::time::{Duration, Instant};
 
 use crate::listeners::lock;
 
-/// How long a return counts: the second that the port promises, less what a return takes on its way.
+/// Lifetime of a return: the second that the port promises, minus the latency of a return.
 const COUNTS: Duration = Duration::from_millis(900);
-/// Topics at most; the oldest make room, and their next events are published though nobody hears them.
+/// Largest number of topics; the oldest are dropped, and their next events are published although nobody listens.
 const MAX_TOPICS: usize = 10_000;
 
-/// What came back lately.
+/// Topics whose last event was returned.
 #[derive(Debug, Default)]
-pub(super) struct Unheard {
+pub(super) struct UnroutableTopics {
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     since: HashMap<String, Instant>,
-    /// In the order of time. What was forgotten meanwhile stays until its time is over.
+    /// Ordered by time. Entries that were cleared meanwhile stay until they expire.
     order: VecDeque<(Instant, String)>,
 }
 
-impl Unheard {
-    /// An event on this topic came back.
+impl UnroutableTopics {
     pub fn returned(&self, topic: &str, now: Instant) {
         let mut known = lock(&self.known);
         known.tidy(now);
-        // A further return does not make it last: one event must go out in every second.
+        // A further return does not extend the lifetime, because one event per second must be published.
         if !known.since.contains_key(topic) {
             known.since.insert(topic.to_owned(), now);
             known.order.push_back((now, topic.to_owned()));
         }
     }
 
-    /// An event on this topic, whose publication began at `began`, found a queue.
+    /// Records that an event on this topic, published at `began`, reached a queue.
     pub fn routed(&self, topic: &str, began: Instant) {
         let mut known = lock(&self.known);
         if known.since.get(topic).is_some_and(|since| *since < began) {
@@ -47,8 +46,8 @@ impl Unheard {
         }
     }
 
-    /// Whether an event on this topic may find somebody.
-    pub fn is_heard(&self, topic: &str, now: Instant) -> bool {
+    /// Returns true when an event on this topic may reach a queue.
+    pub fn may_be_routed(&self, topic: &str, now: Instant) -> bool {
         lock(&self.known).since.get(topic).is_none_or(|since| now.duration_since(*since) >= COUNTS)
     }
 }
@@ -74,39 +73,43 @@ mod tests {
 
     #[test]
     fn a_return_counts_for_less_than_a_second_and_is_not_prolonged() {
-        let (unheard, now) = (Unheard::default(), Instant::now());
-        assert!(unheard.is_heard("a", now));
-        unheard.returned("a", now);
-        unheard.returned("a", now + COUNTS / 2);
-        assert!(!unheard.is_heard("a", now + COUNTS - TICK) && unheard.is_heard("b", now));
-        assert!(unheard.is_heard("a", now + COUNTS));
-        unheard.returned("a", now + COUNTS);
-        assert!(!unheard.is_heard("a", now + COUNTS + TICK), "the next probe says it again");
+        let (unroutable, now) = (UnroutableTopics::default(), Instant::now());
+        assert!(unroutable.may_be_routed("a", now));
+        unroutable.returned("a", now);
+        unroutable.returned("a", now + COUNTS / 2);
+        assert!(!unroutable.may_be_routed("a", now + COUNTS - TICK) && unroutable.may_be_routed("b", now));
+        assert!(unroutable.may_be_routed("a", now + COUNTS));
+        unroutable.returned("a", now + COUNTS);
+        assert!(!unroutable.may_be_routed("a", now + COUNTS + TICK), "the next probe says it again");
     }
 
     #[test]
     fn an_event_that_found_a_queue_clears_its_topic_unless_it_left_before_the_return() {
-        let (unheard, now) = (Unheard::default(), Instant::now());
-        unheard.returned("a", now + TICK);
-        unheard.routed("a", now);
-        assert!(!unheard.is_heard("a", now + TICK));
-        unheard.routed("a", now + 2 * TICK);
-        assert!(unheard.is_heard("a", now + 2 * TICK));
-        // What was cleared and came again is not dropped with what it was before.
-        unheard.returned("a", now + 3 * TICK);
-        unheard.returned("b", now + COUNTS + TICK);
-        assert!(!unheard.is_heard("a", now + COUNTS + TICK));
+        let (unroutable, now) = (UnroutableTopics::default(), Instant::now());
+        unroutable.returned("a", now + TICK);
+        unroutable.routed("a", now);
+        assert!(!unroutable.may_be_routed("a", now + TICK));
+        unroutable.routed("a", now + 2 * TICK);
+        assert!(unroutable.may_be_routed("a", now + 2 * TICK));
+        // A topic that was cleared and returned again is not dropped with its earlier entry.
+        unroutable.returned("a", now + 3 * TICK);
+        unroutable.returned("b", now + COUNTS + TICK);
+        assert!(!unroutable.may_be_routed("a", now + COUNTS + TICK));
     }
 
     #[test]
     fn the_oldest_topics_make_room() {
-        let (unheard, now) = (Unheard::default(), Instant::now());
+        let (unroutable, now) = (UnroutableTopics::default(), Instant::now());
         for n in 0..=MAX_TOPICS {
-            unheard.returned(&n.to_string(), now);
+            unroutable.returned(&n.to_string(), now);
         }
-        let known = lock(&unheard.known);
+        let known = lock(&unroutable.known);
         assert_eq!((known.since.len(), known.order.len()), (MAX_TOPICS, MAX_TOPICS));
         drop(known);
-        assert!(unheard.is_heard("0", now) && !unheard.is_heard("1", now) && !unheard.is_heard("10000", now));
+        assert!(
+            unroutable.may_be_routed("0", now)
+                && !unroutable.may_be_routed("1", now)
+                && !unroutable.may_be_routed("10000", now)
+        );
     }
 }
