@@ -39,7 +39,6 @@ impl LineLog {
         self.recent.push_back(line);
     }
 
-    /// Returns the last lines, oldest first.
     pub(crate) fn recent(&self) -> String {
         self.recent.iter().map(String::as_str).collect()
     }

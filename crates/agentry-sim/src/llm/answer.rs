@@ -2,7 +2,6 @@
 
 use super::prompt::TOKEN_CHARS;
 
-/// Reason for which an answer ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
     End,

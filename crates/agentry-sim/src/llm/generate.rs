@@ -62,7 +62,6 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Generates the answer to a request.
 pub(super) fn generate(seed: u64, prompt: &Prompt<'_>) -> Answer {
     let conversation = Conversation::of(prompt);
     let directives = find(conversation.last_user);

@@ -46,7 +46,6 @@ pub(super) struct RequestHead {
     pub(super) stream: bool,
 }
 
-/// Answers a request.
 pub(super) async fn handle(app: App, head: RequestHead, body: Result<Bytes, BytesRejection>) -> Response {
     let ids = app.sim.ids();
     let request_id = ["x-request-id", "x-client-request-id"].iter().find_map(|name| head.headers.get(*name));
@@ -194,7 +193,6 @@ impl Exchange {
         response
     }
 
-    /// Returns a whole body with its length.
     fn plain(mut self, pieces: Vec<Piece>, fault: Option<Fault>) -> Body {
         let piece = super::paced_body::joined(pieces);
         self.entry.sent(piece.tokens, piece.reasoning);

@@ -33,7 +33,6 @@ pub(super) enum RequestEnd {
     Stopped,
 }
 
-/// Ledger line of one request.
 #[derive(Debug, Serialize)]
 struct LedgerLine {
     n: u64,
@@ -159,7 +158,6 @@ impl LedgerEntry {
         Self { ledger, began: Instant::now(), line: Some(line) }
     }
 
-    /// Returns the arrival.
     pub(super) fn began(&self) -> Instant {
         self.began
     }

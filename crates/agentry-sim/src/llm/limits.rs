@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Period of the limits.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Models whose buckets are kept; one more clears all of them.
 const MAX_MODELS: usize = 1_000;

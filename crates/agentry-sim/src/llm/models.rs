@@ -7,13 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 const MODELS: [&str; 2] = ["sim-small", "sim-large"];
-/// Creation time of the models.
 const MADE: &str = "2025-01-01T00:00:00Z";
 /// [`MADE`] in seconds since the Unix epoch.
 const MADE_SECONDS: u64 = 1_735_689_600;
-/// Context window in tokens.
 const CONTEXT_TOKENS: u32 = 200_000;
-/// Version of Ollama that is simulated.
 const OLLAMA_VERSION: &str = "0.12.0";
 
 /// `GET /v1/models`, which two providers have: a request with `anthropic-version` gets Anthropic's format.

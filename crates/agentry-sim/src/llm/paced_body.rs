@@ -15,7 +15,6 @@ use super::wire::Piece;
 /// Bytes per piece of `[[drip]]`.
 const DRIP_BYTES: usize = 16;
 
-/// Time at which each piece is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
     /// Starts at the instant; each later piece waits this duration for every token sent before it.
@@ -24,7 +23,6 @@ pub(super) enum Pace {
     Pieces(Instant, Duration),
 }
 
-/// Action after the last piece.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// Ends the body properly.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::directive::{Directive, find, strip};
 use super::generate::Conversation;
 
-/// Upper bound of parallel steps.
 const MAX_PARALLEL: usize = 3;
 /// Characters of the request that a step repeats.
 const REQUEST_CHARS: usize = 400;

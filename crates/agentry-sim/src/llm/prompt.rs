@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Characters of one token.
 pub(super) const TOKEN_CHARS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,6 @@ pub(super) enum AnswerForm {
     Schema(Value),
 }
 
-/// A request.
 #[derive(Debug, Default)]
 pub(super) struct Prompt<'a> {
     pub(super) model: Cow<'a, str>,
@@ -94,7 +92,6 @@ impl<'a> Prompt<'a> {
     }
 }
 
-/// Token counts of one request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct TokenCounts {
     /// All input tokens.

@@ -67,7 +67,6 @@ pub struct LlmSim {
     inner: Arc<Simulator>,
 }
 
-/// State shared by all requests.
 #[derive(Debug)]
 pub(super) struct Simulator {
     pub(super) options: SimOptions,

@@ -12,7 +12,6 @@ const MAX_VALUE_CHARS: usize = 2_000;
 const MAX_ID_CHARS: usize = 255;
 const MAX_ACTIONS: usize = 25;
 const MAX_CONTEXT: usize = 10;
-/// Known block types.
 const TYPES: [&str; 12] = [
     "section",
     "divider",

@@ -21,9 +21,7 @@ use super::sign::SignatureFault;
 use super::workspaces::View;
 use crate::clock::now_us;
 
-/// Default user.
 const USER: &str = "U0ALICE";
-/// Default channel.
 const CHANNEL: &str = "C0GENERAL";
 /// Largest number of parallel copies of one event.
 const MAX_COPIES: u32 = 100;
@@ -281,7 +279,7 @@ fn prepare(
         (StatusCode::CONFLICT, "nothing to send to: start with --target URL, or POST /sim/target".to_owned())
     })?;
     if !app.sim.reserve_delivery() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are under way".into()));
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are in flight".into()));
     }
     let progress = DeliveryStatus {
         delivery: id.clone(),
@@ -304,12 +302,10 @@ fn team<'a>(app: &'a App, id: Option<&str>) -> Result<&'a Team, ControlError> {
     found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no team {}", id.unwrap_or_default())))
 }
 
-/// Parses a body.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
     serde_json::from_slice(body).map_err(|problem| (StatusCode::BAD_REQUEST, problem.to_string()))
 }
 
-/// Returns an error response.
 pub(super) fn refuse((status, error): ControlError) -> Response {
     // Clients of Agentry's own API read `detail`.
     (status, axum::Json(json!({"error": error, "detail": error}))).into_response()

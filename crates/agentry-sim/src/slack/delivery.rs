@@ -11,11 +11,9 @@ use super::server::App;
 use super::sign::{SignatureFault, signed};
 use crate::clock::{now_us, since_epoch};
 
-/// Delays before the retries of an event.
 const RETRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(300)];
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// DeliveryKind of delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum DeliveryKind {
@@ -43,7 +41,6 @@ impl DeliveryKind {
     }
 }
 
-/// A request to deliver to the app.
 #[derive(Debug, Clone)]
 pub(super) struct Callback {
     pub(super) id: String,
@@ -55,13 +52,11 @@ pub(super) struct Callback {
     pub(super) forge: Option<SignatureFault>,
 }
 
-/// One delivery attempt and its result.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Attempt {
     pub(super) retry: usize,
     pub(super) reason: Option<&'static str>,
     pub(super) status: Option<u16>,
-    /// Error of an attempt without a response.
     pub(super) error: Option<String>,
     /// Start, in microseconds since the Unix epoch.
     pub(super) t_us: u64,
@@ -69,7 +64,6 @@ pub(super) struct Attempt {
     pub(super) end_us: u64,
 }
 
-/// Status of a delivery.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct DeliveryStatus {
     pub(super) delivery: String,
@@ -87,7 +81,6 @@ pub(super) struct DeliveryStatus {
     pub(super) about: BTreeMap<&'static str, String>,
 }
 
-/// Result of an attempt.
 enum Outcome {
     Answer { status: u16, body: String, no_retry: bool },
     None { reason: &'static str, error: String },

@@ -8,21 +8,12 @@ use super::response_url::{ResponsePayload, apply};
 use super::server::App;
 use crate::clock::now_us;
 
-/// Use of the response body that acknowledged a delivery.
 pub(super) enum FollowUp {
     Nothing,
-    /// Shows it as a message.
-    Show {
-        response_id: String,
-        team: Team,
-    },
-    /// Changes a view by it.
-    Apply {
-        view_id: String,
-    },
+    Show { response_id: String, team: Team },
+    Apply { view_id: String },
 }
 
-/// Delivers something and applies the response.
 pub(super) async fn run(app: App, callback: Callback, then: FollowUp) {
     let answer = deliver(&app, &callback).await;
     app.sim.release_delivery();

@@ -61,7 +61,6 @@ impl Ledger {
         lines.log.append(format!("{line}\n"));
     }
 
-    /// Updates the counters without a line.
     pub(super) fn count(&self, count: impl FnOnce(&mut SlackStats)) {
         count(&mut lock(&self.lines).stats);
     }

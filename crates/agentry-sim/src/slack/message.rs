@@ -5,16 +5,12 @@ use serde_json::{Value, json};
 
 use super::options::Team;
 
-/// Id of the installed app.
 pub(super) const APP_ID: &str = "A0SIM";
 
-/// Author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Author {
-    /// A person.
     User,
-    /// The app's bot.
     Bot,
 }
 
@@ -27,7 +23,6 @@ pub(super) struct Message {
     /// Id of the first message of the thread.
     pub(super) thread_ts: Option<String>,
     pub(super) user: String,
-    /// DeliveryKind of author.
     pub(super) by: Author,
     pub(super) text: String,
     pub(super) blocks: Option<Value>,
@@ -35,7 +30,6 @@ pub(super) struct Message {
     pub(super) metadata: Option<Value>,
     pub(super) ephemeral_to: Option<String>,
     pub(super) via: &'static str,
-    /// Number of changes.
     pub(super) edits: u32,
     /// Time of the post, in microseconds since the Unix epoch.
     pub(super) posted_us: u64,
@@ -44,7 +38,6 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Returns an empty message that is not posted yet.
     pub(super) fn new(team: &str, channel: &str, user: String, by: Author, via: &'static str) -> Self {
         Self {
             ts: String::new(),

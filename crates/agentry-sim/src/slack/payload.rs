@@ -54,12 +54,10 @@ pub(super) fn message(message: &Message, is_mention: bool) -> Value {
     event
 }
 
-/// Returns the challenge that verifies the app's address.
 pub(super) fn challenge(challenge: &str) -> Value {
     json!({"token": VERIFICATION_TOKEN, "challenge": challenge, "type": "url_verification"})
 }
 
-/// Fields that commands and interactions share.
 pub(super) struct Origin<'a> {
     pub(super) team: &'a Team,
     pub(super) channel: &'a str,
@@ -88,7 +86,6 @@ impl Origin<'_> {
     }
 }
 
-/// Returns the form of a slash command.
 pub(super) fn command(origin: &Origin<'_>, command: &str, text: &str) -> String {
     let channel_name = api::channel_name(origin.channel);
     form_urlencoded::Serializer::new(String::new())

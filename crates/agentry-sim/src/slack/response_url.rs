@@ -15,7 +15,6 @@ use super::workspaces::{ResponseUrl, Workspaces};
 use crate::clock::now_us;
 use crate::server::aborted_response;
 
-/// Name in the ledger and in fault rules.
 const METHOD: &str = "response_url";
 
 /// Body of a post to a `response_url`, and of the immediate answer to a command.

@@ -29,7 +29,6 @@ pub struct SlackSim {
     inner: Arc<Simulator>,
 }
 
-/// State shared by all requests.
 #[derive(Debug)]
 pub(super) struct Simulator {
     pub(super) options: SlackOptions,
@@ -114,7 +113,6 @@ impl SlackSim {
     }
 }
 
-/// State of a request handler.
 #[derive(Clone)]
 pub(super) struct App {
     pub(super) sim: Arc<Simulator>,
@@ -156,12 +154,10 @@ impl Simulator {
         self.options.teams.iter().find(|team| team.id == id)
     }
 
-    /// Notifies all subscribers of a change.
     pub(super) fn changed(&self) {
         self.changed.send_modify(|version| *version = version.wrapping_add(1));
     }
 
-    /// Subscribes to changes.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -175,7 +171,6 @@ impl Simulator {
         taken < MAX_DELIVERIES
     }
 
-    /// Releases a reservation.
     pub(super) fn release_delivery(&self) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }

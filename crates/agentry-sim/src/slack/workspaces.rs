@@ -29,7 +29,6 @@ pub(super) struct Trigger {
     is_used: bool,
 }
 
-/// An address that takes answers to one interaction.
 #[derive(Debug, Clone)]
 pub(super) struct ResponseUrl {
     pub(super) team: String,
@@ -40,7 +39,6 @@ pub(super) struct ResponseUrl {
     uses: u32,
 }
 
-/// A modal that the app has opened.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct View {
     pub(super) id: String,
@@ -66,7 +64,6 @@ impl<T> Default for BoundedMap<T> {
 }
 
 impl<T> BoundedMap<T> {
-    /// Adds an entry under a new key.
     pub(super) fn insert(&mut self, key: String, entry: T) {
         if self.order.len() >= MAX_KEPT
             && let Some(oldest) = self.order.pop_front()
@@ -85,13 +82,11 @@ impl<T> BoundedMap<T> {
         self.entries.get_mut(key)
     }
 
-    /// Returns all entries, oldest first.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.order.iter().filter_map(|key| self.entries.get(key))
     }
 }
 
-/// All workspaces.
 #[derive(Debug, Default)]
 pub(super) struct Workspaces {
     channels: HashMap<(String, String), VecDeque<Message>>,
@@ -108,13 +103,11 @@ pub(super) struct Workspaces {
 }
 
 impl Workspaces {
-    /// Returns a number that was not returned before.
     pub(super) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// Returns a time stamp that was not returned before.
     pub(super) fn next_timestamp(&mut self, now_us: u64) -> String {
         self.last_us = now_us.max(self.last_us + 1);
         format!("{}.{:06}", self.last_us / SECOND_US, self.last_us % SECOND_US)
@@ -132,7 +125,6 @@ impl Workspaces {
         message
     }
 
-    /// Returns the messages of a channel, oldest first.
     pub(super) fn channel(&self, team: &str, channel: &str) -> impl DoubleEndedIterator<Item = &Message> {
         self.channels.get(&(team.to_owned(), channel.to_owned())).into_iter().flatten()
     }
@@ -158,7 +150,6 @@ impl Workspaces {
         messages.len() < before
     }
 
-    /// Creates a trigger for an action of a user.
     pub(super) fn trigger(&mut self, team: &str, user: &str, now_us: u64) -> String {
         let id = format!("{}.{}.sim", now_us, self.next_serial());
         let (team, user) = (team.to_owned(), user.to_owned());

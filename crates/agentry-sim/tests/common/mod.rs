@@ -1,5 +1,7 @@
 //! A simulator that ends with its test, and raw requests.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,11 +29,14 @@ impl Sim {
 
     /// Sends a request and returns the open connection.
     pub async fn open(&self, path: &str, body: &Value) -> TcpStream {
+        self.send(path, &body.to_string()).await
+    }
+
+    async fn send(&self, path: &str, body: &str) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
-        let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: sim\r\nanthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: sim\r\nx-request-id: r-1\r\nanthropic-version: 2023-06-01\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         connection.write_all(head.as_bytes()).await.unwrap();
@@ -45,6 +50,13 @@ impl Sim {
         let mut connection = self.open(path, body).await;
         // A connection that is cut may be reset; the bytes before that count.
         let _ = connection.read_to_end(&mut response).await;
+        response
+    }
+
+    /// Sends any text as a body and returns the response as text.
+    pub async fn post_text(&self, path: &str, body: &str) -> String {
+        let mut response = String::new();
+        self.send(path, body).await.read_to_string(&mut response).await.unwrap();
         response
     }
 

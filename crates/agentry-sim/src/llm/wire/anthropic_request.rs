@@ -123,7 +123,6 @@ struct OutputFormat {
     schema: Option<Value>,
 }
 
-/// Lower bound of a reasoning budget.
 const MIN_THINKING_TOKENS: u64 = 1_024;
 
 pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
@@ -132,11 +131,11 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let model = request.model.ok_or_else(|| missing("model"))?;
     let max_tokens = request.max_tokens.ok_or_else(|| missing("max_tokens"))?;
     if max_tokens == 0 {
-        return Err(Refusal::bad("max_tokens: Input should be greater than or equal to 1"));
+        return bad!("max_tokens: Input should be greater than or equal to 1");
     }
     for (name, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
         if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
-            return Err(Refusal::bad(format!("{name}: range: 0..1")));
+            return bad!("{name}: range: 0..1");
         }
     }
     let thinks = thinks(request.thinking.as_ref(), max_tokens)?;
@@ -174,16 +173,16 @@ fn thinks(thinking: Option<&Thinking<'_>>, max_tokens: u64) -> Result<bool, Refu
     match (thinking.r#type.as_ref(), thinking.budget_tokens) {
         ("disabled", _) => Ok(false),
         ("adaptive", _) => Ok(true),
-        ("enabled", None) => Err(Refusal::bad("thinking.enabled.budget_tokens: Field required")),
-        ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => Err(Refusal::bad(format!(
-            "thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}"
-        ))),
+        ("enabled", None) => bad!("thinking.enabled.budget_tokens: Field required"),
+        ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => {
+            bad!("thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}")
+        }
         ("enabled", Some(budget)) if budget >= max_tokens => {
-            Err(Refusal::bad("`max_tokens` must be greater than `thinking.budget_tokens`."))
+            bad!("`max_tokens` must be greater than `thinking.budget_tokens`.")
         }
         ("enabled", _) => Ok(true),
         (other, _) => {
-            Err(Refusal::bad(format!("thinking: Input tag '{other}' is none of 'enabled', 'disabled', 'adaptive'")))
+            bad!("thinking: Input tag '{other}' is none of 'enabled', 'disabled', 'adaptive'")
         }
     }
 }
@@ -191,24 +190,24 @@ fn thinks(thinking: Option<&Thinking<'_>>, max_tokens: u64) -> Result<bool, Refu
 fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<ToolOffer<'a>, Refusal> {
     let own = tool.r#type.as_deref().is_none_or(|kind| kind == "custom");
     if own && tool.input_schema.is_none() {
-        return Err(Refusal::bad(format!("tools.{index}.custom.input_schema: Field required")));
+        return bad!("tools.{index}.custom.input_schema: Field required");
     }
     Ok(ToolOffer { name: tool.name, schema: tool.input_schema.map(RawValue::get) })
 }
 
 fn choice<'a>(choice: WireChoice<'a>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
     if tools.is_empty() {
-        return Err(Refusal::bad("tool_choice may only be specified while providing tools"));
+        return bad!("tool_choice may only be specified while providing tools");
     }
     match (choice.r#type.as_ref(), choice.name) {
         ("auto", _) => Ok(ToolChoice::Auto),
         ("none", _) => Ok(ToolChoice::Never),
         ("any", _) => Ok(ToolChoice::Any),
         ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Tool(name)),
-        ("tool", Some(name)) => Err(Refusal::bad(format!("Tool '{name}' not found in provided tools"))),
-        ("tool", None) => Err(Refusal::bad("tool_choice.tool.name: Field required")),
+        ("tool", Some(name)) => bad!("Tool '{name}' not found in provided tools"),
+        ("tool", None) => bad!("tool_choice.tool.name: Field required"),
         (other, _) => {
-            Err(Refusal::bad(format!("tool_choice: Input tag '{other}' is none of 'auto', 'any', 'tool', 'none'")))
+            bad!("tool_choice: Input tag '{other}' is none of 'auto', 'any', 'tool', 'none'")
         }
     }
 }
@@ -220,36 +219,36 @@ fn form(format: Option<OutputFormat>) -> Result<AnswerForm, Refusal> {
             Ok(AnswerForm::Schema(schema))
         }
         Some(OutputFormat { r#type, .. }) if r#type == "json_schema" => {
-            Err(Refusal::bad("output_config.format.schema: Field required"))
+            bad!("output_config.format.schema: Field required")
         }
         Some(OutputFormat { r#type, .. }) => {
-            Err(Refusal::bad(format!("output_config.format.type: Input should be 'json_schema', not '{type}'")))
+            bad!("output_config.format.type: Input should be 'json_schema', not '{type}'")
         }
     }
 }
 
 fn conversation<'a>(wire: Vec<WireTurn<'a>>, messages: &mut Vec<Message<'a>>) -> Result<(), Refusal> {
     if wire.is_empty() {
-        return Err(Refusal::bad("messages: at least one message is required"));
+        return bad!("messages: at least one message is required");
     }
     let turns: Vec<Turn<'_>> = wire.into_iter().enumerate().map(turn).collect::<Result<_, _>>()?;
     if turns[0].role != Role::User {
-        return Err(Refusal::bad("messages: first message must use the \"user\" role"));
+        return bad!("messages: first message must use the \"user\" role");
     }
     match find_unpaired(&turns) {
         Some(PairingError::MissingResult(at, ids)) => {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
                  `tool_use` block must have a corresponding `tool_result` block in the next message.",
                 ids.join(", ")
-            )));
+            );
         }
         Some(PairingError::MissingCall(at, ids)) => {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "messages.{at}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {}. Each \
                  `tool_result` block must have a corresponding `tool_use` block in the previous message.",
                 ids.join(", ")
-            )));
+            );
         }
         None => {}
     }
@@ -264,15 +263,13 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => {
-            return Err(Refusal::bad(
+            return bad!(
                 "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \
-                 \"system\" as an input message role.",
-            ));
+                 \"system\" as an input message role."
+            );
         }
         other => {
-            return Err(Refusal::bad(format!(
-                "messages.{index}.role: Input should be 'user' or 'assistant', not '{other}'"
-            )));
+            return bad!("messages.{index}.role: Input should be 'user' or 'assistant', not '{other}'");
         }
     };
     let blocks = match wire.content {
@@ -283,14 +280,14 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         }
     };
     if blocks.is_empty() && role == Role::User {
-        return Err(Refusal::bad(format!("messages.{index}: user messages must have non-empty content")));
+        return bad!("messages.{index}: user messages must have non-empty content");
     }
     Ok(Turn { role, blocks })
 }
 
 fn text_block(text: Cow<'_, str>, index: usize, at: usize) -> Result<Block<'_>, Refusal> {
     if text.is_empty() {
-        return Err(Refusal::bad(format!("messages.{index}.content.{at}: text content blocks must be non-empty")));
+        return bad!("messages.{index}.content.{at}: text content blocks must be non-empty");
     }
     Ok(Block::Text(text))
 }
@@ -305,9 +302,7 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
             wire.name.ok_or_else(|| missing("name"))?;
             match wire.input {
                 Some(Value::Object(_)) => Ok(Block::Use(id)),
-                Some(_) => Err(Refusal::bad(format!(
-                    "messages.{index}.content.{at}.tool_use.input: Input should be a valid dictionary"
-                ))),
+                Some(_) => bad!("messages.{index}.content.{at}.tool_use.input: Input should be a valid dictionary"),
                 None => Err(missing("input")),
             }
         }
@@ -317,7 +312,7 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
         }
         "image" | "document" | "thinking" | "redacted_thinking" | "search_result" => Ok(Block::Other),
         other => {
-            Err(Refusal::bad(format!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")))
+            bad!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")
         }
     }
 }

@@ -201,7 +201,6 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns padding whose length differs from event to event.
 fn pad(n: usize) -> &'static str {
     &PADDING[..n * 7 % PADDING.len() + 1]
 }

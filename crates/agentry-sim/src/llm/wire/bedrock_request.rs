@@ -95,7 +95,6 @@ struct WireTurn<'a> {
     content: Vec<WireBlock<'a>>,
 }
 
-/// A union: exactly one field is present.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBlock<'a> {
@@ -167,17 +166,17 @@ fn inference<'a>(config: Option<InferenceConfig<'a>>) -> Result<(Option<u64>, Ve
     let Some(config) = config else { return Ok((None, Vec::new())) };
     for (name, value) in [("temperature", config.temperature), ("topP", config.top_p)] {
         if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "1 validation error detected: Value '{value}' at 'inferenceConfig.{name}' failed to satisfy constraint: \
                  Member must have value less than or equal to 1"
-            )));
+            );
         }
     }
     if config.max_tokens == Some(0) {
-        return Err(Refusal::bad(
+        return bad!(
             "1 validation error detected: Value '0' at 'inferenceConfig.maxTokens' failed to satisfy constraint: Member \
-             must have value greater than or equal to 1",
-        ));
+             must have value greater than or equal to 1"
+        );
     }
     Ok((config.max_tokens, config.stop_sequences))
 }
@@ -185,10 +184,10 @@ fn inference<'a>(config: Option<InferenceConfig<'a>>) -> Result<(Option<u64>, Ve
 fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, ToolChoice<'a>), Refusal> {
     let Some(config) = config else { return Ok((Vec::new(), ToolChoice::Auto)) };
     if config.tools.is_empty() {
-        return Err(Refusal::bad(
+        return bad!(
             "1 validation error detected: Value '[]' at 'toolConfig.tools' failed to satisfy constraint: Member must \
-             have length greater than or equal to 1",
-        ));
+             have length greater than or equal to 1"
+        );
     }
     let mut tools = Vec::with_capacity(config.tools.len());
     for (index, spec) in config.tools.into_iter().enumerate().filter_map(|(index, tool)| Some((index, tool.tool_spec?)))
@@ -201,7 +200,7 @@ fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, Tool
     let choice = match config.tool_choice {
         Some(WireChoice { tool: Some(tool), .. }) => {
             if !tools.iter().any(|offer| offer.name == tool.name) {
-                return Err(Refusal::bad(format!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name)));
+                return bad!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name);
             }
             ToolChoice::Tool(tool.name)
         }
@@ -216,18 +215,18 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         other => {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "1 validation error detected: Value '{other}' at 'messages.{}.member.role' failed to satisfy \
                  constraint: Member must satisfy enum value set: [user, assistant]",
                 index + 1
-            )));
+            );
         }
     };
     if wire.content.is_empty() {
-        return Err(Refusal::bad(format!(
+        return bad!(
             "The content field in the Message object at messages.{index} is empty. Add a ContentBlock object to the \
              content field and try again."
-        )));
+        );
     }
     let read = |(at, block)| self::block(block, index, at);
     Ok(Turn { role, blocks: wire.content.into_iter().enumerate().map(read).collect::<Result<_, _>>()? })
@@ -236,10 +235,10 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
 fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, Refusal> {
     if let Some(text) = wire.text {
         if text.trim().is_empty() {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "The text field in the ContentBlock object at messages.{index}.content.{at} is blank. Add text to the \
                  text field, and try again."
-            )));
+            );
         }
         return Ok(Block::Text(text));
     }
@@ -259,32 +258,28 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
 
 fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
     if turns.first().is_none_or(|turn| turn.role != Role::User) {
-        return Err(Refusal::bad(
-            "A conversation must start with a user message. Try again with a conversation that starts with a user message.",
-        ));
+        return bad!(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+        );
     }
     if turns.windows(2).any(|pair| pair[0].role == pair[1].role) {
-        return Err(Refusal::bad(
+        return bad!(
             "A conversation must alternate between user and assistant roles. Make sure the conversation alternates \
-             between user and assistant roles and try again.",
-        ));
+             between user and assistant roles and try again."
+        );
     }
     let has_tools =
         |turn: &Turn<'_>| turn.blocks.iter().any(|block| matches!(block, Block::Use(_) | Block::Result(..)));
     if !has_config && turns.iter().any(has_tools) {
-        return Err(Refusal::bad(
-            "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
-        ));
+        return bad!("The toolConfig field must be defined when using toolUse and toolResult content blocks.");
     }
     match find_unpaired(turns) {
-        Some(PairingError::MissingResult(at, ids)) => Err(Refusal::bad(format!(
-            "Expected toolResult blocks at messages.{}.content for the following Ids: {}",
-            at + 1,
-            ids.join(", ")
-        ))),
-        Some(PairingError::MissingCall(at, _)) => Err(Refusal::bad(format!(
+        Some(PairingError::MissingResult(at, ids)) => {
+            bad!("Expected toolResult blocks at messages.{}.content for the following Ids: {}", at + 1, ids.join(", "))
+        }
+        Some(PairingError::MissingCall(at, _)) => bad!(
             "The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of previous turn."
-        ))),
+        ),
         None => Ok(()),
     }
 }
@@ -296,9 +291,9 @@ fn form(config: Option<&Value>) -> Result<AnswerForm, Refusal> {
     let schema = schema.and_then(|text| serde_json::from_str(text).ok());
     match (format.get("type").and_then(Value::as_str), schema) {
         (Some("json_schema"), Some(schema)) => Ok(AnswerForm::Schema(schema)),
-        _ => Err(Refusal::bad(
-            "outputConfig.textFormat must have type json_schema and a JSON Schema, as a string, at structure.jsonSchema.schema.",
-        )),
+        _ => bad!(
+            "outputConfig.textFormat must have type json_schema and a JSON Schema, as a string, at structure.jsonSchema.schema."
+        ),
     }
 }
 

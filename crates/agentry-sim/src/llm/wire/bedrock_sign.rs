@@ -20,7 +20,6 @@ use crate::digest::{hex, hmac};
 pub(super) const SIGNED: &str = "AWS4-HMAC-SHA256 ";
 /// Largest difference between the clocks of client and service.
 const MAX_SKEW: Duration = Duration::from_secs(300);
-/// AWS's message for a wrong signature.
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
                         Access Key and signing method. Consult the service documentation for details.";
 
@@ -33,7 +32,6 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Verifies the signature of a request.
 pub(super) fn check(incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal> {
     let text = |name: &str| incoming.headers.get(name).and_then(|value| value.to_str().ok());
     let wrong = |message: &str| Refusal::new(403, message);
@@ -86,7 +84,6 @@ fn canonical(incoming: &Incoming<'_>, signed: &str) -> Option<String> {
     Some(text)
 }
 
-/// Encodes a path once more.
 fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -14,7 +14,6 @@ pub(super) enum Block<'a> {
     Other,
 }
 
-/// Everything that one side sends at once.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) role: Role,
@@ -30,7 +29,6 @@ pub(super) enum PairingError {
     MissingCall(usize, Vec<String>),
 }
 
-/// Returns the first mismatch.
 pub(super) fn find_unpaired(turns: &[Turn<'_>]) -> Option<PairingError> {
     for (index, turn) in turns.iter().enumerate() {
         let uses = index.checked_sub(1).map(|before| turns[before].uses()).unwrap_or_default();

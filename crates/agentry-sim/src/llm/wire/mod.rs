@@ -12,6 +12,13 @@ use super::ids::Ids;
 use super::limits::BucketLevels;
 use super::prompt::{Prompt, TokenCounts};
 
+/// Refuses a request with a formatted message.
+macro_rules! bad {
+    ($($message:tt)*) => {
+        Err(super::Refusal::bad(format!($($message)*)))
+    };
+}
+
 pub(super) mod anthropic;
 mod anthropic_request;
 pub(super) mod bedrock;
@@ -31,13 +38,10 @@ pub(super) struct Incoming<'a> {
     pub(super) body: &'a [u8],
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
-    /// Model named by the path.
     pub(super) model: Option<&'a str>,
-    /// The path asks for a stream.
     pub(super) stream: bool,
 }
 
-/// A request that is answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -50,7 +54,6 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Creates a refusal with this status.
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), param: None, retry_after: None }
     }
@@ -82,10 +85,8 @@ pub(super) struct Reply<'a> {
     pub(super) total: Duration,
 }
 
-/// A piece of a stream, which is sent whole.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    /// Encoded piece.
     pub(super) bytes: Bytes,
     /// Output tokens in it.
     pub(super) tokens: u64,
@@ -94,17 +95,14 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// A piece without tokens.
     pub(super) fn frame(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), tokens: 0, reasoning: 0 }
     }
 
-    /// A piece with tokens of the answer.
     pub(super) fn content(bytes: impl Into<Bytes>, tokens: u64) -> Self {
         Self { bytes: bytes.into(), tokens, reasoning: 0 }
     }
 
-    /// A piece with reasoning.
     pub(super) fn reasoning(bytes: impl Into<Bytes>, tokens: u64) -> Self {
         Self { bytes: bytes.into(), tokens, reasoning: tokens }
     }
@@ -113,7 +111,6 @@ impl Piece {
 /// Key of a request, taken from the header that the protocol uses.
 pub(super) type Key<'a> = Option<&'a str>;
 
-/// One provider's protocol.
 pub(super) trait Wire: Sync {
     fn name(&self) -> &'static str;
     fn key<'a>(&self, headers: &'a HeaderMap) -> Key<'a>;
@@ -140,7 +137,6 @@ pub(super) trait Wire: Sync {
     fn id(&self, ids: &Ids, answered: bool) -> String;
 }
 
-/// Returns an error with a JSON body.
 fn json_error(refusal: &Refusal, body: &serde_json::Value) -> Response {
     let mut response = (refusal.code(), axum::Json(body)).into_response();
     if let Some(seconds) = refusal.retry_after {
@@ -161,7 +157,6 @@ fn bearer(headers: &HeaderMap) -> Key<'_> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
 }
 
-/// Encodes one server-sent event.
 fn sse(event: Option<&str>, data: &impl Serialize) -> Result<Bytes, serde_json::Error> {
     let mut line = Vec::with_capacity(256);
     if let Some(event) = event {

@@ -80,15 +80,15 @@ fn message<'a>(wire: WireMessage<'a>) -> Result<Message<'a>, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "tool" => Role::Tool,
-        other => return Err(Refusal::bad(format!("invalid role: {other}"))),
+        other => return bad!("invalid role: {other}"),
     };
     // Arguments are objects in this protocol and not text, which clients of OpenAI's protocol often get wrong.
     let is_text = |call: &WireToolCall| !call.function.arguments.is_object();
     if wire.tool_calls.iter().flatten().any(is_text) {
-        return Err(Refusal::bad(
+        return bad!(
             "json: cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls.function.arguments of \
-             type api.ToolCallFunctionArguments",
-        ));
+             type api.ToolCallFunctionArguments"
+        );
     }
     Ok(Message { role, text: wire.content.unwrap_or_default() })
 }
@@ -101,7 +101,7 @@ fn form(format: Option<Value>) -> Result<AnswerForm, Refusal> {
         Some(Value::String(word)) if word == "json" => Ok(AnswerForm::Object),
         Some(schema @ Value::Object(_)) => Ok(AnswerForm::Schema(schema)),
         Some(other) => {
-            Err(Refusal::bad(format!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")))
+            bad!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")
         }
     }
 }

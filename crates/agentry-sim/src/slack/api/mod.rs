@@ -64,55 +64,47 @@ pub(super) async fn call(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let began = now_us();
-    let args = match Args::read(&headers, query.as_deref(), &body) {
-        Ok(args) => args,
-        Err(error) => return finish(&app, began, &method, None, &Args::default(), Err(error.into())),
-    };
-    let team = match team(&app, &args) {
-        Ok(team) => team,
-        Err(error) => return finish(&app, began, &method, None, &args, Err(error.into())),
+    let mut exchange = Exchange { app: &app, method: &method, args: Args::default(), team: None, began: now_us() };
+    match Args::read(&headers, query.as_deref(), &body) {
+        Ok(args) => exchange.args = args,
+        Err(error) => return exchange.finish(Err(error.into())),
+    }
+    let team = match team(&app, &exchange.args) {
+        Ok(team) => exchange.team.insert(team).clone(),
+        Err(error) => return exchange.finish(Err(error.into())),
     };
     let (fault, over) = {
         let mut workspaces = app.sim.workspaces();
-        let channel = args.text("channel").unwrap_or_default();
-        let over = if app.sim.options.rate_limits {
-            workspaces.rates.take(&team.id, &method, channel, began).err()
-        } else {
-            None
-        };
+        let channel = exchange.args.text("channel").unwrap_or_default();
+        let taken = || workspaces.rates.take(&team.id, &method, channel, exchange.began).err();
+        let over = app.sim.options.rate_limits.then(taken).flatten();
         (hit(&mut workspaces.faults, &method), over)
     };
+    let call = Call { team: &team, args: &exchange.args, now_us: exchange.began };
     match fault {
         Some((SlackFault::Hang, _)) => {
-            log(&app, began, &method, Some(&team), &args, 0, &json!({"fault": "hang"}));
+            exchange.log(0, &json!({"fault": "hang"}));
             app.shutdown.cancelled().await;
-            return aborted_response();
+            aborted_response()
         }
         Some((SlackFault::Status(status), _)) => {
-            log(&app, began, &method, Some(&team), &args, status, &json!({"fault": "status"}));
+            exchange.log(status, &json!({"fault": "status"}));
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return (status, "upstream error").into_response();
+            (status, "upstream error").into_response()
         }
-        Some((SlackFault::Ratelimit, _)) => return limited(&app, began, &method, &team, &args, 1),
-        Some((SlackFault::Fail, error)) => {
-            return finish(&app, began, &method, Some(&team), &args, Err(error.as_str().into()));
-        }
+        Some((SlackFault::Ratelimit, _)) => exchange.limited(1),
+        Some((SlackFault::Fail, error)) => exchange.finish(Err(error.as_str().into())),
         Some((SlackFault::Lose, _)) => {
-            let answer = answer(&app, &method, &Call { team: &team, args: &args, now_us: began });
-            drop(finish(&app, began, &method, Some(&team), &args, answer));
-            return aborted_response();
+            drop(exchange.finish(answer(&app, &method, &call)));
+            aborted_response()
         }
-        None => {}
+        None => match over {
+            Some(seconds) => exchange.limited(seconds),
+            None => exchange.finish(answer(&app, &method, &call)),
+        },
     }
-    if let Some(seconds) = over {
-        return limited(&app, began, &method, &team, &args, seconds);
-    }
-    let answer = answer(&app, &method, &Call { team: &team, args: &args, now_us: began });
-    finish(&app, began, &method, Some(&team), &args, answer)
 }
 
-/// Returns the workspace that the token belongs to.
 fn team(app: &App, args: &Args) -> Result<Team, &'static str> {
     let token = args.token().ok_or("not_authed")?;
     let found = app.sim.options.teams.iter().find(|team| team.bot_token.expose_secret() == token);
@@ -145,57 +137,67 @@ fn answer(app: &App, method: &str, call: &Call<'_>) -> Answer {
     }
 }
 
-/// Records the response in the ledger and returns it.
-fn finish(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, answer: Answer) -> Response {
-    let body = match answer {
-        Ok(mut fields) => {
-            fields["ok"] = json!(true);
-            fields
-        }
-        Err(wrong) if wrong.messages.is_empty() => json!({"ok": false, "error": wrong.error}),
-        Err(wrong) => {
-            let messages = json!({"messages": wrong.messages});
-            json!({"ok": false, "error": wrong.error, "errors": wrong.messages, "response_metadata": messages})
-        }
-    };
-    log(app, began, method, team, args, StatusCode::OK.as_u16(), &body);
-    app.sim.changed();
-    axum::Json(body).into_response()
+/// A request and its response, for the ledger.
+struct Exchange<'a> {
+    app: &'a App,
+    method: &'a str,
+    args: Args,
+    team: Option<Team>,
+    began: u64,
 }
 
-fn limited(app: &App, began: u64, method: &str, team: &Team, args: &Args, seconds: u64) -> Response {
-    let body = json!({"ok": false, "error": "ratelimited"});
-    log(app, began, method, Some(team), args, StatusCode::TOO_MANY_REQUESTS.as_u16(), &body);
-    let headers = [(header::RETRY_AFTER, seconds.to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, headers, axum::Json(body)).into_response()
-}
+impl Exchange<'_> {
+    /// Records the response in the ledger and returns it.
+    fn finish(&self, answer: Answer) -> Response {
+        let body = match answer {
+            Ok(mut fields) => {
+                fields["ok"] = json!(true);
+                fields
+            }
+            Err(wrong) if wrong.messages.is_empty() => json!({"ok": false, "error": wrong.error}),
+            Err(wrong) => {
+                let messages = json!({"messages": wrong.messages});
+                json!({"ok": false, "error": wrong.error, "errors": wrong.messages, "response_metadata": messages})
+            }
+        };
+        self.log(StatusCode::OK.as_u16(), &body);
+        self.app.sim.changed();
+        axum::Json(body).into_response()
+    }
 
-/// Writes the ledger line of a call.
-fn log(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, status: u16, body: &Value) {
-    let ok = body["ok"] == true;
-    let ts = [&body["ts"], &body["message_ts"]].into_iter().find_map(Value::as_str).or_else(|| args.text("ts"));
-    let line = json!({
-        "kind": "call",
-        "method": method,
-        "team": team.map(|team| team.id.as_str()),
-        "channel": body["channel"].as_str().or_else(|| args.text("channel")),
-        "ts": ts,
-        "thread_ts": args.text("thread_ts"),
-        "user": args.text("user"),
-        "text": args.text("text"),
-        "metadata": args.json("metadata").ok().flatten(),
-        "status": status,
-        "ok": ok,
-        "error": body["error"],
-        "fault": body["fault"],
-        "t_us": began,
-        "end_us": now_us(),
-    });
-    let is_post = ok && matches!(method, "chat.postMessage" | "chat.postEphemeral");
-    app.sim.ledger.write(line, |stats| {
-        stats.calls += 1;
-        stats.ok += u64::from(ok);
-        stats.rate_limited += u64::from(status == StatusCode::TOO_MANY_REQUESTS.as_u16());
-        stats.posts += u64::from(is_post);
-    });
+    fn limited(&self, seconds: u64) -> Response {
+        let body = json!({"ok": false, "error": "ratelimited"});
+        self.log(StatusCode::TOO_MANY_REQUESTS.as_u16(), &body);
+        let headers = [(header::RETRY_AFTER, seconds.to_string())];
+        (StatusCode::TOO_MANY_REQUESTS, headers, axum::Json(body)).into_response()
+    }
+
+    fn log(&self, status: u16, body: &Value) {
+        let (args, ok) = (&self.args, body["ok"] == true);
+        let ts = [&body["ts"], &body["message_ts"]].into_iter().find_map(Value::as_str).or_else(|| args.text("ts"));
+        let line = json!({
+            "kind": "call",
+            "method": self.method,
+            "team": self.team.as_ref().map(|team| team.id.as_str()),
+            "channel": body["channel"].as_str().or_else(|| args.text("channel")),
+            "ts": ts,
+            "thread_ts": args.text("thread_ts"),
+            "user": args.text("user"),
+            "text": args.text("text"),
+            "metadata": args.json("metadata").ok().flatten(),
+            "status": status,
+            "ok": ok,
+            "error": body["error"],
+            "fault": body["fault"],
+            "t_us": self.began,
+            "end_us": now_us(),
+        });
+        let is_post = ok && matches!(self.method, "chat.postMessage" | "chat.postEphemeral");
+        self.app.sim.ledger.write(line, |stats| {
+            stats.calls += 1;
+            stats.ok += u64::from(ok);
+            stats.rate_limited += u64::from(status == StatusCode::TOO_MANY_REQUESTS.as_u16());
+            stats.posts += u64::from(is_post);
+        });
+    }
 }

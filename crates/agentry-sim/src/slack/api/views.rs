@@ -33,7 +33,6 @@ pub(super) fn update(workspaces: &mut Workspaces, call: &Call<'_>) -> Answer {
     Ok(json!({"view": to_value(view, call.team)}))
 }
 
-/// Returns a view with the fields that Slack adds.
 pub(in super::super) fn to_value(view: &View, team: &Team) -> Value {
     let mut shown = view.view.clone();
     for (name, value) in [
@@ -56,14 +55,12 @@ pub(in super::super) fn to_value(view: &View, team: &Team) -> Value {
     shown
 }
 
-/// Reads and validates the view of a call.
 fn given(call: &Call<'_>) -> Result<Value, ApiError> {
     let view = call.args.json("view").map_err(|()| ApiError::from("invalid_arguments"))?.ok_or("invalid_arguments")?;
     checked(view)
         .map_err(|problem| ApiError { error: "invalid_arguments".into(), messages: vec![format!("[ERROR] {problem}")] })
 }
 
-/// Validates a view.
 fn checked(mut view: Value) -> Result<Value, String> {
     if view["type"] != "modal" {
         return Err("a view must be of type modal [json-pointer:/view/type]".into());
