@@ -1,8 +1,8 @@
-//! Events over RabbitMQ: 1 KiB, persistent, confirmed, consumed from a quorum queue, acknowledged. Our way out and our way
-//! in, each beside a bare client in the same run.
+//! Benchmarks of events over RabbitMQ: 1 KiB, persistent, confirmed, consumed from a quorum queue, acknowledged. Our
+//! publisher and consumer, each beside a bare client in the same run.
 //!
-//! `cargo bench -p agentry-bus --bench rabbitmq` with the broker of the tests. Each throughput is taken several times
-//! in turn; the median stands with the least and the most.
+//! Run `cargo bench -p agentry-bus --bench rabbitmq` with the broker of the tests. Each throughput is measured several
+//! times in turn; the report has the median, the minimum and the maximum.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and a fault in it should stop it")]
 #![allow(missing_docs, reason = "a program")]
@@ -27,22 +27,19 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-/// Events of one throughput round.
 const EVENTS: usize = 20_000;
-/// Events on their way at most, for every publisher.
+/// Largest number of events in flight per publisher.
 const WINDOW: usize = 2_000;
-/// Rounds of each throughput.
 const ROUNDS: usize = 3;
-/// The rate and length of the latency measurement.
+/// Rate of the latency measurement, in events per second.
 const RATE: u32 = 500;
 const LATENCY_EVENTS: usize = 5_000;
-/// Wakes of the throughput of wakes.
 const WAKES: u64 = 200_000;
-/// The rate and length of the measurement of processor time: a busy installation's tasks.
+/// Interval of the CPU time measurement: a busy installation's tasks.
 const TASKS_EVERY: Duration = Duration::from_millis(1);
 const TASKS_AT_ONCE: usize = 10;
 const TASK_SECONDS: u64 = 5;
-/// Clock ticks a second in `/proc`; the same on every Linux.
+/// Clock ticks per second in `/proc`; the same on every Linux.
 const TICKS: f64 = 100.0;
 
 fn url() -> String {
@@ -71,7 +68,7 @@ async fn main() {
     place.delete().await;
 }
 
-/// Prints a median with the least and the most; gives the median.
+/// Prints a median with the minimum and the maximum; returns the median.
 fn print_rates(name: &str, rates: &mut [f64], reference: Option<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     let median = rates[rates.len() / 2];
@@ -98,7 +95,7 @@ struct Place {
     worker: RabbitBus,
     publishing: Channel,
     consuming: Channel,
-    /// Counts foreign queues: RabbitMQ 3.10 may fail to make a quorum queue under a name that was just given up.
+    /// Numbers the foreign queues: RabbitMQ 3.10 may fail to create a quorum queue under a name that was just deleted.
     queues: AtomicUsize,
     _connections: [Connection; 2],
 }
@@ -117,7 +114,7 @@ fn event(id: usize) -> Event {
     }
 }
 
-/// The same event as a foreign client would write it: about 1 KiB.
+/// Returns the same event as a foreign client would write it: about 1 KiB.
 fn body(id: usize) -> Vec<u8> {
     let event = event(id);
     serde_json::to_vec(&serde_json::json!({
@@ -128,7 +125,7 @@ fn body(id: usize) -> Vec<u8> {
     .unwrap()
 }
 
-/// A task as small as most are.
+/// Returns a task of the usual size.
 fn task() -> Arc<Task> {
     let json = serde_json::json!({
         "id": TaskId::generate(), "agent": "writer", "mode": "autonomous", "input": "x".repeat(200),
@@ -138,7 +135,7 @@ fn task() -> Arc<Task> {
     Arc::new(serde_json::from_value(json).unwrap())
 }
 
-/// Does something 10,000 times a second, some in every millisecond.
+/// Calls `something` 10,000 times a second, in batches every millisecond.
 async fn at_a_steady_rate(mut something: impl FnMut()) {
     let mut ticks = tokio::time::interval(TASKS_EVERY);
     for _ in 0..TASK_SECONDS * 1_000 {
@@ -147,7 +144,7 @@ async fn at_a_steady_rate(mut something: impl FnMut()) {
     }
 }
 
-/// Processor time so far, in seconds: of this process, and of all brokers on this machine.
+/// CPU time in seconds: of this process, and of all brokers on this machine.
 struct Used {
     ours: f64,
     brokers: f64,
@@ -169,7 +166,7 @@ impl Used {
     }
 }
 
-/// User and system time in a line of `/proc/PID/stat`, whose second word stands in brackets and may hold anything.
+/// Parses user and system time of a line of `/proc/PID/stat`, whose second word is in brackets and may hold anything.
 fn seconds(stat: &str) -> f64 {
     let words: Vec<&str> = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().collect();
     (words[11].parse::<f64>().unwrap() + words[12].parse::<f64>().unwrap()) / TICKS
@@ -203,7 +200,7 @@ impl Place {
         self.name(&format!("foreign.{}", self.queues.load(Ordering::Relaxed)))
     }
 
-    /// The quorum queue of a foreign consumer of all events.
+    /// Declares and binds the quorum queue of a foreign consumer of all events.
     async fn bind(&self) {
         self.queues.fetch_add(1, Ordering::Relaxed);
         let mut arguments = FieldTable::default();
@@ -219,14 +216,14 @@ impl Place {
         self.consuming.queue_delete(self.foreign(), QueueDeleteOptions::default()).await.unwrap();
     }
 
-    /// Events a second, from the first publication to the last acknowledgement and confirm.
+    /// Measures events per second, from the first publication to the last acknowledgement and confirm.
     async fn throughput(&self, sender: Sender, receiver: Receiver) -> f64 {
         let mut inbound = None;
         match receiver {
             Receiver::Bare => self.bind().await,
             Receiver::Ours => {
                 inbound = self.worker.inbound();
-                // Until the queue is there, events have nowhere to go.
+                // Events are dropped until the queue exists.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -280,7 +277,7 @@ impl Place {
         }
     }
 
-    /// Consumes and acknowledges `count` events as a bare client does.
+    /// Consumes and acknowledges `count` events with a bare client.
     async fn receive(&self, count: usize, mut heard: impl FnMut(usize)) {
         let options = BasicConsumeOptions::default();
         let consuming = self.consuming.basic_consume(self.foreign(), "".into(), options, FieldTable::default());
@@ -290,12 +287,13 @@ impl Place {
             heard(delivery.properties.message_id().as_ref().unwrap().as_str().parse().unwrap());
             delivery.ack(BasicAckOptions::default()).await.unwrap();
         }
-        // Before the queue is deleted: the client library cancels late, and RabbitMQ 3.10 ends the channel for that.
+        // The consumer is cancelled before the queue is deleted: the client library cancels late, and RabbitMQ 3.10
+        // then closes the channel.
         let tag = consumer.tag();
         self.consuming.basic_cancel(tag, BasicCancelOptions::default()).await.unwrap();
     }
 
-    /// From the intended moment of publication to the foreign consumer, at a fixed rate.
+    /// Measures the latency from the intended publication to the foreign consumer, at a fixed rate.
     async fn latency(&self, name: &str, sender: Sender) {
         self.bind().await;
         let start = Instant::now() + Duration::from_millis(200);
@@ -316,7 +314,7 @@ impl Place {
         println!("{name} at {RATE}/s: p50 {:.1}, p95 {:.1}, p99 {:.1} ms", at(0.5), at(0.95), at(0.99));
     }
 
-    /// Wakes with a small body from one process to another, as fast as they are taken.
+    /// Measures the throughput of wakes with a small body between two processes.
     async fn wakes(&self) {
         let mut wakes = self.worker.wakes(ModeSet::NONE.with(ExecutionMode::Autonomous));
         let task = task();
@@ -325,7 +323,7 @@ impl Place {
         let sending = async {
             for sent in (0..WAKES).step_by(100) {
                 self.bus.wake(vec![agentry_bus::Wake::of(Arc::clone(&task)); 100]);
-                // What waits at the broker is bounded too: more would be dropped.
+                // The broker's queues are bounded too and would drop more.
                 while sent as usize - taken.load(Ordering::Relaxed).min(sent as usize) > 20_000 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
@@ -340,7 +338,7 @@ impl Place {
         println!("wakes from process to process: {:.0}/s", WAKES as f64 / start.elapsed().as_secs_f64());
     }
 
-    /// Processor time of both ends for a wake, one by one at the rate of a busy installation.
+    /// Measures the CPU time of both ends per wake, at the rate of a busy installation.
     async fn cost_of_wakes(&self) {
         let mut wakes = self.worker.wakes(ModeSet::NONE.with(ExecutionMode::Autonomous));
         let task = task();
@@ -357,7 +355,7 @@ impl Place {
         before.print("a wake at 10,000/s", total);
     }
 
-    /// Processor time of both ends for a signal about a task.
+    /// Measures the CPU time of both ends per signal about a task.
     async fn cost_of_signals(&self, watched: bool) {
         let id = TaskId::generate();
         let _watch = watched.then(|| self.worker.watch(id));
@@ -367,7 +365,7 @@ impl Place {
         let status = agentry_core::task::TaskStatus::Running;
         let before = Used::now();
         at_a_steady_rate(|| self.bus.signal(agentry_bus::Signal::Progress { task: TaskId::generate(), status })).await;
-        let name = if watched { "a signal at 10,000/s, heard elsewhere" } else { "a signal at 10,000/s, unheard" };
+        let name = if watched { "a signal at 10,000/s, heard elsewhere" } else { "a signal at 10,000/s, unroutable" };
         before.print(name, TASKS_AT_ONCE * 1_000 * TASK_SECONDS as usize);
     }
 

@@ -1,4 +1,4 @@
-//! The contract of the port: every backend passes these.
+//! Contract tests of the port, which every backend passes.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn wake(n: u64, mode: ExecutionMode, priority: Priority) -> Wake {
 /// A wake reaches exactly one of the competing consumers of its mode, and no other mode.
 ///
 /// # Panics
-/// When it does not.
+/// The bus violates this.
 pub async fn a_wake_reaches_one_consumer_of_its_mode(bus: Arc<dyn EventBus>) {
     let modes = ModeSet::NONE.with(ExecutionMode::Autonomous);
     let (mut one, mut two) = (bus.wakes(modes), bus.wakes(modes));
@@ -35,10 +35,10 @@ pub async fn a_wake_reaches_one_consumer_of_its_mode(bus: Arc<dyn EventBus>) {
     assert_eq!(other.next(10).await.len(), 1, "another mode gets its own only");
 }
 
-/// High priorities are taken first, and within one priority the order of arrival holds.
+/// High priorities are taken first; within one priority the order of arrival holds.
 ///
 /// # Panics
-/// When it does not.
+/// The bus violates this.
 pub async fn priorities_go_first(bus: Arc<dyn EventBus>) {
     let mut wakes = bus.wakes(ModeSet::ALL);
     let of = |n, priority| wake(n, ExecutionMode::Autonomous, priority);
@@ -48,10 +48,10 @@ pub async fn priorities_go_first(bus: Arc<dyn EventBus>) {
     assert_eq!(order, expected);
 }
 
-/// Signals reach everybody; signals about one task reach its watchers only, and only while they watch.
+/// Signals reach all listeners; signals about one task reach its watchers only, and only while they watch.
 ///
 /// # Panics
-/// When they do not.
+/// The bus violates this.
 pub async fn signals_reach_listeners_and_watchers(bus: Arc<dyn EventBus>) {
     let task = TaskId::from_parts(1, 1);
     let (mut a, mut b) = (bus.signals(), bus.signals());
@@ -98,6 +98,6 @@ mod tests {
         bus.wake((0..100_001).map(|n| wake(n, ExecutionMode::Autonomous, Priority::Normal)).collect());
         assert_eq!(bus.depth(), 100_000);
         assert!(wakes.overflowed());
-        assert!(!wakes.overflowed(), "said once");
+        assert!(!wakes.overflowed(), "reported once");
     }
 }

@@ -1,4 +1,4 @@
-//! The bus of one process: queues in memory, nothing durable, nothing to connect to.
+//! The bus of one process: in-memory queues without durability or connections.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,11 +8,11 @@ use agentry_core::id::TaskId;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::lanes::Lanes;
 use crate::listeners::{Listeners, lock};
 use crate::port::{BusError, EventBus, Signal, Signals, Wake, Wakes};
+use crate::wake_queues::WakeQueues;
 
-/// Wakes that wait for a consumer at most; further ones are dropped and found by recovery in the store.
+/// Largest number of queued wakes; further ones are dropped, and recovery finds their tasks in the store.
 const MAX_WAKES: usize = 100_000;
 
 /// The bus of one process.
@@ -30,7 +30,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    lanes: Lanes<Wake>,
+    queues: WakeQueues<Wake>,
     dropped: [u64; 4],
 }
 
@@ -41,7 +41,7 @@ impl Default for EmbeddedBus {
 }
 
 impl EmbeddedBus {
-    /// An empty bus.
+    /// Creates an empty bus.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -57,15 +57,15 @@ impl EventBus for EmbeddedBus {
         {
             let mut waiting = lock(&self.shared.waiting);
             for wake in wakes {
-                if waiting.lanes.len() >= MAX_WAKES {
+                if waiting.queues.len() >= MAX_WAKES {
                     waiting.dropped[wake.mode as usize] += 1;
                 } else {
-                    waiting.lanes.push(wake.mode, wake.priority, wake);
+                    waiting.queues.push(wake.mode, wake.priority, wake);
                 }
             }
         }
         if count > 0 {
-            // Consumers of different modes wait on one bell; each looks into its own lanes.
+            // Consumers of different modes share one notification; each checks its own queues.
             self.shared.arrived.notify_waiters();
         }
     }
@@ -76,7 +76,7 @@ impl EventBus for EmbeddedBus {
     }
 
     fn signal(&self, signal: Signal) {
-        self.shared.listeners.tell(signal);
+        self.shared.listeners.send(signal);
     }
 
     fn signals(&self) -> Box<dyn Signals> {
@@ -92,7 +92,7 @@ impl EventBus for EmbeddedBus {
     }
 
     async fn publish(&self, event: &Event) -> Result<(), BusError> {
-        if self.shared.listeners.anybody() {
+        if self.shared.listeners.has_signal_listeners() {
             self.signal(Signal::Event(Arc::new(event.clone())));
         }
         Ok(())
@@ -103,7 +103,7 @@ impl EventBus for EmbeddedBus {
     }
 
     fn depth(&self) -> usize {
-        lock(&self.shared.waiting).lanes.len()
+        lock(&self.shared.waiting).queues.len()
     }
 }
 
@@ -119,9 +119,9 @@ impl Wakes for EmbeddedWakes {
         loop {
             let bell = self.shared.arrived.notified();
             tokio::pin!(bell);
-            // Registered before looking, so that a wake between the look and the wait is heard.
+            // Registered before the check, so that a wake between check and wait is not missed.
             bell.as_mut().enable();
-            let taken = lock(&self.shared.waiting).lanes.take(self.modes, limit.max(1));
+            let taken = lock(&self.shared.waiting).queues.take(self.modes, limit.max(1));
             if !taken.is_empty() {
                 return taken;
             }

@@ -1,4 +1,4 @@
-//! Who listens in this process: to everything, or to one task.
+//! Listeners of this process: to all signals, or to those about one task.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,6 @@ const SIGNAL_BACKLOG: usize = 4_096;
 /// Signals about one task that a slow watcher may lag behind.
 const WATCH_BACKLOG: usize = 256;
 
-/// The listeners of a process. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Listeners {
     shared: Arc<Shared>,
@@ -30,13 +29,12 @@ struct Shared {
     closed: CancellationToken,
 }
 
-/// A poisoned lock guards plain queues and maps that no panic can leave half changed.
+/// Locks plain queues and maps, which no panic can leave half changed, so a poisoned lock is ignored.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Listeners {
-    /// Nobody yet.
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -48,8 +46,8 @@ impl Listeners {
         }
     }
 
-    /// Tells those whom it concerns: what is about one task its watchers, everything else everybody.
-    pub fn tell(&self, signal: Signal) {
+    /// Sends a signal about one task to its watchers and any other signal to all listeners.
+    pub fn send(&self, signal: Signal) {
         match &signal {
             Signal::Progress { task, .. } | Signal::Delta { task, .. } => {
                 if let Some(watchers) = self.shared.watchers_of(*task) {
@@ -62,22 +60,19 @@ impl Listeners {
         }
     }
 
-    /// Whether anybody would hear what is told to everybody.
-    pub fn anybody(&self) -> bool {
+    pub fn has_signal_listeners(&self) -> bool {
         self.shared.signals.receiver_count() > 0
     }
 
-    /// Hears everything that is told to everybody.
+    /// Subscribes to all signals that are not about one task.
     pub fn signals(&self) -> Box<dyn Signals> {
         Box::new(Listener { receiver: self.shared.signals.subscribe(), closed: self.shared.closed.clone() })
     }
 
-    /// Whether somebody here watches the task.
     pub fn is_watched(&self, task: TaskId) -> bool {
         self.shared.watchers_of(task).is_some()
     }
 
-    /// Hears what is told about one task.
     pub fn watch(&self, task: TaskId) -> Watch {
         let mut watchers = lock(&self.shared.watchers);
         let sender = watchers.entry(task).or_insert_with(|| broadcast::Sender::new(WATCH_BACKLOG));
@@ -88,32 +83,28 @@ impl Listeners {
     }
 }
 
-/// What a bus with other processes behind it needs besides.
+/// Methods for a bus with other processes.
 impl Listeners {
-    /// The tasks that somebody here watches.
     pub fn watched(&self) -> Vec<TaskId> {
         lock(&self.shared.watchers).keys().copied().collect()
     }
 
-    /// How many tasks are watched here.
     pub fn watched_count(&self) -> usize {
         self.shared.watched.load(Ordering::Acquire)
     }
 
-    /// Tells everybody that signals were lost.
     pub fn missed(&self) {
         let _nobody_listens = self.shared.signals.send(Received::Missed);
         self.missed_by_watchers();
     }
 
-    /// Tells the watchers of all tasks that signals were lost.
+    /// Notifies the watchers of all tasks that signals were lost.
     pub fn missed_by_watchers(&self) {
         for watchers in lock(&self.shared.watchers).values() {
             let _nobody_listens = watchers.send(Received::Missed);
         }
     }
 
-    /// Ends every listener, once it has heard what was told before.
     pub fn close(&self) {
         self.shared.closed.cancel();
     }
@@ -150,7 +141,7 @@ impl Signals for Listener {
     }
 }
 
-/// A watch of one task; the task is no longer watched when the last one is dropped.
+/// A watch of one task, which ends when the last one is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch {
     shared: Arc<Shared>,

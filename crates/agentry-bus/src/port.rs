@@ -1,4 +1,4 @@
-//! The port.
+//! The bus port.
 
 use std::sync::Arc;
 
@@ -10,110 +10,109 @@ use async_trait::async_trait;
 
 pub use agentry_core::wake::Wake;
 
-/// Something every process may want to know at once.
+/// A notification for all processes.
 #[derive(Debug, Clone)]
 pub enum Signal {
-    /// Somebody asked to cancel a running task.
+    /// A running task is to be cancelled.
     Cancel(TaskId),
-    /// A question of a task was resolved while the task still runs.
+    /// A clarification of a running task was resolved.
     Resolved(TaskId),
-    /// A task's journal or status moved on: streams read it from the store.
+    /// A task's journal or status changed: streams read it from the store.
     Progress {
-        /// The task.
+        /// Id of the task.
         task: TaskId,
-        /// Where it stands now.
+        /// Current status.
         status: TaskStatus,
     },
-    /// A piece of an answer that a model is writing. Live only; never stored.
+    /// A piece of an answer that a model is generating; never stored.
     Delta {
-        /// The task.
+        /// Id of the task.
         task: TaskId,
-        /// The text.
+        /// New text.
         text: Arc<str>,
     },
     /// The set of schedules changed.
     Schedules,
-    /// The agents of the deployment changed: another version, another agent, one less.
+    /// The deployment's agents changed: another version, a new agent, or one less.
     Fleet,
-    /// A message was put into the outbox.
+    /// The outbox has a new message.
     Outbox,
-    /// How an agent is doing changed.
+    /// An agent's status changed.
     Agent(AgentName),
     /// An event was accepted.
     Event(Arc<Event>),
 }
 
-/// What can go wrong on a bus.
+/// Errors of a bus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
-    /// It is not reachable; trying again may help.
+    /// The bus is unreachable; trying again may help.
     #[error("the event bus is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// What a receiver of signals got.
+/// Result of receiving a signal.
 #[derive(Debug, Clone)]
 pub enum Received {
-    /// A signal.
+    /// A signal arrived.
     Signal(Signal),
-    /// It was too slow and missed some: read the store.
+    /// The receiver was too slow and missed signals: read the store.
     Missed,
     /// The bus is closed.
     Closed,
 }
 
-/// The receiving end of wakes: one consumer among competing ones.
+/// The receiving end of wakes: one competing consumer.
 #[async_trait]
 pub trait Wakes: Send {
-    /// Waits for at least one wake and takes at most `limit`, high priorities first. Empty only when the bus is
-    /// closed. Cancel safe.
+    /// Waits for at least one wake and takes up to `limit`, high priorities first. Empty only when the bus is closed.
+    /// Cancel safe.
     async fn next(&mut self, limit: usize) -> Vec<Wake>;
 
-    /// Whether wakes were dropped since this was last asked, because the queue was full: then read the store.
+    /// Returns true when wakes were dropped since the last call because a queue was full: then read the store.
     fn overflowed(&mut self) -> bool;
 }
 
-/// The receiving end of signals: everybody gets all.
+/// The receiving end of signals: every receiver gets all of them.
 #[async_trait]
 pub trait Signals: Send {
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     async fn next(&mut self) -> Received;
 }
 
-/// An event that somebody outside published. What is dropped without a word comes again.
+/// An event that a foreign client published. Dropping it without a verdict has it delivered again.
 pub struct Delivered {
-    /// The event.
+    /// Decoded event.
     pub event: Event,
     settle: Option<Settle>,
 }
 
-/// Tells the bus what became of a delivered event.
 type Settle = Box<dyn FnOnce(Verdict) + Send>;
 
-/// What became of a delivered event.
+/// Verdict on a delivered event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is durable, or known: the bus may forget it.
+    /// The event is durable or a duplicate: the bus may forget it.
     Taken,
-    /// It can never be taken; the bus keeps it apart with the reason, for people to look at.
+    /// The event can never be accepted; the bus stores it with this reason for people to look at.
     Rejected(String),
-    /// It was not looked at: the bus delivers it again, here or elsewhere.
+    /// The event was not processed: the bus delivers it again, here or elsewhere.
     Returned,
 }
 
 impl Delivered {
-    /// An event and whom to tell what became of it.
+    /// Creates a delivery; `settle` receives the verdict.
     #[must_use]
     pub fn new(event: Event, settle: impl FnOnce(Verdict) + Send + 'static) -> Self {
         Self { event, settle: Some(Box::new(settle)) }
     }
 
-    /// The event is durable in the store, or was known to it. Never blocks.
+    /// Reports that the event is durable in the store, or a duplicate. Never blocks.
     pub fn ack(mut self) {
         self.settle(Verdict::Taken);
     }
 
-    /// The event can never be taken, and why. Never blocks.
+    /// Reports that the event can never be accepted, and the reason. Never blocks.
     pub fn reject(mut self, reason: impl Into<String>) {
         self.settle(Verdict::Rejected(reason.into()));
     }
@@ -137,58 +136,61 @@ impl std::fmt::Debug for Delivered {
     }
 }
 
-/// The receiving end of events from outside: one consumer among competing ones.
+/// The receiving end of foreign events: one competing consumer.
 #[async_trait]
 pub trait Inbound: Send {
-    /// Waits for at least one event and takes all that are there. Empty only when the bus is closed. Cancel safe.
+    /// Waits for at least one event and takes all that have arrived. Empty only when the bus is closed. Cancel safe.
     async fn next(&mut self) -> Vec<Delivered>;
 }
 
-/// Everything Agentry asks of an event bus.
+/// Everything that Agentry needs from an event bus.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
-    /// Hints that tasks can be claimed. Never blocks; drops what does not fit.
+    /// Hints that tasks can be claimed. Never blocks; drops wakes that do not fit.
     fn wake(&self, wakes: Vec<Wake>);
 
     /// Joins the competing consumers of wakes of these modes.
     fn wakes(&self, modes: ModeSet) -> Box<dyn Wakes>;
 
-    /// Tells everybody.
+    /// Sends a signal to all processes.
     fn signal(&self, signal: Signal);
 
-    /// Hears everything that is told from now on.
+    /// Receives signals from now on.
     fn signals(&self) -> Box<dyn Signals>;
 
-    /// Hears everything that is told from now on, and the events of all processes besides: [`EventBus::signals`] need
-    /// not bring events that other processes published.
+    /// Receives signals from now on, including the events of all processes: [`EventBus::signals`] need not deliver
+    /// events that other processes published.
     fn tail(&self) -> Box<dyn Signals> {
         self.signals()
     }
 
-    /// Whether somebody listens to signals about this task: an unheard delta need not be made.
+    /// Returns true when somebody watches this task; otherwise a delta need not be sent.
     fn is_watched(&self, task: TaskId) -> bool;
 
-    /// Hears signals about one task only ([`Signal::Progress`], [`Signal::Delta`]) from now on.
+    /// Receives signals about one task only ([`Signal::Progress`], [`Signal::Delta`]) from now on.
     fn watch(&self, task: TaskId) -> Box<dyn Signals>;
 
-    /// Hands an accepted event to consumers outside the process. The embedded bus has none; it tells its listeners.
+    /// Publishes an accepted event to consumers outside the process. The embedded bus has none and sends it to its
+    /// listeners.
     ///
     /// # Errors
-    /// When the bus is unavailable.
+    /// The bus is unavailable.
     async fn publish(&self, event: &Event) -> Result<(), BusError>;
 
-    /// Whether somebody outside of Agentry may listen to events on this topic: an unheard event need not be made.
+    /// Returns true when a client outside of Agentry may listen to events on this topic; otherwise the event need not
+    /// be published.
     ///
-    /// A bus that cannot see who listens asks by publishing: `false` only while it is sure that an event on the topic
-    /// found nobody within the last second. A new listener hears everything from at most one second after it came.
+    /// A bus that cannot see its listeners probes by publishing: it returns `false` only while an event on the topic
+    /// was returned as unroutable within the last second. A new listener receives everything from at most one second
+    /// after it came.
     fn is_heard_outside(&self, topic: &str) -> bool;
 
-    /// Joins the competing consumers of events that others than Agentry publish; `None` when nobody else can.
-    /// The same event may come more than once: acknowledge it when the store has it.
+    /// Joins the competing consumers of foreign events; `None` when the bus has none. Events may be delivered more than
+    /// once: acknowledge one when the store has it.
     fn inbound(&self) -> Option<Box<dyn Inbound>> {
         None
     }
 
-    /// Wakes that wait for a consumer, as far as this process knows.
+    /// Returns the number of queued wakes that this process knows of.
     fn depth(&self) -> usize;
 }

@@ -1,7 +1,7 @@
-//! How Agentry makes HTTP clients, once for models, tools, callbacks and the command line.
+//! Construction of HTTP clients for models, tools, callbacks and the command line.
 //!
-//! The one place that chooses the TLS provider: two of them in one process make rustls refuse to choose, and the one
-//! that rustls takes by itself (aws-lc) is C code that builds for more than a minute.
+//! Only this crate chooses the TLS provider: rustls refuses to choose between two, and its default (aws-lc) is C code that
+//! takes more than a minute to build.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
@@ -9,18 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder, Response};
 
-/// Time to open a connection, TLS included.
+/// Time to open a connection, including TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every client has in common: TLS, [`CONNECT_TIMEOUT`], our name, and no redirects, because a request that carries
-/// a credential goes where it was told and nowhere else.
+/// Returns a builder with TLS, [`CONNECT_TIMEOUT`], our user agent, and no redirects, because a request with a credential
+/// must not be sent elsewhere.
 ///
-/// `url`: where it will be used. Proxies from the environment are for the outside only: what listens on this machine is
-/// reached directly.
+/// `url` is the address that will be called. Proxies of the environment do not apply to this machine.
 pub fn builder(url: &str) -> ClientBuilder {
-    // Refused when a provider is installed already, which can only be this one.
+    // Fails when a provider is installed already, which can only be this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()
         .tcp_nodelay(true)
@@ -30,7 +29,7 @@ pub fn builder(url: &str) -> ClientBuilder {
     if is_local(url) { builder.no_proxy() } else { builder }
 }
 
-/// Whether a URL names this machine, or a link-local address: the metadata services that clouds give a machine.
+/// Returns true for this machine and for link-local addresses, where cloud metadata services are.
 #[must_use]
 pub fn is_local(url: &str) -> bool {
     let host = host(url);
@@ -42,7 +41,7 @@ pub fn is_local(url: &str) -> bool {
     name == "localhost" || name.parse().is_ok_and(is_near)
 }
 
-/// Host and port of a URL, as it writes them.
+/// Returns host and port of a URL, as it writes them.
 #[must_use]
 pub fn host(url: &str) -> &str {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
@@ -50,7 +49,7 @@ pub fn host(url: &str) -> &str {
     authority.rsplit('@').next().unwrap_or(authority)
 }
 
-/// An error with everything that caused it: reqwest's own text names only the outermost layer.
+/// Formats an error with all its causes. The text of `reqwest` names only the outermost layer.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -65,37 +64,58 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// How the clients of one kind are made.
+/// Reads at most `bound` bytes of a body. The flag is true when there was more.
+///
+/// # Errors
+/// The connection was lost before the end of the body or the bound.
+pub async fn read_bounded(mut response: Response, bound: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = bound - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body, true));
+        }
+    }
+    Ok((body, false))
+}
+
+/// Options of pooled clients.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientOptions {
-    /// Idle connections kept for each host.
+    /// Idle connections kept per host.
     pub max_idle_per_host: usize,
-    /// Time to open a connection, TLS included.
+    /// Time to open a connection, including TLS.
     pub connect_timeout: Duration,
-    /// Whether HTTP/2 is spoken where a server offers it by TLS. Without TLS it is HTTP/1.1 always.
+    /// Uses HTTP/2 when a TLS server offers it. Without TLS it is always HTTP/1.1.
     pub http2: bool,
 }
 
-/// Calls that share a connection of HTTP/2 before another one is opened. Servers commonly allow 100 (RFC 9113, 6.5.2
-/// recommends no less), and what is beyond waits unseen inside the client.
+/// Calls that share an HTTP/2 connection before another one is opened. Servers commonly allow 100 (RFC 9113, 6.5.2
+/// recommends no less), and further calls would wait inside the client.
 const CALLS_PER_CONNECTION: usize = 90;
-/// Connections of HTTP/2 to one host at most: as many calls as are in flight at once.
+/// Largest number of HTTP/2 connections to one host, enough for all calls in flight.
 const MAX_SHARED_CONNECTIONS: usize = 24;
-/// How often an HTTP/2 connection with calls under way is asked whether it still lives.
+/// Interval of keep-alive pings on HTTP/2 connections with calls in flight.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Pooled clients of one kind, made when they are first needed: one for this machine, and for the outside as many as
-/// have connections to share.
+/// An HTTP client cannot be built, for example because this machine has no TLS roots.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no HTTP client: {0}")]
+pub struct ClientError(String);
+
+/// Pooled clients, built when they are first needed: one for this machine, and several for other hosts, whose calls share
+/// HTTP/2 connections.
 #[derive(Debug)]
 pub struct Clients {
     options: ClientOptions,
     local: Slot,
-    outside: [Slot; MAX_SHARED_CONNECTIONS],
+    remote: [Slot; MAX_SHARED_CONNECTIONS],
 }
 
 #[derive(Debug)]
 struct Slot {
-    client: OnceLock<Result<Client, String>>,
+    client: OnceLock<Result<Client, ClientError>>,
     in_use: AtomicUsize,
 }
 
@@ -105,7 +125,7 @@ impl Slot {
     }
 }
 
-/// A client for one call. Its share of a connection is given back when this is dropped.
+/// A client for one call. Dropping it releases its share of a connection.
 #[derive(Debug)]
 pub struct Lease<'a> {
     client: &'a Client,
@@ -127,46 +147,46 @@ impl Drop for Lease<'_> {
 }
 
 impl Clients {
-    /// Clients of HTTP/1.1 that keep this many idle connections for each host.
+    /// Creates HTTP/1.1 clients that keep this many idle connections per host.
     #[must_use]
     pub const fn new(max_idle_per_host: usize) -> Self {
         Self::with(ClientOptions { max_idle_per_host, connect_timeout: CONNECT_TIMEOUT, http2: false })
     }
 
-    /// Clients made in this way.
+    /// Creates clients with these options.
     #[must_use]
     pub const fn with(options: ClientOptions) -> Self {
-        Self { options, local: Slot::empty(), outside: [const { Slot::empty() }; MAX_SHARED_CONNECTIONS] }
+        Self { options, local: Slot::empty(), remote: [const { Slot::empty() }; MAX_SHARED_CONNECTIONS] }
     }
 
-    /// The client for a URL.
+    /// Returns the client for a URL.
     ///
     /// # Errors
-    /// Why there is none (no TLS roots on this machine, for example).
-    pub fn client(&self, url: &str) -> Result<&Client, String> {
-        self.made(if is_local(url) { &self.local } else { &self.outside[0] }, url)
+    /// The client cannot be built.
+    pub fn client(&self, url: &str) -> Result<&Client, ClientError> {
+        self.built(if is_local(url) { &self.local } else { &self.remote[0] }, url)
     }
 
-    /// The client for one call to a URL, by the first connection with room for it.
+    /// Returns the client for one call to a URL, on the first connection with room for it.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn lease(&self, url: &str) -> Result<Lease<'_>, String> {
+    /// The client cannot be built.
+    pub fn lease(&self, url: &str) -> Result<Lease<'_>, ClientError> {
         let slot = if is_local(url) {
             &self.local
         } else if !self.options.http2 {
-            &self.outside[0]
+            &self.remote[0]
         } else {
             let load = |slot: &&Slot| slot.in_use.load(Ordering::Relaxed);
-            let with_room = self.outside.iter().find(|slot| load(slot) < CALLS_PER_CONNECTION);
-            with_room.or_else(|| self.outside.iter().min_by_key(load)).unwrap_or(&self.outside[0])
+            let with_room = self.remote.iter().find(|slot| load(slot) < CALLS_PER_CONNECTION);
+            with_room.or_else(|| self.remote.iter().min_by_key(load)).unwrap_or(&self.remote[0])
         };
-        let client = self.made(slot, url)?;
+        let client = self.built(slot, url)?;
         slot.in_use.fetch_add(1, Ordering::Relaxed);
         Ok(Lease { client, in_use: &slot.in_use })
     }
 
-    fn made<'a>(&self, slot: &'a Slot, url: &str) -> Result<&'a Client, String> {
+    fn built<'a>(&self, slot: &'a Slot, url: &str) -> Result<&'a Client, ClientError> {
         let built = slot.client.get_or_init(|| {
             let ClientOptions { max_idle_per_host, connect_timeout, http2 } = self.options;
             let builder = builder(url).connect_timeout(connect_timeout).pool_max_idle_per_host(max_idle_per_host);
@@ -175,9 +195,9 @@ impl Clients {
             } else {
                 builder.http1_only()
             };
-            builder.build().map_err(|error| with_causes(&error))
+            builder.build().map_err(|error| ClientError(with_causes(&error)))
         });
-        built.as_ref().map_err(|problem| format!("no HTTP client: {problem}"))
+        built.as_ref().map_err(Clone::clone)
     }
 }
 
@@ -188,7 +208,7 @@ mod tests {
     use super::{CALLS_PER_CONNECTION, ClientOptions, Clients, builder, host, is_local};
 
     #[test]
-    fn this_machine_is_told_from_names_that_look_like_it() {
+    fn is_local_recognises_this_machine_only() {
         for url in ["http://127.0.0.1:80/v1", "http://127.8.9.1", "https://localhost/x", "http://[::1]:8080/v1"] {
             assert!(is_local(url), "{url}");
         }
@@ -220,7 +240,7 @@ mod tests {
         let next = lease();
         assert!(!same(&next, &first[0]), "the next call opens another connection");
         first.pop();
-        assert!(same(&lease(), &first[0]), "room that was given back is used");
+        assert!(same(&lease(), &first[0]), "a released share is used again");
     }
 
     #[test]

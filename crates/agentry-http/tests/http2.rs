@@ -1,6 +1,6 @@
-//! HTTP/2 where a server offers it: over TLS, against a server of the test's own with a certificate of its own.
+//! HTTP/2 over TLS where a server offers it, against a test server with its own certificate.
 //!
-//! The client runs in a process of its own, because it reads which certificates are trusted from its environment.
+//! The client runs in its own process, because it reads the trusted certificates from its environment.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::convert::Infallible;
@@ -21,9 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Calls at once: one connection holds them all.
+/// Concurrent calls, which share one connection.
 const CALLS: usize = 40;
-/// Where the client in the other process finds the server.
+/// Variable with the URL of the server, for the client process.
 const URL: &str = "AGENTRY_TEST_TLS_URL";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,23 +36,23 @@ async fn calls_at_once_share_one_connection_where_http_2_is_offered() {
         let mut client = Command::new(std::env::current_exe().unwrap());
         client.args(["--exact", "client", "--ignored", "--nocapture"]).env(URL, url).env("SSL_CERT_FILE", trusted);
         let output = tokio::task::spawn_blocking(move || client.output()).await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(said.matches(version).count(), CALLS, "{said}");
+        let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output_text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output_text.matches(version).count(), CALLS, "{output_text}");
         let accepted = accepted.load(Ordering::Relaxed);
-        // Those of the first call, which may be used again, and of the others.
+        // The connection of the first call may be used again by the others.
         assert!(connections.contains(&accepted), "{accepted} connections for {offered}");
     }
 }
 
-/// The other process; alone it has nobody to talk to.
+/// The client process, which the test above starts.
 #[tokio::test]
 #[ignore = "run by the test above in a process of its own"]
 async fn client() {
     let url = std::env::var(URL).unwrap();
     let options = ClientOptions { max_idle_per_host: CALLS, connect_timeout: CONNECT_TIMEOUT, http2: true };
     let clients = Arc::new(Clients::with(options));
-    // So that the connection is there before the others ask.
+    // The first call opens the connection that the others share.
     println!("{:?}", clients.lease(&url).unwrap().get(&url).send().await.unwrap().version());
     let mut calls = tokio::task::JoinSet::new();
     for _ in 1..CALLS {
@@ -64,7 +64,7 @@ async fn client() {
     }
 }
 
-/// Its address, its certificate, and how many connections it took.
+/// Starts a server; returns its URL, its certificate and the number of accepted connections.
 async fn server(offered: &str) -> (String, String, Arc<AtomicUsize>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -84,7 +84,7 @@ async fn server(offered: &str) -> (String, String, Arc<AtomicUsize>) {
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(|_: Request<hyper::body::Incoming>| async {
-                    // Long enough that all calls are under way at once.
+                    // Long enough that all calls are in flight at once.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
                 });

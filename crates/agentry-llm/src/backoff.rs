@@ -1,22 +1,22 @@
-//! How long to wait between two calls to the same provider.
+//! Delay between two calls to the same provider.
 
 use std::time::Duration;
 
 use crate::{LlmError, LlmErrorKind};
 
-/// Retries of one target after its first call.
 pub(crate) const MAX_RETRIES: u32 = 3;
-/// The longest wait before the first retry; doubles with every retry.
+/// Upper bound of the first delay; it doubles with every retry.
 const BASE: Duration = Duration::from_millis(250);
-/// The longest wait of all, unless the provider asks for more.
+/// Upper bound of all delays, unless the provider asks for a longer one.
 const CAP: Duration = Duration::from_secs(8);
 
-/// The wait before retry number `retry` (from 1) after `error`, or `None` when there is nothing to retry or the
-/// wait would not leave anything of `remaining`.
+/// Returns the delay before retry number `retry` (from 1) after `error`, or `None` when the error is final or the delay
+/// does not fit into `remaining`.
 ///
 /// Full jitter (a uniform share of the exponential bound) spreads callers that failed together; a provider's
-/// `Retry-After` is a lower bound, and the jitter comes on top of it. A breaker that is open is waited for only when there
-/// is no other model to ask.
+/// `Retry-After` is a lower bound, and the jitter is added to it. An open breaker is waited for only when there is no
+/// fallback model. The caller provides the jitter, so that a simulation owns all randomness: an exponential builder of
+/// a crate draws its own and knows neither `Retry-After` nor a deadline.
 pub(crate) fn wait_before(
     retry: u32,
     error: &LlmError,
@@ -31,7 +31,7 @@ pub(crate) fn wait_before(
     let bound = BASE.saturating_mul(1 << (retry - 1).min(16)).min(CAP);
     let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
     let wait = match error.kind.retry_after() {
-        Some(asked) => asked.saturating_add(BASE.mul_f64(jitter)),
+        Some(delay) => delay.saturating_add(BASE.mul_f64(jitter)),
         None => bound.mul_f64(jitter),
     };
     (wait < remaining).then_some(wait)
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_only_while_time_is_left() {
-        let asked = Some(Duration::from_secs(20));
-        for kind in [LlmErrorKind::RateLimited { retry_after: asked }, LlmErrorKind::Overloaded { retry_after: asked }]
+        let delay = Some(Duration::from_secs(20));
+        for kind in [LlmErrorKind::RateLimited { retry_after: delay }, LlmErrorKind::Overloaded { retry_after: delay }]
         {
-            assert_eq!(wait(1, kind, LONG, 0.0), asked);
+            assert_eq!(wait(1, kind, LONG, 0.0), delay);
             assert_eq!(wait(1, kind, Duration::from_secs(10), 0.0), None);
         }
     }

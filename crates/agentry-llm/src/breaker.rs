@@ -1,5 +1,5 @@
-//! Circuit breakers: a model at a provider that failed many times in a row is left alone for a while, then tried by one
-//! call. Calls that would only wait for their timeouts fail at once, or go to a fallback.
+//! Circuit breakers: after many failures in a row a model at a provider is not called for a while, then probed with one
+//! call. Other calls fail at once or go to a fallback, and do not wait for their timeouts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,15 @@ use tokio::time::Instant;
 
 use crate::LlmError;
 
-/// Outages in a row that open a breaker: more than one call makes with all its retries.
+/// Failures in a row that open a breaker: more than one call makes with all its retries.
 const FAILURES_TO_OPEN: u32 = 10;
-/// How long a breaker stays open at first; it doubles with every probe that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest that a breaker stays open.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// When to ask again while somebody else's probe is under way.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
-/// Breakers at most; targets beyond are never cut off.
+/// Largest number of breakers; targets beyond it are never cut off.
 const MAX_BREAKERS: usize = 1_024;
 
-/// Provider, host and model: what fails together.
+/// Unit of failure: provider, host and model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Circuit {
     provider: ProviderKind,
@@ -30,7 +27,6 @@ pub(crate) struct Circuit {
 }
 
 impl Circuit {
-    /// That of a target.
     pub fn of(target: &LlmTarget) -> Self {
         let host = target.base_url.as_deref().map(agentry_http::host).or(target.region.as_deref());
         Self { provider: target.provider, host: host.unwrap_or_default().to_owned(), model: Arc::clone(&target.model) }
@@ -44,30 +40,25 @@ enum State {
     Probing { pause: Duration },
 }
 
-/// A breaker.
 #[derive(Debug)]
 struct Breaker {
     state: State,
-    /// What the last outage said.
-    because: Arc<str>,
+    last_failure: Arc<str>,
 }
 
-/// A call may not be made now.
+/// A call that an open breaker refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cut {
-    /// For how long.
+pub(crate) struct OpenCircuit {
     pub wait: Duration,
-    /// What the last call said.
-    pub because: Arc<str>,
+    pub last_failure: Arc<str>,
 }
 
-/// All breakers of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Breakers {
     all: Mutex<HashMap<Circuit, Breaker>>,
 }
 
-/// A call that may be made. Dropped without an outcome it leaves the next call to find out.
+/// A call that may be made. When it is dropped without an outcome, the next call probes.
 #[derive(Debug)]
 pub(crate) struct Admission {
     breakers: Arc<Breakers>,
@@ -76,11 +67,11 @@ pub(crate) struct Admission {
 }
 
 impl Breakers {
-    /// Whether a call may be made now.
+    /// Admits a call.
     ///
     /// # Errors
-    /// How long not, and why.
-    pub fn admit(self: &Arc<Self>, circuit: &Circuit) -> Result<Admission, Cut> {
+    /// The breaker is open: the time until the next probe, and the last failure.
+    pub fn admit(self: &Arc<Self>, circuit: &Circuit) -> Result<Admission, OpenCircuit> {
         let mut is_probe = false;
         if let Some(breaker) = self.lock().get_mut(circuit) {
             breaker.allows()?;
@@ -92,15 +83,15 @@ impl Breakers {
         Ok(Admission { breakers: Arc::clone(self), circuit: circuit.clone(), is_probe })
     }
 
-    /// Whether a call could be made now, without claiming to make it.
+    /// Checks whether a call would be admitted, without taking the probe.
     ///
     /// # Errors
-    /// How long not, and why.
-    pub fn allows(&self, circuit: &Circuit) -> Result<(), Cut> {
+    /// The breaker is open: the time until the next probe, and the last failure.
+    pub fn allows(&self, circuit: &Circuit) -> Result<(), OpenCircuit> {
         self.lock().get(circuit).map_or(Ok(()), Breaker::allows)
     }
 
-    /// The provider and model of each breaker that is not closed.
+    /// Returns provider and model of each breaker that is not closed.
     pub fn open(&self) -> Vec<(ProviderKind, Arc<str>)> {
         let all = self.lock();
         let open = all.iter().filter(|(_, breaker)| !matches!(breaker.state, State::Closed { .. }));
@@ -109,17 +100,17 @@ impl Breakers {
 
     fn record(&self, circuit: &Circuit, is_probe: bool, outage: Option<&str>) {
         let mut all = self.lock();
-        let Some(said) = outage else {
-            // An answer of whatever kind: it is there.
+        let Some(message) = outage else {
+            // Any answer shows that the provider is up.
             all.remove(circuit);
             return;
         };
         if !all.contains_key(circuit) && all.len() >= MAX_BREAKERS {
             return;
         }
-        let new = || Breaker { state: State::Closed { failures: 0 }, because: Arc::default() };
+        let new = || Breaker { state: State::Closed { failures: 0 }, last_failure: Arc::default() };
         let breaker = all.entry(circuit.clone()).or_insert_with(new);
-        breaker.because = said.into();
+        breaker.last_failure = message.into();
         let pause = match breaker.state {
             State::Probing { pause } if is_probe => (pause * 2).min(MAX_PAUSE),
             State::Closed { failures } if failures + 1 >= FAILURES_TO_OPEN => FIRST_PAUSE,
@@ -127,12 +118,12 @@ impl Breakers {
                 breaker.state = State::Closed { failures: failures + 1 };
                 return;
             }
-            // A call from before it was opened says nothing new.
+            // The call began before the breaker opened, so it is no new evidence.
             State::Open { .. } | State::Probing { .. } => return,
         };
         breaker.state = State::Open { until: Instant::now() + pause, pause };
         let Circuit { provider, host, model } = circuit;
-        tracing::warn!(%provider, host, model = &**model, ?pause, said, "a model stays down and is left alone for a while");
+        tracing::warn!(%provider, host, model = &**model, ?pause, message, "circuit breaker opened: the model failed too often and is not called until a probe succeeds");
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Circuit, Breaker>> {
@@ -141,19 +132,18 @@ impl Breakers {
 }
 
 impl Breaker {
-    fn allows(&self) -> Result<(), Cut> {
+    fn allows(&self) -> Result<(), OpenCircuit> {
         let wait = match self.state {
             State::Probing { .. } => PROBE_WAIT,
             State::Open { until, .. } => until.saturating_duration_since(Instant::now()),
             State::Closed { .. } => Duration::ZERO,
         };
-        if wait.is_zero() { Ok(()) } else { Err(Cut { wait, because: Arc::clone(&self.because) }) }
+        if wait.is_zero() { Ok(()) } else { Err(OpenCircuit { wait, last_failure: Arc::clone(&self.last_failure) }) }
     }
 }
 
 impl Admission {
-    /// The call ended.
-    pub fn ended(mut self, failed: Option<&LlmError>) {
+    pub fn record(mut self, failed: Option<&LlmError>) {
         let outage = failed.filter(|error| error.kind.is_outage()).map(|error| error.message.as_str());
         self.breakers.record(&self.circuit, self.is_probe, outage);
         self.is_probe = false;
@@ -188,7 +178,7 @@ mod tests {
 
     fn fail(breakers: &Arc<Breakers>, times: u32) {
         for _ in 0..times {
-            breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::Unavailable)));
+            breakers.admit(&circuit()).unwrap().record(Some(&failed(LlmErrorKind::Unavailable)));
         }
     }
 
@@ -196,14 +186,17 @@ mod tests {
     async fn it_opens_after_outages_in_a_row_and_one_probe_closes_it() {
         let breakers = Arc::new(Breakers::default());
         fail(&breakers, FAILURES_TO_OPEN - 1);
-        breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::InvalidRequest)));
+        breakers.admit(&circuit()).unwrap().record(Some(&failed(LlmErrorKind::InvalidRequest)));
         fail(&breakers, FAILURES_TO_OPEN);
-        assert_eq!(breakers.admit(&circuit()).unwrap_err(), Cut { wait: FIRST_PAUSE, because: "on fire".into() });
+        assert_eq!(
+            breakers.admit(&circuit()).unwrap_err(),
+            OpenCircuit { wait: FIRST_PAUSE, last_failure: "on fire".into() }
+        );
         assert_eq!(breakers.open().len(), 1);
         tokio::time::advance(FIRST_PAUSE).await;
         let probe = breakers.admit(&circuit()).unwrap();
         assert!(breakers.admit(&circuit()).is_err(), "one probe at a time");
-        probe.ended(None);
+        probe.record(None);
         assert!(breakers.admit(&circuit()).is_ok() && breakers.open().is_empty());
     }
 
@@ -213,7 +206,7 @@ mod tests {
         fail(&breakers, FAILURES_TO_OPEN);
         tokio::time::advance(FIRST_PAUSE).await;
         drop(breakers.admit(&circuit()).unwrap());
-        breakers.admit(&circuit()).unwrap().ended(Some(&failed(LlmErrorKind::Unavailable)));
+        breakers.admit(&circuit()).unwrap().record(Some(&failed(LlmErrorKind::Unavailable)));
         assert_eq!(breakers.admit(&circuit()).unwrap_err().wait, FIRST_PAUSE * 2);
     }
 

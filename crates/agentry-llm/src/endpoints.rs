@@ -1,4 +1,4 @@
-//! Where providers are reached and with which keys, and the clients that follow from it.
+//! Addresses and keys of providers, and the clients made from them.
 
 use std::sync::Arc;
 
@@ -14,44 +14,43 @@ use crate::simulated::Simulated;
 use crate::wire::{Bases, Client, Protocol, Timeouts};
 use crate::{LlmProvider, MAX_CONCURRENT_CALLS};
 
-/// Where providers are reached and with which keys.
+/// Addresses and keys of providers.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
-    /// `OPENAI_API_KEY`.
+    /// Value of `OPENAI_API_KEY`.
     pub openai_api_key: Option<SecretString>,
-    /// Where OpenAI targets without a `base_url` of their own go.
+    /// Address of OpenAI targets without a `base_url`.
     pub openai_base_url: Option<String>,
-    /// `ANTHROPIC_API_KEY`.
+    /// Value of `ANTHROPIC_API_KEY`.
     pub anthropic_api_key: Option<SecretString>,
-    /// Where Anthropic targets without a `base_url` of their own go.
+    /// Address of Anthropic targets without a `base_url`.
     pub anthropic_base_url: Option<String>,
-    /// `OLLAMA_API_KEY`, which only servers on the net want.
+    /// Value of `OLLAMA_API_KEY`, which only hosted servers require.
     pub ollama_api_key: Option<SecretString>,
-    /// Where Ollama targets without a `base_url` of their own go.
+    /// Address of Ollama targets without a `base_url`.
     pub ollama_base_url: Option<String>,
-    /// `AWS_BEARER_TOKEN_BEDROCK`; without it requests are signed with credentials.
+    /// Value of `AWS_BEARER_TOKEN_BEDROCK`; without it requests are signed with AWS credentials.
     pub bedrock_api_key: Option<SecretString>,
-    /// Where Bedrock targets without a `base_url` of their own go.
+    /// Address of Bedrock targets without a `base_url`.
     pub bedrock_base_url: Option<String>,
-    /// The region of Bedrock targets without one of their own.
+    /// Region of Bedrock targets without a `region`.
     pub aws_region: Option<String>,
-    /// Where AWS credentials are looked for.
+    /// Environment in which AWS credentials are looked up.
     pub aws: AwsEnvironment,
-    /// Where every target that leaves the process goes instead, each by its own protocol and without a key: the root of a
-    /// simulator (`--sim`). A `/v1` at its end is left out.
+    /// Root URL of a simulator (`--sim`), which replaces every target that leaves the process. Each protocol is kept,
+    /// no key is sent, and a trailing `/v1` is ignored.
     pub override_base_url: Option<String>,
-    /// How long each part of a call may take.
+    /// Timeouts of the parts of a call.
     pub timeouts: Timeouts,
 }
 
 impl Endpoints {
-    /// The provider of a kind. Nothing is connected before its first call.
+    /// Returns the client of a provider. It connects with its first call.
     #[must_use]
     pub fn provider(&self, kind: ProviderKind) -> Arc<dyn LlmProvider> {
         self.provider_over(kind, &self.clients())
     }
 
-    /// All providers, on one pool of connections.
     pub(crate) fn providers(&self) -> impl Iterator<Item = (ProviderKind, Arc<dyn LlmProvider>)> {
         let clients = self.clients();
         ProviderKind::ALL.into_iter().map(move |kind| (kind, self.provider_over(kind, &clients)))
@@ -59,7 +58,7 @@ impl Endpoints {
 
     fn clients(&self) -> Arc<Clients> {
         Arc::new(Clients::with(ClientOptions {
-            // As many as may have been in use at once.
+            // Enough for every call that may be in flight.
             max_idle_per_host: MAX_CONCURRENT_CALLS,
             connect_timeout: self.timeouts.connect,
             http2: true,

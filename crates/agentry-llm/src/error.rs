@@ -1,4 +1,4 @@
-//! What can go wrong with a provider call, split by who must react.
+//! Errors of provider calls, split by who must react.
 
 use std::time::Duration;
 
@@ -9,52 +9,52 @@ use agentry_core::task::{ErrorCode, TaskError};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{provider} {model}: {message}")]
 pub struct LlmError {
-    /// What kind of failure.
+    /// Kind of failure.
     pub kind: LlmErrorKind,
-    /// The provider's word.
+    /// Name of the provider.
     pub provider: &'static str,
-    /// The model asked for.
+    /// Requested model.
     pub model: String,
-    /// The provider's own message, cut to a bound, never with a key in it.
+    /// The provider's message, shortened, without keys.
     pub message: String,
-    /// Tokens that the provider counted before it failed.
+    /// Tokens that the provider counted before the failure.
     pub usage: Usage,
 }
 
-/// What kind of failure.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum LlmErrorKind {
-    /// Too many requests, by the provider's count or by a limit of the settings.
+    /// Too many requests, by the provider's limit or by `llm.limits` of the settings.
     RateLimited {
-        /// How long to wait, when the provider said so.
+        /// Delay that the provider asked for.
         retry_after: Option<Duration>,
     },
-    /// The account has nothing left to spend: waiting does not help, another provider may.
+    /// The account has no credit left. Waiting does not help; another provider may.
     QuotaExhausted,
-    /// The provider is up and has no room for the model.
+    /// The provider has no capacity for the model.
     Overloaded {
-        /// How long to wait, when the provider said so.
+        /// Delay that the provider asked for.
         retry_after: Option<Duration>,
     },
-    /// The provider failed so often that it is left alone for a while; no call was made.
+    /// The circuit breaker is open; no call was made.
     CircuitOpen {
-        /// How long until it is tried again.
+        /// Time until the next probe.
         retry_after: Duration,
     },
-    /// No answer, no first token, no next token or no end in time.
+    /// No answer, first token, next token or end in time.
     Timeout,
-    /// No connection, a server error, a stream cut off.
+    /// No connection, a server error, or a stream that was cut off.
     Unavailable,
-    /// The credentials were refused or are missing.
+    /// The credentials are missing or were refused.
     Authentication,
-    /// The request was refused: the model, a parameter, a tool that the model does not take.
+    /// The provider refused the model, a parameter or a tool.
     InvalidRequest,
-    /// The answer is not what the protocol says.
+    /// The answer violates the protocol.
     Malformed,
 }
 
 impl LlmErrorKind {
-    /// Every class of errors, as metrics name them.
+    /// Error classes, as metrics name them.
     pub const CLASSES: [&str; 9] = [
         "rate_limited",
         "quota_exhausted",
@@ -67,7 +67,7 @@ impl LlmErrorKind {
         "malformed",
     ];
 
-    /// The place of its class in [`LlmErrorKind::CLASSES`].
+    /// Returns the index of the class in [`LlmErrorKind::CLASSES`].
     #[must_use]
     pub fn class(self) -> usize {
         match self {
@@ -83,7 +83,7 @@ impl LlmErrorKind {
         }
     }
 
-    /// How long the provider, or the breaker before it, asks to be left alone.
+    /// Returns the delay that the provider or the breaker asked for.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self {
@@ -93,7 +93,7 @@ impl LlmErrorKind {
         }
     }
 
-    /// Whether it says that the provider itself is in trouble, whoever asks.
+    /// Returns true when the failure is the provider's, whoever calls it.
     #[must_use]
     pub fn is_outage(self) -> bool {
         matches!(self, Self::Overloaded { .. } | Self::Timeout | Self::Unavailable | Self::Malformed)
@@ -101,20 +101,20 @@ impl LlmErrorKind {
 }
 
 impl LlmError {
-    /// Whether the same call may succeed later.
+    /// Returns true when the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind.is_outage()
             || matches!(self.kind, LlmErrorKind::RateLimited { .. } | LlmErrorKind::CircuitOpen { .. })
     }
 
-    /// Whether another model may be asked instead. Not after a refused request or key: that is for people to correct.
+    /// Returns true when a fallback model may be called. A refused request or key must be corrected by a person.
     #[must_use]
     pub fn may_fall_back(&self) -> bool {
         self.is_retryable() || self.kind == LlmErrorKind::QuotaExhausted
     }
 
-    /// The error as a task shows it.
+    /// Converts the error for display in a task.
     #[must_use]
     pub fn to_task_error(&self) -> TaskError {
         let code = match self.kind {

@@ -1,7 +1,7 @@
-//! LLM providers: one port, one thin client for each wire protocol, one taxonomy of errors.
+//! LLM providers: one port, one thin client per wire protocol, one error taxonomy.
 //!
-//! [`LlmProvider`] makes one call; [`Providers`] holds all clients of a process and adds what a single call does not
-//! have: retries with backoff, fallback models, breakers, limits, measurements, and a bound on calls in flight.
+//! [`LlmProvider`] makes one call; [`Providers`] holds all clients of a process and adds retries with backoff, fallback
+//! models, circuit breakers, limits, metrics, and a bound on calls in flight.
 
 mod anthropic;
 mod backoff;
@@ -25,7 +25,9 @@ mod wire;
 pub use bedrock::AwsEnvironment;
 pub use endpoints::Endpoints;
 pub use error::{LlmError, LlmErrorKind};
-pub use limits::{Buckets, InvalidRedisUrl, Limit, LimitRule, MemoryBuckets, RedisBuckets, Taken, Wanted};
+pub use limits::{
+    Buckets, InvalidRedisUrl, Limit, LimitDecision, LimitRequest, LimitRule, MemoryBuckets, RedisBuckets,
+};
 pub use outcome::{Abort, Attempt, ChatError, ChatOutcome, Hooks};
 pub use pool::{MAX_CONCURRENT_CALLS, Providers};
 pub use port::{Call, LlmProvider, Timed, TokenSink};

@@ -1,4 +1,4 @@
-//! What is measured of each provider and model: times, tokens, errors, retries, waits, cost.
+//! Metrics of each provider and model: latency, tokens, errors, retries, waits, cost.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,54 +20,52 @@ use prometheus_client::registry::Registry;
 use crate::breaker::Breakers;
 use crate::{LlmError, LlmErrorKind, Timed};
 
-/// Pairs of provider and model that are counted apart; further models count as [`OTHER`].
+/// Pairs of provider and model with series of their own; further models count as [`OTHER`].
 const MAX_MODELS: usize = 200;
-/// The model of all pairs beyond.
+/// Model label of all pairs beyond the bound.
 const OTHER: &str = "other";
 
-/// Upper bounds of times, in seconds.
+/// Bucket bounds of durations, in seconds.
 const TIMES: [f64; 14] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
-/// Upper bounds of waits, in seconds.
+/// Bucket bounds of waits, in seconds.
 const WAITS: [f64; 8] = [0.0001, 0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 60.0];
-/// Upper bounds of tokens in a second.
 const RATES: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 5_000.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfModel {
+struct ModelLabels {
     provider: &'static str,
     model: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfError {
+struct ErrorLabels {
     provider: &'static str,
     model: String,
     class: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTokens {
+struct TokenLabels {
     provider: &'static str,
     model: String,
     r#type: &'static str,
 }
 
-/// By model, of one provider.
+/// Metrics by model, for one provider.
 type Models = HashMap<Arc<str>, Arc<ModelMetrics>>;
-type Known = HashMap<ProviderKind, Models>;
-type Histograms = Family<OfModel, Histogram, fn() -> Histogram>;
+type ModelTable = HashMap<ProviderKind, Models>;
+type Histograms = Family<ModelLabels, Histogram, fn() -> Histogram>;
 type Dollars = Counter<f64, std::sync::atomic::AtomicU64>;
 
-/// What is measured of all models.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    known: Arc<RwLock<Known>>,
-    in_flight: Family<OfModel, Gauge>,
-    completed: Family<OfModel, Counter>,
-    errors: Family<OfError, Counter>,
-    retries: Family<OfModel, Counter>,
-    tokens: Family<OfTokens, Counter>,
-    cost: Family<OfModel, Dollars>,
+    models: Arc<RwLock<ModelTable>>,
+    in_flight: Family<ModelLabels, Gauge>,
+    completed: Family<ModelLabels, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    retries: Family<ModelLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<ModelLabels, Dollars>,
     first_token: Histograms,
     duration: Histograms,
     rate: Histograms,
@@ -78,7 +76,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let times: fn() -> Histogram = || Histogram::new(TIMES);
         Self {
-            known: Arc::default(),
+            models: Arc::default(),
             in_flight: Family::default(),
             completed: Family::default(),
             errors: Family::default(),
@@ -94,70 +92,72 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Shows everything in a registry.
     pub fn register(&self, registry: &mut Registry, breakers: &Arc<Breakers>) {
         registry.register("agentry_llm_calls", "Calls of models that were answered", self.completed.clone());
-        registry.register("agentry_llm_retries", "Calls of models that were made again", self.retries.clone());
-        let help = "Calls of models that failed or were not made, by class";
+        registry.register("agentry_llm_retries", "Retries of model calls", self.retries.clone());
+        let help = "Model calls that failed or were not made, by class";
         registry.register("agentry_llm_errors", help, self.errors.clone());
         let help = "Tokens as providers counted them; cached, cache_write and reasoning are parts of the others";
         registry.register("agentry_llm_tokens", help, self.tokens.clone());
-        let help = "What the calls of this process cost by the price table; calls without a price are not in it";
+        let help = "Cost of this process's calls by the price table; calls without a price are left out";
         registry.register("agentry_llm_cost_dollars", help, self.cost.clone());
-        registry.register("agentry_llm_calls_in_flight", "Calls of models that are under way", self.in_flight.clone());
+        registry.register("agentry_llm_calls_in_flight", "Calls of models in flight", self.in_flight.clone());
         let help = "Time from sending to the first token of a stream";
         registry.register("agentry_llm_first_token_seconds", help, self.first_token.clone());
         let help = "Time from sending to the end of an answer";
         registry.register("agentry_llm_call_duration_seconds", help, self.duration.clone());
-        let help = "Tokens of an answer by the time it was written in";
+        let help = "Output tokens per second of an answer";
         registry.register("agentry_llm_output_tokens_per_second", help, self.rate.clone());
-        let help = "Time that a call waited for its place and its permit";
+        let help = "Time that a call waited for a slot and a permit";
         registry.register("agentry_llm_permit_wait_seconds", help, self.wait.clone());
-        registry.register_collector(Box::new(Open { breakers: Arc::clone(breakers), known: Arc::clone(&self.known) }));
+        registry.register_collector(Box::new(BreakerCollector {
+            breakers: Arc::clone(breakers),
+            models: Arc::clone(&self.models),
+        }));
     }
 
-    /// That of a target.
     pub fn of(&self, target: &LlmTarget) -> Arc<ModelMetrics> {
         {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = known.get(&target.provider).and_then(|models| models.get(&target.model)) {
-                return Arc::clone(known);
+            let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = models.get(&target.provider).and_then(|models| models.get(&target.model)) {
+                return Arc::clone(found);
             }
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let is_full = known.values().map(HashMap::len).sum::<usize>() >= MAX_MODELS;
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let is_full = models.values().map(HashMap::len).sum::<usize>() >= MAX_MODELS;
         let model: Arc<str> = if is_full { OTHER.into() } else { Arc::clone(&target.model) };
-        let of_provider = known.entry(target.provider).or_default();
-        let new = || Arc::new(self.new_model(OfModel { provider: target.provider.as_str(), model: model.to_string() }));
+        let of_provider = models.entry(target.provider).or_default();
+        let new =
+            || Arc::new(self.new_model(ModelLabels { provider: target.provider.as_str(), model: model.to_string() }));
         Arc::clone(of_provider.entry(Arc::clone(&model)).or_insert_with(new))
     }
 
-    fn new_model(&self, of: OfModel) -> ModelMetrics {
+    fn new_model(&self, labels: ModelLabels) -> ModelMetrics {
         ModelMetrics {
-            in_flight: self.in_flight.get_or_create_owned(&of),
-            completed: self.completed.get_or_create_owned(&of),
-            retries: self.retries.get_or_create_owned(&of),
+            in_flight: self.in_flight.get_or_create_owned(&labels),
+            completed: self.completed.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
             errors: self.errors.clone(),
             tokens: self.tokens.clone(),
-            cost: self.cost.get_or_create_owned(&of),
-            first_token: self.first_token.get_or_create_owned(&of),
-            duration: self.duration.get_or_create_owned(&of),
-            rate: self.rate.get_or_create_owned(&of),
-            wait: self.wait.get_or_create_owned(&of),
-            of,
+            cost: self.cost.get_or_create_owned(&labels),
+            first_token: self.first_token.get_or_create_owned(&labels),
+            duration: self.duration.get_or_create_owned(&labels),
+            rate: self.rate.get_or_create_owned(&labels),
+            wait: self.wait.get_or_create_owned(&labels),
+            labels,
         }
     }
 }
 
-/// What is measured of one model. What never happened of errors and tokens is not shown.
+/// Metrics of one model. Errors and token types that never occurred have no series.
 #[derive(Debug)]
 pub(crate) struct ModelMetrics {
-    of: OfModel,
+    labels: ModelLabels,
     in_flight: Gauge,
     completed: Counter,
     retries: Counter,
-    errors: Family<OfError, Counter>,
-    tokens: Family<OfTokens, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
     cost: Dollars,
     first_token: Histogram,
     duration: Histogram,
@@ -166,23 +166,19 @@ pub(crate) struct ModelMetrics {
 }
 
 impl ModelMetrics {
-    /// A call leaves the process.
     pub fn begins(&self) -> InFlight<'_> {
         self.in_flight.inc();
         InFlight(&self.in_flight)
     }
 
-    /// How long a call waited for its place and its permit.
     pub fn waited(&self, wait: Duration) {
         self.wait.observe(wait.as_secs_f64());
     }
 
-    /// A call is made again.
     pub fn retried(&self) {
         self.retries.inc();
     }
 
-    /// A call ended.
     pub fn ended(&self, result: &Result<Timed, LlmError>) {
         match result {
             Ok(timed) => {
@@ -201,13 +197,12 @@ impl ModelMetrics {
         }
     }
 
-    /// A call failed, or was not made.
     pub fn failed(&self, kind: LlmErrorKind) {
-        let OfModel { provider, model } = self.of.clone();
-        self.errors.get_or_create(&OfError { provider, model, class: LlmErrorKind::CLASSES[kind.class()] }).inc();
+        let ModelLabels { provider, model } = self.labels.clone();
+        self.errors.get_or_create(&ErrorLabels { provider, model, class: LlmErrorKind::CLASSES[kind.class()] }).inc();
     }
 
-    /// What a call cost. Money is an integer everywhere else; Prometheus has floats.
+    /// Counts a call's cost. Money is an integer everywhere else; Prometheus has floats.
     #[allow(clippy::cast_precision_loss, reason = "for display")]
     pub fn charged(&self, cost: NanoUsd) {
         self.cost.inc_by(cost.0 as f64 / 1e9);
@@ -223,13 +218,14 @@ impl ModelMetrics {
             ("reasoning", usage.reasoning_tokens),
         ] {
             if count > 0 {
-                let OfModel { provider, model } = self.of.clone();
-                self.tokens.get_or_create(&OfTokens { provider, model, r#type }).inc_by(count);
+                let ModelLabels { provider, model } = self.labels.clone();
+                self.tokens.get_or_create(&TokenLabels { provider, model, r#type }).inc_by(count);
             }
         }
     }
 
-    /// Tokens of the answer by the time from the first of them to the last; of an answer in one piece by all its time.
+    /// Records output tokens per second, from the first token to the last, or over the whole duration of an answer that
+    /// did not stream.
     fn observe_rate(&self, timed: &Timed) {
         let writing = timed.duration.saturating_sub(timed.first_token.unwrap_or_default());
         let tokens = u32::try_from(timed.reply.usage.output_tokens).unwrap_or(u32::MAX);
@@ -239,7 +235,6 @@ impl ModelMetrics {
     }
 }
 
-/// A call under way.
 pub(crate) struct InFlight<'a>(&'a Gauge);
 
 impl Drop for InFlight<'_> {
@@ -248,25 +243,25 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The breakers that are not closed, of every model that is known.
+/// Collects the breakers that are not closed, for every model with metrics.
 #[derive(Debug)]
-struct Open {
+struct BreakerCollector {
     breakers: Arc<Breakers>,
-    known: Arc<RwLock<Known>>,
+    models: Arc<RwLock<ModelTable>>,
 }
 
-impl Collector for Open {
+impl Collector for BreakerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let open = self.breakers.open();
-        let help = "Hosts at which a model failed so often that it is left alone for now.";
+        let help = "Hosts at which a model's circuit breaker is open.";
         let mut encoder = encoder.encode_descriptor("agentry_llm_breakers_open", help, None, MetricType::Gauge)?;
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        for of in known.values().flat_map(HashMap::values).map(|model| &model.of) {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        for labels in models.values().flat_map(HashMap::values).map(|model| &model.labels) {
             let is_of = |(provider, model): &&(ProviderKind, Arc<str>)| {
-                provider.as_str() == of.provider && **model == *of.model
+                provider.as_str() == labels.provider && **model == *labels.model
             };
             let hosts = open.iter().filter(is_of).count();
-            ConstGauge::new(i64::try_from(hosts).unwrap_or(i64::MAX)).encode(encoder.encode_family(of)?)?;
+            ConstGauge::new(i64::try_from(hosts).unwrap_or(i64::MAX)).encode(encoder.encode_family(labels)?)?;
         }
         Ok(())
     }
@@ -279,7 +274,7 @@ mod tests {
     use super::*;
     use crate::test_call::call;
 
-    fn shown(metrics: &Metrics) -> String {
+    fn encoded(metrics: &Metrics) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
         metrics.register(&mut registry, &Arc::default());
         prometheus_client::encoding::prometheus_text::encode(&mut text, &registry).unwrap();
@@ -294,13 +289,13 @@ mod tests {
             target.model = format!("m{n}").into();
             metrics.of(&target).retried();
         }
-        let text = shown(&metrics);
+        let text = encoded(&metrics);
         assert!(text.contains("agentry_llm_retries_total{provider=\"openai\",model=\"other\"} 10\n"), "{text}");
         assert!(!text.contains("\"m200\""), "{text}");
     }
 
     #[test]
-    fn everything_that_was_measured_is_shown() {
+    fn every_metric_is_encoded() {
         let (metrics, mut target) = (Metrics::default(), call("").target);
         target.model = "odd\"name".into();
         let model = metrics.of(&target);
@@ -324,8 +319,8 @@ mod tests {
         model.ended(&Err(error));
         model.waited(Duration::from_micros(50));
         model.charged(NanoUsd(1_500_000_000));
-        let _under_way = model.begins();
-        let text = shown(&metrics);
+        let _in_flight = model.begins();
+        let text = encoded(&metrics);
         let labels = "provider=\"openai\",model=\"odd\\\"name\"";
         for line in [
             format!("agentry_llm_calls_total{{{labels}}} 1"),

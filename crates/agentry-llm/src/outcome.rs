@@ -1,4 +1,4 @@
-//! What the caller of [`crate::Providers::chat`] brings, and what it gets back.
+//! Input and result of [`crate::Providers::chat`].
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use async_trait::async_trait;
 
 use crate::{Call, LlmError, Timed};
 
-/// What the caller decides during a chat: ids and randomness come from it, so that a test can own them.
+/// Decisions of the caller during a chat. Ids and randomness come from it, so that a test can control them.
 #[async_trait]
 pub trait Hooks: Send + Sync {
-    /// A call is about to leave the process. It is made only when this returns `Ok`: the place to journal it durably
-    /// and to reserve its budget. Not called for providers that answer inside the process.
+    /// Called before a call leaves the process; the call is made only when this returns `Ok`. It journals the call
+    /// durably and reserves its budget. Not called for providers inside the process.
     ///
     /// # Errors
-    /// [`Abort`]: the chat ends here and the call is not made.
+    /// [`Abort`] ends the chat before the call.
     async fn before(&self, call: &Call) -> Result<(), Abort>;
 
-    /// A call that left has failed; another one may follow it.
+    /// Called after a call failed; another one may follow.
     fn failed(&self, attempt: &Attempt);
 
-    /// The id of the next call after the first one, which carries the id it was given.
+    /// Returns the id of the next call. The first call has the id it was given.
     fn new_call_id(&self) -> CallId;
 
-    /// A number from 0 to 1 by which the wait before a retry is shortened.
+    /// Returns the share of the backoff bound to wait, from 0 to 1.
     fn jitter(&self) -> f64;
 }
 
-/// The caller does not want the call made.
+/// The caller stops the chat.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Abort(pub TaskError);
@@ -37,40 +37,40 @@ pub struct Abort(pub TaskError);
 /// One call that was made: a row of the ledger.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Its id.
+    /// Id of the call.
     pub call: CallId,
-    /// Whom it went to.
+    /// Provider and model of the call.
     pub target: LlmTarget,
-    /// How it ended.
+    /// Answer or error.
     pub result: Result<Timed, LlmError>,
-    /// From the start of the chat to the start of this call.
+    /// Time from the start of the chat to the start of this call.
     pub started_after: Duration,
-    /// How long it took, also when it failed.
+    /// Duration of the call, also when it failed.
     pub duration: Duration,
 }
 
-/// How a chat ended.
+/// Result of a chat.
 #[derive(Debug, Clone)]
 pub struct ChatOutcome {
-    /// Every call that was made, in order. The last one succeeded unless `error` says otherwise.
+    /// All calls, in order. The last one succeeded unless `error` is set.
     pub attempts: Vec<Attempt>,
-    /// Why there is no answer.
+    /// Error of a chat without an answer.
     pub error: Option<ChatError>,
 }
 
-/// Why a chat has no answer.
+/// Reason for which a chat has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ChatError {
-    /// No target answered; this is what the last one said.
+    /// No target answered; this is the error of the last one.
     #[error(transparent)]
     Failed(#[from] LlmError),
-    /// [`Hooks::before`] stopped it.
+    /// [`Hooks::before`] stopped the chat.
     #[error(transparent)]
     Aborted(#[from] Abort),
 }
 
 impl ChatError {
-    /// The error as a task shows it.
+    /// Converts the error for display in a task.
     #[must_use]
     pub fn to_task_error(&self) -> TaskError {
         match self {
@@ -81,10 +81,10 @@ impl ChatError {
 }
 
 impl ChatOutcome {
-    /// The call that was answered, with its answer.
+    /// Returns the successful call and its answer.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The chat has no answer.
     pub fn answer(&self) -> Result<(&Attempt, &Timed), TaskError> {
         if let Some(error) = &self.error {
             return Err(error.to_task_error());

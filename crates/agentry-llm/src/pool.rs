@@ -1,11 +1,8 @@
-//! All providers of a process: shared clients, a bound on calls in flight, limits, breakers, retries, fallbacks.
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::agent::{LlmTarget, ProviderKind};
-use agentry_core::chat::Usage;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::Priority;
 use agentry_core::trace::TARGET;
@@ -17,65 +14,64 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use crate::backoff::wait_before;
-use crate::breaker::{Breakers, Circuit, Cut};
-use crate::limits::{Limits, Permit, Refused};
+use crate::breaker::{Breakers, Circuit, OpenCircuit};
+use crate::limits::{GateError, Limits, Permit};
 use crate::metrics::{Metrics, ModelMetrics};
+use crate::wire::failure::error;
 use crate::{
     Abort, Attempt, Buckets, Call, ChatError, ChatOutcome, Endpoints, Hooks, LimitRule, LlmError, LlmErrorKind,
     LlmProvider, MemoryBuckets, Timed, TokenSink,
 };
 
-/// Calls that may be outside the process at once. More wait for a free place until their time is up.
+/// Largest number of calls in flight. Further calls wait until their timeout.
 pub const MAX_CONCURRENT_CALLS: usize = 2_048;
-/// Places that calls of low priority, which nobody watches, leave free for others.
-const INTERACTIVE_PLACES: usize = MAX_CONCURRENT_CALLS / 4;
-/// Hosts that are connected to before their first call.
+/// Slots that calls of low priority without a sink leave free for others.
+const INTERACTIVE_SLOTS: usize = MAX_CONCURRENT_CALLS / 4;
 const MAX_WARM_HOSTS: usize = 16;
-/// Of these, as many at once.
 const WARM_AT_ONCE: usize = 4;
 
-/// A wait that is taken from the time of the call after it; for less its conversation is not copied.
+/// A shorter wait is not subtracted from the call's timeout, which saves a copy of the conversation.
 const NOTICEABLE: Duration = Duration::from_millis(20);
 
-/// The providers of a process.
+/// The LLM providers of a process.
 pub struct Providers {
     by_kind: HashMap<ProviderKind, Arc<dyn LlmProvider>>,
-    places: Semaphore,
-    batch_places: Semaphore,
+    slots: Semaphore,
+    batch_slots: Semaphore,
     limits: Limits,
     breakers: Arc<Breakers>,
     metrics: Metrics,
 }
 
 impl Providers {
-    /// The providers behind these endpoints. Nothing is connected before the first call.
+    /// Creates the providers of these endpoints. They connect with their first call.
     #[must_use]
     pub fn new(endpoints: &Endpoints) -> Self {
         Self::with_providers(endpoints.providers().collect())
     }
 
-    /// These providers and no others.
+    /// Uses these providers and no others.
     #[must_use]
     pub fn with_providers(by_kind: HashMap<ProviderKind, Arc<dyn LlmProvider>>) -> Self {
         Self {
             by_kind,
-            places: Semaphore::new(MAX_CONCURRENT_CALLS),
-            batch_places: Semaphore::new(MAX_CONCURRENT_CALLS - INTERACTIVE_PLACES),
+            slots: Semaphore::new(MAX_CONCURRENT_CALLS),
+            batch_slots: Semaphore::new(MAX_CONCURRENT_CALLS - INTERACTIVE_SLOTS),
             limits: Limits::new(Vec::new(), Arc::new(MemoryBuckets::default())),
             breakers: Arc::default(),
             metrics: Metrics::default(),
         }
     }
 
-    /// The same within limits, which `buckets` counts.
+    /// Adds limits, which `buckets` count.
     #[must_use]
     pub fn within(mut self, rules: Vec<LimitRule>, buckets: Arc<dyn Buckets>) -> Self {
         self.limits = Limits::new(rules, buckets);
         self
     }
 
-    /// Connects to where these targets are, so that their first calls need not. Bounded in hosts and in time; what cannot
-    /// be reached is logged and left to the first call.
+    /// Connects to the hosts of these targets before their first calls. Bounded in hosts and in time; failures are
+    /// logged.
     pub async fn warm(&self, targets: impl IntoIterator<Item = LlmTarget>) {
         let mut seen = HashSet::new();
         let key = |target: &LlmTarget| (target.provider, target.base_url.clone(), target.region.clone());
@@ -87,17 +83,17 @@ impl Providers {
         futures_util::stream::iter(connecting).buffer_unordered(WARM_AT_ONCE).collect::<()>().await;
     }
 
-    /// Shows in a registry what is measured.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry, &self.breakers);
     }
 
-    /// Counts what a call to this target cost: prices are the caller's.
+    /// Counts the cost of a call to this target, which the caller computes.
     pub fn charged(&self, target: &LlmTarget, cost: NanoUsd) {
         self.metrics.of(target).charged(cost);
     }
 
-    /// Models that failed so often that they are left alone for now, each as `provider/model`.
+    /// Returns the models whose breakers are open, each as `provider/model`.
     #[must_use]
     pub fn cut_off(&self) -> Vec<String> {
         let mut open: Vec<String> =
@@ -107,19 +103,19 @@ impl Providers {
         open
     }
 
-    /// The same with every provider in another one, which may ask it or answer in its place.
+    /// Wraps every provider.
     #[must_use]
     pub fn wrapped(mut self, wrap: &dyn Fn(Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider>) -> Self {
         self.by_kind = self.by_kind.into_iter().map(|(kind, provider)| (kind, wrap(provider))).collect();
         self
     }
 
-    /// Asks `call.target`, then each of `fallback` until one answers.
+    /// Calls `call.target`, then each of `fallback` until one answers.
     ///
-    /// Every target has `call.timeout` for all its tries together: waits for a free place and for its limit, retries (at
-    /// most three, exponential with full jitter, never before a `Retry-After`) and the calls themselves. The next target
-    /// is asked only when the one before stayed unavailable or limited; a refused request or key ends the chat. The first
-    /// call carries `call.id`, every other an id from `hooks`. A retried stream is written again from its start.
+    /// Every target has `call.timeout` for all its attempts together: waits for a slot and for its limit, retries (at
+    /// most three, exponential with full jitter, never before a `Retry-After`) and the calls themselves. The next
+    /// target is called only when the one before stayed unavailable or limited; a refused request or key ends the chat.
+    /// The first call has `call.id`, every other an id from `hooks`. A retried stream starts again from its beginning.
     pub async fn chat(
         &self,
         call: &Call,
@@ -128,16 +124,16 @@ impl Providers {
         hooks: &dyn Hooks,
     ) -> ChatOutcome {
         let mut chat = Chat { providers: self, sink, hooks, started: Instant::now(), attempts: Vec::new() };
-        let mut end = chat.ask(call, !fallback.is_empty()).await;
+        let mut end = chat.call_target(call, !fallback.is_empty()).await;
         for (index, target) in fallback.iter().enumerate() {
             match &end {
                 Err(ChatError::Failed(error)) if error.may_fall_back() => {
-                    tracing::warn!(%error, fallback = %target.model, "asking the fallback model");
+                    tracing::warn!(%error, fallback = %target.model, "provider call failed; calling the fallback model");
                 }
                 _ => break,
             }
             let next = Call { id: hooks.new_call_id(), target: target.clone(), ..call.clone() };
-            end = chat.ask(&next, index + 1 < fallback.len()).await;
+            end = chat.call_target(&next, index + 1 < fallback.len()).await;
         }
         ChatOutcome { attempts: chat.attempts, error: end.err() }
     }
@@ -145,34 +141,32 @@ impl Providers {
     fn provider(&self, call: &Call) -> Result<&Arc<dyn LlmProvider>, LlmError> {
         let kind = call.target.provider;
         self.by_kind.get(&kind).ok_or_else(|| {
-            error(call, LlmErrorKind::InvalidRequest, format!("provider `{kind}` is not one of this process"))
+            error(call, LlmErrorKind::InvalidRequest, format!("provider `{kind}` is not available in this process"))
         })
     }
 
-    /// Waits for a place among all calls of the process, and for the limit of the model.
-    async fn room(&self, call: &Call, interactive: bool, deadline: Instant) -> Result<Room<'_>, LlmError> {
-        let places = async {
-            // Calls of batches wait for one another before they wait with the others.
-            let batch = if interactive { None } else { Some(self.batch_places.acquire().await.ok()?) };
-            Some((batch, self.places.acquire().await.ok()?))
+    /// Waits for a slot and for the limit of the model.
+    async fn reserve(&self, call: &Call, interactive: bool, deadline: Instant) -> Result<CallSlots<'_>, LlmError> {
+        let slots = async {
+            // Calls of low priority compete for their own slots before they compete with the others.
+            let batch = if interactive { None } else { Some(self.batch_slots.acquire().await.ok()?) };
+            Some((batch, self.slots.acquire().await.ok()?))
         };
-        let places = timeout_at(deadline, places).await.ok().flatten().ok_or_else(|| {
+        let slots = timeout_at(deadline, slots).await.ok().flatten().ok_or_else(|| {
             let message = format!("{MAX_CONCURRENT_CALLS} calls are in flight and none ended in time; try later");
             error(call, LlmErrorKind::Unavailable, message)
         })?;
         let permit =
-            self.limits.permit(call, interactive, deadline).await.map_err(|refused| limited(call, &refused))?;
-        Ok(Room { _places: places, permit })
+            self.limits.permit(call, interactive, deadline).await.map_err(|gate_error| limited(call, &gate_error))?;
+        Ok(CallSlots { _slots: slots, permit })
     }
 }
 
-/// What a call needs to leave the process.
-struct Room<'a> {
-    _places: (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>),
+struct CallSlots<'a> {
+    _slots: (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>),
     permit: Option<Permit>,
 }
 
-/// One chat under way.
 struct Chat<'a> {
     providers: &'a Providers,
     sink: Option<Arc<dyn TokenSink>>,
@@ -182,8 +176,7 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// One target, with its retries.
-    async fn ask(&mut self, call: &Call, has_fallback: bool) -> Result<(), ChatError> {
+    async fn call_target(&mut self, call: &Call, has_fallback: bool) -> Result<(), ChatError> {
         let deadline = Instant::now() + call.timeout;
         let metrics = self.providers.metrics.of(&call.target);
         let mut failed = match self.attempt(call, deadline, &metrics).await? {
@@ -206,7 +199,7 @@ impl Chat<'_> {
         Err(failed.into())
     }
 
-    /// One call; `None` when it was answered.
+    /// Makes one attempt; returns `None` when it was answered.
     async fn attempt(
         &mut self,
         call: &Call,
@@ -218,22 +211,22 @@ impl Chat<'_> {
             let began = Instant::now();
             let span = chat_span(call);
             let result = provider.call(call, self.sink.clone()).instrument(span.clone()).await;
-            note_end(&span, &result);
+            record_result(&span, &result);
             return Ok(self.record(call, result, began));
         }
         let interactive = call.priority != Priority::Low || self.sink.is_some();
         let circuit = Circuit::of(&call.target);
-        // Asked before anything is waited for, and claimed only when nothing is left to wait for.
-        if let Err(cut) = self.providers.breakers.allows(&circuit) {
-            return Ok(Some(cut_off(call, &cut, metrics)));
+        // The breaker is checked before the waits, and the probe is taken only after them.
+        if let Err(open) = self.providers.breakers.allows(&circuit) {
+            return Ok(Some(circuit_open(call, &open, metrics)));
         }
-        let asked = Instant::now();
-        let room = self.providers.room(call, interactive, deadline).await;
-        metrics.waited(asked.elapsed());
-        let mut room = room.inspect_err(|error| metrics.failed(error.kind))?;
+        let queued_at = Instant::now();
+        let slots = self.providers.reserve(call, interactive, deadline).await;
+        metrics.waited(queued_at.elapsed());
+        let mut slots = slots.inspect_err(|error| metrics.failed(error.kind))?;
         let admission = match self.providers.breakers.admit(&circuit) {
             Ok(admission) => admission,
-            Err(cut) => return Ok(Some(cut_off(call, &cut, metrics))),
+            Err(open) => return Ok(Some(circuit_open(call, &open, metrics))),
         };
         self.hooks.before(call).await.map_err(|abort: Abort| ChatError::Aborted(abort))?;
         let began = Instant::now();
@@ -244,21 +237,20 @@ impl Chat<'_> {
             let result = if call.timeout.saturating_sub(timeout) < NOTICEABLE {
                 provider.call(call, self.sink.clone()).instrument(span.clone()).await
             } else {
-                // The time that was waited is gone.
+                // The wait has used up a part of the timeout.
                 provider.call(&Call { timeout, ..call.clone() }, self.sink.clone()).instrument(span.clone()).await
             };
-            note_end(&span, &result);
+            record_result(&span, &result);
             result
         };
         metrics.ended(&result);
-        admission.ended(result.as_ref().err());
-        if let Some(permit) = &mut room.permit {
+        admission.record(result.as_ref().err());
+        if let Some(permit) = &mut slots.permit {
             permit.used(result.as_ref().map_or_else(|error| &error.usage, |timed| &timed.reply.usage));
         }
         Ok(self.record(call, result, began))
     }
 
-    /// Notes a call that was made; returns why it failed.
     fn record(&mut self, call: &Call, result: Result<Timed, LlmError>, began: Instant) -> Option<LlmError> {
         let failed = result.as_ref().err().cloned();
         let duration = result.as_ref().map_or_else(|_| began.elapsed(), |timed| timed.duration);
@@ -272,8 +264,8 @@ impl Chat<'_> {
     }
 }
 
-/// The span of a call, by OpenTelemetry's conventions for generative AI (1.38); none when none is kept. What is said
-/// stays out of it.
+/// Creates the span of a call, by OpenTelemetry's conventions for generative AI (1.38), unless the trace is not
+/// sampled. It contains no content.
 fn chat_span(call: &Call) -> Span {
     let place = call.place();
     if !place.is_kept() {
@@ -290,7 +282,7 @@ fn chat_span(call: &Call) -> Span {
     )
 }
 
-fn note_end(span: &Span, result: &Result<Timed, LlmError>) {
+fn record_result(span: &Span, result: &Result<Timed, LlmError>) {
     if span.is_disabled() {
         return;
     }
@@ -308,28 +300,23 @@ fn note_end(span: &Span, result: &Result<Timed, LlmError>) {
     span.record("gen_ai.usage.output_tokens", usage.output_tokens);
 }
 
-/// No call was made: its breaker is open.
-fn cut_off(call: &Call, cut: &Cut, metrics: &ModelMetrics) -> LlmError {
-    let kind = LlmErrorKind::CircuitOpen { retry_after: cut.wait };
+/// Returns the error of a call that an open breaker refused.
+fn circuit_open(call: &Call, open: &OpenCircuit, metrics: &ModelMetrics) -> LlmError {
+    let kind = LlmErrorKind::CircuitOpen { retry_after: open.wait };
     metrics.failed(kind);
-    let (because, wait) = (&cut.because, cut.wait.as_secs_f64());
+    let (last_failure, wait) = (&open.last_failure, open.wait.as_secs_f64());
     error(
         call,
         kind,
-        format!("{because}; it failed so often that it is left alone for {wait:.1} s, and no call was made"),
+        format!("{last_failure}; circuit breaker open for {wait:.1} s after too many failures, no call was made"),
     )
 }
 
-/// No call was made: its limit has no room.
-fn limited(call: &Call, refused: &Refused) -> LlmError {
-    let retry_after = match refused {
-        Refused::TooLong { wait, .. } => Some(*wait),
+/// Returns the error of a call that a limit refused.
+fn limited(call: &Call, gate_error: &GateError) -> LlmError {
+    let retry_after = match gate_error {
+        GateError::TooLong { wait, .. } => Some(*wait),
         _ => None,
     };
-    error(call, LlmErrorKind::RateLimited { retry_after }, format!("{refused}; see llm.limits of the settings"))
-}
-
-fn error(call: &Call, kind: LlmErrorKind, message: String) -> LlmError {
-    let provider = call.target.provider.as_str();
-    LlmError { kind, provider, model: call.target.model.to_string(), message, usage: Usage::default() }
+    error(call, LlmErrorKind::RateLimited { retry_after }, format!("{gate_error}; see llm.limits of the settings"))
 }

@@ -1,4 +1,4 @@
-//! The port.
+//! The provider port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,63 +15,62 @@ use crate::LlmError;
 /// One call to a provider.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Its id: sent along (`x-request-id` or the provider's own field) and the key of its ledger row.
+    /// Id of the call: sent along (`x-request-id` or the provider's own field) and key of its ledger row.
     pub id: CallId,
-    /// Who asks.
+    /// Agent that makes the call.
     pub agent: AgentName,
-    /// Where in a trace it is asked; the call itself is under that, see [`Call::place`].
+    /// Span that the call's own span belongs to; see [`Call::place`].
     pub under: Place,
-    /// The model.
+    /// Provider and model.
     pub target: LlmTarget,
-    /// The conversation and tools.
+    /// Conversation and tools.
     pub request: ChatRequest,
-    /// Sampling and limits.
+    /// Sampling parameters.
     pub params: SamplingParams,
-    /// `response_format` from the agent's file; wins over the request's schema.
+    /// `response_format` of the agent file; overrides the request's schema.
     pub response_format: Option<serde_json::Value>,
-    /// Time for the whole call.
+    /// Timeout of the whole call.
     pub timeout: Duration,
-    /// Of its task: where a limit makes calls wait, low priority waits behind all others.
+    /// Priority of the task: at a limit, low priority waits behind all others.
     pub priority: Priority,
 }
 
 impl Call {
-    /// The call in its trace: its span is named by the random half of its id.
+    /// Returns the span context of the call, whose span id is the random half of the call id.
     #[must_use]
     pub fn place(&self) -> Place {
         self.under.child(SpanId::of_id(self.id.as_bytes()))
     }
 }
 
-/// Takes the pieces of an answer while it is written.
+/// Receives an answer while it is generated.
 pub trait TokenSink: Send + Sync {
-    /// The next piece.
+    /// Receives the next piece.
     fn piece(&self, text: &str);
 }
 
-/// An answer and how long it took.
+/// An answer and its latency.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Timed {
     /// The answer.
     pub reply: ChatReply,
-    /// From sending to the last byte.
+    /// Time from sending to the last byte.
     pub duration: Duration,
-    /// From sending to the first content, when it streamed.
+    /// Time from sending to the first content of a stream.
     pub first_token: Option<Duration>,
-    /// What the provider calls the answer, for questions to its support and for its bills.
+    /// The provider's id of the answer, for support requests and bills.
     pub provider_call_id: Option<String>,
 }
 
-/// A provider: one wire protocol. One call, no retries; see [`crate::Providers`] for those.
+/// A client of one wire protocol. It makes one call without retries; [`crate::Providers`] adds those.
 #[async_trait]
 pub trait LlmProvider: Send + Sync + 'static {
-    /// Makes a call. Streams when somebody listens. Dropping the future closes the stream at once.
+    /// Makes a call, streaming when there is a sink. Dropping the future closes the stream at once.
     ///
     /// # Errors
-    /// Typed; see [`LlmError`].
+    /// See [`LlmError`].
     async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError>;
 
-    /// Does what the first call to a target would have to wait for: connections, credentials. It may fail, which the
-    /// first call then tells.
+    /// Prepares the first call to a target: connections, credentials. The first call reports a failure.
     async fn warm(&self, _target: &LlmTarget) {}
 }

@@ -1,20 +1,20 @@
-//! Providers on tape: one that records what another answers, and one that answers from a recording.
+//! Recording and replay of provider calls.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::chat::Usage;
 use agentry_core::tape::{Kind, Player, Recorder};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use crate::wire::failure::error;
 use crate::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
 
-/// Records every call that goes to another provider.
+/// Records every call to another provider.
 pub struct Recorded {
-    /// The provider that answers.
+    /// The recorded provider.
     pub provider: Arc<dyn LlmProvider>,
-    /// Where to.
+    /// Destination of the recording.
     pub tape: Arc<Recorder>,
 }
 
@@ -24,8 +24,7 @@ pub struct Replayed {
     pub tape: Arc<Player>,
 }
 
-/// What a call asks, in the form that is the same for all providers: without ids and times, and without where the
-/// provider is.
+/// Returns the part of a call that is the same for all providers: no ids, times or addresses.
 fn request(call: &Call) -> Value {
     json!({
         "agent": call.agent,
@@ -62,14 +61,11 @@ impl LlmProvider for Replayed {
         let outcome = self
             .tape
             .answer(Kind::Model, &request(call))
-            .map_err(|difference| failed(call, LlmErrorKind::InvalidRequest, difference.0, Usage::default()))?;
-        if let Some(error) = outcome.get("error") {
-            return Err(failed(
-                call,
-                part(call, error, "kind")?,
-                part(call, error, "message")?,
-                part(call, error, "usage")?,
-            ));
+            .map_err(|difference| error(call, LlmErrorKind::InvalidRequest, difference.0))?;
+        if let Some(recorded) = outcome.get("error") {
+            let message: String = part(call, recorded, "message")?;
+            let usage = part(call, recorded, "usage")?;
+            return Err(LlmError { usage, ..error(call, part(call, recorded, "kind")?, message) });
         }
         let timed: Timed = part(call, &outcome, "ok")?;
         if let Some(sink) = sink
@@ -82,14 +78,10 @@ impl LlmProvider for Replayed {
 }
 
 fn part<T: serde::de::DeserializeOwned>(call: &Call, value: &Value, key: &str) -> Result<T, LlmError> {
-    serde_json::from_value(value[key].clone()).map_err(|error| {
-        let message = format!("the recording has no good `{key}`: {error}");
-        failed(call, LlmErrorKind::InvalidRequest, message, Usage::default())
+    serde_json::from_value(value[key].clone()).map_err(|problem| {
+        let message = format!("the recording has no valid `{key}`: {problem}");
+        error(call, LlmErrorKind::InvalidRequest, message)
     })
-}
-
-fn failed(call: &Call, kind: LlmErrorKind, message: String, usage: Usage) -> LlmError {
-    LlmError { kind, provider: call.target.provider.as_str(), model: call.target.model.to_string(), message, usage }
 }
 
 fn micros(duration: Duration) -> u64 {

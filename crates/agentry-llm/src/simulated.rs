@@ -1,5 +1,5 @@
-//! A provider inside the process: instantaneous, deterministic, free. For examples without keys and for measuring
-//! everything that is not a model.
+//! A provider inside the process: instantaneous, deterministic, free. For examples without keys and for benchmarks of
+//! everything but the model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{Call, LlmError, LlmProvider, Timed, TokenSink};
 
-/// How much of the last user message an answer repeats, in bytes.
+/// Bytes of the last user message that an answer repeats.
 const MAX_ECHO_BYTES: usize = 200;
-/// Steps of a plan at most.
 const MAX_PLAN_STEPS: usize = 3;
-/// Bytes that count as one token.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// The provider.
+/// The simulated provider.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Simulated;
 
@@ -33,7 +31,7 @@ impl LlmProvider for Simulated {
         let usage = Usage { input_tokens: tokens(sent), output_tokens: tokens(content.len()), ..Usage::default() };
         let model = call.target.model.to_string();
         let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model };
-        // No clock is read: an answer that takes no time is the point of this provider.
+        // No clock is read, because this provider answers in no time.
         Ok(Timed { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
     }
 }
@@ -43,22 +41,22 @@ fn tokens(bytes: usize) -> u64 {
 }
 
 fn answer(request: &ChatRequest) -> String {
-    let asked = request.messages.iter().rev().find_map(|message| match message {
+    let question = request.messages.iter().rev().find_map(|message| match message {
         Message::User { content } => Some(content.as_str()),
         _ => None,
     });
-    let asked = cut(asked.unwrap_or_default());
+    let question = cut(question.unwrap_or_default());
     match &request.output_schema {
-        None => format!("Simulated answer to: {asked}"),
+        None => format!("Simulated answer to: {question}"),
         Some(schema) if schema.get("title").and_then(Value::as_str) == Some("agentry_plan") => {
-            plan(schema, asked).to_string()
+            plan(schema, question).to_string()
         }
-        Some(schema) => sample(schema, asked).to_string(),
+        Some(schema) => sample(schema, question).to_string(),
     }
 }
 
-/// The first agents that the schema allows, one step each, the last one after all others.
-fn plan(schema: &Value, asked: &str) -> Value {
+/// Returns a plan with one step for each of the first allowed agents; the last one depends on all others.
+fn plan(schema: &Value, question: &str) -> Value {
     let agents = schema.pointer("/properties/steps/items/properties/agent/enum").and_then(Value::as_array);
     let most = schema.pointer("/properties/steps/maxItems").and_then(Value::as_u64).unwrap_or(1);
     let count = usize::try_from(most).unwrap_or(MAX_PLAN_STEPS).min(MAX_PLAN_STEPS);
@@ -70,7 +68,7 @@ fn plan(schema: &Value, asked: &str) -> Value {
         .enumerate()
         .map(|(index, agent)| {
             let needs = if index == last { &ids[..last] } else { &[] };
-            json!({"id": ids[index], "agent": agent, "task": asked, "depends_on": needs})
+            json!({"id": ids[index], "agent": agent, "task": question, "depends_on": needs})
         })
         .collect();
     json!({"steps": steps})

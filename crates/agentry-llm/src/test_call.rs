@@ -1,4 +1,4 @@
-//! The call that the unit tests of this crate ask.
+//! The call of this crate's unit tests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 
 use crate::Call;
 
-/// A call that asks a model at `base_url` one question.
+/// Returns a call that asks a model at `base_url` one question.
 pub(crate) fn call(base_url: &str) -> Call {
     Call {
         id: CallId::from_parts(1, 2),

@@ -1,7 +1,7 @@
-//! The process of a server over stdio: what it is given, what becomes of its standard error, and how it ends.
+//! The process of a server over stdio: its environment, its standard error, and its end.
 //!
-//! It leads a process group of its own, and the group is what is ended: servers are often started by a launcher (npx,
-//! uv, a shell), and killing the launcher alone would leave the server behind.
+//! The process leads a process group of its own, and the whole group is ended: servers are often started by a launcher
+//! (npx, uv, a shell), and killing the launcher alone would leave the server behind.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::notes::Notes;
-use crate::server::Program;
+use crate::diagnostics::Diagnostics;
+use crate::server::{Program, Unavailable};
 
-/// Variables of this process that a server gets. The rest is kept from it: among them are the keys of providers.
-const PASSED_ON: &[&str] = &[
+/// Variables of this process that a server gets. Others, such as provider keys, are withheld.
+const INHERITED_VARIABLES: &[&str] = &[
     "PATH",
     "HOME",
     "USER",
@@ -44,11 +44,11 @@ const PASSED_ON: &[&str] = &[
     "https_proxy",
     "no_proxy",
 ];
-/// How long a server may take to end after its standard input is closed, and again after SIGTERM.
+/// Time for a server to end after its standard input is closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
-/// The longest line of standard error that is shown.
+/// Longest line of standard error that is logged, in bytes.
 const MAX_LINE_BYTES: usize = 1024;
-/// Lines of standard error that are logged for each connection; more are read and dropped.
+/// Logged lines of standard error per connection; further ones are read and dropped.
 const MAX_LOGGED_LINES: u32 = 500;
 
 /// A running server; dropping it kills its process group.
@@ -59,48 +59,48 @@ pub(crate) struct Process {
     stderr: Option<JoinHandle<()>>,
 }
 
-/// Starts it. Returns what speaks with it as well.
+/// Starts the program and returns its pipes as well.
 ///
 /// # Errors
-/// Why it cannot be started.
+/// The program cannot be started.
 pub(crate) fn start(
     program: &Program,
     server: &str,
-    notes: &Arc<Notes>,
-) -> Result<(Process, ChildStdin, ChildStdout), String> {
+    diagnostics: &Arc<Diagnostics>,
+) -> Result<(Process, ChildStdin, ChildStdout), Unavailable> {
     let mut words = program.command.iter().map(ExposeSecret::expose_secret);
-    let name = words.next().ok_or("its command is empty")?;
+    let name = words.next().ok_or_else(|| Unavailable::from("its command is empty".to_owned()))?;
     let mut command = Command::new(name);
     command.args(words).env_clear().process_group(0).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
+    command.envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
     command.envs(program.environment.iter().map(|(name, value)| (name, value.expose_secret())));
     let mut child = command.spawn().map_err(|error| {
         let hint = if error.kind() == std::io::ErrorKind::NotFound { "; is it installed and on the PATH?" } else { "" };
-        notes.clean(&format!("cannot start `{name}`: {error}{hint}"))
+        Unavailable::from(diagnostics.mask(&format!("cannot start `{name}`: {error}{hint}")))
     })?;
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap_or(0)));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let stderr = stderr.map(|stderr| tokio::spawn(listen(stderr, server.to_owned(), Arc::clone(notes))));
+    let stderr = stderr.map(|stderr| tokio::spawn(listen(stderr, server.to_owned(), Arc::clone(diagnostics))));
     let process = Process { child, group, stderr };
     match (stdin, stdout) {
         (Some(stdin), Some(stdout)) => Ok((process, stdin, stdout)),
-        _ => Err("its standard input and output cannot be used".to_owned()),
+        _ => Err("its standard input and output cannot be used".to_owned().into()),
     }
 }
 
 impl Process {
-    /// Waits until the program has ended. What it started may live on and keep its pipes open.
+    /// Waits until the program has ended. Its children may live on and keep its pipes open.
     pub async fn ended(&mut self) {
-        // An error means that there is no such child any more.
+        // An error means that the child no longer exists.
         let _ = self.child.wait().await;
     }
 
-    /// Ends it, its standard input being closed: it may go by itself, then it is asked, then it is killed.
+    /// Ends the program after its standard input was closed: waits, then sends SIGTERM, then kills it.
     pub async fn end(&mut self) {
         if timeout(GRACE, self.child.wait()).await.is_err() {
             self.signal(Signal::TERM);
-            // Killed below, whether it went or not.
+            // It is killed below in any case.
             let _ = timeout(GRACE, self.child.wait()).await;
         }
         self.kill();
@@ -109,7 +109,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // A group that is gone is what was wanted.
+            // A missing group has already ended.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -129,35 +129,35 @@ impl Drop for Process {
     }
 }
 
-/// Reads standard error to its end, so that the server never waits for us; logs and keeps lines within bounds.
-async fn listen(mut stderr: ChildStderr, server: String, notes: Arc<Notes>) {
+/// Reads standard error to its end, so that the server never blocks on it; logs and stores lines within bounds.
+async fn listen(mut stderr: ChildStderr, server: String, diagnostics: Arc<Diagnostics>) {
     let mut chunk = [0_u8; 4096];
     let mut line = Vec::with_capacity(MAX_LINE_BYTES);
     let mut logged = 0;
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
         for &byte in &chunk[..read] {
             if byte == b'\n' {
-                say(&server, &notes, &line, &mut logged);
+                log_line(&server, &diagnostics, &line, &mut logged);
                 line.clear();
             } else if line.len() < MAX_LINE_BYTES {
                 line.push(byte);
             }
         }
     }
-    say(&server, &notes, &line, &mut logged);
+    log_line(&server, &diagnostics, &line, &mut logged);
 }
 
-fn say(server: &str, notes: &Notes, line: &[u8], logged: &mut u32) {
+fn log_line(server: &str, diagnostics: &Diagnostics, line: &[u8], logged: &mut u32) {
     let text = String::from_utf8_lossy(line);
     let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.is_empty() {
         return;
     }
-    let line = notes.line(&text);
+    let line = diagnostics.record_line(&text);
     if *logged < MAX_LOGGED_LINES {
-        tracing::debug!(%server, %line, "an MCP server wrote to its standard error");
+        tracing::debug!(%server, %line, "MCP server stderr");
     } else if *logged == MAX_LOGGED_LINES {
-        tracing::debug!(%server, "the standard error of this MCP server is no longer logged: it writes too much");
+        tracing::debug!(%server, "MCP server stderr is no longer logged because there is too much of it");
     }
     *logged = logged.saturating_add(1);
 }

@@ -20,45 +20,38 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
+use crate::diagnostics::Diagnostics;
 use crate::http::{Http, HttpFault};
-use crate::notes::Notes;
 use crate::output::output;
-use crate::server::{Credential, McpCall, McpError, McpOutput, McpTool, Server};
+use crate::server::{Credential, McpCall, McpError, McpOutput, McpTool, Server, Unavailable};
 use crate::stdio::Stdio;
 
-/// Time for a server to tell its tools.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tools of one server at most; more are passed over.
+/// Largest number of tools per server; further ones are ignored.
 const MAX_TOOLS: usize = 512;
-/// Pages of a list of tools at most.
 const MAX_PAGES: usize = 64;
-/// The longest description of a tool, in bytes.
+/// Longest description of a tool, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 16 * 1024;
-/// Time for a connection to end in an orderly way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept to an HTTP server.
 const MAX_IDLE_CONNECTIONS: usize = 8;
-/// Tool calls to one HTTP server whose answers have not begun.
 const MAX_CONCURRENT_POSTS: usize = 64;
 
-/// A connection on which the handshake is done.
 pub(crate) struct Connection {
-    service: RunningService<RoleClient, Listener>,
+    service: RunningService<RoleClient, NotificationHandler>,
     stale: Arc<AtomicBool>,
-    notes: Arc<Notes>,
-    /// When it was made.
+    diagnostics: Arc<Diagnostics>,
     pub since: Instant,
 }
 
-/// What hears the server.
 #[derive(Clone)]
-struct Listener {
+struct NotificationHandler {
     stale: Arc<AtomicBool>,
 }
 
-impl ClientHandler for Listener {
+impl ClientHandler for NotificationHandler {
     fn get_info(&self) -> ClientConfig {
-        // No roots, no sampling, no elicitation: a server acts on what a model asks, not the other way round.
+        // No roots, sampling or elicitation: a server acts on requests of a model and makes none of its own.
         let us = Implementation::new("agentry", env!("CARGO_PKG_VERSION"));
         let mut info = ClientConfig::new(ClientCapabilities::default(), us);
         info.protocol_version = ProtocolVersion::V_2025_11_25;
@@ -71,52 +64,52 @@ impl ClientHandler for Listener {
 }
 
 impl Connection {
-    /// Connects and shakes hands. Dropping the future ends what was started.
+    /// Connects and shakes hands. Dropping the future ends the started process.
     ///
     /// # Errors
-    /// Why it cannot be used, in words for people and models, without a secret.
-    pub async fn open(name: &str, server: &Server, patience: Duration) -> Result<Self, String> {
-        let notes = Arc::new(Notes::hiding(secrets(server)));
+    /// The reason in words for people and models, without secrets.
+    pub async fn open(name: &str, server: &Server, patience: Duration) -> Result<Self, Unavailable> {
+        let diagnostics = Arc::new(Diagnostics::new(secrets(server)));
         let stale = Arc::new(AtomicBool::new(false));
-        let listener = Listener { stale: Arc::clone(&stale) };
+        let handler = NotificationHandler { stale: Arc::clone(&stale) };
+        let failed = |outcome: &str| Unavailable::from(diagnostics.explain(outcome));
         let began = async {
             match server {
                 Server::Stdio(program) => {
-                    let transport = Stdio::start(program, name, Arc::clone(&notes))?;
-                    listener.serve(transport).await.map_err(|error| notes.explain(&initialize(&error)))
+                    let transport = Stdio::start(program, name, Arc::clone(&diagnostics))?;
+                    handler.serve(transport).await.map_err(|error| failed(&initialize(&error)))
                 }
                 Server::Http { url, credential } => {
-                    let transport = http(url, credential.as_ref(), &notes)?;
-                    listener.serve(transport).await.map_err(|error| notes.explain(&initialize(&error)))
+                    let transport = http(url, credential.as_ref(), &diagnostics)?;
+                    handler.serve(transport).await.map_err(|error| failed(&initialize(&error)))
                 }
             }
         };
         let service = timeout(patience, began)
             .await
-            .unwrap_or_else(|_| Err(notes.explain(&format!("it did not answer `initialize` within {patience:?}"))))?;
-        Ok(Self { service, stale, notes, since: Instant::now() })
+            .unwrap_or_else(|_| Err(failed(&format!("it did not answer `initialize` within {patience:?}"))))?;
+        Ok(Self { service, stale, diagnostics, since: Instant::now() })
     }
 
-    /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
         self.service.peer().is_transport_closed() || self.service.is_closed()
     }
 
-    /// Whether the server said that its tools are others now. True once for each time it said so.
+    /// Returns true once after the server announced a change of its tools.
     pub fn take_stale(&self) -> bool {
         self.stale.swap(false, Ordering::Relaxed)
     }
 
-    /// What became of it, in words.
+    /// Adds the known cause to `outcome`.
     pub fn explain(&self, outcome: &str) -> String {
-        self.notes.explain(outcome)
+        self.diagnostics.explain(outcome)
     }
 
-    /// The tools of the server.
+    /// Lists the tools of the server.
     ///
     /// # Errors
-    /// Why it does not tell them.
-    pub async fn list(&self) -> Result<Vec<McpTool>, String> {
+    /// The server did not return them.
+    pub async fn list(&self) -> Result<Vec<McpTool>, Unavailable> {
         let listing = async {
             let (mut tools, mut cursor) = (Vec::new(), None);
             for _ in 0..MAX_PAGES {
@@ -132,12 +125,12 @@ impl Connection {
         };
         match timeout(LIST_TIMEOUT, listing).await {
             Ok(Ok(tools)) => Ok(tools),
-            Ok(Err(error)) => Err(self.explain(&format!("it does not tell its tools: {}", words(&error)))),
-            Err(_) => Err(self.explain(&format!("it did not answer `tools/list` within {LIST_TIMEOUT:?}"))),
+            Ok(Err(error)) => Err(self.explain(&format!("it did not list its tools: {}", message_of(&error))).into()),
+            Err(_) => Err(self.explain(&format!("it did not answer `tools/list` within {LIST_TIMEOUT:?}")).into()),
         }
     }
 
-    /// Calls a tool. Dropping the future, as its timeout does, tells the server that the call is cancelled.
+    /// Calls a tool. Dropping the future, as its timeout does, cancels the call on the server.
     ///
     /// # Errors
     /// See [`McpError`].
@@ -150,21 +143,21 @@ impl Connection {
         match answer {
             Ok(CallToolResponse::Complete(result)) => Ok(output(result)),
             Ok(CallToolResponse::InputRequired(_)) => {
-                Ok(said("the server asks for input, which Agentry does not give"))
+                Ok(error_output("the server asks for input, which Agentry does not give"))
             }
-            Ok(_) => Ok(said("the server answers with a task to poll, which Agentry does not do")),
+            Ok(_) => Ok(error_output("the server answers with a task to poll, which Agentry does not do")),
             Err(ServiceError::McpError(error)) => {
-                Ok(said(&format!("the server refused: {} ({})", error.message, error.code.0)))
+                Ok(error_output(&format!("the server refused: {} ({})", error.message, error.code.0)))
             }
             Err(error) => Err(self.failure(&error)),
         }
     }
 
     fn failure(&self, error: &ServiceError) -> McpError {
-        let text = self.explain(&words(error));
+        let text = self.explain(&message_of(error));
         match http_fault(error) {
             Some(HttpFault::NotSent(_)) => McpError::Unavailable(text),
-            // Below 500 it was the request that was refused: nothing was done.
+            // Below 500 the server refused the request and did nothing.
             Some(HttpFault::Status { status, .. }) if *status < StatusCode::INTERNAL_SERVER_ERROR => {
                 McpError::Unavailable(text)
             }
@@ -172,39 +165,40 @@ impl Connection {
         }
     }
 
-    /// Ends it in an orderly way, within a bound.
+    /// Closes the connection within a time limit.
     pub async fn close(mut self) {
-        // What does not end in time is ended when it is dropped.
+        // A connection that does not close in time is ended by its drop.
         let _ = self.service.close_with_timeout(CLOSE_TIMEOUT).await;
     }
 }
 
-fn said(text: &str) -> McpOutput {
+fn error_output(text: &str) -> McpOutput {
     McpOutput { text: text.to_owned(), is_error: true }
 }
 
 fn http(
     url: &str,
     credential: Option<&Credential>,
-    notes: &Arc<Notes>,
-) -> Result<StreamableHttpClientTransport<Http>, String> {
+    diagnostics: &Arc<Diagnostics>,
+) -> Result<StreamableHttpClientTransport<Http>, Unavailable> {
     let builder = agentry_http::builder(url).pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
-    let client = builder.build().map_err(|error| format!("no HTTP client: {}", agentry_http::with_causes(&error)))?;
+    let client = builder
+        .build()
+        .map_err(|error| Unavailable::from(format!("no HTTP client: {}", agentry_http::with_causes(&error))))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(url).max_concurrent_requests(MAX_CONCURRENT_POSTS);
     match credential {
         Some(Credential::Bearer(token)) => config = config.auth_header(token.expose_secret()),
         Some(Credential::ApiKey(key)) => {
             let mut value = HeaderValue::from_str(key.expose_secret())
-                .map_err(|_| "its token has characters that no HTTP header takes".to_owned())?;
+                .map_err(|_| Unavailable::from("its token has characters that no HTTP header takes".to_owned()))?;
             value.set_sensitive(true);
             config = config.custom_headers(HashMap::from([(HeaderName::from_static("x-api-key"), value)]));
         }
         None => {}
     }
-    Ok(StreamableHttpClientTransport::with_client(Http::new(client, Arc::clone(notes)), config))
+    Ok(StreamableHttpClientTransport::with_client(Http::new(client, Arc::clone(diagnostics)), config))
 }
 
-/// Everything in a server's description that must not be seen.
 fn secrets(server: &Server) -> Vec<SecretString> {
     match server {
         Server::Stdio(program) => program.environment.iter().map(|(_, value)| value.clone()).collect(),
@@ -219,8 +213,8 @@ fn initialize(error: &rmcp::service::ClientInitializeError) -> String {
     format!("the handshake failed: {}", bounded(&agentry_http::with_causes(error)))
 }
 
-/// The SDK's words, without the names of its types, and not more of them than people read.
-fn words(error: &ServiceError) -> String {
+/// Returns the SDK's message without its type names, shortened.
+fn message_of(error: &ServiceError) -> String {
     match error {
         ServiceError::TransportClosed => "the connection was lost".to_owned(),
         ServiceError::TransportSend(error) => {
@@ -250,7 +244,7 @@ fn tool(tool: rmcp::model::Tool) -> McpTool {
     let about = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
     let about = &about[..about.floor_char_boundary(MAX_DESCRIPTION_BYTES)];
     let mut schema: Map<String, Value> = Arc::unwrap_or_clone(tool.input_schema);
-    // Providers refuse a schema that does not say so.
+    // Providers refuse a schema without a type.
     schema.entry("type").or_insert_with(|| Value::from("object"));
     McpTool { name: tool.name.into_owned(), description: about.to_owned(), schema: Arc::new(Value::Object(schema)) }
 }

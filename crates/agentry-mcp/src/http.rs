@@ -1,7 +1,7 @@
-//! The client side of streamable HTTP, as the SDK asks for it.
+//! The client side of streamable HTTP, as the SDK requires it.
 //!
-//! Ours instead of the SDK's so that there is one HTTP stack with one TLS provider in the process, and so that answers
-//! are cut while they are read, whether they come as JSON or as server-sent events.
+//! It replaces the SDK's client, so that the process has one HTTP stack with one TLS provider, and responses are
+//! truncated while they are read, both as JSON and as server-sent events.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,32 +21,30 @@ use rmcp::transport::streamable_http_client::{
 use serde_json::Value;
 use sse_stream::{Sse, SseStream};
 
-use crate::cut::Cutter;
+use crate::diagnostics::Diagnostics;
 use crate::lines::{MAX_MESSAGE_BYTES, too_long};
-use crate::notes::Notes;
+use crate::truncate::Truncator;
 
-/// How much of the body of an error is shown, in bytes.
+/// Bytes of an error body that are reported.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
-/// Sends requests to one server.
 #[derive(Clone)]
 pub(crate) struct Http {
     client: Client,
-    notes: Arc<Notes>,
+    diagnostics: Arc<Diagnostics>,
 }
 
-/// Why a request has no answer of the protocol.
 #[derive(Debug)]
 pub(crate) enum HttpFault {
-    /// It was refused by HTTP.
+    /// The server answered with an HTTP error.
     Status { status: StatusCode, body: String },
-    /// Nobody was there: nothing was sent.
+    /// No connection: nothing was sent.
     NotSent(String),
-    /// It was sent, and the answer was lost.
+    /// The request was sent, and the response was lost.
     Lost(String),
 }
 
@@ -66,12 +64,12 @@ type Fault = StreamableHttpError<HttpFault>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 
 impl Http {
-    pub fn new(client: Client, notes: Arc<Notes>) -> Self {
-        Self { client, notes }
+    pub fn new(client: Client, diagnostics: Arc<Diagnostics>) -> Self {
+        Self { client, diagnostics }
     }
 
     fn fault(&self, fault: HttpFault) -> Fault {
-        self.notes.fault(&fault.to_string());
+        self.diagnostics.record_fault(&fault.to_string());
         StreamableHttpError::Client(fault)
     }
 
@@ -98,7 +96,7 @@ impl Http {
         })
     }
 
-    /// An error of HTTP, with the beginning of what the server says about it.
+    /// Returns the HTTP error with the beginning of its body.
     async fn refused(&self, response: Response) -> Fault {
         let status = response.status();
         let mut body = Vec::new();
@@ -109,7 +107,7 @@ impl Http {
                 break;
             }
         }
-        let body = self.notes.clean(String::from_utf8_lossy(&body).trim());
+        let body = self.diagnostics.mask(String::from_utf8_lossy(&body).trim());
         self.fault(HttpFault::Status { status, body })
     }
 
@@ -140,24 +138,24 @@ impl Http {
         let session = response.headers().get(&SESSION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         match (media_type(&response), id) {
             (Some(EVENTS), id) => Ok(StreamableHttpPostResponse::Sse(events(response, id), session)),
-            // Nothing is waited for, so nothing in the answer matters.
+            // No response is expected, so its content does not matter.
             (_, None) => Ok(StreamableHttpPostResponse::Accepted),
             (Some(JSON), Some(id)) => Ok(StreamableHttpPostResponse::Json(self.json(response, &id).await?, session)),
             (_, Some(_)) => {
                 let kind = response.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
                 let fault = format!("it answers with {} where JSON is expected", kind.as_deref().unwrap_or("no type"));
-                self.notes.fault(&fault);
+                self.diagnostics.record_fault(&fault);
                 Err(StreamableHttpError::UnexpectedServerResponse(Cow::Owned(fault)))
             }
         }
     }
 
     async fn json(&self, response: Response, id: &Value) -> Result<ServerJsonRpcMessage, Fault> {
-        let (mut cutter, mut body) = (Cutter::default(), Vec::new());
+        let (mut truncator, mut body) = (Truncator::default(), Vec::new());
         let mut stream = response.bytes_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| self.fault(HttpFault::Lost(with_causes(&error.without_url()))))?;
-            cutter.push(&chunk, &mut body);
+            truncator.push(&chunk, &mut body);
             if body.len() > MAX_MESSAGE_BYTES {
                 return serde_json::from_value(too_long(id)).map_err(StreamableHttpError::Deserialize);
             }
@@ -190,7 +188,7 @@ impl StreamableHttpClient for Http {
         token: Option<String>,
         headers: Headers,
     ) -> Result<(), Fault> {
-        // Whether it minds is of no interest: the session is not used again.
+        // The result does not matter: the session is not used again.
         self.send(self.client.delete(uri.as_ref()), Some(&session), token, headers).await.map(drop)
     }
 
@@ -220,16 +218,17 @@ impl StreamableHttpClient for Http {
     }
 }
 
-/// [`JSON`], [`EVENTS`] or `None`.
+/// Returns [`JSON`], [`EVENTS`] or `None`.
 fn media_type(response: &Response) -> Option<&'static str> {
     let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default().trim();
     [JSON, EVENTS].into_iter().find(|known| essence.eq_ignore_ascii_case(known))
 }
 
-/// The events of an answer. One that is too long is passed over; when an answer to `id` is waited for, it is told so.
+/// Returns the events of a response. One that is too long is skipped; when a response to `id` is expected, an error is
+/// returned in its place.
 fn events(response: Response, id: Option<Value>) -> BoxStream<'static, Result<Sse, SseError>> {
-    let events = Events { id, cutter: Cutter::default(), held: Vec::new(), scanned: 0, too_long: false };
+    let events = Events { id, truncator: Truncator::default(), held: Vec::new(), scanned: 0, too_long: false };
     let whole = stream::unfold((response, Some(events)), |(mut response, events)| async move {
         let mut events = events?;
         loop {
@@ -247,10 +246,9 @@ fn events(response: Response, id: Option<Value>) -> BoxStream<'static, Result<Ss
     SseStream::from_bytes_stream(Box::pin(whole)).boxed()
 }
 
-/// Puts events together, so that what is too long never goes further.
 struct Events {
     id: Option<Value>,
-    cutter: Cutter,
+    truncator: Truncator,
     held: Vec<u8>,
     /// Bytes of `held` in which no event ends.
     scanned: usize,
@@ -258,15 +256,15 @@ struct Events {
 }
 
 impl Events {
-    /// Takes bytes; returns the events that are whole.
+    /// Adds bytes; returns the complete events.
     fn take(&mut self, chunk: &[u8]) -> Option<Bytes> {
-        self.cutter.push(chunk, &mut self.held);
+        self.truncator.push(chunk, &mut self.held);
         let from = self.scanned.saturating_sub(3);
         let end = last_end(&self.held[from..]).map(|end| from + end);
         let Some(end) = end else {
             if self.too_long || self.held.len() > MAX_MESSAGE_BYTES {
                 self.too_long = true;
-                // What may be the beginning of its end is kept.
+                // The last bytes may be the beginning of the event's end.
                 self.held.drain(..self.held.len() - 3);
             }
             self.scanned = self.held.len();
@@ -276,7 +274,7 @@ impl Events {
         let mut whole = std::mem::replace(&mut self.held, rest);
         self.scanned = self.held.len();
         if std::mem::take(&mut self.too_long) {
-            // The end of the long event, and perhaps others that came with it; those are lost with it.
+            // The end of the long event, and possibly events that arrived with it, which are lost.
             let id = self.id.as_ref()?;
             whole = format!("data: {}\n\n", too_long(id)).into_bytes();
         }
@@ -284,7 +282,7 @@ impl Events {
     }
 }
 
-/// Where the last event ends: after an empty line.
+/// Returns the end of the last event: after an empty line.
 fn last_end(bytes: &[u8]) -> Option<usize> {
     (0..bytes.len()).rev().find_map(|at| {
         let before = &bytes[..=at];
@@ -299,7 +297,7 @@ mod tests {
     use super::*;
 
     fn reader(id: Option<Value>) -> Events {
-        Events { id, cutter: Cutter::default(), held: Vec::new(), scanned: 0, too_long: false }
+        Events { id, truncator: Truncator::default(), held: Vec::new(), scanned: 0, too_long: false }
     }
 
     #[test]
@@ -319,9 +317,9 @@ mod tests {
             assert_eq!(events.take(&b",123".repeat(1024)), None);
             assert!(events.held.len() <= MAX_MESSAGE_BYTES + 4096);
         }
-        let said = events.take(b"]\n\n").expect("the end of the event");
-        assert!(said.starts_with(b"data: {") && said.ends_with(b"\n\n"), "{said:?}");
-        let text = String::from_utf8_lossy(&said);
+        let event = events.take(b"]\n\n").expect("the end of the event");
+        assert!(event.starts_with(b"data: {") && event.ends_with(b"\n\n"), "{event:?}");
+        let text = String::from_utf8_lossy(&event);
         assert!(text.contains("\"id\":4") && text.contains("ask for less"), "{text}");
         assert_eq!(events.take(b"data: y\n\n").as_deref(), Some(b"data: y\n\n".as_slice()));
     }

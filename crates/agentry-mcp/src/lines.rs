@@ -1,65 +1,61 @@
-//! Messages of newline-delimited JSON-RPC, cut short while they are read and never longer than a bound.
+//! Messages of newline-delimited JSON-RPC, truncated while they are read and bounded in length.
 
 use serde_json::{Value, json};
 
-use crate::cut::Cutter;
+use crate::truncate::Truncator;
 
-/// The longest message after its texts were cut, in bytes.
+/// Longest message after truncation of its strings, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
-/// Room that a buffer keeps between messages.
+/// Buffer capacity that is kept between messages.
 const KEPT_BYTES: usize = 64 * 1024;
-/// JSON-RPC error code of answers that we write in a server's place, from the range that is free for implementations.
+/// JSON-RPC error code of responses in place of a server's, from the range that is free for implementations.
 pub(crate) const TOO_LONG: i32 = -32_050;
 
-/// Puts lines together.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    cutter: Cutter,
+    truncator: Truncator,
     line: Vec<u8>,
     too_long: bool,
 }
 
-/// A line that has ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Line {
-    /// It is in [`Lines::line`].
+    /// The line is in [`Lines::line`].
     Whole,
-    /// It was too long; its id, when it had one.
+    /// The line was too long; its id, if any.
     TooLong(Option<Value>),
 }
 
 impl Lines {
-    /// Takes bytes up to the end of a line. Returns how many, and how the line ended when it did.
+    /// Takes bytes up to the end of a line. Returns the number of bytes, and the line when it is complete.
     pub fn push(&mut self, available: &[u8]) -> (usize, Option<Line>) {
         let end = available.iter().position(|byte| *byte == b'\n');
         let piece = &available[..end.unwrap_or(available.len())];
         if self.line.capacity() > KEPT_BYTES && self.line.is_empty() {
             self.line.shrink_to(KEPT_BYTES);
         }
-        self.cutter.push(piece, &mut self.line);
+        self.truncator.push(piece, &mut self.line);
         if self.too_long || self.line.len() > MAX_MESSAGE_BYTES {
             self.too_long = true;
             self.line.clear();
         }
         let Some(end) = end else { return (available.len(), None) };
-        let id = self.cutter.id().and_then(|id| serde_json::from_slice(id).ok());
-        self.cutter = Cutter::default();
+        let id = self.truncator.id().and_then(|id| serde_json::from_slice(id).ok());
+        self.truncator = Truncator::default();
         let line = if std::mem::take(&mut self.too_long) { Line::TooLong(id) } else { Line::Whole };
         (end + 1, Some(line))
     }
 
-    /// The line that has ended.
     pub fn line(&self) -> &[u8] {
         self.line.trim_ascii()
     }
 
-    /// Makes room for the next one.
     pub fn next(&mut self) {
         self.line.clear();
     }
 }
 
-/// What is answered in place of a message that was too long.
+/// Returns the error in place of a message that was too long.
 pub(crate) fn too_long(id: &Value) -> Value {
     let message = format!("the answer has more than {MAX_MESSAGE_BYTES} bytes and was not read; ask for less");
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": TOO_LONG, "message": message}})

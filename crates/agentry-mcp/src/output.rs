@@ -1,15 +1,15 @@
-//! A tool's result as text for a model, within a bound.
+//! Conversion of a tool's result to bounded text.
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;
 
 use crate::server::McpOutput;
 
-/// The longest output, in bytes; the rest is cut with a note.
+/// Longest output, in bytes; the rest is cut with a note.
 pub const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// The result as the model sees it: texts as they are, what is no text by its kind and size, structured content as JSON
-/// where the texts do not say the same.
+/// Converts a result for the model: texts are unchanged, other content is described by kind and size, structured
+/// content is added as JSON unless a text repeats it.
 pub(crate) fn output(result: CallToolResult) -> McpOutput {
     let mut text = Bounded::default();
     for block in &result.content {
@@ -44,7 +44,7 @@ pub(crate) fn output(result: CallToolResult) -> McpOutput {
     McpOutput { text: text.end(), is_error: result.is_error.unwrap_or(false) }
 }
 
-/// Whether one of the texts is this value as JSON, as the protocol asks of servers for older clients.
+/// Returns true when a text is this value as JSON, as the protocol requires of servers for older clients.
 fn says(content: &[ContentBlock], structured: &Value) -> bool {
     content.iter().any(|block| {
         let ContentBlock::Text(block) = block else { return false };
@@ -52,7 +52,7 @@ fn says(content: &[ContentBlock], structured: &Value) -> bool {
     })
 }
 
-/// Base64 is no use to a model that reads text; what there is of it is.
+/// Describes binary content, whose Base64 is of no use to a model.
 fn blob(what: &str, kind: &str, base64: &str) -> String {
     format!("[{what}, {kind}, {} bytes, not shown]", base64.len() / 4 * 3)
 }

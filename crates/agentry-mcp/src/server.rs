@@ -1,4 +1,4 @@
-//! What is asked of a server and what it says, in words of ours.
+//! Requests to a server and its responses, independent of the SDK.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-/// Where a server is, with every secret in place.
+/// Address of a server, with all secrets filled in.
 #[derive(Debug, Clone)]
 pub enum Server {
-    /// A program that speaks on its standard input and output.
+    /// A program that communicates over standard input and output.
     Stdio(Program),
     /// An address that speaks streamable HTTP.
     Http {
-        /// Its address.
+        /// Full URL.
         url: String,
-        /// What is sent along with every request.
+        /// Credential sent with every request.
         credential: Option<Credential>,
     },
 }
@@ -23,13 +23,13 @@ pub enum Server {
 /// A program to start.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// The program and its arguments; may hold secrets.
+    /// The program and its arguments; may contain secrets.
     pub command: Vec<SecretString>,
-    /// Variables it gets on top of the harmless ones of this process (`PATH`, `HOME` and their like).
+    /// Variables in addition to the harmless ones of this process (`PATH`, `HOME` and similar).
     pub environment: Vec<(String, SecretString)>,
 }
 
-/// How a client says who it is.
+/// Credential of a client.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// `Authorization: Bearer …`.
@@ -41,52 +41,63 @@ pub enum Credential {
 /// A tool of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct McpTool {
-    /// Its name on the server.
+    /// Name on the server.
     pub name: String,
-    /// What it does.
+    /// Description for the model.
     pub description: String,
-    /// JSON Schema of its arguments.
+    /// JSON Schema of the arguments.
     pub schema: Arc<Value>,
 }
 
-/// What is known of a server now.
+/// Current state of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Its tools when it last told them; `None`: it never did.
+    /// The last tool list; `None` before the first one.
     pub tools: Option<Arc<Vec<McpTool>>>,
-    /// Why it cannot be used, when that is so.
+    /// Reason for which the server is unavailable.
     pub trouble: Option<String>,
 }
 
 /// One call of a tool.
 #[derive(Debug, Clone)]
 pub struct McpCall<'a> {
-    /// The tool's name on the server.
+    /// Name of the tool on the server.
     pub tool: &'a str,
-    /// Its arguments.
+    /// Validated arguments.
     pub arguments: Map<String, Value>,
-    /// Sent as metadata of the request (`_meta`).
+    /// Metadata of the request (`_meta`).
     pub meta: Map<String, Value>,
-    /// Time for the answer.
+    /// Timeout of the call.
     pub timeout: Duration,
 }
 
-/// What a tool returned.
+/// Result of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct McpOutput {
-    /// As text, at most [`crate::MAX_OUTPUT_BYTES`] and a note.
+    /// Text of at most [`crate::MAX_OUTPUT_BYTES`] and a note.
     pub text: String,
-    /// Whether the server called it an error.
+    /// The server reported an error.
     pub is_error: bool,
 }
 
-/// Why a call has no output.
+/// Reason for which a call has no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum McpError {
-    /// Nothing was sent, or nothing was done for sure.
+    /// Nothing was sent, or certainly nothing was done.
     #[error("{0}")]
     Unavailable(String),
-    /// It was sent, and nobody knows what came of it.
+    /// The call was sent, and its outcome is unknown.
     #[error("{0}")]
     Unknown(String),
+}
+
+/// Reason for which a server cannot be used, in words for people and models, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(String);
+
+impl From<String> for Unavailable {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
 }

@@ -1,7 +1,7 @@
-//! The transport over the standard input and output of a process.
+//! The transport over standard input and output of a process.
 //!
-//! Ours instead of the SDK's because of what servers do: a result of any size is cut while it is read, and what is no
-//! JSON-RPC on standard output (a banner, a stray print) is passed over up to a bound.
+//! It replaces the SDK's transport because of what servers do: results of any size are truncated while they are read,
+//! and output that is not JSON-RPC (a banner, a stray print) is skipped up to a bound.
 
 use std::future::Future;
 use std::io;
@@ -17,21 +17,19 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::child::{self, Process};
+use crate::diagnostics::Diagnostics;
 use crate::lines::{Line, Lines, too_long};
-use crate::notes::Notes;
-use crate::server::Program;
+use crate::server::{Program, Unavailable};
 
-/// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
-/// How long is waited for what a program wrote just before it ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// Lines that are no JSON-RPC before the server is given up.
+/// Time for output that a program wrote just before it ended.
+const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+/// Lines that are not JSON-RPC after which the server is given up.
 const MAX_GARBAGE_LINES: u32 = 1_000;
 
-/// A server's process and its pipes.
 pub(crate) struct Stdio {
     server: String,
-    notes: Arc<Notes>,
+    diagnostics: Arc<Diagnostics>,
     stdin: Arc<Mutex<Option<ChildStdin>>>,
     stdout: BufReader<ChildStdout>,
     lines: Lines,
@@ -43,12 +41,12 @@ impl Stdio {
     /// Starts the program.
     ///
     /// # Errors
-    /// Why it cannot be started.
-    pub fn start(program: &Program, server: &str, notes: Arc<Notes>) -> Result<Self, String> {
-        let (process, stdin, stdout) = child::start(program, server, &notes)?;
+    /// The program cannot be started.
+    pub fn start(program: &Program, server: &str, diagnostics: Arc<Diagnostics>) -> Result<Self, Unavailable> {
+        let (process, stdin, stdout) = child::start(program, server, &diagnostics)?;
         Ok(Self {
             server: server.to_owned(),
-            notes,
+            diagnostics,
             stdin: Arc::new(Mutex::new(Some(stdin))),
             stdout: BufReader::with_capacity(READ_BYTES, stdout),
             lines: Lines::default(),
@@ -57,11 +55,11 @@ impl Stdio {
         })
     }
 
-    /// The message of a line that has ended; `None` when there is none in it.
+    /// Returns the message of a complete line; `None` when it has none.
     fn message(&mut self, line: Line) -> Option<RxJsonRpcMessage<RoleClient>> {
         let message = match line {
             Line::TooLong(id) => {
-                tracing::warn!(server = %self.server, "an MCP server sent a message that is too long; it was dropped");
+                tracing::warn!(server = %self.server, "MCP server sent an oversized message, which was dropped");
                 id.and_then(|id| serde_json::from_value(too_long(&id)).ok())
             }
             Line::Whole if self.lines.line().is_empty() => None,
@@ -69,7 +67,7 @@ impl Stdio {
                 let parsed = serde_json::from_slice(self.lines.line());
                 if let Err(error) = &parsed {
                     self.garbage += 1;
-                    tracing::debug!(server = %self.server, %error, "a line of an MCP server is no message of the protocol");
+                    tracing::debug!(server = %self.server, %error, "MCP server wrote a line that is not JSON-RPC");
                 }
                 parsed.ok()
             }
@@ -98,26 +96,26 @@ impl Transport<RoleClient> for Stdio {
         }
     }
 
-    /// Safe to be dropped and called again: bytes are consumed only together with their way into the line.
+    /// Cancel safe: bytes are consumed only when they are added to the line.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         loop {
             let available = tokio::select! {
                 biased;
                 available = self.stdout.fill_buf() => available,
-                // What it started may keep its pipe open for ever; what it said itself is there by now.
-                () = self.process.ended() => match timeout(LAST_WORDS, self.stdout.fill_buf()).await {
+                // Children may keep the pipe open for ever; the program's own output has arrived by now.
+                () = self.process.ended() => match timeout(OUTPUT_GRACE, self.stdout.fill_buf()).await {
                     Ok(available) => available,
                     Err(_) => Ok([].as_slice()),
                 },
             };
             let (consumed, ended) = match available {
                 Ok([]) => {
-                    self.notes.fault("the server ended or closed its standard output");
+                    self.diagnostics.record_fault("the server ended or closed its standard output");
                     return None;
                 }
                 Ok(available) => self.lines.push(available),
                 Err(error) => {
-                    self.notes.fault(&format!("its standard output cannot be read: {error}"));
+                    self.diagnostics.record_fault(&format!("its standard output cannot be read: {error}"));
                     return None;
                 }
             };
@@ -126,14 +124,14 @@ impl Transport<RoleClient> for Stdio {
                 return Some(message);
             }
             if self.garbage > MAX_GARBAGE_LINES {
-                self.notes.fault("it writes text that is no JSON-RPC to its standard output");
+                self.diagnostics.record_fault("it writes text that is no JSON-RPC to its standard output");
                 return None;
             }
         }
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
-        // A write that hangs keeps the pipe; then the process is asked to end without it.
+        // A blocked write holds the pipe; then the process is ended without closing it.
         if let Ok(mut stdin) = self.stdin.try_lock() {
             stdin.take();
         }

@@ -1,8 +1,9 @@
-//! Keeps a server usable: connects when it is first needed, again when it was lost, less and less often while it does
-//! not answer, and remembers its tools meanwhile.
+//! The supervisor of a server: it connects on first use, reconnects with backoff after failures, and remembers the
+//! tools meanwhile.
 //!
-//! There is no task that watches: a server that nobody needs costs nothing, and one that is needed is looked after by
-//! those who need it, one at a time.
+//! There is no background task: an unused server costs nothing, and callers of a used one maintain it, one at a time.
+//! The delays are computed by hand: a retry loop of a crate would need a task that waits, while here the next call
+//! checks whether the delay has passed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,25 +12,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::server::{McpCall, McpError, McpOutput, McpTool, Server, Snapshot};
+use crate::server::{McpCall, McpError, McpOutput, McpTool, Server, Snapshot, Unavailable};
 
-/// The first wait before a server that failed is tried again; doubled each time.
+/// First delay before a failed server is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// A connection that lasted this long counts as well: the next failure is a first one.
-const LASTED: Duration = Duration::from_secs(30);
+/// Connection lifetime after which the next failure counts as the first.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// Says where a server is, at the moment it is connected: credentials are read then.
-pub type Where = Box<dyn Fn() -> Result<Server, String> + Send + Sync>;
+/// Returns the address of a server at the time of connecting, when credentials are read.
+pub type ServerSource = Box<dyn Fn() -> Result<Server, Unavailable> + Send + Sync>;
 
 /// One server, shared by all agents that name it.
 pub struct McpServer {
     name: String,
     patience: Duration,
-    at: Where,
-    /// Held by the one who connects or asks for tools; the others wait for what comes of it.
-    working: tokio::sync::Mutex<()>,
+    source: ServerSource,
+    /// Held by the caller that connects or lists tools; the others wait for its result.
+    connect_lock: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -49,36 +49,42 @@ impl fmt::Debug for McpServer {
 }
 
 impl McpServer {
-    /// A server; nothing is connected yet. `name` is what it is called in logs; `patience` is how long it may take to
-    /// start and to shake hands.
+    /// Creates a server without a connection. `name` is its name in logs; `patience` is the timeout for starting and
+    /// the handshake.
     #[must_use]
-    pub fn new(name: &str, patience: Duration, at: Where) -> Self {
-        Self { name: name.to_owned(), patience, at, working: tokio::sync::Mutex::default(), state: Mutex::default() }
+    pub fn new(name: &str, patience: Duration, source: ServerSource) -> Self {
+        Self {
+            name: name.to_owned(),
+            patience,
+            source,
+            connect_lock: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of it, without asking it.
+    /// Returns the known state without a request.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         Snapshot { tools: state.tools.clone(), trouble: state.trouble.clone() }
     }
 
-    /// What is known of it after asking it where needed: connects when it is not connected (and not waiting before the
-    /// next try), and asks for its tools when they are others now.
+    /// Returns the state after a request where needed: connects when there is no connection and no backoff, and lists
+    /// the tools when they have changed.
     pub async fn tools(&self) -> Snapshot {
         if let Ok(connection) = self.connected().await
             && connection.take_stale()
         {
-            let _turn = self.working.lock().await;
+            let _turn = self.connect_lock.lock().await;
             match connection.list().await {
                 Ok(tools) => self.state().tools = Some(Arc::new(tools)),
                 Err(reason) => {
-                    tracing::warn!(server = %self.name, %reason, "the tools of an MCP server could not be read again");
-                    self.failed(&connection, reason);
+                    tracing::warn!(server = %self.name, %reason, "MCP server: cannot list the changed tools");
+                    self.failed(&connection, reason.to_string());
                 }
             }
         }
@@ -90,7 +96,7 @@ impl McpServer {
     /// # Errors
     /// See [`McpError`].
     pub async fn call(&self, call: McpCall<'_>) -> Result<McpOutput, McpError> {
-        let connection = self.connected().await.map_err(McpError::Unavailable)?;
+        let connection = self.connected().await.map_err(|reason| McpError::Unavailable(reason.to_string()))?;
         let result = connection.call(call).await;
         match &result {
             Err(McpError::Unavailable(reason)) => self.failed(&connection, reason.clone()),
@@ -100,7 +106,7 @@ impl McpServer {
         result
     }
 
-    /// Ends the connection, if there is one; the next need makes a new one.
+    /// Closes the connection, if there is one; the next use opens a new one.
     pub async fn close(&self) {
         let live = self.state().live.take();
         if let Some(connection) = live.and_then(Arc::into_inner) {
@@ -108,20 +114,20 @@ impl McpServer {
         }
     }
 
-    async fn connected(&self) -> Result<Arc<Connection>, String> {
+    async fn connected(&self) -> Result<Arc<Connection>, Unavailable> {
         if let Some(connection) = self.live() {
             return Ok(connection);
         }
-        let _turn = self.working.lock().await;
+        let _turn = self.connect_lock.lock().await;
         if let Some(connection) = self.live() {
             return Ok(connection);
         }
         if let Some(reason) = self.waiting() {
-            return Err(reason);
+            return Err(reason.into());
         }
         match self.connect().await {
             Ok((connection, tools)) => {
-                tracing::info!(server = %self.name, tools = tools.len(), "an MCP server is connected");
+                tracing::info!(server = %self.name, tools = tools.len(), "MCP server connected");
                 let connection = Arc::new(connection);
                 let mut state = self.state();
                 state.live = Some(Arc::clone(&connection));
@@ -130,21 +136,20 @@ impl McpServer {
                 Ok(connection)
             }
             Err(reason) => {
-                tracing::warn!(server = %self.name, %reason, "an MCP server is not available");
-                self.note_failure(&mut self.state(), reason.clone());
+                tracing::warn!(server = %self.name, %reason, "MCP server unavailable");
+                self.note_failure(&mut self.state(), reason.to_string());
                 Err(reason)
             }
         }
     }
 
-    async fn connect(&self) -> Result<(Connection, Vec<McpTool>), String> {
-        let connection = Connection::open(&self.name, &(self.at)()?, self.patience).await?;
+    async fn connect(&self) -> Result<(Connection, Vec<McpTool>), Unavailable> {
+        let connection = Connection::open(&self.name, &(self.source)()?, self.patience).await?;
         let tools = connection.list().await?;
         connection.take_stale();
         Ok((connection, tools))
     }
 
-    /// The connection, when it is good. One that has ended since is put away.
     fn live(&self) -> Option<Arc<Connection>> {
         let connection = self.state().live.clone()?;
         if !connection.is_closed() {
@@ -154,7 +159,7 @@ impl McpServer {
         None
     }
 
-    /// Why it is not tried now.
+    /// Returns the reason for not connecting now.
     fn waiting(&self) -> Option<String> {
         let state = self.state();
         let wait = state.not_before?.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())?;
@@ -162,15 +167,15 @@ impl McpServer {
         Some(format!("{reason} (tried again in {} s at the earliest)", wait.as_secs() + 1))
     }
 
-    /// This connection is of no use any more. Later words about it change nothing.
+    /// Records that this connection failed. Further reports about it change nothing.
     fn failed(&self, connection: &Arc<Connection>, reason: String) {
         let mut state = self.state();
         if !state.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, connection)) {
             return;
         }
         state.live = None;
-        if connection.since.elapsed() >= LASTED {
-            // It was well for long: it is tried again at once.
+        if connection.since.elapsed() >= STABLE_AFTER {
+            // It lasted long, so it is tried again at once.
             (state.failures, state.not_before) = (0, None);
             state.trouble = Some(reason);
             return;

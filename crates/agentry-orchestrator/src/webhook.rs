@@ -70,7 +70,7 @@ impl CallbackSender for HttpCallbacks {
         let mut request = self
             .clients
             .client(url)
-            .map_err(CallbackError)?
+            .map_err(|error| CallbackError(error.to_string()))?
             .post(url)
             .timeout(TIMEOUT)
             .header("content-type", "application/json")

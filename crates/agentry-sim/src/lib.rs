@@ -42,5 +42,8 @@
 //! received, over the reasoning, the text, and the name and arguments of each call.
 
 mod clock;
+mod digest;
+mod ledger;
 pub mod llm;
+mod server;
 pub mod slack;

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose, byte by byte over a socket, in every protocol; and what the ledger says of it.
+//! Injected faults, byte by byte over a socket, in every protocol, and their ledger lines.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 mod common;
@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 
 use common::{Sim, chunks_of};
 
-/// A request of each protocol that asks this and streams.
+/// Returns a streaming request with this text for each protocol.
 fn streamed(text: &str) -> [(&'static str, Value); 4] {
     let messages = json!([{"role": "user", "content": text}]);
     [
@@ -20,7 +20,7 @@ fn streamed(text: &str) -> [(&'static str, Value); 4] {
     ]
 }
 
-/// Whether a response ends as chunked bodies end.
+/// Returns true when a response ends as chunked bodies end.
 fn is_whole(response: &[u8]) -> bool {
     response.ends_with(b"0\r\n\r\n")
 }

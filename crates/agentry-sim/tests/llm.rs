@@ -1,26 +1,14 @@
-//! The simulator over a socket, byte by byte: the shapes that foreign clients rely on, and the ledger's file.
+//! The simulator over a socket, byte by byte: the formats that foreign clients rely on, and the ledger's file.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
-use agentry_sim::llm::{LlmSim, SimOptions};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+mod common;
 
-/// One request on a connection of its own; the whole response.
-async fn post(address: std::net::SocketAddr, body: &str) -> String {
-    let mut connection = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: sim\r\nx-request-id: r-1\r\ncontent-type: application/json\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    connection.write_all(head.as_bytes()).await.unwrap();
-    connection.write_all(body.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    connection.read_to_string(&mut response).await.unwrap();
-    response
-}
+use agentry_sim::llm::SimOptions;
+use serde_json::{Value, json};
+
+use common::Sim;
+
+const PATH: &str = "/v1/chat/completions";
 
 fn request(text: &str, stream: bool) -> String {
     let mut body = json!({"model": "sim-small", "messages": [{"role": "user", "content": text}]});
@@ -31,23 +19,9 @@ fn request(text: &str, stream: bool) -> String {
     body.to_string()
 }
 
-/// Runs `talk` against a simulator and returns what it returned, once the simulator has ended.
-async fn with_sim<T, F: Future<Output = T>>(options: SimOptions, talk: impl FnOnce(std::net::SocketAddr) -> F) -> T {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let (sim, stop) = (LlmSim::new(options).unwrap(), shutdown.clone());
-    let server = tokio::spawn(async move { sim.serve(listener, stop).await });
-    let result = talk(address).await;
-    shutdown.cancel();
-    server.await.unwrap().unwrap();
-    result
-}
-
 #[tokio::test]
 async fn a_stream_has_role_pieces_reason_usage_and_done() {
-    let response =
-        with_sim(SimOptions::default(), |at| async move { post(at, &request("[[say:Hello]]", true)).await }).await;
+    let response = Sim::start(SimOptions::default()).await.post_text(PATH, &request("[[say:Hello]]", true)).await;
     assert!(response.contains("content-type: text/event-stream"), "{response}");
     let data: Vec<&str> = response.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     let (done, chunks) = data.split_last().unwrap();
@@ -68,12 +42,11 @@ async fn the_ledgers_file_has_a_line_for_every_request_also_for_one_that_is_no_r
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.jsonl");
     let options = SimOptions { ledger: Some(path.clone()), ..SimOptions::default() };
-    with_sim(options, |at| async move {
-        assert!(post(at, &request("hi", false)).await.starts_with("HTTP/1.1 200"));
-        assert!(post(at, &request("[[fail:503]]", false)).await.starts_with("HTTP/1.1 503"));
-        assert!(post(at, "{").await.starts_with("HTTP/1.1 400"));
-    })
-    .await;
+    let sim = Sim::start(options).await;
+    for (body, status) in [(request("hi", false), 200), (request("[[fail:503]]", false), 503), ("{".to_owned(), 400)] {
+        let response = sim.post_text(PATH, &body).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+    }
     let text = std::fs::read_to_string(path).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: Vec<_> =
@@ -85,9 +58,9 @@ async fn the_ledgers_file_has_a_line_for_every_request_also_for_one_that_is_no_r
 #[tokio::test]
 async fn the_error_rate_and_the_rate_limit_refuse() {
     let always = SimOptions { faults: vec!["500=1".parse().unwrap()], ..SimOptions::default() };
-    let response = with_sim(always, |at| async move { post(at, &request("hi", false)).await }).await;
+    let response = Sim::start(always).await.post_text(PATH, &request("hi", false)).await;
     assert!(response.starts_with("HTTP/1.1 500"), "{response}");
     let none = SimOptions { rate_limit: Some(0), ..SimOptions::default() };
-    let response = with_sim(none, |at| async move { post(at, &request("hi", false)).await }).await;
+    let response = Sim::start(none).await.post_text(PATH, &request("hi", false)).await;
     assert!(response.starts_with("HTTP/1.1 429") && response.contains("retry-after: 1"), "{response}");
 }

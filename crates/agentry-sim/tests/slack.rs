@@ -1,4 +1,4 @@
-//! The Slack simulator over its sockets: what somebody sees who sends the events himself.
+//! The Slack simulator over its sockets, for callers that send the events themselves.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Posts into a thread that nobody began here, then looks for its replies.
+/// Posts into a thread that does not exist here, then reads its replies.
 async fn in_a_foreign_thread(any_thread: bool) -> (Value, Value) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/api", listener.local_addr().unwrap());

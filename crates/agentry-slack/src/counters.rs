@@ -1,4 +1,4 @@
-//! What was asked of Slack, counted.
+//! Counters of calls to Slack.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,44 +12,43 @@ pub struct Counters {
     refused: AtomicU64,
     failed: AtomicU64,
     lookups: AtomicU64,
-    /// Times that a message waited for its channel's pace.
+    /// Messages that waited for the rate limit of their channel.
     pub paced: AtomicU64,
-    /// Messages that were tried again.
+    /// Retries of messages.
     pub retried: AtomicU64,
-    /// Messages that were posted whole.
+    /// Messages that were posted completely.
     pub delivered: AtomicU64,
     away: AtomicBool,
 }
 
-/// The counters at one moment.
+/// Snapshot of the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Calls of the Web API and of response URLs.
     pub calls: u64,
-    /// Those that were answered with 429.
+    /// Calls that Slack answered with 429.
     pub rate_limited: u64,
-    /// Those that were refused for good.
+    /// Calls that Slack refused.
     pub refused: u64,
-    /// Those whose answer did not come, or that did not reach Slack.
+    /// Calls without a response, or that did not reach Slack.
     pub failed: u64,
-    /// Looks for posts that an earlier try may have made.
+    /// Searches for posts of an earlier attempt.
     pub lookups: u64,
-    /// Times that a message waited for its channel's pace.
+    /// Messages that waited for the rate limit of their channel.
     pub paced: u64,
-    /// Messages that were tried again.
+    /// Retries of messages.
     pub retried: u64,
-    /// Messages that were posted whole.
+    /// Messages that were posted completely.
     pub delivered: u64,
-    /// Whether the last call reached Slack.
+    /// The last call reached Slack.
     pub up: bool,
 }
 
 impl Counters {
-    /// Counts a call by how it ended.
-    pub(crate) fn note<T>(&self, result: &Result<T, SlackError>, is_lookup: bool) {
+    pub(crate) fn record<T>(&self, result: &Result<T, SlackError>, method: &str) {
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         add(&self.calls);
-        if is_lookup {
+        if method.starts_with("conversations.") {
             add(&self.lookups);
         }
         match result {
@@ -62,7 +61,7 @@ impl Counters {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// The counters now.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Slack's Web API as a port, its client, and how things are said in Slack.
+//! Slack's Web API as a port, its client, and the formatting of messages for Slack.
 //!
-//! Both sides that speak to Slack use it: the relay, which posts answers, and the door, which opens dialogs. What waits
-//! to be said is a [`agentry_core::slack::SlackMessage`] in the outbox; here it becomes mrkdwn, blocks and parts.
+//! Both sides that use Slack share it: the relay, which posts answers, and the ingress, which opens dialogs. A queued
+//! message is an [`agentry_core::slack::SlackMessage`] in the outbox; here it becomes mrkdwn, blocks and parts.
 
 mod counters;
 mod mrkdwn;

@@ -1,21 +1,20 @@
-//! Markdown, as models write it, to Slack's mrkdwn.
+//! Conversion of Markdown, as models write it, to Slack's mrkdwn.
 //!
-//! Control characters of Slack are escaped everywhere, so that an answer cannot mention `@channel` or forge a link.
+//! Slack's control characters are escaped everywhere, so that an answer cannot mention `@channel` or forge a link.
 
 use pulldown_cmark::{Alignment, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-/// What stands for a list item.
 const BULLET: &str = "•";
-/// What stands for a line across.
 const RULE: &str = "──────────";
 
-/// Text with the three characters that Slack gives a meaning to.
+/// Escapes the three characters with a meaning in mrkdwn.
 #[must_use]
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Markdown to mrkdwn. Half a document is converted as far as it goes, so that it may be shown while it is written.
+/// Converts Markdown to mrkdwn. An incomplete document is converted as far as it goes, so that it may be shown while it
+/// is generated.
 #[must_use]
 pub fn to_mrkdwn(markdown: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -26,9 +25,8 @@ pub fn to_mrkdwn(markdown: &str) -> String {
     writer.out.trim_end().to_owned()
 }
 
-/// A list that is open.
 struct List {
-    /// The number of the next item; `None` for bullets.
+    /// Number of the next item; `None` for bullets.
     next: Option<u64>,
 }
 
@@ -38,13 +36,13 @@ struct Writer {
     lists: Vec<List>,
     quotes: usize,
     in_code: bool,
-    /// Where the text of open links and images begins, with their addresses.
+    /// Start of the text of open links and images, with their addresses.
     links: Vec<(usize, String)>,
     table: Option<Table>,
     bold: usize,
 }
 
-/// A table that is read; it becomes text in columns.
+/// A table, which becomes text in columns.
 #[derive(Default)]
 struct Table {
     rows: Vec<Vec<String>>,
@@ -59,7 +57,7 @@ impl Writer {
             Event::Text(text) if self.in_code => self.lines(&escape(&text)),
             Event::Text(text) => self.push(&escape(&text)),
             Event::Code(text) => self.push(&format!("`{}`", escape(&text))),
-            // Markup of another language is text to a reader.
+            // Markup of another language is shown as text.
             Event::Html(text) | Event::InlineHtml(text) => self.lines(&escape(&text)),
             Event::SoftBreak | Event::HardBreak => self.line(),
             Event::Rule => {
@@ -142,7 +140,7 @@ impl Writer {
         }
     }
 
-    /// Appends text to the line, or to a cell.
+    /// Appends text to the line or to a table cell.
     fn push(&mut self, text: &str) {
         match self.table.as_mut().and_then(|table| table.rows.last_mut()?.last_mut()) {
             Some(cell) => cell.push_str(text),
@@ -150,7 +148,6 @@ impl Writer {
         }
     }
 
-    /// Appends text that may have line breaks.
     fn lines(&mut self, text: &str) {
         for (n, line) in text.split('\n').enumerate() {
             if n > 0 {
@@ -160,7 +157,7 @@ impl Writer {
         }
     }
 
-    /// A bold run inside a bold run ends nothing: mrkdwn has one asterisk for both ends.
+    /// Starts or ends bold text. Nested bold is ignored, because mrkdwn has one asterisk for both ends.
     fn bold(&mut self, begins: bool) {
         if !begins {
             self.bold -= 1;
@@ -177,7 +174,6 @@ impl Writer {
         "> ".repeat(self.quotes.min(1))
     }
 
-    /// The next line.
     fn line(&mut self) {
         if self.table.is_some() {
             return self.push(" ");
@@ -189,7 +185,7 @@ impl Writer {
         }
     }
 
-    /// A new block begins: after an empty line, or where an item or a quote has just begun.
+    /// Starts a new block: after an empty line, or at the start of an item or a quote.
     fn block(&mut self) {
         let begun = self.out.is_empty() || self.out.ends_with("> ") || self.out.ends_with(&format!("{BULLET} "));
         let numbered = self.out.rsplit('\n').next().is_some_and(|line| {
@@ -225,7 +221,7 @@ impl Writer {
             return;
         }
         let text = self.out.split_off(start);
-        // Only what a reader can follow is a link; a pipe would end the address.
+        // Only addresses that a reader can open become links; a pipe would end the address.
         let followable = ["http://", "https://", "mailto:"].iter().any(|scheme| url.starts_with(scheme));
         let url = escape(&url).replace('|', "%7C");
         match (followable, text.trim().is_empty()) {
@@ -245,7 +241,7 @@ impl Writer {
 }
 
 impl Table {
-    /// Rows in columns of equal width, with a line under the head.
+    /// Formats rows in columns of equal width, with a line under the header.
     fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let seen = |cell: &str| cell.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">").chars().count();

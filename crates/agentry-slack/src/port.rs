@@ -1,4 +1,4 @@
-//! The port: what is asked of Slack.
+//! The Slack port.
 
 use std::time::Duration;
 
@@ -6,59 +6,59 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use serde_json::Value;
 
-/// What a post says.
+/// Content of a post.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Post {
-    /// In mrkdwn, at most [`crate::MAX_TEXT`] characters; with blocks it is what notifications show.
+    /// mrkdwn text of at most [`crate::MAX_TEXT`] characters; with blocks, the text of notifications.
     pub text: String,
-    /// Blocks instead of the text alone.
+    /// Blocks instead of the text.
     pub blocks: Option<Value>,
-    /// What is kept in the post's metadata, so that it can be found again.
+    /// Marker in the post's metadata, by which it is found again.
     pub mark: Option<String>,
 }
 
-/// A post that carries a mark.
+/// A post with a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// The mark.
+    /// Marker of the post.
     pub mark: String,
-    /// The post's `ts`.
+    /// `ts` of the post.
     pub ts: String,
 }
 
-/// Why Slack did not do what was asked.
+/// Reason for which Slack did not carry out a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SlackError {
-    /// Not now: nothing was done.
+    /// Rate limited: nothing was done.
     #[error("Slack limits the rate; again after {} s", .0.as_secs())]
     RateLimited(Duration),
-    /// Slack cannot be reached: nothing was done.
+    /// Slack is unreachable: nothing was done.
     #[error("{0}")]
     Away(String),
-    /// It may or may not have been done: the answer was lost.
+    /// The response was lost, so the outcome is unknown.
     #[error("{0}")]
     Unknown(String),
-    /// Slack does not do it, and asking again does not help.
+    /// Slack refuses the call, and a retry does not help.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Slack's Web API, as far as it is used.
+/// The part of Slack's Web API that is used.
 #[async_trait]
 pub trait Slack: Send + Sync + 'static {
-    /// Posts into a channel or one of its threads; returns the post's `ts`.
+    /// Posts into a channel or a thread; returns the post's `ts`.
     ///
     /// # Errors
     /// See [`SlackError`].
     async fn post(&self, team: &str, channel: &str, thread: Option<&str>, post: &Post) -> Result<String, SlackError>;
 
-    /// Changes a post. Doing it twice is doing it once.
+    /// Changes a post. Idempotent.
     ///
     /// # Errors
     /// See [`SlackError`].
     async fn update(&self, team: &str, channel: &str, ts: &str, post: &Post) -> Result<(), SlackError>;
 
-    /// Posts of this app that carry marks, in a thread or channel, not older than `since`.
+    /// Returns posts of this app with markers, in a thread or channel, not older than `since`.
     ///
     /// # Errors
     /// See [`SlackError`].
@@ -70,13 +70,13 @@ pub trait Slack: Send + Sync + 'static {
         since: Timestamp,
     ) -> Result<Vec<Marked>, SlackError>;
 
-    /// Answers a command or a click at its `response_url`. `replace`: what the answer before said goes.
+    /// Answers a command or a click at its `response_url`; `replace` replaces the earlier answer.
     ///
     /// # Errors
     /// See [`SlackError`].
     async fn respond(&self, url: &str, post: &Post, replace: bool) -> Result<(), SlackError>;
 
-    /// Opens a dialog for who clicked.
+    /// Opens a dialog for the user who clicked.
     ///
     /// # Errors
     /// See [`SlackError`].

@@ -1,4 +1,4 @@
-//! What is said, as posts: answers in parts, questions with buttons, dialogs.
+//! Formatting of posts: answers in parts, questions with buttons, dialogs.
 
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::ClarificationId;
@@ -7,34 +7,33 @@ use serde_json::{Value, json};
 
 use crate::{MAX_TEXT, Post, escape, split, to_mrkdwn};
 
-/// The parts of an answer at most; what is longer is cut, and says so.
+/// Largest number of parts of an answer; a longer one is cut with a note.
 const MAX_PARTS: usize = 20;
-/// The most characters of a section's text (Slack: 3,000).
+/// Longest section, in characters (Slack: 3,000).
 const MAX_SECTION: usize = 2_900;
-/// Sections that a question may fill.
 const MAX_SECTIONS: usize = 5;
-/// The most characters on a button (Slack: 75).
+/// Longest button label, in characters (Slack: 75).
 const MAX_BUTTON: usize = 75;
-/// The most characters of an answer in a dialog (Slack: 3,000).
+/// Longest answer in a dialog, in characters (Slack: 3,000).
 const MAX_INPUT: u32 = 3_000;
 
-/// What actions that answer begin with; the number of the option follows.
+/// Prefix of action ids of answer buttons; the number of the option follows.
 pub const ANSWER_ACTION: &str = "agentry_answer";
-/// The action that opens the dialog for free text.
+/// Action id of the button that opens the dialog.
 pub const OPEN_ACTION: &str = "agentry_open";
-/// What marks our dialogs.
+/// Callback id of our dialogs.
 pub const CALLBACK: &str = "agentry_answer";
-/// The block of the dialog's input.
+/// Block id of the dialog's input.
 pub const ANSWER_BLOCK: &str = "answer";
-/// The dialog's input.
+/// Action id of the dialog's input.
 pub const ANSWER_INPUT: &str = "text";
 
-/// What a button of ours says when it is clicked.
+/// Value of our buttons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Click {
-    /// The question.
+    /// Clarification that the button belongs to.
     pub question: ClarificationId,
-    /// Which option; `None`: the dialog is wanted.
+    /// Index of the option; `None` for the dialog.
     pub option: Option<usize>,
 }
 
@@ -46,7 +45,7 @@ impl Click {
         }
     }
 
-    /// Reads a button's value.
+    /// Parses a button's value.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (question, option) = match value.split_once(':') {
@@ -57,7 +56,7 @@ impl Click {
     }
 }
 
-/// The posts of an answer, each with the mark of its part.
+/// Returns the posts of an answer, each with the marker of its part.
 #[must_use]
 pub fn answer_parts(markdown: &str, mark: &str) -> Vec<Post> {
     let mut texts = split(&to_mrkdwn(markdown), MAX_TEXT);
@@ -81,28 +80,27 @@ fn context(text: &str) -> Value {
     json!({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]})
 }
 
-/// The question in sections.
 fn question_sections(question: &Clarification) -> Vec<Value> {
     let text = format!("*{}* asks:\n{}", question.agent, to_mrkdwn(&question.question));
     split(&text, MAX_SECTION).iter().take(MAX_SECTIONS).map(|part| section(part)).collect()
 }
 
 fn button(text: &str, action: &str, value: &str) -> Value {
-    let shown: String = if text.chars().count() > MAX_BUTTON {
+    let label: String = if text.chars().count() > MAX_BUTTON {
         text.chars().take(MAX_BUTTON - 1).chain(['…']).collect()
     } else {
         text.to_owned()
     };
-    json!({"type": "button", "action_id": action, "value": value, "text": {"type": "plain_text", "text": shown}})
+    json!({"type": "button", "action_id": action, "value": value, "text": {"type": "plain_text", "text": label}})
 }
 
-/// A moment in the reader's own time zone.
-fn moment(at: Timestamp) -> String {
+/// Formats a time in the reader's own time zone.
+fn slack_date(at: Timestamp) -> String {
     let seconds = at.millis().div_euclid(1_000);
     format!("<!date^{seconds}^{{date_short_pretty}} {{time}}|{seconds}>")
 }
 
-/// A question with a button for each option, or one that opens a dialog.
+/// Returns a question with a button per option, or one button that opens a dialog.
 #[must_use]
 pub fn question_post(question: &Clarification) -> Post {
     let options = question.options.iter().enumerate().map(|(n, option)| {
@@ -115,7 +113,7 @@ pub fn question_post(question: &Clarification) -> Post {
     }
     let mut blocks = question_sections(question);
     blocks.push(json!({"type": "actions", "block_id": question.id.to_string(), "elements": buttons}));
-    let until = moment(question.expires_at);
+    let until = slack_date(question.expires_at);
     let how = if question.options.is_empty() { "Answer with the button, or reply in this thread. " } else { "" };
     blocks.push(context(&match &question.default {
         Some(default) => format!("{how}Until {until}; then “{}” is taken.", escape(default)),
@@ -125,7 +123,7 @@ pub fn question_post(question: &Clarification) -> Post {
     Post { text, blocks: Some(Value::Array(blocks)), mark: Some(format!("question/{}", question.id)) }
 }
 
-/// The same question again; the buttons are on the first post, but nobody should have to look for it.
+/// Returns the reminder of a question. The first post has buttons too, but readers should not have to look for it.
 #[must_use]
 pub fn reminder_post(question: &Clarification) -> Post {
     let mut post = question_post(question);
@@ -137,7 +135,7 @@ pub fn reminder_post(question: &Clarification) -> Post {
     post
 }
 
-/// The post of a question that has ended: how, and no buttons.
+/// Returns the post of a resolved question, without buttons.
 #[must_use]
 pub fn question_ended(question: &Clarification) -> Post {
     let how = question.resolution.as_ref().map_or_else(String::new, resolution_text);
@@ -147,22 +145,22 @@ pub fn question_ended(question: &Clarification) -> Post {
     Post { text, blocks: Some(Value::Array(blocks)), mark: Some(format!("question/{}", question.id)) }
 }
 
-/// How a question ended, in mrkdwn.
+/// Returns the resolution of a question, in mrkdwn.
 #[must_use]
 pub fn resolution_text(resolution: &Resolution) -> String {
     match resolution {
         Resolution::Answered { answer, by, at } => {
-            format!(":white_check_mark: *{}* · answered by {} · {}", short(answer), escape(by), moment(*at))
+            format!(":white_check_mark: *{}* · answered by {} · {}", short(answer), escape(by), slack_date(*at))
         }
         Resolution::Defaulted { answer, at } => {
-            format!(":hourglass: nobody answered in time; *{}* was taken · {}", short(answer), moment(*at))
+            format!(":hourglass: nobody answered in time; *{}* was taken · {}", short(answer), slack_date(*at))
         }
-        Resolution::Expired { at } => format!(":hourglass: nobody answered in time · {}", moment(*at)),
-        Resolution::Withdrawn { at } => format!(":no_entry_sign: not needed any more · {}", moment(*at)),
+        Resolution::Expired { at } => format!(":hourglass: nobody answered in time · {}", slack_date(*at)),
+        Resolution::Withdrawn { at } => format!(":no_entry_sign: not needed any more · {}", slack_date(*at)),
     }
 }
 
-/// Text of one line, escaped, short enough for a notification.
+/// Returns one escaped line, short enough for a notification.
 fn short(text: &str) -> String {
     const MOST: usize = 300;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -170,7 +168,7 @@ fn short(text: &str) -> String {
     escape(&if cut.len() < line.len() { format!("{cut}…") } else { cut })
 }
 
-/// The dialog that takes free text. `private` comes back with it.
+/// Returns the dialog for free text. Slack returns `private` with the answer.
 #[must_use]
 pub fn answer_dialog(question: &Clarification, private: &str) -> Value {
     let mut blocks = question_sections(question);

@@ -1,20 +1,19 @@
-//! Splitting text at Slack's limits, so that each part reads well by itself.
+//! Splitting of text at Slack's limits, so that each part is readable on its own.
 
-/// The most characters of one post's text. Slack cuts texts at 40,000 and advises at most 4,000.
+/// Longest text of a post, in characters. Slack cuts texts at 40,000 and recommends at most 4,000.
 pub const MAX_TEXT: usize = 4_000;
-/// A fence of a code block.
 const FENCE: &str = "```";
 
-/// Parts of mrkdwn of at most `limit` characters: cut between lines where lines are short enough, with code blocks
-/// closed at the end of a part and opened again in the next. Nothing but white space at cuts is lost.
+/// Splits mrkdwn into parts of at most `limit` characters: between lines where possible, with code blocks closed at the
+/// end of a part and opened again in the next. Only white space at cuts is lost.
 #[must_use]
 pub fn split(text: &str, limit: usize) -> Vec<String> {
-    // Room for a fence to close, and one to open with its line break.
+    // Room for a closing fence, and for an opening one with its line break.
     let room = limit.saturating_sub(2 * FENCE.len() + 2).max(1);
     let mut parts = Vec::new();
     let mut part = Part::default();
     for line in text.split('\n') {
-        // A piece fits into a part that has only just opened a code block.
+        // A piece fits into a part that has only opened a code block.
         for piece in pieces(line, room.saturating_sub(2).max(1)) {
             if part.chars + piece.chars().count() + 1 > room && part.chars > 0 {
                 part = part.close_into(&mut parts);
@@ -26,7 +25,7 @@ pub fn split(text: &str, limit: usize) -> Vec<String> {
     parts
 }
 
-/// A line in pieces of at most `room` characters, cut at spaces where there are any late enough.
+/// Splits a line into pieces of at most `room` characters, at spaces that are late enough.
 fn pieces(line: &str, room: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -42,13 +41,12 @@ fn pieces(line: &str, room: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A cut that does not go through `&amp;` and its like.
+/// Moves a cut out of entities such as `&amp;`.
 fn before_entity(line: &str, end: usize) -> usize {
     let open = line[..end].rfind('&').filter(|at| end - at < 5 && !line[*at..end].contains(';'));
     open.filter(|at| *at > 0).unwrap_or(end)
 }
 
-/// A part that grows.
 #[derive(Default)]
 struct Part {
     text: String,
@@ -68,14 +66,14 @@ impl Part {
         }
     }
 
-    /// Ends this part; the next one goes on in the same code block.
+    /// Ends this part; the next one continues the code block.
     fn close_into(mut self, parts: &mut Vec<String>) -> Self {
         let mut next = Self::default();
         if self.in_code {
             self.text.push('\n');
             self.text.push_str(FENCE);
             next.push(FENCE);
-            // The fence that opens is room that was kept free, and no content.
+            // The opening fence uses reserved room and is no content.
             next.chars = 1;
         }
         if !self.text.replace(FENCE, "").trim().is_empty() {

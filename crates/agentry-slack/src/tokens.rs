@@ -1,10 +1,10 @@
-//! Bot tokens of the workspaces that the app is installed in.
+//! Bot tokens of the workspaces with the app.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// One token for each workspace, or one for all.
+/// One token per workspace, or one for all.
 #[derive(Clone, Default)]
 pub struct BotTokens(Vec<(Option<String>, SecretString)>);
 
@@ -16,19 +16,19 @@ impl fmt::Debug for BotTokens {
 }
 
 impl BotTokens {
-    /// Tokens by workspace; `None` is every workspace that has none of its own.
+    /// Creates tokens by workspace; `None` is the default for all others.
     #[must_use]
     pub fn new(tokens: Vec<(Option<String>, SecretString)>) -> Self {
         Self(tokens)
     }
 
-    /// Whether there are none.
+    /// Returns true when there are no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The token of a workspace.
+    /// Returns the token of a workspace.
     #[must_use]
     pub fn of(&self, team: &str) -> Option<&str> {
         let own = self.0.iter().find(|(of, _)| of.as_deref() == Some(team));

@@ -1,41 +1,46 @@
 //! The client of Slack's Web API.
 //!
-//! What matters of a failed call is whether it may have been done: only then must somebody look before it is made again.
+//! A failed call must tell whether it may have been carried out, because only then must the caller look for its result
+//! before a retry.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::time::Timestamp;
-use agentry_http::{Clients, with_causes};
+use agentry_http::{Clients, read_bounded, with_causes};
 use async_trait::async_trait;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{BotTokens, Counters, Marked, Post, Slack, SlackError};
 
-/// Time for one call; Slack itself gives up after about as long.
+/// Timeout of a call; Slack itself gives up after about as long.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Time to open a dialog: the right to do so ends after 3 s.
+/// Timeout of opening a dialog: its trigger expires after 3 s.
 const DIALOG_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Idle connections kept: as many channels as are busy side by side.
+/// Idle connections: as many as channels are busy at once.
 const MAX_IDLE_CONNECTIONS: usize = 32;
-/// The wait when Slack limits the rate without saying for how long.
+/// Delay after a rate limit without `Retry-After`.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The longest wait that is believed.
+/// Longest `Retry-After` that is accepted.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-/// The largest answer that is read, in bytes: a page of posts with their blocks.
+/// Largest response that is read, in bytes: a page of posts with their blocks.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
-/// Posts of a page; Slack's own advice is at most 200.
+/// Posts per page; Slack recommends at most 200.
 const PAGE: u32 = 200;
-/// Pages looked through at most for a post.
+/// Largest number of pages in a search for a post.
 const MAX_PAGES: usize = 10;
-/// The type of our metadata.
+/// Event type of our metadata.
 const EVENT_TYPE: &str = "agentry_post";
-/// How far Slack's clock and ours may be apart, in microseconds.
+/// Largest difference between Slack's clock and ours, in microseconds.
 const SKEW_US: i64 = 120_000_000;
 
-/// Errors that say that Slack is ill, not that the request is wrong.
-const ILL: [&str; 5] = ["internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"];
+/// Errors of Slack itself, and not of the request.
+const SERVER_ERRORS: [&str; 5] =
+    ["internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"];
+
+/// Name of response URLs in errors.
+const RESPONSE_URL: &str = "response_url";
 
 /// Slack over HTTP.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ pub struct WebApi {
 }
 
 impl WebApi {
-    /// A client of the API under `base`, such as `https://slack.com/api`.
+    /// Creates a client of the API under `base`, such as `https://slack.com/api`.
     #[must_use]
     pub fn new(base: &str, tokens: BotTokens, counters: Arc<Counters>) -> Self {
         let base = base.trim_end_matches('/').to_owned();
@@ -61,14 +66,14 @@ impl WebApi {
             ))
         })?;
         let url = format!("{}/{method}", self.base);
-        let client = self.clients.client(&url).map_err(SlackError::Away)?;
+        let client = self.clients.client(&url).map_err(|error| SlackError::Away(error.to_string()))?;
         let request = client
             .post(&url)
             .timeout(timeout)
             .bearer_auth(token)
             .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
             .body(body.to_string());
-        let response = request.send().await.map_err(|error| of_send(method, &error))?;
+        let response = request.send().await.map_err(|error| send_error(method, &error))?;
         let answer = read(method, response).await?;
         if answer["ok"] == true {
             return Ok(answer);
@@ -76,39 +81,46 @@ impl WebApi {
         let error = answer["error"].as_str().unwrap_or("no reason given");
         Err(match error {
             "ratelimited" | "rate_limited" => SlackError::RateLimited(DEFAULT_RETRY_AFTER),
-            error if ILL.contains(&error) => SlackError::Unknown(format!("{method}: Slack answered `{error}`")),
+            error if SERVER_ERRORS.contains(&error) => {
+                SlackError::Unknown(format!("{method}: Slack answered `{error}`"))
+            }
             error => SlackError::Refused(format!("{method}: Slack answered `{error}`{}", advice(error))),
         })
     }
 
-    async fn counted(&self, team: &str, method: &str, body: &Value, timeout: Duration) -> Result<Value, SlackError> {
+    async fn call_and_count(
+        &self,
+        team: &str,
+        method: &str,
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<Value, SlackError> {
         let result = self.call(team, method, body, timeout).await;
-        self.counters.note(&result, method.starts_with("conversations."));
+        self.counters.record(&result, method);
         result
     }
 
     async fn respond_once(&self, url: &str, body: &Value) -> Result<(), SlackError> {
-        const WHAT: &str = "response_url";
-        let client = self.clients.client(url).map_err(SlackError::Away)?;
+        let client = self.clients.client(url).map_err(|error| SlackError::Away(error.to_string()))?;
         let request =
             client.post(url).timeout(TIMEOUT).header(header::CONTENT_TYPE, "application/json").body(body.to_string());
-        let response = request.send().await.map_err(|error| of_send(WHAT, &error.without_url()))?;
+        let response = request.send().await.map_err(|error| send_error(RESPONSE_URL, &error.without_url()))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
         }
-        check_status(WHAT, &response)?;
-        Err(SlackError::Refused(format!("{WHAT}: Slack answered {status}")))
+        check_status(RESPONSE_URL, &response)?;
+        Err(SlackError::Refused(format!("{RESPONSE_URL}: Slack answered {status}")))
     }
 }
 
-/// What a failed request means: one that found nobody was not done.
-fn of_send(method: &str, error: &reqwest::Error) -> SlackError {
+/// Converts a failed request: without a connection nothing was done.
+fn send_error(method: &str, error: &reqwest::Error) -> SlackError {
     let text = format!("{method}: {}", with_causes(error));
     if error.is_connect() || error.is_builder() { SlackError::Away(text) } else { SlackError::Unknown(text) }
 }
 
-/// The statuses that say the same for every method.
+/// Checks the statuses that mean the same for every method.
 fn check_status(method: &str, response: &Response) -> Result<(), SlackError> {
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
@@ -122,21 +134,18 @@ fn check_status(method: &str, response: &Response) -> Result<(), SlackError> {
     Ok(())
 }
 
-async fn read(method: &str, mut response: Response) -> Result<Value, SlackError> {
+async fn read(method: &str, response: Response) -> Result<Value, SlackError> {
     check_status(method, &response)?;
     let status = response.status();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| of_send(method, &error))? {
-        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(SlackError::Unknown(format!("{method}: the answer has more than {MAX_ANSWER_BYTES} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
+    let (bytes, has_more) =
+        read_bounded(response, MAX_ANSWER_BYTES).await.map_err(|error| send_error(method, &error))?;
+    if has_more {
+        return Err(SlackError::Unknown(format!("{method}: the answer has more than {MAX_ANSWER_BYTES} bytes")));
     }
     serde_json::from_slice(&bytes)
         .map_err(|error| SlackError::Unknown(format!("{method}: the answer ({status}) is not JSON: {error}")))
 }
 
-/// The way out of errors that operators meet.
 fn advice(error: &str) -> &'static str {
     match error {
         "not_in_channel" | "channel_not_found" => ": invite the app to the channel",
@@ -159,7 +168,6 @@ fn body(post: &Post) -> Value {
     body
 }
 
-/// The marks of a page of posts.
 fn marks(answer: &Value) -> impl Iterator<Item = Marked> {
     answer["messages"].as_array().into_iter().flatten().filter_map(|message| {
         let metadata = message.get("metadata").filter(|metadata| metadata["event_type"] == EVENT_TYPE)?;
@@ -168,7 +176,7 @@ fn marks(answer: &Value) -> impl Iterator<Item = Marked> {
     })
 }
 
-/// A moment as Slack writes it: seconds with six digits.
+/// Formats a time as Slack does: seconds with six digits.
 fn slack_time(at: Timestamp) -> String {
     format!("{}.{:06}", at.0.div_euclid(1_000_000), at.0.rem_euclid(1_000_000))
 }
@@ -181,7 +189,7 @@ impl Slack for WebApi {
         if let Some(thread) = thread {
             body["thread_ts"] = json!(thread);
         }
-        let answer = self.counted(team, "chat.postMessage", &body, TIMEOUT).await?;
+        let answer = self.call_and_count(team, "chat.postMessage", &body, TIMEOUT).await?;
         let ts = answer["ts"].as_str().map(str::to_owned);
         ts.ok_or_else(|| SlackError::Unknown("chat.postMessage: the answer has no `ts`".to_owned()))
     }
@@ -190,11 +198,11 @@ impl Slack for WebApi {
         let mut body = body(post);
         body["channel"] = json!(channel);
         body["ts"] = json!(ts);
-        // Without blocks those of the post before would stay.
+        // Without this the blocks of the earlier post would stay.
         if post.blocks.is_none() {
             body["blocks"] = json!([]);
         }
-        self.counted(team, "chat.update", &body, TIMEOUT).await.map(drop)
+        self.call_and_count(team, "chat.update", &body, TIMEOUT).await.map(drop)
     }
 
     async fn marked(
@@ -212,7 +220,7 @@ impl Slack for WebApi {
         }
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
-            let answer = self.counted(team, method, &body, TIMEOUT).await?;
+            let answer = self.call_and_count(team, method, &body, TIMEOUT).await?;
             found.extend(marks(&answer));
             match answer["response_metadata"]["next_cursor"].as_str() {
                 Some(cursor) if !cursor.is_empty() => body["cursor"] = json!(cursor),
@@ -227,13 +235,13 @@ impl Slack for WebApi {
         body["response_type"] = json!("ephemeral");
         body["replace_original"] = json!(replace);
         let result = self.respond_once(url, &body).await;
-        self.counters.note(&result, false);
+        self.counters.record(&result, RESPONSE_URL);
         result
     }
 
     async fn open_dialog(&self, team: &str, trigger: &str, view: &Value) -> Result<(), SlackError> {
         let body = json!({"trigger_id": trigger, "view": view});
-        self.counted(team, "views.open", &body, DIALOG_TIMEOUT).await.map(drop)
+        self.call_and_count(team, "views.open", &body, DIALOG_TIMEOUT).await.map(drop)
     }
 }
 
@@ -249,12 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_written_as_slack_writes_them() {
+    fn times_have_slacks_format() {
         assert_eq!(slack_time(Timestamp(1_700_000_000_000_042)), "1700000000.000042");
     }
 
     #[test]
-    fn what_operators_can_mend_says_how() {
+    fn operator_errors_come_with_advice() {
         for error in ["not_in_channel", "invalid_auth", "missing_scope"] {
             assert!(!advice(error).is_empty(), "{error}");
         }

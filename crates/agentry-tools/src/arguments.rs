@@ -1,4 +1,4 @@
-//! Arguments: what a model wrote, checked against the tool's schema before anything is sent.
+//! Validation of tool arguments against the tool's schema, before anything is sent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use crate::ToolError;
 
-/// Compiled schemas kept at most; more make it forget all of them.
+/// Largest number of compiled schemas; one more clears all of them.
 const MAX_VALIDATORS: usize = 1_024;
-/// Problems told at once.
 const MAX_PROBLEMS: usize = 5;
 
-/// What a tool without a schema takes.
+/// Returns the schema of a tool without one.
 pub(crate) fn any_object() -> Value {
     json!({"type": "object"})
 }
@@ -25,14 +24,14 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// The arguments, when they fit.
+    /// Parses and validates arguments.
     ///
     /// # Errors
-    /// [`ToolError::Arguments`] in words that the model can act on; [`ToolError::Unavailable`] when the schema itself
-    /// is broken.
+    /// [`ToolError::Arguments`] with a message that the model can act on; [`ToolError::Unavailable`] when the schema
+    /// itself is invalid.
     pub(crate) fn check(&self, tool: &str, schema: Option<&Value>, arguments: &str) -> Result<Value, ToolError> {
         let problem = |problem: String| ToolError::Arguments { tool: tool.to_owned(), problem };
-        // Models write nothing for tools that take nothing.
+        // Models send an empty text for tools without arguments.
         let text = if arguments.trim().is_empty() { "{}" } else { arguments };
         let value: Value = serde_json::from_str(text).map_err(|error| problem(format!("not JSON: {error}")))?;
         if !value.is_object() {
@@ -54,12 +53,12 @@ impl Validators {
         if problems.is_empty() { Ok(value) } else { Err(problem(problems.join("; "))) }
     }
 
-    fn validator(&self, schema: &Value) -> Result<Arc<Validator>, String> {
+    fn validator(&self, schema: &Value) -> Result<Arc<Validator>, Box<jsonschema::ValidationError<'static>>> {
         let key = schema.to_string();
-        if let Some(known) = self.lock().get(&key) {
-            return Ok(Arc::clone(known));
+        if let Some(found) = self.lock().get(&key) {
+            return Ok(Arc::clone(found));
         }
-        let compiled = Arc::new(jsonschema::validator_for(schema).map_err(|error| error.to_string())?);
+        let compiled = Arc::new(jsonschema::validator_for(schema).map_err(Box::new)?);
         let mut all = self.lock();
         if all.len() >= MAX_VALIDATORS {
             all.clear();

@@ -1,4 +1,4 @@
-//! Tools: what agents may call: HTTP endpoints and the tools of MCP servers. Everything is bounded in time and size.
+//! Tools that agents may call: HTTP endpoints and the tools of MCP servers. Everything is bounded in time and size.
 
 mod arguments;
 mod environment;

@@ -1,23 +1,21 @@
-//! What the tools of MCP servers are called by models.
+//! Names of MCP tools in the model's view.
 //!
-//! `server__tool`, always, also where nothing would collide: the name of a tool must not change because another server
-//! has come or gone, for conversations and journals hold it. Providers take up to 64 letters, digits, `-` and `_`;
-//! where that does not suffice, the end of a name is replaced by a hash of the whole.
+//! `server__tool`, always, even without a collision: the name of a tool must not change because a server was added or
+//! removed, because conversations and journals contain it. Providers accept up to 64 letters, digits, `-` and `_`;
+//! longer names end with a hash of the whole.
 
 use std::collections::HashSet;
 
 use agentry_core::agent::{AgentSpec, ToolSpec};
 use sha2::{Digest, Sha256};
 
-/// The longest name that providers take.
 const MAX_NAME: usize = 64;
-/// The longest part of it that is the server's.
+/// Longest part of the name that the server's name takes.
 const MAX_SERVER: usize = 32;
-/// Between a server's name and its tool's.
 const SEPARATOR: &str = "__";
 
-/// The tool of an agent's file that a call by this name goes to. Told by the name alone, so that it is the same after a
-/// restart and while a server is away.
+/// Returns the tool of an agent file that a name belongs to. It depends on the name alone, so that it is the same after
+/// a restart and while a server is unavailable.
 pub(crate) fn owner<'s>(spec: &'s AgentSpec, name: &str) -> Option<&'s ToolSpec> {
     if let Some(tool) = spec.tools.iter().find(|tool| *tool.name == *name) {
         return Some(tool);
@@ -26,12 +24,12 @@ pub(crate) fn owner<'s>(spec: &'s AgentSpec, name: &str) -> Option<&'s ToolSpec>
     servers.filter(|tool| name.starts_with(&prefix(&tool.name))).max_by_key(|tool| tool.name.len())
 }
 
-/// What the names of a server's tools begin with.
+/// Returns the prefix of the names of a server's tools.
 fn prefix(server: &str) -> String {
     format!("{}{SEPARATOR}", fitted(server, server, MAX_SERVER))
 }
 
-/// The names of a server's tools, in their order; all different.
+/// Returns the names of a server's tools, in their order; all different.
 pub(crate) fn offered<'t>(server: &str, tools: impl Iterator<Item = &'t str>) -> Vec<String> {
     let prefix = prefix(server);
     let mut taken = HashSet::new();
@@ -49,7 +47,7 @@ pub(crate) fn offered<'t>(server: &str, tools: impl Iterator<Item = &'t str>) ->
     names
 }
 
-/// `text`, or its beginning and a hash of `whole` when it is longer than `room`.
+/// Returns `text`, or its beginning and a hash of `whole` when it is longer than `room`.
 fn fitted(text: &str, whole: &str, room: usize) -> String {
     if text.len() <= room { text.to_owned() } else { hashed(text, whole, room) }
 }

@@ -1,5 +1,3 @@
-//! The port.
-
 use agentry_core::agent::{AgentSpec, ToolSpec};
 use agentry_core::chat::{ToolCall, ToolDefinition};
 use agentry_core::id::TaskId;
@@ -11,55 +9,55 @@ use crate::names::owner;
 /// One call of a tool.
 #[derive(Debug, Clone)]
 pub struct Invocation<'a> {
-    /// The tool, from the agent's file.
+    /// Tool of the agent file.
     pub tool: &'a ToolSpec,
-    /// What the model asked for.
+    /// The model's tool call.
     pub call: &'a ToolCall,
-    /// The task it is made for.
+    /// Task that makes the call.
     pub task: TaskId,
-    /// The same for every try of this call: sent as `Idempotency-Key`.
+    /// Key of this call in all attempts, sent as `Idempotency-Key`.
     pub idempotency_key: String,
-    /// The call in its trace.
+    /// Span context of the call.
     pub place: Place,
 }
 
-/// What a tool returned: the model sees it either way.
+/// Result of a tool, which the model sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutput {
     /// The output, as text, cut to a bound.
     pub text: String,
-    /// Whether the tool called it an error.
+    /// The tool reported an error.
     pub is_error: bool,
-    /// Whether it tells only that this try was turned away (overload, a gateway's error, credentials): then it says
-    /// nothing of an earlier try whose outcome is unknown.
+    /// Only this attempt was refused (overload, a gateway's error, credentials), so the outcome of an earlier attempt
+    /// stays unknown.
     pub is_refusal: bool,
 }
 
-/// Why a call has no output.
+/// Reason for which a call has no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ToolError {
-    /// The arguments do not fit the tool's schema: nothing was sent; the model is told.
+    /// The arguments violate the tool's schema: nothing was sent, and the model is told.
     #[error("the arguments of `{tool}` do not fit: {problem}")]
     Arguments {
-        /// The tool.
+        /// Name of the tool.
         tool: String,
-        /// What does not fit.
+        /// Description of the violation.
         problem: String,
     },
-    /// The tool cannot be reached or did nothing for sure (refused connection, unset credential): the model is told.
+    /// The tool is unreachable or certainly did nothing (refused connection, unset credential): the model is told.
     #[error("`{tool}` is unavailable: {reason}")]
     Unavailable {
-        /// The tool.
+        /// Name of the tool.
         tool: String,
-        /// Why.
+        /// Reason, in words for the model.
         reason: String,
     },
-    /// It may or may not have happened (timeout, connection lost after sending): the tool's `on_unknown` decides.
+    /// The call may or may not have happened (timeout, connection lost after sending): the tool's `on_unknown` decides.
     #[error("the outcome of `{tool}` is unknown: {reason}")]
     Unknown {
-        /// The tool.
+        /// Name of the tool.
         tool: String,
-        /// Why.
+        /// Reason, in words for the model.
         reason: String,
     },
 }
@@ -67,17 +65,17 @@ pub enum ToolError {
 /// All tools of a process.
 #[async_trait]
 pub trait ToolBox: Send + Sync + 'static {
-    /// The agent's tools that can be called now, as its model is told of them. Servers of tools are connected when they
-    /// are first asked for; one that does not answer is told of by one tool that says so.
+    /// Returns the agent's available tools as its model sees them. Tool servers are connected on first use; one that
+    /// does not answer is replaced by a tool that reports this.
     async fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition>;
 
-    /// The tool of the agent's file that a call by this name goes to. By the name alone: it is the same while a server is
-    /// away and after a restart.
+    /// Returns the tool of the agent file that a name belongs to. It depends on the name alone: it is the same while a
+    /// server is unavailable and after a restart.
     fn owner<'s>(&self, spec: &'s AgentSpec, name: &str) -> Option<&'s ToolSpec> {
         owner(spec, name)
     }
 
-    /// What keeps some of the agent's tools from being called now, as far as it is known without asking anybody.
+    /// Returns the reason for which some of the agent's tools are unavailable, as far as it is known without a request.
     fn trouble(&self, spec: &AgentSpec) -> Option<String>;
 
     /// Calls a tool once. Dropping the future ends the call.

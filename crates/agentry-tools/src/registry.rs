@@ -1,4 +1,4 @@
-//! All tools of a process: who is told of what, and which protocol a call goes by.
+//! All tools of a process: definitions for models, and dispatch of calls by protocol.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::http::HttpTools;
 use crate::servers::McpServers;
 use crate::{Invocation, ToolBox, ToolError, ToolOutput};
 
-/// The tools. One for the whole process: connections and compiled schemas are shared by all agents.
+/// The tools. All agents of the process share connections and compiled schemas.
 pub struct Tools {
     validators: Validators,
     http: HttpTools,
@@ -26,27 +26,27 @@ impl Default for Tools {
 }
 
 impl Tools {
-    /// Tools whose credentials come from the process environment.
+    /// Creates tools whose credentials come from the process environment.
     #[must_use]
     pub fn new() -> Self {
         Self::with_environment(environment::process())
     }
 
-    /// Tools whose credentials come from `lookup`.
+    /// Creates tools whose credentials come from `lookup`.
     #[must_use]
     pub fn with_environment(lookup: Lookup) -> Self {
         let servers = McpServers::new(lookup.clone());
         Self { validators: Validators::default(), http: HttpTools::new(lookup), servers }
     }
 
-    /// The same with another time that MCP servers may take to start.
+    /// Sets the start timeout of MCP servers.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.servers.patience = patience;
         self
     }
 
-    /// Ends the servers that were started. They are started again when they are needed again.
+    /// Stops the servers that were started. They are started again on their next use.
     pub async fn close(&self) {
         self.servers.close().await;
     }
@@ -55,14 +55,14 @@ impl Tools {
 #[async_trait]
 impl ToolBox for Tools {
     async fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition> {
-        // Servers side by side: one that is slow to start keeps nobody waiting twice.
+        // Servers are asked concurrently, so that a slow one delays the others only once.
         let servers = spec.tools.iter().filter(|tool| tool.kind.is_server());
-        let told = futures_util::future::join_all(servers.map(|tool| self.servers.definitions(tool))).await;
+        let listed = futures_util::future::join_all(servers.map(|tool| self.servers.definitions(tool))).await;
         let own = spec.tools.iter().filter(|tool| !tool.kind.is_server());
         let mut definitions: Vec<ToolDefinition> = own.map(definition).collect();
-        for one in told.into_iter().flatten() {
-            // A name that is taken is not told twice; calls go to the one that is told.
-            if !definitions.iter().any(|known| known.name == one.name) {
+        for one in listed.into_iter().flatten() {
+            // A duplicate name is listed once; calls go to the listed tool.
+            if !definitions.iter().any(|listed| listed.name == one.name) {
                 definitions.push(one);
             }
         }

@@ -1,4 +1,4 @@
-//! Tools on tape: a box that records what another returns, and one that returns what was recorded.
+//! Recording and replay of tool calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 use crate::registry::definition;
 use crate::{Invocation, ToolBox, ToolError, ToolOutput};
 
-/// Records every call that goes to other tools.
+/// Records every call of other tools.
 pub struct RecordedTools {
     inner: Arc<dyn ToolBox>,
     tape: Arc<Recorder>,
     offers: Mutex<HashMap<AgentName, (u64, Vec<ToolDefinition>)>>,
 }
 
-/// Returns what was recorded; nothing is called and no server is started.
+/// Returns recorded results; nothing is called and no server is started.
 pub struct ReplayedTools {
     tape: Arc<Player>,
     asked: Mutex<HashMap<AgentName, u64>>,
 }
 
 impl RecordedTools {
-    /// Records what `inner` returns.
+    /// Records the results of `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn ToolBox>, tape: Arc<Recorder>) -> Self {
         Self { inner, tape, offers: Mutex::default() }
@@ -34,19 +34,19 @@ impl RecordedTools {
 }
 
 impl ReplayedTools {
-    /// Plays this recording.
+    /// Replays this recording.
     #[must_use]
     pub fn new(tape: Arc<Player>) -> Self {
         Self { tape, asked: Mutex::default() }
     }
 }
 
-/// Whether servers tell the tools of an agent; otherwise its file does, and nothing needs to be recorded.
+/// Returns true when servers define the tools of an agent; otherwise its file does, and nothing needs to be recorded.
 fn has_servers(spec: &AgentSpec) -> bool {
     spec.tools.iter().any(|tool| tool.kind.is_server())
 }
 
-/// What a call asks. The model's id of the call is left out; arguments count by their meaning.
+/// Returns the recorded form of a call, without the model's call id; arguments are compared as JSON.
 fn request(call: &ToolCall) -> Value {
     let arguments = serde_json::from_str(&call.arguments).unwrap_or_else(|_| Value::from(call.arguments.clone()));
     json!({"tool": call.name, "arguments": arguments})

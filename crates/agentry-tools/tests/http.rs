@@ -1,4 +1,4 @@
-//! HTTP tools against a server on this machine: what is sent, what comes back, and every way in which it fails.
+//! HTTP tools against a server on this machine: requests, responses, and every kind of failure.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ async fn invoke(tool: &ToolSpec, arguments: &str) -> Result<ToolOutput, ToolErro
     tools().invoke(invocation).await
 }
 
-/// A server that answers `POST /` by `router`; its address.
+/// Serves `POST /` by `router` and returns its address.
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

@@ -1,19 +1,18 @@
-//! Which wakes travel in one message, and to which queue.
+//! Batching of wakes into messages, and the choice of their queue.
 
 use agentry_core::agent::ExecutionMode;
 use agentry_core::session::SessionId;
 
 use crate::port::Wake;
 
-/// Wakes in one message at most. The broker hands whole messages to workers in turn, so this is the grain of fairness:
-/// 3,000 wakes are 188 messages, 37 or 38 for each of five workers.
+/// Largest number of wakes per message. The broker hands whole messages to workers in turn, so this is the grain of
+/// fairness: 3,000 wakes are 188 messages, 37 or 38 for each of five workers.
 pub(super) const MAX_BATCH: usize = 16;
-/// Wakes in one message at least, when there are as many: fewer would cost more than they make even.
+/// Smallest number of wakes per message, when there are as many: smaller messages would cost more than they even out.
 const MIN_BATCH: usize = 4;
-/// Messages that a burst is split into before messages grow.
+/// Number of messages that a burst is split into before messages grow.
 const SPREAD: usize = 8;
 
-/// Wakes that travel together.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub mode: ExecutionMode,
@@ -22,14 +21,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// The priority of its message: that of its most urgent wake.
+    /// Returns the message priority: that of its most urgent wake.
     pub fn priority(&self) -> u8 {
         self.wakes.iter().map(|wake| wake.priority as u8).max().unwrap_or_default()
     }
 }
 
-/// Splits wakes over queues and messages: those of a session always to the same queue, the others in turn. `turn` goes
-/// on from call to call.
+/// Distributes wakes over queues and messages: those of a session always to the same queue, the others round-robin.
+/// `turn` is the round-robin position, which is kept between calls.
 pub(super) fn split(wakes: Vec<Wake>, shards: u16, turn: &mut u16) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut by_mode: [Vec<Wake>; 4] = Default::default();
@@ -39,7 +38,7 @@ pub(super) fn split(wakes: Vec<Wake>, shards: u16, turn: &mut u16) -> Vec<Batch>
     for (mode, wakes) in ExecutionMode::ALL.into_iter().zip(by_mode) {
         let (bound, mut free): (Vec<_>, Vec<_>) = wakes.into_iter().partition(|wake| wake.session.is_some());
         let size = free.len().div_ceil(SPREAD).clamp(MIN_BATCH, MAX_BATCH);
-        // The urgent ones share messages; the sort is stable, so the order of arrival holds within a priority.
+        // Urgent wakes share messages; the sort is stable, so the order of arrival holds within a priority.
         free.sort_by_key(|wake| std::cmp::Reverse(wake.priority));
         for wakes in chunks(free, size) {
             *turn = (*turn + 1) % shards;
@@ -61,7 +60,8 @@ fn chunks(wakes: Vec<Wake>, size: usize) -> impl Iterator<Item = Vec<Wake>> {
     std::iter::from_fn(move || Some(rest.by_ref().take(size).collect::<Vec<_>>()).filter(|chunk| !chunk.is_empty()))
 }
 
-/// FNV-1a: the same in every process and version, unlike the standard library's hashes.
+/// Returns the queue of a session by FNV-1a. The hash must be the same in every process and version, which the hashers
+/// of the standard library and of `rand` do not promise.
 fn shard_of(session: &SessionId, shards: u16) -> u16 {
     let hash = session
         .as_str()

@@ -1,4 +1,4 @@
-//! Events as CloudEvents 1.0 in structured JSON, the form that others read and write.
+//! Events as CloudEvents 1.0 in structured JSON, the format of foreign clients.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,15 +11,14 @@ use serde_json::Value;
 
 use super::fault::Fault;
 
-/// The content type of a structured CloudEvent.
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
-/// The largest foreign event, in bytes; larger ones are rejected.
+/// Largest foreign event, in bytes; larger ones are rejected.
 const MAX_EVENT_BYTES: usize = 1_024 * 1_024;
-/// The longest id, source or type, in bytes.
+/// Longest id, source or type, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
 #[derive(Serialize)]
-struct Outgoing<'a> {
+struct OutgoingEvent<'a> {
     specversion: &'static str,
     id: &'a str,
     source: &'a str,
@@ -28,14 +27,13 @@ struct Outgoing<'a> {
     time: Timestamp,
     datacontenttype: &'static str,
     traceparent: String,
-    /// How many agents triggered one another before it: kept by whoever answers it with an event of their own.
     agentryhops: u8,
     data: &'a Value,
 }
 
-/// The CloudEvent of an event of ours. Its topic is the routing key.
+/// Encodes an event as a CloudEvent. Its topic is the routing key.
 pub(super) fn encode(event: &Event) -> Result<Vec<u8>, Fault> {
-    let outgoing = Outgoing {
+    let outgoing = OutgoingEvent {
         specversion: "1.0",
         id: &event.id,
         source: &event.source,
@@ -50,7 +48,7 @@ pub(super) fn encode(event: &Event) -> Result<Vec<u8>, Fault> {
 }
 
 #[derive(Deserialize)]
-struct Incoming {
+struct IncomingEvent {
     specversion: String,
     id: String,
     source: String,
@@ -63,29 +61,35 @@ struct Incoming {
     data_base64: Option<Value>,
 }
 
-/// The event in a message that somebody else published on `topic`, or what is wrong with it.
-pub(super) fn decode(topic: &str, content_type: Option<&str>, body: &[u8]) -> Result<Event, String> {
+/// A message that is no valid event, with the reason for its publisher.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct InvalidEvent(String);
+
+/// Decodes a message that a foreign client published on `topic`.
+pub(super) fn decode(topic: &str, content_type: Option<&str>, body: &[u8]) -> Result<Event, InvalidEvent> {
     let media = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
     if let Some(media) = media
         && media != CONTENT_TYPE
         && media != "application/json"
     {
-        return Err(format!("content-type is `{}`: use `{CONTENT_TYPE}`", media.escape_debug()));
+        return Err(InvalidEvent(format!("content-type is `{}`: use `{CONTENT_TYPE}`", media.escape_debug())));
     }
-    check_topic(topic).map_err(|error| format!("routing key: {error}"))?;
+    check_topic(topic).map_err(|error| InvalidEvent(format!("routing key: {error}")))?;
     if body.len() > MAX_EVENT_BYTES {
-        return Err(format!("{} bytes: an event has at most {MAX_EVENT_BYTES}", body.len()));
+        return Err(InvalidEvent(format!("{} bytes: an event has at most {MAX_EVENT_BYTES}", body.len())));
     }
-    let incoming: Incoming = serde_json::from_slice(body).map_err(|error| format!("not a CloudEvent: {error}"))?;
+    let incoming: IncomingEvent =
+        serde_json::from_slice(body).map_err(|error| InvalidEvent(format!("not a CloudEvent: {error}")))?;
     if incoming.specversion != "1.0" {
-        return Err(format!("specversion is `{}`: use `1.0`", incoming.specversion.escape_debug()));
+        return Err(InvalidEvent(format!("specversion is `{}`: use `1.0`", incoming.specversion.escape_debug())));
     }
     if incoming.data_base64.is_some() {
-        return Err("`data_base64` cannot be an agent's input: send JSON in `data`".to_owned());
+        return Err(InvalidEvent("`data_base64` cannot be an agent's input: send JSON in `data`".to_owned()));
     }
     for (field, text) in [("id", &incoming.id), ("source", &incoming.source), ("type", &incoming.kind)] {
         if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
-            return Err(format!("`{field}` has 1 to {MAX_NAME_BYTES} bytes and no control characters"));
+            return Err(InvalidEvent(format!("`{field}` has 1 to {MAX_NAME_BYTES} bytes and no control characters")));
         }
     }
     let trace = incoming.traceparent.as_deref().and_then(Trace::of_traceparent);
@@ -103,7 +107,7 @@ pub(super) fn decode(topic: &str, content_type: Option<&str>, body: &[u8]) -> Re
     })
 }
 
-/// The time of an event whose publisher does not say.
+/// Returns the default time of an event without one.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
@@ -166,7 +170,7 @@ mod tests {
             ("a", None, format!("\"{}\"", "x".repeat(MAX_EVENT_BYTES)), "at most 1048576"),
         ];
         for (topic, content_type, body, expected) in cases {
-            let reason = decode(topic, content_type, body.as_bytes()).unwrap_err();
+            let reason = decode(topic, content_type, body.as_bytes()).unwrap_err().to_string();
             assert!(reason.contains(expected), "{reason}");
         }
     }

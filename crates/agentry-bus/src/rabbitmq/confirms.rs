@@ -1,4 +1,4 @@
-//! A channel with confirms that many tasks publish on at once.
+//! A channel with publisher confirms that many tasks share.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,34 +9,32 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 
+use super::broker_connection::BrokerConnection;
 use super::fault::{Fault, within};
-use super::link::Link;
 use crate::listeners::lock;
 
-/// What is published.
 pub(super) struct Message {
     pub key: ShortString,
     pub body: Vec<u8>,
     pub properties: BasicProperties,
 }
 
-/// A channel with confirms.
 pub(super) struct Confirms {
     channel: Channel,
-    /// Held while a publication gets its number and its place in the queue of frames. The client library does these
-    /// one after the other, and the broker counts what arrives: without it two threads could get one another's confirm.
+    /// Held while a publication gets its sequence number and its place in the frame queue. The client library does
+    /// these one after the other while the broker counts arrivals, so without the lock two threads could get each
+    /// other's confirm.
     order: Mutex<()>,
 }
 
 impl Confirms {
-    /// A new channel on this connection.
-    pub async fn open(link: &Link) -> Result<Self, Fault> {
-        let channel = link.channel().await?;
+    pub async fn open(connection: &BrokerConnection) -> Result<Self, Fault> {
+        let channel = connection.channel().await?;
         within("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { channel, order: Mutex::default() })
     }
 
-    /// The channel, for everything but publications.
+    /// Returns the channel, for everything but publications.
     pub fn channel(&self) -> &Channel {
         &self.channel
     }
@@ -46,7 +44,7 @@ impl Confirms {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (key, properties) = (message.key.clone(), message.properties.clone());
         let mut sending = pin!(self.channel.basic_publish(exchange, key, options, &message.body, properties));
-        // The number and the place are given before the first wait.
+        // Number and place are assigned before the first wait.
         let begun = poll_fn(|context| {
             let _order = lock(&self.order);
             Poll::Ready(sending.as_mut().poll(context))
@@ -58,7 +56,7 @@ impl Confirms {
         confirm?.await
     }
 
-    /// Lets the client library forget publications whose callers left.
+    /// Lets the client library forget publications whose callers were dropped.
     pub async fn forget_abandoned(&self) -> lapin::Result<()> {
         self.channel.wait_for_confirms().await.map(drop)
     }

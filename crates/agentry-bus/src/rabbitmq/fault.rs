@@ -1,12 +1,11 @@
-//! What ends a connection, and the bound on every call to the broker.
+//! Faults that end a connection, and the timeout of every call to the broker.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// The time a broker is given for an answer. It answers in milliseconds; a slow disk may take a second.
+/// Timeout of a call. The broker answers in milliseconds; a slow disk may take a second.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why something with the broker did not work, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Fault(String);
@@ -17,7 +16,7 @@ impl Fault {
     }
 }
 
-/// A call to the broker that ends within [`CALL_TIMEOUT`].
+/// Calls the broker with [`CALL_TIMEOUT`].
 pub(super) async fn within<T>(what: &str, call: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(done)) => Ok(done),

@@ -1,4 +1,4 @@
-//! Events that others publish: competing consumers of one lasting queue. Acknowledged when the store has them.
+//! Foreign events: competing consumers of one durable queue. Events are acknowledged when the store has them.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -26,32 +26,28 @@ use super::topology;
 use crate::listeners::lock;
 use crate::port::{Delivered, Inbound, Verdict};
 
-/// Events that one process holds unacknowledged: enough for the store to commit them in groups.
+/// Unacknowledged events per process: enough for the store to commit them in groups.
 const PREFETCH: u16 = 256;
-/// How long an event that was returned waits before it comes again: the store needs a moment to recover.
+/// Delay before a returned event is delivered again: the store needs a moment to recover.
 const RETURN_PAUSE: Duration = Duration::from_millis(250);
-/// How long verdicts that were just given may take to leave when the consumption ends.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How often that is looked at.
-const LAST_WORDS_POLL: Duration = Duration::from_millis(5);
-/// The tag of the consumer; it is alone on its channel.
+/// Time that the last verdicts have to reach the broker when the consumption ends.
+const VERDICT_GRACE: Duration = Duration::from_millis(500);
+/// Poll interval of [`VERDICT_GRACE`].
+const VERDICT_POLL: Duration = Duration::from_millis(5);
 const TAG: &str = "inbound";
-/// The header that says why a message was rejected.
 const REASON_HEADER: &str = "agentry-reason";
-/// The header that says on which topic a rejected message was published.
 const TOPIC_HEADER: &str = "agentry-topic";
 
-/// Foreign events that arrived and wait for a consumer of this process.
+/// Foreign events that wait for a consumer of this process.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     waiting: Mutex<VecDeque<Delivered>>,
     arrived: Notify,
-    wanted: watch::Sender<usize>,
+    requested: watch::Sender<usize>,
     pub rejected: AtomicU64,
     stop: CancellationToken,
 }
 
-/// A message that cannot be taken.
 struct Reject {
     tag: u64,
     topic: ShortString,
@@ -60,9 +56,8 @@ struct Reject {
     reason: String,
 }
 
-/// Where verdicts go.
 #[derive(Clone)]
-struct Desk {
+struct VerdictSender {
     settler: Settler,
     rejects: mpsc::Sender<Reject>,
 }
@@ -72,73 +67,71 @@ impl Arrivals {
         Self {
             waiting: Mutex::default(),
             arrived: Notify::new(),
-            wanted: watch::Sender::new(0),
+            requested: watch::Sender::new(0),
             rejected: AtomicU64::new(0),
             stop,
         }
     }
 
-    /// Joins the consumers.
     pub fn join(self: &Arc<Self>) -> Box<dyn Inbound> {
-        self.wanted.send_modify(|wanted| *wanted += 1);
+        self.requested.send_modify(|requested| *requested += 1);
         Box::new(RabbitInbound { arrivals: Arc::clone(self) })
     }
 
-    /// Gives back what nobody took.
-    pub fn give_back(&self) {
-        // Dropped outside of the lock: each tells the broker.
+    /// Returns events that nobody took.
+    pub fn release(&self) {
+        // Dropped outside of the lock, because each drop reports to the broker.
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         drop(waiting);
     }
 
-    /// Consumes while somebody here wants to, until something fails.
+    /// Consumes while this process has consumers, until something fails.
     pub async fn consume(&self, session: &Session, names: &Names) -> Result<(), Fault> {
-        let mut wanted = self.wanted.subscribe();
-        while wanted.wait_for(|wanted| *wanted > 0).await.is_ok() {
+        let mut requested = self.requested.subscribe();
+        while requested.wait_for(|requested| *requested > 0).await.is_ok() {
             topology::declare_inbound(session.consuming(), names).await?;
             let channel = session.consuming().channel().await?;
             within("bounding deliveries", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
-            // Every open delivery is settled once, so neither is ever full.
+            // Every unacknowledged delivery is settled once, so these channels never fill up.
             let (settler, settled) = mpsc::channel(usize::from(PREFETCH));
             let (rejects, rejected) = mpsc::channel(usize::from(PREFETCH));
-            let desk = Desk { settler: settler.clone(), rejects };
+            let verdicts = VerdictSender { settler: settler.clone(), rejects };
             let mut settling = pin!(settle(channel.clone(), settled, RETURN_PAUSE));
             tokio::select! {
-                result = self.receive(&channel, names, &desk) => result?,
+                result = self.receive(&channel, names, &verdicts) => result?,
                 result = &mut settling => result?,
                 result = self.reject(session, names, rejected, settler.clone()) => result?,
             }
-            // Nobody here wants more. Verdicts that are on their way reach the broker; what is open besides goes back
-            // to the queue with the end of the channel.
-            let told = async {
+            // The last consumer has left. Verdicts already given reach the broker; the other deliveries return to the
+            // queue when the channel closes.
+            let verdicts_sent = async {
                 while settler.capacity() < settler.max_capacity() {
-                    tokio::time::sleep(LAST_WORDS_POLL).await;
+                    tokio::time::sleep(VERDICT_POLL).await;
                 }
             };
             tokio::select! {
-                _ = tokio::time::timeout(LAST_WORDS, told) => {}
+                _ = tokio::time::timeout(VERDICT_GRACE, verdicts_sent) => {}
                 result = &mut settling => result?,
             }
             within("closing a channel", channel.close(200, "OK".into())).await?;
-            self.give_back();
+            self.release();
         }
         Ok(())
     }
 
-    /// Receives until nobody wants to.
-    async fn receive(&self, channel: &Channel, names: &Names, desk: &Desk) -> Result<(), Fault> {
+    async fn receive(&self, channel: &Channel, names: &Names, verdicts: &VerdictSender) -> Result<(), Fault> {
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(names.inbound(), TAG.into(), options, FieldTable::default());
         let mut consumer = within("consuming foreign events", consuming).await?;
-        let mut wanted = self.wanted.subscribe();
+        let mut requested = self.requested.subscribe();
         loop {
             tokio::select! {
                 delivery = consumer.next() => match delivery {
-                    Some(Ok(delivery)) => self.arrive(delivery, desk),
+                    Some(Ok(delivery)) => self.arrive(delivery, verdicts),
                     Some(Err(error)) => return Err(Fault::new(format!("consuming foreign events: {error}"))),
                     None => return Err(Fault::new("the broker ended the consumer of foreign events")),
                 },
-                () = async { wanted.wait_for(|wanted| *wanted == 0).await.map(drop).unwrap_or_default() } => {
+                () = async { requested.wait_for(|requested| *requested == 0).await.map(drop).unwrap_or_default() } => {
                     let cancelling = channel.basic_cancel(TAG.into(), BasicCancelOptions::default());
                     return within("ending the consumption of foreign events", cancelling).await;
                 }
@@ -146,28 +139,28 @@ impl Arrivals {
         }
     }
 
-    fn arrive(&self, delivery: Delivery, desk: &Desk) {
+    fn arrive(&self, delivery: Delivery, verdicts: &VerdictSender) {
         let content_type = delivery.properties.content_type().clone();
         let media = content_type.as_ref().map(ShortString::as_str);
         let event = cloudevent::decode(delivery.routing_key.as_str(), media, &delivery.data);
         let (tag, topic, body) = (delivery.delivery_tag, delivery.routing_key, delivery.data);
         let of = move |reason| Reject { tag, topic, content_type, body, reason };
-        let desk = desk.clone();
+        let verdicts = verdicts.clone();
         match event {
             Ok(event) => {
                 let delivered = Delivered::new(event, move |verdict| match verdict {
-                    Verdict::Taken => desk.settle(tag, Settlement::Ack),
-                    Verdict::Returned => desk.settle(tag, Settlement::Return),
-                    Verdict::Rejected(reason) => desk.reject(of(reason)),
+                    Verdict::Taken => verdicts.settle(tag, Settlement::Ack),
+                    Verdict::Returned => verdicts.settle(tag, Settlement::Return),
+                    Verdict::Rejected(reason) => verdicts.reject(of(reason)),
                 });
                 lock(&self.waiting).push_back(delivered);
                 self.arrived.notify_one();
             }
-            Err(reason) => desk.reject(of(reason)),
+            Err(reason) => verdicts.reject(of(reason.to_string())),
         }
     }
 
-    /// Keeps rejected messages apart. One that cannot be kept goes back to the queue.
+    /// Moves rejected messages to their own queue. A message that cannot be moved is returned.
     async fn reject(
         &self,
         session: &Session,
@@ -175,7 +168,7 @@ impl Arrivals {
         mut rejects: mpsc::Receiver<Reject>,
         settler: Settler,
     ) -> Result<(), Fault> {
-        // A channel of its own: what comes back on that of events belongs to events.
+        // A channel of its own, so that returned messages of the two kinds are not mixed up.
         let mut kept_apart = None;
         while let Some(reject) = rejects.recv().await {
             let channel = match &kept_apart {
@@ -197,7 +190,7 @@ impl Arrivals {
                     self.rejected.fetch_add(1, Ordering::Relaxed);
                     Settlement::Ack
                 }
-                // Nobody keeps it: its queue is full or gone.
+                // The queue of rejected messages is full or missing.
                 _ => Settlement::Return,
             };
             let _ = settler.try_send((reject.tag, settlement));
@@ -206,9 +199,9 @@ impl Arrivals {
     }
 }
 
-impl Desk {
+impl VerdictSender {
     fn settle(&self, tag: u64, settlement: Settlement) {
-        // The channel is gone with its connection: then the broker delivers the event again.
+        // A settler that is gone took its connection along, so the broker delivers the event again.
         let _ = self.settler.try_send((tag, settlement));
     }
 
@@ -239,8 +232,8 @@ impl Inbound for RabbitInbound {
 
 impl Drop for RabbitInbound {
     fn drop(&mut self) {
-        self.arrivals.wanted.send_modify(|wanted| *wanted -= 1);
-        // Another consumer of this process may have slept through a bell that this one heard.
+        self.arrivals.requested.send_modify(|requested| *requested -= 1);
+        // Another consumer of this process may have missed a notification that this one received.
         self.arrivals.arrived.notify_one();
     }
 }

@@ -1,4 +1,4 @@
-//! Which tasks other processes watch, as far as they said so lately.
+//! Tasks that other processes watch, according to their recent notes.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,24 +7,23 @@ use agentry_core::id::TaskId;
 
 use super::wire::signals::Process;
 
-/// How long a word about a watched task counts. A process that died says nothing more.
+/// Lifetime of a note about a watched task; a process that dies sends no more.
 const EXPIRY: Duration = Duration::from_secs(60);
-/// How often a process says again which tasks it watches.
+/// Interval at which a process repeats the tasks that it watches.
 pub(super) const RENEW: Duration = Duration::from_secs(20);
-/// Tasks of other processes that are remembered at most; deltas of further ones are not made.
+/// Largest number of remembered tasks; no deltas are sent for further ones.
 const MAX_TASKS: usize = 65_536;
 
-/// The tasks that others watch.
+/// Tasks that other processes watch.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
     tasks: HashMap<TaskId, HashMap<Process, Instant>>,
 }
 
 impl Interest {
-    /// `process` watches `task`.
     pub fn add(&mut self, process: Process, task: TaskId, now: Instant) {
         if self.tasks.len() >= MAX_TASKS && !self.tasks.contains_key(&task) {
-            self.forget_old(now);
+            self.expire(now);
             if self.tasks.len() >= MAX_TASKS {
                 return;
             }
@@ -32,7 +31,6 @@ impl Interest {
         self.tasks.entry(task).or_default().insert(process, now + EXPIRY);
     }
 
-    /// `process` does not watch `task` any more.
     pub fn remove(&mut self, process: Process, task: TaskId) {
         if let Some(processes) = self.tasks.get_mut(&task) {
             processes.remove(&process);
@@ -42,13 +40,13 @@ impl Interest {
         }
     }
 
-    /// Whether somebody watches `task`.
+    /// Returns true when a process watches `task`.
     pub fn contains(&self, task: TaskId, now: Instant) -> bool {
         self.tasks.get(&task).is_some_and(|processes| processes.values().any(|until| *until > now))
     }
 
-    /// Drops what nobody renewed.
-    pub fn forget_old(&mut self, now: Instant) {
+    /// Drops entries that were not renewed.
+    pub fn expire(&mut self, now: Instant) {
         self.tasks.retain(|_, processes| {
             processes.retain(|_, until| *until > now);
             !processes.is_empty()
@@ -71,7 +69,7 @@ mod tests {
         interest.remove(one, task);
         assert!(interest.contains(task, now + Duration::from_secs(89)));
         assert!(!interest.contains(task, now + Duration::from_secs(90)));
-        interest.forget_old(now + Duration::from_secs(90));
+        interest.expire(now + Duration::from_secs(90));
         assert!(interest.tasks.is_empty());
     }
 

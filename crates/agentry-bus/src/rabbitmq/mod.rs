@@ -1,27 +1,27 @@
 //! The bus of many processes: RabbitMQ 3.10 to 3.13, AMQP 0-9-1.
 //!
-//! Wakes go through a fixed number of queues for each mode, signals through one queue for each process, both as
-//! transient batches: they are hints. Events go to a durable topic exchange, persistent and confirmed; their durability
-//! is the store's outbox. One supervisor owns both connections and brings everything back after any outage.
+//! Wakes go through a fixed number of queues per mode, signals through one queue per process, both as transient
+//! batches: they are hints. Events go to a durable topic exchange, persistent and confirmed; the store's outbox makes
+//! them durable. One supervisor owns both connections and restores everything after an outage.
 
 mod batches;
+mod broker_connection;
 mod cloudevent;
 mod confirms;
 mod fault;
+mod flush_pace;
+mod hint_buffer;
 mod inbound;
-mod incoming;
+mod incoming_wakes;
 mod interest;
-mod link;
 mod options;
-mod outgoing;
-mod pace;
 mod publish;
 mod session;
 mod settle;
 mod signals;
 mod supervisor;
 mod topology;
-mod unheard;
+mod unroutable;
 mod wire;
 
 use std::sync::atomic::Ordering;
@@ -38,24 +38,22 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::listeners::lock;
 use crate::port::{BusError, EventBus, Inbound, Signal, Signals, Wake, Wakes};
+use broker_connection::BrokerConnection;
 use fault::Fault;
+use hint_buffer::HintBuffer;
 use inbound::Arrivals;
-use incoming::Incoming;
-use link::Link;
+use incoming_wakes::IncomingWakes;
 use options::Names;
 pub use options::RabbitOptions;
-use outgoing::Outgoing;
 use publish::Publisher;
 use session::Session;
-use signals::Hearing;
-use supervisor::Life;
+use signals::SignalHub;
+use supervisor::SessionHistory;
 use wire::signals::{Note, Process};
 
-/// How long a clean end waits for hints to leave.
+/// Time that hints have to leave before a clean close.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// How often it looks whether they have.
 const FLUSH_POLL: Duration = Duration::from_millis(5);
-/// How long a clean end may take besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The bus of many processes. Clones share the connections, which end with the last of them.
@@ -65,7 +63,7 @@ pub struct RabbitBus {
     owner: Arc<Owner>,
 }
 
-/// Ends the supervisor when the last handle is gone.
+/// Stops the supervisor when the last handle is dropped.
 struct Owner {
     _stop: DropGuard,
     supervisor: Mutex<Option<JoinHandle<()>>>,
@@ -76,12 +74,12 @@ struct Shared {
     names: Names,
     process: Process,
     session: watch::Sender<Option<Arc<Session>>>,
-    outgoing: Arc<Outgoing>,
-    incoming: Arc<Incoming>,
-    hearing: Arc<Hearing>,
+    hints: Arc<HintBuffer>,
+    incoming: Arc<IncomingWakes>,
+    hub: Arc<SignalHub>,
     arrivals: Arc<Arrivals>,
     publisher: Publisher,
-    life: Life,
+    history: SessionHistory,
     stop: CancellationToken,
 }
 
@@ -91,50 +89,50 @@ impl std::fmt::Debug for RabbitBus {
     }
 }
 
-/// How the bus is doing, for health checks and metrics.
+/// Status of the bus, for health checks and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RabbitStatus {
-    /// Whether both connections are up.
+    /// Both connections are open.
     pub connected: bool,
-    /// Whether the broker takes nothing for now, because it is short of memory or disk.
+    /// The broker accepts nothing because it is short of memory or disk.
     pub blocked: bool,
-    /// Events that wait for their confirm.
+    /// Events without a confirm.
     pub unconfirmed: usize,
-    /// How often it was connected again.
+    /// Number of reconnects.
     pub reconnects: u64,
-    /// Events that nobody was bound to.
+    /// Events returned as unroutable.
     pub returned: u64,
-    /// Foreign events that could not be taken.
+    /// Foreign events that were rejected.
     pub rejected: u64,
-    /// Wakes that were dropped because too many waited for the broker.
+    /// Wakes that were dropped because the buffer was full.
     pub dropped_wakes: u64,
-    /// What ended the last connection, or kept the next one from being opened.
+    /// Reason for which the last connection ended or could not be opened.
     pub last_fault: Option<String>,
 }
 
 impl RabbitBus {
-    /// Deletes the exchanges and queues of a deployment, with what waits in them. Its processes must have ended.
+    /// Deletes the exchanges and queues of a deployment with their messages. Its processes must have ended.
     ///
     /// # Errors
-    /// What could not be deleted.
+    /// Something could not be deleted.
     pub async fn remove_all(options: &RabbitOptions) -> Result<(), BusError> {
-        let place = options.place();
+        let address = options.address();
         let removing = async {
-            let link = Link::open(options.uri()?, "agentry cleaning up".to_owned()).await?;
-            topology::delete(&link.channel().await?, &options.names()?).await?;
-            link.close().await;
+            let connection = BrokerConnection::open(options.uri()?, "agentry cleaning up".to_owned()).await?;
+            topology::delete(&connection.channel().await?, &options.names()?).await?;
+            connection.close().await;
             Ok(())
         };
-        removing.await.map_err(|fault: Fault| BusError::Unavailable(format!("RabbitMQ at {place}: {fault}")))
+        removing.await.map_err(|fault: Fault| BusError::Unavailable(format!("RabbitMQ at {address}: {fault}")))
     }
 
-    /// Connects, and declares exchanges and queues. From then on the bus survives any outage by itself.
+    /// Connects, and declares exchanges and queues. From then on the bus recovers from outages by itself.
     ///
     /// # Errors
-    /// When the options are wrong or the broker cannot be reached within a few seconds.
+    /// The options are invalid, or the broker cannot be reached within a few seconds.
     pub async fn connect(options: RabbitOptions) -> Result<Self, BusError> {
-        let place = options.place();
-        let unreachable = |fault: Fault| BusError::Unavailable(format!("RabbitMQ at {place}: {fault}"));
+        let address = options.address();
+        let unreachable = |fault: Fault| BusError::Unavailable(format!("RabbitMQ at {address}: {fault}"));
         let names = options.names().map_err(unreachable)?;
         let process = Process::random();
         let first = Session::open(&options, process, 1).await.map_err(unreachable)?;
@@ -145,21 +143,21 @@ impl RabbitBus {
             names,
             process,
             session: watch::Sender::new(None),
-            outgoing: Arc::new(Outgoing::default()),
-            incoming: Arc::new(Incoming::new(stop.clone())),
-            hearing: Arc::new(Hearing::new(process)),
+            hints: Arc::new(HintBuffer::default()),
+            incoming: Arc::new(IncomingWakes::new(stop.clone())),
+            hub: Arc::new(SignalHub::new(process)),
             arrivals: Arc::new(Arrivals::new(stop.clone())),
-            life: Life::default(),
+            history: SessionHistory::default(),
             stop: stop.clone(),
         });
         let supervisor = tokio::spawn(supervisor::supervise(Arc::clone(&shared), first));
-        // The supervisor's first act, so that a new bus never looks disconnected.
+        // The supervisor sets the session first, so that a new bus never looks disconnected.
         let _ = shared.session.subscribe().wait_for(Option::is_some).await;
         let owner = Owner { _stop: stop.drop_guard(), supervisor: Mutex::new(Some(supervisor)) };
         Ok(Self { shared, owner: Arc::new(owner) })
     }
 
-    /// How the bus is doing.
+    /// Returns the status of the bus.
     #[must_use]
     pub fn status(&self) -> RabbitStatus {
         let shared = &self.shared;
@@ -168,32 +166,32 @@ impl RabbitBus {
             connected: session.as_ref().is_some_and(|session| !session.has_failed()),
             blocked: session.as_ref().is_some_and(|session| session.is_blocked()),
             unconfirmed: shared.publisher.unconfirmed.load(Ordering::Relaxed),
-            reconnects: shared.life.sessions.load(Ordering::Relaxed).saturating_sub(1),
+            reconnects: shared.history.sessions.load(Ordering::Relaxed).saturating_sub(1),
             returned: shared.publisher.returned.load(Ordering::Relaxed),
             rejected: shared.arrivals.rejected.load(Ordering::Relaxed),
-            dropped_wakes: shared.outgoing.dropped(),
-            last_fault: lock(&shared.life.last_fault).clone(),
+            dropped_wakes: shared.hints.dropped(),
+            last_fault: lock(&shared.history.last_fault).clone(),
         }
     }
 
-    /// Ends the bus: hints leave, wakes and events that nobody took go back to the broker, the connections end.
-    /// Receivers get the news. Returns within a few seconds.
+    /// Closes the bus: hints are flushed, untaken wakes and events return to the broker, the connections close.
+    /// Receivers get [`Received::Closed`](crate::Received::Closed). Returns within a few seconds.
     pub async fn close(&self) {
         let flushed = async {
-            while self.shared.session.borrow().is_some() && !self.shared.outgoing.is_empty() {
+            while self.shared.session.borrow().is_some() && !self.shared.hints.is_empty() {
                 tokio::time::sleep(FLUSH_POLL).await;
             }
         };
         if tokio::time::timeout(FLUSH_PATIENCE, flushed).await.is_err() {
-            tracing::debug!("some hints did not reach RabbitMQ before the end; recovery finds what they tell");
+            tracing::debug!("RabbitMQ shutdown: some hints were not flushed; recovery finds their tasks");
         }
         self.shared.stop.cancel();
-        self.shared.hearing.listeners.close();
+        self.shared.hub.listeners.close();
         let supervisor = lock(&self.owner.supervisor).take();
         if let Some(supervisor) = supervisor
             && tokio::time::timeout(CLOSE_PATIENCE, supervisor).await.is_err()
         {
-            tracing::warn!("the connections to RabbitMQ did not end in time");
+            tracing::warn!("RabbitMQ shutdown: the connections did not close in time");
         }
     }
 }
@@ -201,8 +199,8 @@ impl RabbitBus {
 #[async_trait]
 impl EventBus for RabbitBus {
     fn wake(&self, wakes: Vec<Wake>) {
-        if !wakes.is_empty() && !self.shared.outgoing.wake(wakes) {
-            self.shared.incoming.lose();
+        if !wakes.is_empty() && !self.shared.hints.wake(wakes) {
+            self.shared.incoming.record_loss();
         }
     }
 
@@ -210,51 +208,51 @@ impl EventBus for RabbitBus {
         self.shared.incoming.join(modes)
     }
 
-    /// Listeners of this process hear it at once. Events are not told to other processes like this: [`Self::publish`]
-    /// does, and [`Self::tail`] brings them.
+    /// Listeners of this process receive it at once. Events do not reach other processes in this way: [`Self::publish`]
+    /// sends them, and [`Self::tail`] receives them.
     fn signal(&self, signal: Signal) {
         if !matches!(signal, Signal::Event(_)) {
-            self.shared.outgoing.note(Note::Signal(signal.clone()));
+            self.shared.hints.note(Note::Signal(signal.clone()));
         }
-        self.shared.hearing.listeners.tell(signal);
+        self.shared.hub.listeners.send(signal);
     }
 
     fn signals(&self) -> Box<dyn Signals> {
-        self.shared.hearing.listeners.signals()
+        self.shared.hub.listeners.signals()
     }
 
     fn tail(&self) -> Box<dyn Signals> {
-        self.shared.hearing.tail()
+        self.shared.hub.tail()
     }
 
     fn is_watched(&self, task: TaskId) -> bool {
-        self.shared.hearing.is_watched(task)
+        self.shared.hub.is_watched(task)
     }
 
     fn watch(&self, task: TaskId) -> Box<dyn Signals> {
-        self.shared.hearing.watch(&self.shared.outgoing, task)
+        self.shared.hub.watch(&self.shared.hints, task)
     }
 
-    /// Returns when the broker has the event; waits some seconds for a broker that is away or takes nothing.
+    /// Returns when the broker has confirmed the event; waits some seconds while it is unreachable or blocked.
     async fn publish(&self, event: &Event) -> Result<(), BusError> {
-        if self.shared.hearing.listeners.anybody() {
-            self.shared.hearing.listeners.tell(Signal::Event(Arc::new(event.clone())));
+        if self.shared.hub.listeners.has_signal_listeners() {
+            self.shared.hub.listeners.send(Signal::Event(Arc::new(event.clone())));
         }
         self.shared.publisher.publish(&self.shared.session, event).await
     }
 
-    /// An event on the topic that came back with no queue to go to says no, for somewhat less than a second. So of many
-    /// unheard events one a second goes out, and a queue that is bound now gets everything from at most one second on.
+    /// Returns false for a little less than a second after an event on the topic was returned as unroutable. So one
+    /// event per second is published as a probe, and a new queue receives everything from at most one second on.
     fn is_heard_outside(&self, topic: &str) -> bool {
-        self.shared.publisher.unheard.is_heard(topic, Instant::now())
+        self.shared.publisher.unroutable.may_be_routed(topic, Instant::now())
     }
 
     fn inbound(&self) -> Option<Box<dyn Inbound>> {
         Some(self.shared.arrivals.join())
     }
 
-    /// Wakes that wait in this process: for the broker, or for a consumer. Those in the broker's queues are seen there.
+    /// Counts wakes in this process: for the broker, or for a consumer. The broker counts those in its queues.
     fn depth(&self) -> usize {
-        self.shared.outgoing.depth() + self.shared.incoming.depth()
+        self.shared.hints.depth() + self.shared.incoming.depth()
     }
 }

@@ -1,4 +1,4 @@
-//! Where the broker is, and what things are called on it.
+//! Address of the broker, and the names of exchanges and queues.
 
 use std::fmt;
 
@@ -8,45 +8,45 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::fault::Fault;
 
-/// The prefix of an installation that has the broker's virtual host to itself.
+/// Prefix of an installation with a virtual host of its own.
 const DEFAULT_PREFIX: &str = "agentry";
-/// Queues of wakes for each mode. One classic queue is one Erlang process; two keep two cores busy, and the fewer there
-/// are the more even is their rotation over the workers.
+/// Queues of wakes per mode. A classic queue is one Erlang process, so two use two cores, and fewer queues rotate more
+/// evenly over the workers.
 const DEFAULT_SHARDS: u16 = 2;
-/// More shards than this are more queues than a broker's cores can use.
+/// Largest number of shards: a broker's cores cannot use more queues.
 const MAX_SHARDS: u16 = 64;
-/// The longest prefix, in bytes: the longest name built on it stays well below AMQP's 255.
+/// Longest prefix, in bytes: names built on it stay well below AMQP's 255.
 const MAX_PREFIX_BYTES: usize = 128;
-/// Seconds between heartbeats at most; a link that is silent for two of them is given up.
+/// Heartbeat interval in seconds; a connection that is silent for two of them is given up.
 const HEARTBEAT_SECONDS: u16 = 5;
 
-/// How to reach RabbitMQ.
+/// Options of the RabbitMQ bus.
 #[derive(Clone)]
 pub struct RabbitOptions {
     /// `amqp://user:password@host:port/vhost`; the virtual host `/` is written `%2f`.
     pub url: String,
-    /// What the names of all exchanges and queues begin with; processes of one installation share it.
+    /// Prefix of all exchange and queue names, shared by the processes of one installation.
     pub prefix: String,
-    /// Queues of wakes for each mode; the same for all processes of an installation.
+    /// Queues of wakes per mode; the same for all processes of an installation.
     pub shards: u16,
 }
 
 impl RabbitOptions {
-    /// The usual names on the broker at `url`.
+    /// Returns options with the default names for the broker at `url`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), prefix: DEFAULT_PREFIX.to_owned(), shards: DEFAULT_SHARDS }
     }
 
-    /// The broker's address without the password, for people.
-    pub(super) fn place(&self) -> String {
+    /// Returns the broker's address without the password.
+    pub(super) fn address(&self) -> String {
         match self.url.parse::<AMQPUri>() {
             Ok(uri) => format!("{}:{} (virtual host `{}`)", uri.authority.host, uri.authority.port, uri.vhost),
             Err(_) => "an address that is not an AMQP URL".to_owned(),
         }
     }
 
-    /// The checked address, with the heartbeat that the supervisor counts on.
+    /// Parses the address and sets the heartbeat that the supervisor relies on.
     pub(super) fn uri(&self) -> Result<AMQPUri, Fault> {
         let mut uri: AMQPUri = self.url.parse().map_err(|error: String| {
             Fault::new(format!("its URL cannot be read ({error}): use amqp://user:password@host:5672/%2f"))
@@ -76,14 +76,14 @@ impl RabbitOptions {
 impl fmt::Debug for RabbitOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RabbitOptions")
-            .field("url", &self.place())
+            .field("url", &self.address())
             .field("prefix", &self.prefix)
             .field("shards", &self.shards)
             .finish()
     }
 }
 
-/// What things are called. The prefix is short enough that no name is too long for AMQP.
+/// Names of exchanges and queues. The prefix is short enough that none is too long for AMQP.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     prefix: String,
@@ -95,53 +95,47 @@ impl Names {
         format!("{}.{rest}", self.prefix).into()
     }
 
-    /// The topic exchange that everybody publishes events to and binds queues to.
+    /// Topic exchange of events: all clients publish to it and bind queues to it.
     pub fn events(&self) -> ShortString {
         self.name(format_args!("events"))
     }
 
-    /// The headers exchange that tells our events from those of others.
+    /// Headers exchange that separates our events from foreign ones.
     pub fn sorter(&self) -> ShortString {
         self.name(format_args!("events.sorter"))
     }
 
-    /// The exchange without queues where our own events end.
+    /// Exchange without queues that drops our own events.
     pub fn own(&self) -> ShortString {
         self.name(format_args!("events.own"))
     }
 
-    /// The exchange of events that others published.
     pub fn foreign(&self) -> ShortString {
         self.name(format_args!("events.foreign"))
     }
 
-    /// The queue of events that others published.
     pub fn inbound(&self) -> ShortString {
         self.name(format_args!("inbound"))
     }
 
-    /// The queue of what cannot be taken.
     pub fn rejected(&self) -> ShortString {
         self.name(format_args!("inbound.rejected"))
     }
 
-    /// The exchange of signals.
     pub fn signals(&self) -> ShortString {
         self.name(format_args!("signals"))
     }
 
-    /// The queue of signals of one connection of one process. The number makes it another queue after a reconnect:
-    /// the broker may not yet have noticed that the old connection is gone, and with it the old queue.
+    /// Queue of signals of one connection of one process. The number gives a new queue after a reconnect, because the
+    /// broker may not have noticed yet that the old connection and its queue are gone.
     pub fn signals_of(&self, process: &str, session: u64) -> ShortString {
         self.name(format_args!("signals.{process}.{session}"))
     }
 
-    /// How many queues of wakes a mode has.
     pub fn shards(&self) -> u16 {
         self.shards
     }
 
-    /// A queue of wakes.
     pub fn wakes(&self, mode: ExecutionMode, shard: u16) -> ShortString {
         self.name(format_args!("wake.{mode}.{shard}"))
     }

@@ -1,5 +1,5 @@
-//! Events on their way out: persistent, mandatory, confirmed. The caller waits for the confirm; what is unconfirmed when
-//! a connection ends is published again, with the same id, on the next one.
+//! Outgoing events: persistent, mandatory, confirmed. The caller waits for the confirm; an event without one when a
+//! connection ends is published again, with the same id, on the next connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,24 +17,22 @@ use super::fault::Fault;
 use super::options::Names;
 use super::session::Session;
 use super::topology::PROCESS_HEADER;
-use super::unheard::Unheard;
+use super::unroutable::UnroutableTopics;
 use super::wire::signals::Process;
 use crate::port::BusError;
 
-/// How long a caller waits for an event to be confirmed, over reconnects and blocked connections. The outbox of the
-/// store keeps the event and tries again.
+/// Time that a caller waits for a confirm, over reconnects and blocked connections. The outbox of the store keeps the
+/// event and tries again.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long one publication may stay without a confirm before its connection counts as dead. A broker that is alive
-/// confirms in milliseconds, with a slow disk within a second or two.
+/// Time without a confirm after which the connection counts as dead. A live broker confirms in milliseconds, with a
+/// slow disk within a second or two.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// Events on their way at most; further callers wait.
+/// Largest number of events in flight; further callers wait.
 const MAX_UNCONFIRMED: usize = 4_096;
-/// How often a blocked connection is looked at.
 const BLOCKED_POLL: Duration = Duration::from_millis(20);
-/// The delivery mode of messages that survive a restart of the broker.
+/// Delivery mode of messages that survive a restart of the broker.
 pub(super) const PERSISTENT: u8 = 2;
 
-/// The way out for events.
 #[derive(Debug)]
 pub(super) struct Publisher {
     names: Names,
@@ -42,12 +40,12 @@ pub(super) struct Publisher {
     places: Semaphore,
     pub unconfirmed: AtomicUsize,
     pub returned: AtomicU64,
-    pub unheard: Unheard,
-    /// Publications whose callers left before the confirm; the client library keeps them until it is told to look.
+    pub unroutable: UnroutableTopics,
+    /// Publications whose callers were dropped before the confirm; the client library keeps them until its confirms are
+    /// collected.
     abandoned: AtomicUsize,
 }
 
-/// What became of one publication.
 enum Published {
     Confirmed,
     Refused,
@@ -61,12 +59,12 @@ impl Publisher {
             places: Semaphore::new(MAX_UNCONFIRMED),
             unconfirmed: AtomicUsize::new(0),
             returned: AtomicU64::new(0),
-            unheard: Unheard::default(),
+            unroutable: UnroutableTopics::default(),
             abandoned: AtomicUsize::new(0),
         }
     }
 
-    /// Publishes an event and waits for the confirm, for [`PATIENCE`] at most.
+    /// Publishes an event and waits up to [`PATIENCE`] for the confirm.
     pub async fn publish(&self, sessions: &watch::Sender<Option<Arc<Session>>>, event: &Event) -> Result<(), BusError> {
         let message = self.message(event).map_err(|fault| BusError::Unavailable(fault.to_string()))?;
         let mut last = None;
@@ -98,7 +96,7 @@ impl Publisher {
             };
             let Some(session) = session else { continue };
             while session.is_blocked() && !session.has_failed() {
-                *last = Some(Fault::new("it takes no messages for now, because it is short of memory or disk"));
+                *last = Some(Fault::new("it blocks publishers because it is short of memory or disk"));
                 tokio::time::sleep(BLOCKED_POLL).await;
             }
             match self.attempt(&session, message).await {
@@ -114,16 +112,16 @@ impl Publisher {
     }
 
     async fn attempt(&self, session: &Session, message: &Message) -> Result<Published, Fault> {
-        let (mut open, began) = (Open::new(self), Instant::now());
+        let (mut in_flight, began) = (InFlightEvent::new(self), Instant::now());
         let publishing = session.events().publish(self.names.events(), message);
         let confirmation = match tokio::time::timeout(CONFIRM_TIMEOUT, publishing).await {
             Ok(result) => result.map_err(|error| Fault::new(format!("publishing an event: {error}"))),
             Err(_) => Err(Fault::new(format!("an event has no confirm after {} s", CONFIRM_TIMEOUT.as_secs()))),
         };
-        open.settled = confirmation.is_ok();
+        in_flight.settled = confirmation.is_ok();
         match confirmation? {
             Confirmation::Ack(returned) => {
-                self.learn(message, returned.as_deref(), began);
+                self.record_routing(message, returned.as_deref(), began);
                 Ok(Published::Confirmed)
             }
             Confirmation::Nack(_) => Ok(Published::Refused),
@@ -131,14 +129,14 @@ impl Publisher {
         }
     }
 
-    /// Nobody is bound to a topic: that is not an error, but good to know.
-    fn learn(&self, message: &Message, returned: Option<&Delivery>, began: Instant) {
+    /// Records whether a queue was bound to the topic; an unroutable event is no error.
+    fn record_routing(&self, message: &Message, returned: Option<&Delivery>, began: Instant) {
         match returned {
             Some(returned) => {
                 self.returned.fetch_add(1, Ordering::Relaxed);
-                self.unheard.returned(returned.routing_key.as_str(), Instant::now());
+                self.unroutable.returned(returned.routing_key.as_str(), Instant::now());
             }
-            None => self.unheard.routed(message.key.as_str(), began),
+            None => self.unroutable.routed(message.key.as_str(), began),
         }
     }
 
@@ -157,8 +155,8 @@ impl Publisher {
         Ok(Message { key, body: cloudevent::encode(event)?, properties })
     }
 
-    /// Lets the client library forget publications whose callers left, when there are some.
-    pub async fn tidy(&self, session: &Session) {
+    /// Lets the client library forget publications whose callers were dropped.
+    pub async fn collect_abandoned(&self, session: &Session) {
         if self.abandoned.swap(0, Ordering::Relaxed) > 0 {
             let waiting = session.events().forget_abandoned();
             if !matches!(tokio::time::timeout(CONFIRM_TIMEOUT, waiting).await, Ok(Ok(()))) {
@@ -168,20 +166,20 @@ impl Publisher {
     }
 }
 
-/// Counts a publication that waits for its confirm, also when its caller leaves.
-struct Open<'a> {
+/// Counts a publication without a confirm, also when its caller is dropped.
+struct InFlightEvent<'a> {
     publisher: &'a Publisher,
     settled: bool,
 }
 
-impl<'a> Open<'a> {
+impl<'a> InFlightEvent<'a> {
     fn new(publisher: &'a Publisher) -> Self {
         publisher.unconfirmed.fetch_add(1, Ordering::Relaxed);
         Self { publisher, settled: false }
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for InFlightEvent<'_> {
     fn drop(&mut self) {
         self.publisher.unconfirmed.fetch_sub(1, Ordering::Relaxed);
         self.publisher.abandoned.fetch_add(usize::from(!self.settled), Ordering::Relaxed);

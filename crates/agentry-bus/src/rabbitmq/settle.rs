@@ -1,4 +1,4 @@
-//! Tells the broker what became of deliveries, with as few frames as that takes.
+//! Settlement of deliveries with as few frames as possible.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,10 +11,8 @@ use tokio::time::Instant;
 
 use super::fault::{Fault, within};
 
-/// Settlements taken at once at most.
 const MAX_BATCH: usize = 1_024;
 
-/// What becomes of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settlement {
     /// The broker forgets it.
@@ -23,12 +21,12 @@ pub(super) enum Settlement {
     Return,
 }
 
-/// The way to the settler of a channel. Its bound is never reached when it is at least the number of deliveries that
-/// the channel's prefetch leaves open: each is settled once.
+/// Sends settlements of a channel. It never fills up when its capacity is at least the channel's prefetch, because each
+/// delivery is settled once.
 pub(super) type Settler = mpsc::Sender<(u64, Settlement)>;
 
-/// Settles deliveries of a channel until something fails. Returned ones go back after `pause`, so that what cannot be
-/// taken now does not come again at once.
+/// Settles deliveries of a channel until something fails. Returned ones go back after `pause`, so that a delivery that
+/// cannot be processed now does not come back at once.
 pub(super) async fn settle(
     channel: Channel,
     mut settled: mpsc::Receiver<(u64, Settlement)>,
@@ -60,12 +58,12 @@ pub(super) async fn settle(
     }
 }
 
-/// Which deliveries of a channel are settled. Tags count from 1 without gaps.
+/// Tracks settled deliveries of a channel. Tags count from 1 without gaps.
 #[derive(Debug)]
 struct Window {
-    /// The lowest tag that is not settled.
+    /// Lowest tag that is not settled.
     next: u64,
-    /// Settled tags from there on, and whether the broker knows already.
+    /// Settled tags from there on; true when the broker knows already.
     settled: BTreeMap<u64, bool>,
 }
 
@@ -80,8 +78,8 @@ impl Window {
         self.settled.insert(tag, known);
     }
 
-    /// The acknowledgements to send: one for all that are settled without a gap, one for each of the others. The tag of
-    /// a multiple one is always open at the broker, which refuses others.
+    /// Returns the acknowledgements to send: one for all consecutive settled tags, and one for each of the others. The
+    /// tag of a multiple acknowledgement is always unsettled at the broker, which refuses others.
     fn drain(&mut self) -> Vec<(u64, bool)> {
         let mut acks = Vec::new();
         let (mut last, mut count) = (None, 0);
@@ -123,7 +121,7 @@ mod tests {
             window.settle(tag, false);
         }
         assert_eq!(window.drain(), [(1, false), (3, false), (4, false)]);
-        // 2 is returned: the broker knows of 2, 3 and 4, and 5 is the only one left to say.
+        // 2 is returned: the broker knows of 2, 3 and 4, and only 5 is left to acknowledge.
         window.settle(2, true);
         window.settle(5, false);
         assert_eq!(window.drain(), [(5, false)]);

@@ -1,14 +1,13 @@
-//! Signals of other processes: heard on one queue, bound to as little as the process needs.
+//! Signals of other processes: received on one queue with as few bindings as possible.
 //!
-//! Every process hears what concerns all. Progress and deltas, of which there are many, come only while somebody here
-//! watches a task, and events of other processes only while somebody follows the tail. Whoever begins to watch before
-//! the binding is there is told that something may have been missed, and reads the store.
+//! Every process receives signals that concern all. Progress and deltas, which are frequent, arrive only while this
+//! process watches a task, and events of other processes only while it follows the tail. A watcher that starts before
+//! the binding exists is notified that signals may be missing, and reads the store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -16,9 +15,9 @@ use lapin::message::Delivery;
 use tokio::sync::Notify;
 
 use super::fault::Fault;
+use super::hint_buffer::HintBuffer;
 use super::interest::{Interest, RENEW};
 use super::options::Names;
-use super::outgoing::Outgoing;
 use super::session::SignalsConsumer;
 use super::topology::{self, PROCESS_HEADER, TO_WATCHERS};
 use super::wire::signals::{Note, Process};
@@ -26,60 +25,59 @@ use super::{cloudevent, wire};
 use crate::listeners::{Listeners, Watch, lock};
 use crate::port::{Received, Signal, Signals};
 
-/// How long bindings stay after the last watcher left: the next one usually comes soon.
+/// Time that a binding stays after the last watcher left: the next one usually comes soon.
 const LINGER: Duration = Duration::from_secs(60);
-/// How often interest is renewed, forgotten and looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval of maintenance: interest is renewed and expired, bindings are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Listeners here, and what is known about those elsewhere.
+/// Listeners of this process, and the tasks that other processes watch.
 #[derive(Debug)]
-pub(super) struct Hearing {
+pub(super) struct SignalHub {
     pub listeners: Listeners,
     process: Process,
     interest: Mutex<Interest>,
     tails: AtomicUsize,
-    /// Rung when a watcher or tail came.
-    came: Notify,
+    /// Notified when a watcher or a tail is added.
+    watcher_added: Notify,
 }
 
-impl Hearing {
+impl SignalHub {
     pub fn new(process: Process) -> Self {
         Self {
             listeners: Listeners::new(),
             process,
             interest: Mutex::default(),
             tails: AtomicUsize::new(0),
-            came: Notify::new(),
+            watcher_added: Notify::new(),
         }
     }
 
-    /// Whether somebody watches the task, here or elsewhere.
     pub fn is_watched(&self, task: TaskId) -> bool {
         self.listeners.is_watched(task) || lock(&self.interest).contains(task, Instant::now())
     }
 
-    /// Watches a task, and tells the others.
-    pub fn watch(self: &Arc<Self>, outgoing: &Arc<Outgoing>, task: TaskId) -> Box<dyn Signals> {
+    /// Watches a task and notifies the other processes.
+    pub fn watch(self: &Arc<Self>, hints: &Arc<HintBuffer>, task: TaskId) -> Box<dyn Signals> {
         let watch = self.listeners.watch(task);
-        outgoing.note(Note::Watching(task));
-        self.came.notify_one();
-        let (hearing, outgoing) = (Arc::clone(self), Arc::clone(outgoing));
-        Box::new(RabbitWatch { watch: Some(watch), task, hearing, outgoing })
+        hints.note(Note::Watching(task));
+        self.watcher_added.notify_one();
+        let (hub, hints) = (Arc::clone(self), Arc::clone(hints));
+        Box::new(RabbitWatch { watch: Some(watch), task, hub, hints })
     }
 
-    /// Hears everything, the events of other processes too.
+    /// Receives everything, including the events of other processes.
     pub fn tail(self: &Arc<Self>) -> Box<dyn Signals> {
         self.tails.fetch_add(1, Ordering::AcqRel);
-        self.came.notify_one();
-        Box::new(Tail { signals: self.listeners.signals(), hearing: Arc::clone(self) })
+        self.watcher_added.notify_one();
+        Box::new(Tail { signals: self.listeners.signals(), hub: Arc::clone(self) })
     }
 
-    /// Says again which tasks are watched here.
-    fn renew(&self, outgoing: &Outgoing) {
+    /// Repeats the tasks that are watched here.
+    fn renew(&self, hints: &HintBuffer) {
         for task in self.listeners.watched() {
-            outgoing.note(Note::Watching(task));
+            hints.note(Note::Watching(task));
         }
-        lock(&self.interest).forget_old(Instant::now());
+        lock(&self.interest).expire(Instant::now());
     }
 
     fn hear(&self, names: &Names, delivery: &Delivery) {
@@ -87,11 +85,11 @@ impl Hearing {
             return self.hear_event(delivery);
         }
         match wire::signals::decode(&delivery.data) {
-            // Told here when it was said.
+            // Listeners here received it when it was sent.
             Ok((process, _)) if process == self.process => {}
             Ok((process, notes)) => notes.into_iter().for_each(|note| self.take(process, note)),
             Err(error) => {
-                tracing::warn!(%error, "signals cannot be read; the store is read instead");
+                tracing::warn!(%error, "RabbitMQ: cannot decode signals, reading the store instead");
                 self.listeners.missed();
             }
         }
@@ -99,7 +97,7 @@ impl Hearing {
 
     fn take(&self, process: Process, note: Note) {
         match note {
-            Note::Signal(signal) => self.listeners.tell(signal),
+            Note::Signal(signal) => self.listeners.send(signal),
             Note::Watching(task) => lock(&self.interest).add(process, task, Instant::now()),
             Note::Unwatched(task) => lock(&self.interest).remove(process, task),
             Note::Missed => self.listeners.missed(),
@@ -114,28 +112,26 @@ impl Hearing {
             return;
         }
         let content_type = delivery.properties.content_type().as_ref().map(|text| text.as_str());
-        let event: Result<Event, String> =
-            cloudevent::decode(delivery.routing_key.as_str(), content_type, &delivery.data);
-        if let Ok(event) = event {
-            self.listeners.tell(Signal::Event(Arc::new(event)));
+        if let Ok(event) = cloudevent::decode(delivery.routing_key.as_str(), content_type, &delivery.data) {
+            self.listeners.send(Signal::Event(Arc::new(event)));
         }
     }
 
-    /// Hears until something fails.
-    pub async fn run(&self, mut from: SignalsConsumer, names: &Names, outgoing: &Outgoing) -> Result<(), Fault> {
+    /// Receives until something fails.
+    pub async fn run(&self, mut from: SignalsConsumer, names: &Names, hints: &HintBuffer) -> Result<(), Fault> {
         let mut watchers = Binding::new(names.signals().to_string(), TO_WATCHERS);
         let mut tails = Binding::new(names.events().to_string(), "#");
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(CHECK_EVERY);
         let mut renew = tokio::time::interval(RENEW);
         loop {
             tokio::select! {
                 delivery = from.consumer.next() => match delivery {
                     Some(Ok(delivery)) => self.hear(names, &delivery),
-                    Some(Err(error)) => return Err(Fault::new(format!("hearing signals: {error}"))),
+                    Some(Err(error)) => return Err(Fault::new(format!("hub signals: {error}"))),
                     None => return Err(Fault::new("the broker ended the consumer of signals")),
                 },
-                _ = renew.tick() => self.renew(outgoing),
-                () = self.came.notified() => self.bind(&from, &mut watchers, &mut tails).await?,
+                _ = renew.tick() => self.renew(hints),
+                () = self.watcher_added.notified() => self.bind(&from, &mut watchers, &mut tails).await?,
                 _ = look.tick() => self.bind(&from, &mut watchers, &mut tails).await?,
             }
         }
@@ -149,7 +145,7 @@ impl Hearing {
     }
 }
 
-/// A binding that is there while it is needed, and a while longer.
+/// A binding that exists while it is needed and for [`LINGER`] after.
 struct Binding {
     exchange: String,
     key: &'static str,
@@ -162,7 +158,7 @@ impl Binding {
         Self { exchange, key, bound: false, needed: Instant::now() }
     }
 
-    /// Binds or unbinds. Whether the binding is new.
+    /// Binds or unbinds; returns true for a new binding.
     async fn follow(&mut self, from: &SignalsConsumer, needed: bool) -> Result<bool, Fault> {
         if needed {
             self.needed = Instant::now();
@@ -184,8 +180,8 @@ impl Binding {
 struct RabbitWatch {
     watch: Option<Watch>,
     task: TaskId,
-    hearing: Arc<Hearing>,
-    outgoing: Arc<Outgoing>,
+    hub: Arc<SignalHub>,
+    hints: Arc<HintBuffer>,
 }
 
 #[async_trait]
@@ -201,15 +197,15 @@ impl Signals for RabbitWatch {
 impl Drop for RabbitWatch {
     fn drop(&mut self) {
         self.watch = None;
-        if !self.hearing.listeners.is_watched(self.task) {
-            self.outgoing.note(Note::Unwatched(self.task));
+        if !self.hub.listeners.is_watched(self.task) {
+            self.hints.note(Note::Unwatched(self.task));
         }
     }
 }
 
 struct Tail {
     signals: Box<dyn Signals>,
-    hearing: Arc<Hearing>,
+    hub: Arc<SignalHub>,
 }
 
 #[async_trait]
@@ -221,6 +217,6 @@ impl Signals for Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.hearing.tails.fetch_sub(1, Ordering::AcqRel);
+        self.hub.tails.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,4 +1,4 @@
-//! Exchanges and queues: declared on every connection, so that a broker that lost its disk gets them back.
+//! Exchanges and queues, declared on every connection, so that a broker that lost its disk gets them back.
 
 use agentry_core::agent::ExecutionMode;
 use futures_util::future::try_join_all;
@@ -9,30 +9,29 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
+use super::broker_connection::BrokerConnection;
 use super::fault::{Fault, within};
-use super::link::Link;
 use super::options::Names;
 
-/// The header that marks events of ours; its value is the publishing process. Headers that begin with `x-` are not
-/// looked at by headers exchanges.
+/// Header with the publishing process, which marks our own events. Headers exchanges ignore names that begin with `x-`.
 pub(super) const PROCESS_HEADER: &str = "agentry-process";
-/// The routing key of signals that concern every process.
+/// Routing key of signals that concern every process.
 pub(super) const TO_ALL: &str = "all";
-/// The routing key of signals that concern processes with watchers.
+/// Routing key of signals that concern processes with watchers.
 pub(super) const TO_WATCHERS: &str = "watchers";
 
-/// Messages of wakes that wait in one queue at most; the oldest are dropped and found by recovery in the store.
+/// Largest number of wake messages per queue; the oldest are dropped, and recovery finds their tasks in the store.
 const MAX_WAKE_MESSAGES: i64 = 10_000;
-/// How long a wake may wait, in milliseconds. Recovery looks every second: an older wake tells nothing new.
+/// Lifetime of a wake in milliseconds. Recovery runs every second, so an older wake is of no use.
 const WAKE_TTL_MS: i64 = 60_000;
-/// AMQP priorities of messages of wakes go from 0 to this.
+/// Highest AMQP priority of wake messages.
 const MAX_PRIORITY: i64 = 2;
-/// Messages of signals that wait for a slow process at most; it is told that it missed some when it falls behind
-/// in its own queues, and looks into the store now and then anyway.
+/// Largest number of signal messages that wait for a slow process. Its own listeners notice when they fall behind, and
+/// it reads the store periodically anyway.
 const MAX_SIGNAL_MESSAGES: i64 = 10_000;
-/// Foreign events that wait at most. Then publishers are refused: an event that was confirmed is not dropped.
+/// Largest number of waiting foreign events. Beyond it publishers are refused: a confirmed event is never dropped.
 const MAX_INBOUND: i64 = 1_000_000;
-/// Rejected messages kept for people to look at; the oldest go first.
+/// Rejected messages that are kept for people to look at; the oldest are dropped.
 const MAX_REJECTED: i64 = 10_000;
 
 fn arguments(pairs: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> FieldTable {
@@ -53,7 +52,7 @@ pub(super) async fn declare(channel: &Channel, names: &Names) -> Result<(), Faul
     exchange(channel, names.signals(), ExchangeKind::Direct, false, FieldTable::default()).await?;
     let queues = ExecutionMode::ALL.into_iter().flat_map(|mode| {
         (0..names.shards()).map(move |shard| {
-            // Classic and with transient messages: wakes are hints, and a quorum queue would fsync each.
+            // Classic queues with transient messages: wakes are hints, and a quorum queue would fsync each.
             let arguments = arguments([
                 ("x-max-length", MAX_WAKE_MESSAGES.into()),
                 ("x-message-ttl", WAKE_TTL_MS.into()),
@@ -66,7 +65,7 @@ pub(super) async fn declare(channel: &Channel, names: &Names) -> Result<(), Faul
     Ok(())
 }
 
-/// Declares the queue of signals of this connection and binds it to what concerns every process.
+/// Declares the signal queue of this connection and binds it to signals that concern every process.
 pub(super) async fn declare_signals(channel: &Channel, names: &Names, own: ShortString) -> Result<(), Fault> {
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let arguments = arguments([("x-max-length", MAX_SIGNAL_MESSAGES.into())]);
@@ -74,12 +73,12 @@ pub(super) async fn declare_signals(channel: &Channel, names: &Names, own: Short
     bind(channel, own, names.signals(), TO_ALL.into()).await
 }
 
-/// Declares the way of foreign events into the inbound queue.
+/// Declares the route of foreign events into the inbound queue.
 ///
-/// Events of ours carry a header. The sorter sends those to an exchange without queues, where they end at no cost;
-/// what it has no binding for goes to its alternate exchange, and from there into the queue.
-pub(super) async fn declare_inbound(link: &Link, names: &Names) -> Result<(), Fault> {
-    let channel = link.channel().await?;
+/// Our own events have a header, by which the sorter routes them to an exchange without queues, where they are dropped
+/// at no cost. Other events go to its alternate exchange, and from there into the queue.
+pub(super) async fn declare_inbound(connection: &BrokerConnection, names: &Names) -> Result<(), Fault> {
+    let channel = connection.channel().await?;
     let none = FieldTable::default;
     exchange(&channel, names.foreign(), ExchangeKind::Fanout, true, none()).await?;
     exchange(&channel, names.own(), ExchangeKind::Fanout, true, none()).await?;
@@ -88,15 +87,15 @@ pub(super) async fn declare_inbound(link: &Link, names: &Names) -> Result<(), Fa
     let marked = arguments([("x-match", text("all")), (PROCESS_HEADER, AMQPValue::Void)]);
     bind_exchange(&channel, names.own(), names.sorter(), "", marked).await?;
     let bounded = [("x-max-length", MAX_REJECTED.into())];
-    lasting_queue(link, names.rejected(), arguments(bounded)).await?;
+    lasting_queue(connection, names.rejected(), arguments(bounded)).await?;
     let bounded = [("x-max-length", MAX_INBOUND.into()), ("x-overflow", text("reject-publish"))];
-    lasting_queue(link, names.inbound(), arguments(bounded)).await?;
+    lasting_queue(connection, names.inbound(), arguments(bounded)).await?;
     bind(&channel, names.inbound(), names.foreign(), "".into()).await?;
-    // Last: from here on foreign events arrive.
+    // Bound last, because foreign events arrive from here on.
     bind_exchange(&channel, names.sorter(), names.events(), "#", none()).await
 }
 
-/// Deletes what [`declare`] and [`declare_inbound`] make. Queues of signals go with their connections.
+/// Deletes the topology of [`declare`] and [`declare_inbound`]. Signal queues end with their connections.
 pub(super) async fn delete(channel: &Channel, names: &Names) -> Result<(), Fault> {
     let wakes = ExecutionMode::ALL.into_iter().flat_map(|mode| (0..names.shards()).map(move |n| names.wakes(mode, n)));
     for queue in wakes.chain([names.inbound(), names.rejected()]) {
@@ -110,15 +109,15 @@ pub(super) async fn delete(channel: &Channel, names: &Names) -> Result<(), Fault
     Ok(())
 }
 
-/// A durable queue whose messages survive: a quorum queue, or a classic one where the broker has no quorum queues or
-/// has this queue as a classic one from before.
-async fn lasting_queue(link: &Link, name: ShortString, bounds: FieldTable) -> Result<(), Fault> {
-    let channel = link.channel().await?;
+/// Declares a durable queue with persistent messages: a quorum queue, or a classic one where the broker has no quorum
+/// queues or has a classic queue of this name.
+async fn lasting_queue(connection: &BrokerConnection, name: ShortString, bounds: FieldTable) -> Result<(), Fault> {
+    let channel = connection.channel().await?;
     let mut quorum = bounds.clone();
     quorum.insert("x-queue-type".into(), text("quorum"));
     let Err(fault) = queue(&channel, name.clone(), durable(), quorum).await else { return Ok(()) };
     // A failed declaration closes its channel.
-    let channel = link.channel().await?;
+    let channel = connection.channel().await?;
     queue(&channel, name.clone(), durable(), bounds).await?;
     tracing::warn!(queue = %name, %fault, "RabbitMQ has no quorum queue here; a classic one holds events on one node only");
     Ok(())
@@ -150,7 +149,6 @@ async fn exchange(
     within(&what, channel.exchange_declare(name, kind, options, arguments)).await
 }
 
-/// Binds a queue to an exchange.
 pub(super) async fn bind(
     channel: &Channel,
     queue: ShortString,
@@ -162,7 +160,6 @@ pub(super) async fn bind(
     within(&what, channel.queue_bind(queue, exchange, key, options, FieldTable::default())).await
 }
 
-/// Unbinds a queue from an exchange.
 pub(super) async fn unbind(
     channel: &Channel,
     queue: ShortString,

@@ -1,4 +1,4 @@
-//! A broker of a test's own, which it may stop, empty and starve. Ended by its own process id.
+//! A broker of one test, which it may stop, wipe and starve. It is ended by its process id.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A node starts in some seconds; on a machine that builds besides, in many.
+/// Start timeout: some seconds, and many more on a machine that also builds.
 const START_PATIENCE: Duration = Duration::from_secs(120);
-/// A node stops in a second or two.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// How often a wait looks again.
 const LOOK: Duration = Duration::from_millis(20);
-/// Erlang's distribution stays on loopback.
 const ERLANG: &str = "-kernel inet_dist_use_interface {127,0,0,1}";
 
 /// RabbitMQ with its own data, ports and port mapper.
@@ -27,7 +24,6 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker that listens.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let scripts = newest("/usr/lib/rabbitmq/lib", "rabbitmq_server-").join("sbin");
@@ -46,13 +42,12 @@ impl Broker {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
-    /// Starts the node again, and waits until it listens.
     pub async fn start_node(&mut self) {
         std::fs::write(self.path("rabbitmq.conf"), self.config()).unwrap();
         std::fs::write(self.path("enabled_plugins"), "[].\n").unwrap();
         std::fs::write(self.path("env.conf"), "").unwrap();
         let mut command = self.command("rabbitmq-server");
-        // The script then becomes the node: the process id is the node's.
+        // With this the script becomes the node, so the process id is the node's.
         command.env("RUNNING_UNDER_SYSTEMD", "true");
         let log = self.path("node.log");
         let node = self.node.insert(spawn(&mut command, &log));
@@ -63,7 +58,6 @@ impl Broker {
         .await;
     }
 
-    /// Ends the node.
     pub async fn stop_node(&mut self) {
         let Some(node) = &mut self.node else { return };
         let asked =
@@ -73,13 +67,13 @@ impl Broker {
         self.node = None;
     }
 
-    /// Deletes everything that the node keeps; it must be stopped.
+    /// Deletes the node's data; it must be stopped.
     pub fn wipe(&self) {
         assert!(self.node.is_none(), "a running node keeps its files");
         std::fs::remove_dir_all(self.path("data")).unwrap();
     }
 
-    /// The share of the machine's memory that the node may use before it blocks publishers.
+    /// Sets the share of the machine's memory at which the node blocks publishers.
     pub async fn limit_memory(&self, share: &str) {
         let mut command = self.command("rabbitmqctl");
         command.args(["set_vm_memory_high_watermark", share]);
@@ -125,7 +119,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         for child in self.node.iter_mut().chain([&mut self.mapper]) {
-            // Its data goes with it: there is nothing to end well for.
+            // Its data is deleted too, so a clean stop is not needed.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -135,7 +129,7 @@ impl Drop for Broker {
 fn spawn(command: &mut Command, log: &Path) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
     let (out, err) = (log.try_clone().unwrap(), log);
-    // A group of its own: what the terminal tells the test is not for the broker, which the test ends itself.
+    // A process group of its own: signals of the terminal are not for the broker, which the test ends itself.
     command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().unwrap()
 }
 
@@ -152,13 +146,11 @@ async fn wait_for(what: &str, patience: Duration, mut is_so: impl FnMut() -> boo
     tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("not within {patience:?}: {what}"));
 }
 
-/// Three ports that nobody uses. They are open together, so they differ.
 fn free_ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// The folder of the newest version that a package installed.
 fn newest(parent: &str, prefix: &str) -> PathBuf {
     let entries = std::fs::read_dir(parent).unwrap_or_else(|_| panic!("{parent} is missing: install rabbitmq-server"));
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

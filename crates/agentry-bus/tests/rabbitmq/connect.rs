@@ -1,5 +1,3 @@
-//! The contract of the port, and connections that do not come about.
-
 use std::sync::Arc;
 
 use agentry_bus::contract;
@@ -8,16 +6,16 @@ use agentry_bus::{EventBus, Received};
 use agentry_core::agent::ModeSet;
 use tokio::net::TcpListener;
 
-use crate::support::{Place, with_place, within};
+use crate::support::{TestNames, with_names, within};
 
-async fn shared(place: Arc<Place>) -> Arc<dyn EventBus> {
-    Arc::new(place.bus().await)
+async fn shared(names: Arc<TestNames>) -> Arc<dyn EventBus> {
+    Arc::new(names.bus().await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_wakes() {
-    with_place(|place| async {
-        within("one consumer of its mode", contract::a_wake_reaches_one_consumer_of_its_mode(shared(place).await))
+    with_names(|names| async {
+        within("one consumer of its mode", contract::a_wake_reaches_one_consumer_of_its_mode(shared(names).await))
             .await;
     })
     .await;
@@ -25,16 +23,16 @@ async fn contract_wakes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_priorities() {
-    with_place(|place| async {
-        within("priorities go first", contract::priorities_go_first(shared(place).await)).await;
+    with_names(|names| async {
+        within("priorities go first", contract::priorities_go_first(shared(names).await)).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_signals() {
-    with_place(|place| async {
-        within("signals", contract::signals_reach_listeners_and_watchers(shared(place).await)).await;
+    with_names(|names| async {
+        within("signals", contract::signals_reach_listeners_and_watchers(shared(names).await)).await;
     })
     .await;
 }
@@ -68,8 +66,8 @@ async fn wrong_credentials_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_bus_ends_its_receivers() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (mut wakes, mut signals) = (bus.wakes(ModeSet::ALL), bus.signals());
         let mut inbound = bus.inbound().unwrap();
         within("the end", bus.close()).await;

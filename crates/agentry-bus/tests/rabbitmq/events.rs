@@ -1,4 +1,4 @@
-//! Events out to foreign consumers, and in from foreign publishers.
+//! Events to foreign consumers and from foreign publishers.
 
 use agentry_bus::{Delivered, EventBus, Inbound};
 use futures_util::StreamExt;
@@ -10,13 +10,13 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer};
 use serde_json::{Value, json};
 
-use crate::support::{Place, event, eventually, foreign, state_of, with_place, within};
+use crate::support::{TestNames, event, eventually, foreign, state_of, with_names, within};
 
-/// A queue of a foreign client, bound to the results of agents.
-async fn bound_queue(place: &Place, channel: &Channel) -> Consumer {
-    let queue = place.name("foreign");
+/// Declares a queue of a foreign client, bound to the results of agents.
+async fn bound_queue(names: &TestNames, channel: &Channel) -> Consumer {
+    let queue = names.name("foreign");
     channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
-    let (exchange, key) = (place.name("events"), "agent.output.#");
+    let (exchange, key) = (names.name("events"), "agent.output.#");
     let options = QueueBindOptions::default();
     channel
         .queue_bind(queue.as_str().into(), exchange.into(), key.into(), options, FieldTable::default())
@@ -27,10 +27,10 @@ async fn bound_queue(place: &Place, channel: &Channel) -> Consumer {
 }
 
 /// Publishes as a foreign client does, with a confirm.
-async fn publish(place: &Place, channel: &Channel, topic: &str, body: &[u8]) {
+async fn publish(names: &TestNames, channel: &Channel, topic: &str, body: &[u8]) {
     let properties = BasicProperties::default().with_content_type("application/cloudevents+json".into());
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let publishing = channel.basic_publish(place.name("events").into(), topic.into(), options, body, properties);
+    let publishing = channel.basic_publish(names.name("events").into(), topic.into(), options, body, properties);
     let confirmation = publishing.await.unwrap().await.unwrap();
     assert!(confirmation.is_ack() && confirmation.take_message().is_none(), "it has a queue");
 }
@@ -41,20 +41,19 @@ fn order(id: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The way in, ready: its queue is bound.
-async fn inbound(place: &Place, bus: &dyn EventBus, channel: &Channel) -> Box<dyn Inbound> {
+async fn inbound(names: &TestNames, bus: &dyn EventBus, channel: &Channel) -> Box<dyn Inbound> {
     let inbound = bus.inbound().unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-    ready(place).await;
+    ready(names).await;
     inbound
 }
 
-async fn ready(place: &Place) {
+async fn ready(names: &TestNames) {
     eventually("the inbound queue is consumed", async || {
-        // Looking for a queue that is not there closes the channel.
+        // A passive declaration of a missing queue closes the channel.
         let (_connection, channel) = foreign().await;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = channel.queue_declare(place.name("inbound").into(), options, FieldTable::default()).await;
+        let declared = channel.queue_declare(names.name("inbound").into(), options, FieldTable::default()).await;
         declared.is_ok_and(|queue| queue.consumer_count() > 0)
     })
     .await;
@@ -68,10 +67,10 @@ async fn one(inbound: &mut Box<dyn Inbound>) -> Delivered {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_consumer_gets_a_cloudevent() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
-        let mut consumer = bound_queue(&place, &channel).await;
+        let mut consumer = bound_queue(&names, &channel).await;
         bus.publish(&event("7")).await.unwrap();
         let delivery = within("the event", consumer.next()).await.unwrap().unwrap();
         delivery.ack(BasicAckOptions::default()).await.unwrap();
@@ -94,13 +93,13 @@ async fn a_foreign_consumer_gets_a_cloudevent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_nobody_is_bound_to_is_counted() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         bus.publish(&event("1")).await.unwrap();
         assert_eq!(bus.status().returned, 1);
-        // Nor do our own way in and its queues make it somebody's.
+        // Our own inbound queues do not count as listeners either.
         let (_connection, channel) = foreign().await;
-        let _inbound = inbound(&place, &bus, &channel).await;
+        let _inbound = inbound(&names, &bus, &channel).await;
         bus.publish(&event("2")).await.unwrap();
         assert_eq!(bus.status().returned, 2);
     })
@@ -109,8 +108,8 @@ async fn an_event_that_nobody_is_bound_to_is_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unheard_topic_is_asked_about_again_within_a_second() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (heard, other) = ("agent.output.writer", "agent.output.reader");
         assert!(bus.is_heard_outside(heard), "nobody knows yet");
         eventually("an event came back", async || {
@@ -120,7 +119,7 @@ async fn an_unheard_topic_is_asked_about_again_within_a_second() {
         .await;
         assert!(bus.is_heard_outside(other), "that was another topic");
         let (_connection, channel) = foreign().await;
-        let mut consumer = bound_queue(&place, &channel).await;
+        let mut consumer = bound_queue(&names, &channel).await;
         eventually("the topic is asked about", async || bus.is_heard_outside(heard)).await;
         bus.publish(&event("2")).await.unwrap();
         assert!(bus.is_heard_outside(heard), "it found the queue");
@@ -130,13 +129,13 @@ async fn an_unheard_topic_is_asked_about_again_within_a_second() {
     .await;
 }
 
-/// The client library hands returned messages out to whichever publications one confirm settles.
+/// The client library attaches returned messages to any of the publications that one confirm settles.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn side_by_side_a_return_counts_for_its_own_topic() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
-        let _consumer = bound_queue(&place, &channel).await;
+        let _consumer = bound_queue(&names, &channel).await;
         let publications = (0..500).map(|n| {
             let (bus, mut event) = (bus.clone(), event(&n.to_string()));
             if n % 2 == 0 {
@@ -155,12 +154,12 @@ async fn side_by_side_a_return_counts_for_its_own_topic() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_event_comes_in_until_it_is_acknowledged() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
-        let mut inbound = inbound(&place, &bus, &channel).await;
+        let mut inbound = inbound(&names, &bus, &channel).await;
         bus.publish(&event("our own")).await.unwrap();
-        publish(&place, &channel, "shop.order.placed", &order("7")).await;
+        publish(&names, &channel, "shop.order.placed", &order("7")).await;
         let delivered = one(&mut inbound).await;
         let event = &delivered.event;
         assert_eq!(
@@ -172,37 +171,37 @@ async fn a_foreign_event_comes_in_until_it_is_acknowledged() {
         let again = one(&mut inbound).await;
         assert_eq!(again.event.id, "7", "dropped without a word, it comes again");
         again.ack();
-        publish(&place, &channel, "shop.order.placed", &order("8")).await;
+        publish(&names, &channel, "shop.order.placed", &order("8")).await;
         let next = one(&mut inbound).await;
         assert_eq!(next.event.id, "8", "acknowledged, it does not");
-        // Not acknowledged when its process ends, it goes to another.
+        // An event that is not acknowledged when its process ends goes to another one.
         within("the end", bus.close()).await;
         next.ack();
-        let other = place.bus().await;
+        let other = names.bus().await;
         let mut inbound = other.inbound().unwrap();
         let delivered = one(&mut inbound).await;
         assert_eq!(delivered.event.id, "8");
         delivered.ack();
         drop(inbound);
-        eventually("nothing is left", async || state_of(&channel, &place.name("inbound")).await == (0, 0)).await;
+        eventually("nothing is left", async || state_of(&channel, &names.name("inbound")).await == (0, 0)).await;
         within("the end", other.close()).await;
-        assert_eq!(state_of(&channel, &place.name("inbound")).await, (0, 0), "nothing came back");
+        assert_eq!(state_of(&channel, &names.name("inbound")).await, (0, 0), "nothing came back");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_taken_is_kept_apart_with_the_reason() {
-    with_place(|place| async move {
-        let bus = place.bus().await;
+    with_names(|names| async move {
+        let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
-        let mut inbound = inbound(&place, &bus, &channel).await;
-        publish(&place, &channel, "shop.order.placed", b"not JSON").await;
-        publish(&place, &channel, "shop.order.placed", &order("7")).await;
+        let mut inbound = inbound(&names, &bus, &channel).await;
+        publish(&names, &channel, "shop.order.placed", b"not JSON").await;
+        publish(&names, &channel, "shop.order.placed", &order("7")).await;
         one(&mut inbound).await.reject("agents triggered one another too often");
         eventually("both are counted", async || bus.status().rejected == 2).await;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let queue = place.name("inbound.rejected");
+        let queue = names.name("inbound.rejected");
         let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let mut rejected = consuming.await.unwrap();
         for (body, reason) in [(b"not JSON".to_vec(), "not a CloudEvent"), (order("7"), "agents triggered")] {
@@ -219,14 +218,14 @@ async fn what_cannot_be_taken_is_kept_apart_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_share_the_way_in() {
-    with_place(|place| async move {
-        let (one_bus, two_bus) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (one_bus, two_bus) = (names.bus().await, names.bus().await);
         let (_connection, channel) = foreign().await;
-        let mut one = inbound(&place, &one_bus, &channel).await;
+        let mut one = inbound(&names, &one_bus, &channel).await;
         let mut two = two_bus.inbound().unwrap();
-        eventually("both consume", async || state_of(&channel, &place.name("inbound")).await.1 == 2).await;
+        eventually("both consume", async || state_of(&channel, &names.name("inbound")).await.1 == 2).await;
         for n in 0..100 {
-            publish(&place, &channel, "shop.order.placed", &order(&n.to_string())).await;
+            publish(&names, &channel, "shop.order.placed", &order(&n.to_string())).await;
         }
         let mut ids = Vec::new();
         within("all events", async {

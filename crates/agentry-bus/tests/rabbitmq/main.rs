@@ -1,6 +1,6 @@
 //! The bus on a real RabbitMQ: the contract of the port, several processes, foreign clients, outages.
 //!
-//! The broker is `AGENTRY_TEST_RABBITMQ_URL`, else the one on this machine. Every test has names of its own on it.
+//! The broker is `AGENTRY_TEST_RABBITMQ_URL`, or else the one on this machine. Every test uses names of its own.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The wire to the broker is cut, in every way a wire can be: it costs time only.
+//! Outages of the connection to the broker, of every kind: they cost only time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 
 use crate::proxy::{Proxy, Wire};
-use crate::support::{Place, event, eventually, foreign, wake, wakes_flow, with_place, within};
+use crate::support::{TestNames, event, eventually, foreign, wake, wakes_flow, with_names, within};
 
-/// A foreign queue of all events. It keeps its messages while nobody publishes.
-async fn listen(place: &Place, channel: &Channel) -> Consumer {
-    let queue = place.name("foreign");
+/// Declares a foreign queue of all events, which keeps its messages during the outage.
+async fn listen(names: &TestNames, channel: &Channel) -> Consumer {
+    let queue = names.name("foreign");
     channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
     let options = QueueBindOptions::default();
-    let exchange = place.name("events").into();
+    let exchange = names.name("events").into();
     channel.queue_bind(queue.as_str().into(), exchange, "#".into(), options, FieldTable::default()).await.unwrap();
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap()
@@ -33,12 +33,12 @@ async fn until_missed(signals: &mut Box<dyn Signals>) {
     .await;
 }
 
-/// Cuts the wire for `outage` under a stream of events, and looks at what is left.
-async fn survives(place: Arc<Place>, cut: Wire, outage: Duration) {
+/// Cuts the connection for `outage` during a stream of events, and checks the result.
+async fn survives(names: Arc<TestNames>, cut: Wire, outage: Duration) {
     let proxy = Proxy::start().await;
-    let (far, near) = (place.bus_at(&proxy.url).await, place.bus().await);
+    let (far, near) = (names.bus_at(&proxy.url).await, names.bus().await);
     let (_connection, channel) = foreign().await;
-    let mut events = listen(&place, &channel).await;
+    let mut events = listen(&names, &channel).await;
     let (mut wakes, mut signals) = (far.wakes(ModeSet::ALL), far.signals());
     wakes_flow(&near, &mut wakes, 1).await;
     far.publish(&event("before")).await.unwrap();
@@ -59,7 +59,7 @@ async fn survives(place: Arc<Place>, cut: Wire, outage: Duration) {
     wakes_flow(&near, &mut wakes, 2).await;
     println!("wakes flow {:?} after the wire healed", healed.elapsed());
     assert!(wakes.overflowed(), "wakes may have been lost");
-    assert!(!wakes.overflowed(), "said once");
+    assert!(!wakes.overflowed(), "reported once");
     let mut workers = near.wakes(ModeSet::ALL);
     drop(wakes);
     wakes_flow(&far, &mut workers, 3).await;
@@ -75,7 +75,7 @@ async fn survives(place: Arc<Place>, cut: Wire, outage: Duration) {
     assert_eq!(far.status().unconfirmed, 0);
 }
 
-/// Publishes side by side, as the relay does, and refused ones again: until one round is confirmed.
+/// Publishes concurrently, as the relay does, and retries refused events until one round is confirmed.
 async fn publish_until_well(bus: RabbitBus) -> Vec<String> {
     let round = (0..20).map(|n| {
         let bus = bus.clone();
@@ -90,29 +90,29 @@ async fn publish_until_well(bus: RabbitBus) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wire_that_closes() {
-    with_place(|place| survives(place, Wire::Closes, Duration::from_secs(2))).await;
+    with_names(|names| survives(names, Wire::Closes, Duration::from_secs(2))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wire_that_refuses() {
-    with_place(|place| survives(place, Wire::Refuses, Duration::from_secs(2))).await;
+    with_names(|names| survives(names, Wire::Refuses, Duration::from_secs(2))).await;
 }
 
-/// Longer than a confirm may take, so that the bus itself gives the link up.
+/// Longer than a confirm may take, so that the bus itself gives the connection up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wire_that_says_nothing() {
-    with_place(|place| survives(place, Wire::Silent, Duration::from_secs(7))).await;
+    with_names(|names| survives(names, Wire::Silent, Duration::from_secs(7))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_wire_without_traffic_is_noticed_by_its_heartbeat() {
-    with_place(|place| async move {
+    with_names(|names| async move {
         let proxy = Proxy::start().await;
-        let bus = place.bus_at(&proxy.url).await;
+        let bus = names.bus_at(&proxy.url).await;
         proxy.set(Wire::Silent);
         let cut = Instant::now();
-        // Two heartbeats of 5 s, and the moment until somebody looks.
-        eventually("the link is given up", async || !bus.status().connected).await;
+        // Two heartbeats of 5 s, plus the check interval.
+        eventually("the connection is given up", async || !bus.status().connected).await;
         println!("the silence is noticed after {:?}", cut.elapsed());
         proxy.set(Wire::Up);
         let healed = Instant::now();
@@ -124,11 +124,11 @@ async fn a_silent_wire_without_traffic_is_noticed_by_its_heartbeat() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_refused_when_the_broker_stays_away() {
-    with_place(|place| async move {
+    with_names(|names| async move {
         let proxy = Proxy::start().await;
-        let bus = place.bus_at(&proxy.url).await;
+        let bus = names.bus_at(&proxy.url).await;
         proxy.set(Wire::Refuses);
-        eventually("the link is lost", async || !bus.status().connected).await;
+        eventually("the connection is lost", async || !bus.status().connected).await;
         let error = within("an answer", bus.publish(&event("1"))).await.unwrap_err().to_string();
         assert!(error.contains("no confirm from RabbitMQ in 8 s"), "{error}");
         assert_eq!(bus.status().unconfirmed, 0);
@@ -138,14 +138,14 @@ async fn an_event_is_refused_when_the_broker_stays_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_broker_gets_everything_back() {
-    with_place(|place| async move {
+    with_names(|names| async move {
         let proxy = Proxy::start().await;
-        let (far, near) = (place.bus_at(&proxy.url).await, place.bus().await);
+        let (far, near) = (names.bus_at(&proxy.url).await, names.bus().await);
         let mut inbound = far.inbound().unwrap();
         proxy.set(Wire::Closes);
-        eventually("the link is lost", async || !far.status().connected).await;
+        eventually("the connection is lost", async || !far.status().connected).await;
         within("the end", near.close()).await;
-        place.delete_all().await;
+        names.delete_all().await;
         proxy.set(Wire::Up);
         eventually("the bus is back", async || far.status().connected).await;
         let mut wakes = far.wakes(ModeSet::ALL);
@@ -156,7 +156,7 @@ async fn an_empty_broker_gets_everything_back() {
         let body = br#"{"specversion":"1.0","id":"7","source":"shop","type":"t"}"#;
         let delivered = within("the way in is back", async {
             loop {
-                let exchange = place.name("events");
+                let exchange = names.name("events");
                 let publishing = channel.basic_publish(
                     exchange.into(),
                     "shop.order".into(),

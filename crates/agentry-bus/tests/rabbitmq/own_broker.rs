@@ -1,4 +1,4 @@
-//! What can only be done to a broker of one's own: emptying its disk, and starving it of memory.
+//! Tests that need a broker of their own: they wipe its disk and starve it of memory.
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ use agentry_core::agent::ModeSet;
 use crate::broker::Broker;
 use crate::support::{event, eventually, state_at, wake, wakes_flow, within};
 
-/// Wakes that a process keeps for the broker, and one more.
+/// One wake more than the buffer holds.
 const MORE_WAKES_THAN_FIT: u64 = 100_001;
 
 async fn connect(broker: &Broker) -> RabbitBus {
     RabbitBus::connect(RabbitOptions::new(broker.url())).await.unwrap()
 }
 
-/// Publishes until the bus says that the broker has it; how often it did not, and when it had.
+/// Publishes until the bus confirms; returns the number of failures and the time of the confirm.
 async fn publish_until_confirmed(bus: RabbitBus, id: &'static str) -> (u32, Instant) {
     let mut refused = 0;
     while bus.publish(&event(id)).await.is_err() {
@@ -76,17 +76,17 @@ async fn a_broker_short_of_memory_blocks_publishers_only_until_it_has_some() {
         }
     })
     .await;
-    assert!(error.contains("it takes no messages for now"), "{error}");
+    assert!(error.contains("it blocks publishers"), "{error}");
     let status = sender.status();
     assert!(status.blocked && status.connected && status.reconnects == 0, "{status:?}");
     assert_eq!(status.unconfirmed, 0);
 
-    // What was taken to be sent before does not count: twice as many never fit.
+    // Wakes already in flight do not count, so twice as many never fit.
     sender.wake((0..MORE_WAKES_THAN_FIT).map(wake).collect());
     sender.wake((0..MORE_WAKES_THAN_FIT).map(wake).collect());
     assert!(sender.status().dropped_wakes > 0);
     assert!(own.overflowed(), "the sender's workers look into the store");
-    assert!(!own.overflowed(), "said once");
+    assert!(!own.overflowed(), "reported once");
 
     broker.limit_memory("0.4").await;
     within("an event is confirmed", publish_until_confirmed(sender.clone(), "after")).await;

@@ -1,4 +1,4 @@
-//! A wire to the broker that a test can cut.
+//! A proxy between the bus and the broker that a test can cut.
 
 use std::sync::Arc;
 
@@ -10,16 +10,14 @@ use tokio::task::JoinHandle;
 
 use crate::support::url;
 
-/// What the wire does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
-    /// Carries everything.
     Up,
-    /// Ends connections, and new ones as soon as they are there.
+    /// Closes connections, and new ones as soon as they are accepted.
     Closes,
-    /// Ends connections and listens no more.
+    /// Closes connections and stops listening.
     Refuses,
-    /// Takes connections and bytes, and carries nothing: the other side looks alive and says nothing.
+    /// Accepts connections and bytes, and forwards nothing: the peer looks alive and is silent.
     Silent,
 }
 
@@ -91,7 +89,7 @@ async fn carry(client: TcpStream, broker: Arc<String>, mut wire: watch::Receiver
     }
 }
 
-/// Waits while the wire is silent. Whether it carries then.
+/// Waits while the proxy is silent; returns true when it forwards then.
 async fn until_up(wire: &mut watch::Receiver<Wire>) -> bool {
     wire.wait_for(|wire| *wire != Wire::Silent).await.is_ok_and(|wire| *wire == Wire::Up)
 }

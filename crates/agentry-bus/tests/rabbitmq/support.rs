@@ -1,5 +1,3 @@
-//! Names on the broker that belong to one test, and a foreign client.
-
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -16,34 +14,30 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOpti
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 
-/// A wait that is long for a machine under load, and short of hanging.
+/// Timeout that is long for a machine under load, and still ends a hanging test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// Queues of wakes for each mode.
 const SHARDS: u16 = 2;
 
-/// Where the tests' broker is.
 pub fn url() -> String {
     std::env::var("AGENTRY_TEST_RABBITMQ_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
 }
 
-/// What belongs to one test on the broker.
-pub struct Place {
+pub struct TestNames {
     pub prefix: String,
 }
 
 /// Runs a test with names of its own, and deletes them afterwards, also when it fails.
-pub async fn with_place<F: Future<Output = ()>>(test: impl FnOnce(std::sync::Arc<Place>) -> F) {
-    let place = std::sync::Arc::new(Place { prefix: format!("agentry-test-{}", TaskId::generate()) });
-    let result = AssertUnwindSafe(test(std::sync::Arc::clone(&place))).catch_unwind().await;
-    place.delete_all().await;
+pub async fn with_names<F: Future<Output = ()>>(test: impl FnOnce(std::sync::Arc<TestNames>) -> F) {
+    let names = std::sync::Arc::new(TestNames { prefix: format!("agentry-test-{}", TaskId::generate()) });
+    let result = AssertUnwindSafe(test(std::sync::Arc::clone(&names))).catch_unwind().await;
+    names.delete_all().await;
     if let Err(panic) = result {
         std::panic::resume_unwind(panic);
     }
 }
 
-impl Place {
+impl TestNames {
     pub fn name(&self, rest: &str) -> String {
         format!("{}.{rest}", self.prefix)
     }
@@ -52,7 +46,7 @@ impl Place {
         RabbitOptions { prefix: self.prefix.clone(), shards: SHARDS, ..RabbitOptions::new(url) }
     }
 
-    /// A bus as another process would have it.
+    /// Returns a bus as another process would have it.
     pub async fn bus(&self) -> RabbitBus {
         self.bus_at(&url()).await
     }
@@ -93,7 +87,6 @@ impl Place {
     }
 }
 
-/// A connection that knows nothing of Agentry.
 pub async fn foreign() -> (Connection, Channel) {
     let url = url();
     let connecting = Connection::connect(&url, ConnectionProperties::default());
@@ -103,16 +96,16 @@ pub async fn foreign() -> (Connection, Channel) {
     (connection, channel)
 }
 
-/// How many messages wait in a queue, and how many consumers it has.
+/// Returns the number of messages in a queue and of its consumers.
 pub async fn state_of(channel: &Channel, queue: &str) -> (u32, u32) {
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
     (queue.message_count(), queue.consumer_count())
 }
 
-/// The same on any broker; `None` when there is no such queue.
+/// Returns the same on any broker; `None` when there is no such queue.
 pub async fn state_at(url: &str, queue: &str) -> Option<(u32, u32)> {
-    // Looking for a queue that is not there closes the channel.
+    // A passive declaration of a missing queue closes the channel.
     let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
@@ -120,7 +113,6 @@ pub async fn state_at(url: &str, queue: &str) -> Option<(u32, u32)> {
     declared.ok().map(|queue| (queue.message_count(), queue.consumer_count()))
 }
 
-/// Waits until something is so.
 pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let waiting = async {
         while !is_so().await {
@@ -130,7 +122,7 @@ pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     within(what, waiting).await;
 }
 
-/// Waits for something that must come.
+/// Waits for a future that must complete.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
@@ -159,7 +151,7 @@ pub fn event(id: &str) -> Event {
     }
 }
 
-/// Sends one wake and waits for it; again when it was lost, as recovery would.
+/// Sends one wake and waits for it, and repeats it when it was lost, as recovery would.
 pub async fn wakes_flow(from: &RabbitBus, to: &mut Box<dyn Wakes>, n: u64) {
     let task = wake(n).task;
     within("a wake arrives", async {

@@ -1,5 +1,3 @@
-//! Wakes between processes: each exactly once, and fairly.
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +9,7 @@ use agentry_core::session::SessionId;
 use agentry_core::task::Task;
 use tokio::task::JoinSet;
 
-use crate::support::{eventually, foreign, state_of, wake, wakes_flow, with_place, within};
+use crate::support::{eventually, foreign, state_of, wake, wakes_flow, with_names, within};
 
 const AUTONOMOUS: ExecutionMode = ExecutionMode::Autonomous;
 
@@ -21,10 +19,10 @@ fn autonomous() -> ModeSet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_wake_reaches_one_of_the_processes() {
-    with_place(|place| async move {
-        let (sender, one, two) = (place.bus().await, place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (sender, one, two) = (names.bus().await, names.bus().await, names.bus().await);
         let (mut first, mut second) = (one.wakes(autonomous()), two.wakes(autonomous()));
-        place.consumers(2).await;
+        names.consumers(2).await;
         sender.wake((0..500).map(wake).collect());
         let (mut by_first, mut by_second) = (Vec::new(), Vec::new());
         within("all wakes", async {
@@ -46,8 +44,8 @@ async fn each_wake_reaches_one_of_the_processes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_wake_carries_arrives() {
-    with_place(|place| async move {
-        let (sender, worker) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (sender, worker) = (names.bus().await, names.bus().await);
         let mut wakes = worker.wakes(ModeSet::ALL);
         let json = serde_json::json!({
             "id": wake(1).task, "agent": "support", "mode": "continuous", "input": "hello", "session": "support:42",
@@ -65,18 +63,18 @@ async fn what_a_wake_carries_arrives() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_equal_workers_get_equal_shares() {
-    with_place(|place| async move {
+    with_names(|names| async move {
         const WORKERS: usize = 5;
         const TASKS: usize = 3_000;
         const PLACES: usize = 16;
         let total = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
-            let (bus, total) = (place.bus().await, Arc::clone(&total));
+            let (bus, total) = (names.bus().await, Arc::clone(&total));
             workers.spawn(async move {
                 let mut wakes = bus.wakes(autonomous());
                 let mut mine = 0;
-                // A round of equal tasks in equal places; a worker that hears nothing looks whether all is done.
+                // Workers of equal size process equal tasks in rounds; an idle worker checks whether all is done.
                 while total.load(Ordering::SeqCst) < TASKS {
                     let idle = Duration::from_millis(100);
                     let Ok(batch) = tokio::time::timeout(idle, wakes.next(PLACES)).await else { continue };
@@ -87,8 +85,8 @@ async fn five_equal_workers_get_equal_shares() {
                 mine
             });
         }
-        place.consumers(5).await;
-        let sender = place.bus().await;
+        names.consumers(5).await;
+        let sender = names.bus().await;
         for chunk in (0..TASKS as u64).collect::<Vec<_>>().chunks(100) {
             sender.wake(chunk.iter().copied().map(wake).collect());
         }
@@ -103,14 +101,14 @@ async fn five_equal_workers_get_equal_shares() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_free_places_leaves_wakes_to_others() {
-    with_place(|place| async move {
-        let (sender, full) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (sender, full) = (names.bus().await, names.bus().await);
         let _never_asks = full.wakes(autonomous());
-        place.consumers(1).await;
+        names.consumers(1).await;
         sender.wake((0..1_000).map(wake).collect());
-        // Two messages of at most 16 wakes from each of two queues.
+        // Two messages of up to 16 wakes from each of two queues.
         eventually("the full worker has its prefetch", async || full.depth() > 0).await;
-        let free = place.bus().await;
+        let free = names.bus().await;
         let mut wakes = free.wakes(autonomous());
         let mut got = HashSet::new();
         within("the others' share", async {
@@ -120,7 +118,7 @@ async fn a_worker_without_free_places_leaves_wakes_to_others() {
         })
         .await;
         assert!(full.depth() <= 64, "{}", full.depth());
-        // What the full worker holds comes back when it goes.
+        // The wakes that the full worker holds return when it closes.
         within("the end", full.close()).await;
         within("the rest", async {
             while got.len() < 1_000 {
@@ -134,16 +132,16 @@ async fn a_worker_without_free_places_leaves_wakes_to_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_leaves_gives_its_mode_back() {
-    with_place(|place| async move {
-        let (sender, worker) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (sender, worker) = (names.bus().await, names.bus().await);
         let leaving = worker.wakes(autonomous());
-        place.consumers(1).await;
+        names.consumers(1).await;
         sender.wake(vec![wake(1)]);
         eventually("it has arrived", async || worker.depth() == 1).await;
         drop(leaving);
-        place.consumers(0).await;
+        names.consumers(0).await;
         let (_connection, channel) = foreign().await;
-        let (zero, one) = (place.name("wake.autonomous.0"), place.name("wake.autonomous.1"));
+        let (zero, one) = (names.name("wake.autonomous.0"), names.name("wake.autonomous.1"));
         eventually("it is back in its queue", async || {
             state_of(&channel, &zero).await.0 + state_of(&channel, &one).await.0 == 1
         })
@@ -156,17 +154,17 @@ async fn a_consumer_that_leaves_gives_its_mode_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_queue_comes_back() {
-    with_place(|place| async move {
-        let (sender, worker) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (sender, worker) = (names.bus().await, names.bus().await);
         let mut wakes = worker.wakes(autonomous());
-        place.consumers(1).await;
+        names.consumers(1).await;
         let (_connection, channel) = foreign().await;
-        place.delete_queue(&channel, "wake.autonomous.0").await;
-        place.delete_queue(&channel, "wake.autonomous.1").await;
+        names.delete_queue(&channel, "wake.autonomous.0").await;
+        names.delete_queue(&channel, "wake.autonomous.1").await;
         eventually("the worker notices", async || worker.status().reconnects > 0 && worker.status().connected).await;
         wakes_flow(&sender, &mut wakes, 7).await;
         assert!(wakes.overflowed(), "wakes may have been lost");
-        assert!(!wakes.overflowed(), "said once");
+        assert!(!wakes.overflowed(), "reported once");
     })
     .await;
 }

@@ -1,5 +1,3 @@
-//! Signals between processes.
-
 use std::time::Duration;
 
 use agentry_bus::{EventBus, Received, Signal, Signals};
@@ -7,9 +5,9 @@ use agentry_core::agent::AgentName;
 use agentry_core::id::TaskId;
 use agentry_core::task::TaskStatus;
 
-use crate::support::{event, eventually, with_place, within};
+use crate::support::{event, eventually, with_names, within};
 
-/// The next signal that is not the news that some may be missing.
+/// Returns the next signal other than [`Received::Missed`].
 async fn next(signals: &mut Box<dyn Signals>) -> Signal {
     within("a signal", async {
         loop {
@@ -25,8 +23,8 @@ async fn next(signals: &mut Box<dyn Signals>) -> Signal {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_hears_a_signal_once() {
-    with_place(|place| async move {
-        let (one, two) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (one, two) = (names.bus().await, names.bus().await);
         let (mut own, mut other) = (one.signals(), two.signals());
         let task = TaskId::from_parts(1, 1 << 64);
         one.signal(Signal::Cancel(task));
@@ -37,7 +35,7 @@ async fn everybody_hears_a_signal_once() {
             assert!(matches!(next(signals).await, Signal::Agent(name) if name.as_str() == "writer"));
             assert!(matches!(next(signals).await, Signal::Schedules));
         }
-        // A signal of the other process comes behind everything that could still be on its way back to the sender.
+        // A signal of the other process arrives after everything that could still be on its way back to the sender.
         two.signal(Signal::Resolved(task));
         assert!(matches!(next(&mut own).await, Signal::Resolved(_)), "its own signals did not come twice");
     })
@@ -46,12 +44,13 @@ async fn everybody_hears_a_signal_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_elsewhere_hears_progress_and_deltas() {
-    with_place(|place| async move {
-        let (api, worker) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (api, worker) = (names.bus().await, names.bus().await);
         let (task, other) = (TaskId::from_parts(1, 1 << 64), TaskId::from_parts(2, 2 << 64));
         assert!(!worker.is_watched(task));
         let mut watch = api.watch(task);
-        // Nothing binds the watcher's queue before: it is told to look, and after that misses nothing.
+        // The watcher's queue is not bound before: the watcher is notified to read the store, and after that misses
+        // nothing.
         assert!(matches!(within("the binding", watch.next()).await, Received::Missed));
         eventually("the worker knows", async || worker.is_watched(task)).await;
         worker.signal(Signal::Progress { task: other, status: TaskStatus::Running });
@@ -71,10 +70,10 @@ async fn a_watcher_elsewhere_hears_progress_and_deltas() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_hears_events_of_other_processes_once() {
-    with_place(|place| async move {
-        let (one, two) = (place.bus().await, place.bus().await);
+    with_names(|names| async move {
+        let (one, two) = (names.bus().await, names.bus().await);
         let mut tail = one.tail();
-        // The binding takes a moment: events until then are in the store.
+        // The binding takes a moment: earlier events are in the store.
         let mut number = 0;
         within("the first event", async {
             loop {

@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's Messages API.
 
 mod reply;
 mod request;
@@ -13,24 +13,19 @@ pub(crate) use request::ANSWER_DESCRIPTION;
 
 use crate::openai::{no_key, secret_header};
 use crate::wire::failure::{error, malformed};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, Outgoing, Progress, Protocol, failure};
+use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// Anthropic's own address.
 const OWN: &str = "https://api.anthropic.com";
-/// The version of the protocol (Anthropic, "Versions").
 const VERSION: &str = "2023-06-01";
-/// Where the key is set.
 const KEY_VARIABLE: &str = "ANTHROPIC_API_KEY";
 
-/// The protocol.
 pub(crate) struct Anthropic {
     api_key: Option<SecretString>,
     bases: Bases,
 }
 
 impl Anthropic {
-    /// The protocol with a key.
     pub fn new(api_key: Option<SecretString>, bases: Bases) -> Self {
         Self { api_key, bases: Bases { redundant: "/v1", ..bases } }
     }
@@ -49,7 +44,7 @@ impl Anthropic {
     }
 }
 
-/// The kind of an error by the name that Anthropic gives it ("Errors"), where the status alone does not say it.
+/// Returns the kind of an error with this name (Anthropic, "Errors"), where the HTTP status alone does not tell it.
 fn kind_of(name: &str) -> Option<LlmErrorKind> {
     Some(match name {
         "overloaded_error" => LlmErrorKind::Overloaded { retry_after: None },
@@ -69,7 +64,7 @@ impl Protocol for Anthropic {
         Framing::Sse
     }
 
-    fn base_url(&self, target: &LlmTarget) -> Result<String, String> {
+    fn base_url(&self, target: &LlmTarget) -> Result<String, MissingRegion> {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
@@ -89,9 +84,9 @@ impl Protocol for Anthropic {
 
     fn frame(&self, call: &Call, draft: &mut Draft, frame: &Frame) -> Result<Progress, LlmError> {
         match failure::piece(call, &frame.data)? {
-            reply::Event::Error { error: said } => {
-                let kind = kind_of(&said.kind).unwrap_or(LlmErrorKind::Unavailable);
-                let message = format!("the stream ended with an error: {}: {}", said.kind, said.message);
+            reply::Event::Error { error: detail } => {
+                let kind = kind_of(&detail.kind).unwrap_or(LlmErrorKind::Unavailable);
+                let message = format!("the stream ended with an error: {}: {}", detail.kind, detail.message);
                 Err(error(call, kind, message))
             }
             event => Ok(reply::event(draft, event)),
@@ -100,9 +95,9 @@ impl Protocol for Anthropic {
 
     fn refusal(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
         let mut refusal = failure::of_status(call, status, headers, body);
-        let said = serde_json::from_slice::<serde_json::Value>(body).ok();
-        let name = said.as_ref().and_then(|said| said.pointer("/error/type")?.as_str());
-        // By status the kind knows how long to wait.
+        let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
+        let name = parsed.as_ref().and_then(|parsed| parsed.pointer("/error/type")?.as_str());
+        // The status already gave a kind with a delay.
         if refusal.kind.retry_after().is_none()
             && let Some(kind) = name.and_then(kind_of)
         {

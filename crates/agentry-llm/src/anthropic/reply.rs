@@ -1,4 +1,4 @@
-//! Anthropic's answers, whole and in events, and how they become a [`Draft`].
+//! Anthropic's answers, whole and as events, and their conversion to a [`Draft`].
 
 use agentry_core::chat::{StopReason, Usage};
 use serde::Deserialize;
@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::Call;
 use crate::wire::{Draft, Progress};
 
-/// A whole answer, and the beginning of a streamed one.
 #[derive(Deserialize)]
 pub(super) struct WireReply {
     id: Option<String>,
@@ -18,7 +17,7 @@ pub(super) struct WireReply {
     usage: WireUsage,
 }
 
-/// A part of the content. Thoughts and what later versions add are not shown.
+/// A content block. Thinking and blocks of later versions are ignored.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
@@ -36,7 +35,6 @@ pub(super) enum Block {
     Other,
 }
 
-/// One event of a stream.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Event {
@@ -58,9 +56,9 @@ pub(super) enum Event {
     },
     MessageStop,
     Error {
-        error: Said,
+        error: ErrorDetail,
     },
-    /// Pings, the ends of blocks, and what later versions add.
+    /// Pings, the ends of blocks, and events of later versions.
     #[serde(other)]
     Other,
 }
@@ -84,16 +82,15 @@ pub(super) struct ReplyDelta {
     stop_reason: Option<String>,
 }
 
-/// An error in a stream.
 #[derive(Deserialize)]
-pub(super) struct Said {
+pub(super) struct ErrorDetail {
     #[serde(rename = "type", default)]
     pub kind: String,
     #[serde(default)]
     pub message: String,
 }
 
-/// Counts are of the whole answer so far; what is absent did not change.
+/// Cumulative counts; an absent field has not changed.
 #[derive(Deserialize, Default, Clone, Copy)]
 pub(super) struct WireUsage {
     input_tokens: Option<u64>,
@@ -110,9 +107,8 @@ pub(super) struct CacheCreation {
 }
 
 impl WireUsage {
-    /// Puts the counts over those from before. Anthropic counts what the cache read and took apart from the rest of the
-    /// input.
-    fn over(&self, usage: &mut Usage) {
+    /// Merges the counts into `usage`. Anthropic counts cached tokens apart from the rest of the input.
+    fn merge_into(&self, usage: &mut Usage) {
         let before_cached = usage.cached_tokens;
         let before_written = usage.cache_write_tokens + usage.cache_write_1h_tokens;
         let fresh = usage.input_tokens.saturating_sub(before_cached).saturating_sub(before_written);
@@ -120,7 +116,7 @@ impl WireUsage {
         usage.cached_tokens = self.cache_read_input_tokens.unwrap_or(before_cached);
         if let Some(written) = self.cache_creation_input_tokens {
             let hour = self.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens.min(written);
-            // A later event repeats the sum without its parts.
+            // A later event repeats the total without its parts.
             if self.cache_creation.is_some() || written != before_written {
                 (usage.cache_write_tokens, usage.cache_write_1h_tokens) = (written - hour, hour);
             }
@@ -131,12 +127,11 @@ impl WireUsage {
     }
 }
 
-/// A whole answer as a draft.
 pub(super) fn whole(call: &Call, reply: WireReply) -> Draft {
     let mut draft = Draft::of(call);
     (draft.id, draft.model) = (reply.id, reply.model);
     draft.stop = reply.stop_reason.as_deref().map(stop);
-    reply.usage.over(&mut draft.usage);
+    reply.usage.merge_into(&mut draft.usage);
     for block in reply.content {
         match block {
             Block::Text { text } => draft.text(&text),
@@ -149,15 +144,14 @@ pub(super) fn whole(call: &Call, reply: WireReply) -> Draft {
     draft
 }
 
-/// Takes the next event into a draft.
 pub(super) fn event(draft: &mut Draft, event: Event) -> Progress {
     match event {
         Event::MessageStart { message } => {
             (draft.id, draft.model) = (message.id.or(draft.id.take()), message.model);
-            message.usage.over(&mut draft.usage);
+            message.usage.merge_into(&mut draft.usage);
         }
         Event::ContentBlockStart { content_block: Block::Text { text }, .. } => draft.text(&text),
-        // The input of a call comes in pieces; here it is always empty.
+        // Arguments follow in deltas; here they are always empty.
         Event::ContentBlockStart { index, content_block: Block::ToolUse { id, name, .. } } => {
             draft.tool_begins(index, &id, &name);
         }
@@ -170,7 +164,7 @@ pub(super) fn event(draft: &mut Draft, event: Event) -> Progress {
             if let Some(reason) = delta.stop_reason {
                 draft.stop = Some(stop(&reason));
             }
-            usage.over(&mut draft.usage);
+            usage.merge_into(&mut draft.usage);
         }
         Event::MessageStop => return Progress::Done,
         _ => {}

@@ -1,16 +1,16 @@
-//! A call as Anthropic's messages endpoint takes it. Everything is borrowed: a history is not copied to be sent.
+//! Requests of Anthropic's Messages API. All fields are borrowed, so a conversation is not copied to be sent.
 
 use agentry_core::chat::{Message, ToolDefinition};
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::Call;
-use crate::wire::{ANSWER_TOOL, AnswerSchema, Form, Turn, form, object_or_empty, turns};
+use crate::wire::{ANSWER_TOOL, AnswerSchema, Fields, Form, Turn, form, object_or_empty, turns};
 
-/// What an answer may be long at most when the agent's file does not say: the protocol wants a number.
+/// Answer limit of agents that set none; the protocol requires one.
 pub(crate) const DEFAULT_MAX_TOKENS: u32 = 4_096;
-/// What the model is told of the tool whose arguments are the answer.
+/// Description of the tool whose arguments are the answer.
 pub(crate) const ANSWER_DESCRIPTION: &str =
     "Gives the final answer. Call it once, when nothing else is left to be done.";
 
@@ -25,16 +25,8 @@ struct Request<'a> {
     tools: Vec<WireTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Choice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<u32>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    stop_sequences: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<bool>,
+    #[serde(flatten)]
+    params: Fields<5>,
 }
 
 #[derive(Serialize)]
@@ -72,8 +64,8 @@ enum Choice {
     Tool { name: &'static str },
 }
 
-/// The body of a request. JSON of a certain form is asked for as the arguments of a tool, which the model has to call
-/// at once, or where the agent has tools of its own, once it needs none of them.
+/// Builds the request body. Structured output is requested as the arguments of a tool, which the model must call: at
+/// once, or after it is done with the agent's own tools.
 pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Error> {
     let (system, turns) = turns(&call.request.messages);
     let mut tools: Vec<WireTool<'_>> = call.request.tools.iter().map(tool).collect();
@@ -93,11 +85,13 @@ pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Err
         messages: turns.iter().map(message).collect(),
         tools,
         tool_choice,
-        temperature: call.params.temperature,
-        top_p: call.params.top_p,
-        top_k: call.params.top_k,
-        stop_sequences: &call.params.stop_sequences,
-        stream: stream.then_some(true),
+        params: Fields([
+            ("temperature", call.params.temperature.into()),
+            ("top_p", call.params.top_p.into()),
+            ("top_k", call.params.top_k.into()),
+            ("stop_sequences", json!(call.params.stop_sequences)),
+            ("stream", stream.then_some(true).into()),
+        ]),
     };
     serde_json::to_vec(&request)
 }
@@ -131,12 +125,10 @@ fn message<'a>(turn: &Turn<'a>) -> WireMessage<'a> {
 
 #[cfg(test)]
 mod tests {
-    use agentry_core::agent::SamplingParams;
-    use agentry_core::chat::ToolCall;
-    use serde_json::json;
-
     use super::*;
     use crate::test_call::call;
+    use agentry_core::agent::SamplingParams;
+    use agentry_core::chat::ToolCall;
 
     fn sent(call: &Call, stream: bool) -> Value {
         serde_json::from_slice(&body(call, stream).unwrap()).unwrap()

@@ -1,15 +1,15 @@
-//! AWS's errors by their names, which say more than the status.
+//! AWS's error names, which are more precise than the HTTP status.
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::wire::Frame;
-use crate::wire::failure::{self, error, excerpt, own_words, retry_after};
+use crate::wire::failure::{self, error, excerpt, provider_message, retry_after};
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// The kind of an error by its name (AWS, "Converse", errors, and "Common errors"). In a stream names begin with a small
-/// letter.
+/// Returns the kind of an error with this name (AWS, "Converse", errors, and "Common errors"). In a stream names begin
+/// with a lower-case letter.
 fn kind_of(name: &str) -> Option<LlmErrorKind> {
     let name = name.strip_suffix("Exception").unwrap_or(name).to_ascii_lowercase();
     Some(match name.as_str() {
@@ -30,11 +30,10 @@ fn kind_of(name: &str) -> Option<LlmErrorKind> {
     })
 }
 
-/// The error that an HTTP status other than success means.
 pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
-    let said = serde_json::from_slice::<Value>(body).ok();
+    let parsed = serde_json::from_slice::<Value>(body).ok();
     let header = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok());
-    let name = header.or_else(|| said.as_ref().and_then(|said| said.get("__type")?.as_str())).unwrap_or_default();
+    let name = header.or_else(|| parsed.as_ref().and_then(|parsed| parsed.get("__type")?.as_str())).unwrap_or_default();
     // `ValidationException:http://internal.amazon.com/coral/…` or `com.amazon.coral.service#ValidationException`
     let name = name.split(':').next().unwrap_or(name);
     let name = name.rsplit('#').next().unwrap_or(name);
@@ -47,15 +46,14 @@ pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, bo
         };
     }
     if !name.is_empty() {
-        refusal.message = failure::status_message(status, name, said.as_ref(), body);
+        refusal.message = failure::status_message(status, name, parsed.as_ref(), body);
     }
     refusal
 }
 
-/// The error that a frame of a stream is.
 pub(super) fn of_frame(call: &Call, frame: &Frame) -> LlmError {
-    let said = serde_json::from_slice::<Value>(&frame.data).ok();
-    let words = said.as_ref().and_then(own_words).map_or_else(|| excerpt(&frame.data), str::to_owned);
+    let parsed = serde_json::from_slice::<Value>(&frame.data).ok();
+    let words = parsed.as_ref().and_then(provider_message).map_or_else(|| excerpt(&frame.data), str::to_owned);
     let kind = kind_of(&frame.name).unwrap_or(LlmErrorKind::Unavailable);
     error(call, kind, format!("the stream ended with an error: {}: {words}", frame.name))
 }

@@ -19,25 +19,24 @@ use secrecy::SecretString;
 
 use crate::openai::bearer;
 use crate::wire::failure::{error, malformed, piece, unwritable};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, Outgoing, Progress, Protocol};
+use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol};
 use crate::{Call, LlmError, LlmErrorKind};
 
 pub use credentials::AwsEnvironment;
-use credentials::Chain;
+use credentials::CredentialsChain;
 
-/// What stands in a path as it is (RFC 3986, "unreserved"); of a model's id everything else is encoded.
+/// Characters of a model id that are not encoded in a path (RFC 3986, "unreserved").
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The protocol.
 pub(crate) struct Bedrock {
     api_key: Option<SecretString>,
     region: Option<String>,
     bases: Bases,
-    chain: Chain,
+    chain: CredentialsChain,
 }
 
 impl Bedrock {
-    /// The protocol with a bearer token, or else with what the chain of credentials finds.
+    /// Creates the protocol with a bearer token, or with the credentials that the chain finds.
     pub fn new(
         api_key: Option<SecretString>,
         region: Option<String>,
@@ -45,19 +44,16 @@ impl Bedrock {
         bases: Bases,
         clients: Arc<Clients>,
     ) -> Self {
-        Self { api_key, region, bases, chain: Chain::new(environment, clients) }
+        Self { api_key, region, bases, chain: CredentialsChain::new(environment, clients) }
     }
 
-    /// The region of a target: its own, the settings', the environment's or the profile's.
-    fn region(&self, target: &LlmTarget) -> Result<String, String> {
+    /// Returns the region of a target: its own, or the one of the settings, the environment or the profile.
+    fn region(&self, target: &LlmTarget) -> Result<String, MissingRegion> {
         let own = target.region.as_deref().or(self.region.as_deref()).map(str::to_owned);
-        own.or_else(|| self.chain.region()).ok_or_else(|| {
-            "no AWS region: set `region` in the agent's llm_config, AWS_REGION, or `region` of the AWS profile"
-                .to_owned()
-        })
+        own.or_else(|| self.chain.region()).ok_or(MissingRegion)
     }
 
-    fn place(&self, target: &LlmTarget) -> Result<(Base, String), String> {
+    fn base_of(&self, target: &LlmTarget) -> Result<(Base, String), MissingRegion> {
         let base = self.bases.of(target);
         let url = match &base {
             Base::Override(url) | Base::Chosen(url) => url.clone(),
@@ -67,20 +63,24 @@ impl Bedrock {
     }
 
     async fn authorized(&self, call: &Call, base: &Base, url: &str, body: &[u8]) -> Result<HeaderMap, LlmError> {
-        let refused = |problem: String| error(call, LlmErrorKind::Authentication, problem);
         if matches!(base, Base::Override(_)) {
             return Ok(HeaderMap::new());
         }
         if let Some(key) = &self.api_key {
             return bearer(call, key, "AWS_BEARER_TOKEN_BEDROCK");
         }
-        let region = self.region(&call.target).map_err(|problem| error(call, LlmErrorKind::InvalidRequest, problem))?;
-        let credentials = self.chain.get().await.map_err(refused)?;
-        sign::headers(url, body, credentials, &region, SystemTime::now()).map_err(refused)
+        let region = self
+            .region(&call.target)
+            .map_err(|problem| error(call, LlmErrorKind::InvalidRequest, problem.to_string()))?;
+        let credentials = self.chain.get().await;
+        let credentials =
+            credentials.map_err(|problem| error(call, LlmErrorKind::Authentication, problem.to_string()))?;
+        sign::headers(url, body, credentials, &region, SystemTime::now())
+            .map_err(|problem| error(call, LlmErrorKind::Authentication, problem.to_string()))
     }
 }
 
-/// AWS's own address of a region (AWS, "Amazon Bedrock endpoints and quotas").
+/// Returns AWS's endpoint of a region (AWS, "Amazon Bedrock endpoints and quotas").
 fn own(region: &str) -> String {
     let end = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     format!("https://bedrock-runtime.{region}.{end}")
@@ -92,13 +92,13 @@ impl Protocol for Bedrock {
         Framing::EventStream
     }
 
-    fn base_url(&self, target: &LlmTarget) -> Result<String, String> {
-        self.place(target).map(|(_, url)| url)
+    fn base_url(&self, target: &LlmTarget) -> Result<String, MissingRegion> {
+        self.base_of(target).map(|(_, url)| url)
     }
 
     async fn outgoing(&self, call: &Call, stream: bool) -> Result<Outgoing, LlmError> {
-        let place = self.place(&call.target);
-        let (base, root) = place.map_err(|problem| error(call, LlmErrorKind::InvalidRequest, problem))?;
+        let base = self.base_of(&call.target);
+        let (base, root) = base.map_err(|problem| error(call, LlmErrorKind::InvalidRequest, problem.to_string()))?;
         let body = request::body(call).map_err(|problem| unwritable(call, &problem))?;
         let model = utf8_percent_encode(&call.target.model, PATH);
         let url = format!("{root}/model/{model}/{}", if stream { "converse-stream" } else { "converse" });
@@ -120,14 +120,14 @@ impl Protocol for Bedrock {
         }
         match frame.name.as_str() {
             "messageStart" | "contentBlockStop" => {}
-            "contentBlockStart" => reply::starts(draft, piece(call, &frame.data)?),
+            "contentBlockStart" => reply::block_start(draft, piece(call, &frame.data)?),
             "contentBlockDelta" => reply::delta(draft, piece(call, &frame.data)?),
-            "messageStop" => reply::stops(draft, &piece(call, &frame.data)?),
+            "messageStop" => reply::message_stop(draft, &piece(call, &frame.data)?),
             "metadata" => {
                 reply::metadata(draft, &piece(call, &frame.data)?);
                 return Ok(Progress::Done);
             }
-            // What later versions add.
+            // Events of later versions.
             _ => {}
         }
         Ok(Progress::More)
@@ -149,7 +149,7 @@ impl Protocol for Bedrock {
 
     async fn warm(&self) {
         if self.api_key.is_none() && self.bases.override_root.is_none() {
-            // What is wrong with them is the first call's to say.
+            // The first call reports errors of the lookup.
             let _ = self.chain.get().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Converse's answers, whole and in events, and how they become a [`Draft`].
+//! Converse's answers, whole and as events, and their conversion to a [`Draft`].
 
 use agentry_core::chat::{StopReason, Usage};
 use serde::Deserialize;
@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::Call;
 use crate::wire::Draft;
 
-/// A whole answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireReply {
@@ -27,7 +26,7 @@ struct WireMessage {
     content: Vec<Block>,
 }
 
-/// A part of the content. Thoughts and what later versions add are not shown.
+/// A content block. Reasoning and blocks of later versions are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Block {
@@ -47,7 +46,7 @@ struct ToolUse {
 /// `contentBlockStart`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Starts {
+pub(super) struct BlockStart {
     start: Block,
     content_block_index: u64,
 }
@@ -77,7 +76,7 @@ struct ToolDelta {
 /// `messageStop`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Stops {
+pub(super) struct MessageStop {
     stop_reason: String,
 }
 
@@ -106,7 +105,7 @@ struct CacheDetail {
 }
 
 impl From<&WireUsage> for Usage {
-    /// What the cache read and took is counted apart from the rest of the input.
+    /// Converts the counts. Cached tokens are counted apart from the rest of the input.
     fn from(wire: &WireUsage) -> Self {
         let cached = wire.cache_read_input_tokens.unwrap_or(0);
         let written = wire.cache_write_input_tokens.unwrap_or(0);
@@ -123,7 +122,6 @@ impl From<&WireUsage> for Usage {
     }
 }
 
-/// A whole answer as a draft.
 pub(super) fn whole(call: &Call, reply: WireReply) -> Draft {
     let mut draft = Draft::of(call);
     (draft.stop, draft.usage) = (Some(stop(&reply.stop_reason)), (&reply.usage).into());
@@ -136,14 +134,12 @@ pub(super) fn whole(call: &Call, reply: WireReply) -> Draft {
     draft
 }
 
-/// A block begins.
-pub(super) fn starts(draft: &mut Draft, event: Starts) {
+pub(super) fn block_start(draft: &mut Draft, event: BlockStart) {
     if let Some(tool) = event.start.tool_use {
         draft.tool_begins(event.content_block_index, &tool.tool_use_id, &tool.name);
     }
 }
 
-/// More of a block.
 pub(super) fn delta(draft: &mut Draft, event: DeltaEvent) {
     draft.has_begun |= event.delta.reasoning_content.is_some();
     draft.text(event.delta.text.as_deref().unwrap_or_default());
@@ -152,12 +148,10 @@ pub(super) fn delta(draft: &mut Draft, event: DeltaEvent) {
     }
 }
 
-/// The model stopped.
-pub(super) fn stops(draft: &mut Draft, event: &Stops) {
+pub(super) fn message_stop(draft: &mut Draft, event: &MessageStop) {
     draft.stop = Some(stop(&event.stop_reason));
 }
 
-/// The counts.
 pub(super) fn metadata(draft: &mut Draft, event: &MetadataEvent) {
     draft.usage = (&event.usage).into();
 }

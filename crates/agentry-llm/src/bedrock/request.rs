@@ -1,15 +1,15 @@
-//! A call as Converse takes it. Everything is borrowed: a history is not copied to be sent.
+//! Requests of Converse. All fields are borrowed, so a conversation is not copied to be sent.
 
 use std::borrow::Cow;
 
 use agentry_core::chat::{Message, ToolDefinition};
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::Call;
 use crate::anthropic::ANSWER_DESCRIPTION;
-use crate::wire::{ANSWER_TOOL, AnswerSchema, Form, Turn, form, object_or_empty, turns};
+use crate::wire::{ANSWER_TOOL, AnswerSchema, Fields, Form, Turn, form, object_or_empty, turns};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,8 +17,8 @@ struct Request<'a> {
     messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Text<'a>>,
-    #[serde(skip_serializing_if = "Inference::is_empty")]
-    inference_config: Inference<'a>,
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    inference_config: Fields<4>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<ToolConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,32 +31,14 @@ struct Text<'a> {
     text: &'a str,
 }
 
-#[derive(Serialize, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-struct Inference<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    stop_sequences: &'a [Box<str>],
-}
-
-impl Inference<'_> {
-    fn is_empty(&self) -> bool {
-        *self == Inference::default()
-    }
-}
-
-/// What Converse has no field for; models that have none refuse it, and it is sent only when a file sets it.
+/// Parameters that Converse has no field for. Some models refuse them, so they are sent only when an agent file sets
+/// them.
 #[derive(Serialize)]
 struct Additional {
     top_k: u32,
 }
 
-/// Shown in the logs of model invocations, so that a call is found there.
+/// Appears in the logs of model invocations, where it identifies the call.
 #[derive(Serialize)]
 struct Metadata {
     agentry_call: String,
@@ -120,8 +102,8 @@ enum Choice {
     Tool { name: &'static str },
 }
 
-/// The body of a request; whether it streams is said by the path. JSON of a certain form is asked for as the arguments of
-/// a tool, which the model has to call at once, or where the agent has tools of its own, once it needs none of them.
+/// Builds the request body; the path says whether it streams. Structured output is requested as the arguments of a
+/// tool, which the model must call: at once, or after it is done with the agent's own tools.
 pub(super) fn body(call: &Call) -> Result<Vec<u8>, serde_json::Error> {
     let (system, turns) = turns(&call.request.messages);
     let mut tools: Vec<WireTool<'_>> = call.request.tools.iter().map(tool).collect();
@@ -137,12 +119,12 @@ pub(super) fn body(call: &Call) -> Result<Vec<u8>, serde_json::Error> {
     let request = Request {
         messages: turns.iter().map(message).collect(),
         system: system.into_iter().map(|text| Text { text }).collect(),
-        inference_config: Inference {
-            max_tokens: params.max_tokens,
-            temperature: params.temperature,
-            top_p: params.top_p,
-            stop_sequences: &params.stop_sequences,
-        },
+        inference_config: Fields([
+            ("maxTokens", params.max_tokens.into()),
+            ("temperature", params.temperature.into()),
+            ("topP", params.top_p.into()),
+            ("stopSequences", json!(params.stop_sequences)),
+        ]),
         tool_config: (!tools.is_empty()).then_some(ToolConfig { tools, tool_choice }),
         additional_model_request_fields: params.top_k.map(|top_k| Additional { top_k }),
         request_metadata: Metadata { agentry_call: call.id.to_string() },
@@ -183,12 +165,10 @@ fn message<'a>(turn: &Turn<'a>) -> WireMessage<'a> {
 
 #[cfg(test)]
 mod tests {
-    use agentry_core::agent::SamplingParams;
-    use agentry_core::chat::ToolCall;
-    use serde_json::json;
-
     use super::*;
     use crate::test_call::call;
+    use agentry_core::agent::SamplingParams;
+    use agentry_core::chat::ToolCall;
 
     fn sent(call: &Call) -> Value {
         serde_json::from_slice(&body(call).unwrap()).unwrap()

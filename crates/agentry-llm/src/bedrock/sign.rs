@@ -1,4 +1,4 @@
-//! Signature version 4 of a request to Bedrock, over its path as it is sent: encoded.
+//! Signature version 4 of requests to Bedrock, over the encoded path.
 
 use std::time::SystemTime;
 
@@ -7,20 +7,25 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// The service's name in a signature.
 const SERVICE: &str = "bedrock";
 
-/// The headers that sign a POST of `body` in JSON to `url`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SigningError {
+    #[error("the request cannot be signed: {0}")]
+    Signing(String),
+    #[error("the AWS credentials have characters that no HTTP header takes")]
+    InvalidCredentials,
+}
+
+/// Returns the headers that sign a POST of a JSON `body` to `url`.
 pub(super) fn headers(
     url: &str,
     body: &[u8],
     credentials: Credentials,
     region: &str,
     now: SystemTime,
-) -> Result<HeaderMap, String> {
-    let failed = |problem: &dyn std::error::Error| {
-        format!("the request cannot be signed: {}", agentry_http::with_causes(problem))
-    };
+) -> Result<HeaderMap, SigningError> {
+    let failed = |problem: &dyn std::error::Error| SigningError::Signing(agentry_http::with_causes(problem));
     let identity = credentials.into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
@@ -37,8 +42,7 @@ pub(super) fn headers(
     let mut headers = HeaderMap::new();
     for (name, value) in instructions.headers() {
         let name = HeaderName::try_from(name).map_err(|problem| failed(&problem))?;
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| "the AWS credentials have characters that no HTTP header takes".to_owned())?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| SigningError::InvalidCredentials)?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
@@ -51,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether the signature itself is right is asked of botocore in `tests/it/botocore.rs`.
+    /// `tests/it/botocore.rs` checks the signature itself against botocore.
     #[test]
     fn the_encoded_path_is_what_is_signed() {
         let credentials =

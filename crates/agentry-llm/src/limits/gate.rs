@@ -1,5 +1,5 @@
-//! The queue before a limit: one call at a time asks the buckets, interactive ones before the others, each in the order
-//! it came.
+//! The queue of a limit: one call at a time asks the buckets, interactive calls before others, otherwise in order of
+//! arrival.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,40 +8,36 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Buckets, Limit, Taken, Wanted};
+use super::{Buckets, Limit, LimitDecision, LimitRequest};
 
-/// Calls that may wait for one model. More are refused at once.
 const MAX_WAITING: usize = 20_000;
-/// How often is asked again while too many calls are under way in other processes.
+/// Poll interval while other processes have too many calls in flight.
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
-/// The queue before a limit.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// `provider/model`.
+    /// Bucket key, `provider/model`.
     pub key: String,
     pub limit: Limit,
     queue: Mutex<Queue>,
-    /// A call of this process ended.
     freed: Notify,
-    /// An interactive call has come.
+    /// An interactive call has arrived.
     urgent: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    is_taken: bool,
-    interactive: VecDeque<oneshot::Sender<Turn>>,
-    batch: VecDeque<oneshot::Sender<Turn>>,
+    is_busy: bool,
+    interactive: VecDeque<oneshot::Sender<GateTurn>>,
+    batch: VecDeque<oneshot::Sender<GateTurn>>,
 }
 
-/// Whose turn it is. Passed on when this is dropped.
+/// The right to ask the buckets. Dropping it passes it on.
 #[derive(Debug)]
-struct Turn(Option<Arc<Gate>>);
+struct GateTurn(Option<Arc<Gate>>);
 
-/// Why a call may not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum GateError {
     #[error("the limit of {key} leaves no room for {wait:?}, longer than the call may take")]
     TooLong { key: String, wait: Duration },
     #[error("the limit of {key} left no room within the call's time")]
@@ -55,39 +51,37 @@ impl Gate {
         Self { key, limit, queue: Mutex::default(), freed: Notify::new(), urgent: Notify::new() }
     }
 
-    /// A call ended.
-    pub fn released(&self) {
+    pub fn notify_end(&self) {
         self.freed.notify_one();
     }
 
-    /// Waits until the buckets let a call through.
     pub async fn pass(
         self: &Arc<Self>,
         buckets: &dyn Buckets,
-        wanted: &Wanted<'_>,
+        request: &LimitRequest<'_>,
         interactive: bool,
         deadline: Instant,
-    ) -> Result<(), Refused> {
-        let passed = timeout_at(deadline, self.passed(buckets, wanted, interactive, deadline)).await;
-        passed.unwrap_or_else(|_| Err(Refused::Late { key: self.key.clone() }))
+    ) -> Result<(), GateError> {
+        let passed = timeout_at(deadline, self.pass_queue(buckets, request, interactive, deadline)).await;
+        passed.unwrap_or_else(|_| Err(GateError::Late { key: self.key.clone() }))
     }
 
-    async fn passed(
+    async fn pass_queue(
         self: &Arc<Self>,
         buckets: &dyn Buckets,
-        wanted: &Wanted<'_>,
+        request: &LimitRequest<'_>,
         interactive: bool,
         deadline: Instant,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), GateError> {
         let mut turn = self.turn(interactive, false).await?;
         loop {
-            let wait = match buckets.take(wanted).await {
-                Taken::Now => return Ok(()),
-                Taken::Later(wait) if Instant::now() + wait > deadline => {
-                    return Err(Refused::TooLong { key: self.key.clone(), wait });
+            let wait = match buckets.take(request).await {
+                LimitDecision::Granted => return Ok(()),
+                LimitDecision::RetryIn(wait) if Instant::now() + wait > deadline => {
+                    return Err(GateError::TooLong { key: self.key.clone(), wait });
                 }
-                Taken::Later(wait) => wait,
-                Taken::Busy => BUSY_POLL,
+                LimitDecision::RetryIn(wait) => wait,
+                LimitDecision::Busy => BUSY_POLL,
             };
             tokio::select! {
                 () = sleep(wait) => {}
@@ -102,46 +96,46 @@ impl Gate {
         }
     }
 
-    /// Waits for the turn; `again` before all others of its kind.
-    async fn turn(self: &Arc<Self>, interactive: bool, again: bool) -> Result<Turn, Refused> {
+    /// Waits for the turn; a call that gave its turn up goes to the front of its queue.
+    async fn turn(self: &Arc<Self>, interactive: bool, again: bool) -> Result<GateTurn, GateError> {
         let waiting = {
             let mut queue = self.lock();
-            if !queue.is_taken {
-                queue.is_taken = true;
-                return Ok(Turn(Some(Arc::clone(self))));
+            if !queue.is_busy {
+                queue.is_busy = true;
+                return Ok(GateTurn(Some(Arc::clone(self))));
             }
             if queue.interactive.len() + queue.batch.len() >= MAX_WAITING {
-                return Err(Refused::Full { key: self.key.clone() });
+                return Err(GateError::Full { key: self.key.clone() });
             }
             let (sender, waiting) = oneshot::channel();
-            let line = if interactive { &mut queue.interactive } else { &mut queue.batch };
+            let waiters = if interactive { &mut queue.interactive } else { &mut queue.batch };
             if again {
-                line.push_front(sender)
+                waiters.push_front(sender)
             } else {
-                line.push_back(sender)
+                waiters.push_back(sender)
             }
             waiting
         };
         if interactive {
             self.urgent.notify_one();
         }
-        // The sender lives in the queue until it sends.
-        waiting.await.map_err(|_| Refused::Late { key: self.key.clone() })
+        // The sender stays in the queue until it sends.
+        waiting.await.map_err(|_| GateError::Late { key: self.key.clone() })
     }
 
-    /// Gives the turn to the next one that still waits.
+    /// Passes the turn to the next call that still waits.
     fn pass_on(self: &Arc<Self>) {
         loop {
             let next = {
                 let mut queue = self.lock();
                 let next = queue.interactive.pop_front().or_else(|| queue.batch.pop_front());
-                queue.is_taken = next.is_some();
+                queue.is_busy = next.is_some();
                 next
             };
             let Some(next) = next else { return };
-            match next.send(Turn(Some(Arc::clone(self)))) {
+            match next.send(GateTurn(Some(Arc::clone(self)))) {
                 Ok(()) => return,
-                // It has gone away; its turn goes to the one after it, here and not by being dropped.
+                // This call was dropped. Its turn goes to the next one here, and not through the drop of the turn.
                 Err(mut turn) => turn.0 = None,
             }
         }
@@ -152,7 +146,7 @@ impl Gate {
     }
 }
 
-impl Drop for Turn {
+impl Drop for GateTurn {
     fn drop(&mut self) {
         if let Some(gate) = self.0.take() {
             gate.pass_on();
@@ -173,11 +167,11 @@ mod tests {
         Arc::new(Gate::new("openai/m".to_owned(), limit))
     }
 
-    fn wanted(gate: &Gate, n: u128, tokens: u64) -> Wanted<'_> {
-        Wanted { key: &gate.key, limit: &gate.limit, call: CallId::from_parts(1, n << 64), tokens, lease: LONG }
+    fn request(gate: &Gate, n: u128, tokens: u64) -> LimitRequest<'_> {
+        LimitRequest { key: &gate.key, limit: &gate.limit, call: CallId::from_parts(1, n << 64), tokens, lease: LONG }
     }
 
-    /// Passes in a task of its own and then notes its number.
+    /// Passes the gate in a task of its own, then records its number.
     fn passing(
         gate: &Arc<Gate>,
         buckets: &Arc<MemoryBuckets>,
@@ -187,7 +181,7 @@ mod tests {
     ) -> tokio::task::JoinHandle<()> {
         let (gate, buckets, order) = (Arc::clone(gate), Arc::clone(buckets), Arc::clone(order));
         tokio::spawn(async move {
-            gate.pass(&*buckets, &wanted(&gate, n, 1), interactive, Instant::now() + LONG).await.unwrap();
+            gate.pass(&*buckets, &request(&gate, n, 1), interactive, Instant::now() + LONG).await.unwrap();
             order.lock().unwrap().push(n);
         })
     }
@@ -208,7 +202,7 @@ mod tests {
             tasks.push(passing(&gate, &buckets, n, interactive, &order));
             settle().await;
         }
-        // One after another ends, each when it was let through.
+        // Calls end in the order of their admission.
         for done in 1..=5 {
             let last = loop {
                 settle().await;
@@ -218,8 +212,8 @@ mod tests {
                 }
                 tokio::time::advance(BUSY_POLL).await;
             };
-            buckets.give_back(&wanted(&gate, last, 1), None);
-            gate.released();
+            buckets.release(&request(&gate, last, 1), None);
+            gate.notify_end();
         }
         for task in tasks {
             task.await.unwrap();
@@ -247,10 +241,10 @@ mod tests {
         let gate = gate(Limit { requests_per_minute: Some(1), ..Limit::default() });
         let buckets = MemoryBuckets::default();
         let soon = || Instant::now() + Duration::from_secs(10);
-        gate.pass(&buckets, &wanted(&gate, 1, 1), true, soon()).await.unwrap();
+        gate.pass(&buckets, &request(&gate, 1, 1), true, soon()).await.unwrap();
         let began = Instant::now();
-        let refused = gate.pass(&buckets, &wanted(&gate, 2, 1), true, soon()).await.unwrap_err();
-        assert_eq!(refused, Refused::TooLong { key: "openai/m".into(), wait: Duration::from_secs(60) });
+        let gate_error = gate.pass(&buckets, &request(&gate, 2, 1), true, soon()).await.unwrap_err();
+        assert_eq!(gate_error, GateError::TooLong { key: "openai/m".into(), wait: Duration::from_secs(60) });
         assert_eq!(Instant::now(), began);
     }
 }

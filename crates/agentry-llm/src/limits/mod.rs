@@ -1,7 +1,7 @@
-//! How many calls and tokens a model may be asked for: limits of the settings, the queue before them, and what counts.
+//! Limits on calls and tokens per model: the rules of the settings, the queue, and the counters.
 //!
 //! Each (provider, model) with a limit has a [`gate`](self::gate::Gate), where calls wait in turn, interactive ones
-//! first. What is counted lives behind [`Buckets`]: in this process, or in Redis for all processes together.
+//! first. [`Buckets`] count: in this process, or in Redis for all processes together.
 
 mod gate;
 mod memory;
@@ -21,84 +21,82 @@ pub use self::memory::MemoryBuckets;
 pub use self::redis::{InvalidRedisUrl, RedisBuckets};
 use crate::Call;
 use gate::Gate;
-pub(crate) use gate::Refused;
+pub(crate) use gate::GateError;
 
-/// Bytes of a request that are taken for one token before the provider has counted.
 const BYTES_PER_TOKEN: usize = 4;
-/// Tokens of an answer that are assumed when its agent sets no `max_tokens`.
+/// Estimated output tokens of calls without `max_tokens`.
 const ASSUMED_OUTPUT_TOKENS: u64 = 1_024;
-/// How much longer than its time a call is believed to run that nobody ended.
+/// Time after a call's timeout at which its lease expires.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// What a model may be asked for. Nothing is limited that is `None`.
+/// Limits of a model; `None` means unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limit {
-    /// Requests in a minute.
+    /// Requests per minute.
     pub requests_per_minute: Option<u32>,
-    /// Tokens in a minute, of requests and answers together.
+    /// Tokens per minute, of requests and answers together.
     pub tokens_per_minute: Option<u64>,
-    /// Calls at once.
+    /// Calls in flight.
     pub concurrent: Option<u32>,
 }
 
-/// A limit, and of what.
+/// A limit and the models it applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitRule {
-    /// The provider.
+    /// Provider of the models.
     pub provider: ProviderKind,
-    /// The model; every model of the provider, each for itself, when absent.
+    /// The model; when absent, every model of the provider, each on its own.
     pub model: Option<String>,
-    /// The limit.
+    /// Limits that apply.
     pub limit: Limit,
 }
 
-/// What is asked of the buckets.
+/// A call's request for a share of the limit.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// `provider/model`.
+pub struct LimitRequest<'a> {
+    /// Bucket key, `provider/model`.
     pub key: &'a str,
-    /// Its limit.
+    /// Limits of the model.
     pub limit: &'a Limit,
-    /// Which call.
+    /// Id of the call.
     pub call: CallId,
-    /// Tokens that it may need.
+    /// Estimated tokens.
     pub tokens: u64,
-    /// After how long it has surely ended, should nobody say so.
+    /// Time after which the share is released without a report.
     pub lease: Duration,
 }
 
-/// What the buckets answer.
+/// Answer of the buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum LimitDecision {
     /// The call may be made.
-    Now,
-    /// Not before this long.
-    Later(Duration),
-    /// Too many calls are under way.
+    Granted,
+    /// Not before this delay.
+    RetryIn(Duration),
+    /// Too many calls are in flight.
     Busy,
 }
 
-/// Counts requests, tokens and calls under way.
+/// Counts requests, tokens and calls in flight.
 #[async_trait]
 pub trait Buckets: Send + Sync + 'static {
-    /// Takes what a call needs, all of it or nothing.
-    async fn take(&self, wanted: &Wanted<'_>) -> Taken;
+    /// Takes everything that a call needs, or nothing.
+    async fn take(&self, request: &LimitRequest<'_>) -> LimitDecision;
 
-    /// A call ended. Its tokens become those that it `used`, when that is known. Must not wait.
-    fn give_back(&self, wanted: &Wanted<'_>, used: Option<u64>);
+    /// Reports the end of a call. Its reservation is replaced by the tokens it `used`, when known. Must not block.
+    fn release(&self, request: &LimitRequest<'_>, used: Option<u64>);
 }
 
-/// The gate of each model that was asked for and has a limit.
+/// Gates of models that were called and have a limit.
 type Gates = HashMap<(ProviderKind, Arc<str>), Arc<Gate>>;
 
-/// The limits of a process.
 pub(crate) struct Limits {
     rules: Vec<LimitRule>,
     buckets: Arc<dyn Buckets>,
     gates: Mutex<Gates>,
 }
 
-/// A call's share. Given back when this is dropped.
+/// A call's share of a limit. Dropping it gives the share back.
 pub(crate) struct Permit {
     gate: Arc<Gate>,
     buckets: Arc<dyn Buckets>,
@@ -113,15 +111,15 @@ impl Limits {
         Self { rules, buckets, gates: Mutex::default() }
     }
 
-    /// Waits for a call's turn; `None` when nothing limits it.
+    /// Waits for a call's turn; returns `None` when no limit applies.
     ///
     /// # Errors
-    /// When its turn does not come before `deadline`.
-    pub async fn permit(&self, call: &Call, interactive: bool, deadline: Instant) -> Result<Option<Permit>, Refused> {
+    /// The turn does not come before `deadline`.
+    pub async fn permit(&self, call: &Call, interactive: bool, deadline: Instant) -> Result<Option<Permit>, GateError> {
         let Some(gate) = self.gate(&call.target) else { return Ok(None) };
         let tokens = estimate(call);
         let lease = call.timeout + LEASE_MARGIN;
-        // Before it is asked for: who is cancelled while asking may have been given it.
+        // The permit exists before the request, because a cancelled request may have been granted.
         let permit = Permit {
             gate: Arc::clone(&gate),
             buckets: Arc::clone(&self.buckets),
@@ -130,21 +128,21 @@ impl Limits {
             lease,
             used: None,
         };
-        gate.pass(&*self.buckets, &permit.wanted(), interactive, deadline).await?;
+        gate.pass(&*self.buckets, &permit.request(), interactive, deadline).await?;
         Ok(Some(permit))
     }
 
     fn gate(&self, target: &LlmTarget) -> Option<Arc<Gate>> {
         let limit = self.limit(target)?;
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        // As many as the fleet's files name models.
+        // Bounded by the models that the fleet names.
         let gate = gates
             .entry((target.provider, Arc::clone(&target.model)))
             .or_insert_with(|| Arc::new(Gate::new(format!("{}/{}", target.provider, target.model), limit)));
         Some(Arc::clone(gate))
     }
 
-    /// That of the model, or else that of all models of its provider.
+    /// Returns the rule of the model, or else the rule of its provider.
     fn limit(&self, target: &LlmTarget) -> Option<Limit> {
         let of = |model: Option<&str>| {
             let fits = |rule: &&LimitRule| rule.provider == target.provider && rule.model.as_deref() == model;
@@ -155,25 +153,23 @@ impl Limits {
 }
 
 impl Permit {
-    /// What the provider counted.
     pub fn used(&mut self, usage: &Usage) {
         self.used = Some(usage.input_tokens.saturating_add(usage.output_tokens));
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    fn request(&self) -> LimitRequest<'_> {
         let Self { gate, call, tokens, lease, .. } = self;
-        Wanted { key: &gate.key, limit: &gate.limit, call: *call, tokens: *tokens, lease: *lease }
+        LimitRequest { key: &gate.key, limit: &gate.limit, call: *call, tokens: *tokens, lease: *lease }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.buckets.give_back(&self.wanted(), self.used);
-        self.gate.released();
+        self.buckets.release(&self.request(), self.used);
+        self.gate.notify_end();
     }
 }
 
-/// Tokens that a call may need.
 fn estimate(call: &Call) -> u64 {
     let bytes: usize = call.request.messages.iter().map(|message| message.content().len()).sum();
     (bytes / BYTES_PER_TOKEN) as u64 + call.params.max_tokens.map_or(ASSUMED_OUTPUT_TOKENS, u64::from)

@@ -1,4 +1,4 @@
-//! Ollama's chat.
+//! Ollama's chat API.
 
 mod reply;
 mod request;
@@ -10,20 +10,18 @@ use secrecy::SecretString;
 
 use crate::openai::bearer;
 use crate::wire::failure::{error, malformed};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, Outgoing, Progress, Protocol, failure};
+use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// Where Ollama listens when nobody says otherwise.
 const OWN: &str = "http://127.0.0.1:11434";
 
-/// The protocol.
 pub(crate) struct Ollama {
     api_key: Option<SecretString>,
     bases: Bases,
 }
 
 impl Ollama {
-    /// The protocol with a key, which only servers on the net want.
+    /// Creates the protocol with a key, which only hosted servers require.
     pub fn new(api_key: Option<SecretString>, bases: Bases) -> Self {
         Self { api_key, bases: Bases { redundant: "/api", ..bases } }
     }
@@ -35,7 +33,7 @@ impl Protocol for Ollama {
         Framing::Lines
     }
 
-    fn base_url(&self, target: &LlmTarget) -> Result<String, String> {
+    fn base_url(&self, target: &LlmTarget) -> Result<String, MissingRegion> {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
@@ -71,8 +69,8 @@ impl Protocol for Ollama {
 
 fn take(call: &Call, draft: &mut Draft, line: reply::Line) -> Result<Progress, LlmError> {
     match line {
-        reply::Line::Error { error: said } => {
-            Err(error(call, LlmErrorKind::Unavailable, format!("the answer ended with an error: {said}")))
+        reply::Line::Error { error: reported } => {
+            Err(error(call, LlmErrorKind::Unavailable, format!("the answer ended with an error: {reported}")))
         }
         reply::Line::Part(part) => Ok(reply::part(draft, *part)),
     }

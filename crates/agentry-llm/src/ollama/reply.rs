@@ -1,4 +1,4 @@
-//! Ollama's answers: one object, or an object a line until one says that it is done.
+//! Ollama's answers: one object, or one object per line until one is `done`.
 
 use agentry_core::chat::StopReason;
 use serde::Deserialize;
@@ -6,20 +6,13 @@ use serde_json::Value;
 
 use crate::wire::{Draft, Progress};
 
-/// A line.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Line {
-    /// Ends the answer.
-    Error {
-        /// What went wrong.
-        error: String,
-    },
-    /// More of the answer.
+    Error { error: String },
     Part(Box<Part>),
 }
 
-/// More of an answer.
 #[derive(Deserialize)]
 pub(super) struct Part {
     model: Option<String>,
@@ -36,11 +29,11 @@ struct WireMessage {
     content: String,
     thinking: Option<String>,
     #[serde(default)]
-    tool_calls: Vec<Called>,
+    tool_calls: Vec<WireToolCall>,
 }
 
 #[derive(Deserialize)]
-struct Called {
+struct WireToolCall {
     #[serde(default)]
     id: String,
     function: Function,
@@ -53,7 +46,6 @@ struct Function {
     arguments: Value,
 }
 
-/// Takes the next part into a draft.
 pub(super) fn part(draft: &mut Draft, part: Part) -> Progress {
     if draft.model.is_none() {
         draft.model = part.model;
@@ -61,7 +53,7 @@ pub(super) fn part(draft: &mut Draft, part: Part) -> Progress {
     if let Some(message) = part.message {
         draft.has_begun |= message.thinking.is_some_and(|text| !text.is_empty());
         draft.text(&message.content);
-        for Called { id, function: Function { name, arguments } } in message.tool_calls {
+        for WireToolCall { id, function: Function { name, arguments } } in message.tool_calls {
             draft.tool(&id, &name, &arguments.to_string());
         }
     }

@@ -1,15 +1,15 @@
-//! A call as Ollama's chat endpoint takes it. Everything is borrowed: a history is not copied to be sent.
+//! Requests of Ollama's chat API. All fields are borrowed, so a conversation is not copied to be sent.
 
 use std::borrow::Cow;
 
 use agentry_core::agent::SamplingParams;
 use agentry_core::chat::{Message, ToolDefinition};
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::Call;
-use crate::wire::{Form, form, object_or_empty};
+use crate::wire::{Fields, Form, form, object_or_empty};
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -19,9 +19,9 @@ struct Request<'a> {
     tools: Vec<Function<WireTool<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Cow<'a, Value>>,
-    #[serde(skip_serializing_if = "Options::is_empty")]
-    options: Options<'a>,
-    // Streams unless told not to.
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    options: Fields<8>,
+    // Always sent, because Ollama streams by default.
     stream: bool,
 }
 
@@ -30,13 +30,13 @@ struct WireMessage<'a> {
     role: &'static str,
     content: Cow<'a, str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Called<'a>>,
+    tool_calls: Vec<WireToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Called<'a> {
+struct WireToolCall<'a> {
     function: WireCall<'a>,
 }
 
@@ -59,34 +59,8 @@ struct WireTool<'a> {
     parameters: &'a Value,
 }
 
-#[derive(Serialize, PartialEq, Default)]
-struct Options<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    num_predict: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<u32>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    stop: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frequency_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    presence_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<i64>,
-}
-
-impl Options<'_> {
-    fn is_empty(&self) -> bool {
-        *self == Options::default()
-    }
-}
-
-/// The body of a request. `format` holds the whole answer to a schema, so that a model could no longer call a tool:
-/// where there are tools, the schema is said instead.
+/// Builds the request body. `format` constrains the whole answer, so that the model could not call a tool any more:
+/// with tools, the schema is part of the system prompt instead.
 pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Error> {
     let messages = &call.request.messages;
     let mut sent: Vec<WireMessage<'_>> =
@@ -97,7 +71,7 @@ pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Err
         Form::Schema(schema) => {
             let text = format!("Answer with nothing but JSON that fits this schema: {schema}");
             let at = sent.iter().take_while(|message| message.role == "system").count();
-            sent.insert(at, said("system", Cow::Owned(text)));
+            sent.insert(at, text_message("system", Cow::Owned(text)));
             None
         }
     };
@@ -112,26 +86,28 @@ pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Err
     serde_json::to_vec(&request)
 }
 
-fn said<'a>(role: &'static str, content: Cow<'a, str>) -> WireMessage<'a> {
+fn text_message<'a>(role: &'static str, content: Cow<'a, str>) -> WireMessage<'a> {
     WireMessage { role, content, tool_calls: Vec::new(), tool_name: None }
 }
 
 fn message<'a>(message: &'a Message, before: &'a [Message]) -> WireMessage<'a> {
     let content = Cow::Borrowed(message.content());
     match message {
-        Message::System { .. } => said("system", content),
-        Message::User { .. } => said("user", content),
+        Message::System { .. } => text_message("system", content),
+        Message::User { .. } => text_message("user", content),
         Message::Assistant { tool_calls, .. } => {
-            let called = |call: &'a agentry_core::chat::ToolCall| Called {
+            let tool_call = |call: &'a agentry_core::chat::ToolCall| WireToolCall {
                 function: WireCall { name: &call.name, arguments: object_or_empty(&call.arguments) },
             };
-            WireMessage { tool_calls: tool_calls.iter().map(called).collect(), ..said("assistant", content) }
+            WireMessage { tool_calls: tool_calls.iter().map(tool_call).collect(), ..text_message("assistant", content) }
         }
-        Message::Tool { call_id, .. } => WireMessage { tool_name: name_of(call_id, before), ..said("tool", content) },
+        Message::Tool { call_id, .. } => {
+            WireMessage { tool_name: name_of(call_id, before), ..text_message("tool", content) }
+        }
     }
 }
 
-/// The tool that a result is of: Ollama knows calls by name.
+/// Returns the name of the tool whose result this is, because Ollama identifies calls by name.
 fn name_of<'a>(call_id: &str, before: &'a [Message]) -> Option<&'a str> {
     before.iter().rev().find_map(|message| match message {
         Message::Assistant { tool_calls, .. } => {
@@ -146,26 +122,24 @@ fn tool(tool: &ToolDefinition) -> Function<WireTool<'_>> {
     Function { r#type: "function", function }
 }
 
-fn options(params: &SamplingParams) -> Options<'_> {
-    Options {
-        temperature: params.temperature,
-        num_predict: params.max_tokens,
-        top_p: params.top_p,
-        top_k: params.top_k,
-        stop: &params.stop_sequences,
-        frequency_penalty: params.frequency_penalty,
-        presence_penalty: params.presence_penalty,
-        seed: params.seed,
-    }
+fn options(params: &SamplingParams) -> Fields<8> {
+    Fields([
+        ("temperature", params.temperature.into()),
+        ("num_predict", params.max_tokens.into()),
+        ("top_p", params.top_p.into()),
+        ("top_k", params.top_k.into()),
+        ("stop", json!(params.stop_sequences)),
+        ("frequency_penalty", params.frequency_penalty.into()),
+        ("presence_penalty", params.presence_penalty.into()),
+        ("seed", params.seed.into()),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
-    use agentry_core::chat::ToolCall;
-    use serde_json::json;
-
     use super::*;
     use crate::test_call::call;
+    use agentry_core::chat::ToolCall;
 
     fn sent(call: &Call) -> Value {
         serde_json::from_slice(&body(call, false).unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, and everything that speaks them through `base_url`.
+//! OpenAI's chat completions, and all servers that speak them.
 
 mod reply;
 mod request;
@@ -8,21 +8,19 @@ use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::wire::failure::{error, malformed, own_words};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, Outgoing, Progress, Protocol, failure};
+use crate::wire::failure::{error, malformed, provider_message};
+use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// OpenAI's own address.
 const OWN: &str = "https://api.openai.com/v1";
 
-/// The protocol.
 pub(crate) struct OpenAi {
     api_key: Option<SecretString>,
     bases: Bases,
 }
 
 impl OpenAi {
-    /// The protocol with a key, which is sent as a bearer token.
+    /// Creates the protocol with a key, which is sent as a bearer token.
     pub fn new(api_key: Option<SecretString>, bases: Bases) -> Self {
         Self { api_key, bases: Bases { override_prefix: "/v1", ..bases } }
     }
@@ -36,13 +34,11 @@ impl OpenAi {
     }
 }
 
-/// A key that is needed and not there.
 pub(crate) fn no_key(call: &Call, variable: &str) -> LlmError {
     let message = format!("no API key: set {variable}, or start with --sim to answer without a key");
     error(call, LlmErrorKind::Authentication, message)
 }
 
-/// A key as a header that is not shown.
 pub(crate) fn secret_header(call: &Call, text: &str, variable: &str) -> Result<HeaderValue, LlmError> {
     let mut value = HeaderValue::try_from(text).map_err(|_| {
         error(call, LlmErrorKind::Authentication, format!("{variable} has characters that no HTTP header takes"))
@@ -51,7 +47,6 @@ pub(crate) fn secret_header(call: &Call, text: &str, variable: &str) -> Result<H
     Ok(value)
 }
 
-/// A key as a bearer token.
 pub(crate) fn bearer(call: &Call, key: &SecretString, variable: &str) -> Result<HeaderMap, LlmError> {
     let value = secret_header(call, &format!("Bearer {}", key.expose_secret().trim()), variable)?;
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
@@ -63,7 +58,7 @@ impl Protocol for OpenAi {
         Framing::Sse
     }
 
-    fn base_url(&self, target: &LlmTarget) -> Result<String, String> {
+    fn base_url(&self, target: &LlmTarget) -> Result<String, MissingRegion> {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
@@ -87,8 +82,8 @@ impl Protocol for OpenAi {
             return Ok(Progress::Done);
         }
         let chunk: reply::Chunk = failure::piece(call, &frame.data)?;
-        if let Some(said) = &chunk.error {
-            let words = own_words(said).unwrap_or("an error without a message");
+        if let Some(reported) = &chunk.error {
+            let words = provider_message(reported).unwrap_or("an error without a message");
             let kind = LlmErrorKind::Unavailable;
             return Err(error(call, kind, format!("the stream ended with an error: {words}")));
         }

@@ -1,11 +1,10 @@
-//! OpenAI's answers, whole and in chunks, and how they become a [`Draft`].
+//! OpenAI's answers, whole and in chunks, and their conversion to a [`Draft`].
 
 use agentry_core::chat::{StopReason, Usage};
 use serde::Deserialize;
 
 use crate::wire::Draft;
 
-/// A whole answer.
 #[derive(Deserialize)]
 pub(super) struct Completion {
     id: Option<String>,
@@ -20,7 +19,7 @@ struct Choice {
     finish_reason: Option<String>,
 }
 
-/// One piece of a streamed answer. The piece with the usage has no choices; some servers report an error in one.
+/// A chunk of a stream. The chunk with the usage has no choices; some servers report an error in one.
 #[derive(Deserialize)]
 pub(super) struct Chunk {
     id: Option<String>,
@@ -94,14 +93,14 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// A whole answer as a draft; `None` when it has no choice.
+/// Converts a whole answer to a draft; returns `None` when it has no choice.
 pub(super) fn whole(completion: Completion) -> Option<Draft> {
     let mut draft = Draft::default();
     (draft.id, draft.model) = (completion.id, completion.model);
     draft.usage = completion.usage.map(Usage::from).unwrap_or_default();
     let choice = completion.choices.into_iter().next()?;
     draft.stop = choice.finish_reason.as_deref().map(stop);
-    // In a whole answer every call is complete, whatever index it claims.
+    // In a whole answer every call is complete, whatever its index.
     for (index, call) in choice.message.tool_calls.into_iter().flatten().enumerate() {
         let ToolDelta { id, function: FunctionDelta { name, arguments }, .. } = call;
         draft.tool_delta(Some(index as u64), id, name, arguments.as_deref().unwrap_or_default());
@@ -111,7 +110,6 @@ pub(super) fn whole(completion: Completion) -> Option<Draft> {
     Some(draft)
 }
 
-/// Takes the next chunk into a draft.
 pub(super) fn chunk(draft: &mut Draft, chunk: Chunk) {
     if draft.model.is_none() {
         draft.model = chunk.model;
@@ -132,7 +130,7 @@ pub(super) fn chunk(draft: &mut Draft, chunk: Chunk) {
         draft.tool_delta(index, id, name, arguments.as_deref().unwrap_or_default());
     }
     draft.refusal.push_str(delta.refusal.as_deref().unwrap_or_default());
-    // Thoughts that compatible servers show are content that came, and no part of the answer.
+    // Reasoning that compatible servers show counts as content, but is no part of the answer.
     draft.has_begun |= [&delta.refusal, &delta.reasoning_content].into_iter().flatten().any(|text| !text.is_empty());
     draft.text(delta.content.as_deref().unwrap_or_default());
 }

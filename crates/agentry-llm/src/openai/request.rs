@@ -1,13 +1,14 @@
-//! A call as OpenAI's chat completions endpoint takes it. Everything is borrowed: a history is not copied to be sent.
+//! Requests of OpenAI's chat completions. All fields are borrowed, so a conversation is not copied to be sent.
 
 use agentry_core::agent::SamplingParams;
 use agentry_core::chat::{Message, ToolCall, ToolDefinition};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Call;
+use crate::wire::Fields;
 
-/// Longest name of a schema that the API takes, in bytes.
+/// Longest schema name that the API accepts, in bytes.
 const MAX_SCHEMA_NAME_BYTES: usize = 64;
 
 #[derive(Serialize)]
@@ -19,7 +20,7 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     #[serde(flatten)]
-    params: WireParams<'a>,
+    params: Fields<8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +52,7 @@ enum WireMessage<'a> {
     },
 }
 
-/// `{"type": "function", "function": …}`, with an id where it is a call.
+/// `{"type": "function", "function": …}`; calls also have an id.
 #[derive(Serialize)]
 struct Function<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,31 +88,8 @@ struct NamedSchema<'a> {
     strict: bool,
 }
 
-/// `top_k` is not OpenAI's own; compatible servers take it, and it is sent only when an agent's file sets it.
-#[derive(Serialize)]
-struct WireParams<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<u32>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    stop: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frequency_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    presence_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<i64>,
-}
-
-/// The body of a request. OpenAI's newer models refuse `max_tokens`, most compatible servers know nothing else:
-/// `own_host` says which name the limit gets.
+/// Builds the request body. OpenAI's newer models refuse `max_tokens`, while most compatible servers know only that
+/// name.
 pub(super) fn body(call: &Call, stream: bool, own_host: bool) -> Result<Vec<u8>, serde_json::Error> {
     let request = Request {
         model: &call.target.model,
@@ -156,7 +134,7 @@ fn response_format(call: &Call) -> Option<ResponseFormat<'_>> {
     Some(ResponseFormat::Schema { r#type: "json_schema", json_schema })
 }
 
-/// The schema's title, as far as the API takes its characters.
+/// Returns the schema's title with the characters that the API accepts.
 fn schema_name(schema: &Value) -> String {
     let title = schema.get("title").and_then(Value::as_str).unwrap_or_default();
     let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
@@ -164,7 +142,7 @@ fn schema_name(schema: &Value) -> String {
     if name.is_empty() { "answer".to_owned() } else { name }
 }
 
-/// Whether the API accepts the schema as `strict`: every object closed, and every property of it required
+/// Returns true when the API accepts the schema as `strict`: every object is closed and all its properties are required
 /// (OpenAI, "Structured outputs", supported schemas).
 fn is_strict(schema: &Value) -> bool {
     match schema {
@@ -185,24 +163,23 @@ fn is_strict(schema: &Value) -> bool {
     }
 }
 
-fn params(params: &SamplingParams, own_host: bool) -> WireParams<'_> {
-    WireParams {
-        temperature: params.temperature,
-        max_tokens: params.max_tokens.filter(|_| !own_host),
-        max_completion_tokens: params.max_tokens.filter(|_| own_host),
-        top_p: params.top_p,
-        top_k: params.top_k,
-        stop: &params.stop_sequences,
-        frequency_penalty: params.frequency_penalty,
-        presence_penalty: params.presence_penalty,
-        seed: params.seed,
-    }
+/// Returns the sampling parameters. `top_k` is an extension of compatible servers, and is sent only when an agent file
+/// sets it.
+fn params(params: &SamplingParams, own_host: bool) -> Fields<8> {
+    Fields([
+        ("temperature", params.temperature.into()),
+        (if own_host { "max_completion_tokens" } else { "max_tokens" }, params.max_tokens.into()),
+        ("top_p", params.top_p.into()),
+        ("top_k", params.top_k.into()),
+        ("stop", json!(params.stop_sequences)),
+        ("frequency_penalty", params.frequency_penalty.into()),
+        ("presence_penalty", params.presence_penalty.into()),
+        ("seed", params.seed.into()),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::test_call::call;
 

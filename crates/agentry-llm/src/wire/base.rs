@@ -1,34 +1,28 @@
-//! Where calls go.
+//! Base URLs of calls.
 
 use agentry_core::agent::LlmTarget;
 
-/// The addresses that a provider may be reached at, the first that there is wins: the simulator's, the target's own,
-/// the one of the settings, the provider's.
+/// The possible addresses of a provider. The first that is set wins: the simulator's, the target's own, the settings',
+/// the provider's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bases {
-    /// Where every target goes, whatever it says, and no key with it: the root of a simulator.
+    /// Root URL of a simulator, which receives all calls, without keys.
     pub override_root: Option<String>,
-    /// What the protocol's paths begin with at the simulator.
+    /// Prefix of the protocol's paths at the simulator.
     pub override_prefix: &'static str,
-    /// Of the settings.
     pub configured: Option<String>,
-    /// What people write at the end of an address and the protocol's paths bring themselves.
+    /// Suffix that people write in addresses although the protocol's paths already have it.
     pub redundant: &'static str,
 }
 
-/// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Base {
-    /// To the simulator, without credentials.
     Override(String),
-    /// To an address that somebody chose.
     Chosen(String),
-    /// To the provider's own.
     Own,
 }
 
 impl Bases {
-    /// Where a target's calls go.
     pub fn of(&self, target: &LlmTarget) -> Base {
         if let Some(root) = &self.override_root {
             return Base::Override(format!("{}{}", root_of(root), self.override_prefix));
@@ -45,7 +39,7 @@ impl Bases {
 }
 
 impl Base {
-    /// The address, when `own` is the provider's.
+    /// Returns the address; `own` is the provider's.
     pub fn or_own(self, own: &str) -> String {
         match self {
             Self::Override(url) | Self::Chosen(url) => url,
@@ -54,7 +48,7 @@ impl Base {
     }
 }
 
-/// The root of a simulator or a compatible server, also when it was given with OpenAI's `/v1`.
+/// Returns the root of a simulator or a compatible server, without OpenAI's `/v1`.
 fn root_of(url: &str) -> &str {
     without(url.trim_end_matches('/'), "/v1")
 }

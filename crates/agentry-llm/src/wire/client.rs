@@ -1,32 +1,28 @@
-//! One call over HTTP, for every protocol: sent, read within bounds and in time, refused in the provider's words.
+//! One call over HTTP, for every protocol: sending, bounded reading, timeouts, errors.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::agent::LlmTarget;
-use agentry_http::{Clients, Lease, with_causes};
+use agentry_http::{Clients, Lease, read_bounded, with_causes};
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::{self, malformed};
-use super::frames::{Broken, Frame, content_type};
+use super::frames::{Frame, FramingError, content_type};
 use super::{Draft, Outgoing, Progress, Protocol, Timeouts};
 use crate::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
 
-/// The largest answer that is read, in bytes.
+/// Largest answer that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// How much of the body of an error is read, in bytes.
+/// Largest error body that is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
-/// How long the body of an error is waited for.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long getting ready may take.
 const WARM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A provider behind a wire protocol.
 pub(crate) struct Client {
     protocol: Box<dyn Protocol>,
     clients: Arc<Clients>,
@@ -34,12 +30,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A provider that speaks `protocol`. Connections are opened when they are first needed.
+    /// Creates a client that speaks `protocol`. Connections are opened when they are first needed.
     pub fn new(protocol: Box<dyn Protocol>, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
         Self { protocol, clients, timeouts }
     }
 
-    async fn made(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<Timed, LlmError> {
+    async fn call_once(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<Timed, LlmError> {
         let started = Instant::now();
         let deadline = started + call.timeout;
         let late = || failure::error(call, LlmErrorKind::Timeout, format!("no whole answer within {:?}", call.timeout));
@@ -53,7 +49,7 @@ impl Client {
             Some(sink) => {
                 let by = deadline.min(started + self.timeouts.first_token);
                 let sent = timeout_at(by, self.send(call, &client, true)).await;
-                let response = sent.unwrap_or_else(|_| Err(self.silent(call, by == deadline, false)))?;
+                let response = sent.unwrap_or_else(|_| Err(self.silence_error(call, by == deadline, false)))?;
                 self.stream(call, response, sink, started, deadline).await
             }
         }
@@ -61,11 +57,14 @@ impl Client {
 
     fn client(&self, call: &Call) -> Result<Lease<'_>, LlmError> {
         let base_url = self.protocol.base_url(&call.target);
-        let base_url = base_url.map_err(|problem| failure::error(call, LlmErrorKind::InvalidRequest, problem))?;
-        self.clients.lease(&base_url).map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem))
+        let base_url =
+            base_url.map_err(|problem| failure::error(call, LlmErrorKind::InvalidRequest, problem.to_string()))?;
+        self.clients
+            .lease(&base_url)
+            .map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem.to_string()))
     }
 
-    /// Sends the call; the answer's head has arrived and is a success when this returns.
+    /// Sends the call and returns a response with a successful status.
     async fn send(&self, call: &Call, client: &Lease<'_>, stream: bool) -> Result<Response, LlmError> {
         let Outgoing { url, headers, body } = self.protocol.outgoing(call, stream).await?;
         let accept = if stream { self.protocol.framing().accept() } else { "application/json" };
@@ -82,7 +81,7 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(self.refused(call, response).await) }
     }
 
-    /// The error that a refused call means; its body is read as far as it helps.
+    /// Converts an error response, whose body is read up to a bound.
     async fn refused(&self, call: &Call, response: Response) -> LlmError {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = head(response).await;
@@ -95,7 +94,7 @@ impl Client {
 
     async fn read(&self, call: &Call, response: Response) -> Result<Draft, LlmError> {
         let id = request_id(response.headers());
-        let body = match read(response, MAX_BODY_BYTES).await {
+        let body = match read_bounded(response, MAX_BODY_BYTES).await {
             Ok((_, true)) => return Err(too_large(call)),
             Ok((body, false)) => body,
             Err(error) => return Err(cut_off(call, &with_causes(&error))),
@@ -105,7 +104,7 @@ impl Client {
         Ok(draft)
     }
 
-    /// Reads a stream to its end and hands every piece of text on as it comes.
+    /// Reads a stream to its end and passes every piece of text on as it comes.
     async fn stream(
         &self,
         call: &Call,
@@ -130,10 +129,10 @@ impl Client {
                 Some(_) => Instant::now() + self.timeouts.between_tokens,
             };
             let frame = match timeout_at(by.min(deadline), frames.next()).await {
-                Err(_) => return Err(failed(self.silent(call, deadline <= by, draft.has_begun), &draft)),
+                Err(_) => return Err(failed(self.silence_error(call, deadline <= by, draft.has_begun), &draft)),
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(broken))) => return Err(failed(of_broken(call, broken), &draft)),
-                // Some servers end without saying so: the answer is whole once the model said why it stopped.
+                Ok(Some(Err(problem))) => return Err(failed(framing_error(call, problem), &draft)),
+                // Some servers omit the end event: the answer is complete once it has a stop reason.
                 Ok(None) if draft.stop.is_some() => break,
                 Ok(None) => return Err(failed(cut_off(call, "the stream ended before the answer did"), &draft)),
             };
@@ -149,17 +148,17 @@ impl Client {
     }
 
     fn take(&self, call: &Call, draft: &mut Draft, frame: &Frame, sink: &dyn TokenSink) -> Result<Progress, LlmError> {
-        let shown = draft.content.len();
+        let sent = draft.content.len();
         let progress = self.protocol.frame(call, draft, frame)?;
-        // Shorter than before: what came so far was not the answer, and everything of the answer is new.
-        let from = if draft.content.len() < shown { 0 } else { shown };
-        if draft.is_shown() && draft.content.len() > from {
+        // The draft was reset because the text so far was not the answer, so all of it is new.
+        let from = if draft.content.len() < sent { 0 } else { sent };
+        if draft.may_be_streamed() && draft.content.len() > from {
             sink.piece(&draft.content[from..]);
         }
         Ok(progress)
     }
 
-    fn silent(&self, call: &Call, is_total: bool, has_begun: bool) -> LlmError {
+    fn silence_error(&self, call: &Call, is_total: bool, has_begun: bool) -> LlmError {
         let message = match (is_total, has_begun) {
             (true, _) => format!("no whole answer within {:?}", call.timeout),
             (false, false) => format!("no first token within {:?}", self.timeouts.first_token),
@@ -172,25 +171,28 @@ impl Client {
 #[async_trait]
 impl LlmProvider for Client {
     async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
-        match self.made(call, sink.as_deref()).await {
+        match self.call_once(call, sink.as_deref()).await {
             Ok(timed) => Ok(timed),
-            Err(error) => Err(failure::shown(error, &self.protocol.secrets().await)),
+            Err(error) => Err(failure::redact_error(error, &self.protocol.secrets().await)),
         }
     }
 
     async fn warm(&self, target: &LlmTarget) {
         let Ok(base_url) = self.protocol.base_url(target) else { return };
         let Ok(client) = self.clients.lease(&base_url) else { return };
-        // Asks for nothing and shows no key: what stays is the open connection.
+        // The request has no content and no key; only the open connection matters.
         let connect = client.head(&base_url).send();
         let ready = async { tokio::join!(self.protocol.warm(), connect) };
         match timeout(WARM_TIMEOUT, ready).await {
-            Ok(((), Ok(_))) => tracing::debug!(host = agentry_http::host(&base_url), "connected to a provider"),
+            Ok(((), Ok(_))) => tracing::debug!(host = agentry_http::host(&base_url), "connected to an LLM provider"),
             Ok(((), Err(error))) => {
                 let error = with_causes(&error.without_url());
-                tracing::info!(host = agentry_http::host(&base_url), %error, "a provider cannot be reached yet");
+                tracing::info!(host = agentry_http::host(&base_url), %error, "LLM provider cannot be reached; its first call will try again");
             }
-            Err(_) => tracing::info!(host = agentry_http::host(&base_url), "a provider does not answer yet"),
+            Err(_) => tracing::info!(
+                host = agentry_http::host(&base_url),
+                "LLM provider does not answer; its first call will try again"
+            ),
         }
     }
 }
@@ -198,16 +200,15 @@ impl LlmProvider for Client {
 fn timed(call: &Call, draft: Draft, started: Instant, first_token: Option<Duration>) -> Result<Timed, LlmError> {
     let usage = draft.usage;
     let (reply, provider_call_id) =
-        draft.finish(call).map_err(|problem| LlmError { usage, ..malformed(call, problem) })?;
+        draft.finish(call).map_err(|problem| LlmError { usage, ..malformed(call, problem.to_string()) })?;
     Ok(Timed { reply, duration: started.elapsed(), first_token, provider_call_id })
 }
 
-/// The headers that every call has.
 fn common(call: &Call, accept: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(5);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    // A UUID and hexadecimal digits are always a header.
+    // A UUID and hexadecimal digits are always a valid header value.
     if let (Ok(id), Ok(trace)) =
         (HeaderValue::try_from(call.id.to_string()), HeaderValue::try_from(call.place().traceparent()))
     {
@@ -218,41 +219,27 @@ fn common(call: &Call, accept: &'static str) -> HeaderMap {
     headers
 }
 
-/// The provider's own name for a request, where it has one in the answer's head.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-amzn-requestid").or_else(|| headers.get("request-id"))?;
     id.to_str().ok().map(str::to_owned)
 }
 
-/// The beginning of the body of an answer that is an error, as far as it comes soon.
-async fn head(response: Response) -> Bytes {
-    let read = timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BODY_BYTES)).await;
+/// Reads the beginning of an error body within a time limit.
+async fn head(response: Response) -> Vec<u8> {
+    let read = timeout(ERROR_BODY_TIMEOUT, read_bounded(response, MAX_ERROR_BODY_BYTES)).await;
     read.ok().and_then(Result::ok).map(|(body, _)| body).unwrap_or_default()
 }
 
-/// At most `bound` bytes of a body, and whether there was more.
-async fn read(mut response: Response, bound: usize) -> Result<(Bytes, bool), reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > bound {
-            body.extend_from_slice(&chunk[..bound - body.len()]);
-            return Ok((body.freeze(), true));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((body.freeze(), false))
-}
-
-fn of_broken(call: &Call, broken: Broken) -> LlmError {
-    match broken {
-        Broken::CutOff(problem) => cut_off(call, &problem),
-        Broken::TooLarge => too_large(call),
-        Broken::Malformed(problem) => malformed(call, format!("the stream is not what it says: {problem}")),
+fn framing_error(call: &Call, problem: FramingError) -> LlmError {
+    match problem {
+        FramingError::CutOff(problem) => cut_off(call, &problem),
+        FramingError::TooLarge => too_large(call),
+        FramingError::Malformed(problem) => malformed(call, format!("the stream is not what it says: {problem}")),
     }
 }
 
-fn not_a_stream(call: &Call, status: StatusCode, wanted: &str, body: &[u8]) -> LlmError {
-    let problem = format!("HTTP {}, but the answer is not {wanted}: {}", status.as_u16(), failure::excerpt(body));
+fn not_a_stream(call: &Call, status: StatusCode, expected: &str, body: &[u8]) -> LlmError {
+    let problem = format!("HTTP {}, but the answer is not {expected}: {}", status.as_u16(), failure::excerpt(body));
     malformed(call, problem)
 }
 

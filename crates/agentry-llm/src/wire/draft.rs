@@ -1,64 +1,62 @@
-//! An answer being put together, from one piece or many.
+//! An answer that is being assembled.
 
 use agentry_core::chat::{ChatReply, StopReason, ToolCall, Usage};
 
 use super::form::{Form, form, must_be_wrapped, unwrapped};
 use crate::Call;
 
-/// The tool whose arguments are the answer, where a protocol has no other way to ask for JSON of a certain form.
+/// The tool whose arguments are the answer, in protocols that have no structured output.
 pub(crate) const ANSWER_TOOL: &str = "agentry_answer";
-/// Tool calls of one answer at most; a model that asks for more is not in its right mind.
 const MAX_TOOL_CALLS: usize = 128;
 
-/// An answer being put together.
+/// An answer that is being assembled, from one piece or many.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
-    /// The text so far.
     pub content: String,
-    /// The text of a refusal so far.
     pub refusal: String,
-    /// Why the model stopped, once it said so.
     pub stop: Option<StopReason>,
-    /// The model that answers, as the provider names it.
+    /// Model name in the provider's words.
     pub model: Option<String>,
-    /// What the provider calls the answer.
     pub id: Option<String>,
-    /// What the provider counted so far.
     pub usage: Usage,
-    /// Whether the arguments of [`ANSWER_TOOL`] are inside an object.
+    /// The arguments of [`ANSWER_TOOL`] are wrapped in an object.
     pub is_wrapped: bool,
-    /// Whether there was any content: text, a tool call, or thoughts that are not shown.
+    /// Any content has arrived: text, a tool call, or reasoning.
     pub has_begun: bool,
     calls: Vec<(Option<u64>, ToolCall)>,
     answer: Answer,
 }
 
-/// Whether the answer comes as the arguments of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidAnswer {
+    #[error("the answer has {0} tool calls; at most {MAX_TOOL_CALLS} are taken")]
+    TooManyToolCalls(usize),
+    #[error("the answer has a tool call without a name")]
+    UnnamedToolCall,
+}
+
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     #[default]
     Text,
-    /// In the call with this index.
+    /// The arguments of the call with this index.
     Tool(u64),
 }
 
 impl Draft {
-    /// The beginning of an answer to a call.
     pub fn of(call: &Call) -> Self {
         let is_wrapped = matches!(form(call), Form::Schema(schema) if must_be_wrapped(&schema));
         Self { is_wrapped, ..Self::default() }
     }
 
-    /// More text.
     pub fn text(&mut self, text: &str) {
         self.has_begun |= !text.is_empty();
-        // What a model says around an answer in its form is not part of it.
+        // Text around a structured answer is not part of it.
         if self.answer == Answer::Text {
             self.content.push_str(text);
         }
     }
 
-    /// A call begins, whose pieces have this index.
     pub fn tool_begins(&mut self, index: u64, id: &str, name: &str) {
         self.has_begun = true;
         if name == ANSWER_TOOL {
@@ -70,7 +68,6 @@ impl Draft {
         self.calls.push((Some(index), call));
     }
 
-    /// More of the arguments of a call.
     pub fn tool_arguments(&mut self, index: u64, piece: &str) {
         if self.answer == Answer::Tool(index) {
             self.content.push_str(piece);
@@ -79,15 +76,14 @@ impl Draft {
         }
     }
 
-    /// A whole call.
     pub fn tool(&mut self, id: &str, name: &str, arguments: &str) {
         let index = self.calls.len() as u64 + u64::from(self.answer != Answer::Text);
         self.tool_begins(index, id, name);
         self.tool_arguments(index, arguments);
     }
 
-    /// A piece of a call in OpenAI's manner: pieces belong together by index; without one, a piece with an id begins
-    /// a call.
+    /// Adds a delta of a tool call in OpenAI's protocol. The index identifies the call; without one, a delta with an id
+    /// starts a new call.
     pub fn tool_delta(&mut self, index: Option<u64>, id: Option<String>, name: Option<String>, arguments: &str) {
         self.has_begun = true;
         let known = match (index, &id) {
@@ -108,20 +104,20 @@ impl Draft {
         call.arguments.push_str(arguments);
     }
 
-    /// Whether pieces of the text may be shown as they come.
-    pub fn is_shown(&self) -> bool {
+    /// Returns true when pieces of the text may be shown before the end.
+    pub fn may_be_streamed(&self) -> bool {
         self.answer == Answer::Text || !self.is_wrapped
     }
 
-    /// The answer to a call, and what the provider calls it.
-    pub fn finish(self, call: &Call) -> Result<(ChatReply, Option<String>), String> {
+    /// Returns the complete answer and the provider's id of it.
+    pub fn finish(self, call: &Call) -> Result<(ChatReply, Option<String>), InvalidAnswer> {
         if self.calls.len() > MAX_TOOL_CALLS {
-            return Err(format!("the answer has {} tool calls; at most {MAX_TOOL_CALLS} are taken", self.calls.len()));
+            return Err(InvalidAnswer::TooManyToolCalls(self.calls.len()));
         }
         let mut tool_calls: Vec<ToolCall> = self.calls.into_iter().map(|(_, call)| call).collect();
         for (index, tool) in tool_calls.iter_mut().enumerate() {
             if tool.name.is_empty() {
-                return Err("the answer has a tool call without a name".to_owned());
+                return Err(InvalidAnswer::UnnamedToolCall);
             }
             if tool.id.is_empty() {
                 tool.id = format!("{}-{index}", call.id);
@@ -169,11 +165,11 @@ mod tests {
     fn too_many_calls_and_calls_without_a_name_are_refused() {
         let mut draft = Draft::default();
         draft.tool("a", "", "{}");
-        assert!(draft.finish(&call("")).unwrap_err().contains("without a name"));
+        assert!(draft.finish(&call("")).unwrap_err().to_string().contains("without a name"));
         let mut draft = Draft::default();
         for _ in 0..=MAX_TOOL_CALLS {
             draft.tool("a", "f", "{}");
         }
-        assert!(draft.finish(&call("")).unwrap_err().contains("129 tool calls"));
+        assert!(draft.finish(&call("")).unwrap_err().to_string().contains("129 tool calls"));
     }
 }

@@ -1,4 +1,4 @@
-//! How a failed call becomes an [`LlmError`]: by HTTP status, in the provider's own words, never with a key.
+//! Conversion of failed calls to [`LlmError`]: by HTTP status, with the provider's message, without keys.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use crate::{Call, LlmError, LlmErrorKind};
 
-/// How much of a message is kept, in characters.
+/// Longest message, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
-/// How much of a body that could not be understood is looked at, in bytes. More than can be shown of it, so that a key is
-/// never cut in two before it is looked for.
+/// Bytes of an unreadable body that are searched for keys and quoted. More than the message shows, so that a key is
+/// never cut in two before it is found.
 const EXCERPT_BYTES: usize = 4 * MAX_MESSAGE_CHARS + 2_048;
 
-/// What begins as a key does and is no longer than this is a word.
+/// Longest word with the prefix of a key that is not treated as one.
 const SHORTEST_KEY_BYTES: usize = 8;
-/// Secrets shorter than this are not looked for: they would be found in every text.
+/// Shorter secrets are not masked: they would be found in every text.
 const SHORTEST_SECRET_BYTES: usize = 6;
 
-/// An error of this call, with its message as it is: [`shown`] makes it fit to be shown.
+/// Creates an error of this call. [`redact_error`] makes its message safe to show.
 pub(crate) fn error(call: &Call, kind: LlmErrorKind, message: impl Into<String>) -> LlmError {
     LlmError {
         kind,
@@ -33,26 +33,24 @@ pub(crate) fn error(call: &Call, kind: LlmErrorKind, message: impl Into<String>)
     }
 }
 
-/// What is not as the protocol says.
+/// Creates the error for an answer that violates the protocol.
 pub(crate) fn malformed(call: &Call, message: impl Into<String>) -> LlmError {
     error(call, LlmErrorKind::Malformed, message)
 }
 
-/// A call that cannot be written as the protocol wants it.
+/// Creates the error for a call that the protocol cannot express.
 pub(crate) fn unwritable(call: &Call, problem: &serde_json::Error) -> LlmError {
     error(call, LlmErrorKind::InvalidRequest, format!("the request cannot be written: {problem}"))
 }
 
-/// A piece of a stream.
 pub(crate) fn piece<T: DeserializeOwned>(call: &Call, data: &[u8]) -> Result<T, LlmError> {
     serde_json::from_slice(data).map_err(|problem| {
         malformed(call, format!("a piece of the stream cannot be understood ({problem}): {}", excerpt(data)))
     })
 }
 
-/// The error with a message of bounded length on one line, without any of these secrets and without anything that looks
-/// like a key.
-pub(crate) fn shown(mut error: LlmError, secrets: &[SecretString]) -> LlmError {
+/// Makes an error safe to show: one line of bounded length, without these secrets and anything that looks like a key.
+pub(crate) fn redact_error(mut error: LlmError, secrets: &[SecretString]) -> LlmError {
     for secret in secrets {
         let secret = secret.expose_secret().trim();
         if secret.len() >= SHORTEST_SECRET_BYTES && error.message.contains(secret) {
@@ -63,11 +61,11 @@ pub(crate) fn shown(mut error: LlmError, secrets: &[SecretString]) -> LlmError {
     error
 }
 
-/// The error that an HTTP status other than success means.
 pub(crate) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
-    let said = serde_json::from_slice::<Value>(body).ok();
+    let parsed = serde_json::from_slice::<Value>(body).ok();
     let retry_after = retry_after(headers);
-    let is_spent = said.as_ref().and_then(|said| said.pointer("/error/code")?.as_str()) == Some("insufficient_quota");
+    let is_spent =
+        parsed.as_ref().and_then(|parsed| parsed.pointer("/error/code")?.as_str()) == Some("insufficient_quota");
     let kind = match status.as_u16() {
         401 | 403 => LlmErrorKind::Authentication,
         429 if is_spent => LlmErrorKind::QuotaExhausted,
@@ -77,13 +75,13 @@ pub(crate) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, bo
         409 | 425 | 500.. => LlmErrorKind::Unavailable,
         _ => LlmErrorKind::InvalidRequest,
     };
-    error(call, kind, status_message(status, "", said.as_ref(), body))
+    error(call, kind, status_message(status, "", parsed.as_ref(), body))
 }
 
-/// What a status says, with the provider's name for it, its words and what to do.
-pub(crate) fn status_message(status: StatusCode, name: &str, said: Option<&Value>, body: &[u8]) -> String {
-    let said = said.and_then(own_words).map(str::to_owned);
-    let said = said.unwrap_or_else(|| if body.is_empty() { "(empty body)".to_owned() } else { excerpt(body) });
+/// Formats an HTTP error with the provider's error name, its message and a hint.
+pub(crate) fn status_message(status: StatusCode, name: &str, parsed: Option<&Value>, body: &[u8]) -> String {
+    let parsed = parsed.and_then(provider_message).map(str::to_owned);
+    let parsed = parsed.unwrap_or_else(|| if body.is_empty() { "(empty body)".to_owned() } else { excerpt(body) });
     let hint = match status.as_u16() {
         401 | 403 => "; check the API key",
         300..=399 => "; redirects are not followed, check base_url",
@@ -91,22 +89,21 @@ pub(crate) fn status_message(status: StatusCode, name: &str, said: Option<&Value
         _ => "",
     };
     let name = if name.is_empty() { String::new() } else { format!(" {name}") };
-    format!("HTTP {}{name}: {said}{hint}", status.as_u16())
+    format!("HTTP {}{name}: {parsed}{hint}", status.as_u16())
 }
 
-/// The provider's own message in `{"error": {"message"}}`, `{"error": "…"}`, `{"message"}` or `{"Message"}`.
-pub(crate) fn own_words(body: &Value) -> Option<&str> {
+/// Returns the provider's message from `{"error": {"message"}}`, `{"error": "…"}`, `{"message"}` or `{"Message"}`.
+pub(crate) fn provider_message(body: &Value) -> Option<&str> {
     let inner = body.get("error").unwrap_or(body);
     let message = || inner.get("message").or_else(|| inner.get("Message")).and_then(Value::as_str);
     inner.as_str().or_else(message)
 }
 
-/// The beginning of a body that could not be understood.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(EXCERPT_BYTES)]).into_owned()
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), or OpenAI's `retry-after-ms`.
+/// Returns `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), or OpenAI's `retry-after-ms`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::trim).map(str::to_owned);
     if let Some(ms) = headers.get("retry-after-ms").and_then(text).and_then(|ms| ms.parse::<f64>().ok()) {
@@ -118,31 +115,31 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
     let until = date(&value)?;
-    // Against the server's own clock where it tells it, so that two clocks need not agree.
+    // The date is compared with the server's own clock where the response has it.
     let now = headers.get(DATE).and_then(text).as_deref().and_then(date).unwrap_or_else(jiff::Timestamp::now);
     Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// At most `chars` characters on one line, without anything that looks like a key.
+/// Shortens a text to `chars` characters on one line and masks anything that looks like a key.
 fn redacted(text: &str, chars: usize) -> String {
-    let mut shown = String::new();
+    let mut redacted_text = String::new();
     for word in text.split_whitespace() {
-        if !shown.is_empty() {
-            shown.push(' ');
+        if !redacted_text.is_empty() {
+            redacted_text.push(' ');
         }
         let Some(at) = word.find("sk-").filter(|at| word.len() - at > SHORTEST_KEY_BYTES) else {
-            shown.push_str(word);
+            redacted_text.push_str(word);
             continue;
         };
         let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*');
         let end = word[at..].find(|c| !is_key(c)).map_or(word.len(), |length| at + length);
-        shown.push_str(&word[..at]);
-        shown.push_str("[key]");
-        shown.push_str(&word[end..]);
+        redacted_text.push_str(&word[..at]);
+        redacted_text.push_str("[key]");
+        redacted_text.push_str(&word[end..]);
     }
-    match shown.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &shown[..end]),
-        None => shown,
+    match redacted_text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &redacted_text[..end]),
+        None => redacted_text,
     }
 }
 
@@ -180,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn the_providers_own_words_are_kept_without_keys() {
+    fn the_providers_provider_message_are_kept_without_keys() {
         let body =
             br#"{"error":{"message":"Incorrect API key provided: sk-proj-abcdefghijkl.","code":"invalid_api_key"}}"#;
-        let error = shown(of_status(&call("http://x"), StatusCode::UNAUTHORIZED, &HeaderMap::new(), body), &[]);
+        let error = redact_error(of_status(&call("http://x"), StatusCode::UNAUTHORIZED, &HeaderMap::new(), body), &[]);
         assert_eq!(error.message, "HTTP 401: Incorrect API key provided: [key].; check the API key");
     }
 
@@ -192,7 +189,7 @@ mod tests {
         let secret: SecretString = "wJalrXUtnFEMI-secret".to_owned().into();
         let page =
             format!("<html>{}wJalrXUtnFEMI-secret{}</html>", "x".repeat(MAX_MESSAGE_CHARS - 10), "y ".repeat(9_999));
-        let error = shown(malformed(&call(""), excerpt(page.as_bytes())), &[secret]);
+        let error = redact_error(malformed(&call(""), excerpt(page.as_bytes())), &[secret]);
         assert!(error.message.starts_with("<html>xx"), "{error}");
         assert!(!error.message.contains("wJal") && error.message.chars().count() == MAX_MESSAGE_CHARS + 1, "{error}");
     }

@@ -1,4 +1,4 @@
-//! What form an answer must have, in the terms of the protocols that have no `response_format`.
+//! Structured output in protocols that have no `response_format`.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,13 @@ use serde_json::{Map, Value, json};
 
 use crate::Call;
 
-/// What form an answer must have.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Form<'a> {
-    /// Any text.
     Text,
-    /// JSON that fits this schema.
     Schema(Cow<'a, Value>),
 }
 
-/// The form that a call asks for: the file's `response_format` as far as it says one, else the request's schema.
+/// Returns the form that a call requests: the agent file's `response_format`, or else the request's schema.
 pub(crate) fn form(call: &Call) -> Form<'_> {
     if let Some(given) = &call.response_format {
         let schema = given.pointer("/json_schema/schema").or_else(|| given.get("schema"));
@@ -31,20 +28,19 @@ pub(crate) fn form(call: &Call) -> Form<'_> {
     call.request.output_schema.as_ref().map_or(Form::Text, |schema| Form::Schema(Cow::Borrowed(schema)))
 }
 
-/// The schema of a tool whose arguments are the answer. Tools take objects, so that anything else is put into one.
+/// Schema of the tool whose arguments are the answer. Tools take objects, so any other schema is wrapped in one.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(crate) struct AnswerSchema<'a> {
     schema: Cow<'a, Value>,
 }
 
-/// Whether an answer of this schema has to be put into an object.
+/// Returns true when answers of this schema must be wrapped in an object.
 pub(super) fn must_be_wrapped(schema: &Value) -> bool {
     schema.get("type").and_then(Value::as_str) != Some("object")
 }
 
 impl<'a> AnswerSchema<'a> {
-    /// For this schema of an answer.
     pub fn new(schema: Cow<'a, Value>) -> Self {
         if !must_be_wrapped(&schema) {
             return Self { schema };
@@ -53,19 +49,17 @@ impl<'a> AnswerSchema<'a> {
         Self { schema: Cow::Owned(wrapped) }
     }
 
-    /// The schema itself.
     pub fn into_schema(self) -> Cow<'a, Value> {
         self.schema
     }
 }
 
-/// What was put into an object, without it.
 pub(crate) fn unwrapped(text: &str) -> Option<String> {
     let mut fields: Map<String, Value> = serde_json::from_str(text).ok()?;
     Some(fields.remove("answer")?.to_string())
 }
 
-/// A tool call's arguments as the object that a protocol wants, and an empty one when a model wrote something else.
+/// Returns a tool call's arguments as an object; invalid arguments become an empty one.
 pub(crate) fn object_or_empty(arguments: &str) -> &RawValue {
     let text = arguments.trim();
     let read = || serde_json::from_str::<&RawValue>(text).ok().filter(|_| text.starts_with('{'));

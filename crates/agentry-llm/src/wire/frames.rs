@@ -1,5 +1,4 @@
-//! The frames of a stream, cut in the three ways that providers have: server-sent events, a JSON object a line, and AWS's
-//! event stream with its checksums.
+//! Framing of streams: server-sent events, one JSON object per line, and AWS's event stream with checksums.
 
 use std::io;
 
@@ -15,44 +14,34 @@ use sse_stream::{Error as SseError, Sse, SseStream};
 
 use super::client::MAX_BODY_BYTES;
 
-/// How a stream is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// Server-sent events.
     Sse,
-    /// A JSON object a line.
     Lines,
-    /// `application/vnd.amazon.eventstream`.
     EventStream,
 }
 
-/// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// What kind of event, where the framing says so.
+    /// Event name, in framings that have one.
     pub name: String,
-    /// Whether the framing says that it is an error.
+    /// The frame reports an error.
     pub is_exception: bool,
-    /// What it holds.
     pub data: Bytes,
 }
 
-/// Why there are no more frames.
 #[derive(Debug)]
-pub(crate) enum Broken {
-    /// The connection ended.
+pub(crate) enum FramingError {
     CutOff(String),
-    /// There was more than [`MAX_BODY_BYTES`].
+    /// The stream exceeds [`MAX_BODY_BYTES`].
     TooLarge,
-    /// It is not cut as it should be.
     Malformed(String),
 }
 
-type Frames = BoxStream<'static, Result<Frame, Broken>>;
+type Frames = BoxStream<'static, Result<Frame, FramingError>>;
 type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 impl Framing {
-    /// What to ask for.
     pub fn accept(self) -> &'static str {
         match self {
             Self::Sse => "text/event-stream",
@@ -61,7 +50,7 @@ impl Framing {
         }
     }
 
-    /// Whether an answer may be cut in this way: what a proxy puts in its place is a page, or JSON.
+    /// Returns true when a response has this framing. A proxy may answer with a page or with JSON instead.
     pub fn is(self, content_type: Option<&HeaderValue>) -> bool {
         let begins = |with: &str| content_type.is_some_and(|value| value.as_bytes().starts_with(with.as_bytes()));
         match self {
@@ -70,25 +59,23 @@ impl Framing {
         }
     }
 
-    /// The frames of an answer.
     pub fn frames(self, response: Response) -> Frames {
         let pieces = bounded(response);
         match self {
             Self::Sse => SseStream::from_bytes_stream(pieces)
-                .filter_map(|event| std::future::ready(event.map_or_else(|e| Some(Err(broken(&e))), frame_of_event)))
+                .filter_map(|event| std::future::ready(event.map_or_else(|e| Some(Err(sse_error(&e))), frame_of_event)))
                 .boxed(),
-            Self::Lines => cut(pieces, Lines::default()).boxed(),
-            Self::EventStream => cut(pieces, Messages::default()).boxed(),
+            Self::Lines => split_frames(pieces, Lines::default()).boxed(),
+            Self::EventStream => split_frames(pieces, Messages::default()).boxed(),
         }
     }
 }
 
-/// What the content type of an answer says, for errors.
 pub(crate) fn content_type(response: &Response) -> Option<&HeaderValue> {
     response.headers().get(CONTENT_TYPE)
 }
 
-/// The body's pieces, ended with an error once they are more than [`MAX_BODY_BYTES`] together.
+/// Returns the body's pieces; fails once their total exceeds [`MAX_BODY_BYTES`].
 fn bounded(response: Response) -> Pieces {
     let mut read = 0;
     let within = move |piece: reqwest::Result<Bytes>| {
@@ -99,44 +86,46 @@ fn bounded(response: Response) -> Pieces {
     response.bytes_stream().map(within).boxed()
 }
 
-fn frame_of_event(event: Sse) -> Option<Result<Frame, Broken>> {
+fn frame_of_event(event: Sse) -> Option<Result<Frame, FramingError>> {
     let data = event.data?;
     Some(Ok(Frame { name: event.event.unwrap_or_default(), is_exception: false, data: data.into() }))
 }
 
-fn broken(error: &SseError) -> Broken {
+fn sse_error(error: &SseError) -> FramingError {
     match error {
         SseError::Body(cause) => match cause.downcast_ref::<io::Error>() {
             Some(cause) => of_io(cause),
-            None => Broken::CutOff(cause.to_string()),
+            None => FramingError::CutOff(cause.to_string()),
         },
-        other => Broken::Malformed(other.to_string()),
+        other => FramingError::Malformed(other.to_string()),
     }
 }
 
-fn of_io(error: &io::Error) -> Broken {
+fn of_io(error: &io::Error) -> FramingError {
     match error.kind() {
-        io::ErrorKind::FileTooLarge => Broken::TooLarge,
-        _ => Broken::CutOff(error.to_string()),
+        io::ErrorKind::FileTooLarge => FramingError::TooLarge,
+        _ => FramingError::CutOff(error.to_string()),
     }
 }
 
-/// Cuts a frame from the front of what was read.
-trait Cut: Send + 'static {
-    /// The next frame, when all of it is there; `at_end` when nothing follows.
-    fn cut(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, Broken>;
+trait FrameSplitter: Send + 'static {
+    /// Returns the next complete frame; `at_end` when no more bytes follow.
+    fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError>;
 }
 
-fn cut(pieces: Pieces, cutter: impl Cut) -> impl Stream<Item = Result<Frame, Broken>> + Send {
-    let state = (pieces, cutter, BytesMut::new(), false);
+fn split_frames(
+    pieces: Pieces,
+    splitter: impl FrameSplitter,
+) -> impl Stream<Item = Result<Frame, FramingError>> + Send {
+    let state = (pieces, splitter, BytesMut::new(), false);
     stream::unfold(Some(state), |state| async move {
-        let (mut pieces, mut cutter, mut read, mut at_end) = state?;
+        let (mut pieces, mut splitter, mut read, mut at_end) = state?;
         loop {
-            match cutter.cut(&mut read, at_end) {
-                Ok(Some(frame)) => return Some((Ok(frame), Some((pieces, cutter, read, at_end)))),
+            match splitter.next_frame(&mut read, at_end) {
+                Ok(Some(frame)) => return Some((Ok(frame), Some((pieces, splitter, read, at_end)))),
                 Ok(None) if at_end => return None,
                 Ok(None) => {}
-                Err(broken) => return Some((Err(broken), None)),
+                Err(error) => return Some((Err(error), None)),
             }
             match pieces.next().await {
                 Some(Ok(piece)) => read.extend_from_slice(&piece),
@@ -147,15 +136,15 @@ fn cut(pieces: Pieces, cutter: impl Cut) -> impl Stream<Item = Result<Frame, Bro
     })
 }
 
-/// Lines, the last one also without its end.
+/// Splits lines; the last one may lack its line break.
 #[derive(Default)]
 struct Lines {
-    /// How much of what was read has no end of a line in it.
+    /// Length of the buffer's prefix that has no line break.
     scanned: usize,
 }
 
-impl Cut for Lines {
-    fn cut(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, Broken> {
+impl FrameSplitter for Lines {
+    fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError> {
         loop {
             let end = read[self.scanned..].iter().position(|byte| *byte == b'\n').map(|at| self.scanned + at);
             let line = match end {
@@ -178,24 +167,24 @@ impl Cut for Lines {
     }
 }
 
-/// Bytes before the headers of a message: its length, that of its headers, and a checksum of both.
+/// Length of a message's prelude: its length, the length of its headers, and a checksum of both.
 const PRELUDE_BYTES: usize = 12;
 
-/// Messages of AWS's event stream.
 #[derive(Default)]
 struct Messages {
     decoder: MessageFrameDecoder,
     is_within: bool,
 }
 
-impl Cut for Messages {
-    fn cut(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, Broken> {
+impl FrameSplitter for Messages {
+    fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError> {
         let malformed =
-            |problem: String| Broken::Malformed(format!("a frame of the event stream is broken: {problem}"));
+            |problem: String| FramingError::Malformed(format!("a frame of the event stream is broken: {problem}"));
         if !self.is_within && read.len() >= PRELUDE_BYTES {
-            // Looked at before the message is waited for: a broken length would be waited for in vain.
-            let (counted, mut said) = (crc32fast::hash(&read[..8]), &read[8..PRELUDE_BYTES]);
-            if counted != said.get_u32() {
+            // The checksum is verified before the rest of the message arrives, because a damaged length would be waited
+            // for in vain.
+            let (counted, mut expected) = (crc32fast::hash(&read[..8]), &read[8..PRELUDE_BYTES]);
+            if counted != expected.get_u32() {
                 return Err(malformed("the checksum of its length does not fit".to_owned()));
             }
             self.is_within = true;
@@ -206,7 +195,7 @@ impl Cut for Messages {
                 Ok(Some(frame_of_message(&message)))
             }
             Ok(DecodedFrame::Incomplete) if at_end && (self.is_within || !read.is_empty()) => {
-                Err(Broken::CutOff("the stream ended within a frame".to_owned()))
+                Err(FramingError::CutOff("the stream ended within a frame".to_owned()))
             }
             Ok(DecodedFrame::Incomplete) => Ok(None),
             Err(error) => Err(malformed(agentry_http::with_causes(&error))),
@@ -222,7 +211,7 @@ fn frame_of_message(message: &Message) -> Frame {
     let is_exception = header(":message-type").is_some_and(|kind| kind != "event");
     let name = header(":event-type").or_else(|| header(":exception-type")).or_else(|| header(":error-code"));
     let data = match (message.payload().is_empty(), header(":error-message")) {
-        // An error without a payload has its words in a header.
+        // An error without a payload has its message in a header.
         (true, Some(words)) => serde_json::json!({"message": words}).to_string().into(),
         _ => message.payload().clone(),
     };

@@ -1,15 +1,15 @@
-//! How long each part of a call may take.
+//! Timeouts of the parts of a call.
 
 use std::time::Duration;
 
-/// How long each part of a call may take. The whole of it has the `timeout` of the agent's file.
+/// Timeouts of a call. The agent file sets the timeout of the whole call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To open a connection, TLS included.
+    /// Time to open a connection, including TLS.
     pub connect: Duration,
-    /// From sending to the first content of a stream. A provider that only says that it lives does not count.
+    /// Time from sending to the first content of a stream. Keep-alive events do not count.
     pub first_token: Duration,
-    /// The longest silence within a stream.
+    /// Longest silence within a stream.
     pub between_tokens: Duration,
 }
 
@@ -17,7 +17,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: agentry_http::CONNECT_TIMEOUT,
-            // A model that thinks before it speaks may take minutes.
+            // A reasoning model may take minutes.
             first_token: Duration::from_secs(300),
             between_tokens: Duration::from_secs(60),
         }

@@ -1,16 +1,13 @@
-//! A conversation as the protocols take it whose roles must alternate: neighbours of one role become one turn.
+//! Conversations in protocols whose roles must alternate: adjacent messages of one role become one turn.
 
 use agentry_core::chat::Message;
 
-/// Whose turn, with the messages that it is made of.
 pub(crate) struct Turn<'a> {
-    /// Whether the model speaks; users and tools are one side.
+    /// True for the model; users and tools are the other side.
     pub is_assistant: bool,
-    /// What is said, oldest first.
     pub messages: Vec<&'a Message>,
 }
 
-/// The system texts, and the turns.
 pub(crate) fn turns(messages: &[Message]) -> (Vec<&str>, Vec<Turn<'_>>) {
     let (mut system, mut turns) = (Vec::new(), Vec::<Turn<'_>>::new());
     for message in messages {
@@ -19,7 +16,7 @@ pub(crate) fn turns(messages: &[Message]) -> (Vec<&str>, Vec<Turn<'_>>) {
                 system.push(content.as_str());
                 continue;
             }
-            // An answer without anything in it is nothing, and providers refuse empty texts.
+            // Providers refuse empty texts.
             Message::Assistant { content, tool_calls } if content.is_empty() && tool_calls.is_empty() => continue,
             Message::Assistant { .. } => true,
             Message::User { .. } | Message::Tool { .. } => false,

@@ -1,4 +1,4 @@
-//! Bedrock's signature against the signer of AWS's own Python library: of a request as it came over a socket.
+//! Bedrock's signature, compared with the signer of AWS's own Python library.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use crate::common::call;
 use crate::dialect::{Dialect, KEY, Part, Why};
 use crate::server::Server;
 
-/// The library, pinned.
 const LIBRARY: &str = "botocore==1.40.70";
 
 #[tokio::test]
@@ -36,8 +35,8 @@ async fn botocore_signs_the_same_requests_in_the_same_way() {
             "headers": {"content-type": header("content-type"), "x-amz-date": header("x-amz-date")},
             "body": asked.body, "id": "AKIDEXAMPLE", "secret": KEY, "token": KEY, "region": "us-east-1",
         });
-        let said = sign(&python, &request.to_string());
-        assert_eq!(said.trim(), header("authorization"), "{model}: {}", asked.path());
+        let signature = sign(&python, &request.to_string());
+        assert_eq!(signature.trim(), header("authorization"), "{model}: {}", asked.path());
     }
 }
 
@@ -56,7 +55,7 @@ fn sign(python: &Path, request: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A Python with the library, made once in the build folder.
+/// Returns a Python with the library, installed once in the build directory.
 fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("botocore");
     let (python, done) = (folder.join("bin/python"), folder.join(LIBRARY));

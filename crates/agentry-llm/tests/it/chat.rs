@@ -1,4 +1,4 @@
-//! Retries, fallbacks and hooks of `Providers::chat`: with fakes under a paused clock, and over sockets.
+//! Retries, fallbacks and hooks of `Providers::chat`, with fakes under a paused clock and over sockets.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,6 @@ use agentry_llm::{
 };
 use async_trait::async_trait;
 
-/// Counts up, never shortens a wait, and stops the chat before call number `stop_at`.
 #[derive(Default)]
 pub struct Journal {
     announced: Mutex<Vec<CallId>>,
@@ -46,7 +45,7 @@ impl Hooks for Journal {
     }
 }
 
-/// Answers or fails as it was told, and notes what it was asked.
+/// Answers or fails as configured, and records the calls.
 #[derive(Default)]
 pub struct Script {
     steps: Mutex<Vec<Result<(), LlmErrorKind>>>,
@@ -58,7 +57,6 @@ impl Script {
         Arc::new(Self { steps: Mutex::new(steps.iter().rev().copied().collect()), asked: Mutex::default() })
     }
 
-    /// How often it was asked.
     pub fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a simulator on a free port, a call, a sink.
+//! Shared code of this crate's tests: a simulator on a free port, a call, a sink.
 
 use std::ops::Deref;
 use std::sync::Mutex;
@@ -15,7 +15,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A simulator that ends with the test.
 pub struct Sim {
-    /// Its root.
     pub root: String,
     sim: LlmSim,
     _stop: DropGuard,
@@ -26,7 +25,7 @@ impl Sim {
         Self::with(SimOptions::default()).await
     }
 
-    /// One that refuses every other key.
+    /// Starts one that refuses every other key.
     pub async fn requiring(key: &str) -> Self {
         Self::with(SimOptions { require_key: Some(key.to_owned().into()), ..SimOptions::default() }).await
     }
@@ -43,12 +42,12 @@ impl Sim {
 }
 
 impl Sim {
-    /// Where OpenAI's protocol is spoken.
+    /// Returns the base URL of OpenAI's protocol.
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.root)
     }
 
-    /// Endpoints that send every provider's calls here.
+    /// Returns endpoints that send every provider's calls here.
     pub fn endpoints(&self) -> Endpoints {
         Endpoints { override_base_url: Some(self.root.clone()), ..Endpoints::default() }
     }
@@ -62,7 +61,7 @@ impl Deref for Sim {
     }
 }
 
-/// A call that says `text` to a model at `base_url`.
+/// Returns a call that sends `text` to a model at `base_url`.
 pub fn call(base_url: &str, text: &str) -> Call {
     Call {
         id: CallId::from_parts(1, 2),
@@ -89,7 +88,6 @@ pub fn call(base_url: &str, text: &str) -> Call {
     }
 }
 
-/// Keeps the pieces of a stream.
 #[derive(Default)]
 pub struct Pieces(Mutex<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! What every client does, as one table of cases over four protocols: against answers written by hand, over sockets.
+//! One table of cases for every client over four protocols, with answers written by hand and sent over sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::common::{Pieces, call};
 use crate::dialect::{ALL, Dialect, KEY, Part, Why};
-use crate::server::{Answer, Asked, End, Server};
+use crate::server::{Answer, End, ReceivedRequest, Server};
 
 const HELLO: &[Part] = &[Part::Text("Hello, wörld.")];
 const CALLS: &[Part] =
     &[Part::Tool("t-1", "find", r#"{"query":"late \"parcel\""}"#), Part::Tool("t-2", "close", r#"{"id":[1,2]}"#)];
 
-/// A call to a provider; the address comes from the endpoints.
+/// Returns a call to a provider; the endpoints have the address.
 fn ask(dialect: Dialect) -> Call {
     let mut call = call("", "Say hello.");
     call.target.provider = dialect.0;
@@ -27,10 +27,10 @@ fn ask(dialect: Dialect) -> Call {
 struct Outcome {
     result: Result<Timed, LlmError>,
     pieces: Vec<String>,
-    asked: Vec<Asked>,
+    asked: Vec<ReceivedRequest>,
 }
 
-/// Makes a call to a server that answers so; streaming when `stream`.
+/// Makes a call to a server that gives this answer.
 async fn made(
     dialect: Dialect,
     answer: Answer,
@@ -47,7 +47,7 @@ async fn made(
     Outcome { result, pieces: sink.all(), asked: server.asked() }
 }
 
-/// The same for both ways to ask, each with its own answer.
+/// Makes the call both ways, streaming and not, each with its own answer.
 async fn both(dialect: Dialect, parts: &'static [Part], why: Why, change: impl Fn(&mut Call) + Copy) -> [Outcome; 2] {
     let change = |call: &mut Call, _: &mut Endpoints| change(call);
     [
@@ -169,7 +169,7 @@ async fn an_answer_of_a_certain_form_is_json() {
 async fn why_a_model_stopped_is_told() {
     for dialect in ALL {
         for (why, stop) in [(Why::Length, StopReason::Length), (Why::Filter, StopReason::ContentFilter)] {
-            // Ollama withholds nothing.
+            // Ollama has no content filter.
             let stop = if dialect.0 == ProviderKind::Ollama && why == Why::Filter { StopReason::Other } else { stop };
             for outcome in both(dialect, HELLO, why, |_| {}).await {
                 assert_eq!(outcome.result.unwrap().reply.stop, stop, "{dialect:?}");
@@ -215,7 +215,7 @@ async fn what_is_no_answer_is_malformed() {
             assert!(error.message.contains("Please sign in"), "{dialect:?}: {error}");
         }
         let frames = [dialect.begins(), dialect.says(HELLO), vec![dialect.garbage()]].concat();
-        // Silent after it: a client that waits for the rest of the frame is found out.
+        // The connection stays open without data, so a client that waits for the rest of the frame fails.
         let answer = Answer::new(200, dialect.stream_type(), frames).ending(End::Silence);
         let error = made(dialect, answer, true, |_, _| {}).await.result.unwrap_err();
         assert_eq!(error.kind, LlmErrorKind::Malformed, "{dialect:?}: {error}");
@@ -285,7 +285,7 @@ async fn what_never_ends_is_ended() {
     for dialect in ALL {
         let part: &'static [Part] = Box::leak(Box::new([Part::Text(text)]));
         let frames = dialect.says(part);
-        // Without the end of a block, which some protocols put behind it.
+        // Without the end of the block, which some protocols send after it.
         let piece = frames.iter().find(|frame| frame.len() > 1_024).unwrap().clone();
         let stream = Answer::new(200, dialect.stream_type(), [dialect.begins(), vec![piece]].concat());
         let line = Answer::new(200, dialect.stream_type(), vec![b"x".repeat(256 * 1024)]);
@@ -293,7 +293,7 @@ async fn what_never_ends_is_ended() {
         for (answer, streams) in [(stream, true), (line, true), (whole, false)] {
             let error = made(dialect, answer.ending(End::Endless), streams, |_, _| {}).await.result.unwrap_err();
             assert_eq!(error.kind, LlmErrorKind::Malformed, "{dialect:?}: {error}");
-            // What is no frame at all is told by its first bytes.
+            // The checksum fails on the first bytes.
             let by_bytes = error.message.contains("the checksum");
             assert!(error.message.contains(&MAX_BODY_BYTES.to_string()) || by_bytes, "{dialect:?}: {error}");
         }
@@ -355,7 +355,7 @@ async fn nobody_listening_is_unavailable_and_a_bad_address_is_the_files_fault() 
             ("http://localhost:notaport".to_owned(), LlmErrorKind::InvalidRequest),
         ] {
             let error = dialect.endpoints(&url).provider(dialect.0).call(&ask(dialect), None).await.unwrap_err();
-            // What cannot be read as an address cannot be signed either.
+            // A URL that cannot be parsed cannot be signed either.
             let cannot_sign = dialect.0 == ProviderKind::Bedrock && error.kind == LlmErrorKind::Authentication;
             assert!(error.kind == kind || cannot_sign, "{dialect:?} {url}: {error}");
         }

@@ -1,4 +1,4 @@
-//! What providers answer, written by hand from their documentation: the same things in four protocols.
+//! Answers of providers, written by hand from their documentation: the same content in four protocols.
 
 use agentry_core::agent::ProviderKind;
 use agentry_llm::{AwsEnvironment, Endpoints, Timeouts};
@@ -6,18 +6,14 @@ use serde_json::{Value, json};
 
 use crate::server::Answer;
 
-/// The key in all tests: it must never be shown.
 pub const KEY: &str = "sk-test-AKIDEXAMPLE-0123456789";
 
-/// A part of an answer.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
     Text(&'static str),
-    /// Id, name, arguments.
     Tool(&'static str, &'static str, &'static str),
 }
 
-/// Why it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     End,
@@ -26,7 +22,6 @@ pub enum Why {
     Filter,
 }
 
-/// One protocol.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect(pub ProviderKind);
 
@@ -38,7 +33,7 @@ pub const ALL: [Dialect; 4] = [
 ];
 
 impl Dialect {
-    /// Endpoints with a key for this provider, at a server.
+    /// Returns endpoints with a key for this provider at a server.
     pub fn endpoints(self, url: &str) -> Endpoints {
         let (key, at) = (|| Some(KEY.to_owned().into()), Some(url.to_owned()));
         let timeouts = Timeouts::default();
@@ -60,7 +55,8 @@ impl Dialect {
         }
     }
 
-    /// An answer in one piece. 12 tokens in, of which the cache had 5 where the provider tells; 7 out.
+    /// Returns a whole answer with 12 input tokens, of which 5 were cached where the provider reports it, and 7 output
+    /// tokens.
     pub fn whole(self, parts: &[Part], why: Why) -> Answer {
         let body = match self.0 {
             ProviderKind::Openai => {
@@ -86,12 +82,11 @@ impl Dialect {
         Answer::new(200, "application/json", vec![body.to_string().into_bytes()])
     }
 
-    /// The same as a stream: texts in two pieces, arguments too.
+    /// Returns the same as a stream, with texts and arguments in two pieces.
     pub fn stream(self, parts: &[Part], why: Why) -> Answer {
         Answer::new(200, self.stream_type(), [self.begins(), self.says(parts), self.ends(why)].concat())
     }
 
-    /// The content type of its streams.
     pub fn stream_type(self) -> &'static str {
         match self.0 {
             ProviderKind::Bedrock => "application/vnd.amazon.eventstream",
@@ -100,7 +95,6 @@ impl Dialect {
         }
     }
 
-    /// What precedes the content.
     pub fn begins(self) -> Vec<Vec<u8>> {
         match self.0 {
             ProviderKind::Openai => vec![openai_chunk(&json!({"role": "assistant", "content": ""}), None)],
@@ -115,7 +109,6 @@ impl Dialect {
         }
     }
 
-    /// The content.
     pub fn says(self, parts: &[Part]) -> Vec<Vec<u8>> {
         let mut pieces = Vec::new();
         for (index, part) in parts.iter().enumerate() {
@@ -135,7 +128,6 @@ impl Dialect {
         pieces
     }
 
-    /// What follows the content.
     pub fn ends(self, why: Why) -> Vec<Vec<u8>> {
         match self.0 {
             ProviderKind::Openai => {
@@ -155,7 +147,6 @@ impl Dialect {
         }
     }
 
-    /// An error within a stream, in the provider's words.
     pub fn breaks(self, words: &str) -> Vec<u8> {
         match self.0 {
             ProviderKind::Openai => data(&json!({"error": {"message": words, "type": "server_error"}})),
@@ -167,14 +158,13 @@ impl Dialect {
         }
     }
 
-    /// Something that is no frame of its streams.
     pub fn garbage(self) -> Vec<u8> {
         match self.0 {
             ProviderKind::Openai | ProviderKind::Anthropic => b"event: x\ndata: {\"type\": nonsense\n\n".to_vec(),
             ProviderKind::Bedrock => {
                 let mut frame =
                     message("event", "contentBlockDelta", &json!({"delta": {"text": "x"}, "contentBlockIndex": 0}));
-                // Within the length: what believes it waits for four gigabytes.
+                // Damages the length: a client that trusts it waits for four gigabytes.
                 frame[0] ^= 0xff;
                 frame
             }
@@ -182,7 +172,6 @@ impl Dialect {
         }
     }
 
-    /// A refusal in the provider's form.
     pub fn refuses(self, status: u16, words: &str) -> Answer {
         let (body, kind) = match self.0 {
             ProviderKind::Openai => {
@@ -216,7 +205,6 @@ impl Dialect {
         if kind.is_empty() { answer } else { answer.with("x-amzn-errortype", kind) }
     }
 
-    /// How many input tokens it tells the cache had.
     pub fn cached(self) -> u64 {
         if self.0 == ProviderKind::Ollama { 0 } else { 5 }
     }
@@ -380,7 +368,7 @@ fn ollama_line(parts: &[Part], done: Option<Why>) -> Value {
     line
 }
 
-/// A frame of AWS's event stream: lengths, their checksum, headers, payload, and a checksum of it all.
+/// Encodes a frame of AWS's event stream: lengths, their checksum, headers, payload, and a checksum of all.
 fn message(kind: &str, name: &str, payload: &Value) -> Vec<u8> {
     let mut headers = Vec::new();
     for (key, value) in
@@ -388,7 +376,7 @@ fn message(kind: &str, name: &str, payload: &Value) -> Vec<u8> {
     {
         headers.push(u8::try_from(key.len()).unwrap());
         headers.extend(key.as_bytes());
-        // A string.
+        // The header is a string.
         headers.push(7);
         headers.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
         headers.extend(value.as_bytes());

@@ -1,4 +1,4 @@
-//! Limits, breakers and measurements of the pool; and limits that two processes share through Redis.
+//! Limits, breakers and metrics of the pool, and limits that two processes share through Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use agentry_core::agent::ProviderKind;
 use agentry_core::id::CallId;
 use agentry_core::task::{ErrorCode, Priority};
-use agentry_llm::{Buckets, Limit, LimitRule, LlmErrorKind, MemoryBuckets, Providers, RedisBuckets, Taken, Wanted};
+use agentry_llm::{
+    Buckets, Limit, LimitDecision, LimitRequest, LimitRule, LlmErrorKind, MemoryBuckets, Providers, RedisBuckets,
+};
 use prometheus_client::registry::Registry;
 
 use crate::chat::{DOWN, Journal, Script, long_call, other_model, providers};
@@ -16,7 +18,7 @@ fn limited(script: &Arc<Script>, limit: Limit) -> Providers {
     providers(script).within(rules, Arc::new(MemoryBuckets::default()))
 }
 
-/// What `/metrics` shows of providers.
+/// Returns the provider metrics of `/metrics`.
 fn shown(providers: &Providers) -> String {
     let (mut registry, mut text) = (Registry::default(), String::new());
     providers.register(&mut registry);
@@ -69,7 +71,8 @@ async fn a_model_that_stays_down_is_left_alone_then_tried_by_one_call() {
         let outcome = providers.chat(&long_call(), &[], None, &Journal::default()).await;
         assert_eq!(outcome.attempts.len(), 4);
     }
-    // Two more open it; the retries wait for the probe, which fails, and for the next one, which is answered.
+    // Two more failures open the breaker. The retries wait for the probe, which fails, and for the next one, which
+    // succeeds.
     let outcome = providers.chat(&long_call(), &[], None, &Journal::default()).await;
     assert!(outcome.answer().is_err() && outcome.attempts.len() < 4, "{:?}", outcome.attempts);
     assert_eq!(providers.cut_off(), ["openai/sim-small"]);
@@ -113,36 +116,42 @@ async fn two_processes_share_a_limit_through_redis() {
     let (one, two) = (connected(), connected());
     let limit = Limit { requests_per_minute: Some(3), tokens_per_minute: Some(600), concurrent: Some(2) };
     let lease = Duration::from_secs(60);
-    let wanted = |n: u128, tokens: u64| Wanted {
+    let wanted = |n: u128, tokens: u64| LimitRequest {
         key: "openai/m",
         limit: &limit,
         call: CallId::from_parts(1, n << 64),
         tokens,
         lease,
     };
-    assert_eq!(one.take(&wanted(1, 100)).await, Taken::Now, "no Redis at {url}: run `cargo xtask services`");
-    assert_eq!(two.take(&wanted(2, 100)).await, Taken::Now);
-    assert_eq!(one.take(&wanted(3, 100)).await, Taken::Busy, "two are under way, one in each process");
-    two.give_back(&wanted(2, 100), Some(500));
-    // What ended is told in the background.
+    assert_eq!(
+        one.take(&wanted(1, 100)).await,
+        LimitDecision::Granted,
+        "no Redis at {url}: run `cargo xtask services`"
+    );
+    assert_eq!(two.take(&wanted(2, 100)).await, LimitDecision::Granted);
+    assert_eq!(one.take(&wanted(3, 100)).await, LimitDecision::Busy, "two are under way, one in each process");
+    two.release(&wanted(2, 100), Some(500));
+    // Ends are reported in the background.
     let taken = loop {
         match one.take(&wanted(3, 100)).await {
-            Taken::Busy => tokio::task::yield_now().await,
+            LimitDecision::Busy => tokio::task::yield_now().await,
             taken => break taken,
         }
     };
-    // 600 - 100 - 500 are left, and what came back in the meantime.
-    let Taken::Later(wait) = taken else { panic!("{taken:?}") };
+    // 600 - 100 - 500 remain, plus the tokens refilled meanwhile.
+    let LimitDecision::RetryIn(wait) = taken else { panic!("{taken:?}") };
     assert!(wait > Duration::from_secs(5) && wait <= Duration::from_secs(10), "{wait:?}");
-    one.give_back(&wanted(1, 100), Some(0));
+    one.release(&wanted(1, 100), Some(0));
     let taken = loop {
         match two.take(&wanted(4, 90)).await {
-            Taken::Later(_) => tokio::task::yield_now().await,
+            LimitDecision::RetryIn(_) => tokio::task::yield_now().await,
             taken => break taken,
         }
     };
-    assert_eq!(taken, Taken::Now);
-    let Taken::Later(wait) = two.take(&wanted(5, 1)).await else { panic!("three requests in a minute were made") };
+    assert_eq!(taken, LimitDecision::Granted);
+    let LimitDecision::RetryIn(wait) = two.take(&wanted(5, 1)).await else {
+        panic!("three requests in a minute were made")
+    };
     assert!(wait > Duration::from_secs(10) && wait <= Duration::from_secs(20), "{wait:?}");
 }
 
@@ -151,17 +160,17 @@ async fn without_redis_each_process_counts_by_itself() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let buckets = RedisBuckets::new(&format!("redis://:secret@127.0.0.1:{port}"), "x").unwrap();
     let limit = Limit { concurrent: Some(1), ..Limit::default() };
-    let wanted = |n: u128| Wanted {
+    let wanted = |n: u128| LimitRequest {
         key: "k",
         limit: &limit,
         call: CallId::from_parts(1, n << 64),
         tokens: 1,
         lease: Duration::from_secs(9),
     };
-    assert_eq!(buckets.take(&wanted(1)).await, Taken::Now);
-    assert_eq!(buckets.take(&wanted(2)).await, Taken::Busy);
-    buckets.give_back(&wanted(1), None);
-    assert_eq!(buckets.take(&wanted(2)).await, Taken::Now);
+    assert_eq!(buckets.take(&wanted(1)).await, LimitDecision::Granted);
+    assert_eq!(buckets.take(&wanted(2)).await, LimitDecision::Busy);
+    buckets.release(&wanted(1), None);
+    assert_eq!(buckets.take(&wanted(2)).await, LimitDecision::Granted);
     let refused = RedisBuckets::new("http://:secret@x", "x").err().unwrap();
     assert!(!refused.to_string().contains("secret"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! The OpenAI client against the simulator, over sockets: every shape of answer and of failure.
+//! The OpenAI client against the simulator, over sockets: every kind of answer and of failure.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A server that answers as it was told, byte by byte, and notes what it was asked.
+//! A server that gives a fixed answer, byte by byte, and records requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,26 +6,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What is answered to one request.
+/// Answer to every request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    /// Sent one after another.
     pub pieces: Vec<Vec<u8>>,
     pub end: End,
 }
 
-/// What follows the pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The end of the body.
     Whole,
-    /// The connection closes within the body.
+    /// Closes the connection within the body.
     Cut,
-    /// Nothing, until the client goes away.
+    /// Sends nothing until the client leaves.
     Silence,
-    /// The last piece again and again, until the client goes away.
+    /// Repeats the last piece until the client leaves.
     Endless,
 }
 
@@ -44,15 +41,14 @@ impl Answer {
     }
 }
 
-/// What was asked.
+/// A received request.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// Request line and headers.
+pub struct ReceivedRequest {
     pub head: String,
     pub body: String,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         let of = |line: &&str| line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
         self.head.lines().skip(1).find(of)?.split_once(':').map(|(_, value)| value.trim())
@@ -66,8 +62,8 @@ impl Asked {
 /// The server. Every request gets the same answer.
 pub struct Server {
     pub url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    /// Told whenever a client has gone away before it was answered whole.
+    asked: Arc<Mutex<Vec<ReceivedRequest>>>,
+    /// Notified when a client leaves before its answer is complete.
     pub gone: Arc<Notify>,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -97,13 +93,13 @@ impl Server {
         Self { url, asked, gone, serving }
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ReceivedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-/// `None` when the client has gone away.
-async fn serve(mut stream: TcpStream, answer: &Answer, notes: &Mutex<Vec<Asked>>) -> Option<()> {
+/// Returns `None` when the client has left.
+async fn serve(mut stream: TcpStream, answer: &Answer, notes: &Mutex<Vec<ReceivedRequest>>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let asked = read(&mut stream).await?;
     notes.lock().unwrap().push(asked);
@@ -134,16 +130,16 @@ async fn chunk(stream: &mut TcpStream, piece: &[u8]) -> Option<()> {
     stream.write_all(&framed).await.ok()
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Asked> {
+async fn read(stream: &mut TcpStream) -> Option<ReceivedRequest> {
     let mut read = Vec::new();
     loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).into_owned();
-            let asked = Asked { head, body: String::new() };
+            let asked = ReceivedRequest { head, body: String::new() };
             let length: usize = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
             if read.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&read[end + 4..end + 4 + length]).into_owned();
-                return Some(Asked { body, ..asked });
+                return Some(ReceivedRequest { body, ..asked });
             }
         }
         if stream.read_buf(&mut read).await.ok()? == 0 {

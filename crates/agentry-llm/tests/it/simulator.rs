@@ -1,4 +1,4 @@
-//! The same clients against the simulator, which knows the protocols on its own: all four through one address.
+//! All four clients against the simulator, which implements the protocols independently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,6 @@ fn ask(kind: ProviderKind, text: &str) -> Call {
     call
 }
 
-/// Both ways to ask.
 async fn both(endpoints: &Endpoints, call: &Call) -> [Result<Timed, LlmError>; 2] {
     let provider = endpoints.provider(call.target.provider);
     let sink = Arc::new(Pieces::default());
@@ -94,7 +93,7 @@ async fn faults_are_told_apart() {
     let sim = Sim::start().await;
     let limited = |seconds| LlmErrorKind::RateLimited { retry_after: seconds };
     for dialect in ALL {
-        // AWS does not say how long.
+        // AWS sends no delay.
         let wait = (dialect.0 != ProviderKind::Bedrock).then_some(Duration::from_secs(7));
         for (directive, kind) in [
             ("[[fail:429:9:7]]", limited(wait)),

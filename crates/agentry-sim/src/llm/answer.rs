@@ -1,63 +1,49 @@
-//! An answer, before any protocol has given it a shape.
+//! Answers before a protocol gives them their shape.
 
-use super::ask::TOKEN_CHARS;
+use super::prompt::TOKEN_CHARS;
 
-/// Why an answer ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// All is said.
     End,
-    /// Tools are to be called.
     Tools,
-    /// The limit of tokens was reached.
     Length,
-    /// This text came up, which ends answers.
+    /// One of the request's stop sequences came up.
     Sequence(String),
-    /// The model will not say it.
     Refusal,
 }
 
-/// The call of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Call {
-    /// Which.
+pub(super) struct ToolCall {
     pub(super) name: String,
-    /// Its arguments, as JSON.
     pub(super) arguments: String,
 }
 
-impl Call {
-    /// The arguments where a protocol carries them as JSON and not as text: what is not JSON becomes a string.
+impl ToolCall {
+    /// Returns the arguments as JSON, for protocols that carry them so; text that is not JSON becomes a string.
     pub(super) fn input(&self) -> serde_json::Value {
         serde_json::from_str(&self.arguments).unwrap_or_else(|_| self.arguments.clone().into())
     }
 }
 
-/// An answer: text or calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// What was reasoned before it, as far as a protocol shows it.
+    /// Reasoning before the answer, where a protocol shows it.
     pub(super) thinking: String,
-    /// Text, or JSON where a form was asked for.
     pub(super) text: String,
-    /// Calls of tools.
-    pub(super) calls: Vec<Call>,
-    /// Why it ends.
+    pub(super) calls: Vec<ToolCall>,
     pub(super) stop: Stop,
 }
 
 impl Answer {
-    /// Text.
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self { thinking: String::new(), text: text.into(), calls: Vec::new(), stop: Stop::End }
     }
 
-    /// Calls of tools.
-    pub(super) fn calls(calls: Vec<Call>) -> Self {
+    pub(super) fn calls(calls: Vec<ToolCall>) -> Self {
         Self { calls, stop: Stop::Tools, ..Self::text("") }
     }
 
-    /// Cut to what a request allows: at the first text that ends answers, and at its limit of tokens. Calls stay whole.
+    /// Cuts the text at the first stop sequence and at the token limit. Tool calls stay whole.
     pub(super) fn cut<'s>(mut self, stops: impl Iterator<Item = &'s str>, max_tokens: Option<u64>) -> Self {
         let found = stops.filter(|stop| !stop.is_empty()).filter_map(|stop| Some((self.text.find(stop)?, stop))).min();
         if let Some((at, stop)) = found {
@@ -72,19 +58,19 @@ impl Answer {
         self
     }
 
-    /// Its tokens, those of reasoning and those of the rest: each part counts by itself, as its pieces do in a stream.
+    /// Counts the tokens of the reasoning and of the rest. Each part is counted by itself, as its pieces are in a
+    /// stream.
     pub(super) fn tokens(&self) -> (u64, u64) {
         let calls = self.calls.iter().map(|call| count(&call.name) + count(&call.arguments));
         (count(&self.thinking), count(&self.text) + calls.sum::<u64>())
     }
 }
 
-/// Tokens of a text: characters divided by four, rounded up.
+/// Counts the tokens of a text: characters divided by four, rounded up.
 pub(super) fn count(text: &str) -> u64 {
     text.chars().count().div_ceil(TOKEN_CHARS) as u64
 }
 
-/// A text token by token.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -116,7 +102,7 @@ mod tests {
     #[test]
     fn tokens_are_four_characters_each() {
         assert_eq!(tokens("äöüäx").collect::<Vec<_>>(), ["äöüä", "x"]);
-        let call = Call { name: "find".into(), arguments: "{}".into() };
+        let call = ToolCall { name: "find".into(), arguments: "{}".into() };
         assert_eq!(Answer::calls(vec![call]).tokens(), (0, 2));
     }
 }

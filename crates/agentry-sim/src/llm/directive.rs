@@ -1,13 +1,13 @@
-//! Directives: what a test or an example writes into a message to have it answered in a certain way.
+//! Directives that a test or an example writes into a message to control its answer.
 
 use std::time::Duration;
 
 use super::fault::{DRIP_INTERVAL, Fault};
 
-/// The longest extra wait.
+/// Upper bound of `[[sleep]]` and of the interval of `[[drip]]`.
 const MAX_SLEEP: Duration = Duration::from_secs(600);
 
-/// Something a message asks of the simulator; see the crate's documentation.
+/// An instruction to the simulator; the crate's documentation lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Directive<'a> {
     Tool {
@@ -32,22 +32,22 @@ pub(super) enum Directive<'a> {
     },
     Sleep(Duration),
     Drip(Duration),
-    /// What goes wrong otherwise.
+    /// A fault that has no directive of its own above.
     Fault(Fault),
     BadPlan {
         always: bool,
     },
 }
 
-/// One directive, and its text with the brackets.
+/// A directive and its text, brackets included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found<'a> {
+pub(super) struct DirectiveMatch<'a> {
     pub(super) directive: Directive<'a>,
     pub(super) text: &'a str,
 }
 
-/// Every directive of a text, in order. What is not one is text.
-pub(super) fn find(text: &str) -> Vec<Found<'_>> {
+/// Finds the directives of a text, in order. Anything that does not parse stays text.
+pub(super) fn find(text: &str) -> Vec<DirectiveMatch<'_>> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find("[[") {
@@ -55,7 +55,7 @@ pub(super) fn find(text: &str) -> Vec<Found<'_>> {
         let whole = &rest[start..start + length];
         match parse(&whole[2..whole.len() - 2]) {
             Some(directive) => {
-                found.push(Found { directive, text: whole });
+                found.push(DirectiveMatch { directive, text: whole });
                 rest = &rest[start + length..];
             }
             None => rest = &rest[start + 2..],
@@ -64,7 +64,7 @@ pub(super) fn find(text: &str) -> Vec<Found<'_>> {
     found
 }
 
-/// The text without its directives, with the space they leave closed up.
+/// Removes the directives from a text and collapses the remaining white space.
 pub(super) fn strip(text: &str) -> String {
     let mut plain = text.to_owned();
     for found in find(text) {
@@ -73,7 +73,8 @@ pub(super) fn strip(text: &str) -> String {
     if plain.len() == text.len() { plain } else { plain.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
 
-/// The length up to the `]]` that closes the `[[` at the start; `]]` within JSON brackets or quotes does not.
+/// Returns the length up to the `]]` that closes the `[[` at the start. A `]]` within JSON braces or quotes does not
+/// close it.
 fn closing(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let (mut depth, mut quoted, mut at) = (0_u32, false, 2);
@@ -123,7 +124,7 @@ fn parse(inner: &str) -> Option<Directive<'_>> {
     }
 }
 
-/// `STATUS[:TIMES[:RETRY_AFTER]]`; no `TIMES` is always.
+/// Parses `STATUS[:TIMES[:RETRY_AFTER]]`; without `TIMES` every request fails.
 fn fail(value: &str) -> Option<Directive<'_>> {
     let mut parts = value.split(':').map(str::trim);
     let status = status(parts.next()?)?;

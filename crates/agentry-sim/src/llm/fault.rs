@@ -1,4 +1,4 @@
-//! What can go wrong on purpose: faults by name, and with which share of requests they happen.
+//! Faults that are injected on purpose: their names, and the share of requests they hit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::latency::draw;
 
-/// Between two pieces of an answer that drips, when nothing else is said.
+/// Default interval of `[[drip]]`.
 pub(super) const DRIP_INTERVAL: Duration = Duration::from_millis(20);
-/// Shares are told from one another by this many random bits.
+/// Random bits that decide whether a request is hit.
 const SHARE_BITS: u32 = 53;
-/// Every fault with a name of its own.
 const NAMED: [(&str, Fault); 8] = [
     ("hang", Fault::Hang),
     ("html", Fault::Html),
@@ -22,49 +21,48 @@ const NAMED: [(&str, Fault); 8] = [
     ("break", Fault::Break(500)),
 ];
 
-/// Something that goes wrong.
+/// A fault that the simulator injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// An error with this HTTP status in place of an answer.
+    /// Answers with this HTTP status.
     Fail(u16),
-    /// No answer, ever.
+    /// Never answers.
     Hang,
-    /// A page of HTML, as a proxy answers.
+    /// Answers with a page of HTML, as a proxy does.
     Html,
-    /// The connection is closed in the middle of the answer.
+    /// Closes the connection in the middle of the answer.
     Truncate,
-    /// In the middle of the answer comes something that is no frame, or no JSON.
+    /// Sends an invalid frame, or invalid JSON, in the middle of the answer.
     Garble,
-    /// The answer comes in small pieces that respect no frame, with so much time between two.
+    /// Sends the answer in small pieces that ignore frame borders, with this time between two.
     Drip(Duration),
-    /// The answer never ends.
+    /// Never ends the answer.
     Endless,
-    /// The connection is closed before anything is answered.
+    /// Closes the connection before the first byte of the answer.
     Disconnect,
-    /// A stream ends in the middle with the provider's own report of an error, of the kind of this HTTP status.
+    /// Ends a stream in the middle with the provider's error event for this HTTP status.
     Break(u16),
 }
 
 impl Fault {
-    /// The fault of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         NAMED.iter().find(|(word, _)| *word == name).map(|(_, fault)| *fault)
     }
 }
 
-/// A fault and how often it happens.
+/// A fault and the share of requests that it hits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultRate {
-    /// What.
+    /// Injected fault.
     pub fault: Fault,
-    /// Its share of all requests, from 0 to 1.
+    /// Share of all requests, from 0 to 1.
     pub share: f64,
 }
 
 impl FromStr for FaultRate {
     type Err = String;
 
-    /// `KIND=SHARE`: a name, or an HTTP status from 400 to 599.
+    /// Parses `KIND=SHARE`, where `KIND` is a fault's name or an HTTP status from 400 to 599.
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, share) =
             text.split_once('=').ok_or_else(|| format!("`{text}` is not KIND=SHARE, such as 429=0.01"))?;
@@ -85,7 +83,7 @@ impl fmt::Display for FaultRate {
     }
 }
 
-/// The fault of request `n`, if any: the shares lie side by side, so they add up.
+/// Draws the fault of request `n`, if any. The shares of several rates add up.
 pub(super) fn drawn(rates: &[FaultRate], seed: u64, n: u64) -> Option<Fault> {
     let mut at = (draw(seed, n) >> (u64::BITS - SHARE_BITS)) as f64 / (1_u64 << SHARE_BITS) as f64;
     rates.iter().find_map(|rate| {

@@ -1,16 +1,14 @@
-//! The ids of one request: unique over all runs of the simulator, so that ledgers of several can be put together.
+//! Ids of one request. They are unique over all runs of the simulator, so that ledgers of several runs can be merged.
 
-/// What ids are made of: when the simulator started, and which request this is.
+/// Start time of the simulator and number of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ids {
-    /// Microseconds since the Unix epoch.
     boot: u64,
-    /// From 1, in the order of arrival.
+    /// Number of the request, from 1, in the order of arrival.
     pub(super) n: u64,
 }
 
 impl Ids {
-    /// Those of request `n` of the simulator that started then.
     pub(super) fn new(boot: u64, n: u64) -> Self {
         Self { boot, n }
     }
@@ -20,17 +18,14 @@ impl Ids {
         format!("{:014x}{:010x}", self.boot, self.n)
     }
 
-    /// A kind and 24 digits, as in `msg_…`.
     pub(super) fn named(&self, kind: &str) -> String {
         format!("{kind}{}", self.digits())
     }
 
-    /// The id of a tool call of the answer.
     pub(super) fn call(&self, kind: &str, index: usize) -> String {
         format!("{kind}{}{index:02}", self.digits())
     }
 
-    /// In the form of a UUID.
     pub(super) fn uuid(&self) -> String {
         let digits = format!("{:014x}{:016x}", self.boot, self.n);
         let (first, second, third) = (&digits[..8], &digits[8..12], &digits[12..15]);

@@ -1,4 +1,4 @@
-//! How long answers take: the profiles of the validation suite.
+//! Latency of answers: the profiles of the validation suite.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,15 +10,15 @@ const REALISTIC_P99_MS: f64 = 1_500.0;
 /// The 99th percentile of the standard normal distribution.
 const NORMAL_P99: f64 = 2.326;
 
-/// How long answers take.
+/// Latency profile of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// No time at all.
+    /// Answers without delay.
     #[default]
     Instant,
     /// 50 ms to the first token, then 200 tokens/s.
     Fast,
-    /// To the first token lognormal with median 400 ms and 99th percentile 1.5 s, then 60 tokens/s.
+    /// Time to first token is lognormal with median 400 ms and 99th percentile 1.5 s; then 60 tokens/s.
     Realistic,
 }
 
@@ -36,7 +36,6 @@ impl FromStr for Profile {
 }
 
 impl Profile {
-    /// Time to the first token; `draw` is random bits.
     pub(super) fn first_token(self, draw: u64) -> Duration {
         match self {
             Self::Instant => Duration::ZERO,
@@ -48,7 +47,6 @@ impl Profile {
         }
     }
 
-    /// Time between two tokens.
     pub(super) fn per_token(self) -> Duration {
         match self {
             Self::Instant => Duration::ZERO,
@@ -65,7 +63,8 @@ fn normal(draw: u64) -> f64 {
     (-2.0 * first.ln()).sqrt() * (std::f64::consts::TAU * second).cos()
 }
 
-/// The number with this index in the sequence of `seed` (SplitMix64).
+/// Returns the number with this index in the sequence of `seed` (SplitMix64). It needs random access by index, and
+/// recorded outputs depend on its values, so a generator of `rand` cannot replace it.
 pub(super) fn draw(seed: u64, index: u64) -> u64 {
     let mut mixed = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Limits of requests and tokens per minute, for each model: buckets that fill evenly, as providers keep them.
+//! Limits of requests and tokens per minute for each model: token buckets that fill evenly, as providers keep them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,43 +6,36 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the limits are per.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Models whose buckets are kept at once; more make it forget.
+/// Models whose buckets are kept; one more clears all of them.
 const MAX_MODELS: usize = 1_000;
 
-/// A bucket as headers tell of it.
+/// A bucket's state as rate limit headers report it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Level {
-    /// Per minute.
+pub(super) struct BucketLevel {
     pub(super) limit: u64,
-    /// Left now.
     pub(super) remaining: u64,
-    /// Until it is full again.
+    /// Time until the bucket is full again.
     pub(super) full_in: Duration,
 }
 
-/// Both buckets after a request; `None` without a limit.
+/// State of both buckets after a request; `None` without a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Levels {
-    /// Of requests.
-    pub(super) requests: Option<Level>,
-    /// Of tokens.
-    pub(super) tokens: Option<Level>,
+pub(super) struct BucketLevels {
+    pub(super) requests: Option<BucketLevel>,
+    pub(super) tokens: Option<BucketLevel>,
 }
 
-/// A request that is over a limit.
+/// The limit that a request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Over {
-    /// requests or tokens.
+pub(super) struct LimitExceeded {
+    /// "requests" or "tokens".
     pub(super) of: &'static str,
-    /// The limit.
     pub(super) limit: u64,
-    /// Until it would be taken.
+    /// Time until the request would be admitted.
     pub(super) wait: Duration,
 }
 
-/// The limits of the simulator.
 #[derive(Debug)]
 pub(super) struct Limits {
     rpm: Option<u64>,
@@ -57,16 +50,21 @@ struct Bucket {
 }
 
 impl Limits {
-    /// Limits per minute and model.
     pub(super) fn new(rpm: Option<u64>, tpm: Option<u64>) -> Self {
         Self { rpm, tpm, models: Mutex::default() }
     }
 
-    /// Takes one request and its tokens from the buckets of a model, or says why not. A request is taken when its
-    /// `input` fits; the tokens of its answer are then owed.
-    pub(super) fn take(&self, model: &str, input: u64, output: u64, now: Instant) -> (Levels, Result<(), Over>) {
+    /// Takes one request and its tokens from the buckets of a model. A request is admitted when its `input` fits; the
+    /// tokens of its answer are taken as debt.
+    pub(super) fn take(
+        &self,
+        model: &str,
+        input: u64,
+        output: u64,
+        now: Instant,
+    ) -> (BucketLevels, Result<(), LimitExceeded>) {
         if self.rpm.is_none() && self.tpm.is_none() {
-            return (Levels::default(), Ok(()));
+            return (BucketLevels::default(), Ok(()));
         }
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         if models.len() >= MAX_MODELS && !models.contains_key(model) {
@@ -83,16 +81,16 @@ impl Limits {
             requests.left -= 1.0;
             tokens.left -= (input + output) as f64;
         }
-        let levels = Levels {
+        let levels = BucketLevels {
             requests: self.rpm.map(|limit| requests.level(limit)),
             tokens: self.tpm.map(|limit| tokens.level(limit)),
         };
-        (levels, over.map_or(Ok(()), |(of, limit, wait)| Err(Over { of, limit, wait })))
+        (levels, over.map_or(Ok(()), |(of, limit, wait)| Err(LimitExceeded { of, limit, wait })))
     }
 }
 
 impl Bucket {
-    /// Fills up to now; says how long until `amount` is there, when it is not.
+    /// Fills the bucket up to `now` and returns the time until `amount` is available, when it is not.
     fn lacks(&mut self, limit: u64, amount: u64, now: Instant) -> Option<Duration> {
         let per_second = limit as f64 / MINUTE.as_secs_f64();
         let filled = now.saturating_duration_since(self.at).as_secs_f64() * per_second;
@@ -101,10 +99,10 @@ impl Bucket {
         (missing > 0.0).then(|| if limit == 0 { MINUTE } else { Duration::from_secs_f64(missing / per_second) })
     }
 
-    fn level(&self, limit: u64) -> Level {
+    fn level(&self, limit: u64) -> BucketLevel {
         let full_in =
             if limit == 0 { MINUTE } else { MINUTE.mul_f64((limit as f64 - self.left).max(0.0) / limit as f64) };
-        Level { limit, remaining: self.left.max(0.0) as u64, full_in }
+        BucketLevel { limit, remaining: self.left.max(0.0) as u64, full_in }
     }
 }
 
@@ -117,7 +115,7 @@ mod tests {
         let (limits, start) = (Limits::new(Some(60), None), Instant::now());
         assert!((0..60).all(|_| limits.take("m", 1, 1, start).1.is_ok()));
         let (levels, over) = limits.take("m", 1, 1, start);
-        assert_eq!(over.unwrap_err(), Over { of: "requests", limit: 60, wait: Duration::from_secs(1) });
+        assert_eq!(over.unwrap_err(), LimitExceeded { of: "requests", limit: 60, wait: Duration::from_secs(1) });
         assert_eq!(levels.requests.unwrap().remaining, 0);
         assert!(limits.take("other", 1, 1, start).1.is_ok());
         assert!(limits.take("m", 1, 1, start + Duration::from_secs(1)).1.is_ok());

@@ -1,21 +1,21 @@
-//! The LLM simulator: one brain and one ledger behind four protocols.
+//! The LLM simulator: one answer generator and one ledger behind four protocols.
 
 mod answer;
-mod ask;
-mod brain;
 mod directive;
-mod emission;
 mod fault;
+mod generate;
 mod handle;
 mod ids;
 mod latency;
 mod ledger;
 mod limits;
 mod models;
+mod overrides;
+mod paced_body;
 mod persona;
 mod plan;
+mod prompt;
 mod server;
-mod wanted;
 mod wire;
 
 pub use fault::{Fault, FaultRate};

@@ -1,4 +1,4 @@
-//! The lists of models, as each protocol tells them. Any other name is answered too.
+//! Model lists in each protocol's format. Requests may name any other model too.
 
 use axum::Json;
 use axum::extract::Path;
@@ -6,18 +6,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// The models that lists name.
 const MODELS: [&str; 2] = ["sim-small", "sim-large"];
-/// When they were made.
 const MADE: &str = "2025-01-01T00:00:00Z";
-/// The same in seconds since the Unix epoch.
+/// [`MADE`] in seconds since the Unix epoch.
 const MADE_SECONDS: u64 = 1_735_689_600;
-/// Tokens that they read at most.
 const CONTEXT_TOKENS: u32 = 200_000;
-/// The version of Ollama that is played.
 const OLLAMA_VERSION: &str = "0.12.0";
 
-/// `GET /v1/models`, which two providers have: who speaks a version of Anthropic's gets Anthropic's.
+/// `GET /v1/models`, which two providers have: a request with `anthropic-version` gets Anthropic's format.
 pub(super) async fn list(headers: HeaderMap) -> Response {
     let anthropic = headers.contains_key("anthropic-version");
     let data: Vec<Value> = MODELS.iter().map(|id| if anthropic { of_anthropic(id) } else { of_openai(id) }).collect();
@@ -28,7 +24,6 @@ pub(super) async fn list(headers: HeaderMap) -> Response {
     Json(json!({"object": "list", "data": data})).into_response()
 }
 
-/// `GET /v1/models/{id}`.
 pub(super) async fn one(headers: HeaderMap, Path(id): Path<String>) -> Response {
     if id.starts_with(super::handle::UNKNOWN) {
         let message = format!("The model '{id}' does not exist");
@@ -39,7 +34,6 @@ pub(super) async fn one(headers: HeaderMap, Path(id): Path<String>) -> Response 
     Json(if anthropic { of_anthropic(&id) } else { of_openai(&id) }).into_response()
 }
 
-/// `GET /foundation-models`.
 pub(super) async fn bedrock() -> Response {
     let model = |id: &&str| {
         json!({
@@ -57,7 +51,6 @@ pub(super) async fn bedrock() -> Response {
     Json(json!({"modelSummaries": MODELS.iter().map(model).collect::<Vec<_>>()})).into_response()
 }
 
-/// `GET /api/tags`.
 pub(super) async fn tags() -> Response {
     let model = |id: &&str| {
         let name = format!("{id}:latest");
@@ -66,9 +59,8 @@ pub(super) async fn tags() -> Response {
     Json(json!({"models": MODELS.iter().map(model).collect::<Vec<_>>()})).into_response()
 }
 
-/// `POST /api/show`.
-pub(super) async fn show(Json(asked): Json<Value>) -> Response {
-    let model = asked.get("model").or(asked.get("name")).and_then(Value::as_str).unwrap_or_default();
+pub(super) async fn show(Json(request): Json<Value>) -> Response {
+    let model = request.get("model").or(request.get("name")).and_then(Value::as_str).unwrap_or_default();
     if model.is_empty() || model.starts_with(super::handle::UNKNOWN) {
         let error = json!({"error": format!("model '{model}' not found")});
         return (StatusCode::NOT_FOUND, Json(error)).into_response();
@@ -76,11 +68,10 @@ pub(super) async fn show(Json(asked): Json<Value>) -> Response {
     let capabilities: &[&str] =
         if model.contains(super::handle::NO_TOOLS) { &["completion"] } else { &["completion", "tools", "thinking"] };
     let info = json!({"general.architecture": "sim", "sim.context_length": CONTEXT_TOKENS});
-    let shown = json!({"details": details(), "model_info": info, "capabilities": capabilities, "modified_at": MADE});
-    Json(shown).into_response()
+    let response = json!({"details": details(), "model_info": info, "capabilities": capabilities, "modified_at": MADE});
+    Json(response).into_response()
 }
 
-/// `GET /api/version`.
 pub(super) async fn version() -> Response {
     Json(json!({"version": OLLAMA_VERSION})).into_response()
 }

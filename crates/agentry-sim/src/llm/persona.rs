@@ -1,25 +1,25 @@
-//! How the simulated model sounds: a few sentences for each kind of role, so that a demonstration reads naturally.
+//! Phrases of the simulated model: a few sentences for each role, so that a demonstration reads naturally.
 
-use super::brain::Conversation;
 use super::directive::strip;
+use super::generate::Conversation;
 
-/// How much of the question an answer repeats, in characters.
+/// Characters of the question that an answer repeats.
 const TOPIC_CHARS: usize = 140;
-/// How much of a tool's result an answer repeats, in characters.
+/// Characters of a tool result that an answer repeats.
 const RESULT_CHARS: usize = 240;
-/// How far into a system prompt its role is looked for, in bytes.
+/// Bytes of a system prompt that are searched for its role.
 const ROLE_BYTES: usize = 600;
 
 struct Persona {
-    /// Words of a system prompt that mean this role.
+    /// Words of a system prompt that indicate this role.
     words: &'static [&'static str],
-    /// How an answer begins; `{}` is the topic.
+    /// First sentences; `{}` is the topic.
     openings: [&'static str; 3],
-    /// How it goes on.
+    /// Second sentences.
     bodies: [&'static str; 3],
 }
 
-/// From the particular to the general: the first whose word is in the system prompt speaks.
+/// Ordered from specific to general: the first persona with a word in the system prompt answers.
 static PERSONAS: [Persona; 9] = [
     Persona {
         words: &["aggregat", "combine the", "synthes"],
@@ -108,12 +108,12 @@ static PERSONAS: [Persona; 9] = [
     },
 ];
 
-/// A natural answer to `asked`, which has no directives any more; `hash` picks the words.
-pub(super) fn speak(hash: u64, conversation: &Conversation<'_>, asked: &str) -> String {
+/// Phrases an answer to `question`, which has no directives left; `hash` picks the sentences.
+pub(super) fn speak(hash: u64, conversation: &Conversation<'_>, question: &str) -> String {
     let persona = persona(conversation.system);
     let pick = |bits: u32| usize::try_from((hash >> bits) % 3).unwrap_or(0);
-    let mut answer = persona.openings[pick(7)].replacen("{}", topic(asked), 1);
-    if let Some(memory) = recall(conversation, asked) {
+    let mut answer = persona.openings[pick(7)].replacen("{}", topic(question), 1);
+    if let Some(memory) = recall(conversation, question) {
         answer.push(' ');
         answer.push_str(&memory);
     }
@@ -138,10 +138,10 @@ fn persona(system: &str) -> &'static Persona {
     found.unwrap_or(&PERSONAS[PERSONAS.len() - 1])
 }
 
-/// What an answer says it is about: the first line with words in it, cut.
-fn topic(asked: &str) -> &str {
+/// Returns the topic of a question: its first line with words in it, shortened.
+fn topic(question: &str) -> &str {
     let line =
-        asked.lines().map(str::trim).find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or("your request");
+        question.lines().map(str::trim).find(|line| line.chars().any(char::is_alphanumeric)).unwrap_or("your request");
     cut(line, TOPIC_CHARS).trim_end_matches(['.', '?', '!', ':', ' '])
 }
 
@@ -149,16 +149,16 @@ fn cut(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end])
 }
 
-/// What a question refers to that was said earlier: a name, or something with a number such as `A-1042`.
-fn recall(conversation: &Conversation<'_>, asked: &str) -> Option<String> {
-    if !asked.contains('?') {
+/// Finds the earlier statement that a question refers to: a name, or an identifier such as `A-1042`.
+fn recall(conversation: &Conversation<'_>, question: &str) -> Option<String> {
+    if !question.contains('?') {
         return None;
     }
     let earlier = || conversation.earlier.iter().rev();
-    if asked.to_ascii_lowercase().contains("my name") {
+    if question.to_ascii_lowercase().contains("my name") {
         return earlier().find_map(|text| name(text)).map(|name| format!("Your name is {name}."));
     }
-    if reference(asked).is_some() {
+    if reference(question).is_some() {
         return None;
     }
     earlier()
@@ -173,7 +173,7 @@ fn name(text: &str) -> Option<&str> {
     (end > 0).then(|| &rest[..end])
 }
 
-/// The last word of a text that names one thing: a letter first or `#`, and at least two digits.
+/// Returns the last identifier of a text: a capital letter or `#` first, and at least two digits.
 fn reference(text: &str) -> Option<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '#');
     let names_a_thing = |word: &&str| {

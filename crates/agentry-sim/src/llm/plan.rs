@@ -1,13 +1,12 @@
-//! Plans, as a planner answers with: valid over the agents and bounds of the schema, and worth looking at.
+//! Plans as a planner returns them, valid for the agents and bounds of the schema.
 
 use serde_json::{Value, json};
 
-use super::brain::Conversation;
 use super::directive::{Directive, find, strip};
+use super::generate::Conversation;
 
-/// Steps that run side by side at most.
 const MAX_PARALLEL: usize = 3;
-/// How much of the request a step repeats, in characters.
+/// Characters of the request that a step repeats.
 const REQUEST_CHARS: usize = 400;
 
 struct Step<'a> {
@@ -17,7 +16,7 @@ struct Step<'a> {
     depends_on: Vec<&'static str>,
 }
 
-/// The answer to a request for a plan. A conversation in which the model has spoken asks for a repair.
+/// Answers a request for a plan. A conversation that already has an answer asks for a repair.
 pub(super) fn answer(schema: &Value, conversation: &Conversation<'_>) -> String {
     let users = || conversation.earlier.iter().copied().chain(std::iter::once(conversation.last_user));
     let bad = users().flat_map(find).find_map(|found| match found.directive {
@@ -36,7 +35,7 @@ pub(super) fn answer(schema: &Value, conversation: &Conversation<'_>) -> String 
     let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
     let mut steps = with_review(&agents, most, request).unwrap_or_else(|| side_by_side(&agents, most, request));
     if let Some(first) = steps.first_mut() {
-        hand_on(conversation.first_user, &mut first.task);
+        copy_step_directives(conversation.first_user, &mut first.task);
     }
     let steps: Vec<Value> = steps
         .into_iter()
@@ -45,8 +44,8 @@ pub(super) fn answer(schema: &Value, conversation: &Conversation<'_>) -> String 
     json!({"steps": steps}).to_string()
 }
 
-/// What is to happen in a step, and not in planning, goes into exactly one step.
-fn hand_on(request: &str, task: &mut String) {
+/// Copies the directives that concern a step, and not the planning, into `task`.
+fn copy_step_directives(request: &str, task: &mut String) {
     for found in find(request) {
         if matches!(found.directive, Directive::Ask { .. } | Directive::Tool { .. } | Directive::Say(_)) {
             task.push(' ');
@@ -55,8 +54,8 @@ fn hand_on(request: &str, task: &mut String) {
     }
 }
 
-/// Facts and claims side by side, then a draft, then a review: for fleets with somebody who writes and somebody who
-/// checks. `None` for all others.
+/// Plans facts and claims in parallel, then a draft, then a review. Returns `None` for fleets without a writer and a
+/// checker.
 fn with_review<'a>(agents: &[&'a str], most: usize, request: &str) -> Option<Vec<Step<'a>>> {
     let named = |words: &[&str]| agents.iter().copied().find(|agent| words.iter().any(|word| agent.contains(word)));
     let writer = named(&["writ", "edit", "author"])?;
@@ -78,7 +77,7 @@ fn with_review<'a>(agents: &[&'a str], most: usize, request: &str) -> Option<Vec
     })
 }
 
-/// All agents but the last side by side, then the last one over what they found.
+/// Runs all agents but the last in parallel, then the last one over their results.
 fn side_by_side<'a>(agents: &[&'a str], most: usize, request: &str) -> Vec<Step<'a>> {
     const IDS: [&str; MAX_PARALLEL] = ["part-1", "part-2", "part-3"];
     let parallel = MAX_PARALLEL.min(agents.len().saturating_sub(1)).min(most - 1);

@@ -1,11 +1,10 @@
-//! The server: the endpoints of four protocols on one listener, and two that tell what was asked.
+//! The server: the endpoints of four protocols on one listener, and two that read the ledger.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
@@ -13,16 +12,14 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::brain::fnv;
 use super::fault::FaultRate;
-use super::handle::{Head, handle};
+use super::generate::fnv;
+use super::handle::{RequestHead, handle};
 use super::ids::Ids;
 use super::latency::Profile;
 use super::ledger::{Ledger, Stats};
@@ -34,47 +31,44 @@ use super::wire::bedrock::Bedrock;
 use super::wire::ollama::Ollama;
 use super::wire::openai::OpenAi;
 use crate::clock::now_us;
+use crate::server::{self, lock};
 
-/// The largest request that is read, in bytes.
+/// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// How long open connections have to end after the shutdown began.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// Texts whose failures are counted at once, for `[[fail:STATUS:N]]`; more make it forget.
+/// Texts whose failures are counted for `[[fail:STATUS:N]]`; one more clears the counts.
 const MAX_COUNTED_TEXTS: usize = 10_000;
 
-/// How the simulator behaves.
+/// Options of the LLM simulator.
 #[derive(Debug, Clone, Default)]
 pub struct SimOptions {
-    /// How long answers take.
+    /// Latency of answers.
     pub profile: Profile,
-    /// What answers, times and faults depend on.
+    /// Seed of answers, latencies and faults.
     pub seed: u64,
-    /// What goes wrong how often; which requests it hits depends on the seed.
+    /// Injected faults; the seed decides which requests they hit.
     pub faults: Vec<FaultRate>,
-    /// Requests of one second at most; more are answered with 429 and `Retry-After: 1`.
+    /// Requests per second; further ones get 429 with `Retry-Ending: 1`.
     pub rate_limit: Option<u32>,
-    /// Requests of a minute and model at most.
+    /// Requests per minute and model.
     pub rpm: Option<u64>,
-    /// Tokens of a minute and model at most.
+    /// Tokens per minute and model.
     pub tpm: Option<u64>,
-    /// The key that every request must bring; of signed requests, the access key.
+    /// Key that every request must send; in signed requests the access key.
     pub require_key: Option<SecretString>,
-    /// The secret with which requests to Bedrock must be signed.
+    /// Secret key that requests to Bedrock must be signed with.
     pub aws_secret: Option<SecretString>,
-    /// The file that the ledger is appended to.
+    /// File that the ledger is appended to.
     pub ledger: Option<PathBuf>,
 }
 
-/// The simulator. Clones are the same one.
+/// The LLM simulator. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct LlmSim {
-    inner: Arc<Inner>,
+    inner: Arc<Simulator>,
 }
 
-/// What all requests share.
 #[derive(Debug)]
-pub(super) struct Inner {
-    /// How it behaves.
+pub(super) struct Simulator {
     pub(super) options: SimOptions,
     ledger: Arc<Ledger>,
     limits: Limits,
@@ -85,13 +79,13 @@ pub(super) struct Inner {
 }
 
 impl LlmSim {
-    /// A simulator.
+    /// Creates a simulator.
     ///
     /// # Errors
-    /// When the ledger's file cannot be opened.
+    /// The ledger's file cannot be opened.
     pub fn new(options: SimOptions) -> io::Result<Self> {
         let ledger = Arc::new(Ledger::open(options.ledger.as_deref())?);
-        let inner = Inner {
+        let inner = Simulator {
             limits: Limits::new(options.rpm, options.tpm),
             options,
             ledger,
@@ -103,54 +97,38 @@ impl LlmSim {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Answers on `listener` until `shutdown`. Base URLs: `http://ADDRESS/v1` for clients of OpenAI's protocol,
+    /// Serves on `listener` until `shutdown`. Base URLs are `http://ADDRESS/v1` for clients of OpenAI's protocol and
     /// `http://ADDRESS` for all others. The ledger is complete when this returns.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// The listener failed.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "no TCP_NODELAY");
-            }
-        });
         let app = App { sim: Arc::clone(&self.inner), shutdown: shutdown.clone() };
-        let server = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let end = async {
-            shutdown.cancelled().await;
-            sleep(SHUTDOWN_GRACE).await;
-        };
-        tokio::select! {
-            result = server.into_future() => result,
-            () = end => Ok(()),
-        }
+        server::serve(listener, router(app), shutdown).await
     }
 
-    /// Requests that have arrived, those that have not ended included.
+    /// Returns the number of requests that have arrived, including those that have not ended.
     #[must_use]
     pub fn arrived(&self) -> u64 {
         self.inner.arrived.load(Ordering::Relaxed)
     }
 
-    /// What was asked so far, in sums.
+    /// Returns the counters of the ledger.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.ledger.stats()
     }
 
-    /// The last lines of the ledger (JSON Lines), in the order in which requests ended.
+    /// Returns the last lines of the ledger (JSON Lines), in the order in which requests ended.
     #[must_use]
     pub fn ledger(&self) -> String {
         self.inner.ledger.recent()
     }
 }
 
-/// What a handler gets.
 #[derive(Clone)]
 pub(super) struct App {
-    /// The simulator.
-    pub(super) sim: Arc<Inner>,
-    /// Cancelled when it ends.
+    pub(super) sim: Arc<Simulator>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -184,7 +162,7 @@ async fn fixed(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    handle(app, Head { wire, headers, uri, model: None, stream: false }, body).await
+    handle(app, RequestHead { wire, headers, uri, model: None, stream: false }, body).await
 }
 
 async fn of_model(
@@ -195,7 +173,7 @@ async fn of_model(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    handle(app, Head { wire: &Bedrock, headers, uri, model: Some(id), stream }, body).await
+    handle(app, RequestHead { wire: &Bedrock, headers, uri, model: Some(id), stream }, body).await
 }
 
 async fn ledger(State(app): State<App>) -> Response {
@@ -212,25 +190,22 @@ async fn nowhere() -> Response {
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
-impl Inner {
-    /// The ids of the next request.
+impl Simulator {
     pub(super) fn ids(&self) -> Ids {
         Ids::new(self.boot, self.arrived.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The ledger.
     pub(super) fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.ledger)
     }
 
-    /// The limits per minute.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Whether a request with this text is one of the first `times`.
-    pub(super) fn fails_still(&self, text: &str, times: u32) -> bool {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a request with this text and returns true for the first `times` of them.
+    pub(super) fn must_fail(&self, text: &str, times: u32) -> bool {
+        let mut failures = lock(&self.failures);
         if failures.len() >= MAX_COUNTED_TEXTS {
             failures.clear();
         }
@@ -239,9 +214,9 @@ impl Inner {
         *count <= times
     }
 
-    /// Whether this request of `second` is more than the limit.
-    pub(super) fn is_over(&self, second: u64, limit: u32) -> bool {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a request of `second` and returns true when it exceeds the limit.
+    pub(super) fn exceeds_rate(&self, second: u64, limit: u32) -> bool {
+        let mut window = lock(&self.window);
         if window.0 != second {
             *window = (second, 0);
         }

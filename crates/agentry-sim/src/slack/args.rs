@@ -1,9 +1,8 @@
-//! The arguments of a Web API call: JSON, a form, or the query, as Slack takes them.
+//! Arguments of a Web API call: JSON, a form, or the query.
 
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
-/// The arguments.
 #[derive(Debug, Default)]
 pub(super) struct Args {
     fields: Map<String, Value>,
@@ -11,7 +10,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Reads them, or says Slack's word for why not.
+    /// Reads the arguments, or returns Slack's error code.
     pub(super) fn read(headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Self, &'static str> {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let mut fields: Map<String, Value> = pairs(query.unwrap_or_default().as_bytes());
@@ -32,17 +31,16 @@ impl Args {
         Ok(Self { fields, token: bearer.or(field).filter(|token| !token.is_empty()) })
     }
 
-    /// The token.
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// A text; `None` when it is missing or empty.
+    /// Returns a text; `None` when it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// Something structured: as it is, or as JSON within a text. `Err` when that is none.
+    /// Returns a structured argument, given as JSON or as JSON within a text.
     pub(super) fn json(&self, name: &str) -> Result<Option<Value>, ()> {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -52,7 +50,7 @@ impl Args {
         }
     }
 
-    /// Whether something is switched on.
+    /// Returns true when the argument is set to a true value.
     pub(super) fn flag(&self, name: &str) -> bool {
         match self.fields.get(name) {
             Some(Value::Bool(flag)) => *flag,
@@ -62,7 +60,6 @@ impl Args {
         }
     }
 
-    /// A number.
     pub(super) fn number(&self, name: &str) -> Option<usize> {
         let number = match self.fields.get(name)? {
             Value::Number(number) => number.as_u64()?,

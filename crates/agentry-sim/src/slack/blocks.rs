@@ -1,28 +1,17 @@
-//! Block Kit, as far as Slack checks it, and what a click on a block carries.
+//! Slack's validation of Block Kit, and the payload of a click on a block.
 
 use serde_json::{Value, json};
 
-/// Blocks of a message at most.
 pub(super) const MAX_MESSAGE_BLOCKS: usize = 50;
-/// Blocks of a modal at most.
 pub(super) const MAX_VIEW_BLOCKS: usize = 100;
-/// Characters of a section's text at most.
 const MAX_SECTION_CHARS: usize = 3_000;
-/// Characters of a header at most.
 const MAX_HEADER_CHARS: usize = 150;
-/// Characters of all Markdown blocks at most.
 const MAX_MARKDOWN_CHARS: usize = 12_000;
-/// Characters of a button's label at most.
 const MAX_LABEL_CHARS: usize = 75;
-/// Characters of a button's value at most.
 const MAX_VALUE_CHARS: usize = 2_000;
-/// Characters of an id at most.
 const MAX_ID_CHARS: usize = 255;
-/// Elements of a block of actions at most.
 const MAX_ACTIONS: usize = 25;
-/// Elements of a block of context at most.
 const MAX_CONTEXT: usize = 10;
-/// What a block may be.
 const TYPES: [&str; 12] = [
     "section",
     "divider",
@@ -38,7 +27,7 @@ const TYPES: [&str; 12] = [
     "table",
 ];
 
-/// Checks blocks and gives those an id that have none.
+/// Validates blocks and adds missing ids.
 pub(super) fn check(blocks: &mut Value, most: usize) -> Result<(), String> {
     let Some(blocks) = blocks.as_array_mut() else { return Err("must be an array [json-pointer:/blocks]".into()) };
     if blocks.len() > most {
@@ -111,7 +100,7 @@ fn check_block(block: &mut Value) -> Result<(), String> {
     }
 }
 
-/// An interactive element; gets an id when it has none.
+/// Validates an interactive element and adds a missing id.
 fn element(element: &mut Value) -> Result<(), String> {
     if !element.is_object() {
         return Err("missing required field: element".into());
@@ -149,7 +138,7 @@ fn chars(text: &Value) -> usize {
     text.as_str().map_or(0, |text| text.chars().count())
 }
 
-/// The block and the element with this id, of several with the same that with this value.
+/// Finds the element with this id, and with this value when one is given, and its block.
 pub(super) fn find<'b>(blocks: &'b Value, action_id: &str, value: Option<&str>) -> Option<(&'b Value, &'b Value)> {
     let fits = |element: &&Value| {
         element["action_id"] == action_id
@@ -162,13 +151,13 @@ pub(super) fn find<'b>(blocks: &'b Value, action_id: &str, value: Option<&str>) 
     })
 }
 
-/// The option of a menu with this value; null when there is none.
+/// Returns the menu option with this value; null when there is none.
 fn option<'b>(element: &'b Value, value: Option<&str>) -> &'b Value {
     let options = element["options"].as_array().into_iter().flatten();
     options.into_iter().find(|option| option["value"] == json!(value)).unwrap_or(&Value::Null)
 }
 
-/// What a click on an element tells: one entry of `actions`.
+/// Returns the entry of `actions` for a click on an element.
 pub(super) fn action(block: &Value, element: &Value, value: Option<&str>, action_ts: &str) -> Value {
     let mut action = json!({
         "type": element["type"],
@@ -188,7 +177,7 @@ pub(super) fn action(block: &Value, element: &Value, value: Option<&str>, action
     action
 }
 
-/// What was put into a field of a modal, in the shape of `state.values`.
+/// Returns the entry of `state.values` for a filled field of a modal.
 pub(super) fn filled(element: &Value, value: &str) -> Value {
     let option = option(element, Some(value));
     if option.is_null() {

@@ -1,4 +1,4 @@
-//! The control API's writing half: what people in the simulated workspaces do, and how the simulator is set.
+//! The control API's write half: the actions of people in the simulated workspaces.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +10,31 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::aftermath::{Then, run};
 use super::blocks;
-use super::delivery::{Kind, Parcel, Progress};
-use super::message::By;
+use super::delivery::{Callback, DeliveryKind, DeliveryStatus};
+use super::follow_up::{FollowUp, run};
+use super::message::{Author, Message};
 use super::options::Team;
 use super::payload::{self, Origin};
 use super::server::App;
-use super::sign::Forge;
-use super::world::{Draft, View};
+use super::sign::SignatureFault;
+use super::workspaces::View;
 use crate::clock::now_us;
 
-/// Who does things when nobody is named.
 const USER: &str = "U0ALICE";
-/// Where, when no channel is named.
 const CHANNEL: &str = "C0GENERAL";
-/// Times that one event may be sent side by side.
+/// Largest number of parallel copies of one event.
 const MAX_COPIES: u32 = 100;
 
-/// Whether to wait for the end of a delivery.
+/// Query of requests that may wait for the end of their delivery.
 #[derive(Debug, Deserialize)]
-pub(super) struct Waiting {
+pub(super) struct WaitQuery {
     #[serde(default)]
     wait: bool,
 }
 
-/// What a caller did wrong.
-pub(super) type Bad = (StatusCode, String);
+/// Error of a request to the control API.
+pub(super) type ControlError = (StatusCode, String);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +49,7 @@ struct Event {
     event_id: Option<String>,
     event: Option<Map<String, Value>>,
     copies: Option<u32>,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +61,7 @@ struct Command {
     channel: Option<String>,
     user: Option<String>,
     team: Option<String>,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +73,7 @@ struct Click {
     value: Option<String>,
     user: Option<String>,
     team: Option<String>,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,33 +83,28 @@ struct Submission {
     user: Option<String>,
     #[serde(default)]
     values: Map<String, Value>,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Challenge {
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 }
 
-/// `POST /sim/events`: somebody writes.
-pub(super) async fn events(State(app): State<App>, Query(waiting): Query<Waiting>, body: Bytes) -> Response {
-    let parcels = (|| {
+/// `POST /sim/events`: a person posts a message.
+pub(super) async fn events(State(app): State<App>, Query(waiting): Query<WaitQuery>, body: Bytes) -> Response {
+    let callbacks = (|| {
         let event: Event = read(&body)?;
         let team = team(&app, event.team.as_deref())?;
-        let (now, mut world) = (now_us(), app.sim.world());
+        let (now, mut workspaces) = (now_us(), app.sim.workspaces());
         let mention = if event.mention { format!("<@{}> ", team.bot_user()) } else { String::new() };
-        let message = world.post(
-            Draft {
-                team: team.id.clone(),
-                channel: event.channel.unwrap_or_else(|| CHANNEL.into()),
+        let channel = event.channel.as_deref().unwrap_or(CHANNEL);
+        let user = event.user.unwrap_or_else(|| USER.into());
+        let message = workspaces.post(
+            Message {
                 thread_ts: event.thread_ts,
-                user: event.user.unwrap_or_else(|| USER.into()),
-                by: By::User,
                 text: format!("{mention}{}", event.text.unwrap_or_default()),
-                blocks: None,
-                metadata: None,
-                ephemeral_to: None,
-                via: "event",
+                ..Message::new(&team.id, channel, user, Author::User, "event")
             },
             now,
         );
@@ -119,122 +112,126 @@ pub(super) async fn events(State(app): State<App>, Query(waiting): Query<Waiting
         for (name, value) in event.event.unwrap_or_default() {
             inner[name] = value;
         }
-        let event_id = event.event_id.unwrap_or_else(|| format!("Ev{:x}{:06}", now, world.serial()));
+        let event_id = event.event_id.unwrap_or_else(|| format!("Ev{:x}{:06}", now, workspaces.next_serial()));
         let body = payload::callback(team, &inner, &event_id, now / 1_000_000).to_string();
         let about = BTreeMap::from([("channel", message.channel), ("ts", message.ts)]);
         let copies = event.copies.unwrap_or(1).clamp(1, MAX_COPIES);
-        drop(world);
-        let prepare = |_| prepare(&app, Kind::Event, Some(event_id.clone()), body.clone(), event.forge, about.clone());
-        (0..copies).map(prepare).collect::<Result<Vec<_>, Bad>>()
+        drop(workspaces);
+        let prepare =
+            |_| prepare(&app, DeliveryKind::Event, Some(event_id.clone()), body.clone(), event.forge, about.clone());
+        (0..copies).map(prepare).collect::<Result<Vec<_>, ControlError>>()
     })();
-    match parcels {
-        Ok(mut parcels) => {
-            let Some(last) = parcels.pop() else { return refuse((StatusCode::BAD_REQUEST, "nothing to send".into())) };
-            for parcel in parcels {
-                tokio::spawn(run(app.clone(), parcel, Then::Nothing));
+    match callbacks {
+        Ok(mut callbacks) => {
+            let Some(last) = callbacks.pop() else {
+                return refuse((StatusCode::BAD_REQUEST, "nothing to send".into()));
+            };
+            for callback in callbacks {
+                tokio::spawn(run(app.clone(), callback, FollowUp::Nothing));
             }
-            dispatch(app, last, Then::Nothing, &waiting).await
+            dispatch(app, last, FollowUp::Nothing, &waiting).await
         }
         Err(bad) => refuse(bad),
     }
 }
 
-/// `POST /sim/commands`: somebody uses a slash command.
-pub(super) async fn commands(State(app): State<App>, Query(waiting): Query<Waiting>, body: Bytes) -> Response {
+/// `POST /sim/commands`: a person uses a slash command.
+pub(super) async fn commands(State(app): State<App>, Query(waiting): Query<WaitQuery>, body: Bytes) -> Response {
     let prepared = (|| {
-        let asked: Command = read(&body)?;
-        let team = team(&app, asked.team.as_deref())?;
-        let channel = asked.channel.as_deref().unwrap_or(CHANNEL);
-        let user = asked.user.as_deref().unwrap_or(USER);
-        let (trigger_id, response_id) = rights(&app, (&team.id, channel, user), None);
+        let request: Command = read(&body)?;
+        let team = team(&app, request.team.as_deref())?;
+        let channel = request.channel.as_deref().unwrap_or(CHANNEL);
+        let user = request.user.as_deref().unwrap_or(USER);
+        let (trigger_id, response_id) = grant(&app, (&team.id, channel, user), None);
         let response_url = format!("{}/response/{response_id}", app.base);
         let origin = Origin { team, channel, user, trigger_id: &trigger_id, response_url: &response_url };
-        let form = payload::command(&origin, &asked.command, &asked.text);
+        let form = payload::command(&origin, &request.command, &request.text);
         let about = BTreeMap::from([
             ("channel", channel.to_owned()),
             ("trigger_id", trigger_id.clone()),
             ("response_url", response_url.clone()),
         ]);
-        let parcel = prepare(&app, Kind::Command, None, form, asked.forge, about)?;
-        Ok((parcel, Then::Show { response_id, team: team.clone() }))
+        let callback = prepare(&app, DeliveryKind::Command, None, form, request.forge, about)?;
+        Ok((callback, FollowUp::Show { response_id, team: team.clone() }))
     })();
     finish(app, prepared, &waiting).await
 }
 
-/// `POST /sim/clicks`: somebody clicks.
-pub(super) async fn clicks(State(app): State<App>, Query(waiting): Query<Waiting>, body: Bytes) -> Response {
+/// `POST /sim/clicks`: a person clicks on an element.
+pub(super) async fn clicks(State(app): State<App>, Query(waiting): Query<WaitQuery>, body: Bytes) -> Response {
     let prepared = (|| {
-        let asked: Click = read(&body)?;
-        let team = team(&app, asked.team.as_deref())?;
-        let channel = asked.channel.as_deref().unwrap_or(CHANNEL);
-        let user = asked.user.as_deref().unwrap_or(USER);
+        let request: Click = read(&body)?;
+        let team = team(&app, request.team.as_deref())?;
+        let channel = request.channel.as_deref().unwrap_or(CHANNEL);
+        let user = request.user.as_deref().unwrap_or(USER);
         let missing = |what: String| (StatusCode::NOT_FOUND, what);
-        let found = app.sim.world().message(&team.id, channel, &asked.ts).cloned();
-        let message = found.ok_or_else(|| missing(format!("there is no message {} in {channel}", asked.ts)))?;
+        let found = app.sim.workspaces().message(&team.id, channel, &request.ts).cloned();
+        let message = found.ok_or_else(|| missing(format!("there is no message {} in {channel}", request.ts)))?;
         let none = Value::Null;
         let blocks = message.blocks.as_ref().unwrap_or(&none);
-        let (block, element) = blocks::find(blocks, &asked.action_id, asked.value.as_deref())
-            .ok_or_else(|| missing(format!("the message has no `{}` to click on: {blocks}", asked.action_id)))?;
-        let action_ts = app.sim.world().stamp(now_us());
-        let action = blocks::action(block, element, asked.value.as_deref(), &action_ts);
-        let (trigger_id, response_id) = rights(&app, (&team.id, channel, user), Some(&asked.ts));
+        let (block, element) = blocks::find(blocks, &request.action_id, request.value.as_deref())
+            .ok_or_else(|| missing(format!("the message has no `{}` to click on: {blocks}", request.action_id)))?;
+        let action_ts = app.sim.workspaces().next_timestamp(now_us());
+        let action = blocks::action(block, element, request.value.as_deref(), &action_ts);
+        let (trigger_id, response_id) = grant(&app, (&team.id, channel, user), Some(&request.ts));
         let response_url = format!("{}/response/{response_id}", app.base);
         let origin = Origin { team, channel, user, trigger_id: &trigger_id, response_url: &response_url };
         let form = payload::form(&payload::click(&origin, &message, &action));
         let about = BTreeMap::from([
             ("channel", channel.to_owned()),
-            ("ts", asked.ts.clone()),
+            ("ts", request.ts.clone()),
             ("trigger_id", trigger_id.clone()),
             ("response_url", response_url.clone()),
         ]);
-        Ok((prepare(&app, Kind::Click, None, form, asked.forge, about)?, Then::Nothing))
+        Ok((prepare(&app, DeliveryKind::Click, None, form, request.forge, about)?, FollowUp::Nothing))
     })();
     finish(app, prepared, &waiting).await
 }
 
-/// `POST /sim/submissions`: somebody submits a modal.
-pub(super) async fn submissions(State(app): State<App>, Query(waiting): Query<Waiting>, body: Bytes) -> Response {
+/// `POST /sim/submissions`: a person submits a modal.
+pub(super) async fn submissions(State(app): State<App>, Query(waiting): Query<WaitQuery>, body: Bytes) -> Response {
     let prepared = (|| {
-        let asked: Submission = read(&body)?;
-        let found = app.sim.world().views.get(&asked.view_id).filter(|view| view.open).cloned();
-        let view = found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no open view {}", asked.view_id)))?;
+        let request: Submission = read(&body)?;
+        let found = app.sim.workspaces().views.get(&request.view_id).filter(|view| view.open).cloned();
+        let view =
+            found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no open view {}", request.view_id)))?;
         let team = team(&app, Some(&view.team))?;
-        let user = asked.user.as_deref().unwrap_or(&view.user);
-        let (trigger_id, _) = rights(&app, (&team.id, CHANNEL, user), None);
+        let user = request.user.as_deref().unwrap_or(&view.user);
+        let (trigger_id, _) = grant(&app, (&team.id, CHANNEL, user), None);
         let origin = Origin { team, channel: CHANNEL, user, trigger_id: &trigger_id, response_url: "" };
-        let form = payload::form(&payload::submission(&origin, &view, &values(&view, &asked.values)));
+        let form = payload::form(&payload::submission(&origin, &view, &values(&view, &request.values)));
         let about = BTreeMap::from([("view_id", view.id.clone()), ("trigger_id", trigger_id.clone())]);
-        let parcel = prepare(&app, Kind::Submission, None, form, asked.forge, about)?;
-        Ok((parcel, Then::Apply { view_id: view.id }))
+        let callback = prepare(&app, DeliveryKind::Submission, None, form, request.forge, about)?;
+        Ok((callback, FollowUp::Apply { view_id: view.id }))
     })();
     finish(app, prepared, &waiting).await
 }
 
-/// `POST /sim/challenge`: Slack asks whether the address is the app's.
-pub(super) async fn challenge(State(app): State<App>, Query(waiting): Query<Waiting>, body: Bytes) -> Response {
+/// `POST /sim/challenge`: Slack verifies the app's address.
+pub(super) async fn challenge(State(app): State<App>, Query(waiting): Query<WaitQuery>, body: Bytes) -> Response {
     let prepared = (|| {
-        let asked: Challenge = read(if body.is_empty() { b"{}" } else { &body })?;
+        let request: Challenge = read(if body.is_empty() { b"{}" } else { &body })?;
         let challenge = format!("sim-{:x}", now_us());
         let body = payload::challenge(&challenge).to_string();
         let about = BTreeMap::from([("challenge", challenge)]);
-        Ok((prepare(&app, Kind::Challenge, None, body, asked.forge, about)?, Then::Nothing))
+        Ok((prepare(&app, DeliveryKind::Challenge, None, body, request.forge, about)?, FollowUp::Nothing))
     })();
     finish(app, prepared, &waiting).await
 }
 
-async fn finish(app: App, prepared: Result<(Parcel, Then), Bad>, waiting: &Waiting) -> Response {
+async fn finish(app: App, prepared: Result<(Callback, FollowUp), ControlError>, waiting: &WaitQuery) -> Response {
     match prepared {
-        Ok((parcel, then)) => dispatch(app, parcel, then, waiting).await,
+        Ok((callback, then)) => dispatch(app, callback, then, waiting).await,
         Err(bad) => refuse(bad),
     }
 }
 
-/// Sends in the background; tells what was sent at once, or all about it at its end.
-async fn dispatch(app: App, parcel: Parcel, then: Then, waiting: &Waiting) -> Response {
-    let id = parcel.id.clone();
-    let running = tokio::spawn(run(app.clone(), parcel, then));
+/// Delivers in the background and returns the delivery's status, at once or after its end.
+async fn dispatch(app: App, callback: Callback, then: FollowUp, waiting: &WaitQuery) -> Response {
+    let id = callback.id.clone();
+    let running = tokio::spawn(run(app.clone(), callback, then));
     if waiting.wait {
-        // It ends by its own time limits.
+        // The delivery ends by its own timeouts.
         let _ = running.await;
     }
     let progress = app.sim.deliveries().get(&id).cloned();
@@ -242,7 +239,7 @@ async fn dispatch(app: App, parcel: Parcel, then: Then, waiting: &Waiting) -> Re
     (status, axum::Json(progress)).into_response()
 }
 
-/// What was put into the fields of a view, in Slack's shape: `{block: {action: "text"}}`, or objects as they are.
+/// Returns the values of a view in Slack's shape. Texts become values of their element; objects are taken as they are.
 fn values(view: &View, given: &Map<String, Value>) -> Value {
     let mut values = json!({});
     for (block_id, fields) in given {
@@ -258,33 +255,33 @@ fn values(view: &View, given: &Map<String, Value>) -> Value {
     values
 }
 
-/// A trigger and a response address of something that somebody does now.
-fn rights(app: &App, to: (&str, &str, &str), message_ts: Option<&str>) -> (String, String) {
-    let (now, scale, mut world) = (now_us(), app.sim.options.time_scale, app.sim.world());
-    (world.trigger(to.0, to.2, now), world.response(to, message_ts, now, scale))
+/// Creates a trigger and a response address for an action.
+fn grant(app: &App, to: (&str, &str, &str), message_ts: Option<&str>) -> (String, String) {
+    let (now, scale, mut workspaces) = (now_us(), app.sim.options.time_scale, app.sim.workspaces());
+    (workspaces.trigger(to.0, to.2, now), workspaces.response(to, message_ts, now, scale))
 }
 
-/// Something to send, entered among the deliveries.
+/// Creates a delivery and enters it among the deliveries.
 fn prepare(
     app: &App,
-    kind: Kind,
+    kind: DeliveryKind,
     event_id: Option<String>,
     body: String,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
     about: BTreeMap<&'static str, String>,
-) -> Result<Parcel, Bad> {
+) -> Result<Callback, ControlError> {
     let (target, id) = {
-        let mut world = app.sim.world();
-        let target = world.target.clone();
-        (target, format!("D{:06}", world.serial()))
+        let mut workspaces = app.sim.workspaces();
+        let target = workspaces.target.clone();
+        (target, format!("D{:06}", workspaces.next_serial()))
     };
     let target = target.ok_or_else(|| {
         (StatusCode::CONFLICT, "nothing to send to: start with --target URL, or POST /sim/target".to_owned())
     })?;
-    if !app.sim.depart() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are under way".into()));
+    if !app.sim.reserve_delivery() {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are in flight".into()));
     }
-    let progress = Progress {
+    let progress = DeliveryStatus {
         delivery: id.clone(),
         kind,
         event_id: event_id.clone(),
@@ -295,23 +292,21 @@ fn prepare(
         body: String::new(),
         about,
     };
-    app.sim.deliveries().keep(id.clone(), progress);
+    app.sim.deliveries().insert(id.clone(), progress);
     app.sim.ledger.count(|stats| stats.deliveries += 1);
-    Ok(Parcel { id, kind, event_id, target, body, forge })
+    Ok(Callback { id, kind, event_id, target, body, forge })
 }
 
-fn team<'a>(app: &'a App, id: Option<&str>) -> Result<&'a Team, Bad> {
+fn team<'a>(app: &'a App, id: Option<&str>) -> Result<&'a Team, ControlError> {
     let found = id.map_or(app.sim.options.teams.first(), |id| app.sim.team(id));
     found.ok_or_else(|| (StatusCode::NOT_FOUND, format!("there is no team {}", id.unwrap_or_default())))
 }
 
-/// Reads a body.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Bad> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
     serde_json::from_slice(body).map_err(|problem| (StatusCode::BAD_REQUEST, problem.to_string()))
 }
 
-/// Says what a caller did wrong.
-pub(super) fn refuse((status, error): Bad) -> Response {
-    // `detail` is where clients of Agentry's own API look.
+pub(super) fn refuse((status, error): ControlError) -> Response {
+    // Clients of Agentry's own API read `detail`.
     (status, axum::Json(json!({"error": error, "detail": error}))).into_response()
 }

@@ -1,4 +1,4 @@
-//! Sending: signed, with a time limit, and again as Slack does when it is not taken.
+//! Deliveries to the app: signed, with a timeout, and retried as Slack does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,31 +8,23 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::server::App;
-use super::sign::{Forge, signed};
+use super::sign::{SignatureFault, signed};
 use crate::clock::{now_us, since_epoch};
 
-/// The waits before the retries of an event.
 const RETRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(300)];
-/// Bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    /// A callback of the Events API.
+pub(super) enum DeliveryKind {
     Event,
-    /// A slash command.
     Command,
-    /// A click.
     Click,
-    /// A submission of a modal.
     Submission,
-    /// A challenge.
     Challenge,
 }
 
-impl Kind {
+impl DeliveryKind {
     fn path(self) -> &'static str {
         match self {
             Self::Event | Self::Challenge => "/slack/events",
@@ -49,73 +41,54 @@ impl Kind {
     }
 }
 
-/// Something to send.
 #[derive(Debug, Clone)]
-pub(super) struct Parcel {
-    /// Its id in the ledger.
+pub(super) struct Callback {
     pub(super) id: String,
-    /// What.
-    pub(super) kind: Kind,
-    /// `event_id`, of events.
+    pub(super) kind: DeliveryKind,
     pub(super) event_id: Option<String>,
-    /// The address of the target.
     pub(super) target: String,
-    /// The body.
     pub(super) body: String,
-    /// How it is to be wrong.
-    pub(super) forge: Option<Forge>,
+    /// Fault of the signature.
+    pub(super) forge: Option<SignatureFault>,
 }
 
-/// One attempt and what came of it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Attempt {
-    /// `X-Slack-Retry-Num`; 0 for the first.
     pub(super) retry: usize,
-    /// `X-Slack-Retry-Reason`.
     pub(super) reason: Option<&'static str>,
-    /// The HTTP status of the answer.
     pub(super) status: Option<u16>,
-    /// Why there was none.
     pub(super) error: Option<String>,
-    /// When it left, in microseconds since the Unix epoch.
+    /// Start, in microseconds since the Unix epoch.
     pub(super) t_us: u64,
-    /// When it was answered or given up.
+    /// End, in microseconds since the Unix epoch.
     pub(super) end_us: u64,
 }
 
-/// How far a delivery is.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Progress {
-    /// Its id.
+pub(super) struct DeliveryStatus {
     pub(super) delivery: String,
-    /// What is delivered.
-    pub(super) kind: Kind,
-    /// Of events.
+    pub(super) kind: DeliveryKind,
     pub(super) event_id: Option<String>,
-    /// Whether it is over.
+    /// The delivery has ended.
     pub(super) done: bool,
-    /// Whether it was taken.
+    /// The app acknowledged it with 2xx in time.
     pub(super) delivered: bool,
-    /// Every attempt.
     pub(super) attempts: Vec<Attempt>,
-    /// The status of the last answer.
     pub(super) status: Option<u16>,
-    /// Its body.
     pub(super) body: String,
-    /// What the control API was told, and what it has made of it.
+    /// Ids that the control API was given or has created.
     #[serde(flatten)]
     pub(super) about: BTreeMap<&'static str, String>,
 }
 
-/// What came back.
 enum Outcome {
     Answer { status: u16, body: String, no_retry: bool },
     None { reason: &'static str, error: String },
 }
 
-/// Sends until it is taken or given up; returns the body of the answer that took it.
-pub(super) async fn deliver(app: &App, parcel: &Parcel) -> Option<String> {
-    let waits: &[Duration] = if parcel.kind == Kind::Event { &RETRIES } else { &[] };
+/// Delivers until the app acknowledges or all retries are used up. Returns the acknowledging response body.
+pub(super) async fn deliver(app: &App, callback: &Callback) -> Option<String> {
+    let waits: &[Duration] = if callback.kind == DeliveryKind::Event { &RETRIES } else { &[] };
     let mut reason = None;
     for retry in 0..=waits.len() {
         if let Some(wait) = retry.checked_sub(1).map(|before| waits[before].mul_f64(app.sim.options.time_scale)) {
@@ -125,7 +98,7 @@ pub(super) async fn deliver(app: &App, parcel: &Parcel) -> Option<String> {
             }
         }
         let mut attempt = Attempt { retry, reason, t_us: now_us(), ..Attempt::default() };
-        let outcome = send(app, parcel, retry, reason).await;
+        let outcome = send(app, callback, retry, reason).await;
         attempt.end_us = now_us();
         let (taken, last) = match outcome {
             Outcome::Answer { status, body, no_retry } => {
@@ -140,7 +113,7 @@ pub(super) async fn deliver(app: &App, parcel: &Parcel) -> Option<String> {
         };
         let no_retry = last.as_ref().is_some_and(|(_, no_retry)| *no_retry);
         let is_last = taken.is_some() || no_retry || retry == waits.len();
-        note(app, parcel, attempt, last.map(|(body, _)| body), taken.is_some(), is_last);
+        record(app, callback, attempt, last.map(|(body, _)| body), taken.is_some(), is_last);
         if is_last {
             return taken;
         }
@@ -148,10 +121,10 @@ pub(super) async fn deliver(app: &App, parcel: &Parcel) -> Option<String> {
     None
 }
 
-async fn send(app: &App, parcel: &Parcel, retry: usize, reason: Option<&'static str>) -> Outcome {
-    let url = format!("{}{}", parcel.target.trim_end_matches('/'), parcel.kind.path());
-    let (headers, body) = signed(&app.sim.options.signing_secret, since_epoch(), &parcel.body, parcel.forge);
-    let mut request = app.sim.http.post(url).header(CONTENT_TYPE, parcel.kind.media()).body(body);
+async fn send(app: &App, callback: &Callback, retry: usize, reason: Option<&'static str>) -> Outcome {
+    let url = format!("{}{}", callback.target.trim_end_matches('/'), callback.kind.path());
+    let (headers, body) = signed(&app.sim.options.signing_secret, since_epoch(), &callback.body, callback.forge);
+    let mut request = app.sim.http.post(url).header(CONTENT_TYPE, callback.kind.media()).body(body);
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -176,14 +149,14 @@ async fn send(app: &App, parcel: &Parcel, retry: usize, reason: Option<&'static 
     }
 }
 
-/// Into the ledger, and into what is told of the delivery.
-fn note(app: &App, parcel: &Parcel, attempt: Attempt, body: Option<String>, taken: bool, is_last: bool) {
+/// Records an attempt in the ledger and in the delivery's status.
+fn record(app: &App, callback: &Callback, attempt: Attempt, body: Option<String>, taken: bool, is_last: bool) {
     let line = json!({
         "kind": "attempt",
-        "what": parcel.kind,
-        "delivery": parcel.id,
-        "event_id": parcel.event_id,
-        "forged": parcel.forge.is_some(),
+        "what": callback.kind,
+        "delivery": callback.id,
+        "event_id": callback.event_id,
+        "forged": callback.forge.is_some(),
         "retry": attempt.retry,
         "reason": attempt.reason,
         "status": attempt.status,
@@ -198,7 +171,7 @@ fn note(app: &App, parcel: &Parcel, attempt: Attempt, body: Option<String>, take
     });
     {
         let mut deliveries = app.sim.deliveries();
-        if let Some(progress) = deliveries.get_mut(&parcel.id) {
+        if let Some(progress) = deliveries.get_mut(&callback.id) {
             progress.status = attempt.status;
             progress.body = body.unwrap_or_default();
             progress.attempts.push(attempt);

@@ -1,54 +1,51 @@
-//! What can go wrong on purpose when the Web API or a `response_url` is called.
+//! Faults that are injected into calls of the Web API or a `response_url`.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What stands for every method.
 const ANY: &str = "*";
-/// The error of `fail` when no other is named.
 const DEFAULT_ERROR: &str = "internal_error";
 
-/// Something that goes wrong.
+/// A fault that the Slack simulator injects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlackFault {
-    /// `{"ok": false, "error": …}`.
+    /// Answers `{"ok": false, "error": …}`.
     Fail,
-    /// This HTTP status.
+    /// Answers with this HTTP status.
     Status(u16),
-    /// 429 with `Retry-After: 1`.
+    /// Answers 429 with `Retry-After: 1`.
     Ratelimit,
-    /// No answer, ever, and nothing is done.
+    /// Never answers, and does nothing.
     Hang,
-    /// It is done, and the connection closed before the answer.
+    /// Carries the call out and closes the connection before the answer.
     Lose,
 }
 
-/// A fault, where, and how often.
+/// A fault, the method that it hits, and its remaining uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultRule {
     /// A Web API method, `response_url`, or `*`.
     pub method: String,
-    /// What goes wrong.
+    /// Injected fault.
     pub fault: SlackFault,
-    /// How often still; always without.
+    /// Remaining uses; unlimited when absent.
     pub times: Option<u32>,
-    /// The error of [`SlackFault::Fail`].
+    /// Error code of [`SlackFault::Fail`].
     pub error: String,
 }
 
-/// A fault as `POST /sim/faults` takes it.
+/// Body of `POST /sim/faults`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct FaultRequest {
     method: String,
     kind: String,
     times: Option<u32>,
     error: Option<String>,
 }
 
-impl Wanted {
-    /// The rule that is meant.
+impl FaultRequest {
     pub(super) fn rule(self) -> Result<FaultRule, String> {
         let rule = FaultRule {
             method: self.method,
@@ -67,7 +64,7 @@ impl Wanted {
 impl FromStr for FaultRule {
     type Err = String;
 
-    /// `METHOD=KIND[*N]`, such as `chat.postMessage=lose*1`.
+    /// Parses `METHOD=KIND[*N]`, such as `chat.postMessage=lose*1`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (method, rest) = text
             .split_once('=')
@@ -79,7 +76,7 @@ impl FromStr for FaultRule {
                 (word, Some(times))
             }
         };
-        Wanted { method: method.to_owned(), kind: word.to_owned(), times, error: None }.rule()
+        FaultRequest { method: method.to_owned(), kind: word.to_owned(), times, error: None }.rule()
     }
 }
 
@@ -96,7 +93,7 @@ fn kind(word: &str) -> Result<SlackFault, String> {
     }
 }
 
-/// The fault that hits a call of this method, if any; counts it.
+/// Returns the fault that hits a call of this method and counts the use.
 pub(super) fn hit(rules: &mut Vec<FaultRule>, method: &str) -> Option<(SlackFault, String)> {
     let at = rules.iter().position(|rule| rule.method == method || rule.method == ANY)?;
     let rule = &mut rules[at];

@@ -1,15 +1,16 @@
-//! The Slack simulator's ledger: every call that came, every attempt to deliver, as JSON Lines with times.
+//! The Slack simulator's ledger: every call and every delivery attempt, as JSON Lines with times.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Lines kept in memory for `GET /sim/ledger`; the file has all.
+use crate::ledger::LineLog;
+use crate::server::lock;
+
+/// Lines kept in memory for `GET /sim/ledger`; the file has all of them.
 const RECENT_LINES: usize = 20_000;
 
 /// Counters since the start.
@@ -17,23 +18,22 @@ const RECENT_LINES: usize = 20_000;
 pub struct SlackStats {
     /// Calls of the Web API and of `response_url`s.
     pub calls: u64,
-    /// Of those, answered `ok`.
+    /// Calls answered `ok`.
     pub ok: u64,
-    /// Of those, answered 429.
+    /// Calls answered 429.
     pub rate_limited: u64,
-    /// Messages that the app has posted, ephemeral ones included.
+    /// Messages that the app has posted, including ephemeral ones.
     pub posts: u64,
-    /// Attempts to deliver something.
+    /// Delivery attempts.
     pub attempts: u64,
-    /// Things to deliver.
+    /// Deliveries.
     pub deliveries: u64,
-    /// Of those, taken by the target with 2xx in time.
+    /// Deliveries that the target acknowledged with 2xx in time.
     pub delivered: u64,
-    /// Of those, given up.
+    /// Deliveries that failed after all attempts.
     pub given_up: u64,
 }
 
-/// The ledger.
 #[derive(Debug)]
 pub(super) struct Ledger {
     lines: Mutex<Lines>,
@@ -41,61 +41,35 @@ pub(super) struct Ledger {
 
 #[derive(Debug)]
 struct Lines {
-    file: Option<File>,
-    recent: VecDeque<String>,
+    log: LineLog,
     stats: SlackStats,
     n: u64,
 }
 
 impl Ledger {
-    /// A ledger that appends to `path`, or keeps nothing but what memory holds.
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
-        let open = |path: &Path| {
-            let file = File::options().create(true).append(true).open(path);
-            file.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot open the ledger {}: {error}", path.display()))
-            })
-        };
-        let lines =
-            Lines { file: path.map(open).transpose()?, recent: VecDeque::new(), stats: SlackStats::default(), n: 0 };
-        Ok(Self { lines: Mutex::new(lines) })
+        let log = LineLog::open(path, RECENT_LINES)?;
+        Ok(Self { lines: Mutex::new(Lines { log, stats: SlackStats::default(), n: 0 }) })
     }
 
-    /// Writes a line, which is an object, and counts what it tells. The operating system has it when this returns.
+    /// Writes a line, which is an object, and updates the counters. The operating system has the line when this returns.
     pub(super) fn write(&self, mut line: Value, count: impl FnOnce(&mut SlackStats)) {
-        let mut lines = self.lines();
+        let mut lines = lock(&self.lines);
         lines.n += 1;
         line["n"] = lines.n.into();
         count(&mut lines.stats);
-        let text = format!("{line}\n");
-        if let Some(file) = &mut lines.file
-            && let Err(error) = file.write_all(text.as_bytes())
-        {
-            tracing::error!(%error, "the ledger cannot be written");
-        }
-        if lines.recent.len() == RECENT_LINES {
-            lines.recent.pop_front();
-        }
-        lines.recent.push_back(text);
+        lines.log.append(format!("{line}\n"));
     }
 
-    /// Counts what has no line of its own.
     pub(super) fn count(&self, count: impl FnOnce(&mut SlackStats)) {
-        count(&mut self.lines().stats);
+        count(&mut lock(&self.lines).stats);
     }
 
-    /// The last lines, oldest first.
     pub(super) fn recent(&self) -> String {
-        self.lines().recent.iter().map(String::as_str).collect()
+        lock(&self.lines).log.recent()
     }
 
-    /// The sums.
     pub(super) fn stats(&self) -> SlackStats {
-        self.lines().stats
-    }
-
-    /// A panic elsewhere leaves whole lines only, so the ledger goes on.
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines).stats
     }
 }

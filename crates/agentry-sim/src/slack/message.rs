@@ -1,85 +1,90 @@
-//! A message, as the simulator keeps it and as Slack shows it.
+//! Messages as the simulator stores them and as Slack shows them.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::options::Team;
 
-/// The app that the simulator has installed.
 pub(super) const APP_ID: &str = "A0SIM";
 
-/// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum By {
-    /// A person.
+pub(super) enum Author {
     User,
-    /// The app's bot.
     Bot,
 }
 
-/// A message.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Message {
-    /// Its id within the channel: seconds and microseconds.
+    /// Id within the channel: seconds and microseconds.
     pub(super) ts: String,
-    /// The workspace.
     pub(super) team: String,
-    /// The channel.
     pub(super) channel: String,
-    /// The first message of its thread.
+    /// Id of the first message of the thread.
     pub(super) thread_ts: Option<String>,
-    /// Who wrote it.
     pub(super) user: String,
-    /// The same as a kind.
-    pub(super) by: By,
-    /// Its text.
+    pub(super) by: Author,
     pub(super) text: String,
-    /// Its blocks.
     pub(super) blocks: Option<Value>,
     /// `event_type` and `event_payload`.
     pub(super) metadata: Option<Value>,
-    /// The only one who sees it.
     pub(super) ephemeral_to: Option<String>,
-    /// The method that made it.
     pub(super) via: &'static str,
-    /// How often it was changed.
     pub(super) edits: u32,
-    /// When it was posted, in microseconds since the Unix epoch.
+    /// Time of the post, in microseconds since the Unix epoch.
     pub(super) posted_us: u64,
-    /// When it was last changed.
+    /// Time of the last change, in microseconds since the Unix epoch.
     pub(super) updated_us: u64,
 }
 
 impl Message {
-    /// As the Web API and callbacks show it.
-    pub(super) fn shown(&self, team: &Team, with_metadata: bool) -> Value {
-        let mut shown = json!({
+    pub(super) fn new(team: &str, channel: &str, user: String, by: Author, via: &'static str) -> Self {
+        Self {
+            ts: String::new(),
+            team: team.to_owned(),
+            channel: channel.to_owned(),
+            thread_ts: None,
+            user,
+            by,
+            text: String::new(),
+            blocks: None,
+            metadata: None,
+            ephemeral_to: None,
+            via,
+            edits: 0,
+            posted_us: 0,
+            updated_us: 0,
+        }
+    }
+
+    /// Returns the message as the Web API and callbacks show it.
+    pub(super) fn to_value(&self, team: &Team, with_metadata: bool) -> Value {
+        let mut value = json!({
             "type": "message",
             "ts": self.ts,
             "user": self.user,
             "text": self.text,
             "team": self.team,
         });
-        if self.by == By::Bot {
-            shown["bot_id"] = json!(team.bot_id());
-            shown["app_id"] = json!(APP_ID);
-            shown["bot_profile"] = json!({"id": team.bot_id(), "app_id": APP_ID, "name": "agentry", "deleted": false,
+        if self.by == Author::Bot {
+            value["bot_id"] = json!(team.bot_id());
+            value["app_id"] = json!(APP_ID);
+            value["bot_profile"] = json!({"id": team.bot_id(), "app_id": APP_ID, "name": "agentry", "deleted": false,
                 "team_id": self.team});
         }
         if let Some(thread) = &self.thread_ts {
-            shown["thread_ts"] = json!(thread);
+            value["thread_ts"] = json!(thread);
         }
         if let Some(blocks) = &self.blocks {
-            shown["blocks"] = blocks.clone();
+            value["blocks"] = blocks.clone();
         }
         if let (true, Some(metadata)) = (with_metadata, &self.metadata) {
-            shown["metadata"] = metadata.clone();
+            value["metadata"] = metadata.clone();
         }
         if self.edits > 0 {
             let ts = format!("{}.000000", self.updated_us / 1_000_000);
-            shown["edited"] = json!({"user": self.user, "ts": ts});
+            value["edited"] = json!({"user": self.user, "ts": ts});
         }
-        shown
+        value
     }
 }

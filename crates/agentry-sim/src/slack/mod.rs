@@ -1,23 +1,23 @@
-//! The Slack simulator: the Web API, `response_url`s, and a sending side that a control API moves.
+//! The Slack simulator: the Web API, `response_url`s, and deliveries that a control API triggers.
 
-mod aftermath;
 mod api;
 mod args;
 mod blocks;
 mod control;
 mod delivery;
 mod fault;
+mod follow_up;
 mod ledger;
 mod message;
 mod options;
 mod payload;
+mod queries;
 mod rates;
 mod response_url;
 mod server;
 mod settings;
-mod show;
 mod sign;
-mod world;
+mod workspaces;
 
 pub use fault::{FaultRule, SlackFault};
 pub use ledger::SlackStats;

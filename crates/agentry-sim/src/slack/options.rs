@@ -1,4 +1,4 @@
-//! How the Slack simulator behaves, and the workspaces that it plays.
+//! Options of the Slack simulator and its workspaces.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,57 +7,57 @@ use secrecy::SecretString;
 
 use super::fault::FaultRule;
 
-/// How long Slack waits for an answer.
+/// Time that Slack waits for an acknowledgement.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A workspace in which the app is installed.
 #[derive(Debug, Clone)]
 pub struct Team {
-    /// `T…`.
+    /// Id, such as `T0SIM`.
     pub id: String,
-    /// The token of the app's bot.
+    /// Token of the app's bot.
     pub bot_token: SecretString,
 }
 
 impl Team {
-    /// The user that the bot is.
+    /// Returns the user id of the bot.
     #[must_use]
     pub fn bot_user(&self) -> String {
         format!("U{}BOT", &self.id[self.id.len().min(1)..])
     }
 
-    /// The bot's own id.
+    /// Returns the bot id.
     #[must_use]
     pub fn bot_id(&self) -> String {
         format!("B{}BOT", &self.id[self.id.len().min(1)..])
     }
 
-    /// The name in its address.
+    /// Returns the subdomain of the workspace.
     pub(super) fn domain(&self) -> String {
         self.id.to_ascii_lowercase()
     }
 }
 
-/// How the simulator behaves.
+/// Options of the Slack simulator.
 #[derive(Debug, Clone)]
 pub struct SlackOptions {
-    /// Where `/slack/events`, `/slack/commands` and `/slack/interactive` are; may be set later.
+    /// Base URL of `/slack/events`, `/slack/commands` and `/slack/interactive`; may be set later.
     pub target: Option<String>,
-    /// The workspaces; the first is meant when none is named.
+    /// Workspaces; the first is the default.
     pub teams: Vec<Team>,
-    /// Signs what is sent.
+    /// Secret that deliveries are signed with.
     pub signing_secret: SecretString,
-    /// Multiplies the waits between retries and the life of a `response_url`.
+    /// Factor for the delays between retries and the lifetime of a `response_url`.
     pub time_scale: f64,
-    /// How long the target has to answer.
+    /// Time that the target has to acknowledge.
     pub ack_timeout: Duration,
-    /// Whether callers are held to Slack's rates.
+    /// Enforces Slack's rate limits.
     pub rate_limits: bool,
-    /// Whether a thread exists although nobody said its first message here: somebody else sends the events.
+    /// Accepts threads whose first message was not posted here, for events that another program sends.
     pub any_thread: bool,
-    /// What goes wrong from the beginning.
+    /// Faults that are active from the start.
     pub faults: Vec<FaultRule>,
-    /// The file that the ledger is appended to.
+    /// File that the ledger is appended to.
     pub ledger: Option<PathBuf>,
 }
 

@@ -1,16 +1,16 @@
-//! What Slack sends: callbacks of the Events API, slash commands, clicks and submissions, field for field.
+//! Payloads that Slack sends: callbacks of the Events API, slash commands, clicks and submissions.
 
 use serde_json::{Value, json};
 
 use super::api;
 use super::message::{APP_ID, Message};
 use super::options::Team;
-use super::world::View;
+use super::workspaces::View;
 
-/// The token of the time before signatures; still in every payload.
+/// Token from the time before signatures, which every payload still has.
 const VERIFICATION_TOKEN: &str = "sim-verification-token";
 
-/// A callback of the Events API around an event.
+/// Wraps an event in a callback of the Events API.
 pub(super) fn callback(team: &Team, event: &Value, event_id: &str, event_time: u64) -> Value {
     json!({
         "token": VERIFICATION_TOKEN,
@@ -29,7 +29,7 @@ pub(super) fn callback(team: &Team, event: &Value, event_id: &str, event_time: u
     })
 }
 
-/// The event of a message that a person has written.
+/// Returns the event of a message that a person posted.
 pub(super) fn message(message: &Message, is_mention: bool) -> Value {
     let mut event = json!({
         "user": message.user,
@@ -54,22 +54,16 @@ pub(super) fn message(message: &Message, is_mention: bool) -> Value {
     event
 }
 
-/// The challenge by which Slack learns that an address is the app's.
 pub(super) fn challenge(challenge: &str) -> Value {
     json!({"token": VERIFICATION_TOKEN, "challenge": challenge, "type": "url_verification"})
 }
 
-/// What a command and an interaction have in common.
 pub(super) struct Origin<'a> {
-    /// The workspace.
     pub(super) team: &'a Team,
-    /// The channel.
     pub(super) channel: &'a str,
-    /// Who does it.
     pub(super) user: &'a str,
-    /// The right to open a view.
+    /// Allows the app to open one view.
     pub(super) trigger_id: &'a str,
-    /// Where to answer.
     pub(super) response_url: &'a str,
 }
 
@@ -92,7 +86,6 @@ impl Origin<'_> {
     }
 }
 
-/// A slash command, as a form.
 pub(super) fn command(origin: &Origin<'_>, command: &str, text: &str) -> String {
     let channel_name = api::channel_name(origin.channel);
     form_urlencoded::Serializer::new(String::new())
@@ -112,7 +105,6 @@ pub(super) fn command(origin: &Origin<'_>, command: &str, text: &str) -> String 
         .finish()
 }
 
-/// A click on a message.
 pub(super) fn click(origin: &Origin<'_>, message: &Message, action: &Value) -> Value {
     let is_ephemeral = message.ephemeral_to.is_some();
     let mut payload = origin.interaction("block_actions");
@@ -122,9 +114,9 @@ pub(super) fn click(origin: &Origin<'_>, message: &Message, action: &Value) -> V
         payload["container"]["thread_ts"] = json!(thread);
     }
     payload["channel"] = json!({"id": origin.channel, "name": api::channel_name(origin.channel)});
-    // What only one person sees is not shown again.
+    // Slack does not send the content of an ephemeral message.
     if !is_ephemeral {
-        payload["message"] = message.shown(origin.team, true);
+        payload["message"] = message.to_value(origin.team, true);
     }
     payload["state"] = json!({"values": {}});
     payload["response_url"] = json!(origin.response_url);
@@ -132,16 +124,15 @@ pub(super) fn click(origin: &Origin<'_>, message: &Message, action: &Value) -> V
     payload
 }
 
-/// A submission of a modal.
 pub(super) fn submission(origin: &Origin<'_>, view: &View, values: &Value) -> Value {
     let mut payload = origin.interaction("view_submission");
-    payload["view"] = api::view_shown(view, origin.team);
+    payload["view"] = api::view_to_value(view, origin.team);
     payload["view"]["state"] = json!({"values": values});
     payload["response_urls"] = json!([]);
     payload
 }
 
-/// A payload as interactions carry it: JSON within a form.
+/// Encodes the payload of an interaction: JSON within a form.
 pub(super) fn form(payload: &Value) -> String {
     form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish()
 }

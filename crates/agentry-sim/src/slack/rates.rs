@@ -1,28 +1,24 @@
-//! Slack's rates: about one post per second and channel, other methods by tier, with short bursts.
+//! Slack's rate limits: about one post per second and channel, other methods by tier, with short bursts.
 
 use std::collections::HashMap;
 
-/// Posts of one channel each second.
 const POSTS_PER_SECOND: f64 = 1.0;
-/// Posts of one channel at once, after a pause.
 const POST_BURST: f64 = 3.0;
-/// Calls of another method each second: those of tier 3, 50 a minute.
+/// Calls per second of another method: tier 3, 50 a minute.
 const CALLS_PER_SECOND: f64 = 50.0 / 60.0;
-/// Calls of another method at once, after a pause.
 const CALL_BURST: f64 = 50.0;
-/// Buckets kept at once; more make it forget.
+/// Buckets that are kept; one more clears all of them.
 const MAX_BUCKETS: usize = 10_000;
-/// Microseconds of a second.
 const SECOND_US: f64 = 1_000_000.0;
 
-/// How many calls everybody still has.
+/// Token buckets by workspace, method and channel.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     buckets: HashMap<String, (f64, u64)>,
 }
 
 impl Rates {
-    /// Takes one call of a method, or says in how many seconds it may be made.
+    /// Takes one call of a method, or returns the seconds until it may be made.
     pub(super) fn take(&mut self, team: &str, method: &str, channel: &str, now_us: u64) -> Result<(), u64> {
         let is_post = method == "chat.postMessage";
         let (rate, burst) = if is_post { (POSTS_PER_SECOND, POST_BURST) } else { (CALLS_PER_SECOND, CALL_BURST) };

@@ -1,4 +1,4 @@
-//! `response_url`: what an app answers to a command or a click, five times in half an hour.
+//! `response_url`: the app's answers to a command or a click, five times in half an hour.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use super::blocks::{MAX_MESSAGE_BLOCKS, check};
 use super::fault::{SlackFault, hit};
-use super::message::By;
-use super::server::{App, no_answer};
-use super::world::{Draft, ResponseUrl, World};
+use super::message::{Author, Message};
+use super::server::App;
+use super::workspaces::{ResponseUrl, Workspaces};
 use crate::clock::now_us;
+use crate::server::aborted_response;
 
-/// Its name in the ledger and in faults.
 const METHOD: &str = "response_url";
 
-/// What may be sent there, and what a command may be answered with at once.
+/// Body of a post to a `response_url`, and of the immediate answer to a command.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Said {
+pub(super) struct ResponsePayload {
     text: Option<String>,
     blocks: Option<Value>,
     response_type: Option<String>,
@@ -34,26 +34,28 @@ pub(super) struct Said {
 /// `POST /response/{team}/{id}`.
 pub(super) async fn respond(State(app): State<App>, Path((team, id)): Path<(String, String)>, body: Bytes) -> Response {
     let began = now_us();
-    let fault = hit(&mut app.sim.world().faults, METHOD);
+    let fault = hit(&mut app.sim.workspaces().faults, METHOD);
     match fault {
         Some((SlackFault::Hang, _)) => {
             app.shutdown.cancelled().await;
-            return no_answer();
+            return aborted_response();
         }
         Some((SlackFault::Status(status), _)) => return refuse(&app, began, status, "upstream_error"),
         Some((SlackFault::Ratelimit, _)) => return refuse(&app, began, 429, "ratelimited"),
         Some((SlackFault::Fail, error)) => return refuse(&app, began, 500, &error),
         Some((SlackFault::Lose, _)) | None => {}
     }
-    let Ok(said) = serde_json::from_slice::<Said>(&body) else { return refuse(&app, began, 400, "invalid_payload") };
-    let used = app.sim.world().respond(&format!("{team}/{id}"), began);
+    let Ok(payload) = serde_json::from_slice::<ResponsePayload>(&body) else {
+        return refuse(&app, began, 400, "invalid_payload");
+    };
+    let used = app.sim.workspaces().respond(&format!("{team}/{id}"), began);
     let used = match used {
         Ok(used) => used,
         Err(error) => return refuse(&app, began, 404, error),
     };
     let Some(team) = app.sim.team(&used.team) else { return refuse(&app, began, 404, "no_such_url") };
     let bot = team.bot_user();
-    let done = apply(&mut app.sim.world(), &used, said, &bot, METHOD, began);
+    let done = apply(&mut app.sim.workspaces(), &used, payload, &bot, METHOD, began);
     let response = match done {
         Ok(line) => {
             log(&app, began, 200, line);
@@ -62,56 +64,52 @@ pub(super) async fn respond(State(app): State<App>, Path((team, id)): Path<(Stri
         Err(error) => refuse(&app, began, 400, error),
     };
     app.sim.changed();
-    if matches!(fault, Some((SlackFault::Lose, _))) { no_answer() } else { response }
+    if matches!(fault, Some((SlackFault::Lose, _))) { aborted_response() } else { response }
 }
 
-/// Shows what was said; the line of the ledger, or Slack's word for what is wrong with it.
+/// Applies the answer; returns the ledger line, or Slack's error code.
 pub(super) fn apply(
-    world: &mut World,
+    workspaces: &mut Workspaces,
     used: &ResponseUrl,
-    said: Said,
+    payload: ResponsePayload,
     bot: &str,
     via: &'static str,
     now_us: u64,
 ) -> Result<Value, &'static str> {
     let original = used.message_ts.as_deref();
-    let mut line = json!({"team": used.team, "channel": used.channel, "user": used.user, "text": said.text});
-    if let (true, Some(ts)) = (said.delete_original, original) {
-        world.remove(&used.team, &used.channel, ts);
+    let mut line = json!({"team": used.team, "channel": used.channel, "user": used.user, "text": payload.text});
+    if let (true, Some(ts)) = (payload.delete_original, original) {
+        workspaces.remove(&used.team, &used.channel, ts);
         line["ts"] = json!(ts);
         line["deleted"] = json!(true);
         return Ok(line);
     }
-    let mut blocks = said.blocks.filter(|blocks| !blocks.is_null());
+    let mut blocks = payload.blocks.filter(|blocks| !blocks.is_null());
     if let Some(blocks) = &mut blocks {
         check(blocks, MAX_MESSAGE_BLOCKS).map_err(|_| "invalid_blocks")?;
     }
-    if said.text.as_deref().is_none_or(str::is_empty) && blocks.is_none() {
+    if payload.text.as_deref().is_none_or(str::is_empty) && blocks.is_none() {
         return Err("no_text");
     }
-    if said.replace_original
-        && let Some(message) = original.and_then(|ts| world.message_mut(&used.team, &used.channel, ts))
+    if payload.replace_original
+        && let Some(message) = original.and_then(|ts| workspaces.message_mut(&used.team, &used.channel, ts))
     {
-        (message.text, message.blocks) = (said.text.unwrap_or_default(), blocks);
+        (message.text, message.blocks) = (payload.text.unwrap_or_default(), blocks);
         (message.edits, message.updated_us) = (message.edits + 1, now_us);
         line["ts"] = json!(message.ts);
         line["replaced"] = json!(true);
         return Ok(line);
     }
-    let is_public = said.response_type.as_deref() == Some("in_channel");
-    let draft = Draft {
-        team: used.team.clone(),
-        channel: used.channel.clone(),
-        thread_ts: said.thread_ts,
-        user: bot.to_owned(),
-        by: By::Bot,
-        text: said.text.unwrap_or_default(),
+    let is_public = payload.response_type.as_deref() == Some("in_channel");
+    let draft = Message {
+        thread_ts: payload.thread_ts,
+        text: payload.text.unwrap_or_default(),
         blocks,
-        metadata: said.metadata,
+        metadata: payload.metadata,
         ephemeral_to: (!is_public).then(|| used.user.clone()),
-        via,
+        ..Message::new(&used.team, &used.channel, bot.to_owned(), Author::Bot, via)
     };
-    let message = world.post(draft, now_us);
+    let message = workspaces.post(draft, now_us);
     (line["ts"], line["thread_ts"]) = (json!(message.ts), json!(message.thread_ts));
     line["ephemeral"] = json!(!is_public);
     Ok(line)

@@ -1,55 +1,46 @@
-//! Slack's signature over what it sends, and the ways in which it can be wrong.
+//! Slack's signature of deliveries, and the ways in which it can be wrong on purpose.
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha2::Sha256;
 
-/// How old a stale request claims to be: beyond the five minutes that Slack tells apps to take.
+use crate::digest::{hex, hmac};
+
+/// Age of a stale request: beyond the five minutes that Slack tells apps to accept.
 const STALE: Duration = Duration::from_secs(6 * 60);
 
-/// How a request is to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Forge {
-    /// Signed with another secret.
+pub(super) enum SignatureFault {
     Signature,
-    /// Signed rightly, six minutes ago.
     Stale,
-    /// Without the headers.
     Missing,
-    /// With a body that was changed afterwards.
     Body,
 }
 
-/// The value of `X-Slack-Signature`.
 pub(super) fn signature(secret: &SecretString, timestamp: u64, body: &[u8]) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else { return String::new() };
-    mac.update(format!("v0:{timestamp}:").as_bytes());
-    mac.update(body);
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v0={digits}")
+    let stamp = format!("v0:{timestamp}:");
+    format!("v0={}", hex(&hmac(secret.expose_secret().as_bytes(), &[stamp.as_bytes(), body])))
 }
 
-/// The headers of a request that is sent `now`, and its body.
+/// Returns the headers and the body of a request that is sent at `now`.
 pub(super) fn signed(
     secret: &SecretString,
     now: Duration,
     body: &str,
-    forge: Option<Forge>,
+    forge: Option<SignatureFault>,
 ) -> (Vec<(&'static str, String)>, String) {
-    let timestamp = if forge == Some(Forge::Stale) { now.saturating_sub(STALE) } else { now }.as_secs();
+    let timestamp = if forge == Some(SignatureFault::Stale) { now.saturating_sub(STALE) } else { now }.as_secs();
     let other = SecretString::from("not-the-secret");
-    let secret = if forge == Some(Forge::Signature) { &other } else { secret };
+    let secret = if forge == Some(SignatureFault::Signature) { &other } else { secret };
     let signature = signature(secret, timestamp, body.as_bytes());
     let headers = match forge {
-        Some(Forge::Missing) => Vec::new(),
+        Some(SignatureFault::Missing) => Vec::new(),
         _ => vec![("x-slack-request-timestamp", timestamp.to_string()), ("x-slack-signature", signature)],
     };
-    // Still a body that can be read, so that nothing but the signature tells.
-    let body = if forge == Some(Forge::Body) { format!("{body} ") } else { body.to_owned() };
+    // The changed body still parses, so only the signature gives it away.
+    let body = if forge == Some(SignatureFault::Body) { format!("{body} ") } else { body.to_owned() };
     (headers, body)
 }
 
@@ -57,7 +48,7 @@ pub(super) fn signed(
 mod tests {
     use super::*;
 
-    /// The example of Slack's documentation, "Verifying requests from Slack".
+    /// Example of Slack's documentation, "Verifying requests from Slack".
     #[test]
     fn slacks_own_example_has_this_signature() {
         let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&\
@@ -74,10 +65,10 @@ mod tests {
         let secret = SecretString::from("s");
         let sent = |forge| signed(&secret, Duration::from_secs(1_000), "{}", forge);
         let good = sent(None);
-        assert_eq!(sent(Some(Forge::Missing)), (vec![], "{}".into()));
-        assert_eq!(sent(Some(Forge::Stale)).0[0].1, "640");
-        assert_eq!(sent(Some(Forge::Body)), (good.0.clone(), "{} ".into()));
-        let forged = sent(Some(Forge::Signature));
+        assert_eq!(sent(Some(SignatureFault::Missing)), (vec![], "{}".into()));
+        assert_eq!(sent(Some(SignatureFault::Stale)).0[0].1, "640");
+        assert_eq!(sent(Some(SignatureFault::Body)), (good.0.clone(), "{} ".into()));
+        let forged = sent(Some(SignatureFault::Signature));
         assert!(forged.0[0] == good.0[0] && forged.0[1] != good.0[1] && forged.1 == good.1);
     }
 }

@@ -1,4 +1,6 @@
-//! A simulator that ends with its test, and requests byte by byte.
+//! A simulator that ends with its test, and raw requests.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A running simulator.
 pub struct Sim {
     address: SocketAddr,
     sim: LlmSim,
@@ -17,7 +18,6 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// Starts it on a free port.
     pub async fn start(options: SimOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -27,13 +27,16 @@ impl Sim {
         Self { address, sim, _stop: stop.drop_guard() }
     }
 
-    /// A connection on which a request was sent.
+    /// Sends a request and returns the open connection.
     pub async fn open(&self, path: &str, body: &Value) -> TcpStream {
+        self.send(path, &body.to_string()).await
+    }
+
+    async fn send(&self, path: &str, body: &str) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
-        let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: sim\r\nanthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: sim\r\nx-request-id: r-1\r\nanthropic-version: 2023-06-01\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         connection.write_all(head.as_bytes()).await.unwrap();
@@ -41,21 +44,27 @@ impl Sim {
         connection
     }
 
-    /// The whole response, or what came of it.
+    /// Returns the response, as far as it came.
     pub async fn post(&self, path: &str, body: &Value) -> Vec<u8> {
         let mut response = Vec::new();
         let mut connection = self.open(path, body).await;
-        // A connection that is cut may be reset; what came before counts.
+        // A connection that is cut may be reset; the bytes before that count.
         let _ = connection.read_to_end(&mut response).await;
         response
     }
 
-    /// The ledger.
+    /// Sends any text as a body and returns the response as text.
+    pub async fn post_text(&self, path: &str, body: &str) -> String {
+        let mut response = String::new();
+        self.send(path, body).await.read_to_string(&mut response).await.unwrap();
+        response
+    }
+
     pub fn ledger(&self) -> Vec<Value> {
         self.sim.ledger().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits until a request of this path's protocol has ended; its line.
+    /// Waits until a request of this path's protocol has ended and returns its ledger line.
     pub async fn line_of(&self, path: &str) -> Value {
         let protocol = match path {
             "/v1/chat/completions" => "openai",
@@ -71,7 +80,7 @@ impl Sim {
         }
     }
 
-    /// Waits until so many requests have arrived.
+    /// Waits until `count` requests have arrived.
     pub async fn taken(&self, count: u64) {
         while self.sim.arrived() < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -79,7 +88,7 @@ impl Sim {
     }
 }
 
-/// The chunks of a response that came in chunks.
+/// Splits a chunked response into its chunks.
 pub fn chunks_of(response: &[u8]) -> Vec<Vec<u8>> {
     let start = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
     let (mut rest, mut chunks) = (&response[start..], Vec::new());

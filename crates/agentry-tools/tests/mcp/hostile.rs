@@ -1,4 +1,4 @@
-//! A server over stdio that misbehaves.
+//! A misbehaving server over stdio.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::support::{agent, call, hostile, json, names, peak, stdio, text, tools};
 
-/// Looks that a test takes at most while it waits for something that must come.
 const MAX_LOOKS: usize = 2_000;
 
 #[tokio::test]
@@ -170,7 +169,7 @@ async fn a_changed_list_of_tools_is_read_again() {
     let (tools, spec) = (tools(), hostile(&[]));
     assert!(!names(&tools, &spec).await.contains(&"srv__later".to_owned()));
     text(&tools, &spec, "grow").await;
-    // The notification may come after the answer.
+    // The notification may arrive after the response.
     for _ in 0..MAX_LOOKS {
         if names(&tools, &spec).await.contains(&"srv__later".to_owned()) {
             return;
@@ -212,7 +211,7 @@ async fn a_server_and_what_it_started_end_together() {
     }
 }
 
-/// Whether a process ends; a zombie that nobody has read yet has ended.
+/// Waits for the end of a process; a zombie that nobody has reaped counts as ended.
 async fn wait_for_end(pid: u64) -> bool {
     for _ in 0..MAX_LOOKS {
         match std::fs::read_to_string(format!("/proc/{pid}/stat")) {

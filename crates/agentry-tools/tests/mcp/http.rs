@@ -1,4 +1,4 @@
-//! A server over streamable HTTP that misbehaves.
+//! A misbehaving server over streamable HTTP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,11 +35,11 @@ fn result(id: &Value, result: Value) -> Response {
     axum::Json(json!({"result": result, "jsonrpc": "2.0", "id": id})).into_response()
 }
 
-fn said(id: &Value, text: &str) -> Response {
+fn text_result(id: &Value, text: &str) -> Response {
     result(id, json!({"content": [{"type": "text", "text": text}]}))
 }
 
-/// An answer of 50 MB, of which the server holds little at a time.
+/// Returns a 50 MB response, of which the server holds little at a time.
 fn long(kind: &'static str, head: &str, piece: &str, tail: &str) -> Response {
     let piece = Bytes::from(piece.repeat(64 * 1024 / piece.len()));
     let pieces = std::iter::repeat_n(piece, 50 * 16);
@@ -78,7 +78,7 @@ async fn tool(name: &str, id: &Value, headers: &HeaderMap) -> Response {
     let tail = format!(r#""}}]}},"jsonrpc":"2.0","id":{id}}}"#);
     let numbers_tail = format!(r#"]}}}},"jsonrpc":"2.0","id":{id}}}"#);
     match name {
-        "echo" => said(id, headers["mcp-session-id"].to_str().unwrap()),
+        "echo" => text_result(id, headers["mcp-session-id"].to_str().unwrap()),
         "big" => long("application/json", head, "ä", &tail),
         "events" => {
             let head = format!(": a comment\n\nevent: message\ndata: {head}");
@@ -93,7 +93,7 @@ async fn tool(name: &str, id: &Value, headers: &HeaderMap) -> Response {
         "busy" => (StatusCode::TOO_MANY_REQUESTS, "slow down").into_response(),
         "broken" => (StatusCode::BAD_GATEWAY, "<html>the proxy broke</html>").into_response(),
         "forget" if headers["mcp-session-id"] == "s0" => StatusCode::NOT_FOUND.into_response(),
-        "forget" => said(id, headers["mcp-session-id"].to_str().unwrap()),
+        "forget" => text_result(id, headers["mcp-session-id"].to_str().unwrap()),
         _ => std::future::pending().await,
     }
 }
@@ -112,7 +112,7 @@ async fn credentials_are_sent_and_refusals_name_no_key() {
         assert!(matches!(&error, ToolError::Unavailable { .. }), "{error}");
         assert!(error.to_string().contains("401"), "{error}");
     }
-    // The server says back what it was sent.
+    // The server returns what it received.
     let spec = serve(Server { wants: Some(("x-api-key", "another")), ..Server::default() }).await;
     let spec = with_auth(spec, ToolAuthKind::ApiKey);
     let tools = tools();

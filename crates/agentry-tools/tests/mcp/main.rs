@@ -1,5 +1,5 @@
-//! MCP tools as agents use them: against a server that misbehaves in every way, over stdio and HTTP, and against the
-//! reference servers of the protocol's authors.
+//! MCP tools as agents use them: against a misbehaving server, over stdio and HTTP, and against the reference servers
+//! of the protocol's authors.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 mod hostile;

@@ -15,7 +15,7 @@ const PACKAGES: &[&str] =
 const HINT: &str = "the reference MCP servers need Node.js 20 and npm: `cargo xtask test` installs them on Debian as root, \
                     elsewhere install nodejs and npm";
 
-/// The folder with the packages, in the user's cache; installed once.
+/// Returns the directory with the packages, in the user's cache; installed once.
 fn installed() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
         let home = std::env::var_os("HOME")?;
@@ -27,7 +27,7 @@ fn installed() -> PathBuf {
         return ready;
     }
     std::fs::create_dir_all(&folder).unwrap();
-    // Several tests may install at once; the first that is done wins.
+    // Several tests may install at once; the first to finish wins.
     let own = tempfile::tempdir_in(&folder).unwrap();
     let npm = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--prefix"])

@@ -1,5 +1,3 @@
-//! An agent with one server, and calls of its tools.
-
 use std::sync::Arc;
 
 use agentry_core::agent::{
@@ -12,18 +10,16 @@ use agentry_core::trace::{Place, Sampling, SpanId, Trace};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput, Tools};
 use serde_json::Value;
 
-/// Tools in an environment with one variable.
 pub fn tools() -> Tools {
     Tools::with_environment(Arc::new(|name| (name == "TOKEN").then(|| "t0ken-of-this-machine".to_owned())))
 }
 
-/// A server over stdio that is called `srv`.
+/// Returns a server over stdio with the name `srv`.
 pub fn stdio(command: &[&str]) -> ToolSpec {
     let command = command.iter().map(|word| (*word).into()).collect();
     server(ToolKind::McpStdio { command, env: Vec::new() })
 }
 
-/// The hostile server.
 pub fn hostile(how: &[&str]) -> ToolSpec {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mcp/hostile.py");
     stdio(&[&["python3", script], how].concat())
@@ -91,7 +87,6 @@ pub async fn call(tools: &Tools, spec: &ToolSpec, tool: &str, arguments: &str) -
         .await
 }
 
-/// The text of a call that goes well.
 pub async fn text(tools: &Tools, spec: &ToolSpec, tool: &str) -> String {
     let output = call(tools, spec, tool, "{}").await.unwrap();
     assert!(!output.is_error, "{}", output.text);
@@ -102,13 +97,13 @@ pub async fn json(tools: &Tools, spec: &ToolSpec, tool: &str) -> Value {
     serde_json::from_str(&text(tools, spec, tool).await).unwrap()
 }
 
-/// What the model is told of.
+/// Returns the names of the tools that the model sees.
 pub async fn names(tools: &Tools, spec: &ToolSpec) -> Vec<String> {
     let definitions = tools.definitions(&agent(vec![spec.clone()])).await;
     definitions.into_iter().map(|definition| definition.name).collect()
 }
 
-/// The most memory that this process ever held, in bytes.
+/// Returns the peak memory of this process, in bytes.
 pub fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,22 +1,19 @@
-//! Reads numbers, ids and texts from bytes that somebody else wrote.
+//! Decoding of numbers, ids and texts from untrusted bytes.
 
 use agentry_core::id::TaskId;
 
-/// Bytes that are not what they should be.
+/// Errors of decoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::rabbitmq) enum WireError {
-    /// Fewer bytes than they promise.
     #[error("the message ends too early")]
     Short,
-    /// Written by another version of Agentry.
     #[error("the message has version {0}, which this version of Agentry cannot read")]
     Version(u8),
-    /// A field has a value that it cannot have.
     #[error("the message has a bad {0}")]
     Field(&'static str),
 }
 
-/// What is left to read.
+/// The remaining bytes.
 pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -51,20 +48,20 @@ impl<'a> Reader<'a> {
         self.array().map(TaskId::from_bytes)
     }
 
-    /// Bytes after their number in 16 bits.
+    /// Reads bytes with a 16-bit length.
     pub fn short(&mut self) -> Result<&'a [u8], WireError> {
         let count = u16::from_le_bytes(self.array()?);
         self.bytes(usize::from(count))
     }
 
-    /// Bytes after their number in 32 bits.
+    /// Reads bytes with a 32-bit length.
     pub fn long(&mut self) -> Result<&'a [u8], WireError> {
         let count = u32::from_le_bytes(self.array()?);
         self.bytes(count as usize)
     }
 }
 
-/// Writes bytes after their number in 16 bits; what does not fit is written as nothing.
+/// Writes bytes with a 16-bit length; bytes that do not fit are left out.
 pub(super) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let fits = u16::try_from(bytes.len()).ok();
     out.extend(fits.unwrap_or(0).to_le_bytes());
@@ -73,7 +70,7 @@ pub(super) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Writes bytes after their number in 32 bits; what does not fit is written as nothing.
+/// Writes bytes with a 32-bit length; bytes that do not fit are left out.
 pub(super) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     let fits = u32::try_from(bytes.len()).ok();
     out.extend(fits.unwrap_or(0).to_le_bytes());

@@ -1,4 +1,4 @@
-//! A batch of notes: who sent it, then for each note its kind and what it is about.
+//! Batches of notes: the sender, then for each note its kind and subject.
 
 use std::sync::Arc;
 
@@ -9,15 +9,14 @@ use agentry_core::task::TaskStatus;
 use super::reader::{Reader, WireError, put_long, put_short};
 use crate::port::Signal;
 
-/// A batch ends with the note that makes it this long, in bytes: a text frame of AMQP holds 128 KiB.
+/// A batch ends with the note that exceeds this size, in bytes: a text frame of AMQP holds 128 KiB.
 const BATCH_BYTES: usize = 64 * 1_024;
 
-/// The name of a process on the bus.
+/// Id of a process on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::rabbitmq) struct Process(pub [u8; 16]);
 
 impl Process {
-    /// A new name.
     pub fn random() -> Self {
         Self(rand::random())
     }
@@ -29,16 +28,15 @@ impl std::fmt::Display for Process {
     }
 }
 
-/// What processes tell one another.
+/// A message from one process to the others.
 #[derive(Debug, Clone)]
 pub(in crate::rabbitmq) enum Note {
-    /// A signal for listeners. Events do not travel like this: they have an exchange.
+    /// A signal for listeners. Events have an exchange of their own.
     Signal(Signal),
-    /// Somebody in the sending process watches the task; said again while they do.
+    /// The sending process watches the task; repeated while it does.
     Watching(TaskId),
-    /// Nobody there watches it any more.
+    /// The sending process no longer watches the task.
     Unwatched(TaskId),
-    /// Notes were dropped before this one.
     Missed,
 }
 
@@ -54,7 +52,7 @@ const MISSED: u8 = 9;
 const FLEET: u8 = 10;
 const OUTBOX: u8 = 11;
 
-/// Writes notes into as many batches as their length takes.
+/// Encodes notes into as many batches as their length takes.
 pub(in crate::rabbitmq) fn encode(process: Process, notes: &[Note]) -> Vec<Vec<u8>> {
     let mut batches = Vec::new();
     let mut out = begin(process);
@@ -106,7 +104,6 @@ fn put(out: &mut Vec<u8>, note: &Note) {
     }
 }
 
-/// Reads a batch, and who sent it.
 pub(in crate::rabbitmq) fn decode(bytes: &[u8]) -> Result<(Process, Vec<Note>), WireError> {
     let mut reader = Reader(bytes);
     reader.version()?;

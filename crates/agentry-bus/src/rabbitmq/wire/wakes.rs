@@ -1,4 +1,4 @@
-//! A batch of wakes: for each the task's id, mode, priority, session and, when it is small, body.
+//! Batches of wakes: for each the task's id, mode, priority, session and, when it is small, body.
 
 use std::sync::Arc;
 
@@ -9,12 +9,11 @@ use agentry_core::task::{Priority, Task};
 use super::reader::{Reader, WireError, put_long, put_short};
 use crate::port::Wake;
 
-/// The largest body that travels with its wake; a worker reads larger ones from the store.
+/// Largest body in a wake, in bytes; a worker reads larger ones from the store.
 const MAX_BODY_BYTES: usize = 8 * 1_024;
 /// Bytes of a wake with a body of usual size.
 const USUAL_BYTES: usize = 512;
 
-/// Writes a batch.
 pub(in crate::rabbitmq) fn encode(wakes: &[Wake]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + wakes.len() * USUAL_BYTES);
     out.push(super::VERSION);
@@ -33,7 +32,6 @@ fn put_body(out: &mut Vec<u8>, body: Option<&Task>) {
     put_long(out, json.as_deref().unwrap_or(&[]));
 }
 
-/// Reads a batch.
 pub(in crate::rabbitmq) fn decode(bytes: &[u8]) -> Result<Vec<Wake>, WireError> {
     let mut reader = Reader(bytes);
     reader.version()?;
@@ -60,7 +58,7 @@ fn wake(reader: &mut Reader<'_>) -> Result<Wake, WireError> {
             Some(SessionId::parse(text).ok_or(WireError::Field("session"))?)
         }
     };
-    // A body that another version wrote otherwise is read from the store.
+    // A body that another version encoded differently is read from the store.
     let json = reader.long()?;
     let body = if json.is_empty() { None } else { serde_json::from_slice::<Task>(json).ok() };
     Ok(Wake { task, mode, session, priority, body: body.filter(|body| body.id == task).map(Arc::new) })
@@ -119,7 +117,7 @@ mod tests {
         assert_eq!(decode(&[]).unwrap_err(), WireError::Short);
         assert_eq!(decode(&[2]).unwrap_err(), WireError::Version(2));
         for cut in 2..good.len() {
-            // A cut between two wakes is a shorter batch.
+            // A cut between two wakes gives a shorter batch.
             if let Ok(wakes) = decode(&good[..cut]) {
                 assert!(wakes.len() < 4);
             }

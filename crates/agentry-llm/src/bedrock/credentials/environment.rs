@@ -1,4 +1,4 @@
-//! The variables that AWS's tools go by.
+//! Environment variables of AWS tools.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,39 +6,37 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// The variables that AWS's tools go by, so that a test can bring its own. What they hold is not printed.
+/// Environment variables of AWS tools, so that a test can provide its own. Values are never printed.
 #[derive(Clone, Default)]
 pub struct AwsEnvironment(HashMap<String, SecretString>);
 
 impl AwsEnvironment {
-    /// Those of this process.
+    /// Reads the variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        let wanted = |name: &str| name.starts_with("AWS_") || name == "HOME" || name == "USERPROFILE";
+        let is_relevant = |name: &str| name.starts_with("AWS_") || name == "HOME" || name == "USERPROFILE";
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            (wanted(&name) && !value.is_empty()).then(|| (name, value.into()))
+            (is_relevant(&name) && !value.is_empty()).then(|| (name, value.into()))
         };
         Self(std::env::vars_os().filter_map(text).collect())
     }
 
-    /// These.
+    /// Uses these variables.
     #[must_use]
     pub fn of(variables: &[(&str, &str)]) -> Self {
         Self(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into())).collect())
     }
 
-    /// One of them.
     pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
         self.0.get(name)
     }
 
-    /// One that is no secret.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).map(|value| value.expose_secret())
     }
 
-    /// A file that a variable names, or that stands in the home folder.
+    /// Returns the file that a variable names, or a file in the home directory.
     pub(super) fn file(&self, variable: &str, at_home: &str) -> Option<PathBuf> {
         let home = || self.text("HOME").or_else(|| self.text("USERPROFILE"));
         self.text(variable).map(PathBuf::from).or_else(|| Some(PathBuf::from(home()?).join(at_home)))

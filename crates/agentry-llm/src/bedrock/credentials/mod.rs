@@ -1,5 +1,5 @@
-//! AWS credentials: from the environment, else from a profile, else from the container or the instance that this runs in.
-//! Kept until shortly before they run out, looked up by one caller at a time.
+//! AWS credentials: from the environment, else from a profile, else from the container or the instance. They are cached
+//! until shortly before they expire; one caller at a time looks them up.
 
 mod environment;
 mod profile;
@@ -16,76 +16,96 @@ use tokio::time::Instant;
 
 pub use environment::AwsEnvironment;
 
-/// Temporary credentials are replaced when they have less time left than this.
+/// Remaining lifetime at which temporary credentials are renewed.
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
-/// How long credentials without an end are kept: a profile's file may be written anew.
+/// Cache time of credentials without an expiry: a profile's file may change.
 const KEEP: Duration = Duration::from_secs(300);
-/// How long nothing is looked for again after nothing was found: a service that is not there costs a timeout.
+/// Cache time of a failure: a missing service costs a timeout per lookup.
 const KEEP_FAILURE: Duration = Duration::from_secs(10);
 
-/// The chain.
-pub(super) struct Chain {
-    environment: AwsEnvironment,
-    clients: Arc<Clients>,
-    kept: Mutex<Option<Kept>>,
+/// Reason for which there are no AWS credentials, in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CredentialsError(String);
+
+impl From<String> for CredentialsError {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
 }
 
-struct Kept {
-    found: Result<Credentials, String>,
+impl From<&str> for CredentialsError {
+    fn from(message: &str) -> Self {
+        Self(message.to_owned())
+    }
+}
+
+impl From<agentry_http::ClientError> for CredentialsError {
+    fn from(error: agentry_http::ClientError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+pub(super) struct CredentialsChain {
+    environment: AwsEnvironment,
+    clients: Arc<Clients>,
+    cached: Mutex<Option<CachedCredentials>>,
+}
+
+struct CachedCredentials {
+    found: Result<Credentials, CredentialsError>,
     until: Instant,
 }
 
-impl Chain {
-    /// A chain over an environment.
+impl CredentialsChain {
     pub fn new(environment: AwsEnvironment, clients: Arc<Clients>) -> Self {
-        Self { environment, clients, kept: Mutex::new(None) }
+        Self { environment, clients, cached: Mutex::new(None) }
     }
 
-    /// Credentials that are valid now.
-    pub async fn get(&self) -> Result<Credentials, String> {
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() < kept.until) {
-            return kept.found.clone();
+    pub async fn get(&self) -> Result<Credentials, CredentialsError> {
+        let mut cached = self.cached.lock().await;
+        if let Some(cached) = cached.as_ref().filter(|cached| Instant::now() < cached.until) {
+            return cached.found.clone();
         }
         let found = self.find().await;
-        let before = kept.as_ref().and_then(|kept| kept.found.as_ref().ok());
+        let before = cached.as_ref().and_then(|cached| cached.found.as_ref().ok());
         let found = match (found, before) {
-            // Still good for a while: the service that gives new ones may be back by then.
-            (Err(problem), Some(before)) if left(before).is_none_or(|left| !left.is_zero()) => {
-                tracing::warn!(%problem, "AWS credentials could not be renewed; the old ones are still valid");
-                *kept = Some(Kept { found: Ok(before.clone()), until: Instant::now() + KEEP_FAILURE });
-                return kept.as_ref().map_or_else(|| Err(String::new()), |kept| kept.found.clone());
+            // The old credentials are still valid, and the service may be back before they expire.
+            (Err(problem), Some(before)) if remaining(before).is_none_or(|time| !time.is_zero()) => {
+                tracing::warn!(%problem, "AWS credentials: renewal failed, the cached ones are still valid");
+                let before = before.clone();
+                *cached = Some(CachedCredentials { found: Ok(before.clone()), until: Instant::now() + KEEP_FAILURE });
+                return Ok(before);
             }
             (found, _) => found,
         };
         let keep = match &found {
-            Ok(credentials) => left(credentials).map_or(KEEP, |left| left.saturating_sub(REFRESH_BEFORE)),
+            Ok(credentials) => remaining(credentials).map_or(KEEP, |time| time.saturating_sub(REFRESH_BEFORE)),
             Err(_) => KEEP_FAILURE,
         };
-        *kept = Some(Kept { found: found.clone(), until: Instant::now() + keep });
+        *cached = Some(CachedCredentials { found: found.clone(), until: Instant::now() + keep });
         found
     }
 
-    /// They were refused: the next call looks again.
+    /// Drops cached credentials after they were refused.
     pub async fn forget(&self) {
-        *self.kept.lock().await = None;
+        *self.cached.lock().await = None;
     }
 
-    /// What of them could be repeated by a server.
+    /// Returns the parts that a server could repeat in an error message.
     pub async fn secrets(&self) -> Vec<SecretString> {
-        let kept = self.kept.lock().await;
-        let Some(found) = kept.as_ref().and_then(|kept| kept.found.as_ref().ok()) else { return Vec::new() };
+        let cached = self.cached.lock().await;
+        let Some(found) = cached.as_ref().and_then(|cached| cached.found.as_ref().ok()) else { return Vec::new() };
         let secrets = [Some(found.access_key_id()), Some(found.secret_access_key()), found.session_token()];
         secrets.into_iter().flatten().map(|secret| SecretString::from(secret.to_owned())).collect()
     }
 
-    /// The region of the environment or of the profile.
     pub fn region(&self) -> Option<String> {
         let named = |name| self.environment.get(name).map(|region| region.expose_secret().to_owned());
         named("AWS_REGION").or_else(|| named("AWS_DEFAULT_REGION")).or_else(|| profile::region(&self.environment))
     }
 
-    async fn find(&self) -> Result<Credentials, String> {
+    async fn find(&self) -> Result<Credentials, CredentialsError> {
         let value = |name| self.environment.get(name).map(ExposeSecret::expose_secret);
         if let (Some(id), Some(secret)) = (value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY")) {
             return Ok(permanent(id, secret, value("AWS_SESSION_TOKEN").map(str::to_owned)));
@@ -98,21 +118,21 @@ impl Chain {
         }
         let of_instance = remote::of_instance(&self.environment, &self.clients).await;
         of_instance.map_err(|problem| {
-            format!(
+            CredentialsError(format!(
                 "no AWS credentials: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a \
-                 profile in ~/.aws/credentials (AWS_PROFILE); and this is no instance that has them: {problem}"
-            )
+                 profile in ~/.aws/credentials (AWS_PROFILE); the instance has none either: {problem}"
+            ))
         })
     }
 }
 
-/// Credentials that do not say when they end.
+/// Creates credentials without an expiry.
 fn permanent(id: &str, secret: &str, session_token: Option<String>) -> Credentials {
     Credentials::new(id, secret, session_token, None, "agentry")
 }
 
-/// The time that temporary credentials have left; `None` for others.
-fn left(credentials: &Credentials) -> Option<Duration> {
+/// Returns the remaining lifetime of temporary credentials; `None` for others.
+fn remaining(credentials: &Credentials) -> Option<Duration> {
     let until = credentials.expiry()?;
     Some(until.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
 }
@@ -121,8 +141,8 @@ fn left(credentials: &Credentials) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn chain(environment: &[(&str, &str)]) -> Chain {
-        Chain::new(AwsEnvironment::of(environment), Arc::new(Clients::new(1)))
+    fn chain(environment: &[(&str, &str)]) -> CredentialsChain {
+        CredentialsChain::new(AwsEnvironment::of(environment), Arc::new(Clients::new(1)))
     }
 
     #[tokio::test]
@@ -143,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_at_all_names_every_way() {
         let chain = chain(&[("AWS_EC2_METADATA_DISABLED", "true")]);
-        let problem = chain.get().await.unwrap_err();
+        let problem = chain.get().await.unwrap_err().to_string();
         for way in ["AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"] {
             assert!(problem.contains(way), "{problem}");
         }

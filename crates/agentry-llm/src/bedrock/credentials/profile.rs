@@ -1,21 +1,20 @@
-//! A profile in the files of AWS's tools: `~/.aws/credentials` and `~/.aws/config`.
+//! Profiles in the files of AWS tools: `~/.aws/credentials` and `~/.aws/config`.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use aws_credential_types::Credentials;
 
-use super::AwsEnvironment;
+use super::{AwsEnvironment, CredentialsError};
 
-/// The largest file that is read, in bytes.
+/// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// The profile when nobody names one.
 const DEFAULT: &str = "default";
-/// Ways to credentials that other tools have to go.
+/// Credential sources that are not supported.
 const FOREIGN: [&str; 4] = ["sso_session", "sso_start_url", "role_arn", "credential_process"];
 
-/// The keys of a profile; `None` when there is no such profile and nobody named one.
-pub(super) fn credentials(environment: &AwsEnvironment) -> Result<Option<Credentials>, String> {
+/// Returns the keys of a profile; `None` when `AWS_PROFILE` is unset and there is no default profile.
+pub(super) fn credentials(environment: &AwsEnvironment) -> Result<Option<Credentials>, CredentialsError> {
     let named = environment.text("AWS_PROFILE");
     let name = named.unwrap_or(DEFAULT);
     let keys = keys_of(environment, name)?;
@@ -24,24 +23,23 @@ pub(super) fn credentials(environment: &AwsEnvironment) -> Result<Option<Credent
         return Ok(Some(super::permanent(id, secret, key("aws_session_token").cloned())));
     }
     if let Some(foreign) = FOREIGN.into_iter().find(|foreign| keys.contains_key(*foreign)) {
-        return Err(format!(
-            "AWS profile `{name}` has its credentials by `{foreign}`, which is not supported here; export them with \
+        return Err(CredentialsError(format!(
+            "AWS profile `{name}` uses `{foreign}`, which is not supported; export its credentials with \
              `aws configure export-credentials --profile {name} --format env`"
-        ));
+        )));
     }
     match named {
-        Some(name) => Err(format!("AWS profile `{name}` has no aws_access_key_id and aws_secret_access_key")),
+        Some(name) => Err(format!("AWS profile `{name}` has no aws_access_key_id and aws_secret_access_key").into()),
         None => Ok(None),
     }
 }
 
-/// The region of a profile.
 pub(super) fn region(environment: &AwsEnvironment) -> Option<String> {
     keys_of(environment, environment.text("AWS_PROFILE").unwrap_or(DEFAULT)).ok()?.remove("region")
 }
 
-/// Everything that both files say of a profile; that of the credentials wins.
-fn keys_of(environment: &AwsEnvironment, name: &str) -> Result<HashMap<String, String>, String> {
+/// Returns all entries of a profile. Those of the credentials file win.
+fn keys_of(environment: &AwsEnvironment, name: &str) -> Result<HashMap<String, String>, CredentialsError> {
     let config = read(environment.file("AWS_CONFIG_FILE", ".aws/config").as_deref())?;
     let credentials = read(environment.file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials").as_deref())?;
     let mut keys = section(&config, &[name, &format!("profile {name}")]);
@@ -49,10 +47,11 @@ fn keys_of(environment: &AwsEnvironment, name: &str) -> Result<HashMap<String, S
     Ok(keys)
 }
 
-/// A file's text; empty when it does not exist.
-fn read(path: Option<&Path>) -> Result<String, String> {
+/// Reads a file; returns an empty text when it does not exist.
+fn read(path: Option<&Path>) -> Result<String, CredentialsError> {
     let Some(path) = path else { return Ok(String::new()) };
-    let failed = |problem: &dyn std::fmt::Display| format!("cannot read {}: {problem}", path.display());
+    let failed =
+        |problem: &dyn std::fmt::Display| CredentialsError(format!("cannot read {}: {problem}", path.display()));
     match std::fs::metadata(path) {
         Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
         Err(problem) => return Err(failed(&problem)),
@@ -62,7 +61,7 @@ fn read(path: Option<&Path>) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|problem| failed(&problem))
 }
 
-/// The entries under the headings of these names. Nested entries, which are indented, are of no interest here.
+/// Returns the entries under these headings. Nested entries, which are indented, are skipped.
 fn section(text: &str, names: &[&str]) -> HashMap<String, String> {
     let mut is_within = false;
     let mut keys = HashMap::new();
@@ -109,9 +108,9 @@ mod tests {
         let team = of(Some("team"));
         assert_eq!(credentials(&team).unwrap().unwrap().session_token(), Some("t2"));
         assert_eq!(region(&team).as_deref(), Some("eu-central-1"));
-        let problem = credentials(&of(Some("people"))).unwrap_err();
+        let problem = credentials(&of(Some("people"))).unwrap_err().to_string();
         assert!(problem.contains("sso_session") && problem.contains("export-credentials"), "{problem}");
-        assert!(credentials(&of(Some("nobody"))).unwrap_err().contains("`nobody`"));
+        assert!(credentials(&of(Some("nobody"))).unwrap_err().to_string().contains("`nobody`"));
         assert!(credentials(&AwsEnvironment::default()).unwrap().is_none());
     }
 }

@@ -1,49 +1,46 @@
-//! Credentials of the container or the instance that this runs in, from the services that AWS puts beside them.
+//! Credentials of the container or the instance, from AWS's metadata services.
 
 use std::time::{Duration, SystemTime};
 
-use agentry_http::{Clients, is_local, with_causes};
+use agentry_http::{Clients, is_local, read_bounded, with_causes};
 use aws_credential_types::Credentials;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 
-use super::AwsEnvironment;
+use super::{AwsEnvironment, CredentialsError};
 
-/// How long one answer of such a service may take: it stands beside the machine, or it is not there.
+/// Timeout of one request: the service is on the same host or absent.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest answer that is read, in bytes.
+/// Largest response that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Where containers ask when only a path is given (AWS, "Container credential provider").
 const CONTAINER_HOST: &str = "http://169.254.170.2";
-/// Where instances ask (AWS, "Use IMDSv2").
 const INSTANCE_HOST: &str = "http://169.254.169.254";
-/// How long a token of the instance's service is good for, in seconds; it is used at once.
+/// Lifetime of a metadata token in seconds; it is used at once.
 const TOKEN_SECONDS: &str = "60";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
-/// As both services give them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Given {
+struct CredentialsResponse {
     access_key_id: String,
     secret_access_key: String,
     token: Option<String>,
     expiration: Option<jiff::Timestamp>,
 }
 
-impl From<Given> for Credentials {
-    fn from(given: Given) -> Self {
-        let Given { access_key_id, secret_access_key, token, expiration } = given;
+impl From<CredentialsResponse> for Credentials {
+    fn from(response: CredentialsResponse) -> Self {
+        let CredentialsResponse { access_key_id, secret_access_key, token, expiration } = response;
         Self::new(access_key_id, secret_access_key, token, expiration.map(SystemTime::from), "metadata")
     }
 }
 
-/// Credentials of the container (ECS, EKS pod identity); `None` outside of one.
+/// Returns the credentials of the container (ECS, EKS pod identity); `None` outside of one.
 pub(super) async fn of_container(
     environment: &AwsEnvironment,
     clients: &Clients,
-) -> Result<Option<Credentials>, String> {
+) -> Result<Option<Credentials>, CredentialsError> {
     let relative = environment.text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
     let full = environment.text("AWS_CONTAINER_CREDENTIALS_FULL_URI");
     let url = match (relative, full) {
@@ -51,9 +48,9 @@ pub(super) async fn of_container(
         (None, Some(url)) => url.to_owned(),
         (None, None) => return Ok(None),
     };
-    // The token must not go into the open.
+    // The token must not be sent unencrypted.
     if !url.starts_with("https://") && !is_local(&url) {
-        return Err("AWS_CONTAINER_CREDENTIALS_FULL_URI is neither https nor on this machine".to_owned());
+        return Err("AWS_CONTAINER_CREDENTIALS_FULL_URI is neither https nor on this machine".into());
     }
     let mut request = clients.client(&url)?.request(Method::GET, &url);
     if let Some(token) = container_token(environment)? {
@@ -63,7 +60,7 @@ pub(super) async fn of_container(
     parse(&answer).map(Some)
 }
 
-fn container_token(environment: &AwsEnvironment) -> Result<Option<String>, String> {
+fn container_token(environment: &AwsEnvironment) -> Result<Option<String>, CredentialsError> {
     match environment.text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
         Some(path) => {
             let text = std::fs::read_to_string(path);
@@ -75,10 +72,13 @@ fn container_token(environment: &AwsEnvironment) -> Result<Option<String>, Strin
     }
 }
 
-/// Credentials of the instance's role, by version 2 of its metadata service.
-pub(super) async fn of_instance(environment: &AwsEnvironment, clients: &Clients) -> Result<Credentials, String> {
+/// Returns the credentials of the instance's role, from version 2 of its metadata service.
+pub(super) async fn of_instance(
+    environment: &AwsEnvironment,
+    clients: &Clients,
+) -> Result<Credentials, CredentialsError> {
     if environment.text("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Err("AWS_EC2_METADATA_DISABLED is set".to_owned());
+        return Err("AWS_EC2_METADATA_DISABLED is set".into());
     }
     let host = environment.text("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or(INSTANCE_HOST).trim_end_matches('/');
     let client = clients.client(host)?;
@@ -86,39 +86,36 @@ pub(super) async fn of_instance(environment: &AwsEnvironment, clients: &Clients)
         .request(Method::PUT, format!("{host}/latest/api/token"))
         .header("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
     let token = answer(token).await?;
-    let ask = |path: &str| {
+    let get = |path: &str| {
         answer(client.get(format!("{host}{ROLES}{path}")).header("x-aws-ec2-metadata-token", token.trim()))
     };
-    let roles = ask("").await?;
+    let roles = get("").await?;
     let role = roles.lines().next().unwrap_or_default().trim();
     if role.is_empty() {
-        return Err("the instance has no role".to_owned());
+        return Err("the instance has no role".into());
     }
-    parse(&ask(role).await?)
+    parse(&get(role).await?)
 }
 
-async fn answer(request: RequestBuilder) -> Result<String, String> {
-    let failed = |error: reqwest::Error| with_causes(&error.without_url());
-    let mut response = request.timeout(TIMEOUT).send().await.map_err(failed)?;
+async fn answer(request: RequestBuilder) -> Result<String, CredentialsError> {
+    let failed = |error: reqwest::Error| CredentialsError(with_causes(&error.without_url()));
+    let response = request.timeout(TIMEOUT).send().await.map_err(failed)?;
     if !response.status().is_success() {
-        return Err(format!("HTTP {}", response.status().as_u16()));
+        return Err(format!("HTTP {}", response.status().as_u16()).into());
     }
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(failed)? {
-        if body.len() + piece.len() > MAX_ANSWER_BYTES {
-            return Err(format!("an answer of more than {MAX_ANSWER_BYTES} bytes"));
-        }
-        body.extend_from_slice(&piece);
+    let (body, has_more) = read_bounded(response, MAX_ANSWER_BYTES).await.map_err(failed)?;
+    if has_more {
+        return Err(format!("an answer of more than {MAX_ANSWER_BYTES} bytes").into());
     }
-    String::from_utf8(body).map_err(|_| "an answer that is not text".to_owned())
+    String::from_utf8(body).map_err(|_| "an answer that is not text".into())
 }
 
-/// What is wrong with them is said without showing them.
-fn parse(answer: &str) -> Result<Credentials, String> {
-    let given: Result<Given, _> = serde_json::from_str(answer);
-    given.map(Into::into).map_err(|problem| {
+/// Parses credentials. The error does not contain them.
+fn parse(answer: &str) -> Result<Credentials, CredentialsError> {
+    let response: Result<CredentialsResponse, _> = serde_json::from_str(answer);
+    response.map(Into::into).map_err(|problem| {
         let (line, column) = (problem.line(), problem.column());
-        format!("the credentials' service answered with something else than credentials ({line}:{column})")
+        format!("the metadata service returned no credentials ({line}:{column})").into()
     })
 }
 
@@ -130,7 +127,7 @@ mod tests {
 
     const KEYS: &str = r#"{"Code":"Success","AccessKeyId":"ASIAX","SecretAccessKey":"s","Token":"t","Expiration":"2033-01-01T00:00:00Z"}"#;
 
-    /// Answers requests one after another, each when it has all of these words in it.
+    /// Serves one response after another, each to a request that contains all of its words.
     async fn service(
         steps: &'static [(&'static [&'static str], &'static str)],
     ) -> (String, tokio::task::JoinHandle<()>) {
@@ -139,10 +136,10 @@ mod tests {
         let served = tokio::spawn(async move {
             for (words, body) in steps {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut asked = vec![0; 4096];
-                let read = stream.read(&mut asked).await.unwrap();
-                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-                assert!(words.iter().all(|word| asked.contains(word)), "{words:?} in {asked}");
+                let mut request_text = vec![0; 4096];
+                let read = stream.read(&mut request_text).await.unwrap();
+                let request_text = String::from_utf8_lossy(&request_text[..read]).into_owned();
+                assert!(words.iter().all(|word| request_text.contains(word)), "{words:?} in {request_text}");
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 stream.write_all((head + body).as_bytes()).await.unwrap();
             }
@@ -179,12 +176,12 @@ mod tests {
         served.await.unwrap();
         assert_eq!(found.access_key_id(), "ASIAX");
         let open = of_container(&of("http://example.com/creds"), &Clients::new(1)).await;
-        assert!(open.unwrap_err().contains("neither https"));
+        assert!(open.unwrap_err().to_string().contains("neither https"));
     }
 
     #[test]
-    fn something_else_is_not_shown() {
-        let problem = parse(r#"{"SecretAccessKey":"hush"}"#).unwrap_err();
+    fn credentials_are_not_in_the_error() {
+        let problem = parse(r#"{"SecretAccessKey":"hush"}"#).unwrap_err().to_string();
         assert!(!problem.contains("hush"), "{problem}");
     }
 }

@@ -1,5 +1,3 @@
-//! Anthropic's Messages API: answers, streams, keys, headers and errors.
-
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -10,19 +8,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Stop, count, tokens};
-use super::super::ask::{Ask, Tally};
 use super::super::ids::Ids;
-use super::super::limits::{Level, Levels};
+use super::super::limits::{BucketLevel, BucketLevels};
+use super::super::prompt::{Prompt, TokenCounts};
 use super::{Incoming, Key, Piece, Refusal, Reply, Wire, anthropic_request, bearer, json_error, set, sse};
 
-/// The protocol.
 pub(in super::super) struct Anthropic;
 
-/// What a request must say that it speaks.
+/// Header with the protocol version, which is required.
 const VERSION: &str = "anthropic-version";
-/// The versions that there are; what the simulator sends is the same in all.
+/// Known versions; the simulator's answers are the same in all of them.
 const VERSIONS: [&[u8]; 3] = [b"2023-01-01", b"2023-06-01", b"2026-10-21"];
-/// The signature of a block of thinking; opaque to clients, who send it back.
 const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
 
 impl Wire for Anthropic {
@@ -38,7 +34,7 @@ impl Wire for Anthropic {
         Refusal::new(401, if key.is_some() { "invalid x-api-key" } else { "x-api-key header is required" })
     }
 
-    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
         match incoming.headers.get(VERSION).map(|version| version.as_bytes()) {
             None => return Err(Refusal::bad(format!("{VERSION}: header is required"))),
             Some(version) if VERSIONS.contains(&version) => {}
@@ -63,11 +59,11 @@ impl Wire for Anthropic {
             "id": self.id(reply.ids, true),
             "type": "message",
             "role": "assistant",
-            "model": reply.ask.model,
+            "model": reply.prompt.model,
             "content": blocks(reply),
             "stop_reason": stop_reason(reply.answer),
             "stop_sequence": stop_sequence(reply.answer),
-            "usage": usage(&reply.tally, reply.tally.output),
+            "usage": usage(&reply.counts, reply.counts.output),
         }))
     }
 
@@ -76,12 +72,12 @@ impl Wire for Anthropic {
             "id": self.id(reply.ids, true),
             "type": "message",
             "role": "assistant",
-            "model": reply.ask.model,
+            "model": reply.prompt.model,
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            // The real thing has counted a first token by then.
-            "usage": usage(&reply.tally, reply.tally.output.min(1)),
+            // The provider has counted a first token by then.
+            "usage": usage(&reply.counts, reply.counts.output.min(1)),
         });
         let mut pieces = vec![
             Piece::frame(sse(Some("message_start"), &json!({"type": "message_start", "message": message}))?),
@@ -119,7 +115,7 @@ impl Wire for Anthropic {
         let end = json!({
             "type": "message_delta",
             "delta": {"stop_reason": stop_reason(answer), "stop_sequence": stop_sequence(answer)},
-            "usage": cumulative(&reply.tally),
+            "usage": cumulative(&reply.counts),
         });
         pieces.push(Piece::frame(sse(Some("message_delta"), &end)?));
         pieces.push(Piece::frame(sse(Some("message_stop"), &json!({"type": "message_stop"}))?));
@@ -144,10 +140,10 @@ impl Wire for Anthropic {
         json_error(refusal, &json!({"type": "error", "error": error, "request_id": self.id(ids, false)}))
     }
 
-    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &Levels, now: Duration) {
+    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels, now: Duration) {
         set(headers, "request-id", &self.id(ids, false));
         set(headers, "anthropic-organization-id", "00000000-0000-4000-8000-000000000000");
-        let mut tell = |names: [&'static str; 3], level: Option<Level>| {
+        let mut tell = |names: [&'static str; 3], level: Option<BucketLevel>| {
             if let Some(level) = level {
                 let reset = i64::try_from((now + level.full_in).as_secs()).ok();
                 let reset = reset.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
@@ -180,7 +176,6 @@ impl Wire for Anthropic {
     }
 }
 
-/// The names of Anthropic's errors.
 fn kind(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
@@ -209,25 +204,25 @@ fn stop_sequence(answer: &Answer) -> Option<&str> {
     if let Stop::Sequence(text) = &answer.stop { Some(text) } else { None }
 }
 
-/// `usage` with so many tokens of the answer; input is what the cache had no part in.
-fn usage(tally: &Tally, output: u64) -> Value {
+/// `usage` with `output` tokens; its input excludes cached tokens.
+fn usage(counts: &TokenCounts, output: u64) -> Value {
     json!({
-        "input_tokens": tally.fresh(),
-        "cache_creation_input_tokens": tally.written,
-        "cache_read_input_tokens": tally.cached,
-        "cache_creation": {"ephemeral_5m_input_tokens": tally.written, "ephemeral_1h_input_tokens": 0},
+        "input_tokens": counts.fresh(),
+        "cache_creation_input_tokens": counts.written,
+        "cache_read_input_tokens": counts.cached,
+        "cache_creation": {"ephemeral_5m_input_tokens": counts.written, "ephemeral_1h_input_tokens": 0},
         "output_tokens": output,
         "service_tier": "standard",
     })
 }
 
-/// `usage` at the end of a stream: everything since its beginning.
-fn cumulative(tally: &Tally) -> Value {
+/// Cumulative `usage` at the end of a stream.
+fn cumulative(counts: &TokenCounts) -> Value {
     json!({
-        "input_tokens": tally.fresh(),
-        "cache_creation_input_tokens": tally.written,
-        "cache_read_input_tokens": tally.cached,
-        "output_tokens": tally.output,
+        "input_tokens": counts.fresh(),
+        "cache_creation_input_tokens": counts.written,
+        "cache_read_input_tokens": counts.cached,
+        "output_tokens": counts.output,
     })
 }
 
@@ -235,7 +230,6 @@ fn call_id(reply: &Reply<'_>, index: usize) -> String {
     reply.ids.call("toolu_", index)
 }
 
-/// The content of a whole answer.
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
     let answer = reply.answer;
     let mut blocks = Vec::new();

@@ -1,4 +1,4 @@
-//! A request of Anthropic's Messages API, and what Anthropic checks of it.
+//! Requests of Anthropic's Messages API and Anthropic's validation of them.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
-use super::blocks::{Block, Turn, Unpaired, unpaired};
+use super::blocks::{Block, PairingError, Turn, find_unpaired};
 
-/// `POST /v1/messages`. Fields that it does not know are refused, as Anthropic does.
+/// `POST /v1/messages`. Unknown fields are refused, as Anthropic does.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request<'a> {
@@ -36,7 +36,7 @@ struct Request<'a> {
     #[serde(borrow)]
     thinking: Option<Thinking<'a>>,
     output_config: Option<OutputConfig>,
-    /// The name that `output_config.format` had before.
+    /// Former name of `output_config.format`.
     output_format: Option<OutputFormat>,
     #[serde(rename = "metadata")]
     _metadata: Option<IgnoredAny>,
@@ -123,34 +123,32 @@ struct OutputFormat {
     schema: Option<Value>,
 }
 
-/// Tokens that may be reasoned at least, when reasoning has a budget.
 const MIN_THINKING_TOKENS: u64 = 1_024;
 
-/// Reads a request and checks it.
-pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let request: Request<'_> = serde_json::from_slice(body).map_err(|problem| Refusal::bad(unreadable(&problem)))?;
     let missing = |field: &str| Refusal::bad(format!("{field}: Field required"));
     let model = request.model.ok_or_else(|| missing("model"))?;
     let max_tokens = request.max_tokens.ok_or_else(|| missing("max_tokens"))?;
     if max_tokens == 0 {
-        return Err(Refusal::bad("max_tokens: Input should be greater than or equal to 1"));
+        return bad!("max_tokens: Input should be greater than or equal to 1");
     }
     for (name, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
         if value.is_some_and(|value| !(0.0..=1.0).contains(&value)) {
-            return Err(Refusal::bad(format!("{name}: range: 0..1")));
+            return bad!("{name}: range: 0..1");
         }
     }
     let thinks = thinks(request.thinking.as_ref(), max_tokens)?;
     let wire = request.messages.ok_or_else(|| missing("messages"))?;
-    let tools: Vec<Offer<'_>> = request.tools.into_iter().enumerate().map(offer).collect::<Result<_, _>>()?;
+    let tools: Vec<ToolOffer<'_>> = request.tools.into_iter().enumerate().map(offer).collect::<Result<_, _>>()?;
     let format = request.output_config.and_then(|config| config.format).or(request.output_format);
     let mut messages = Vec::with_capacity(wire.len() + 1);
     messages.extend(request.system.map(|system| Message { role: Role::System, text: text(system) }));
     conversation(wire, &mut messages)?;
-    Ok(Ask {
+    Ok(Prompt {
         model,
         messages,
-        choice: request.tool_choice.map_or(Ok(Choice::Auto), |choice| self::choice(choice, &tools))?,
+        choice: request.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| self::choice(choice, &tools))?,
         tools,
         form: form(format)?,
         stream: request.stream == Some(true),
@@ -161,7 +159,7 @@ pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
     })
 }
 
-/// serde's words in the form of Anthropic's.
+/// Rewrites a message of serde in Anthropic's form.
 fn unreadable(problem: &serde_json::Error) -> String {
     let text = problem.to_string();
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
@@ -175,80 +173,82 @@ fn thinks(thinking: Option<&Thinking<'_>>, max_tokens: u64) -> Result<bool, Refu
     match (thinking.r#type.as_ref(), thinking.budget_tokens) {
         ("disabled", _) => Ok(false),
         ("adaptive", _) => Ok(true),
-        ("enabled", None) => Err(Refusal::bad("thinking.enabled.budget_tokens: Field required")),
-        ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => Err(Refusal::bad(format!(
-            "thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}"
-        ))),
+        ("enabled", None) => bad!("thinking.enabled.budget_tokens: Field required"),
+        ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => {
+            bad!("thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}")
+        }
         ("enabled", Some(budget)) if budget >= max_tokens => {
-            Err(Refusal::bad("`max_tokens` must be greater than `thinking.budget_tokens`."))
+            bad!("`max_tokens` must be greater than `thinking.budget_tokens`.")
         }
         ("enabled", _) => Ok(true),
         (other, _) => {
-            Err(Refusal::bad(format!("thinking: Input tag '{other}' is none of 'enabled', 'disabled', 'adaptive'")))
+            bad!("thinking: Input tag '{other}' is none of 'enabled', 'disabled', 'adaptive'")
         }
     }
 }
 
-fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<Offer<'a>, Refusal> {
+fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<ToolOffer<'a>, Refusal> {
     let own = tool.r#type.as_deref().is_none_or(|kind| kind == "custom");
     if own && tool.input_schema.is_none() {
-        return Err(Refusal::bad(format!("tools.{index}.custom.input_schema: Field required")));
+        return bad!("tools.{index}.custom.input_schema: Field required");
     }
-    Ok(Offer { name: tool.name, schema: tool.input_schema.map(RawValue::get) })
+    Ok(ToolOffer { name: tool.name, schema: tool.input_schema.map(RawValue::get) })
 }
 
-fn choice<'a>(choice: WireChoice<'a>, tools: &[Offer<'a>]) -> Result<Choice<'a>, Refusal> {
+fn choice<'a>(choice: WireChoice<'a>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
     if tools.is_empty() {
-        return Err(Refusal::bad("tool_choice may only be specified while providing tools"));
+        return bad!("tool_choice may only be specified while providing tools");
     }
     match (choice.r#type.as_ref(), choice.name) {
-        ("auto", _) => Ok(Choice::Auto),
-        ("none", _) => Ok(Choice::Never),
-        ("any", _) => Ok(Choice::Any),
-        ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(Choice::Tool(name)),
-        ("tool", Some(name)) => Err(Refusal::bad(format!("Tool '{name}' not found in provided tools"))),
-        ("tool", None) => Err(Refusal::bad("tool_choice.tool.name: Field required")),
+        ("auto", _) => Ok(ToolChoice::Auto),
+        ("none", _) => Ok(ToolChoice::Never),
+        ("any", _) => Ok(ToolChoice::Any),
+        ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Tool(name)),
+        ("tool", Some(name)) => bad!("Tool '{name}' not found in provided tools"),
+        ("tool", None) => bad!("tool_choice.tool.name: Field required"),
         (other, _) => {
-            Err(Refusal::bad(format!("tool_choice: Input tag '{other}' is none of 'auto', 'any', 'tool', 'none'")))
+            bad!("tool_choice: Input tag '{other}' is none of 'auto', 'any', 'tool', 'none'")
         }
     }
 }
 
-fn form(format: Option<OutputFormat>) -> Result<Form, Refusal> {
+fn form(format: Option<OutputFormat>) -> Result<AnswerForm, Refusal> {
     match format {
-        None => Ok(Form::Text),
-        Some(OutputFormat { r#type, schema: Some(schema) }) if r#type == "json_schema" => Ok(Form::Schema(schema)),
+        None => Ok(AnswerForm::Text),
+        Some(OutputFormat { r#type, schema: Some(schema) }) if r#type == "json_schema" => {
+            Ok(AnswerForm::Schema(schema))
+        }
         Some(OutputFormat { r#type, .. }) if r#type == "json_schema" => {
-            Err(Refusal::bad("output_config.format.schema: Field required"))
+            bad!("output_config.format.schema: Field required")
         }
         Some(OutputFormat { r#type, .. }) => {
-            Err(Refusal::bad(format!("output_config.format.type: Input should be 'json_schema', not '{type}'")))
+            bad!("output_config.format.type: Input should be 'json_schema', not '{type}'")
         }
     }
 }
 
 fn conversation<'a>(wire: Vec<WireTurn<'a>>, messages: &mut Vec<Message<'a>>) -> Result<(), Refusal> {
     if wire.is_empty() {
-        return Err(Refusal::bad("messages: at least one message is required"));
+        return bad!("messages: at least one message is required");
     }
     let turns: Vec<Turn<'_>> = wire.into_iter().enumerate().map(turn).collect::<Result<_, _>>()?;
     if turns[0].role != Role::User {
-        return Err(Refusal::bad("messages: first message must use the \"user\" role"));
+        return bad!("messages: first message must use the \"user\" role");
     }
-    match unpaired(&turns) {
-        Some(Unpaired::NoResult(at, ids)) => {
-            return Err(Refusal::bad(format!(
+    match find_unpaired(&turns) {
+        Some(PairingError::MissingResult(at, ids)) => {
+            return bad!(
                 "messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
                  `tool_use` block must have a corresponding `tool_result` block in the next message.",
                 ids.join(", ")
-            )));
+            );
         }
-        Some(Unpaired::NoCall(at, ids)) => {
-            return Err(Refusal::bad(format!(
+        Some(PairingError::MissingCall(at, ids)) => {
+            return bad!(
                 "messages.{at}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {}. Each \
                  `tool_result` block must have a corresponding `tool_use` block in the previous message.",
                 ids.join(", ")
-            )));
+            );
         }
         None => {}
     }
@@ -263,33 +263,31 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => {
-            return Err(Refusal::bad(
+            return bad!(
                 "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \
-                 \"system\" as an input message role.",
-            ));
+                 \"system\" as an input message role."
+            );
         }
         other => {
-            return Err(Refusal::bad(format!(
-                "messages.{index}.role: Input should be 'user' or 'assistant', not '{other}'"
-            )));
+            return bad!("messages.{index}.role: Input should be 'user' or 'assistant', not '{other}'");
         }
     };
     let blocks = match wire.content {
-        Content::Text(text) => vec![said(text, index, 0)?],
+        Content::Text(text) => vec![text_block(text, index, 0)?],
         Content::Blocks(blocks) => {
             let read = |(at, wire)| block(wire, index, at);
             blocks.into_iter().enumerate().map(read).collect::<Result<_, _>>()?
         }
     };
     if blocks.is_empty() && role == Role::User {
-        return Err(Refusal::bad(format!("messages.{index}: user messages must have non-empty content")));
+        return bad!("messages.{index}: user messages must have non-empty content");
     }
     Ok(Turn { role, blocks })
 }
 
-fn said(text: Cow<'_, str>, index: usize, at: usize) -> Result<Block<'_>, Refusal> {
+fn text_block(text: Cow<'_, str>, index: usize, at: usize) -> Result<Block<'_>, Refusal> {
     if text.is_empty() {
-        return Err(Refusal::bad(format!("messages.{index}.content.{at}: text content blocks must be non-empty")));
+        return bad!("messages.{index}.content.{at}: text content blocks must be non-empty");
     }
     Ok(Block::Text(text))
 }
@@ -298,15 +296,13 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
     let missing =
         |field: &str| Refusal::bad(format!("messages.{index}.content.{at}.{}.{field}: Field required", wire.r#type));
     match wire.r#type.as_ref() {
-        "text" => said(wire.text.ok_or_else(|| missing("text"))?, index, at),
+        "text" => text_block(wire.text.ok_or_else(|| missing("text"))?, index, at),
         "tool_use" => {
             let id = wire.id.ok_or_else(|| missing("id"))?;
             wire.name.ok_or_else(|| missing("name"))?;
             match wire.input {
                 Some(Value::Object(_)) => Ok(Block::Use(id)),
-                Some(_) => Err(Refusal::bad(format!(
-                    "messages.{index}.content.{at}.tool_use.input: Input should be a valid dictionary"
-                ))),
+                Some(_) => bad!("messages.{index}.content.{at}.tool_use.input: Input should be a valid dictionary"),
                 None => Err(missing("input")),
             }
         }
@@ -316,12 +312,11 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
         }
         "image" | "document" | "thinking" | "redacted_thinking" | "search_result" => Ok(Block::Other),
         other => {
-            Err(Refusal::bad(format!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")))
+            bad!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")
         }
     }
 }
 
-/// The text of a content, other blocks left out.
 fn text(content: Content<'_>) -> Cow<'_, str> {
     match content {
         Content::Text(text) => text,
@@ -372,8 +367,8 @@ mod tests {
             {"role":"assistant","content":[{"type":"text","text":"a"},{"type":"tool_use","id":"t1","name":"f","input":{}}]},
             {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[{"type":"text","text":"r"}]},
                 {"type":"text","text":"and?"}]}]}"#;
-        let ask = read(body.as_bytes()).unwrap();
-        let seen: Vec<_> = ask.messages.iter().map(|message| (message.role.word(), message.text.as_ref())).collect();
+        let prompt = read(body.as_bytes()).unwrap();
+        let seen: Vec<_> = prompt.messages.iter().map(|message| (message.role.word(), message.text.as_ref())).collect();
         assert_eq!(seen, [("system", "S"), ("user", "q"), ("assistant", "a"), ("tool", "r"), ("user", "and?")]);
     }
 }

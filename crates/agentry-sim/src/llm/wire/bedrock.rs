@@ -9,19 +9,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Stop, count, tokens};
-use super::super::ask::{Ask, Tally};
 use super::super::ids::Ids;
-use super::super::limits::Levels;
+use super::super::limits::BucketLevels;
+use super::super::prompt::{Prompt, TokenCounts};
 use super::bedrock_frame::{damaged, frame};
 use super::bedrock_sign::SIGNED;
 use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, bedrock_sign, json_error, set};
 
-/// The protocol.
 pub(in super::super) struct Bedrock;
 
-/// What Bedrock pads events with, so that their lengths tell nothing.
+/// Padding of events, which hides the length of their payload.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-/// The signature of a block of reasoning; opaque to clients, who send it back.
 const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
 
 impl Wire for Bedrock {
@@ -29,7 +27,7 @@ impl Wire for Bedrock {
         "bedrock"
     }
 
-    /// The access key of a signature, or a bearer token.
+    /// Returns the bearer token, or the access key of a signature.
     fn key<'a>(&self, headers: &'a HeaderMap) -> Key<'a> {
         let signed = || {
             let signature = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix(SIGNED)?;
@@ -50,11 +48,11 @@ impl Wire for Bedrock {
     }
 
     fn check_signature(&self, incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal> {
-        // A bearer token stands in place of a signature.
+        // A bearer token replaces the signature.
         if bearer(incoming.headers).is_some() { Ok(()) } else { bedrock_sign::check(incoming, secret) }
     }
 
-    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
         bedrock_request::read(incoming.body, incoming.model.unwrap_or_default(), incoming.stream)
     }
 
@@ -70,7 +68,7 @@ impl Wire for Bedrock {
         serde_json::to_vec(&json!({
             "output": {"message": {"role": "assistant", "content": blocks(reply)}},
             "stopReason": stop_reason(reply.answer),
-            "usage": usage(&reply.tally),
+            "usage": usage(&reply.counts),
             "metrics": {"latencyMs": millis(reply.total)},
         }))
     }
@@ -111,7 +109,7 @@ impl Wire for Bedrock {
         }
         pieces.push(frame("messageStop", &json!({"stopReason": stop_reason(answer), "p": pad(index)}))?);
         let metrics = json!({"latencyMs": millis(reply.total)});
-        pieces.push(frame("metadata", &json!({"usage": usage(&reply.tally), "metrics": metrics, "p": pad(7)}))?);
+        pieces.push(frame("metadata", &json!({"usage": usage(&reply.counts), "metrics": metrics, "p": pad(7)}))?);
         Ok(pieces)
     }
 
@@ -140,16 +138,16 @@ impl Wire for Bedrock {
 
     fn error(&self, refusal: &Refusal, _ids: &Ids) -> Response {
         let kind = exception(refusal);
-        // Bedrock has no 529 and names no time to come back.
+        // Bedrock has no status 529 and sends no `Retry-Ending`.
         let status = if refusal.status == 529 { 503 } else { refusal.status };
-        let told = Refusal { status, retry_after: None, ..refusal.clone() };
-        let mut response = json_error(&told, &json!({"message": refusal.message}));
+        let refusal_with_status = Refusal { status, retry_after: None, ..refusal.clone() };
+        let mut response = json_error(&refusal_with_status, &json!({"message": refusal.message}));
         let kind = format!("{kind}:http://internal.amazon.com/coral/com.amazon.bedrock/");
         set(response.headers_mut(), "x-amzn-errortype", &kind);
         response
     }
 
-    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, _levels: &Levels, _now: Duration) {
+    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, _levels: &BucketLevels, _now: Duration) {
         set(headers, "x-amzn-requestid", &ids.uuid());
     }
 
@@ -158,7 +156,6 @@ impl Wire for Bedrock {
     }
 }
 
-/// The names of Bedrock's errors.
 fn exception(refusal: &Refusal) -> &'static str {
     match refusal.status {
         401 | 403 if refusal.message.contains("security token") => "UnrecognizedClientException",
@@ -185,14 +182,14 @@ fn stop_reason(answer: &Answer) -> &'static str {
     }
 }
 
-/// `usage`: input is what the cache had no part in, the total is everything.
-fn usage(tally: &Tally) -> Value {
+/// `usage`: its input excludes cached tokens, its total includes them.
+fn usage(counts: &TokenCounts) -> Value {
     json!({
-        "inputTokens": tally.fresh(),
-        "outputTokens": tally.output,
-        "totalTokens": tally.input + tally.output,
-        "cacheReadInputTokens": tally.cached,
-        "cacheWriteInputTokens": tally.written,
+        "inputTokens": counts.fresh(),
+        "outputTokens": counts.output,
+        "totalTokens": counts.input + counts.output,
+        "cacheReadInputTokens": counts.cached,
+        "cacheWriteInputTokens": counts.written,
     })
 }
 
@@ -204,12 +201,10 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Padding of a length that differs from event to event.
 fn pad(n: usize) -> &'static str {
     &PADDING[..n * 7 % PADDING.len() + 1]
 }
 
-/// The content of a whole answer.
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
     let answer = reply.answer;
     let mut blocks = Vec::new();
@@ -258,7 +253,6 @@ fn delta_event(index: usize, n: usize, delta: Delta<'_>) -> Result<Bytes, serde_
     event("contentBlockDelta", &BlockDelta { content_block_index: index, delta, p: pad(n) })
 }
 
-/// One event of a stream.
 fn event(kind: &str, payload: &impl Serialize) -> Result<Bytes, serde_json::Error> {
     let headers = [(":event-type", kind), (":content-type", "application/json"), (":message-type", "event")];
     Ok(frame(&headers, &serde_json::to_vec(payload)?))

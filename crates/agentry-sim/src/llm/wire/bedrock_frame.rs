@@ -1,20 +1,17 @@
-//! The framing of AWS event streams: a prelude with its checksum, headers, a payload, and a checksum over all of it.
+//! Frames of AWS event streams: a prelude with its checksum, headers, a payload, and a checksum over all of it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Two lengths and their checksum.
 const PRELUDE_BYTES: usize = 12;
-/// The checksum at the end.
 const TRAILER_BYTES: usize = 4;
-/// The type of headers that are strings.
 const STRING: u8 = 7;
 
-/// One message with these headers, which are all strings, and this payload.
+/// Encodes one message with string headers.
 pub(super) fn frame(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {
     let headers_length: usize = headers.iter().map(|(name, value)| 1 + name.len() + 1 + 2 + value.len()).sum();
     let length = PRELUDE_BYTES + headers_length + payload.len() + TRAILER_BYTES;
     let mut frame = BytesMut::with_capacity(length);
-    // Names, values and payloads are the simulator's own and far below these limits.
+    // Names, values and payloads are made by the simulator and far below these limits.
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     frame.put_u32(u32::try_from(headers_length).unwrap_or(u32::MAX));
     frame.put_u32(crc32fast::hash(&frame));
@@ -30,7 +27,7 @@ pub(super) fn frame(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The same with one bit of its checksum turned.
+/// Flips one bit of a frame's checksum.
 pub(super) fn damaged(frame: &Bytes) -> Bytes {
     let mut bytes = frame.to_vec();
     if let Some(last) = bytes.last_mut() {

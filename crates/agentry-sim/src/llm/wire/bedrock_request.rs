@@ -1,4 +1,4 @@
-//! A request of Bedrock's Converse, and what Bedrock checks of it.
+//! Requests of Bedrock's Converse and Bedrock's validation of them.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
-use super::blocks::{Block, Turn, Unpaired, unpaired};
+use super::blocks::{Block, PairingError, Turn, find_unpaired};
 
-/// The body of `POST /model/{id}/converse`. Unknown fields are ignored, as AWS services do.
+/// Body of `POST /model/{id}/converse`. Unknown fields are ignored, as AWS services do.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -95,7 +95,6 @@ struct WireTurn<'a> {
     content: Vec<WireBlock<'a>>,
 }
 
-/// A union: exactly one field is there.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBlock<'a> {
@@ -134,8 +133,7 @@ struct ResultBlock<'a> {
     json: Option<Value>,
 }
 
-/// Reads a request to `model` and checks it.
-pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Ask<'a>, Refusal> {
+pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Prompt<'a>, Refusal> {
     let request: Request<'_> =
         serde_json::from_slice(body).map_err(|problem| Refusal::bad(format!("The request is malformed: {problem}")))?;
     let (max_tokens, stop) = inference(request.inference_config)?;
@@ -150,7 +148,7 @@ pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Ask<
         turn.messages(&mut messages);
     }
     let thinking = request.additional_model_request_fields.as_ref().and_then(|fields| fields.pointer("/thinking/type"));
-    Ok(Ask {
+    Ok(Prompt {
         model: Cow::Owned(model.to_owned()),
         messages,
         tools,
@@ -168,28 +166,28 @@ fn inference<'a>(config: Option<InferenceConfig<'a>>) -> Result<(Option<u64>, Ve
     let Some(config) = config else { return Ok((None, Vec::new())) };
     for (name, value) in [("temperature", config.temperature), ("topP", config.top_p)] {
         if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "1 validation error detected: Value '{value}' at 'inferenceConfig.{name}' failed to satisfy constraint: \
                  Member must have value less than or equal to 1"
-            )));
+            );
         }
     }
     if config.max_tokens == Some(0) {
-        return Err(Refusal::bad(
+        return bad!(
             "1 validation error detected: Value '0' at 'inferenceConfig.maxTokens' failed to satisfy constraint: Member \
-             must have value greater than or equal to 1",
-        ));
+             must have value greater than or equal to 1"
+        );
     }
     Ok((config.max_tokens, config.stop_sequences))
 }
 
-fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<Offer<'a>>, Choice<'a>), Refusal> {
-    let Some(config) = config else { return Ok((Vec::new(), Choice::Auto)) };
+fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, ToolChoice<'a>), Refusal> {
+    let Some(config) = config else { return Ok((Vec::new(), ToolChoice::Auto)) };
     if config.tools.is_empty() {
-        return Err(Refusal::bad(
+        return bad!(
             "1 validation error detected: Value '[]' at 'toolConfig.tools' failed to satisfy constraint: Member must \
-             have length greater than or equal to 1",
-        ));
+             have length greater than or equal to 1"
+        );
     }
     let mut tools = Vec::with_capacity(config.tools.len());
     for (index, spec) in config.tools.into_iter().enumerate().filter_map(|(index, tool)| Some((index, tool.tool_spec?)))
@@ -197,17 +195,17 @@ fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<Offer<'a>>, Choice<'
         let schema = spec.input_schema.and_then(|schema| schema.json).ok_or_else(|| {
             Refusal::bad(format!("The value at toolConfig.tools.{index}.toolSpec.inputSchema is required."))
         })?;
-        tools.push(Offer { name: spec.name, schema: Some(schema.get()) });
+        tools.push(ToolOffer { name: spec.name, schema: Some(schema.get()) });
     }
     let choice = match config.tool_choice {
         Some(WireChoice { tool: Some(tool), .. }) => {
             if !tools.iter().any(|offer| offer.name == tool.name) {
-                return Err(Refusal::bad(format!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name)));
+                return bad!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name);
             }
-            Choice::Tool(tool.name)
+            ToolChoice::Tool(tool.name)
         }
-        Some(WireChoice { any: Some(_), .. }) => Choice::Any,
-        _ => Choice::Auto,
+        Some(WireChoice { any: Some(_), .. }) => ToolChoice::Any,
+        _ => ToolChoice::Auto,
     };
     Ok((tools, choice))
 }
@@ -217,18 +215,18 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         other => {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "1 validation error detected: Value '{other}' at 'messages.{}.member.role' failed to satisfy \
                  constraint: Member must satisfy enum value set: [user, assistant]",
                 index + 1
-            )));
+            );
         }
     };
     if wire.content.is_empty() {
-        return Err(Refusal::bad(format!(
+        return bad!(
             "The content field in the Message object at messages.{index} is empty. Add a ContentBlock object to the \
              content field and try again."
-        )));
+        );
     }
     let read = |(at, block)| self::block(block, index, at);
     Ok(Turn { role, blocks: wire.content.into_iter().enumerate().map(read).collect::<Result<_, _>>()? })
@@ -237,10 +235,10 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
 fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, Refusal> {
     if let Some(text) = wire.text {
         if text.trim().is_empty() {
-            return Err(Refusal::bad(format!(
+            return bad!(
                 "The text field in the ContentBlock object at messages.{index}.content.{at} is blank. Add text to the \
                  text field, and try again."
-            )));
+            );
         }
         return Ok(Block::Text(text));
     }
@@ -258,49 +256,44 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
     Ok(Block::Other)
 }
 
-/// Who speaks when, and what belongs together.
 fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
     if turns.first().is_none_or(|turn| turn.role != Role::User) {
-        return Err(Refusal::bad(
-            "A conversation must start with a user message. Try again with a conversation that starts with a user message.",
-        ));
+        return bad!(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+        );
     }
     if turns.windows(2).any(|pair| pair[0].role == pair[1].role) {
-        return Err(Refusal::bad(
+        return bad!(
             "A conversation must alternate between user and assistant roles. Make sure the conversation alternates \
-             between user and assistant roles and try again.",
-        ));
+             between user and assistant roles and try again."
+        );
     }
     let has_tools =
         |turn: &Turn<'_>| turn.blocks.iter().any(|block| matches!(block, Block::Use(_) | Block::Result(..)));
     if !has_config && turns.iter().any(has_tools) {
-        return Err(Refusal::bad(
-            "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
-        ));
+        return bad!("The toolConfig field must be defined when using toolUse and toolResult content blocks.");
     }
-    match unpaired(turns) {
-        Some(Unpaired::NoResult(at, ids)) => Err(Refusal::bad(format!(
-            "Expected toolResult blocks at messages.{}.content for the following Ids: {}",
-            at + 1,
-            ids.join(", ")
-        ))),
-        Some(Unpaired::NoCall(at, _)) => Err(Refusal::bad(format!(
+    match find_unpaired(turns) {
+        Some(PairingError::MissingResult(at, ids)) => {
+            bad!("Expected toolResult blocks at messages.{}.content for the following Ids: {}", at + 1, ids.join(", "))
+        }
+        Some(PairingError::MissingCall(at, _)) => bad!(
             "The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of previous turn."
-        ))),
+        ),
         None => Ok(()),
     }
 }
 
-/// `outputConfig.textFormat`; its schema is JSON within a string.
-fn form(config: Option<&Value>) -> Result<Form, Refusal> {
-    let Some(format) = config.and_then(|config| config.get("textFormat")) else { return Ok(Form::Text) };
+/// Reads `outputConfig.textFormat`, whose schema is JSON within a string.
+fn form(config: Option<&Value>) -> Result<AnswerForm, Refusal> {
+    let Some(format) = config.and_then(|config| config.get("textFormat")) else { return Ok(AnswerForm::Text) };
     let schema = format.pointer("/structure/jsonSchema/schema").and_then(Value::as_str);
     let schema = schema.and_then(|text| serde_json::from_str(text).ok());
     match (format.get("type").and_then(Value::as_str), schema) {
-        (Some("json_schema"), Some(schema)) => Ok(Form::Schema(schema)),
-        _ => Err(Refusal::bad(
-            "outputConfig.textFormat must have type json_schema and a JSON Schema, as a string, at structure.jsonSchema.schema.",
-        )),
+        (Some("json_schema"), Some(schema)) => Ok(AnswerForm::Schema(schema)),
+        _ => bad!(
+            "outputConfig.textFormat must have type json_schema and a JSON Schema, as a string, at structure.jsonSchema.schema."
+        ),
     }
 }
 
@@ -342,8 +335,8 @@ mod tests {
             {"role":"assistant","content":[{"toolUse":{"toolUseId":"t1","name":"f","input":{}}}]},
             {"role":"user","content":[{"toolResult":{"toolUseId":"t1","content":[{"text":"a"},{"json":{"b":1}}]}}]}],
             "toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}]}}"#;
-        let ask = read(body.as_bytes(), "m", true).unwrap();
-        assert_eq!(ask.messages[2].text, r#"a{"b":1}"#);
-        assert_eq!((ask.messages[2].role, ask.stream), (Role::Tool, true));
+        let prompt = read(body.as_bytes(), "m", true).unwrap();
+        assert_eq!(prompt.messages[2].text, r#"a{"b":1}"#);
+        assert_eq!((prompt.messages[2].role, prompt.stream), (Role::Tool, true));
     }
 }

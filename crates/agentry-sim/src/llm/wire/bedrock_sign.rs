@@ -1,13 +1,12 @@
-//! The check of AWS's signatures (Signature Version 4), independent of what clients sign with.
+//! Verification of AWS signatures (Signature Version 4), independent of the library that clients sign with.
 //!
-//! Source: AWS, "Create a signed AWS API request". Paths of services other than S3 are encoded once more before they are
-//! signed, so the colon of a model's id is `%253A` here.
+//! Source: AWS, "Create a signed AWS API request". Paths of services other than S3 are encoded once more before they
+//! are signed, so the colon of a model's id is `%253A` here.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use axum::http::header;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -15,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::{Incoming, Refusal};
 use crate::clock::since_epoch;
+use crate::digest::{hex, hmac};
 
-/// What signatures begin with.
+/// Prefix of the `Authorization` header of signed requests.
 pub(super) const SIGNED: &str = "AWS4-HMAC-SHA256 ";
-/// How far a request's clock may be from ours.
+/// Largest difference between the clocks of client and service.
 const MAX_SKEW: Duration = Duration::from_secs(300);
-/// What AWS says when a signature does not fit.
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
                         Access Key and signing method. Consult the service documentation for details.";
 
@@ -33,7 +32,6 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Checks the signature of a request, or says why it does not hold.
 pub(super) fn check(incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal> {
     let text = |name: &str| incoming.headers.get(name).and_then(|value| value.to_str().ok());
     let wrong = |message: &str| Refusal::new(403, message);
@@ -58,9 +56,9 @@ pub(super) fn check(incoming: &Incoming<'_>, secret: &str) -> Result<(), Refusal
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{}\n{}", given.scope, hex(&Sha256::digest(canonical)));
     let mut key = format!("AWS4{secret}").into_bytes();
     for part in [day, region, "bedrock", "aws4_request"] {
-        key = hmac(&key, part.as_bytes());
+        key = hmac(&key, &[part.as_bytes()]);
     }
-    if hex(&hmac(&key, to_sign.as_bytes())) == given.signature { Ok(()) } else { Err(wrong(MISMATCH)) }
+    if hex(&hmac(&key, &[to_sign.as_bytes()])) == given.signature { Ok(()) } else { Err(wrong(MISMATCH)) }
 }
 
 fn authorization(header: &str) -> Option<Authorization<'_>> {
@@ -70,7 +68,7 @@ fn authorization(header: &str) -> Option<Authorization<'_>> {
     Some(Authorization { scope, signed: part("SignedHeaders")?, signature: part("Signature")? })
 }
 
-/// The canonical request; `None` when a header that is signed is missing.
+/// Builds the canonical request; returns `None` when a signed header is missing.
 fn canonical(incoming: &Incoming<'_>, signed: &str) -> Option<String> {
     let mut text = format!("POST\n{}\n{}\n", encoded(incoming.path), incoming.query.unwrap_or_default());
     for name in signed.split(';') {
@@ -86,7 +84,6 @@ fn canonical(incoming: &Incoming<'_>, signed: &str) -> Option<String> {
     Some(text)
 }
 
-/// A path, as it came, with everything encoded once more that may not stand in one.
 fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -99,16 +96,6 @@ fn encoded(path: &str) -> String {
     text
 }
 
-fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
-    mac.update(text);
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +105,7 @@ mod tests {
     fn the_key_is_derived_as_in_awss_example() {
         let mut key = b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec();
         for part in ["20150830", "us-east-1", "iam", "aws4_request"] {
-            key = hmac(&key, part.as_bytes());
+            key = hmac(&key, &[part.as_bytes()]);
         }
         assert_eq!(hex(&key), "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9");
     }

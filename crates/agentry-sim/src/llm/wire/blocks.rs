@@ -1,54 +1,46 @@
-//! Conversations of turns that consist of blocks, as Anthropic and Bedrock have them: what they mean, and which calls
-//! of tools lack their results.
+//! Conversations of turns that consist of blocks, as in Anthropic's and Bedrock's protocols.
 
 use std::borrow::Cow;
 
-use super::super::ask::{Message, Role};
+use super::super::prompt::{Message, Role};
 
-/// A block, as far as the simulator looks at it.
+/// A content block, reduced to the parts that the simulator uses.
 #[derive(Debug)]
 pub(super) enum Block<'a> {
-    /// Text.
     Text(Cow<'a, str>),
-    /// The call of a tool.
     Use(Cow<'a, str>),
-    /// The result of the call with this id.
+    /// The result of the call with this id, and its text.
     Result(Cow<'a, str>, Cow<'a, str>),
-    /// Pictures, documents, reasoning, marks.
     Other,
 }
 
-/// All that one side says at once.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    /// User or assistant.
     pub(super) role: Role,
-    /// What.
     pub(super) blocks: Vec<Block<'a>>,
 }
 
-/// What is wrong between calls of tools and their results.
+/// A mismatch between tool calls and their results.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unpaired {
-    /// In this turn there are calls whose results do not follow in the next.
-    NoResult(usize, Vec<String>),
-    /// In this turn there are results of calls that are not in the one before.
-    NoCall(usize, Vec<String>),
+pub(super) enum PairingError {
+    /// Calls in this turn have no results in the next one.
+    MissingResult(usize, Vec<String>),
+    /// Results in this turn have no calls in the turn before.
+    MissingCall(usize, Vec<String>),
 }
 
-/// The first of what is wrong, if anything.
-pub(super) fn unpaired(turns: &[Turn<'_>]) -> Option<Unpaired> {
+pub(super) fn find_unpaired(turns: &[Turn<'_>]) -> Option<PairingError> {
     for (index, turn) in turns.iter().enumerate() {
         let uses = index.checked_sub(1).map(|before| turns[before].uses()).unwrap_or_default();
         let strangers: Vec<String> =
             turn.results().into_iter().filter(|id| !uses.contains(id)).map(str::to_owned).collect();
         if !strangers.is_empty() {
-            return Some(Unpaired::NoCall(index, strangers));
+            return Some(PairingError::MissingCall(index, strangers));
         }
         let results = turns.get(index + 1).map(Turn::results).unwrap_or_default();
         let open: Vec<String> = turn.uses().into_iter().filter(|id| !results.contains(id)).map(str::to_owned).collect();
         if !open.is_empty() {
-            return Some(Unpaired::NoResult(index, open));
+            return Some(PairingError::MissingResult(index, open));
         }
     }
     None
@@ -67,7 +59,7 @@ impl<'a> Turn<'a> {
         blocks.filter_map(|block| if let Block::Result(id, _) = block { Some(id.as_ref()) } else { None }).collect()
     }
 
-    /// The messages of the turn: each result is one, and so is the text between them.
+    /// Appends the messages of the turn: each result is one, and so is the text between them.
     pub(super) fn messages(self, into: &mut Vec<Message<'a>>) {
         let mut text: Option<Cow<'a, str>> = None;
         let role = self.role;
@@ -92,7 +84,7 @@ impl<'a> Turn<'a> {
                 Block::Use(_) | Block::Other => {}
             }
         }
-        // A turn of nothing but calls or pictures is a turn all the same.
+        // A turn with only calls or pictures still counts as a message.
         let silent = text.is_none() && !has_result && !is_empty;
         flush(text.or(silent.then_some(Cow::Borrowed(""))), into);
     }
@@ -116,13 +108,17 @@ mod tests {
 
     #[test]
     fn calls_and_results_belong_together() {
-        let pair =
-            |calls: Vec<Block<'static>>, results| unpaired(&[turn(Role::Assistant, calls), turn(Role::User, results)]);
+        let pair = |calls: Vec<Block<'static>>, results| {
+            find_unpaired(&[turn(Role::Assistant, calls), turn(Role::User, results)])
+        };
         assert_eq!(pair(vec![call("a"), call("b")], vec![result("b"), result("a")]), None);
         let missing = pair(vec![call("a"), call("b")], vec![result("b")]);
-        assert_eq!(missing, Some(Unpaired::NoResult(0, vec!["a".into()])));
-        assert_eq!(pair(vec![], vec![result("x")]), Some(Unpaired::NoCall(1, vec!["x".into()])));
-        assert_eq!(unpaired(&[turn(Role::Assistant, vec![call("a")])]), Some(Unpaired::NoResult(0, vec!["a".into()])));
+        assert_eq!(missing, Some(PairingError::MissingResult(0, vec!["a".into()])));
+        assert_eq!(pair(vec![], vec![result("x")]), Some(PairingError::MissingCall(1, vec!["x".into()])));
+        assert_eq!(
+            find_unpaired(&[turn(Role::Assistant, vec![call("a")])]),
+            Some(PairingError::MissingResult(0, vec!["a".into()]))
+        );
     }
 
     #[test]

@@ -10,15 +10,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Stop, count, tokens};
-use super::super::ask::Ask;
 use super::super::ids::Ids;
-use super::super::limits::Levels;
+use super::super::limits::BucketLevels;
+use super::super::prompt::Prompt;
 use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, json_error, ollama_request};
 
-/// The protocol.
 pub(in super::super) struct Ollama;
 
-/// How long models take to load here, as answers tell it.
 const LOAD: Duration = Duration::from_millis(2);
 
 impl Wire for Ollama {
@@ -34,7 +32,7 @@ impl Wire for Ollama {
         Refusal::new(401, "unauthorized")
     }
 
-    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
         ollama_request::read(incoming.body)
     }
 
@@ -61,19 +59,19 @@ impl Wire for Ollama {
     fn stream(&self, reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
         let answer = reply.answer;
         let created_at = created_at(reply);
-        let said = |content, thinking, tool_calls| {
-            let message = Said { role: "assistant", content, thinking, tool_calls };
-            line(&Part { model: &reply.ask.model, created_at: &created_at, message, done: false })
+        let part = |content, thinking, tool_calls| {
+            let message = MessagePart { role: "assistant", content, thinking, tool_calls };
+            line(&StreamLine { model: &reply.prompt.model, created_at: &created_at, message, done: false })
         };
         let mut pieces = Vec::new();
         for thinking in tokens(&answer.thinking) {
-            pieces.push(Piece::reasoning(said("", Some(thinking), None)?, 1));
+            pieces.push(Piece::reasoning(part("", Some(thinking), None)?, 1));
         }
         for content in tokens(&answer.text) {
-            pieces.push(Piece::content(said(content, None, None)?, 1));
+            pieces.push(Piece::content(part(content, None, None)?, 1));
         }
         for (index, made) in answer.calls.iter().enumerate() {
-            let bytes = said("", None, Some([call(reply, index)]))?;
+            let bytes = part("", None, Some([call(reply, index)]))?;
             pieces.push(Piece::content(bytes, count(&made.name) + count(&made.arguments)));
         }
         pieces.push(Piece::frame(line(&end(reply, &json!({"role": "assistant", "content": ""})))?));
@@ -96,24 +94,24 @@ impl Wire for Ollama {
         json_error(refusal, &json!({"error": refusal.message}))
     }
 
-    fn stamp(&self, _headers: &mut HeaderMap, _ids: &Ids, _levels: &Levels, _now: Duration) {}
+    fn stamp(&self, _headers: &mut HeaderMap, _ids: &Ids, _levels: &BucketLevels, _now: Duration) {}
 
-    /// Ollama tells none.
+    /// Ollama sends no id.
     fn id(&self, _ids: &Ids, _answered: bool) -> String {
         String::new()
     }
 }
 
 #[derive(Serialize)]
-struct Part<'a> {
+struct StreamLine<'a> {
     model: &'a str,
     created_at: &'a str,
-    message: Said<'a>,
+    message: MessagePart<'a>,
     done: bool,
 }
 
 #[derive(Serialize)]
-struct Said<'a> {
+struct MessagePart<'a> {
     role: &'static str,
     content: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,28 +132,28 @@ fn call(reply: &Reply<'_>, index: usize) -> Value {
     json!({"id": reply.ids.call("call_", index), "function": function})
 }
 
-/// The end of a stream, or a whole answer.
+/// Returns the last object of a stream, or a whole answer.
 fn end(reply: &Reply<'_>, message: &Value) -> Value {
     let (first, rest) = (reply.first, reply.total.saturating_sub(reply.first));
     json!({
-        "model": reply.ask.model,
+        "model": reply.prompt.model,
         "created_at": created_at(reply),
         "message": message,
         "done": true,
-        "done_reason": done_reason(reply.ask, reply.answer),
+        "done_reason": done_reason(reply.prompt, reply.answer),
         "total_duration": nanos(reply.total + LOAD),
         "load_duration": nanos(LOAD),
-        "prompt_eval_count": reply.tally.input,
+        "prompt_eval_count": reply.counts.input,
         "prompt_eval_duration": nanos(first),
-        "eval_count": reply.tally.output,
+        "eval_count": reply.counts.output,
         "eval_duration": nanos(rest),
     })
 }
 
-fn done_reason(ask: &Ask<'_>, answer: &Answer) -> &'static str {
+fn done_reason(prompt: &Prompt<'_>, answer: &Answer) -> &'static str {
     match answer.stop {
         // A request without messages only loads the model.
-        _ if ask.messages.is_empty() => "load",
+        _ if prompt.messages.is_empty() => "load",
         Stop::Length => "length",
         _ => "stop",
     }

@@ -1,13 +1,13 @@
-//! A request of Ollama's chat, and what Ollama checks of it.
+//! Requests of Ollama's chat and Ollama's validation of them.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice};
 use super::Refusal;
+use super::functions::{StopSequences, WireTool};
 
 /// `POST /api/chat`. Unknown fields are ignored, as Ollama does.
 #[derive(Debug, Deserialize)]
@@ -31,11 +31,11 @@ struct WireMessage<'a> {
     role: Cow<'a, str>,
     #[serde(borrow)]
     content: Option<Cow<'a, str>>,
-    tool_calls: Option<Vec<Called>>,
+    tool_calls: Option<Vec<WireToolCall>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Called {
+struct WireToolCall {
     function: CalledFunction,
 }
 
@@ -45,52 +45,26 @@ struct CalledFunction {
 }
 
 #[derive(Debug, Deserialize)]
-struct WireTool<'a> {
-    #[serde(borrow)]
-    function: WireFunction<'a>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WireFunction<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    parameters: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Options<'a> {
     num_predict: Option<i64>,
     #[serde(borrow)]
-    stop: Option<Stops<'a>>,
+    stop: Option<StopSequences<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Stops<'a> {
-    One(#[serde(borrow)] Cow<'a, str>),
-    Several(#[serde(borrow)] Vec<Cow<'a, str>>),
-}
-
-/// Reads a request and checks it.
-pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let request: Request<'_> = serde_json::from_slice(body).map_err(|problem| Refusal::bad(problem.to_string()))?;
     let model = request.model.filter(|model| !model.is_empty()).ok_or_else(|| Refusal::bad("model is required"))?;
     let messages = request.messages.unwrap_or_default().into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
     let (max_tokens, stop) = request.options.map_or((None, Vec::new()), |options| {
-        let stop = match options.stop {
-            None => Vec::new(),
-            Some(Stops::One(one)) => vec![one],
-            Some(Stops::Several(several)) => several,
-        };
-        // Negative is without a limit.
+        let stop = options.stop.map(StopSequences::into_vec).unwrap_or_default();
+        // A negative number means no limit.
         (options.num_predict.and_then(|most| u64::try_from(most).ok()), stop)
     });
-    Ok(Ask {
+    Ok(Prompt {
         model,
         messages,
-        tools: request.tools.unwrap_or_default().into_iter().map(offer).collect(),
-        choice: Choice::Auto,
+        tools: request.tools.unwrap_or_default().into_iter().map(WireTool::offer).collect(),
+        choice: ToolChoice::Auto,
         form: form(request.format)?,
         stream: request.stream != Some(false),
         include_usage: true,
@@ -100,38 +74,34 @@ pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
     })
 }
 
-fn offer<'a>(tool: WireTool<'a>) -> Offer<'a> {
-    Offer { name: tool.function.name, schema: tool.function.parameters.map(RawValue::get) }
-}
-
 fn message<'a>(wire: WireMessage<'a>) -> Result<Message<'a>, Refusal> {
     let role = match wire.role.as_ref() {
         "system" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "tool" => Role::Tool,
-        other => return Err(Refusal::bad(format!("invalid role: {other}"))),
+        other => return bad!("invalid role: {other}"),
     };
-    // Arguments are objects here, not text: the one place where a client of OpenAI's protocol goes wrong.
-    let is_text = |call: &Called| !call.function.arguments.is_object();
+    // Arguments are objects in this protocol and not text, which clients of OpenAI's protocol often get wrong.
+    let is_text = |call: &WireToolCall| !call.function.arguments.is_object();
     if wire.tool_calls.iter().flatten().any(is_text) {
-        return Err(Refusal::bad(
+        return bad!(
             "json: cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls.function.arguments of \
-             type api.ToolCallFunctionArguments",
-        ));
+             type api.ToolCallFunctionArguments"
+        );
     }
     Ok(Message { role, text: wire.content.unwrap_or_default() })
 }
 
-/// `format`: nothing, `"json"`, or a schema.
-fn form(format: Option<Value>) -> Result<Form, Refusal> {
+/// Reads `format`: absent, `"json"`, or a schema.
+fn form(format: Option<Value>) -> Result<AnswerForm, Refusal> {
     match format {
-        None | Some(Value::Null) => Ok(Form::Text),
-        Some(Value::String(word)) if word.is_empty() => Ok(Form::Text),
-        Some(Value::String(word)) if word == "json" => Ok(Form::Object),
-        Some(schema @ Value::Object(_)) => Ok(Form::Schema(schema)),
+        None | Some(Value::Null) => Ok(AnswerForm::Text),
+        Some(Value::String(word)) if word.is_empty() => Ok(AnswerForm::Text),
+        Some(Value::String(word)) if word == "json" => Ok(AnswerForm::Object),
+        Some(schema @ Value::Object(_)) => Ok(AnswerForm::Schema(schema)),
         Some(other) => {
-            Err(Refusal::bad(format!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")))
+            bad!("invalid format: {other}; expected \"json\" or a valid JSON Schema object")
         }
     }
 }

@@ -7,12 +7,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::super::ask::Ask;
 use super::super::ids::Ids;
-use super::super::limits::Levels;
+use super::super::limits::BucketLevels;
+use super::super::prompt::Prompt;
 use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, json_error, openai_reply, openai_request, set};
 
-/// The protocol.
 pub(in super::super) struct OpenAi;
 
 impl Wire for OpenAi {
@@ -38,7 +37,7 @@ impl Wire for OpenAi {
         )
     }
 
-    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Ask<'a>, Refusal> {
+    fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
         openai_request::read(incoming.body)
     }
 
@@ -74,7 +73,7 @@ impl Wire for OpenAi {
         json_error(refusal, &body(refusal))
     }
 
-    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &Levels, _now: Duration) {
+    fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels, _now: Duration) {
         set(headers, "x-request-id", &ids.named("req_"));
         set(headers, "openai-version", "2020-10-01");
         if let Some(level) = levels.requests {
@@ -105,7 +104,7 @@ fn body(refusal: &Refusal) -> Value {
     json!({"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": code}})
 }
 
-/// A time as OpenAI's headers write it: `120ms`, `6m0s`.
+/// Formats a time as OpenAI's headers do: `120ms`, `6m0s`.
 fn span(time: Duration) -> String {
     let (seconds, millis) = (time.as_secs(), time.subsec_millis());
     match seconds {

@@ -1,96 +1,26 @@
-//! OpenAI's answers as they go over the wire: whole completions and the chunks of a stream, field for field.
+//! OpenAI's answers: whole completions and the chunks of a stream.
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::super::answer::{Answer, Stop, count, tokens};
-use super::super::ask::Tally;
+use super::super::answer::{Answer, Stop, ToolCall, count, tokens};
 use super::super::ids::Ids;
+use super::super::prompt::TokenCounts;
 use super::{Piece, Reply, sse};
 
-/// What the simulator gives as its version.
+/// `system_fingerprint` of all answers.
 const FINGERPRINT: &str = "fp_agentry_sim";
 
-/// `usage`.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Usage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-    prompt_tokens_details: PromptDetails,
-    completion_tokens_details: CompletionDetails,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct PromptDetails {
-    cached_tokens: u64,
-    audio_tokens: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct CompletionDetails {
-    reasoning_tokens: u64,
-    audio_tokens: u64,
-    accepted_prediction_tokens: u64,
-    rejected_prediction_tokens: u64,
-}
-
-impl Usage {
-    fn of(tally: &Tally) -> Self {
-        Self {
-            prompt_tokens: tally.input,
-            completion_tokens: tally.output,
-            total_tokens: tally.input + tally.output,
-            prompt_tokens_details: PromptDetails { cached_tokens: tally.cached, ..PromptDetails::default() },
-            completion_tokens_details: CompletionDetails {
-                reasoning_tokens: tally.reasoning,
-                ..CompletionDetails::default()
-            },
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: [Choice<'a>; 1],
-    usage: Usage,
-    service_tier: &'static str,
-    system_fingerprint: &'static str,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u32,
-    message: Message<'a>,
-    logprobs: Option<()>,
-    finish_reason: &'static str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_calls: Option<Vec<ToolCall<'a>>>,
-    refusal: Option<()>,
-    annotations: [(); 0],
-}
-
-#[derive(Serialize)]
-struct ToolCall<'a> {
-    id: String,
-    r#type: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a str,
-    arguments: &'a str,
+fn usage(counts: &TokenCounts) -> Value {
+    json!({
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "total_tokens": counts.input + counts.output,
+        "prompt_tokens_details": {"cached_tokens": counts.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning, "audio_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+    })
 }
 
 #[derive(Serialize)]
@@ -102,9 +32,9 @@ struct Chunk<'a> {
     service_tier: &'static str,
     system_fingerprint: &'static str,
     choices: &'a [ChunkChoice<'a>],
-    /// Absent unless asked for; then null in every chunk but the last.
+    /// Absent unless requested; then null in every chunk but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<Option<Value>>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +83,6 @@ fn finish_reason(answer: &Answer) -> &'static str {
     }
 }
 
-/// The id of an answer.
 pub(super) fn answer_id(ids: &Ids) -> String {
     ids.named("chatcmpl-")
 }
@@ -162,48 +91,43 @@ fn call_id(ids: &Ids, index: usize) -> String {
     ids.call("call_", index)
 }
 
-/// A whole answer.
 pub(super) fn whole(reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
     let answer = reply.answer;
-    let calls = answer.calls.iter().enumerate().map(|(index, call)| ToolCall {
-        id: call_id(reply.ids, index),
-        r#type: "function",
-        function: Function { name: &call.name, arguments: &call.arguments },
-    });
-    let tool_calls: Vec<_> = calls.collect();
-    let message = Message {
-        role: "assistant",
-        content: tool_calls.is_empty().then_some(answer.text.as_str()),
-        tool_calls: (!tool_calls.is_empty()).then_some(tool_calls),
-        refusal: None,
-        annotations: [],
-    };
-    serde_json::to_vec(&Completion {
-        id: &answer_id(reply.ids),
-        object: "chat.completion",
-        created: reply.asked_at.as_secs(),
-        model: &reply.ask.model,
-        choices: [Choice { index: 0, message, logprobs: None, finish_reason: finish_reason(answer) }],
-        usage: Usage::of(&reply.tally),
-        service_tier: "default",
-        system_fingerprint: FINGERPRINT,
-    })
+    let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null, "annotations": []});
+    if !answer.calls.is_empty() {
+        let call = |(index, call): (usize, &ToolCall)| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            json!({"id": call_id(reply.ids, index), "type": "function", "function": function})
+        };
+        message["content"] = Value::Null;
+        message["tool_calls"] = answer.calls.iter().enumerate().map(call).collect();
+    }
+    serde_json::to_vec(&json!({
+        "id": answer_id(reply.ids),
+        "object": "chat.completion",
+        "created": reply.asked_at.as_secs(),
+        "model": reply.prompt.model,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason(answer)}],
+        "usage": usage(&reply.counts),
+        "service_tier": "default",
+        "system_fingerprint": FINGERPRINT,
+    }))
 }
 
-/// The pieces of a stream, in order: the role, one piece for each token, the reason to stop, the usage when it was
-/// asked for, `[DONE]`.
+/// Returns the pieces of a stream, in order: the role, one piece per token, the finish reason, the usage when it was
+/// requested, `[DONE]`.
 pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
     let id = answer_id(reply.ids);
-    let event = |choices: &[ChunkChoice<'_>], usage: Option<Usage>| {
+    let event = |choices: &[ChunkChoice<'_>], usage: Option<Value>| {
         let chunk = Chunk {
             id: &id,
             object: "chat.completion.chunk",
             created: reply.asked_at.as_secs(),
-            model: &reply.ask.model,
+            model: &reply.prompt.model,
             service_tier: "default",
             system_fingerprint: FINGERPRINT,
             choices,
-            usage: reply.ask.include_usage.then_some(usage),
+            usage: reply.prompt.include_usage.then_some(usage),
         };
         sse(None, &chunk)
     };
@@ -211,9 +135,9 @@ pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error>
     let answer = reply.answer;
     let role = Some("assistant");
     let content = Some(answer.calls.is_empty().then_some(""));
-    // Reasoning is not shown, but it is paid for before anything else comes.
+    // Reasoning is not shown, but it is counted before any content.
     let opening = delta(Delta { role, content, refusal: Some(None), tool_calls: None })?;
-    let mut pieces = vec![Piece::reasoning(opening, reply.tally.reasoning)];
+    let mut pieces = vec![Piece::reasoning(opening, reply.counts.reasoning)];
     for token in tokens(&answer.text) {
         pieces.push(Piece::content(delta(Delta { content: Some(Some(token)), ..Delta::default() })?, 1));
     }
@@ -231,8 +155,8 @@ pub(super) fn pieces(reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error>
     let stop =
         ChunkChoice { index: 0, delta: Delta::default(), logprobs: None, finish_reason: Some(finish_reason(answer)) };
     pieces.push(Piece::frame(event(&[stop], None)?));
-    if reply.ask.include_usage {
-        pieces.push(Piece::frame(event(&[], Some(Usage::of(&reply.tally)))?));
+    if reply.prompt.include_usage {
+        pieces.push(Piece::frame(event(&[], Some(usage(&reply.counts)))?));
     }
     pieces.push(Piece::frame(Bytes::from_static(b"data: [DONE]\n\n")));
     Ok(pieces)

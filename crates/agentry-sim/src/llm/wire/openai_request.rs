@@ -1,4 +1,4 @@
-//! A request of OpenAI's chat completions, borrowed from the body wherever it can be, and what OpenAI checks of it.
+//! Requests of OpenAI's chat completions, borrowed from the body wherever possible, and OpenAI's validation of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +7,14 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::ask::{Ask, Choice, Form, Message, Offer, Role};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
+use super::functions::{StopSequences, WireTool};
 
-/// Texts that end answers at most.
+/// Largest number of stop sequences.
 const MAX_STOPS: usize = 4;
 
-/// `POST /v1/chat/completions`, as far as the simulator looks at it. Unknown fields are ignored, as OpenAI's
-/// compatible servers do.
+/// `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI's compatible servers do.
 #[derive(Debug, Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
@@ -35,7 +35,7 @@ struct Request<'a> {
     temperature: Option<f64>,
     top_p: Option<f64>,
     #[serde(borrow)]
-    stop: Option<Stops<'a>>,
+    stop: Option<StopSequences<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,13 +45,13 @@ struct WireMessage<'a> {
     #[serde(borrow, default, deserialize_with = "content")]
     content: Cow<'a, str>,
     #[serde(borrow, default)]
-    tool_calls: Option<Vec<Called<'a>>>,
+    tool_calls: Option<Vec<WireToolCall<'a>>>,
     #[serde(borrow)]
     tool_call_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Called<'a> {
+struct WireToolCall<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
 }
@@ -62,29 +62,7 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-#[derive(Debug, Deserialize)]
-struct WireTool<'a> {
-    #[serde(borrow)]
-    function: WireFunction<'a>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WireFunction<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    parameters: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Stops<'a> {
-    One(#[serde(borrow)] Cow<'a, str>),
-    Several(#[serde(borrow)] Vec<Cow<'a, str>>),
-}
-
-/// Reads a request and checks it.
-pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let request: Request<'_> = serde_json::from_slice(body)
         .map_err(|problem| Refusal::bad(format!("the request is not a chat completion: {problem}")))?;
     let missing = |param: &str| Refusal::bad(format!("Missing required parameter: '{param}'.")).at(param);
@@ -103,20 +81,14 @@ pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
     };
     between("temperature", request.temperature, 2.0)?;
     between("top_p", request.top_p, 1.0)?;
-    let stop = match request.stop {
-        None => Vec::new(),
-        Some(Stops::One(one)) => vec![one],
-        Some(Stops::Several(several)) if several.len() > MAX_STOPS => {
-            return Err(Refusal::bad(format!(
-                "Invalid 'stop': array too long. Expected an array with maximum length {MAX_STOPS}."
-            ))
-            .at("stop"));
-        }
-        Some(Stops::Several(several)) => several,
-    };
+    let stop = request.stop.map(StopSequences::into_vec).unwrap_or_default();
+    if stop.len() > MAX_STOPS {
+        let text = format!("Invalid 'stop': array too long. Expected an array with maximum length {MAX_STOPS}.");
+        return Err(Refusal::bad(text).at("stop"));
+    }
     let messages = messages(wire)?;
-    let tools: Vec<Offer<'_>> = request.tools.unwrap_or_default().into_iter().map(offer).collect();
-    Ok(Ask {
+    let tools: Vec<ToolOffer<'_>> = request.tools.unwrap_or_default().into_iter().map(WireTool::offer).collect();
+    Ok(Prompt {
         model,
         messages,
         choice: choice(request.tool_choice, &tools)?,
@@ -130,11 +102,7 @@ pub(super) fn read(body: &[u8]) -> Result<Ask<'_>, Refusal> {
     })
 }
 
-fn offer<'a>(tool: WireTool<'a>) -> Offer<'a> {
-    Offer { name: tool.function.name, schema: tool.function.parameters.map(RawValue::get) }
-}
-
-/// The conversation, in which results follow the calls that they belong to.
+/// Checks that tool results follow the calls they belong to.
 fn messages<'a>(wire: Vec<WireMessage<'a>>) -> Result<Vec<Message<'a>>, Refusal> {
     if wire.is_empty() {
         return Err(
@@ -184,22 +152,22 @@ fn unanswered(open: &[Cow<'_, str>]) -> Refusal {
     ))
 }
 
-/// Reads `tool_choice`: a word, or the tool itself.
-fn choice<'a>(raw: Option<&'a RawValue>, tools: &[Offer<'a>]) -> Result<Choice<'a>, Refusal> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(Choice::Auto) };
+/// Reads `tool_choice`: a word, or a tool.
+fn choice<'a>(raw: Option<&'a RawValue>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(ToolChoice::Auto) };
     if tools.is_empty() {
         let text = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.";
         return Err(Refusal::bad(text).at("tool_choice"));
     }
     match serde_json::from_str::<&str>(raw.get()) {
-        Ok("auto") => return Ok(Choice::Auto),
-        Ok("none") => return Ok(Choice::Never),
-        Ok("required") => return Ok(Choice::Any),
+        Ok("auto") => return Ok(ToolChoice::Auto),
+        Ok("none") => return Ok(ToolChoice::Never),
+        Ok("required") => return Ok(ToolChoice::Any),
         _ => {}
     }
     let named = serde_json::from_str::<WireTool<'_>>(raw.get()).ok().map(|tool| tool.function.name);
     match named {
-        Some(name) if tools.iter().any(|tool| tool.name == name) => Ok(Choice::Tool(name)),
+        Some(name) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Tool(name)),
         Some(name) => {
             Err(Refusal::bad(format!("Tool choice '{name}' not found in 'tools' parameter.")).at("tool_choice"))
         }
@@ -207,8 +175,7 @@ fn choice<'a>(raw: Option<&'a RawValue>, tools: &[Offer<'a>]) -> Result<Choice<'
     }
 }
 
-/// Reads `response_format`.
-fn form(raw: Option<&RawValue>) -> Result<Form, Refusal> {
+fn form(raw: Option<&RawValue>) -> Result<AnswerForm, Refusal> {
     #[derive(Deserialize)]
     struct Format {
         r#type: String,
@@ -219,14 +186,14 @@ fn form(raw: Option<&RawValue>) -> Result<Form, Refusal> {
         name: String,
         schema: Option<serde_json::Value>,
     }
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(Form::Text) };
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(AnswerForm::Text) };
     let format: Format = serde_json::from_str(raw.get())
         .map_err(|problem| Refusal::bad(format!("Invalid 'response_format': {problem}")).at("response_format"))?;
     match (format.r#type.as_str(), format.json_schema) {
-        ("text", _) => Ok(Form::Text),
-        ("json_object", _) => Ok(Form::Object),
+        ("text", _) => Ok(AnswerForm::Text),
+        ("json_object", _) => Ok(AnswerForm::Object),
         ("json_schema", Some(NamedSchema { name, schema })) if !name.is_empty() => {
-            Ok(schema.map_or(Form::Object, Form::Schema))
+            Ok(schema.map_or(AnswerForm::Object, AnswerForm::Schema))
         }
         ("json_schema", _) => {
             let param = "response_format.json_schema";
@@ -240,7 +207,7 @@ fn form(raw: Option<&RawValue>) -> Result<Form, Refusal> {
     }
 }
 
-/// Text is a string, null, or a list of parts of which those with text count.
+/// Reads content: a string, null, or a list of parts whose texts are joined.
 fn content<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
     deserializer.deserialize_any(ContentVisitor)
 }
@@ -295,10 +262,10 @@ mod tests {
             {"role":"user","content":"plain"},{"role":"user","content":"with \"escape\""},
             {"role":"assistant","content":null,"tool_calls":[]},{"role":"assistant"},
             {"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}},{"type":"text","text":"b"}]}]}"#;
-        let ask = read(body.as_bytes()).unwrap();
-        let texts: Vec<_> = ask.messages.iter().map(|message| message.text.as_ref()).collect();
+        let prompt = read(body.as_bytes()).unwrap();
+        let texts: Vec<_> = prompt.messages.iter().map(|message| message.text.as_ref()).collect();
         assert_eq!(texts, ["plain", "with \"escape\"", "", "", "ab"]);
-        assert!(matches!(ask.messages[0].text, Cow::Borrowed(_)));
+        assert!(matches!(prompt.messages[0].text, Cow::Borrowed(_)));
     }
 
     #[test]

@@ -3,37 +3,34 @@
 use serde_json::{Value, json};
 
 use super::super::message::Message;
-use super::super::world::World;
+use super::super::workspaces::Workspaces;
 use super::{Answer, Call};
 
-/// Messages of a page, when nothing is said.
 const DEFAULT_PAGE: usize = 100;
-/// Messages of a page at most.
 const MAX_PAGE: usize = 1_000;
 
-/// `conversations.history`: newest first, replies left out.
-pub(super) fn history(world: &mut World, call: &Call<'_>) -> Answer {
+/// `conversations.history`: newest first, without replies.
+pub(super) fn history(workspaces: &mut Workspaces, call: &Call<'_>) -> Answer {
     let channel = call.channel()?;
     let top = |message: &&Message| message.thread_ts.as_ref().is_none_or(|thread| *thread == message.ts);
-    let found: Vec<&Message> = world.channel(&call.team.id, &channel).rev().filter(top).collect();
-    Ok(page(world, call, &channel, found))
+    let found: Vec<&Message> = workspaces.channel(&call.team.id, &channel).rev().filter(top).collect();
+    Ok(page(workspaces, call, &channel, found))
 }
 
-/// `conversations.replies`: a message and what was said below it, oldest first.
-pub(super) fn replies(world: &mut World, call: &Call<'_>) -> Answer {
+/// `conversations.replies`: a message and its replies, oldest first.
+pub(super) fn replies(workspaces: &mut Workspaces, call: &Call<'_>) -> Answer {
     let channel = call.channel()?;
     let ts = call.args.text("ts").ok_or("thread_not_found")?;
-    let thread = match world.message(&call.team.id, &channel, ts) {
+    let thread = match workspaces.message(&call.team.id, &channel, ts) {
         Some(parent) => parent.thread_ts.clone().unwrap_or_else(|| parent.ts.clone()),
-        None if world.any_thread => ts.to_owned(),
+        None if workspaces.any_thread => ts.to_owned(),
         None => return Err("thread_not_found".into()),
     };
     let within = |message: &&Message| message.ts == thread || message.thread_ts.as_ref() == Some(&thread);
-    let found: Vec<&Message> = world.channel(&call.team.id, &channel).filter(within).collect();
-    Ok(page(world, call, &channel, found))
+    let found: Vec<&Message> = workspaces.channel(&call.team.id, &channel).filter(within).collect();
+    Ok(page(workspaces, call, &channel, found))
 }
 
-/// `conversations.info`.
 pub(super) fn info(call: &Call<'_>) -> Answer {
     let id = call.channel()?;
     let is_im = id.starts_with('D');
@@ -41,13 +38,12 @@ pub(super) fn info(call: &Call<'_>) -> Answer {
         "is_member": true, "is_archived": false}}))
 }
 
-/// A channel's name.
 pub(in super::super) fn name(id: &str) -> String {
     if id.starts_with('D') { "directmessage".into() } else { id.to_ascii_lowercase() }
 }
 
-/// One page of messages, within `oldest` and `latest`.
-fn page(world: &World, call: &Call<'_>, channel: &str, messages: Vec<&Message>) -> Value {
+/// Returns one page of messages between `oldest` and `latest`.
+fn page(workspaces: &Workspaces, call: &Call<'_>, channel: &str, messages: Vec<&Message>) -> Value {
     let args = call.args;
     let (oldest, latest, inclusive) = (args.text("oldest"), args.text("latest"), args.flag("inclusive"));
     let within = |message: &&&Message| {
@@ -61,22 +57,21 @@ fn page(world: &World, call: &Call<'_>, channel: &str, messages: Vec<&Message>) 
     let all: Vec<_> = messages.iter().filter(within).collect();
     let end = all.len().min(start.saturating_add(limit));
     let with_metadata = args.flag("include_all_metadata");
-    let shown = |message: &&&Message| {
-        let mut shown = message.shown(call.team, with_metadata);
+    let value = |message: &&&Message| {
+        let mut value = message.to_value(call.team, with_metadata);
         let is_reply = |other: &&Message| other.ts != message.ts && other.thread_ts.as_ref() == Some(&message.ts);
-        let replies = world.channel(&call.team.id, channel).filter(is_reply).count();
+        let replies = workspaces.channel(&call.team.id, channel).filter(is_reply).count();
         if replies > 0 {
-            (shown["thread_ts"], shown["reply_count"]) = (json!(message.ts), json!(replies));
+            (value["thread_ts"], value["reply_count"]) = (json!(message.ts), json!(replies));
         }
-        shown
+        value
     };
-    let messages: Vec<Value> = all.get(start..end).unwrap_or_default().iter().map(shown).collect();
+    let messages: Vec<Value> = all.get(start..end).unwrap_or_default().iter().map(value).collect();
     let has_more = end < all.len();
     let cursor = if has_more { format!("at:{end}") } else { String::new() };
     json!({"messages": messages, "has_more": has_more, "response_metadata": {"next_cursor": cursor}})
 }
 
-/// Whether one time stamp is later than another.
 fn later(one: &str, other: &str) -> bool {
     let parts = |ts: &str| {
         let (seconds, micros) = ts.split_once('.').unwrap_or((ts, ""));

@@ -1,11 +1,11 @@
-//! The Web API: who calls, whether they may, and which method answers.
+//! The Web API: authentication, rate limits, and dispatch to the methods.
 
 mod chat;
 mod conversations;
 mod views;
 
 pub(super) use conversations::name as channel_name;
-pub(super) use views::shown as view_shown;
+pub(super) use views::to_value as view_to_value;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -17,46 +17,39 @@ use serde_json::{Value, json};
 use super::args::Args;
 use super::fault::{SlackFault, hit};
 use super::options::Team;
-use super::server::{App, no_answer};
-use super::world::World;
+use super::server::App;
+use super::workspaces::Workspaces;
 use crate::clock::now_us;
+use crate::server::aborted_response;
 
-/// What a method answers: the fields beside `ok`, or Slack's word for what is wrong, and more about it.
-pub(super) type Answer = Result<Value, Wrong>;
+/// The fields of a response beside `ok`, or Slack's error.
+pub(super) type Answer = Result<Value, ApiError>;
 
-/// What is wrong with a call.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    /// Slack's word.
+pub(super) struct ApiError {
     pub(super) error: String,
-    /// More about it, for people.
     pub(super) messages: Vec<String>,
 }
 
-impl From<&str> for Wrong {
+impl From<&str> for ApiError {
     fn from(error: &str) -> Self {
         Self { error: error.to_owned(), messages: Vec::new() }
     }
 }
 
-/// One call.
 pub(super) struct Call<'a> {
-    /// Of this workspace.
     pub(super) team: &'a Team,
-    /// With these arguments.
     pub(super) args: &'a Args,
-    /// When.
     pub(super) now_us: u64,
 }
 
 impl Call<'_> {
-    /// The channel, which must exist.
-    pub(super) fn channel(&self) -> Result<String, Wrong> {
+    pub(super) fn channel(&self) -> Result<String, ApiError> {
         match self.args.text("channel") {
             None | Some("C0MISSING") => Err("channel_not_found".into()),
             Some("C0ARCHIVED") => Err("is_archived".into()),
             Some(id) if id.starts_with(['C', 'G', 'D']) => Ok(id.to_owned()),
-            // A user's id stands for the conversation with them.
+            // A user's id stands for the direct conversation with that user.
             Some(id) if id.starts_with('U') => Ok(format!("D{}", &id[1..])),
             Some(_) => Err("channel_not_found".into()),
         }
@@ -71,52 +64,47 @@ pub(super) async fn call(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let began = now_us();
-    let args = match Args::read(&headers, query.as_deref(), &body) {
-        Ok(args) => args,
-        Err(error) => return finish(&app, began, &method, None, &Args::default(), Err(error.into())),
-    };
-    let team = match team(&app, &args) {
-        Ok(team) => team,
-        Err(error) => return finish(&app, began, &method, None, &args, Err(error.into())),
+    let mut exchange = Exchange { app: &app, method: &method, args: Args::default(), team: None, began: now_us() };
+    match Args::read(&headers, query.as_deref(), &body) {
+        Ok(args) => exchange.args = args,
+        Err(error) => return exchange.finish(Err(error.into())),
+    }
+    let team = match team(&app, &exchange.args) {
+        Ok(team) => exchange.team.insert(team).clone(),
+        Err(error) => return exchange.finish(Err(error.into())),
     };
     let (fault, over) = {
-        let mut world = app.sim.world();
-        let channel = args.text("channel").unwrap_or_default();
-        let over =
-            if app.sim.options.rate_limits { world.rates.take(&team.id, &method, channel, began).err() } else { None };
-        (hit(&mut world.faults, &method), over)
+        let mut workspaces = app.sim.workspaces();
+        let channel = exchange.args.text("channel").unwrap_or_default();
+        let taken = || workspaces.rates.take(&team.id, &method, channel, exchange.began).err();
+        let over = app.sim.options.rate_limits.then(taken).flatten();
+        (hit(&mut workspaces.faults, &method), over)
     };
+    let call = Call { team: &team, args: &exchange.args, now_us: exchange.began };
     match fault {
         Some((SlackFault::Hang, _)) => {
-            log(&app, began, &method, Some(&team), &args, 0, &json!({"fault": "hang"}));
+            exchange.log(0, &json!({"fault": "hang"}));
             app.shutdown.cancelled().await;
-            return no_answer();
+            aborted_response()
         }
         Some((SlackFault::Status(status), _)) => {
-            log(&app, began, &method, Some(&team), &args, status, &json!({"fault": "status"}));
+            exchange.log(status, &json!({"fault": "status"}));
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return (status, "upstream error").into_response();
+            (status, "upstream error").into_response()
         }
-        Some((SlackFault::Ratelimit, _)) => return limited(&app, began, &method, &team, &args, 1),
-        Some((SlackFault::Fail, error)) => {
-            return finish(&app, began, &method, Some(&team), &args, Err(error.as_str().into()));
-        }
+        Some((SlackFault::Ratelimit, _)) => exchange.limited(1),
+        Some((SlackFault::Fail, error)) => exchange.finish(Err(error.as_str().into())),
         Some((SlackFault::Lose, _)) => {
-            let answer = answer(&app, &method, &Call { team: &team, args: &args, now_us: began });
-            drop(finish(&app, began, &method, Some(&team), &args, answer));
-            return no_answer();
+            drop(exchange.finish(answer(&app, &method, &call)));
+            aborted_response()
         }
-        None => {}
+        None => match over {
+            Some(seconds) => exchange.limited(seconds),
+            None => exchange.finish(answer(&app, &method, &call)),
+        },
     }
-    if let Some(seconds) = over {
-        return limited(&app, began, &method, &team, &args, seconds);
-    }
-    let answer = answer(&app, &method, &Call { team: &team, args: &args, now_us: began });
-    finish(&app, began, &method, Some(&team), &args, answer)
 }
 
-/// Whose token it is.
 fn team(app: &App, args: &Args) -> Result<Team, &'static str> {
     let token = args.token().ok_or("not_authed")?;
     let found = app.sim.options.teams.iter().find(|team| team.bot_token.expose_secret() == token);
@@ -124,7 +112,7 @@ fn team(app: &App, args: &Args) -> Result<Team, &'static str> {
 }
 
 fn answer(app: &App, method: &str, call: &Call<'_>) -> Answer {
-    let world: &mut World = &mut app.sim.world();
+    let workspaces: &mut Workspaces = &mut app.sim.workspaces();
     match method {
         "auth.test" => Ok(json!({
             "url": format!("https://{}.slack.com/", call.team.domain()),
@@ -136,70 +124,80 @@ fn answer(app: &App, method: &str, call: &Call<'_>) -> Answer {
             "is_enterprise_install": false,
         })),
         "api.test" => Ok(json!({})),
-        "chat.postMessage" => chat::post(world, call),
-        "chat.postEphemeral" => chat::post_ephemeral(world, call),
-        "chat.update" => chat::update(world, call),
-        "chat.delete" => chat::delete(world, call),
-        "conversations.history" => conversations::history(world, call),
-        "conversations.replies" => conversations::replies(world, call),
+        "chat.postMessage" => chat::post(workspaces, call),
+        "chat.postEphemeral" => chat::post_ephemeral(workspaces, call),
+        "chat.update" => chat::update(workspaces, call),
+        "chat.delete" => chat::delete(workspaces, call),
+        "conversations.history" => conversations::history(workspaces, call),
+        "conversations.replies" => conversations::replies(workspaces, call),
         "conversations.info" => conversations::info(call),
-        "views.open" => views::open(world, call),
-        "views.update" => views::update(world, call),
+        "views.open" => views::open(workspaces, call),
+        "views.update" => views::update(workspaces, call),
         _ => Err("unknown_method".into()),
     }
 }
 
-/// Writes down what was answered, and answers.
-fn finish(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, answer: Answer) -> Response {
-    let body = match answer {
-        Ok(mut fields) => {
-            fields["ok"] = json!(true);
-            fields
-        }
-        Err(wrong) if wrong.messages.is_empty() => json!({"ok": false, "error": wrong.error}),
-        Err(wrong) => {
-            let messages = json!({"messages": wrong.messages});
-            json!({"ok": false, "error": wrong.error, "errors": wrong.messages, "response_metadata": messages})
-        }
-    };
-    log(app, began, method, team, args, StatusCode::OK.as_u16(), &body);
-    app.sim.changed();
-    axum::Json(body).into_response()
+/// A request and its response, for the ledger.
+struct Exchange<'a> {
+    app: &'a App,
+    method: &'a str,
+    args: Args,
+    team: Option<Team>,
+    began: u64,
 }
 
-fn limited(app: &App, began: u64, method: &str, team: &Team, args: &Args, seconds: u64) -> Response {
-    let body = json!({"ok": false, "error": "ratelimited"});
-    log(app, began, method, Some(team), args, StatusCode::TOO_MANY_REQUESTS.as_u16(), &body);
-    let headers = [(header::RETRY_AFTER, seconds.to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, headers, axum::Json(body)).into_response()
-}
+impl Exchange<'_> {
+    /// Records the response in the ledger and returns it.
+    fn finish(&self, answer: Answer) -> Response {
+        let body = match answer {
+            Ok(mut fields) => {
+                fields["ok"] = json!(true);
+                fields
+            }
+            Err(wrong) if wrong.messages.is_empty() => json!({"ok": false, "error": wrong.error}),
+            Err(wrong) => {
+                let messages = json!({"messages": wrong.messages});
+                json!({"ok": false, "error": wrong.error, "errors": wrong.messages, "response_metadata": messages})
+            }
+        };
+        self.log(StatusCode::OK.as_u16(), &body);
+        self.app.sim.changed();
+        axum::Json(body).into_response()
+    }
 
-/// One line of the ledger.
-fn log(app: &App, began: u64, method: &str, team: Option<&Team>, args: &Args, status: u16, body: &Value) {
-    let ok = body["ok"] == true;
-    let ts = [&body["ts"], &body["message_ts"]].into_iter().find_map(Value::as_str).or_else(|| args.text("ts"));
-    let line = json!({
-        "kind": "call",
-        "method": method,
-        "team": team.map(|team| team.id.as_str()),
-        "channel": body["channel"].as_str().or_else(|| args.text("channel")),
-        "ts": ts,
-        "thread_ts": args.text("thread_ts"),
-        "user": args.text("user"),
-        "text": args.text("text"),
-        "metadata": args.json("metadata").ok().flatten(),
-        "status": status,
-        "ok": ok,
-        "error": body["error"],
-        "fault": body["fault"],
-        "t_us": began,
-        "end_us": now_us(),
-    });
-    let is_post = ok && matches!(method, "chat.postMessage" | "chat.postEphemeral");
-    app.sim.ledger.write(line, |stats| {
-        stats.calls += 1;
-        stats.ok += u64::from(ok);
-        stats.rate_limited += u64::from(status == StatusCode::TOO_MANY_REQUESTS.as_u16());
-        stats.posts += u64::from(is_post);
-    });
+    fn limited(&self, seconds: u64) -> Response {
+        let body = json!({"ok": false, "error": "ratelimited"});
+        self.log(StatusCode::TOO_MANY_REQUESTS.as_u16(), &body);
+        let headers = [(header::RETRY_AFTER, seconds.to_string())];
+        (StatusCode::TOO_MANY_REQUESTS, headers, axum::Json(body)).into_response()
+    }
+
+    fn log(&self, status: u16, body: &Value) {
+        let (args, ok) = (&self.args, body["ok"] == true);
+        let ts = [&body["ts"], &body["message_ts"]].into_iter().find_map(Value::as_str).or_else(|| args.text("ts"));
+        let line = json!({
+            "kind": "call",
+            "method": self.method,
+            "team": self.team.as_ref().map(|team| team.id.as_str()),
+            "channel": body["channel"].as_str().or_else(|| args.text("channel")),
+            "ts": ts,
+            "thread_ts": args.text("thread_ts"),
+            "user": args.text("user"),
+            "text": args.text("text"),
+            "metadata": args.json("metadata").ok().flatten(),
+            "status": status,
+            "ok": ok,
+            "error": body["error"],
+            "fault": body["fault"],
+            "t_us": self.began,
+            "end_us": now_us(),
+        });
+        let is_post = ok && matches!(self.method, "chat.postMessage" | "chat.postEphemeral");
+        self.app.sim.ledger.write(line, |stats| {
+            stats.calls += 1;
+            stats.ok += u64::from(ok);
+            stats.rate_limited += u64::from(status == StatusCode::TOO_MANY_REQUESTS.as_u16());
+            stats.posts += u64::from(is_post);
+        });
+    }
 }

@@ -5,40 +5,35 @@ use serde_json::{Value, json};
 use super::super::blocks::{MAX_VIEW_BLOCKS, check};
 use super::super::message::APP_ID;
 use super::super::options::Team;
-use super::super::world::{View, World};
-use super::{Answer, Call, Wrong};
+use super::super::workspaces::{View, Workspaces};
+use super::{Answer, ApiError, Call};
 
-/// Characters of a modal's title and of its buttons at most.
 const MAX_TITLE_CHARS: usize = 24;
-/// Characters of what an app hides in a modal at most.
 const MAX_PRIVATE_CHARS: usize = 3_000;
 
-/// `views.open`.
-pub(super) fn open(world: &mut World, call: &Call<'_>) -> Answer {
+pub(super) fn open(workspaces: &mut Workspaces, call: &Call<'_>) -> Answer {
     let view = given(call)?;
-    let trigger = world.exchange(call.args.text("trigger_id").ok_or("invalid_arguments")?, call.now_us)?;
+    let trigger = workspaces.exchange(call.args.text("trigger_id").ok_or("invalid_arguments")?, call.now_us)?;
     if trigger.team != call.team.id {
         return Err("invalid_trigger_id".into());
     }
-    let id = format!("V{}{:06}", call.now_us, world.serial());
+    let id = format!("V{}{:06}", call.now_us, workspaces.next_serial());
     let view = View { id: id.clone(), team: trigger.team, user: trigger.user, view, open: true, errors: None };
-    let answer = json!({"view": shown(&view, call.team)});
-    world.views.keep(id, view);
+    let answer = json!({"view": to_value(&view, call.team)});
+    workspaces.views.insert(id, view);
     Ok(answer)
 }
 
-/// `views.update`.
-pub(super) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+pub(super) fn update(workspaces: &mut Workspaces, call: &Call<'_>) -> Answer {
     let new = given(call)?;
     let id = call.args.text("view_id").ok_or("invalid_arguments")?;
-    let found = world.views.get_mut(id).filter(|view| view.open && view.team == call.team.id);
+    let found = workspaces.views.get_mut(id).filter(|view| view.open && view.team == call.team.id);
     let view = found.ok_or("not_found")?;
     (view.view, view.errors) = (new, None);
-    Ok(json!({"view": shown(view, call.team)}))
+    Ok(json!({"view": to_value(view, call.team)}))
 }
 
-/// A view as Slack shows it: what the app gave, and what Slack adds.
-pub(in super::super) fn shown(view: &View, team: &Team) -> Value {
+pub(in super::super) fn to_value(view: &View, team: &Team) -> Value {
     let mut shown = view.view.clone();
     for (name, value) in [
         ("id", json!(view.id)),
@@ -60,14 +55,12 @@ pub(in super::super) fn shown(view: &View, team: &Team) -> Value {
     shown
 }
 
-/// The view that is given, checked.
-fn given(call: &Call<'_>) -> Result<Value, Wrong> {
-    let view = call.args.json("view").map_err(|()| Wrong::from("invalid_arguments"))?.ok_or("invalid_arguments")?;
+fn given(call: &Call<'_>) -> Result<Value, ApiError> {
+    let view = call.args.json("view").map_err(|()| ApiError::from("invalid_arguments"))?.ok_or("invalid_arguments")?;
     checked(view)
-        .map_err(|problem| Wrong { error: "invalid_arguments".into(), messages: vec![format!("[ERROR] {problem}")] })
+        .map_err(|problem| ApiError { error: "invalid_arguments".into(), messages: vec![format!("[ERROR] {problem}")] })
 }
 
-/// A view, or what is wrong with it.
 fn checked(mut view: Value) -> Result<Value, String> {
     if view["type"] != "modal" {
         return Err("a view must be of type modal [json-pointer:/view/type]".into());

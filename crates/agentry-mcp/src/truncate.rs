@@ -1,25 +1,24 @@
-//! JSON made short while it is read: the texts in it are cut at a bound, with a note, before they are held anywhere.
+//! Truncation of JSON texts while they are read: long strings are cut at a bound, with a note, before they are stored.
 //!
-//! Works on the bytes of a stream of JSON texts between newlines, whatever stands around them (lines of stdio, fields
-//! of server-sent events): a raw newline ends every JSON string, because none can contain one. It also remembers the
-//! `id` of the outermost object, so that a message that is too long even so can be answered for.
+//! It works on the bytes of JSON texts between newlines, whatever surrounds them (lines of stdio, fields of server-sent
+//! events): a raw newline ends every JSON string, because none can contain one. It also remembers the `id` of the
+//! outermost object, so that a message that is still too long can be answered.
 
-/// The longest text that passes, in bytes of JSON.
+/// Longest string that passes, in bytes of JSON.
 pub(crate) const MAX_TEXT_BYTES: usize = 1024 * 1024;
-/// The longest key or id that is looked at.
+/// Longest key or id that is inspected.
 const MAX_KEY_BYTES: usize = 64;
 
-/// A JSON text on its way through.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub(crate) struct Truncator {
     max: usize,
     state: State,
     /// Bytes of the string so far.
     length: usize,
-    /// The last character was the first half of a pair of escapes.
+    /// The last character was the first half of a surrogate pair.
     half: bool,
     depth: u32,
-    /// The beginning of the last string at depth 1.
+    /// Beginning of the last string at depth 1.
     key: Vec<u8>,
     id: Id,
 }
@@ -29,7 +28,7 @@ enum State {
     Outside,
     Text,
     Escape,
-    /// Digits of `\u` seen, and whether the first was a `d`.
+    /// Digits of `\u` seen, and true when the first was a `d`.
     Hex(u8, bool),
     Skip,
     SkipEscape,
@@ -43,18 +42,18 @@ enum Id {
     Found(Vec<u8>),
 }
 
-impl Default for Cutter {
+impl Default for Truncator {
     fn default() -> Self {
         Self::new(MAX_TEXT_BYTES)
     }
 }
 
-impl Cutter {
+impl Truncator {
     pub fn new(max: usize) -> Self {
         Self { max, state: State::Outside, length: 0, half: false, depth: 0, key: Vec::new(), id: Id::Unseen }
     }
 
-    /// The `id` of the message, as JSON.
+    /// Returns the `id` of the message, as JSON.
     pub fn id(&self) -> Option<&[u8]> {
         match &self.id {
             Id::Found(id) | Id::Value(id) => Some(id.trim_ascii()).filter(|id| !id.is_empty()),
@@ -62,7 +61,7 @@ impl Cutter {
         }
     }
 
-    /// The next bytes; what is left of them goes to `out`.
+    /// Processes the next bytes and appends the remaining ones to `out`.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) {
         for &byte in input {
             if byte == b'\n' {
@@ -120,7 +119,7 @@ impl Cutter {
             }
             return self.end_of_text();
         }
-        // Never within a character, nor between the halves of a pair of escapes.
+        // The cut is never within a character or between the halves of a surrogate pair.
         if self.length >= self.max && byte & 0xC0 != 0x80 && !self.half {
             out.extend_from_slice(format!("\\n[cut: the first {} bytes are shown]", self.length).as_bytes());
             self.state = if byte == b'\\' { State::SkipEscape } else { State::Skip };
@@ -173,11 +172,11 @@ mod tests {
     use super::*;
 
     fn cut(max: usize, input: &str) -> (String, Option<String>) {
-        let mut whole = Cutter::new(max);
+        let mut whole = Truncator::new(max);
         let mut out = Vec::new();
         whole.push(input.as_bytes(), &mut out);
         // The same in pieces of one byte.
-        let (mut pieces, mut again) = (Cutter::new(max), Vec::new());
+        let (mut pieces, mut again) = (Truncator::new(max), Vec::new());
         input.as_bytes().chunks(1).for_each(|piece| pieces.push(piece, &mut again));
         assert_eq!(out, again);
         (String::from_utf8(out).unwrap(), whole.id().map(|id| String::from_utf8_lossy(id).into_owned()))
@@ -199,7 +198,7 @@ mod tests {
                 if escape {
                     json = ascii(&json);
                 }
-                // Keys are texts as well: the shortest bound here lets those of the protocol pass.
+                // Keys are strings too: the smallest bound here lets those of the protocol pass.
                 for max in 8..60 {
                     let (short, id) = cut(max, &json);
                     let value: Value = serde_json::from_str(&short).unwrap_or_else(|e| panic!("{e}: {short}"));
@@ -213,7 +212,6 @@ mod tests {
         }
     }
 
-    /// As servers write it that escape everything but ASCII.
     fn ascii(json: &str) -> String {
         let mut out = String::new();
         for c in json.chars() {

@@ -1,13 +1,13 @@
-//! What a message wants beside its answer: an error, tokens in the cache, time.
+//! Effects of directives beside the answer: errors, cached tokens, delays.
 
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::ask::{Ask, Tally};
-use super::directive::{Directive, Found};
+use super::directive::{Directive, DirectiveMatch};
+use super::prompt::{Prompt, TokenCounts};
 use super::wire::Refusal;
 
-/// An error of the provider's, with words of its own where they matter.
+/// Returns a provider error with the message of its status.
 pub(super) fn failure(status: u16, retry_after: Option<u32>) -> Refusal {
     let message = match status {
         429 => "Rate limit reached for requests",
@@ -19,19 +19,26 @@ pub(super) fn failure(status: u16, retry_after: Option<u32>) -> Refusal {
     Refusal { retry_after, ..Refusal::new(status, message) }
 }
 
-/// The tokens of a request and its answer, with those that directives put into the cache.
-pub(super) fn tally(ask: &Ask<'_>, answer: &Answer, directives: &[Found<'_>]) -> Tally {
+/// Counts the tokens of a request and its answer, including those that directives count as cached.
+pub(super) fn counts(prompt: &Prompt<'_>, answer: &Answer, directives: &[DirectiveMatch<'_>]) -> TokenCounts {
     let number = |read: fn(&Directive<'_>) -> Option<u64>| directives.iter().find_map(|found| read(&found.directive));
     let cached = number(|directive| if let Directive::Cached(tokens) = directive { Some(*tokens) } else { None });
     let written = number(|directive| if let Directive::Written(tokens) = directive { Some(*tokens) } else { None });
-    let input = ask.tokens();
+    let input = prompt.tokens();
     let cached = cached.unwrap_or(0).min(input);
     let (reasoning, shown) = answer.tokens();
-    Tally { input, cached, written: written.unwrap_or(0).min(input - cached), output: reasoning + shown, reasoning }
+    TokenCounts {
+        input,
+        cached,
+        written: written.unwrap_or(0).min(input - cached),
+        output: reasoning + shown,
+        reasoning,
+    }
 }
 
-/// What `[[sleep]]` adds.
-pub(super) fn extra(directives: &[Found<'_>]) -> Duration {
-    let wait = |found: &Found<'_>| if let Directive::Sleep(wait) = found.directive { Some(wait) } else { None };
+/// Returns the delay of all `[[sleep]]` directives.
+pub(super) fn added_delay(directives: &[DirectiveMatch<'_>]) -> Duration {
+    let wait =
+        |found: &DirectiveMatch<'_>| if let Directive::Sleep(wait) = found.directive { Some(wait) } else { None };
     directives.iter().filter_map(wait).sum()
 }

@@ -1,26 +1,27 @@
-//! How often hints leave: at once when there are few, in batches when there are many.
+//! Pacing of hints: they leave at once when there are few, and in batches when there are many.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Departures that may follow one another without a wait.
+/// Flushes that may follow one another without a wait.
 const BURST: u32 = 4;
 
-/// At most one departure for each `every` in the long run, [`BURST`] at once (a generic cell rate algorithm).
+/// A rate limit of one flush per `every` with bursts of [`BURST`] (generic cell rate algorithm). Written by hand
+/// because the waits must be in tokio's clock: `governor` waits on a timer thread of its own.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct FlushPace {
     every: Duration,
-    /// When the departures so far would have left if they had been evenly spaced.
+    /// Theoretical time of the last flush if all had been evenly spaced.
     spaced: Instant,
 }
 
-impl Pace {
+impl FlushPace {
     pub fn new(every: Duration) -> Self {
         Self { every, spaced: Instant::now() }
     }
 
-    /// Waits for the next departure.
+    /// Waits until the next flush may start.
     pub async fn wait(&mut self) {
         let at = self.next(Instant::now());
         tokio::time::sleep_until(at).await;
@@ -39,7 +40,7 @@ mod tests {
     #[tokio::test]
     async fn few_leave_at_once_and_many_are_spaced() {
         let every = Duration::from_millis(1);
-        let mut pace = Pace::new(every);
+        let mut pace = FlushPace::new(every);
         let start = Instant::now();
         let waits: Vec<_> = (0..8).map(|_| pace.next(start) - start).collect();
         let millis: Vec<_> = waits.iter().map(Duration::as_millis).collect();

@@ -1,4 +1,4 @@
-//! The body of an answer on its way: paced, broken where it is to break, and counted in the ledger as it leaves.
+//! The body of an answer: it paces the pieces, breaks off where a fault says so, and counts sent tokens in the ledger.
 
 use std::io;
 use std::time::Duration;
@@ -9,54 +9,52 @@ use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{End, Entry};
+use super::ledger::{LedgerEntry, RequestEnd};
 use super::wire::Piece;
 
-/// Bytes of one piece of an answer that drips.
+/// Bytes per piece of `[[drip]]`.
 const DRIP_BYTES: usize = 16;
 
-/// When pieces leave.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
-    /// The first at a moment, every other one when the tokens before it have had this time each.
+    /// Starts at the instant; each later piece waits this duration for every token sent before it.
     Tokens(Instant, Duration),
-    /// The first at a moment, then one each interval.
+    /// Starts at the instant, then sends one piece per interval.
     Pieces(Instant, Duration),
 }
 
-/// What follows the last piece.
 #[derive(Debug)]
-pub(super) enum After {
-    /// The proper end of the body.
-    Close(End),
-    /// The end of the connection.
-    Cut(End),
-    /// This piece, over and over.
+pub(super) enum Ending {
+    /// Ends the body properly.
+    Close(RequestEnd),
+    /// Closes the connection.
+    Cut(RequestEnd),
+    /// Sends this piece until the client leaves.
     Repeat(Piece),
 }
 
-/// A body of pieces.
-pub(super) struct Emission {
-    entry: Entry,
+pub(super) struct PacedBody {
+    entry: LedgerEntry,
     pieces: std::vec::IntoIter<Piece>,
     pace: Pace,
-    after: After,
+    after: Ending,
     shutdown: CancellationToken,
     sent_pieces: u32,
     sent_tokens: u64,
     ended: bool,
 }
 
-impl Emission {
-    /// The body. When it is dropped before its end, the client has gone away.
+impl PacedBody {
+    /// Creates the body. When it is dropped before its end, the client has disconnected.
     pub(super) fn body(
-        entry: Entry,
+        entry: LedgerEntry,
         pieces: Vec<Piece>,
         pace: Pace,
-        after: After,
+        after: Ending,
         shutdown: CancellationToken,
     ) -> Body {
-        let pieces = if is_instant(pace) && !matches!(after, After::Repeat(_)) { vec![joined(pieces)] } else { pieces };
+        let pieces =
+            if is_instant(pace) && !matches!(after, Ending::Repeat(_)) { vec![joined(pieces)] } else { pieces };
         let pieces = pieces.into_iter();
         let state = Self { entry, pieces, pace, after, shutdown, sent_pieces: 0, sent_tokens: 0, ended: false };
         Body::from_stream(stream::unfold(state, |mut state| async move {
@@ -78,15 +76,15 @@ impl Emission {
             };
             if stopped {
                 self.ended = true;
-                self.entry.end(End::Stopped);
+                self.entry.end(RequestEnd::Stopped);
                 return Some(Err(io::ErrorKind::ConnectionAborted.into()));
             }
         }
         self.entry.sent(piece.tokens, piece.reasoning);
         self.sent_pieces = self.sent_pieces.saturating_add(1);
         self.sent_tokens += piece.tokens;
-        // Written down before the last piece leaves: whoever has read the answer finds it in the ledger.
-        if let (0, After::Close(end)) = (self.pieces.len(), &self.after) {
+        // The ledger line is written before the last piece leaves, so a client that has read the answer finds it there.
+        if let (0, Ending::Close(end)) = (self.pieces.len(), &self.after) {
             self.entry.end(*end);
         }
         Some(Ok(piece.bytes))
@@ -96,24 +94,24 @@ impl Emission {
         if self.shutdown.is_cancelled() {
             return None;
         }
-        if let After::Repeat(piece) = &self.after { Some(piece.clone()) } else { None }
+        if let Ending::Repeat(piece) = &self.after { Some(piece.clone()) } else { None }
     }
 
     async fn finish(&mut self) -> Option<io::Result<Bytes>> {
         self.ended = true;
         match self.after {
-            After::Close(end) => {
+            Ending::Close(end) => {
                 self.entry.end(end);
                 None
             }
-            After::Cut(end) => {
-                // What was sent goes out first: a server drops what it has not written when a body fails.
+            Ending::Cut(end) => {
+                // The pieces already sent must reach the socket first: a server drops unwritten data when a body fails.
                 tokio::task::yield_now().await;
                 self.entry.end(end);
                 Some(Err(io::ErrorKind::ConnectionAborted.into()))
             }
-            After::Repeat(_) => {
-                self.entry.end(End::Stopped);
+            Ending::Repeat(_) => {
+                self.entry.end(RequestEnd::Stopped);
                 Some(Err(io::ErrorKind::ConnectionAborted.into()))
             }
         }
@@ -127,13 +125,12 @@ impl Emission {
     }
 }
 
-/// Whether all of it may leave at once.
+/// Returns true when no piece has to wait.
 fn is_instant(pace: Pace) -> bool {
     let (Pace::Tokens(first, each) | Pace::Pieces(first, each)) = pace;
     each.is_zero() && first <= Instant::now()
 }
 
-/// All pieces as one.
 pub(super) fn joined(pieces: Vec<Piece>) -> Piece {
     let mut bytes = BytesMut::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
     let mut all = Piece::frame(Bytes::new());
@@ -145,7 +142,7 @@ pub(super) fn joined(pieces: Vec<Piece>) -> Piece {
     Piece { bytes: bytes.freeze(), ..all }
 }
 
-/// The first half of the bytes; of the tokens, those of pieces that are whole.
+/// Keeps the first half of the bytes, and the tokens of the pieces that are kept whole.
 pub(super) fn half(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut left = pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>() / 2;
     let mut kept = Vec::new();
@@ -160,20 +157,20 @@ pub(super) fn half(pieces: Vec<Piece>) -> Vec<Piece> {
     kept
 }
 
-/// The first half of the pieces, each whole.
+/// Keeps the first half of the pieces.
 pub(super) fn first_half(mut pieces: Vec<Piece>) -> Vec<Piece> {
     pieces.truncate(pieces.len().div_ceil(2));
     pieces
 }
 
-/// Small pieces that respect no frame.
+/// Splits the pieces into small ones that ignore frame borders.
 pub(super) fn drops(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut drops = Vec::new();
     for piece in pieces {
         let starts = (0..piece.bytes.len()).step_by(DRIP_BYTES);
         let cut = |start: usize| Piece::frame(piece.bytes.slice(start..piece.bytes.len().min(start + DRIP_BYTES)));
         drops.extend(starts.map(cut));
-        // Tokens have left with the end of what carries them.
+        // Tokens count as sent with the end of the piece that carries them.
         if let Some(last) = drops.last_mut() {
             (last.tokens, last.reasoning) = (last.tokens + piece.tokens, last.reasoning + piece.reasoning);
         }

@@ -1,4 +1,4 @@
-//! The control API's reading half: messages, views, deliveries, the ledger.
+//! The control API's read half: messages, views, deliveries, the ledger.
 
 use std::time::Duration;
 
@@ -9,15 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::message::By;
+use super::message::Author;
 use super::server::App;
 
-/// The longest that a reader may wait, in seconds.
+/// Upper bound of `wait`, in seconds.
 const MAX_WAIT_SECONDS: f64 = 600.0;
 
-/// Which messages.
 #[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct MessageQuery {
     team: Option<String>,
     channel: Option<String>,
     thread_ts: Option<String>,
@@ -27,15 +26,15 @@ pub(super) struct Wanted {
     wait: Option<f64>,
 }
 
-/// `GET /sim/messages`: at once, or as soon as there are as many as asked for.
-pub(super) async fn messages(State(app): State<App>, Query(wanted): Query<Wanted>) -> Response {
+/// `GET /sim/messages`: answers as soon as there are `count` matching messages.
+pub(super) async fn messages(State(app): State<App>, Query(query): Query<MessageQuery>) -> Response {
     let mut changes = app.sim.changes();
-    let wait = wanted.wait.unwrap_or(0.0).clamp(0.0, MAX_WAIT_SECONDS);
+    let wait = query.wait.unwrap_or(0.0).clamp(0.0, MAX_WAIT_SECONDS);
     let until = Instant::now() + Duration::from_secs_f64(wait);
     loop {
         changes.borrow_and_update();
-        let found = found(&app, &wanted);
-        let enough = found.len() >= wanted.count.unwrap_or(usize::from(wait > 0.0));
+        let found = found(&app, &query);
+        let enough = found.len() >= query.count.unwrap_or(usize::from(wait > 0.0));
         let body = json!({"messages": found});
         if enough {
             return axum::Json(body).into_response();
@@ -50,32 +49,30 @@ pub(super) async fn messages(State(app): State<App>, Query(wanted): Query<Wanted
     }
 }
 
-fn found(app: &App, wanted: &Wanted) -> Vec<Value> {
-    let world = app.sim.world();
-    let same = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
-    let mut found: Vec<_> = world
+fn found(app: &App, query: &MessageQuery) -> Vec<Value> {
+    let workspaces = app.sim.workspaces();
+    let same = |query: &Option<String>, value: &str| query.as_deref().is_none_or(|query| query == value);
+    let mut found: Vec<_> = workspaces
         .messages()
         .filter(|message| {
             let thread = message.thread_ts.as_deref().unwrap_or(&message.ts);
-            same(&wanted.team, &message.team)
-                && same(&wanted.channel, &message.channel)
-                && same(&wanted.thread_ts, thread)
-                && same(&wanted.by, if message.by == By::Bot { "bot" } else { "user" })
-                && wanted.contains.as_ref().is_none_or(|text| message.text.contains(text.as_str()))
+            same(&query.team, &message.team)
+                && same(&query.channel, &message.channel)
+                && same(&query.thread_ts, thread)
+                && same(&query.by, if message.by == Author::Bot { "bot" } else { "user" })
+                && query.contains.as_ref().is_none_or(|text| message.text.contains(text.as_str()))
         })
         .collect();
     found.sort_by(|one, other| (one.posted_us, &one.ts).cmp(&(other.posted_us, &other.ts)));
     found.into_iter().map(|message| json!(message)).collect()
 }
 
-/// `GET /sim/views`.
 pub(super) async fn views(State(app): State<App>) -> Response {
-    let world = app.sim.world();
-    let views: Vec<_> = world.views.all().collect();
+    let workspaces = app.sim.workspaces();
+    let views: Vec<_> = workspaces.views.all().collect();
     axum::Json(json!({"views": views})).into_response()
 }
 
-/// `GET /sim/deliveries/{id}`.
 pub(super) async fn delivery(State(app): State<App>, Path(id): Path<String>) -> Response {
     match app.sim.deliveries().get(&id) {
         Some(progress) => axum::Json(progress).into_response(),
@@ -83,12 +80,10 @@ pub(super) async fn delivery(State(app): State<App>, Path(id): Path<String>) -> 
     }
 }
 
-/// `GET /sim/ledger`.
 pub(super) async fn ledger(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "application/jsonl")], app.sim.ledger.recent()).into_response()
 }
 
-/// `GET /sim/stats`.
 pub(super) async fn stats(State(app): State<App>) -> Response {
     axum::Json(app.sim.ledger.stats()).into_response()
 }

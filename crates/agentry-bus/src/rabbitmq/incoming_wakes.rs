@@ -1,4 +1,4 @@
-//! Wakes that arrive: consumed fairly, acknowledged when they are handed over.
+//! Incoming wakes: consumed fairly, acknowledged when they are handed to a worker.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,25 +19,22 @@ use super::options::Names;
 use super::session::Session;
 use super::settle::{Settlement, Settler, settle};
 use super::wire;
-use crate::lanes::Lanes;
 use crate::listeners::lock;
 use crate::port::{Wake, Wakes};
+use crate::wake_queues::WakeQueues;
 
-/// Messages of one queue that a worker may hold unacknowledged. They are acknowledged when their wakes are handed
-/// over, so this bounds what a worker without free places keeps from the others, and still covers the way to the
-/// broker and back.
+/// Unacknowledged messages per queue and worker. They are acknowledged when their wakes are handed over, so this bounds
+/// what a worker without free slots withholds from others, and still covers the round trip to the broker.
 const PREFETCH: u16 = 2;
-/// Deliveries of a cancelled consumer are still being settled while those of its successor arrive.
+/// Factor for deliveries of a cancelled consumer, which are settled while those of its successor arrive.
 const SETTLER_SLACK: usize = 4;
 
-/// Wakes that arrived and wait for a consumer of this process.
 #[derive(Debug)]
-pub(super) struct Incoming {
-    lanes: Mutex<Lanes<Entry>>,
+pub(super) struct IncomingWakes {
+    queues: Mutex<WakeQueues<Entry>>,
     arrived: Notify,
-    /// How many consumers of this process want wakes of each mode.
-    wanted: watch::Sender<[usize; 4]>,
-    /// How often wakes may have been lost.
+    requested: watch::Sender<[usize; 4]>,
+    /// Number of times that wakes may have been lost.
     lost: AtomicU64,
     stop: CancellationToken,
 }
@@ -45,86 +42,85 @@ pub(super) struct Incoming {
 #[derive(Debug)]
 struct Entry {
     wake: Wake,
-    ticket: Arc<Ticket>,
+    receipt: Arc<MessageReceipt>,
 }
 
-/// One message of wakes. It is settled when the last of its wakes leaves the lanes.
+/// One message of wakes. It is settled when the last of its wakes leaves the queues.
 #[derive(Debug)]
-struct Ticket {
+struct MessageReceipt {
     tag: u64,
     returned: AtomicBool,
     settler: Settler,
 }
 
-impl Drop for Ticket {
+impl Drop for MessageReceipt {
     fn drop(&mut self) {
         let returned = self.returned.load(Ordering::Relaxed);
         let settlement = if returned { Settlement::Return } else { Settlement::Ack };
-        // The settler is gone with its connection: then the broker delivers the message again.
+        // A settler that is gone took its connection along, so the broker delivers the message again.
         let _ = self.settler.try_send((self.tag, settlement));
     }
 }
 
-impl Incoming {
+impl IncomingWakes {
     pub fn new(stop: CancellationToken) -> Self {
         Self {
-            lanes: Mutex::default(),
+            queues: Mutex::default(),
             arrived: Notify::new(),
-            wanted: watch::Sender::new([0; 4]),
+            requested: watch::Sender::new([0; 4]),
             lost: AtomicU64::new(0),
             stop,
         }
     }
 
-    /// Joins the consumers of these modes.
     pub fn join(self: &Arc<Self>, modes: ModeSet) -> Box<dyn Wakes> {
-        self.wanted.send_modify(|wanted| modes.iter().for_each(|mode| wanted[mode as usize] += 1));
+        self.requested.send_modify(|requested| modes.iter().for_each(|mode| requested[mode as usize] += 1));
         Box::new(RabbitWakes { incoming: Arc::clone(self), modes, seen_lost: self.lost.load(Ordering::Relaxed) })
     }
 
-    /// Wakes may have been lost: consumers look into the store.
-    pub fn lose(&self) {
+    pub fn record_loss(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Wakes that wait.
     pub fn depth(&self) -> usize {
-        lock(&self.lanes).len()
+        lock(&self.queues).len()
     }
 
-    /// Gives wakes of these modes back that nobody took.
-    pub fn give_back(&self, modes: ModeSet) {
-        let entries = lock(&self.lanes).take(modes, usize::MAX);
+    pub fn release(&self, modes: ModeSet) {
+        let entries = lock(&self.queues).take(modes, usize::MAX);
         for entry in &entries {
-            entry.ticket.returned.store(true, Ordering::Relaxed);
+            entry.receipt.returned.store(true, Ordering::Relaxed);
         }
     }
 
-    fn wanted(&self) -> ModeSet {
-        let wanted = self.wanted.borrow();
-        let modes = ExecutionMode::ALL.into_iter().filter(|mode| wanted[*mode as usize] > 0);
+    fn requested(&self) -> ModeSet {
+        let requested = self.requested.borrow();
+        let modes = ExecutionMode::ALL.into_iter().filter(|mode| requested[*mode as usize] > 0);
         modes.fold(ModeSet::NONE, ModeSet::with)
     }
 
     fn arrive(&self, delivery: &Delivery, settler: &Settler) {
-        let ticket =
-            Arc::new(Ticket { tag: delivery.delivery_tag, returned: AtomicBool::new(false), settler: settler.clone() });
+        let receipt = Arc::new(MessageReceipt {
+            tag: delivery.delivery_tag,
+            returned: AtomicBool::new(false),
+            settler: settler.clone(),
+        });
         match wire::wakes::decode(&delivery.data) {
             Ok(wakes) => {
-                let mut lanes = lock(&self.lanes);
+                let mut queues = lock(&self.queues);
                 for wake in wakes {
-                    lanes.push(wake.mode, wake.priority, Entry { wake, ticket: Arc::clone(&ticket) });
+                    queues.push(wake.mode, wake.priority, Entry { wake, receipt: Arc::clone(&receipt) });
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "wakes cannot be read; the store is read instead");
-                self.lose();
+                tracing::warn!(%error, "RabbitMQ: cannot decode wakes, reading the store instead");
+                self.record_loss();
             }
         }
         self.arrived.notify_waiters();
     }
 
-    /// Consumes what is wanted until something fails.
+    /// Consumes the requested modes until something fails.
     pub async fn consume(&self, session: &Session, names: &Names) -> Result<(), Fault> {
         let channel = session.consuming().channel().await?;
         within("bounding deliveries", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
@@ -137,17 +133,17 @@ impl Incoming {
     }
 
     async fn receive(&self, channel: &Channel, names: &Names, settler: &Settler) -> Result<(), Fault> {
-        let mut changes = self.wanted.subscribe();
+        let mut changes = self.requested.subscribe();
         let mut consumers =
             Consumers { channel, names, live: Default::default(), count: 0, deliveries: SelectAll::new() };
         loop {
-            let wanted = self.wanted();
+            let requested = self.requested();
             for mode in ExecutionMode::ALL {
-                match (wanted.contains(mode), consumers.has(mode)) {
+                match (requested.contains(mode), consumers.has(mode)) {
                     (true, false) => consumers.subscribe(mode).await?,
                     (false, true) => {
                         consumers.unsubscribe(mode).await?;
-                        self.give_back(ModeSet::NONE.with(mode));
+                        self.release(ModeSet::NONE.with(mode));
                     }
                     _ => {}
                 }
@@ -155,7 +151,7 @@ impl Incoming {
             tokio::select! {
                 arrival = consumers.deliveries.next(), if !consumers.deliveries.is_empty() => match arrival {
                     Some(Arrival::Message(mode, delivery)) if consumers.has(mode) => self.arrive(&delivery, settler),
-                    // On its way when its consumer was cancelled.
+                    // It was in flight when its consumer was cancelled.
                     Some(Arrival::Message(_, delivery)) => {
                         let _ = settler.try_send((delivery.delivery_tag, Settlement::Return));
                     }
@@ -178,13 +174,12 @@ enum Arrival {
     End(ExecutionMode, ShortString),
 }
 
-/// The consumers at the broker: one for each queue of each wanted mode.
+/// Consumers at the broker: one per queue of each requested mode.
 struct Consumers<'a> {
     channel: &'a Channel,
     names: &'a Names,
-    /// The tags of those that were not cancelled.
+    /// Tags of consumers that are not cancelled.
     live: [Vec<ShortString>; 4],
-    /// Makes tags unlike those that were cancelled.
     count: u64,
     deliveries: SelectAll<BoxStream<'static, Arrival>>,
 }
@@ -220,9 +215,8 @@ impl Consumers<'_> {
     }
 }
 
-/// One consumer of this process.
 struct RabbitWakes {
-    incoming: Arc<Incoming>,
+    incoming: Arc<IncomingWakes>,
     modes: ModeSet,
     seen_lost: u64,
 }
@@ -233,9 +227,9 @@ impl Wakes for RabbitWakes {
         loop {
             let bell = self.incoming.arrived.notified();
             tokio::pin!(bell);
-            // Registered before looking, so that a wake between the look and the wait is heard.
+            // Registered before the check, so that a wake between check and wait is not missed.
             bell.as_mut().enable();
-            let taken = lock(&self.incoming.lanes).take(self.modes, limit.max(1));
+            let taken = lock(&self.incoming.queues).take(self.modes, limit.max(1));
             if !taken.is_empty() {
                 return taken.into_iter().map(|entry| entry.wake).collect();
             }
@@ -254,6 +248,8 @@ impl Wakes for RabbitWakes {
 
 impl Drop for RabbitWakes {
     fn drop(&mut self) {
-        self.incoming.wanted.send_modify(|wanted| self.modes.iter().for_each(|mode| wanted[mode as usize] -= 1));
+        self.incoming
+            .requested
+            .send_modify(|requested| self.modes.iter().for_each(|mode| requested[mode as usize] -= 1));
     }
 }

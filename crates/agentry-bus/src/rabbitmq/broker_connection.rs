@@ -1,7 +1,7 @@
-//! One connection to the broker that can be cut from our side.
+//! A connection to the broker that can be cut at any time.
 //!
-//! The client library has no bound on its handshake and keeps a thread for a connection until the socket ends. So the
-//! socket is kept at hand, and shut down whenever we give up: the thread ends at once, on a silent link too.
+//! The client library has no timeout for its handshake and keeps a thread per connection until the socket ends. A
+//! second handle of the socket shuts it down, which ends the thread at once, also on a silent connection.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -14,26 +14,24 @@ use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 use super::fault::{Fault, within};
 use crate::listeners::lock;
 
-/// The time for the first packet to come back. On a link that drops everything the system asks again after 1, 3 and 7 s;
-/// a new attempt asks at once.
+/// TCP connect timeout. On a connection that drops packets the system retries after 1, 3 and 7 s; a new attempt retries at
+/// once.
 const REACH_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time to reach the broker and to agree on a connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for a clean end; after it the socket is cut.
+/// Timeout of a clean close; after it the socket is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection. Cut when dropped.
-pub(super) struct Link {
+pub(super) struct BrokerConnection {
     connection: Connection,
     socket: Socket,
 }
 
-/// Our hand on the socket of a connection that the client library owns.
+/// A second handle of the socket that the client library owns.
 #[derive(Debug, Default)]
-struct Socket(Arc<Mutex<Hold>>);
+struct Socket(Arc<Mutex<SocketHandle>>);
 
 #[derive(Debug, Default)]
-struct Hold {
+struct SocketHandle {
     stream: Option<TcpStream>,
     cut: bool,
 }
@@ -43,7 +41,7 @@ impl Socket {
         let mut hold = lock(&self.0);
         hold.cut = true;
         if let Some(stream) = hold.stream.take() {
-            // It may be gone already.
+            // The socket may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -55,7 +53,7 @@ impl Drop for Socket {
     }
 }
 
-impl Hold {
+impl SocketHandle {
     fn keep(&mut self, stream: TcpStream) -> std::io::Result<()> {
         if self.cut {
             return Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
@@ -65,8 +63,8 @@ impl Hold {
     }
 }
 
-impl Link {
-    /// Connects within [`OPEN_TIMEOUT`]. `name` is what the broker's operators see.
+impl BrokerConnection {
+    /// Connects within [`OPEN_TIMEOUT`]. The broker's management shows `name`.
     pub async fn open(uri: AMQPUri, name: String) -> Result<Self, Fault> {
         let socket = Socket::default();
         let hold = Arc::clone(&socket.0);
@@ -92,7 +90,6 @@ impl Link {
         }
     }
 
-    /// A new channel.
     pub async fn channel(&self) -> Result<Channel, Fault> {
         within("opening a channel", self.connection.create_channel()).await
     }
@@ -101,7 +98,7 @@ impl Link {
         &self.connection
     }
 
-    /// Whether the broker takes nothing on this connection for now, because it is short of memory or disk.
+    /// Returns true while the broker accepts nothing on this connection because it is short of memory or disk.
     pub fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
@@ -110,16 +107,14 @@ impl Link {
         self.connection.status().connected()
     }
 
-    /// Ends it now: everything that waits on it fails.
     pub fn cut(&self) {
         self.socket.cut();
     }
 
-    /// Ends it after what was sent before, within [`CLOSE_TIMEOUT`].
     pub async fn close(&self) {
         let closing = self.connection.close(200, "OK".into());
         if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, closing).await, Ok(Ok(()))) {
-            tracing::debug!("a connection to RabbitMQ did not end cleanly; it is cut");
+            tracing::debug!("RabbitMQ connection did not close cleanly and was cut");
         }
         self.cut();
     }

@@ -1,0 +1,125 @@
+//! The request that all four protocols have in common, borrowed from the body wherever possible.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+pub(super) const TOKEN_CHARS: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+impl Role {
+    /// The role's name, the same for all protocols, so that equal conversations have equal answers.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One message. Text that a user adds to tool results is a message of its own.
+#[derive(Debug)]
+pub(super) struct Message<'a> {
+    pub(super) role: Role,
+    /// The text; empty when there is none.
+    pub(super) text: Cow<'a, str>,
+}
+
+#[derive(Debug)]
+pub(super) struct ToolOffer<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// JSON Schema of the arguments, not yet parsed.
+    pub(super) schema: Option<&'a str>,
+}
+
+/// Demand that a request makes on tool calls.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum ToolChoice<'a> {
+    #[default]
+    Auto,
+    Never,
+    Any,
+    Tool(Cow<'a, str>),
+}
+
+/// Demand that a request makes on the form of the answer.
+#[derive(Debug, Default)]
+pub(super) enum AnswerForm {
+    #[default]
+    Text,
+    Object,
+    Schema(Value),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Prompt<'a> {
+    pub(super) model: Cow<'a, str>,
+    pub(super) messages: Vec<Message<'a>>,
+    pub(super) tools: Vec<ToolOffer<'a>>,
+    pub(super) choice: ToolChoice<'a>,
+    pub(super) form: AnswerForm,
+    /// The answer is sent as a stream.
+    pub(super) stream: bool,
+    /// A stream reports its usage, in protocols that leave this to the client.
+    pub(super) include_usage: bool,
+    pub(super) max_tokens: Option<u64>,
+    pub(super) stop: Vec<Cow<'a, str>>,
+    /// The model may reason before it answers.
+    pub(super) thinks: bool,
+}
+
+impl<'a> Prompt<'a> {
+    pub(super) fn offer(&self, name: &str) -> Option<&ToolOffer<'a>> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// Counts the tokens of all messages: characters divided by four, rounded up.
+    pub(super) fn tokens(&self) -> u64 {
+        self.messages
+            .iter()
+            .map(|message| message.text.chars().count() as u64)
+            .sum::<u64>()
+            .div_ceil(TOKEN_CHARS as u64)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct TokenCounts {
+    /// All input tokens.
+    pub(super) input: u64,
+    /// Input tokens read from the provider's cache.
+    pub(super) cached: u64,
+    /// Input tokens written to the provider's cache.
+    pub(super) written: u64,
+    /// Output tokens, including reasoning.
+    pub(super) output: u64,
+    /// Output tokens spent on reasoning.
+    pub(super) reasoning: u64,
+}
+
+impl TokenCounts {
+    pub(super) fn fresh(&self) -> u64 {
+        self.input - self.cached - self.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_characters_by_four_rounded_up() {
+        let message = |text: &'static str| Message { role: Role::User, text: text.into() };
+        let prompt = Prompt { messages: vec![message("äöü"), message("ab")], ..Prompt::default() };
+        assert_eq!(prompt.tokens(), 2);
+    }
+}
