@@ -249,9 +249,7 @@ impl Runner<'_> {
         if call.name == ASK_HUMAN && self.clarification.allowed {
             return self.ask(call, None).await.map(Ok);
         }
-        let mut unknown = pending
-            .started
-            .then(|| "a worker lost the task during the call".to_owned());
+        let mut unknown = pending.started.then(|| "a worker lost the task during the call".to_owned());
         let Some(tool) = self.run.ctx.tools.owner(self.spec, &call.name) else {
             if let Some(reason) = &unknown {
                 return Ok(Err(unknown_outcome(&call.name, reason)));

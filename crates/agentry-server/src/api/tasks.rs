@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentry_bus::{Received, Signal, Signals};
-use agentry_core::agent::{AgentName, ExecutionMode};
+use agentry_core::agent::AgentName;
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
 use agentry_core::task::{Task, TaskRecord, TaskStatus, TraceId};
