@@ -2,10 +2,10 @@
 //! cause; without such a metric there is no advice. `docs/tuning.md` is written from the same rules.
 
 mod rules;
+#[cfg(test)]
 mod tuning;
 
-pub use rules::{CAUSES, Cause, RULES, Rule};
-pub use tuning::tuning_guide;
+pub use rules::{CAUSES, RULES, Rule};
 
 use crate::model::{Advice, Metric, Report, Verdict};
 use crate::show::with_unit;
@@ -16,7 +16,6 @@ const MACHINE_BOUND_PERCENT: f64 = 95.0;
 const BOX_CPU: &str = "cpu.box";
 
 /// Everything that the evidence of a report supports, in the order of the rules.
-#[must_use]
 pub fn advise(report: &Report) -> Vec<Advice> {
     RULES.iter().flat_map(|rule| apply(report, rule)).collect()
 }

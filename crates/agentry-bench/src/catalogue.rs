@@ -2,11 +2,13 @@
 //! from this one place, so a criterion cannot be worded one way and judged another.
 
 mod criteria;
+mod nemesis;
 mod scenarios;
 mod stretch;
 mod tiers;
 
 pub use criteria::CRITERIA;
+pub use nemesis::Nemesis;
 pub use scenarios::SCENARIOS;
 pub use stretch::STRETCH;
 pub use tiers::{MIN_VIABLE, PRODUCTION_READY};
@@ -18,18 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Engine, Phase, Profile};
 
-/// One of the thirteen scenarios, or a test that belongs to a phase alone.
+/// One of the thirteen scenarios, or a test that belongs to a phase or to stretch rows alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
     /// What it is called on the command line: `3.1-throughput`.
     pub id: &'static str,
-    /// Its heading.
     pub title: &'static str,
     /// Its target in one sentence, verbatim where it has one.
     pub target: &'static str,
-    /// What is measured.
     pub measures: &'static [&'static str],
-    /// How, in one sentence.
     pub how: &'static str,
     /// The phases it is part of.
     pub phases: &'static [Phase],
@@ -72,8 +71,6 @@ pub enum Op {
 }
 
 impl Op {
-    /// Its sign.
-    #[must_use]
     pub fn sign(self) -> &'static str {
         match self {
             Self::Lt => "<",
@@ -120,9 +117,7 @@ pub struct CriterionSpec {
     pub meaning: &'static str,
     /// How observed and target are compared.
     pub op: Op,
-    /// The target.
     pub target: f64,
-    /// Unit of the target.
     pub unit: &'static str,
     /// The table it belongs to.
     pub tier: Tier,
@@ -139,7 +134,6 @@ pub struct CriterionSpec {
 /// A row of a verdict table: the worst of its criteria.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierSpec {
-    /// Its id.
     pub id: &'static str,
     /// The metric in the words of the table.
     pub label: &'static str,
@@ -149,7 +143,6 @@ pub struct TierSpec {
     pub dagger: bool,
     /// Whether a failure fails the run.
     pub critical: bool,
-    /// The criteria behind it.
     pub criteria: &'static [&'static str],
 }
 
@@ -157,15 +150,11 @@ pub struct TierSpec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown scenario `{asked}`")]
 pub struct UnknownScenario {
-    /// What was asked for.
     pub asked: String,
-    /// What was probably meant.
     pub meant: Option<&'static str>,
 }
 
 impl UnknownScenario {
-    /// What to do.
-    #[must_use]
     pub fn help(&self) -> String {
         match self.meant {
             Some(id) => format!("did you mean `{id}`?"),
@@ -179,7 +168,6 @@ const ALIKE: f64 = 0.6;
 
 impl Scenario {
     /// Measured seconds under a profile; 0 is not run there.
-    #[must_use]
     pub fn seconds(&self, profile: Profile) -> u32 {
         self.seconds[profile as usize]
     }
@@ -191,7 +179,6 @@ impl Scenario {
     }
 
     /// The number it begins with, or its whole id: `3.1`.
-    #[must_use]
     pub fn number(&self) -> &'static str {
         match self.id.split_once('-') {
             Some((number, _)) if number.contains('.') => number,
@@ -201,9 +188,6 @@ impl Scenario {
 }
 
 /// The scenario with this id, or with this number (`3.1`).
-///
-/// # Errors
-/// When there is none; says which was probably meant.
 pub fn scenario(asked: &str) -> Result<&'static Scenario, UnknownScenario> {
     if let Some(found) = SCENARIOS.iter().find(|s| s.id == asked || s.number() == asked) {
         return Ok(found);
@@ -217,7 +201,6 @@ pub fn scenario(asked: &str) -> Result<&'static Scenario, UnknownScenario> {
 }
 
 /// The criterion with this id.
-#[must_use]
 pub fn criterion(id: &str) -> Option<&'static CriterionSpec> {
     CRITERIA.iter().chain(STRETCH).find(|spec| spec.id == id)
 }
@@ -258,7 +241,7 @@ mod tests {
 
     #[test]
     fn thirteen_scenarios_carry_every_criterion_of_their_sections() {
-        let numbered: Vec<_> = SCENARIOS.iter().filter(|s| !s.id.starts_with("phase-")).collect();
+        let numbered: Vec<_> = SCENARIOS.iter().filter(|s| s.number() != s.id).collect();
         assert_eq!(numbered.len(), 13);
         // Acceptance criteria by section, as they are counted in the document they come from.
         let counts = [4, 4, 4, 3, 3, 4, 3, 3, 3, 3, 3, 2, 3];

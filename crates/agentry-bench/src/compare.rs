@@ -41,7 +41,6 @@ struct Sampled {
 }
 
 /// Compares two arms; `equal` are further runs of the first kind, from which the noise is taken (an A/A comparison).
-#[must_use]
 pub fn compare(reference: &str, before: &[Report], after: &[Report], equal: &[Report], seed: u64) -> Baseline {
     let (a, b) = (sampled(before), sampled(after));
     let noise_runs = if equal.is_empty() { before } else { equal };

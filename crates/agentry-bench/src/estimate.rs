@@ -4,9 +4,7 @@
 mod live;
 mod text;
 
-pub use live::{
-    DEFAULT_MODELS, LIVE_RATE, LIVE_SCENARIO, LivePlan, LiveTarget, Refused, choose, live_calls, variables,
-};
+pub use live::{DEFAULT_MODELS, LIVE_RATE, LIVE_SCENARIO, LivePlan, LiveTarget, choose, live_calls, variables};
 pub use text::text;
 
 use agentry_core::agent::ProviderKind;
@@ -46,82 +44,45 @@ const LONG: (u64, u64) = (2_400, 500);
 /// The four modes of 1.2 run apart and then together: each mode has two of five parts of the time.
 const TWO_OF_FIVE: f64 = 0.4;
 
+/// So many tasks a second for a share of the scenario's time, each with so many calls of so many tokens.
+const fn load(
+    scenario: &'static str,
+    what: &'static str,
+    (rate, share): (f64, f64),
+    calls: u64,
+    tokens: (u64, u64),
+) -> Load {
+    Load { scenario, rate, share, calls, tokens, what }
+}
+
 /// Who calls models, how often, and with how much; the shapes are those that 1.2 declares.
 const LOADS: &[Load] = &[
-    Load {
-        scenario: "1.2-modes",
-        rate: 5.0,
-        share: TWO_OF_FIVE,
-        calls: 6,
-        tokens: STEP,
-        what: "collaborative: 3 sub-agents × 2 calls",
-    },
-    Load {
-        scenario: "1.2-modes",
-        rate: 5.0,
-        share: TWO_OF_FIVE,
-        calls: 1,
-        tokens: LONG,
-        what: "collaborative: synthesis",
-    },
-    Load {
-        scenario: "1.2-modes",
-        rate: 20.0,
-        share: TWO_OF_FIVE,
-        calls: 3,
-        tokens: STEP,
-        what: "autonomous: 3 serial calls",
-    },
-    Load {
-        scenario: "1.2-modes",
-        rate: 10.0,
-        share: TWO_OF_FIVE,
-        calls: 1,
-        tokens: SHORT,
-        what: "continuous: 1 call with history",
-    },
-    Load { scenario: "1.2-modes", rate: 3.0, share: TWO_OF_FIVE, calls: 2, tokens: STEP, what: "scheduled: 2 calls" },
-    Load { scenario: LIVE_SCENARIO, rate: LIVE_RATE, share: 1.0, calls: 1, tokens: SHORT, what: "with --live" },
-    Load {
-        scenario: "5.2-llm-concurrency",
-        rate: 10.0,
-        share: 0.5,
-        calls: 1,
-        tokens: SHORT,
-        what: "closed loops, 10 calls per second on average",
-    },
-    Load { scenario: "6.1-slack", rate: 3.0, share: 0.5, calls: 1, tokens: SHORT, what: "simple queries" },
-    Load {
-        scenario: "6.1-slack",
-        rate: 3.0,
-        share: 0.5,
-        calls: 3,
-        tokens: STEP,
-        what: "complex tasks: 3 calls and a tool",
-    },
+    load("1.2-modes", "collaborative: 3 sub-agents × 2 calls", (5.0, TWO_OF_FIVE), 6, STEP),
+    load("1.2-modes", "collaborative: synthesis", (5.0, TWO_OF_FIVE), 1, LONG),
+    load("1.2-modes", "autonomous: 3 serial calls", (20.0, TWO_OF_FIVE), 3, STEP),
+    load("1.2-modes", "continuous: 1 call with history", (10.0, TWO_OF_FIVE), 1, SHORT),
+    load("1.2-modes", "scheduled: 2 calls", (3.0, TWO_OF_FIVE), 2, STEP),
+    load(LIVE_SCENARIO, "with --live", (LIVE_RATE, 1.0), 1, SHORT),
+    load("5.2-llm-concurrency", "closed loops, 10 calls per second on average", (10.0, 0.5), 1, SHORT),
+    load("6.1-slack", "simple queries", (3.0, 0.5), 1, SHORT),
+    load("6.1-slack", "complex tasks: 3 calls and a tool", (3.0, 0.5), 3, STEP),
 ];
 
 /// What one row of the plan would cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
-    /// The scenario.
     pub scenario: &'static str,
-    /// What calls.
     pub what: &'static str,
-    /// Calls.
     pub calls: u64,
     /// Tokens sent and received.
     pub usage: Usage,
-    /// What they cost.
     pub cost: NanoUsd,
 }
 
 /// What a run would cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
-    /// The profile.
     pub profile: Profile,
-    /// Provider and model.
     pub model: String,
     /// Version of the price table.
     pub prices: String,
@@ -130,14 +91,10 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// All calls.
-    #[must_use]
     pub fn calls(&self) -> u64 {
         self.items.iter().map(|item| item.calls).sum()
     }
 
-    /// The whole cost.
-    #[must_use]
     pub fn cost(&self) -> NanoUsd {
         self.items.iter().fold(NanoUsd::ZERO, |sum, item| sum.plus(item.cost))
     }
@@ -147,26 +104,19 @@ impl Estimate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{model}` of {provider} has no price")]
 pub struct Unpriced {
-    /// The provider.
     pub provider: ProviderKind,
-    /// The model.
     pub model: String,
     /// Models that have one.
     pub priced: Vec<String>,
 }
 
 impl Unpriced {
-    /// What to do.
-    #[must_use]
     pub fn help(&self) -> String {
         format!("priced are: {}", self.priced.join(", "))
     }
 }
 
 /// Estimates a profile for one model; only the given scenarios, or all when none is given.
-///
-/// # Errors
-/// When the model has no price: none is guessed. Models of Ollama cost nothing.
 pub fn estimate(
     profile: Profile,
     provider: ProviderKind,

@@ -27,7 +27,6 @@ const SUBJECTS: [&str; 8] = [
 pub struct AgentFile {
     /// `test-agent-7.yml`.
     pub name: String,
-    /// Its content.
     pub text: String,
 }
 
@@ -36,7 +35,6 @@ pub struct AgentFile {
 pub struct Target {
     /// `simulated`, or a provider with `base_url`.
     pub provider: String,
-    /// The model.
     pub model: String,
     /// The address of a simulator.
     pub base_url: Option<String>,
@@ -49,7 +47,6 @@ impl Default for Target {
 }
 
 /// Agent files with random modes. A collaborative agent needs colleagues, so the first agent is autonomous.
-#[must_use]
 pub fn agents(count: u32, seed: u64, target: &Target) -> Vec<AgentFile> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut files = Vec::new();
@@ -92,12 +89,10 @@ fn agent(i: u32, mode: &str, target: &Target, rng: &mut StdRng) -> String {
 pub struct Arrival {
     /// When it should be sent, in seconds from the start.
     pub at: f64,
-    /// The agent.
     pub agent: String,
     /// The conversation; only some tasks have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The text.
     pub input: String,
     /// For `Idempotency-Key`: unique within the workload.
     pub key: String,
@@ -105,7 +100,6 @@ pub struct Arrival {
 
 /// Tasks with Poisson arrivals at `rate` per second over `agents` agents. Times are from the plan and not from how fast
 /// sending was, so that a system that stalls is still offered its load.
-#[must_use]
 pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<Arrival> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut at = 0.0;
@@ -127,7 +121,6 @@ pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<Arrival> {
 }
 
 /// A workload as JSON lines.
-#[must_use]
 pub fn to_lines(arrivals: &[Arrival]) -> String {
     let lines = arrivals.iter().filter_map(|arrival| serde_json::to_string(arrival).ok());
     lines.fold(String::new(), |text, line| text + &line + "\n")

@@ -11,22 +11,22 @@
 //! - `run`, `scenarios`: what is measured and in which order; `load`, `sample`, `faults`, `check`, `sut`: with what.
 //! - [`estimate`]: the price of a live run; [`generate`]: test data; [`cli`]: the verbs.
 
-pub mod advice;
-pub mod catalogue;
+mod advice;
+mod catalogue;
 pub mod cli;
-pub mod compare;
-pub mod estimate;
-pub mod generate;
-pub mod model;
-pub mod report;
-pub mod show;
+mod compare;
+mod estimate;
+mod generate;
+mod model;
+mod report;
+mod show;
 #[cfg(test)]
 mod specimen;
 pub mod stats;
-pub mod verdict;
+mod verdict;
 
 #[cfg(target_os = "linux")]
-pub mod check;
+mod check;
 #[cfg(target_os = "linux")]
 pub mod faults;
 #[cfg(target_os = "linux")]
@@ -36,6 +36,6 @@ pub mod run;
 #[cfg(target_os = "linux")]
 pub mod sample;
 #[cfg(target_os = "linux")]
-pub mod scenarios;
+mod scenarios;
 #[cfg(target_os = "linux")]
 pub mod sut;

@@ -15,7 +15,7 @@ mod verdict;
 pub use fault::{Counts, Fault, Invariant};
 pub use fingerprint::{Binary, Fingerprint, Machine, ServerFacts};
 pub use harness::{CpuShare, Gate, GateState, Harness};
-pub use plot::{Axis, Band, Mark, Plot, PlotKind, Point, Role, Series};
+pub use plot::{Axis, Band, Plot, PlotKind, Point, Role, Series};
 pub use run::{Engine, Phase, Profile, Run};
 pub use summary::{Advice, Baseline, BaselineRow, Change, NotProven, TierOutcome, TierRow, Tiers};
 pub use test::{Criterion, Metric, SlowOperation, Stage, Test, Window};

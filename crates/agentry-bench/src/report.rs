@@ -1,6 +1,7 @@
 //! From a report to files: JSON, one HTML page that needs nothing else, Markdown for a pull request, JUnit for a build
 //! server, a CSV of every plot and an `.hgrm` of every histogram.
 
+mod benchmarks;
 mod csv;
 mod html;
 mod json;
@@ -8,9 +9,10 @@ mod junit;
 mod markdown;
 mod svg;
 
+pub use benchmarks::benchmarks;
 pub use csv::csv;
 pub use html::{change_word, html};
-pub use json::{LoadError, read, schema, to_json};
+pub use json::{LoadError, read, to_json};
 pub use junit::junit;
 pub use markdown::markdown;
 
@@ -38,16 +40,11 @@ pub const HDR: &str = "hdr";
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}: {source}", path = path.display())]
 pub struct WriteError {
-    /// Which.
     pub path: PathBuf,
-    /// Why.
     pub source: io::Error,
 }
 
 /// Writes every form of the report into a folder and returns the files, `report.json` first.
-///
-/// # Errors
-/// When a file cannot be written.
 pub fn write_all(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, WriteError> {
     let mut written = vec![put(dir, JSON, &to_json(report))?];
     written.extend(render_all(report, dir)?);
@@ -55,9 +52,6 @@ pub fn write_all(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, WriteError
 }
 
 /// Writes every form but `report.json`, which is what the others are made from.
-///
-/// # Errors
-/// When a file cannot be written.
 pub fn render_all(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, WriteError> {
     let mut written =
         vec![put(dir, HTML, &html(report))?, put(dir, MARKDOWN, &markdown(report))?, put(dir, JUNIT, &junit(report))?];

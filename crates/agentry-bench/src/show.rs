@@ -1,7 +1,6 @@
 //! Figures for readers: three significant digits, thousands apart, always with their unit.
 
 /// A figure without its unit: `1,234`, `12.3`, `0.0123`.
-#[must_use]
 pub fn figure(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
@@ -45,7 +44,6 @@ fn grouped(value: f64) -> String {
 }
 
 /// A figure with its unit: `12.3 ms`, `4.1 %`, `7`.
-#[must_use]
 pub fn with_unit(value: f64, unit: &str) -> String {
     match unit {
         "" | "count" => figure(value),
@@ -55,7 +53,6 @@ pub fn with_unit(value: f64, unit: &str) -> String {
 }
 
 /// An interval with its unit: `11.9–12.8 ms`.
-#[must_use]
 pub fn interval([low, high]: [f64; 2], unit: &str) -> String {
     let dash = if low < 0.0 || high < 0.0 { " to " } else { "–" };
     let unit = if matches!(unit, "" | "count" | "ratio") { String::new() } else { format!(" {unit}") };
@@ -63,19 +60,16 @@ pub fn interval([low, high]: [f64; 2], unit: &str) -> String {
 }
 
 /// A share as a percentage.
-#[must_use]
 pub fn percent(share: f64) -> String {
     format!("{} %", figure(share * 100.0))
 }
 
 /// A count, thousands apart.
-#[must_use]
 pub fn count(n: u64) -> String {
     grouped(crate::stats::number(n))
 }
 
 /// A span of time: `45 s`, `12 min`, `4 h 10 min`.
-#[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive span of days at most")]
 pub fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;

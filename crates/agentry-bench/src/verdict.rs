@@ -4,15 +4,21 @@ mod banner;
 mod exit;
 mod gates;
 mod judge;
+mod observation;
 mod open;
 mod tables;
 
-pub use banner::{Banner, banner};
-pub use exit::{Exit, FailOn, Policy, exit_code};
-pub use gates::{fault_proof, floor, harness_cpu, late_sends, negative_latency, sampler_gap, schedule_lag, steal};
-pub use judge::{Context, NEEDS_LIVE, Observation, judge, not_run};
+pub use banner::banner;
+pub use exit::{Policy, exit_code};
+pub use gates::{
+    LoadKind, fault_proof, floor, harness_cpu, late_sends, negative_latency, sampler_gap, schedule_lag, steal,
+};
+pub use judge::judge_all;
+#[cfg(test)]
+pub use judge::{Context, judge, not_run};
+pub use observation::{Observation, live_gates};
 pub use open::not_proven;
-pub use tables::tiers;
+pub use tables::{badness, tiers};
 
 use crate::model::Report;
 

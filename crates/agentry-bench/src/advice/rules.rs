@@ -3,7 +3,6 @@
 /// A target that may be missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name.
     pub id: &'static str,
     /// When it applies, for a reader.
     pub when: &'static str,
@@ -20,7 +19,6 @@ pub struct Cause {
     pub rule: &'static str,
     /// Its name within the rule.
     pub id: &'static str,
-    /// The metric.
     pub metric: &'static str,
     /// It speaks above this.
     pub above: f64,

@@ -6,7 +6,6 @@ use super::{BOX_CPU, CAUSES, MACHINE_BOUND_PERCENT, RULES};
 use crate::show::with_unit;
 
 /// The guide, as Markdown.
-#[must_use]
 pub fn tuning_guide() -> String {
     let mut text = String::from(
         "# Tuning\n\n<!-- Written by `agentry bench` from its rules; a test compares. -->\n\n\

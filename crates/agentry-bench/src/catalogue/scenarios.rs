@@ -1,4 +1,4 @@
-//! The thirteen scenarios, and the tests that belong to a phase alone.
+//! The thirteen scenarios, the tests that belong to a phase alone, and those of stretch rows alone.
 
 use super::Scenario;
 use crate::model::Phase::{self, Baseline, Failure, Load, Scale, Soak, Stress};
@@ -70,7 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         how: "20 agents, 160 saves each, work-equivalent to eight hours; aligned and jittered timers",
         phases: LOAD,
-        seconds: [0, 30, 480, 28_800],
+        seconds: [0, 90, 540, 28_860],
     },
     Scenario {
         id: "3.1-throughput",
@@ -109,7 +109,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         how: "one group of processes, 0, 10, 20, 30 agents, settled between; idle, with 20 and with 1,000 messages of history",
         phases: &[Scale, Soak],
-        seconds: [8, 30, 360, 86_400],
+        seconds: [8, 75, 360, 86_400],
     },
     Scenario {
         id: "4.2-cpu",
@@ -141,13 +141,13 @@ pub const SCENARIOS: &[Scenario] = &[
         title: "Concurrent LLM Requests",
         target: "Handle multiple simultaneous LLM calls",
         measures: &[
-            "latency at 1, 5, 10, 20, 50 and 100 calls at once",
+            "latency at 1, 5, 10, 20, 50 and 100 calls at once; 1,000 streams at once",
             "calls refused for rate, retries and what they add, requests earlier than Retry-After",
             "cost: ledger rows against the provider's own log, by call and in sum",
         ],
         how: "closed loops; then a simulator with request and token buckets, Retry-After and 529",
         phases: LOAD,
-        seconds: [0, 15, 180, 900],
+        seconds: [0, 25, 195, 915],
     },
     Scenario {
         id: "6.1-slack",
@@ -224,5 +224,27 @@ pub const SCENARIOS: &[Scenario] = &[
         how: "80 % of the measured sustainable rate, five probes per second",
         phases: &[Soak],
         seconds: [0, 60, 1_800, 86_400],
+    },
+    Scenario {
+        id: "stretch-views",
+        title: "Large Views",
+        target: "What people and Prometheus look at stays fast, however much there is to see",
+        measures: &[
+            "a scrape of 10,000 agents: time and bytes",
+            "pages of a list of a million ended tasks: first, deep, by agent, by status",
+            "the dashboard's first contentful paint and the bytes that it transfers",
+        ],
+        how: "one caller after another on a server at rest; Chromium in fresh contexts, where it and puppeteer-core are installed",
+        phases: LOAD,
+        seconds: [0, 60, 240, 300],
+    },
+    Scenario {
+        id: "stretch-watched",
+        title: "Overhead of Being Watched",
+        target: "Traces and metrics cost less than 5 % of the throughput",
+        measures: &["tasks per second and processor time per task, watched and unwatched, in pairs"],
+        how: "1 % of the traces to a collector that takes everything, a scrape every second; rounds in the order A B, B A",
+        phases: LOAD,
+        seconds: [0, 60, 160, 160],
     },
 ];

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 /// A call as one side has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookedCall {
-    /// The call's id.
     pub id: String,
-    /// Tokens sent.
     pub input: u64,
-    /// Tokens received.
     pub output: u64,
     /// What it costs, in billionths of a dollar.
     pub nanos: i64,
@@ -41,20 +38,16 @@ const EXAMPLES: usize = 50;
 
 impl CostReport {
     /// Calls in which they differ.
-    #[must_use]
     pub fn wrong(&self) -> u64 {
         self.missing + self.unexpected + self.different
     }
 
-    /// Whether they agree exactly.
-    #[must_use]
     pub fn is_exact(&self) -> bool {
         self.wrong() == 0 && self.provider_sums == self.platform_sums
     }
 }
 
 /// Compares the provider's calls with the platform's.
-#[must_use]
 pub fn check_cost(provider: &[BookedCall], platform: &[BookedCall]) -> CostReport {
     let by_id =
         |calls: &[BookedCall]| calls.iter().map(|call| (call.id.clone(), call.clone())).collect::<BTreeMap<_, _>>();

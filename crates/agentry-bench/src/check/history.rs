@@ -52,9 +52,6 @@ pub struct History {
 
 impl History {
     /// Begins one.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn create(path: &Path) -> Result<Self, HistoryError> {
         let file = File::create(path).map_err(|error| HistoryError { path: path.to_owned(), error })?;
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file), index: 0 })
@@ -62,9 +59,6 @@ impl History {
 
     /// Notes an operation. An invocation is synced to the disk before this returns; what was heard is written with the
     /// next invocation, since losing it can only make a loss look like an unknown outcome.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn note(&mut self, kind: Kind, process: &str, operation: &str, value: &Value) -> Result<(), HistoryError> {
         let line = json!({
             "index": self.index, "process": process, "type": kind.as_str(), "f": operation, "value": value, "t": now(),
@@ -78,9 +72,6 @@ impl History {
     }
 
     /// Everything to the disk.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn end(mut self) -> Result<PathBuf, HistoryError> {
         let written = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         written.map_err(|error| HistoryError { path: self.path.clone(), error })?;

@@ -34,7 +34,6 @@ pub struct QueueReport {
 
 impl QueueReport {
     /// Nothing lost and nothing out of nowhere.
-    #[must_use]
     pub fn is_valid(&self) -> bool {
         self.lost == 0 && self.unexpected == 0
     }

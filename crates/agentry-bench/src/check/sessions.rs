@@ -19,7 +19,6 @@ pub struct SessionReport {
 
 impl SessionReport {
     /// Whether it is linear and whole.
-    #[must_use]
     pub fn is_valid(&self) -> bool {
         self.missing + self.repeated + self.unexpected + self.out_of_order == 0
     }
@@ -27,7 +26,6 @@ impl SessionReport {
 
 /// Compares the turns of a conversation, in the order in which the caller knows them to have been accepted, with its
 /// history as the platform shows it.
-#[must_use]
 pub fn check_session(accepted: &[String], history: &[String]) -> SessionReport {
     let at = |turn: &String| accepted.iter().position(|sent| sent == turn);
     let places: Vec<Option<usize>> = history.iter().map(at).collect();

@@ -38,7 +38,6 @@ pub struct SlotReport {
 const EXAMPLES: usize = 50;
 
 /// Compares firings with the slots that must have fired: (schedule, nominal moment) of a window that is over.
-#[must_use]
 pub fn check_slots(expected: &[(String, i64)], fired: &[Slot]) -> SlotReport {
     let mut of: BTreeMap<(&str, i64), Vec<i64>> =
         expected.iter().map(|(schedule, nominal)| ((schedule.as_str(), *nominal), Vec::new())).collect();

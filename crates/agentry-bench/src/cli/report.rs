@@ -1,35 +1,56 @@
-//! `bench report DIR`: every other form again from report.json, without running anything.
+//! `bench report DIR`: every other form again from report.json, without running anything; `BENCHMARKS.md` from several.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{BenchError, Outcome};
-use crate::report::{HTML, read, render_all};
+use crate::report::{HTML, benchmarks, read, render_all};
 use crate::verdict::banner;
 
 /// `bench report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The folder that `bench run --out` wrote, or its report.json
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    /// The folder that `bench run --out` wrote, or its report.json; several for benchmarks
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// What to render
+    #[arg(long, value_enum, default_value_t = Format::Report)]
+    pub format: Format,
     /// Write into another folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 
-/// Renders a report again.
+/// What is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// HTML, Markdown, JUnit and CSV of one run, beside its report.json
+    Report,
+    /// The page of figures, from one or more runs of each engine, on standard output
+    Benchmarks,
+}
+
+/// Renders reports again.
 ///
 /// # Errors
 /// When report.json cannot be read, or a file cannot be written.
 pub fn report(args: &Report) -> Result<Outcome, BenchError> {
-    let report = read(&args.dir)?;
-    let home =
-        if args.dir.is_dir() { args.dir.clone() } else { args.dir.parent().map_or_else(PathBuf::new, PathBuf::from) };
+    let reports = args.dirs.iter().map(|dir| read(dir)).collect::<Result<Vec<_>, _>>()?;
+    if args.format == Format::Benchmarks {
+        return Ok(Outcome::ok(benchmarks(&reports)));
+    }
+    let (dir, report) = match (args.dirs.as_slice(), reports.as_slice()) {
+        ([dir], [report]) => (dir, report),
+        _ => {
+            return Err(BenchError::usage("the report of one run is rendered at a time")
+                .help("give one folder, or --format benchmarks"));
+        }
+    };
+    let home = if dir.is_dir() { dir.clone() } else { dir.parent().map_or_else(PathBuf::new, PathBuf::from) };
     let out = args.out.clone().unwrap_or(home);
-    let files = render_all(&report, &out)?;
-    let top = banner(&report);
+    let files = render_all(report, &out)?;
+    let top = banner(report);
     let page = out.join(HTML);
     Ok(Outcome::ok(format!(
         "{} {}\n{}\n{} files, begin with {}\n",
@@ -47,15 +68,22 @@ mod tests {
     use crate::report::write_all;
     use crate::specimen::realistic;
 
+    fn args(dirs: &[PathBuf], format: Format, out: Option<PathBuf>) -> Report {
+        Report { dirs: dirs.to_vec(), format, out }
+    }
+
     #[test]
     fn a_report_is_rendered_again_elsewhere() {
         let dir = tempfile::tempdir().unwrap();
         write_all(&realistic(), dir.path()).unwrap();
-        let out = dir.path().join("again");
-        let done = report(&Report { dir: dir.path().join("report.json"), out: Some(out.clone()) }).unwrap();
+        let (file, out) = (dir.path().join("report.json"), dir.path().join("again"));
+        let done = report(&args(std::slice::from_ref(&file), Format::Report, Some(out.clone()))).unwrap();
         assert!(done.text.contains("report.html") && out.join("junit.xml").is_file());
-        let missing = report(&Report { dir: dir.path().join("none"), out: None }).unwrap_err();
+        let missing = report(&args(&[dir.path().join("none")], Format::Report, None)).unwrap_err();
         assert_eq!(missing.exit, 1);
         assert!(missing.help.is_some());
+        let two = [file.clone(), file];
+        assert_eq!(report(&args(&two, Format::Report, None)).unwrap_err().exit, 2);
+        assert!(report(&args(&two, Format::Benchmarks, None)).unwrap().text.starts_with("# Benchmarks"));
     }
 }

@@ -8,13 +8,13 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{BenchError, Outcome};
-use crate::catalogue::{self, SCENARIOS, Scenario};
+use crate::catalogue::{self, Nemesis, SCENARIOS, Scenario};
 use crate::compare::compare;
 use crate::estimate::{LIVE_SCENARIO, LivePlan, choose};
 use crate::model::{Engine, Phase, Profile, Report, Verdict};
 use crate::report::{HTML, read, write_all};
 use crate::run::{self, Options, RunError};
-use crate::scenarios::Nemesis;
+use crate::scenarios;
 use crate::show::with_unit;
 use crate::verdict::{Policy, banner, exit_code};
 
@@ -90,7 +90,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     let mut report = runtime.block_on(async {
         let interrupted =
             stop_signal().map_err(|error| BenchError::new(format!("cannot wait for signals: {error}")))?;
-        run::run(options, interrupted).await.map_err(|error| failed(&error))
+        run::run(options, scenarios::run, interrupted).await.map_err(|error| failed(&error))
     })?;
     // What still runs on blocking threads is of no use any more.
     runtime.shutdown_background();

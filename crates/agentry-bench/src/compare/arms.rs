@@ -18,33 +18,19 @@ pub enum CompareError {
     Load(#[from] LoadError),
     /// A folder cannot be read.
     #[error("cannot read the folder {path}: {source}", path = path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { path: PathBuf, source: io::Error },
     /// A folder has no reports.
     #[error("{path} holds no report: neither {JSON}, nor folders with one, nor *.json files", path = path.display())]
-    Empty {
-        /// Which.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// A folder has too many.
     #[error("{path} holds more than {MAX_RUNS} reports", path = path.display())]
-    TooMany {
-        /// Which.
-        path: PathBuf,
-    },
+    TooMany { path: PathBuf },
     /// The runs took place in different circumstances.
     #[error("these runs cannot be compared: {}", .0.join("; "))]
     Different(Vec<String>),
 }
 
 /// The runs of an arm: one `report.json`, a folder that holds it, or a folder of such folders or files.
-///
-/// # Errors
-/// When there is none, or one cannot be read.
 pub fn load_arm(path: &Path) -> Result<Vec<Report>, CompareError> {
     if !path.is_dir() || path.join(JSON).is_file() {
         return Ok(vec![read(path)?]);
@@ -69,7 +55,6 @@ pub fn load_arm(path: &Path) -> Result<Vec<Report>, CompareError> {
 }
 
 /// What differs between runs so that their figures mean different things; empty when they may be compared.
-#[must_use]
 pub fn differences<'a>(runs: impl Iterator<Item = &'a Report>) -> Vec<String> {
     let mut found = Vec::new();
     let mut runs = runs;

@@ -6,7 +6,6 @@ use crate::model::{Baseline, Change};
 use crate::show::{figure, interval, percent, with_unit};
 
 /// The comparison as text; metrics that stayed the same are only counted unless `all` is set.
-#[must_use]
 pub fn text(baseline: &Baseline, all: bool) -> String {
     let mut text =
         format!("against {}: {} runs before, {} after\n", baseline.reference, baseline.runs[0], baseline.runs[1]);

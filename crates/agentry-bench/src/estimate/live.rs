@@ -27,7 +27,6 @@ const ALIKE: f64 = 0.7;
 
 /// Calls of each real provider under a profile, at one a second also the seconds that they take. A p95 has an upper bound
 /// from 59 answers on; `ci` has some to spare.
-#[must_use]
 pub fn live_calls(profile: Profile) -> u32 {
     match profile {
         Profile::Quick => 10,
@@ -40,7 +39,6 @@ pub fn live_calls(profile: Profile) -> u32 {
 /// A provider that is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveTarget {
-    /// The provider.
     pub provider: ProviderKind,
     /// The provider's own id of the model.
     pub model: String,
@@ -55,7 +53,6 @@ pub struct LiveTarget {
 
 impl LiveTarget {
     /// As `provider/model`.
-    #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.provider, self.model)
     }
@@ -66,7 +63,6 @@ impl LiveTarget {
 pub struct LivePlan {
     /// Who, each of another provider; one after another.
     pub targets: Vec<LiveTarget>,
-    /// Calls of each.
     pub calls: u32,
     /// The most that all of them may spend.
     pub budget: NanoUsd,
@@ -74,9 +70,6 @@ pub struct LivePlan {
 
 impl LivePlan {
     /// A plan whose estimate fits into the budget, which is split in the proportions of the estimates.
-    ///
-    /// # Errors
-    /// When a model has no price, or the budget does not hold the estimate.
     pub fn new(
         chosen: Vec<(ProviderKind, String)>,
         profile: Profile,
@@ -100,7 +93,6 @@ impl LivePlan {
     }
 
     /// What all calls may cost.
-    #[must_use]
     pub fn estimate(&self) -> NanoUsd {
         self.targets.iter().fold(NanoUsd::ZERO, |sum, target| sum.plus(target.estimate))
     }
@@ -145,7 +137,6 @@ pub enum Refused {
     /// This provider is named, and the environment has no credentials for it.
     #[error("--model names {provider}, and {variable} is not set")]
     NoKey {
-        /// The provider.
         provider: ProviderKind,
         /// What should hold the key.
         variable: &'static str,
@@ -155,12 +146,7 @@ pub enum Refused {
     NoModel(String),
     /// There is no such provider.
     #[error("--model names an unknown provider `{asked}`")]
-    UnknownProvider {
-        /// What was asked for.
-        asked: String,
-        /// What was probably meant.
-        meant: Option<&'static str>,
-    },
+    UnknownProvider { asked: String, meant: Option<&'static str> },
     /// A provider is named more than once.
     #[error("--model names {0} twice")]
     Twice(ProviderKind),
@@ -169,17 +155,11 @@ pub enum Refused {
     Unpriced(Unpriced),
     /// The budget does not hold the estimate.
     #[error("the calls may cost {}, and the budget is {}", plan.estimate(), plan.budget)]
-    TooLittle {
-        /// What would be called.
-        plan: Box<LivePlan>,
-        /// For how long.
-        profile: Profile,
-    },
+    TooLittle { plan: Box<LivePlan>, profile: Profile },
 }
 
 impl Refused {
     /// What to do about it.
-    #[must_use]
     pub fn help(&self) -> String {
         match self {
             Self::NoCredentials => {
@@ -216,9 +196,6 @@ impl Refused {
 /// Who is called: what `--model` names, else every provider whose credentials are there, with its default model.
 ///
 /// `is_set`: whether a variable of the environment is set and not empty.
-///
-/// # Errors
-/// When what is named cannot be called, or nothing can.
 pub fn choose(named: &[String], is_set: impl Fn(&str) -> bool) -> Result<Vec<(ProviderKind, String)>, Refused> {
     if named.is_empty() {
         let known =
@@ -283,7 +260,6 @@ fn must_have_key(provider: ProviderKind, is_set: &impl Fn(&str) -> bool) -> Resu
 }
 
 /// The variables of the environment that calls of a provider need (docs/providers.md): keys, addresses, regions.
-#[must_use]
 pub fn variables(provider: ProviderKind) -> &'static [&'static str] {
     match provider {
         ProviderKind::Openai => &["OPENAI_API_KEY", "OPENAI_BASE_URL"],

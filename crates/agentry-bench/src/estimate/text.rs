@@ -6,7 +6,6 @@ use super::Estimate;
 use crate::show::count;
 
 /// The estimate as text.
-#[must_use]
 pub fn text(estimate: &Estimate) -> String {
     let mut text = format!(
         "profile {} against {}, prices of {}\n\n{:<20} {:<44} {:>10} {:>13} {:>13} {:>14}\n",

@@ -2,7 +2,6 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::clock::{SECOND, nanos};
@@ -17,19 +16,6 @@ pub enum Spacing {
     Uniform,
     /// Bursts: gamma distributed gaps of shape 1/2, whose coefficient of variation is √2.
     Gamma,
-}
-
-impl FromStr for Spacing {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "poisson" => Ok(Self::Poisson),
-            "uniform" => Ok(Self::Uniform),
-            "gamma" => Ok(Self::Gamma),
-            other => Err(format!("unknown arrival process `{other}`: expected poisson, uniform or gamma")),
-        }
-    }
 }
 
 /// The moments of arrival in nanoseconds from the start, ascending, until the window ends.

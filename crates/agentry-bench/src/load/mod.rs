@@ -16,9 +16,10 @@ mod live;
 mod record;
 mod wire;
 
+pub use crate::stats::histogram;
 pub use arrivals::{Arrivals, Spacing};
 pub use caller::{Answer, Caller, Fixed, Outcome, by_status};
 pub use engine::{Load, LoadError, Pace, Running, start};
 pub use live::Live;
-pub use record::{Recording, Second, histogram};
+pub use record::{Recording, Second};
 pub use wire::{get, post, put_post};

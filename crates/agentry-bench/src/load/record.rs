@@ -6,22 +6,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::clock::SECOND;
+use crate::stats::histogram;
 
-/// The longest latency that is told apart, in microseconds: an hour.
-const MAX_MICROS: u64 = 3_600_000_000;
-/// Significant digits.
-const DIGITS: u8 = 3;
 /// The slowest requests that are named.
 const SLOWEST: usize = 20;
-
-/// An empty histogram of microseconds up to an hour with three digits, about 185 KB.
-#[must_use]
-pub fn histogram() -> Histogram<u64> {
-    // These bounds are valid; the fallback has no upper one.
-    Histogram::new_with_bounds(1, MAX_MICROS, DIGITS).unwrap_or_else(|_| {
-        Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits are a valid precision"))
-    })
-}
 
 /// Takes a duration in nanoseconds into a histogram of microseconds.
 pub(super) fn take(histogram: &mut Histogram<u64>, nanos: u64) {

@@ -119,11 +119,40 @@ pub struct Mark {
     pub y: f64,
 }
 
+impl Plot {
+    /// A plot without intervals and marks.
+    #[must_use]
+    pub fn new(
+        id: impl Into<String>,
+        title: impl Into<String>,
+        kind: PlotKind,
+        (x, y): (Axis, Axis),
+        series: Vec<Series>,
+        summary: impl Into<String>,
+    ) -> Self {
+        let (id, title, summary) = (id.into(), title.into(), summary.into());
+        Self { id, title, kind, x, y, series, bands: Vec::new(), marks: Vec::new(), summary }
+    }
+
+    /// Adds a line at a value of y.
+    #[must_use]
+    pub fn mark(mut self, label: &str, y: f64) -> Self {
+        self.marks.push(Mark { label: label.to_owned(), y });
+        self
+    }
+}
+
 impl Axis {
     /// An axis with a label and a unit.
     #[must_use]
     pub fn new(label: &str, unit: &str) -> Self {
         Self { label: label.to_owned(), unit: unit.to_owned(), time: false, log: false, names: Vec::new() }
+    }
+
+    /// A logarithmic axis.
+    #[must_use]
+    pub fn log(label: &str, unit: &str) -> Self {
+        Self { log: true, ..Self::new(label, unit) }
     }
 
     /// The run's time, in seconds.
@@ -137,6 +166,12 @@ impl Series {
     /// What was measured.
     #[must_use]
     pub fn measured(name: &str, points: Vec<Point>) -> Self {
-        Self { name: name.to_owned(), role: Role::Measured, points, n: None }
+        Self::of(name, Role::Measured, points)
+    }
+
+    /// A series with a meaning of its own.
+    #[must_use]
+    pub fn of(name: &str, role: Role, points: Vec<Point>) -> Self {
+        Self { name: name.to_owned(), role, points, n: None }
     }
 }

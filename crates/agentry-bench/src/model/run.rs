@@ -1,7 +1,6 @@
 //! What was asked of the suite, and when.
 
 use std::fmt;
-use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,9 +88,6 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Every phase, in the order of the plan.
-    pub const ALL: [Self; 6] = [Self::Baseline, Self::Scale, Self::Load, Self::Stress, Self::Soak, Self::Failure];
-
     /// Its word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -109,18 +105,6 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
-    }
-}
-
-impl FromStr for Phase {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = || Self::ALL.map(Self::word).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|phase| phase.word() == text)
-            .ok_or_else(|| format!("unknown phase `{text}`: expected one of {}", known()))
     }
 }
 

@@ -101,6 +101,24 @@ pub struct Metric {
     pub more_is_better: Option<bool>,
 }
 
+impl Metric {
+    /// A figure of which neither more nor less is better; one that is no number has no value.
+    #[must_use]
+    pub fn new(name: impl Into<String>, (unit, stat): (&str, &str), value: f64, n: u64, source: &str) -> Self {
+        Self {
+            name: name.into(),
+            unit: unit.to_owned(),
+            n,
+            stat: stat.to_owned(),
+            value: value.is_finite().then_some(value),
+            ci95: None,
+            hdr_b64: None,
+            source: source.to_owned(),
+            more_is_better: None,
+        }
+    }
+}
+
 /// One acceptance criterion, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::model::Plot;
 
 /// The plot as CSV: series, x, y; bands as their lower and upper bounds.
-#[must_use]
 pub fn csv(plot: &Plot) -> String {
     let with = |label: &str, unit: &str| if unit.is_empty() { label.to_owned() } else { format!("{label} ({unit})") };
     let x = with(&plot.x.label, &plot.x.unit);

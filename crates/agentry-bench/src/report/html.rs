@@ -15,7 +15,6 @@ use crate::verdict::banner;
 use svg::Shade;
 
 /// The report as one page.
-#[must_use]
 pub fn html(report: &Report) -> String {
     page(report).into_string()
 }
@@ -85,7 +84,6 @@ fn mark(verdict: Verdict) -> Markup {
 }
 
 /// The word for a change.
-#[must_use]
 pub fn change_word(change: Change) -> &'static str {
     match change {
         Change::Regression => "▼ regression",

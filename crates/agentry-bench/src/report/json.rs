@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use schemars::generate::SchemaSettings;
-
 use crate::model::{Report, SCHEMA};
 
 /// Bytes of a report at most: a full run with all histograms is about 20 MB.
@@ -16,45 +14,19 @@ const MAX_BYTES: u64 = 256 << 20;
 pub enum LoadError {
     /// It is not there, or may not be read.
     #[error("cannot read {path}: {source}", path = path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It is too large to be a report.
     #[error("{path} has {bytes} bytes; a report has at most {MAX_BYTES}", path = path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-        /// How large.
-        bytes: u64,
-    },
+    TooLarge { path: PathBuf, bytes: u64 },
     /// It is damaged, cut off, or something else.
     #[error("{path}:{line}:{column}: not a report of `agentry bench`: {message}", path = path.display())]
-    Corrupt {
-        /// Which file.
-        path: PathBuf,
-        /// Where.
-        line: usize,
-        /// Where in the line.
-        column: usize,
-        /// What is wrong.
-        message: String,
-    },
+    Corrupt { path: PathBuf, line: usize, column: usize, message: String },
     /// It has another form.
     #[error("{path} has schema {found}; this version reads {SCHEMA}", path = path.display())]
-    OtherSchema {
-        /// Which file.
-        path: PathBuf,
-        /// Its schema.
-        found: String,
-    },
+    OtherSchema { path: PathBuf, found: String },
 }
 
 impl LoadError {
-    /// What to do.
-    #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "give report.json, or the folder that `bench run --out` wrote",
@@ -67,16 +39,12 @@ impl LoadError {
 }
 
 /// As it is written.
-#[must_use]
 pub fn to_json(report: &Report) -> String {
     // Writing plain data into memory has nothing that can fail but a float that is no number, which becomes null.
     serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }
 
 /// Reads `report.json`, or that file within a folder. Strict.
-///
-/// # Errors
-/// When it is missing, damaged, or of another form.
 pub fn read(path: &Path) -> Result<Report, LoadError> {
     let path = if path.is_dir() { path.join(super::JSON) } else { path.to_owned() };
     let unreadable = |source| LoadError::Unreadable { path: path.clone(), source };
@@ -102,9 +70,10 @@ pub fn read(path: &Path) -> Result<Report, LoadError> {
 }
 
 /// The JSON Schema of `report.json`, as committed under `schema/`.
-#[must_use]
-pub fn schema() -> String {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Report>();
+#[cfg(test)]
+fn schema() -> String {
+    let mut schema =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Report>();
     schema.insert("$id".to_owned(), "https://agentry.dev/schema/bench-report.schema.json".into());
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }

@@ -7,7 +7,6 @@ use super::svg::escape;
 use crate::model::{Criterion, Report, Verdict};
 
 /// The report as JUnit XML.
-#[must_use]
 pub fn junit(report: &Report) -> String {
     let count = |verdicts: &[Verdict], of: &[Criterion]| of.iter().filter(|c| verdicts.contains(&c.verdict)).count();
     let open = [Verdict::Inconclusive, Verdict::Invalid];

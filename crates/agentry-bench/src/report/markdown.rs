@@ -10,7 +10,6 @@ use crate::verdict::banner;
 const MAX_CHANGES: usize = 40;
 
 /// The report as Markdown.
-#[must_use]
 pub fn markdown(report: &Report) -> String {
     let top = banner(report);
     let mut text = format!("## {} {}\n\n{}\n\n", top.verdict.shape(), line(&top.headline), line(&top.why));
@@ -148,7 +147,7 @@ fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;").replace('`', "'")
 }
 
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     line(text).replace('|', "\\|")
 }
 

@@ -45,7 +45,6 @@ struct Frame {
 }
 
 /// Draws a plot. `id` is unique within the page.
-#[must_use]
 pub fn svg(plot: &Plot, id: &str, shade: Shade<'_>) -> String {
     let residuals = plot.series.iter().any(|series| series.role == Role::Residual);
     let height = HEIGHT + if residuals { PANEL + GAP } else { 0.0 };
@@ -76,7 +75,6 @@ pub fn svg(plot: &Plot, id: &str, shade: Shade<'_>) -> String {
 }
 
 /// What a reader hears who cannot see it.
-#[must_use]
 pub fn describe(plot: &Plot) -> String {
     let mut text = plot.summary.clone();
     for series in plot.series.iter().filter(|series| !series.points.is_empty()) {

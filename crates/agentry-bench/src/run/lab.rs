@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use super::error::RunError;
 use super::gates;
 use super::progress::Progress;
+use crate::catalogue::Nemesis;
 use crate::estimate::LivePlan;
 use crate::load::{self, Caller, Live, Load, Recording, Running, clock, histogram};
 use crate::model::Stage as Part;
 use crate::model::{Engine, Fault, Gate, Invariant, Phase, Profile, Test, Window};
 use crate::sample::{CpuLedger, Sampler, Samples};
-use crate::scenarios::Nemesis;
 use crate::sut::servers::Urls;
 use crate::sut::{Api, Deployment, Plan, Servers, SutError};
 

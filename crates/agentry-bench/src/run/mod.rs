@@ -20,13 +20,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::catalogue::Scenario;
+use crate::catalogue::{Nemesis, Scenario};
 use crate::estimate::LivePlan;
-use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEMA, Tiers, Verdict};
+use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEMA, Test, Tiers, Verdict};
 use crate::sample::{CpuLedger, Part};
-use crate::scenarios::{self, Found, Nemesis, observe};
+use crate::stats;
 use crate::sut::Api;
-use crate::verdict::{self, Policy};
+use crate::verdict::{self, Observation, Policy, judge_all};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -51,11 +51,27 @@ pub struct Options {
     pub argv: Vec<String>,
 }
 
-/// Runs scenarios until all are done or `interrupted` resolves; what was found so far is reported in both cases.
+/// What a scenario found.
+#[derive(Debug)]
+pub struct Findings {
+    /// Its figures and plots.
+    pub test: Test,
+    /// What it saw of criteria.
+    pub seen: Vec<Observation>,
+}
+
+/// A scenario, and what it found or why it could not be run.
+type Outcome = (&'static Scenario, Result<Findings, RunError>);
+
+/// Runs scenarios by `measure` until all are done or `interrupted` resolves; what was found so far is reported in both cases.
 ///
 /// # Errors
 /// When not even the harness can be set up, or the deployment under test does not answer.
-pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Result<Report, RunError> {
+pub async fn run(
+    options: Options,
+    measure: impl AsyncFn(&'static Scenario, &mut Lab) -> Result<Findings, RunError>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Report, RunError> {
     let url = options.url.as_deref().map(Api::new).transpose()?;
     if let Some(api) = &url {
         api.target()?;
@@ -74,7 +90,7 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Res
     }
     let mut order = options.scenarios.clone();
     order.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("order")));
-    let mut results: Vec<(&'static Scenario, Result<Found, String>)> = Vec::new();
+    let mut results: Vec<Outcome> = Vec::new();
     let mut did_not_start = false;
     let cut_short = {
         let all = async {
@@ -82,9 +98,8 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Res
             for scenario in order {
                 lab.progress.begin(scenario.id);
                 lab.phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
-                let found = Box::pin(scenarios::run(scenario, &mut lab)).await;
+                let found = Box::pin(measure(scenario, &mut lab)).await;
                 did_not_start |= matches!(found, Err(RunError::Sut(_)));
-                let found = found.map_err(|error| error.to_string());
                 lab.progress.end(&in_a_line(scenario, &found, &lab));
                 results.push((scenario, found));
             }
@@ -98,7 +113,9 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> Res
     if cut_short {
         lab.progress.say("interrupted: what was measured so far is reported");
     }
-    Ok(report(&lab, &options, start, results, cut_short, did_not_start).await)
+    let mut report = report(&lab, &options, start, results, cut_short).await;
+    verdict::finish(&mut report, &Policy { not_started: did_not_start, ..Policy::default() });
+    Ok(report)
 }
 
 /// How long the floor of the harness is looked for.
@@ -122,12 +139,14 @@ async fn check_version(api: &Api) -> Result<(), RunError> {
     Ok(())
 }
 
-fn in_a_line(scenario: &Scenario, found: &Result<Found, String>, lab: &Lab) -> String {
+fn in_a_line(scenario: &Scenario, found: &Result<Findings, RunError>, lab: &Lab) -> String {
     let found = match found {
         Ok(found) => found,
-        Err(error) => return format!("could not be run: {}", error.lines().next().unwrap_or_default()),
+        Err(error) => {
+            return format!("could not be run: {}", error.to_string().lines().next().unwrap_or_default());
+        }
     };
-    let judged = observe::judge(scenario, &found.seen, &lab.gates, lab.engine, lab.profile);
+    let judged = judge_all(scenario, &found.seen, &lab.gates, (lab.engine, lab.profile));
     let count = |verdict: Verdict| judged.iter().filter(|criterion| criterion.verdict == verdict).count();
     let words: Vec<String> = Verdict::ALL
         .into_iter()
@@ -142,17 +161,13 @@ async fn report(
     lab: &Lab,
     options: &Options,
     start: jiff::Timestamp,
-    results: Vec<(&'static Scenario, Result<Found, String>)>,
+    results: Vec<Outcome>,
     interrupted: bool,
-    did_not_start: bool,
 ) -> Report {
-    let mut tests = Vec::new();
-    for scenario in &options.scenarios {
-        let found = results.iter().find(|(done, _)| done.id == scenario.id);
-        tests.extend(tests_of(lab, scenario, found.map(|(_, found)| found)));
-    }
+    let found = |scenario: &Scenario| results.iter().find(|(done, _)| done.id == scenario.id).map(|(_, found)| found);
+    let tests = options.scenarios.iter().map(|scenario| test_of(lab, scenario, found(scenario))).collect();
     let end = jiff::Timestamp::now();
-    let mut report = Report {
+    Report {
         schema: SCHEMA.to_owned(),
         run: Run {
             id: format!("{}-{}-{}", start.strftime("%Y%m%dT%H%M%SZ"), options.profile, options.engine),
@@ -178,34 +193,21 @@ async fn report(
         baseline: None,
         advice: Vec::new(),
         not_proven: Vec::new(),
-    };
-    verdict::finish(&mut report, &Policy { not_started: did_not_start, ..Policy::default() });
-    report
+    }
 }
 
-/// The tests of a scenario with its judged criteria; one without figures when it was not run.
-fn tests_of(lab: &Lab, scenario: &Scenario, found: Option<&Result<Found, String>>) -> Vec<crate::model::Test> {
-    let empty = |why: &str| {
-        let mut test = lab.test(scenario.id, scenario.title, "none");
-        test.phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
-        let seen: Vec<_> =
-            scenario.criteria().map(|spec| observe::Observation::not_run(spec.id, why.to_owned())).collect();
-        test.criteria = observe::judge(scenario, &seen, &lab.gates, lab.engine, lab.profile);
-        test.notes.push(why.to_owned());
-        vec![test]
+/// The test of a scenario with its judged criteria; without figures when it was not run.
+fn test_of(lab: &Lab, scenario: &Scenario, found: Option<&Result<Findings, RunError>>) -> Test {
+    let judge = |seen: &[Observation]| judge_all(scenario, seen, &lab.gates, (lab.engine, lab.profile));
+    let why = match found {
+        Some(Ok(found)) => return Test { criteria: judge(&found.seen), ..found.test.clone() },
+        Some(Err(error)) => format!("could not be run: {error}"),
+        None => "the run was interrupted before it".to_owned(),
     };
-    match found {
-        None => empty("the run was interrupted before it"),
-        Some(Err(error)) => empty(&format!("could not be run: {error}")),
-        Some(Ok(found)) if found.tests.is_empty() => empty("not built into this version"),
-        Some(Ok(found)) => {
-            let mut tests = found.tests.clone();
-            if let Some(first) = tests.first_mut() {
-                first.criteria = observe::judge(scenario, &found.seen, &lab.gates, lab.engine, lab.profile);
-            }
-            tests
-        }
-    }
+    let seen: Vec<_> = scenario.criteria().map(|spec| Observation::not_run(why.clone()).of(spec.id)).collect();
+    let test = lab.test(scenario.id, scenario.title, "none");
+    let phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
+    Test { phase, criteria: judge(&seen), notes: vec![why], ..test }
 }
 
 fn harness(lab: &Lab) -> Harness {
@@ -228,7 +230,7 @@ fn harness(lab: &Lab) -> Harness {
         notes.push(format!("real providers: {spent} spent of a budget of {}", plan.budget));
     }
     Harness {
-        lag_hdr_b64: scenarios::hdr(&lab.lag),
+        lag_hdr_b64: stats::encode(&lab.lag).ok(),
         lag_p99_ms: (!lab.lag.is_empty()).then(|| lab.lag.value_at_quantile(0.99) as f64 / 1_000.0),
         cpu_share: Some(ledger.measuring()),
         steal: Some(ledger.steal),

@@ -42,6 +42,12 @@ impl Metrics {
         found.peek().is_some().then(|| found.map(|(_, value)| value).sum())
     }
 
+    /// Numbers whose name with labels begins so, by the rest of it.
+    pub fn starting_with<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+        let from = self.0.range(start.to_owned()..);
+        from.map_while(move |(name, value)| Some((name.strip_prefix(start)?, *value)))
+    }
+
     /// Adds the numbers of another process.
     pub fn add(&mut self, other: &Self) {
         for (name, value) in &other.0 {
@@ -108,6 +114,8 @@ mod tests {
         let mut metrics = Metrics::parse(text);
         assert_eq!(metrics.get("a{status=\"queued\"}"), Some(3.0));
         assert_eq!((metrics.sum("a"), metrics.sum("b"), metrics.sum("c")), (Some(7.5), Some(1.0), None));
+        let of_a: Vec<_> = metrics.starting_with("a{status=").collect();
+        assert_eq!(of_a, [("\"queued\"}", 3.0), ("\"running\"}", 4.5)]);
         metrics.add(&Metrics::parse("b 2\n"));
         assert_eq!(metrics.get("b"), Some(3.0));
     }

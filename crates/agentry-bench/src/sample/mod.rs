@@ -13,4 +13,4 @@ pub use ledger::{CpuLedger, CpuShare};
 pub use machine::{Machine, processors};
 pub use metrics::{Metrics, Scraper};
 pub use process::{Memory, memory_of, usage_of};
-pub use sampler::{Part, PartSample, Sample, Sampler, Samples};
+pub use sampler::{INTERVAL, Part, PartSample, Sample, Sampler, Samples};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use procfs::ProcError;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 
 use super::machine::Machine;
@@ -39,6 +40,10 @@ pub enum Part {
 }
 
 impl Part {
+    /// Every part, the platform first.
+    pub const ALL: [Self; 6] =
+        [Self::Sut, Self::Postgres, Self::RabbitMq, Self::Redis, Self::Simulators, Self::Harness];
+
     /// The part in a word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -206,11 +211,11 @@ fn run(shared: &Shared) {
     }
 }
 
-fn keep(samples: &mut Samples, sample: Result<Sample, String>, number: u64) {
+fn keep(samples: &mut Samples, sample: Result<Sample, ProcError>, number: u64) {
     let sample = match sample {
         Ok(sample) => sample,
         Err(error) => {
-            samples.trouble = Some(error);
+            samples.trouble = Some(format!("cannot read /proc/stat: {error}"));
             return;
         }
     };
@@ -246,8 +251,8 @@ struct Used {
 }
 
 impl Used {
-    fn sample(&mut self, watched: &[(Part, u32)], memory: bool) -> Result<Sample, String> {
-        let machine = Machine::now().map_err(|error| format!("cannot read /proc/stat: {error}"))?;
+    fn sample(&mut self, watched: &[(Part, u32)], memory: bool) -> Result<Sample, ProcError> {
+        let machine = Machine::now()?;
         let at = now();
         if memory {
             self.memory.clear();

@@ -2,17 +2,13 @@
 
 use crate::load::{Answer, Caller, Outcome, by_status, put_post};
 
-use super::figures::trace;
-
-/// Seconds that a request waits for its task: longer than any load's patience.
-const WAIT: u32 = 60;
+use super::loads::trace;
 
 /// One task for each arrival; the answer comes when the task has ended.
 #[derive(Debug, Clone)]
 pub struct Tasks {
     /// What the server is called.
     pub host: String,
-    /// Whose tasks.
     pub agent: String,
     /// Conversations that the tasks are spread over in turn; none when 0.
     pub sessions: u64,
@@ -20,6 +16,8 @@ pub struct Tasks {
     pub first_session: u64,
     /// What is asked besides the number.
     pub ask: String,
+    /// Seconds that a request waits for its task: longer than any load's patience, or 0 for the answer that it is durable.
+    pub wait: u32,
     /// Whether the answers of the model are streamed.
     pub is_streamed: bool,
     /// Of the run: makes traces.
@@ -27,8 +25,6 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Tasks of an agent.
-    #[must_use]
     pub fn of(host: &str, agent: &str, seed: u64) -> Self {
         Self {
             host: host.to_owned(),
@@ -36,6 +32,7 @@ impl Tasks {
             sessions: 0,
             first_session: 0,
             ask: "task".to_owned(),
+            wait: 60,
             is_streamed: false,
             seed,
         }
@@ -45,6 +42,7 @@ impl Tasks {
 impl Caller for Tasks {
     fn request(&mut self, number: u64, _: u64, out: &mut Vec<u8>) {
         let Self { agent, ask, .. } = self;
+        let path = if self.wait > 0 { format!("/v1/tasks?wait={}", self.wait) } else { "/v1/tasks".to_owned() };
         let session = match self.sessions {
             0 => String::new(),
             all => format!(",\"session\":\"s{}\"", self.first_session + number % all),
@@ -52,14 +50,14 @@ impl Caller for Tasks {
         let stream = if self.is_streamed { ",\"stream\":true" } else { "" };
         let body = format!("{{\"agent\":\"{agent}\",\"input\":\"{ask} {number}\"{session}{stream}}}");
         let parent = format!("00-{}-00000000000000aa-01", trace(self.seed, number));
-        put_post(out, &self.host, &format!("/v1/tasks?wait={WAIT}"), &[("traceparent", &parent)], body.as_bytes());
+        put_post(out, &self.host, &path, &[("traceparent", &parent)], body.as_bytes());
     }
 
     fn judge(&mut self, answer: &Answer<'_>) -> Outcome {
         match answer.status {
             200 if has(answer.body, b"\"status\":\"completed\"") => Outcome::Ok,
             200 => Outcome::Failed("task did not complete"),
-            202 => Outcome::Failed("task did not end in time"),
+            202 if self.wait > 0 => Outcome::Failed("task did not end in time"),
             status => by_status(status),
         }
     }
@@ -68,13 +66,11 @@ impl Caller for Tasks {
 /// Batches of tasks; the answer comes when they are durable.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    /// The whole request.
     pub bytes: Vec<u8>,
 }
 
 impl Batches {
     /// So many tasks of an agent each time.
-    #[must_use]
     pub fn of(host: &str, agent: &str, size: usize) -> Self {
         let tasks: Vec<String> =
             (0..size).map(|n| format!("{{\"agent\":\"{agent}\",\"input\":\"task {n}\"}}")).collect();
@@ -100,13 +96,11 @@ impl Caller for Batches {
 }
 
 /// Whether some bytes are among others.
-#[must_use]
 pub fn has(body: &[u8], wanted: &[u8]) -> bool {
     body.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// The digits that follow a key in JSON, as in `"n":12`.
-#[must_use]
 pub fn number_after(text: &[u8], key: &[u8]) -> Option<u64> {
     let start = text.windows(key.len()).position(|window| window == key)? + key.len();
     let digits: Vec<u8> = text[start..].iter().copied().take_while(u8::is_ascii_digit).collect();

@@ -4,23 +4,24 @@
 //! knows the outcome of under the same key, wait again, and compare three witnesses: our history, the platform's tasks,
 //! and the simulator's own ledger of calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Found;
-use super::figures::{self, cost, metric};
-use super::nemesis::{Bite, Nemesis, inject};
-use super::observe::Observation;
+use super::experiment::Experiment;
+use super::injection::{FaultEvidence, inject};
 use super::plots;
 use super::promises::Promises;
+use super::tasks::{id_of, is_whole, repeated, simulated_calls};
+use crate::catalogue::Nemesis;
 use crate::check::{History, QueueReport, check_queue};
 use crate::faults::Link;
-use crate::load::{Load, clock};
-use crate::model::{Fault, Invariant, Test};
-use crate::run::{Lab, Purpose, RunError, gates};
-use crate::sut::{Deployment, Llm, Member, Plan, SutError, fleet};
+use crate::load::{Load, Recording, clock};
+use crate::model::Fault;
+use crate::run::{Purpose, RunError, gates};
+use crate::sut::{Api, Deployment, Llm, Member, Plan, SutError, fleet};
+use crate::verdict::Observation;
 
 /// Tasks per second during a fault.
 const RATE: f64 = 50.0;
@@ -38,7 +39,7 @@ const BACK: f64 = 0.9;
 /// What a fault came to.
 struct Cycle {
     nemesis: Nemesis,
-    bite: Bite,
+    evidence: FaultEvidence,
     report: QueueReport,
     /// Calls that the simulator answered whole more than once under one id, and requests that became two tasks.
     effects_twice: u64,
@@ -53,37 +54,25 @@ struct Cycle {
 }
 
 /// Runs each fault of the engine in turn.
-///
-/// # Errors
-/// When the platform does not start or the harness does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test = lab.test("3.2-delivery", "Faults under 50 tasks/s, then a full drain", "instant");
-    if lab.url.is_some() {
-        let why = "needs processes of its own, which it kills: leave out --url";
-        let seen =
-            ["3.2/loss", "3.2/unexpected", "3.2/duplicates", "3.2/recovery"].map(|id| Observation::not_run(id, why));
-        return Ok(Found { tests: vec![test], seen: seen.to_vec() });
-    }
-    test.params.insert("rate".to_owned(), json!(RATE));
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    x.test.params.insert("rate".to_owned(), json!(RATE));
     let mut cycles = Vec::new();
-    let nemeses = nemeses(lab);
-    for round in 0..lab.by(1, 1, 10, 100) {
+    // Those that were asked for, else those of the profile.
+    let nemeses = match (x.lab.only_faults.is_empty(), x.by([true, false, false, false])) {
+        (false, _) => x.lab.only_faults.clone(),
+        (true, true) => vec![Nemesis::ConsumerKilled],
+        (true, false) => Nemesis::of(x.lab.engine),
+    };
+    for round in 0..x.by([1, 1, 10, 100]) {
         for nemesis in nemeses.iter().copied() {
-            lab.progress.tick(nemesis.words());
-            cycles.push(cycle(lab, &mut test, nemesis, round).await?);
+            x.lab.progress.tick(nemesis.words());
+            cycles.push(cycle(x, nemesis, round).await?);
         }
     }
-    let seen = judge(lab, &mut test, &cycles);
-    Ok(Found { tests: vec![test], seen })
-}
-
-/// The faults that were asked for, else those of the profile.
-fn nemeses(lab: &Lab) -> Vec<Nemesis> {
-    match (lab.only_faults.is_empty(), lab.by(true, false, false, false)) {
-        (false, _) => lab.only_faults.clone(),
-        (true, true) => vec![Nemesis::ConsumerKilled],
-        (true, false) => Nemesis::of(lab.engine),
-    }
+    report(x, &cycles);
+    invariants(x, &cycles);
+    judge(x, &cycles);
+    Ok(())
 }
 
 /// What is deployed for a fault, and who is asked. Where work must be under way between two calls of a task, each call
@@ -106,60 +95,62 @@ fn plan(nemesis: Nemesis) -> (Plan, &'static str) {
     (Plan { agents, llm, members, ..Plan::default() }, asked)
 }
 
-async fn cycle(lab: &mut Lab, test: &mut Test, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
+async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
     let (plan, agent) = plan(nemesis);
-    let mut deployment = lab.deploy(plan).await?;
-    let link = Link::start(deployment.target()?, lab.seed_of(nemesis.id())).await;
+    let mut deployment = x.deploy(plan).await?;
+    let link = Link::start(deployment.target()?, x.lab.seed_of(nemesis.id())).await;
     let link = link.map_err(|error| SutError::Server(format!("no fault proxy: {error}")))?;
     let name = format!("{}-{round}", nemesis.id());
     let file = format!("history-{name}.jsonl");
-    let history = History::create(&lab.out.join(&file))?;
-    test.raw.push(file);
-    let window = lab.seconds(7.0, 12.0, 60.0, 60.0) + nemesis.lasts();
-    let mut load = Load::open(link.address(), RATE, window, lab.seed_of(&name));
+    let history = History::create(&x.lab.out.join(&file))?;
+    x.test.raw.push(file);
+    let window = x.seconds([7.0, 12.0, 60.0, 60.0]) + nemesis.lasts();
+    let mut load = Load::open(link.address(), RATE, window, x.lab.seed_of(&name));
     load.patience = Duration::from_secs(10);
     let caller = Promises::new(&link.address().to_string(), agent, CALL_MS, history);
-    let mut servers = lab.take_servers();
-    let purpose = Purpose { target_ms: Some(60_000.0), capacity: false };
-    let quiet = lab.seconds(2.0, 4.0, 20.0, 20.0);
-    let (driven, bite) = tokio::join!(
-        lab.drive(test, load, caller, purpose),
+    let mut servers = x.lab.take_servers();
+    let quiet = x.seconds([2.0, 4.0, 20.0, 20.0]);
+    let (driven, evidence) = tokio::join!(
+        x.lab.drive(&mut x.test, load, caller, Purpose::target(60_000.0)),
         inject(nemesis, &mut deployment, servers.as_mut(), &link, quiet),
     );
-    lab.give_servers(servers);
-    let (driven, bite) = (driven?, bite?);
+    x.lab.give_servers(servers);
+    let (driven, evidence) = (driven?, evidence?);
     link.heal();
     let Promises { attempts, acknowledged, unknown, trouble, history, .. } = driven.caller;
     if let Some(error) = trouble {
         return Err(error.into());
     }
     history.end()?;
-    figures_of(test, lab, &name, &driven.seen);
+    figures_of(x, &name, &driven.seen);
     let open = settle(&deployment, agent, &acknowledged, &unknown).await?;
     let tasks = deployment.api()?.all(&format!("/v1/tasks?agent={agent}")).await?;
     let ended = tasks.iter().filter(|task| task["finished_at"].is_string());
-    let delivered: Vec<String> = ended.clone().filter_map(key_of).collect();
-    let report = check_queue(&attempts, &acknowledged, delivered.iter().map(String::as_str));
-    let calls = calls(&deployment)?;
-    let effects_twice = twice(&calls, &tasks);
+    let delivered: Vec<&str> = ended.clone().filter_map(key_of).collect();
+    let report = check_queue(&attempts, &acknowledged, delivered);
+    let mut calls = simulated_calls(&deployment)?;
+    calls.retain(is_whole);
+    // One call id that the simulator answered whole more than once, and one key that became two tasks.
+    let effects_twice = repeated(calls.iter().map(id_of)) + repeated(tasks.iter().filter_map(key_of));
     let late_calls = match nemesis {
-        Nemesis::WorkerFrozen => Some(unbooked_after(bite.healed, &calls, &deployment).await?),
+        Nemesis::WorkerFrozen => Some(unbooked_after(evidence.healed, &calls, &deployment).await?),
         _ => None,
     };
     let ends: Vec<u64> = ended.filter_map(|task| moment_of(&task["finished_at"])).collect();
     let born: Vec<u64> = tasks.iter().filter_map(|task| moment_of(&task["created_at"])).collect();
-    let first_success = ends.iter().filter(|at| **at > bite.injected).min().map(|at| (at - bite.injected) as f64 / 1e9);
-    let recovered = back(&born, &ends, bite.healed).map(|at| at.saturating_sub(bite.healed) as f64 / 1e9);
-    Ok(Cycle { nemesis, bite, report, effects_twice, late_calls, open, first_success, recovered })
+    let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
+    let first = ends.iter().filter(|at| **at > evidence.injected).min();
+    let first_success = first.map(|at| seconds(evidence.injected, *at));
+    let recovered = back(&born, &ends, evidence.healed).map(|at| seconds(evidence.healed, at));
+    Ok(Cycle { nemesis, evidence, report, effects_twice, late_calls, open, first_success, recovered })
 }
 
-fn figures_of(test: &mut Test, lab: &Lab, name: &str, seen: &crate::load::Recording) {
-    test.plots.extend(plots::over_time(lab, name, name, seen));
-    let n = seen.offered;
-    let by = "load generator";
-    test.metrics.push(metric(&format!("{name}.acknowledged"), "count", "count", seen.ok as f64, n, by));
-    test.metrics.push(cost(&format!("{name}.unknown"), "count", "count", seen.failed() as f64, n, by));
-    test.metrics.extend(figures::latencies(&format!("{name}.accept"), &seen.latency, "intended start to durable"));
+fn figures_of(x: &mut Experiment<'_>, name: &str, seen: &Recording) {
+    x.test.plots.extend(plots::over_time(x.lab, name, name, seen));
+    let (n, by) = (seen.offered, "load generator");
+    x.figure(&format!("{name}.acknowledged"), ("count", "count"), seen.ok as f64, n, by);
+    x.counts(name, &[("unknown", seen.failed())], n, by);
+    x.latencies(&format!("{name}.accept"), &seen.latency, "intended start to durable");
 }
 
 /// Waits until nothing is open, asks again for what nobody knows the outcome of, and waits again. Tasks still open.
@@ -185,14 +176,14 @@ async fn settle(
     }
 }
 
-async fn open(api: &crate::sut::Api) -> u64 {
+async fn open(api: &Api) -> u64 {
     let metrics = api.metrics().await.unwrap_or_default();
     metrics.sum("agentry_tasks").map_or(u64::MAX, |open| open as u64)
 }
 
 /// The key that a task's input begins with.
-fn key_of(task: &Value) -> Option<String> {
-    Some(task["input"].as_str()?.split(' ').next()?.to_owned())
+fn key_of(task: &Value) -> Option<&str> {
+    task["input"].as_str()?.split(' ').next()
 }
 
 /// A moment of the API on the monotonic clock.
@@ -202,28 +193,6 @@ fn moment_of(text: &Value) -> Option<u64> {
     clock::now().checked_sub(u64::try_from(ago).ok()?.checked_mul(1_000)?)
 }
 
-/// Calls that the simulator answered whole, by its own ledger.
-fn calls(deployment: &Deployment) -> Result<Vec<Value>, RunError> {
-    let path = deployment.llm_ledger();
-    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(lines.filter(|line| line["end"] == "completed").collect())
-}
-
-/// Effects that happened twice: one call id that the simulator answered whole more than once, and one key that became
-/// two tasks.
-fn twice(calls: &[Value], tasks: &[Value]) -> u64 {
-    let mut answered: BTreeMap<&str, u64> = BTreeMap::new();
-    for call in calls {
-        *answered.entry(call["request_id"].as_str().unwrap_or_default()).or_default() += 1;
-    }
-    let mut keys: BTreeMap<String, u64> = BTreeMap::new();
-    for key in tasks.iter().filter_map(key_of) {
-        *keys.entry(key).or_default() += 1;
-    }
-    answered.values().chain(keys.values()).map(|count| count - 1).sum()
-}
-
 /// Calls that began after a moment and that the platform's ledger does not have, and all that began after it. A worker
 /// whose work was taken over may end the call that it was in, which nobody books; beginning another one is forbidden to it.
 async fn unbooked_after(moment: u64, calls: &[Value], deployment: &Deployment) -> Result<(u64, u64), RunError> {
@@ -231,7 +200,7 @@ async fn unbooked_after(moment: u64, calls: &[Value], deployment: &Deployment) -
     let rows = deployment.api()?.all("/v1/usage/calls").await?;
     let booked: BTreeSet<&str> = rows.iter().filter_map(|row| row["call"].as_str()).collect();
     let began = calls.iter().filter(|call| call["t_us"].as_i64().is_some_and(|at| at > since));
-    let unbooked = began.clone().filter(|call| !booked.contains(call["request_id"].as_str().unwrap_or_default()));
+    let unbooked = began.clone().filter(|call| !booked.contains(id_of(call)));
     Ok((unbooked.count() as u64, began.count() as u64))
 }
 
@@ -255,148 +224,96 @@ fn back(born: &[u64], ends: &[u64], healed: u64) -> Option<u64> {
     None
 }
 
-fn judge(lab: &mut Lab, test: &mut Test, cycles: &[Cycle]) -> Vec<Observation> {
-    let sum = |of: fn(&Cycle) -> u64| cycles.iter().map(of).sum::<u64>();
-    let acknowledged = sum(|cycle| cycle.report.acknowledged);
-    let delivered = sum(|cycle| cycle.report.delivered);
-    for (index, cycle) in cycles.iter().enumerate() {
-        let bite = &cycle.bite;
-        gates::of_fault(&mut lab.gates, &test.id, cycle.nemesis.id(), &bite.proof, bite.effective);
-        lab.faults.push(Fault {
-            id: format!("{}-{index}", cycle.nemesis.id()),
-            kind: cycle.nemesis.kind().to_owned(),
-            test: test.id.clone(),
-            target: cycle.nemesis.words().to_owned(),
-            t_inject: lab.time(bite.injected),
-            t_effect: bite.effective.then(|| lab.time(bite.injected)),
-            t_heal: Some(lab.time(bite.healed)),
-            t_recovered: cycle.recovered.map(|seconds| lab.time(bite.healed) + seconds),
-            effective: bite.effective,
-            proof: bite.proof.clone(),
-        });
-    }
-    test.metrics.push(cost(
-        "delivery.duplicated",
-        "count",
-        "count",
-        sum(|cycle| cycle.report.duplicated) as f64,
-        acknowledged,
-        "tasks of one key beyond the first",
-    ));
-    test.metrics.push(metric(
-        "delivery.recovered",
-        "count",
-        "count",
-        sum(|cycle| cycle.report.recovered) as f64,
-        acknowledged,
-        "came out though nobody heard the acknowledgement",
-    ));
-    invariants(lab, test, cycles);
-    let n = cycles.len() as u64;
-    let ledger = "history of the harness against the platform's tasks after a full drain";
-    let effects = "ids in the simulator's own ledger, and tasks of one idempotency key";
-    let worst = |of: fn(&Cycle) -> Option<f64>, some: fn(Nemesis) -> bool| {
-        let times: Vec<Option<f64>> = cycles.iter().filter(|cycle| some(cycle.nemesis)).map(of).collect();
-        let never = times.iter().any(Option::is_none);
-        (times.len() as u64, if never { f64::INFINITY } else { times.into_iter().flatten().fold(0.0, f64::max) })
-    };
-    let timed = |id, of, some, source: &str| {
-        let (n, worst) = worst(of, some);
-        match n {
-            0 => Observation::not_run(id, "no such fault in this run"),
-            _ if worst.is_infinite() => {
-                Observation::new(id, DEADLINE.as_secs_f64(), n, source).remark("at least once it did not come back")
-            }
-            _ => Observation::new(id, worst, n, source),
-        }
-    };
-    vec![
-        Observation::new("3.2/loss", sum(|cycle| cycle.report.lost) as f64, acknowledged, ledger).shown_by(&["I2"]),
-        Observation::new("3.2/unexpected", sum(|cycle| cycle.report.unexpected) as f64, delivered, ledger)
-            .shown_by(&["I3"]),
-        Observation::new("3.2/duplicates", sum(|cycle| cycle.effects_twice) as f64, acknowledged, effects)
-            .shown_by(&["I9"]),
-        timed(
-            "3.2/recovery",
-            |cycle| cycle.recovered,
-            |_| true,
-            "heal to 90 % of the rate over a second with the backlog gone",
-        )
-        .remark(format!("{n} faults")),
-        timed(
-            "stretch/recovery-process",
-            |cycle| cycle.first_success,
-            Nemesis::is_process,
-            "kill to the first task that ended after it",
-        ),
-        timed(
-            "stretch/recovery-server",
-            |cycle| cycle.recovered,
-            Nemesis::is_server,
-            "the broker answers again to the rate being back",
-        ),
-    ]
+fn sum(cycles: &[Cycle], of: impl Fn(&Cycle) -> u64) -> u64 {
+    cycles.iter().map(of).sum()
 }
 
-fn invariants(lab: &mut Lab, test: &Test, cycles: &[Cycle]) {
-    let sum = |of: &dyn Fn(&Cycle) -> u64| cycles.iter().map(of).sum::<u64>();
-    let some = |of: &dyn Fn(&Cycle) -> Vec<String>| -> Vec<String> {
-        cycles.iter().flat_map(of).take(Invariant::MAX_EXAMPLES).collect()
-    };
-    let mut add = |name: &str, text: &str, valid: bool, counts: &[(&str, u64)], examples: Vec<String>| {
-        lab.safety.push(Invariant {
-            invariant: name.to_owned(),
-            text: text.to_owned(),
-            test: test.id.clone(),
-            valid: Some(valid),
-            counts: counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect(),
-            examples,
+/// The faults with their evidence, and what came of them.
+fn report(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+    for (index, cycle) in cycles.iter().enumerate() {
+        let (id, evidence) = (cycle.nemesis.id(), &cycle.evidence);
+        gates::of_fault(&mut x.lab.gates, &x.test.id, id, &evidence.proof, evidence.effective);
+        let (injected, healed) = (x.lab.time(evidence.injected), x.lab.time(evidence.healed));
+        x.lab.faults.push(Fault {
+            id: format!("{id}-{index}"),
+            kind: cycle.nemesis.kind().to_owned(),
+            test: x.test.id.clone(),
+            target: cycle.nemesis.words().to_owned(),
+            t_inject: injected,
+            t_effect: evidence.effective.then_some(injected),
+            t_heal: Some(healed),
+            t_recovered: cycle.recovered.map(|seconds| healed + seconds),
+            effective: evidence.effective,
+            proof: evidence.proof.clone(),
         });
+    }
+    let acknowledged = sum(cycles, |cycle| cycle.report.acknowledged);
+    let duplicated = sum(cycles, |cycle| cycle.report.duplicated);
+    x.counts("delivery", &[("duplicated", duplicated)], acknowledged, "tasks of one key beyond the first");
+    let recovered = sum(cycles, |cycle| cycle.report.recovered) as f64;
+    let source = "came out though nobody heard the acknowledgement";
+    x.figure("delivery.recovered", ("count", "count"), recovered, acknowledged, source);
+}
+
+/// The slowest of the cycles that count; the deadline when one did not come back.
+fn slowest(cycles: &[Cycle], counts: fn(Nemesis) -> bool, of: fn(&Cycle) -> Option<f64>, source: &str) -> Observation {
+    let times: Vec<Option<f64>> = cycles.iter().filter(|cycle| counts(cycle.nemesis)).map(of).collect();
+    let n = times.len() as u64;
+    if times.is_empty() {
+        Observation::not_run("no such fault in this run")
+    } else if times.contains(&None) {
+        Observation::exact(DEADLINE.as_secs_f64(), n, source).remark("at least once it did not come back")
+    } else {
+        Observation::exact(times.into_iter().flatten().fold(0.0, f64::max), n, source)
+    }
+}
+
+fn judge(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+    let acknowledged = sum(cycles, |cycle| cycle.report.acknowledged);
+    let ledger = "history of the harness against the platform's tasks after a full drain";
+    let lost = Observation::exact(sum(cycles, |cycle| cycle.report.lost) as f64, acknowledged, ledger);
+    x.observe("3.2/loss", lost.shown_by(&["I2"]));
+    let (strange, delivered) = (sum(cycles, |c| c.report.unexpected), sum(cycles, |c| c.report.delivered));
+    x.observe("3.2/unexpected", Observation::exact(strange as f64, delivered, ledger).shown_by(&["I3"]));
+    let effects = "ids in the simulator's own ledger, and tasks of one idempotency key";
+    let twice = Observation::exact(sum(cycles, |cycle| cycle.effects_twice) as f64, acknowledged, effects);
+    x.observe("3.2/duplicates", twice.shown_by(&["I9"]));
+    let source = "heal to 90 % of the rate over a second with the backlog gone";
+    let seen = slowest(cycles, |_| true, |cycle| cycle.recovered, source);
+    x.observe("3.2/recovery", seen.remark(format!("{} faults", cycles.len())));
+    let source = "kill to the first task that ended after it";
+    x.observe("stretch/recovery-process", slowest(cycles, Nemesis::is_process, |cycle| cycle.first_success, source));
+    let source = "the broker answers again to the rate being back";
+    x.observe("stretch/recovery-server", slowest(cycles, Nemesis::is_server, |cycle| cycle.recovered, source));
+}
+
+fn invariants(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+    let of = |of: fn(&QueueReport) -> u64| sum(cycles, |cycle| of(&cycle.report));
+    let some = |of: fn(&QueueReport) -> &Vec<String>| -> Vec<String> {
+        cycles.iter().flat_map(|cycle| of(&cycle.report).iter().cloned()).collect()
     };
-    let acknowledged = sum(&|cycle| cycle.report.acknowledged);
-    let open = sum(&|cycle| cycle.open);
-    add(
-        "I1",
-        "every accepted task reaches exactly one terminal state",
-        open == 0,
-        &[("acknowledged", acknowledged), ("open", open)],
-        Vec::new(),
-    );
-    let lost = sum(&|cycle| cycle.report.lost);
-    let examples = some(&|cycle| cycle.report.lost_examples.clone());
-    let attempts = sum(&|cycle| cycle.report.attempts);
-    let recovered = sum(&|cycle| cycle.report.recovered);
+    let (acknowledged, open) = (of(|report| report.acknowledged), sum(cycles, |cycle| cycle.open));
+    let counts = [("acknowledged", acknowledged), ("open", open)];
+    x.invariant("I1", "every accepted task reaches exactly one terminal state", open, &counts, Vec::new());
+    let (attempts, recovered, lost) =
+        (of(|report| report.attempts), of(|report| report.recovered), of(|report| report.lost));
     let counts = [("attempts", attempts), ("acknowledged", acknowledged), ("lost", lost), ("recovered", recovered)];
-    add("I2", "no result is lost after the acknowledgement", lost == 0, &counts, examples);
-    let unexpected = sum(&|cycle| cycle.report.unexpected);
-    let examples = some(&|cycle| cycle.report.unexpected_examples.clone());
-    let delivered = sum(&|cycle| cycle.report.delivered);
-    add(
-        "I3",
-        "nothing comes from nowhere",
-        unexpected == 0,
-        &[("delivered", delivered), ("unexpected", unexpected)],
-        examples,
-    );
-    let double = sum(&|cycle| cycle.effects_twice);
-    let examples = some(&|cycle| cycle.report.duplicated_examples.clone());
-    add(
-        "I9",
-        "one idempotency key is one task, one call id one answer",
-        double == 0,
-        &[("acknowledged", acknowledged), ("twice", double)],
-        examples,
-    );
+    let examples = some(|report| &report.lost_examples);
+    x.invariant("I2", "no result is lost after the acknowledgement", lost, &counts, examples);
+    let unexpected = of(|report| report.unexpected);
+    let counts = [("delivered", of(|report| report.delivered)), ("unexpected", unexpected)];
+    let examples = some(|report| &report.unexpected_examples);
+    x.invariant("I3", "nothing comes from nowhere", unexpected, &counts, examples);
+    let twice = sum(cycles, |cycle| cycle.effects_twice);
+    let counts = [("acknowledged", acknowledged), ("twice", twice)];
+    let examples = some(|report| &report.duplicated_examples);
+    x.invariant("I9", "one idempotency key is one task, one call id one answer", twice, &counts, examples);
     let late: Vec<(u64, u64)> = cycles.iter().filter_map(|cycle| cycle.late_calls).collect();
     if !late.is_empty() {
         let (unbooked, calls) = late.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
-        add(
-            "I8",
-            "a worker whose task was taken over begins nothing more for it",
-            unbooked == 0,
-            &[("calls after it was let go", calls), ("unbooked", unbooked)],
-            Vec::new(),
-        );
+        let counts = [("calls after it was let go", calls), ("unbooked", unbooked)];
+        let text = "a worker whose task was taken over begins nothing more for it";
+        x.invariant("I8", text, unbooked, &counts, Vec::new());
     }
 }
 
@@ -421,6 +338,6 @@ mod tests {
         let text = jiff::Timestamp::now().to_string();
         let at = moment_of(&json!(text)).unwrap();
         assert!(clock::now() - at < clock::SECOND);
-        assert_eq!(key_of(&json!({"input": "k12 [[sleep:40]]"})).as_deref(), Some("k12"));
+        assert_eq!(key_of(&json!({"input": "k12 [[sleep:40]]"})), Some("k12"));
     }
 }

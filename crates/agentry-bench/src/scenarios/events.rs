@@ -12,18 +12,18 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-use super::Found;
 use super::callers::number_after;
-use super::figures::{self, cost, gain, latencies, metric, quantile_ci};
-use super::hearing::{Heard, Hearing};
-use super::observe::Observation;
-use super::plots;
-use crate::check::check_queue;
-use crate::load::{Answer, Caller, Load, Outcome, by_status, clock, put_post};
-use crate::model::{Axis, Engine, Plot, PlotKind, Series, Test};
-use crate::run::{Lab, Purpose, RunError};
+use super::consumer::{Deliveries, EventConsumer};
+use super::experiment::{Experiment, of_quantile, of_windows};
+use super::loads::{Drawing, LoadRow, Rate};
+use crate::check::{QueueReport, check_queue};
+use crate::load::{Answer, Caller, Outcome, Recording, by_status, clock, put_post};
+use crate::model::{Axis, Engine, Plot, PlotKind, Point, Series};
+use crate::run::RunError;
 use crate::sample::Part;
+use crate::stats::theil_sen;
 use crate::sut::{Deployment, Member, Plan, fleet};
+use crate::verdict::Observation;
 
 /// The streams of the peak scenario: topic and events per second.
 const STREAMS: [(&str, f64); 4] = [
@@ -35,17 +35,20 @@ const STREAMS: [(&str, f64); 4] = [
 /// Events per second of all streams.
 const PEAK: f64 = 210.0;
 const BURST: f64 = 500.0;
+/// Random arrivals fall short of their rate in half of all windows; a little more is offered.
+const MARGIN: f64 = 1.1;
+const WARM_UP: [f64; 4] = [1.0, 5.0, 30.0, 60.0];
 /// The size of an event in bytes.
 const SIZE: usize = 1_024;
 /// How long deliveries may take to come in after the last send.
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// Publishes events.
-pub struct Events {
+struct Events {
     host: String,
     /// Of this load: tells its events from those of others.
     run: u64,
-    chance: StdRng,
+    rng: StdRng,
     pad: String,
     /// Numbers of events that were sent, and of those that were confirmed.
     sent: BTreeSet<String>,
@@ -55,14 +58,14 @@ pub struct Events {
 impl Events {
     fn new(host: &str, run: u64, size: usize) -> Self {
         let pad = "x".repeat(size.saturating_sub(160));
-        let chance = StdRng::seed_from_u64(run);
-        Self { host: host.to_owned(), run, chance, pad, sent: BTreeSet::new(), confirmed: BTreeSet::new() }
+        let rng = StdRng::seed_from_u64(run);
+        Self { host: host.to_owned(), run, rng, pad, sent: BTreeSet::new(), confirmed: BTreeSet::new() }
     }
 }
 
 impl Caller for Events {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
-        let mut draw = self.chance.random::<f64>() * PEAK;
+        let mut draw = self.rng.random::<f64>() * PEAK;
         let stream = STREAMS.iter().find(|(_, rate)| {
             draw -= rate;
             draw < 0.0
@@ -86,217 +89,148 @@ impl Caller for Events {
     }
 }
 
+const PEAK_LOAD: LoadRow = LoadRow::new("bus.peak", Rate::Random(PEAK * MARGIN), [8.0, 30.0, 300.0, 3_600.0])
+    .warm_up(WARM_UP)
+    .target(100.0)
+    .draws(&[Drawing::Percentiles, Drawing::OverTime]);
+const BURST_LOAD: LoadRow = LoadRow::new("bus.burst", Rate::Random(BURST * MARGIN), [5.0, 15.0, 60.0, 60.0])
+    .warm_up(WARM_UP)
+    .target(100.0)
+    .draws(&[Drawing::Percentiles, Drawing::OverTime]);
+
 /// Runs the peak, the burst and the drain.
-///
-/// # Errors
-/// When the platform or a consumer does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let title = "Four streams, 210 events/s of 1 KiB, then 500/s, then drained";
-    let mut test = lab.test("3.1-throughput", title, "none");
-    test.params.insert("bytes".to_owned(), json!(SIZE));
-    test.params.insert(
-        "streams".to_owned(),
-        json!(STREAMS.iter().map(|(topic, rate)| json!([topic, rate])).collect::<Vec<_>>()),
-    );
-    let mut seen = Vec::new();
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    let streams: Vec<_> = STREAMS.iter().map(|(topic, rate)| json!([topic, rate])).collect();
+    x.test.params.extend([("bytes".to_owned(), json!(SIZE)), ("streams".to_owned(), json!(streams))]);
     let members = vec![Member::new("api", "api", ""), Member::new("worker-1", "worker,scheduler", "")];
     let plan = Plan { agents: vec![fleet::noop()], members, ..Plan::default() };
-    let deployment = match lab.url {
+    let deployment = match x.lab.url {
         Some(_) => None,
-        None => Some(lab.deploy(plan).await?),
+        None => Some(x.deploy(plan).await?),
     };
-    let hearing = hear(lab, deployment.as_ref()).await?;
-    test.notes.push(hearing.words().to_owned());
-
-    let window = lab.seconds(8.0, 30.0, 300.0, 3_600.0);
-    let peak = one(lab, &mut test, deployment.as_ref(), &hearing, "peak", PEAK, window, 1).await?;
-    judge_peak(&peak, &mut test, &mut seen);
-    let window = lab.seconds(5.0, 15.0, 60.0, 60.0);
-    let burst = one(lab, &mut test, deployment.as_ref(), &hearing, "burst", BURST, window, 2).await?;
-    judge_burst(&burst, window, &mut seen);
-    if lab.engine == Engine::Cluster {
-        let source = "not looked for: the limit of the bus needs publishers beside the API";
-        seen.push(Observation::not_run("stretch/bus-rate", source));
-    }
-    Ok(Found { tests: vec![test], seen })
+    let consumer = consumer(x, deployment.as_ref()).await?;
+    x.note(consumer.description());
+    let peak = publish(x, deployment.as_ref(), &consumer, &PEAK_LOAD).await?;
+    judge_peak(x, &peak);
+    let burst = publish(x, deployment.as_ref(), &consumer, &BURST_LOAD).await?;
+    judge_burst(x, &burst);
+    x.not_run(&["stretch/bus-rate"], "not looked for: the limit of the bus needs publishers beside the API");
+    Ok(())
 }
 
-async fn hear(lab: &mut Lab, deployment: Option<&Deployment>) -> Result<Hearing, RunError> {
-    let api = lab.api(deployment)?.clone();
-    match (lab.engine, deployment) {
+async fn consumer(x: &mut Experiment<'_>, deployment: Option<&Deployment>) -> Result<EventConsumer, RunError> {
+    match (x.lab.engine, deployment) {
         (Engine::Cluster, Some(deployment)) => {
-            let url = lab.servers().await?.urls().rabbitmq;
-            Ok(Hearing::of_rabbitmq(&url, deployment.name()).await?)
+            let url = x.lab.servers().await?.urls().rabbitmq;
+            Ok(EventConsumer::of_rabbitmq(&url, deployment.name()).await?)
         }
-        _ => Ok(Hearing::of_api(&api).await?),
+        _ => Ok(EventConsumer::of_api(x.api(deployment)?).await?),
     }
 }
 
 /// What one load came to.
-struct Phase {
-    offered: f64,
-    heard: Heard,
-    seen: crate::load::Recording,
-    lost: u64,
-    unexpected: u64,
+struct Published {
+    heard: Deliveries,
+    seen: Recording,
+    report: QueueReport,
     /// Seconds from the last send until everything confirmed was delivered.
     drained: Option<f64>,
-    /// Share of the arrival rate by which the depth grew: estimate and interval, in percent.
-    growth: Option<(f64, [f64; 2])>,
+    /// The slope of the depth as a share of the arrivals, in percent, with its interval.
+    growth: Option<Observation>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one load of the scenario: all of them are its parameters")]
-async fn one(
-    lab: &mut Lab,
-    test: &mut Test,
+async fn publish(
+    x: &mut Experiment<'_>,
     deployment: Option<&Deployment>,
-    hearing: &Hearing,
-    name: &str,
-    rate: f64,
-    window: Duration,
-    number: u64,
-) -> Result<Phase, RunError> {
-    let (target, host) = lab.target(deployment)?;
-    let run = lab.seed_of(name) % 1_000_000_000 + number;
-    // Random arrivals fall short of their rate in half of all windows; a little more is offered.
-    let offered = rate * 1.1;
-    let warm_up = lab.seconds(1.0, 5.0, 30.0, 60.0);
-    let load = Load::open(target, offered, window, lab.seed_of(name)).warm_up(warm_up);
-    hearing.begin(run);
-    let driven = lab.drive(test, load, Events::new(&host, run, SIZE), Purpose::target(100.0)).await?;
+    consumer: &EventConsumer,
+    row: &LoadRow,
+) -> Result<Published, RunError> {
+    let run = x.lab.seed_of(row.name) % 1_000_000_000;
+    consumer.begin(run);
+    let driven = x.drive(row, deployment, |host, _| Events::new(host, run, SIZE)).await?;
     let end = driven.seen.began + clock::nanos(driven.seen.window);
-    let confirmed = driven.caller.confirmed.len();
-    let waited = hearing.until(confirmed, DRAIN).await;
+    let waited = consumer.until(driven.caller.confirmed.len(), DRAIN).await;
     let drained = waited.then(|| clock::now().saturating_sub(end) as f64 / 1e9);
-    let heard = hearing.take(driven.seen.began, end);
+    let heard = consumer.take(driven.seen.began, end);
     let report = check_queue(&driven.caller.sent, &driven.caller.confirmed, heard.ids.iter().map(String::as_str));
-    let id = format!("bus.{name}");
-    figures::of_load(test, lab, &id, &driven);
-    test.metrics.extend(latencies(
-        &format!("{id}.delivery"),
-        &heard.delivery,
-        "intended send to the consumer, monotonic clock",
-    ));
-    test.metrics.extend(latencies(&format!("{id}.confirm"), &driven.seen.latency, "intended send to durable (2xx)"));
-    let consumed = heard.delivery.len() as f64 / window.as_secs_f64();
-    test.metrics.push(gain(&format!("{id}.consumed"), "1/s", "rate", consumed, heard.delivery.len(), hearing.words()));
-    for (what, count) in [("lost", report.lost), ("unexpected", report.unexpected), ("redelivered", report.duplicated)]
-    {
-        test.metrics.push(cost(
-            &format!("{id}.{what}"),
-            "count",
-            "count",
-            count as f64,
-            report.acknowledged,
-            "ledger of ids",
-        ));
+    let of = |what: &str| format!("{}.{what}", row.name);
+    let n = heard.delivery.len();
+    x.latencies(&of("delivery"), &heard.delivery, "intended send to the consumer, monotonic clock");
+    x.latencies(&of("confirm"), &driven.seen.latency, "intended send to durable (2xx)");
+    let consumed = n as f64 / driven.seen.window.as_secs_f64();
+    x.benefit(&of("consumed"), ("1/s", "rate"), consumed, n, consumer.description());
+    let wrong = [("lost", report.lost), ("unexpected", report.unexpected), ("redelivered", report.duplicated)];
+    x.counts(row.name, &wrong, report.acknowledged, "ledger of ids");
+    if let Some(broker) = driven.samples.all.last().and_then(|sample| sample.parts.get(&Part::RabbitMq)) {
+        let pss = broker.memory.pss as f64 / 1e6;
+        x.cost(&of("broker_pss"), ("MB", "max"), pss, 1, "smaps_rollup of the broker");
     }
-    if let Some(last) = driven.samples.all.last().and_then(|sample| sample.parts.get(&Part::RabbitMq)) {
-        let source = "smaps_rollup of the broker";
-        test.metrics.push(cost(&format!("{id}.broker_pss"), "MB", "max", last.memory.pss as f64 / 1e6, 1, source));
-    }
-    let depth = heard.depth(lab);
-    let growth = growth(&depth, offered, lab.seed);
-    test.plots.push(plots::percentiles(
-        &id,
-        &format!("Confirm latency at {offered:.0}/s"),
-        &driven.seen,
-        Some((100.0, "target 100 ms")),
-    ));
-    test.plots.extend(plots::over_time(lab, &id, &format!("{offered:.0} events/s"), &driven.seen));
-    test.plots.push(depth_plot(&id, depth));
+    let depth = heard.depth(x.lab);
+    let growth = theil_sen(&depth, x.lab.seed).map(|trend| {
+        let offered = driven.seen.offered as f64 / driven.seen.window.as_secs_f64();
+        let share = |slope: f64| slope / offered * 100.0;
+        let source = "Theil–Sen slope of confirmed minus delivered, share of the arrivals";
+        Observation::new(share(trend.slope), trend.ci95.map(share), n, source)
+    });
+    x.plot(depth_plot(row.name, depth));
     if let Some(seconds) = drained {
-        test.metrics.push(metric(&format!("{id}.drained"), "s", "max", seconds, 1, "last send to the last delivery"));
+        x.figure(&of("drained"), ("s", "max"), seconds, 1, "last send to the last delivery");
     }
-    Ok(Phase { offered, seen: driven.seen, lost: report.lost, unexpected: report.unexpected, heard, drained, growth })
+    Ok(Published { seen: driven.seen, report, heard, drained, growth })
 }
 
-/// The slope of the depth as a share of the arrivals, in percent, with its interval.
-fn growth(depth: &[[f64; 2]], rate: f64, seed: u64) -> Option<(f64, [f64; 2])> {
-    let slope = crate::stats::theil_sen(depth, seed)?;
-    let share = |slope: f64| slope / rate * 100.0;
-    Some((share(slope.slope), [share(slope.ci95[0]), share(slope.ci95[1])]))
-}
-
-fn depth_plot(id: &str, depth: Vec<[f64; 2]>) -> Plot {
+fn depth_plot(id: &str, depth: Vec<Point>) -> Plot {
     let most = depth.iter().map(|point| point[1]).fold(0.0, f64::max);
-    Plot {
-        id: format!("{id}-depth"),
-        title: "Events confirmed and not yet delivered".to_owned(),
-        kind: PlotKind::Line,
-        x: Axis::time(),
-        y: Axis::new("events", ""),
-        series: vec![Series::measured("depth", depth)],
-        bands: Vec::new(),
-        marks: Vec::new(),
-        summary: format!("at most {most:.0} events were on their way"),
-    }
+    Plot::new(
+        format!("{id}-depth"),
+        "Events confirmed and not yet delivered",
+        PlotKind::Line,
+        (Axis::time(), Axis::new("events", "")),
+        vec![Series::measured("depth", depth)],
+        format!("at most {most:.0} events were on their way"),
+    )
 }
 
-fn judge_peak(peak: &Phase, test: &mut Test, seen: &mut Vec<Observation>) {
-    let rates = peak.heard.windows();
-    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    let fastest = rates.iter().copied().fold(0.0, f64::max);
-    let source = "deliveries per second; the interval is from the slowest to the fastest 5-s window";
+fn judge_peak(x: &mut Experiment<'_>, peak: &Published) {
     let n = peak.heard.delivery.len();
-    let mut sustained = Observation::new("3.1/sustained", slowest, n, source)
-        .ci(Some([slowest, fastest]))
-        .shown_by(&["bus.peak.consumed", "bus.peak-rate"]);
-    let share = n as f64 / peak.seen.offered.max(1) as f64;
-    if share < 0.99 {
-        sustained =
-            sustained.undecided(format!("only {:.2} % of the arrivals were delivered in the window", share * 100.0));
+    let mut sustained = of_windows(&peak.heard.windows(), n, "deliveries per second in the slowest 5-s window");
+    let share = n as f64 / peak.seen.offered.max(1) as f64 * 100.0;
+    if share < 99.0 {
+        sustained = sustained.undecided(format!("only {share:.2} % of the arrivals were delivered in the window"));
     }
-    seen.push(sustained);
-    let delivery = &peak.heard.delivery;
+    x.observe("3.1/sustained", sustained.shown_by(&["bus.peak.consumed", "bus.peak-rate"]));
     let source = "intended send to the consumer, monotonic clock of the machine";
-    let p95 = delivery.value_at_quantile(0.95) as f64 / 1_000.0;
-    seen.push(
-        Observation::new("3.1/delivery-p95", p95, delivery.len(), source)
-            .ci(quantile_ci(delivery, 0.95))
-            .shown_by(&["bus.peak.delivery", "bus.peak"]),
-    );
-    let source = "Theil–Sen slope of confirmed minus delivered, share of the arrivals";
-    match peak.growth {
-        Some((share, ci)) => {
-            // What shrinks does not build up.
-            let observed =
-                Observation::new("3.1/no-buildup", share, n, source).ci(Some(ci)).shown_by(&["bus.peak-depth"]);
-            seen.push(observed);
-        }
-        None => seen.push(Observation::not_run("3.1/no-buildup", "too few samples of the depth")),
+    let delivery = of_quantile(&peak.heard.delivery, 0.95, source);
+    x.observe("3.1/delivery-p95", delivery.shown_by(&["bus.peak.delivery", "bus.peak"]));
+    match &peak.growth {
+        // What shrinks does not build up.
+        Some(growth) => x.observe("3.1/no-buildup", growth.clone().shown_by(&["bus.peak-depth"])),
+        None => x.not_run(&["3.1/no-buildup"], "too few samples of the depth"),
     }
-    if peak.lost + peak.unexpected > 0 {
-        test.notes.push(format!("peak: {} events lost, {} out of nowhere", peak.lost, peak.unexpected));
+    if !peak.report.is_valid() {
+        x.note(format!("peak: {} events lost, {} out of nowhere", peak.report.lost, peak.report.unexpected));
     }
 }
 
-fn judge_burst(burst: &Phase, window: Duration, seen: &mut Vec<Observation>) {
-    let rates = burst.heard.windows();
-    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    let fastest = rates.iter().copied().fold(0.0, f64::max);
+fn judge_burst(x: &mut Experiment<'_>, burst: &Published) {
     let n = burst.heard.delivery.len();
-    let source = "deliveries per second through the burst; the interval is from the slowest to the fastest 5-s window";
-    let mut observed = Observation::new("3.1/burst", slowest, n, source).ci(Some([slowest, fastest]));
-    observed = match burst.drained {
-        Some(seconds) => observed.remark(format!("all delivered {seconds:.2} s after the last send")),
-        None => observed.undecided(format!("not everything was delivered within {} s", DRAIN.as_secs())),
+    let seen =
+        of_windows(&burst.heard.windows(), n, "deliveries per second through the burst in the slowest 5-s window");
+    let mut seen = match burst.drained {
+        Some(seconds) => seen.remark(format!("all delivered {seconds:.2} s after the last send")),
+        None => seen.undecided(format!("not everything was delivered within {} s", DRAIN.as_secs())),
     };
-    if window < Duration::from_secs(60) {
-        observed = observed.undecided(format!("shortened: {} s instead of a minute only indicate", window.as_secs()));
+    let seconds = burst.seen.window.as_secs();
+    if seconds < 60 {
+        seen = seen.undecided(format!("shortened: {seconds} s instead of a minute only indicate"));
     }
-    seen.push(observed.shown_by(&["bus.burst.consumed", "bus.burst-rate"]));
-    let delivery = &burst.heard.delivery;
-    let p95 = delivery.value_at_quantile(0.95) as f64 / 1_000.0;
-    let source = "intended send to the consumer";
-    let rate = format!("at {:.0}/s", burst.offered);
-    seen.push(
-        Observation::new("stretch/bus-p95", p95, delivery.len(), source).ci(quantile_ci(delivery, 0.95)).remark(rate),
-    );
+    x.observe("3.1/burst", seen.shown_by(&["bus.burst.consumed", "bus.burst-rate"]));
+    let delivery = of_quantile(&burst.heard.delivery, 0.95, "intended send to the consumer");
+    x.observe("stretch/bus-p95", delivery.remark(format!("at {:.0}/s", BURST * MARGIN)));
 }
 
 /// The load and the number of an event as a consumer sees it, and when it was meant to be sent.
-pub fn read_event(text: &[u8]) -> Option<(u64, u64, u64)> {
+pub(super) fn read_event(text: &[u8]) -> Option<(u64, u64, u64)> {
     Some((number_after(text, b"\"run\":")?, number_after(text, b"\"n\":")?, number_after(text, b"\"t0\":")?))
 }
 

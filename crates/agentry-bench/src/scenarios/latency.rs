@@ -4,24 +4,28 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use super::Found;
 use super::callers::Tasks;
-use super::figures::{self, gain, metric, quantile_ci, share_upper};
+use super::experiment::{Experiment, of_quantile};
 use super::live;
-use super::observe::Observation;
+use super::loads::{LoadRow, Rate, Reading};
+use super::tasks::{id_of, simulated_calls};
 use crate::estimate::DEFAULT_MODELS;
-use crate::load::{Answer, Caller, Load, Outcome, clock, histogram};
-use crate::model::Test;
-use crate::run::{Lab, Purpose, RunError};
+use crate::load::{Answer, Caller, Outcome, clock};
+use crate::run::RunError;
+use crate::stats::{Hist, histogram, mean};
 use crate::sut::{Api, Deployment, Llm, Plan, fleet};
 
-/// Calls of each protocol in a second.
-const RATE_EACH: f64 = 5.0;
-/// What the stretch row asks for, calls in a second.
-const STRETCH_RATE: f64 = 1_000.0;
+/// Five calls a second of each of four protocols.
+const CLEAN: LoadRow = LoadRow::new("llm.clean", Rate::Random(20.0), [5.0, 20.0, 240.0, 1_200.0])
+    .target(1_000.0)
+    .decides(&[("5.1/errors", Reading::Errors, "tasks that did not complete")]);
+const FAULTY: LoadRow = LoadRow::new("llm.faulty", Rate::Random(20.0), [5.0, 20.0, 240.0, 1_200.0])
+    .target(10_000.0)
+    .decides(&[("5.1/errors-faults", Reading::Errors, "tasks that did not complete")]);
+/// What the stretch row asks for, of one protocol.
+const THOUSAND: LoadRow = LoadRow::new("llm.thousand", Rate::Random(1_000.0), [2.0, 5.0, 20.0, 60.0]).target(1_000.0);
 /// Tasks whose journals are read at most, evenly over a load.
 const MAX_READ: usize = 4_000;
 /// Different errors of tasks that are kept of a load, and characters of each.
@@ -105,23 +109,12 @@ pub(super) struct Timed {
 }
 
 /// Runs the clean load, the one with faults, and the one of the stretch row.
-///
-/// # Errors
-/// When the platform does not start or the harness does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test = lab.test("5.1-llm-latency", "Five calls a second in each of four wire protocols", "realistic");
-    let mut seen = Vec::new();
-    if lab.url.is_some() {
-        let why = "needs a simulator of the run's own: leave out --url";
-        let ids = ["5.1/fidelity", "5.1/overhead", "5.1/errors", "5.1/errors-faults", "stretch/llm-overhead"];
-        seen.extend(ids.map(|id| Observation::not_run(id, why)));
-        return Ok(Found { tests: vec![test], seen });
-    }
-    clean(lab, &mut test, &mut seen).await?;
-    faulty(lab, &mut test, &mut seen).await?;
-    stretch(lab, &mut test, &mut seen).await?;
-    live::run(lab, &mut test, &mut seen).await;
-    Ok(Found { tests: vec![test], seen })
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    clean(x).await?;
+    faulty(x).await?;
+    stretch(x).await?;
+    live::run(x).await;
+    Ok(())
 }
 
 fn agents() -> Vec<fleet::AgentFile> {
@@ -134,43 +127,39 @@ fn names() -> Vec<String> {
     DEFAULT_MODELS.iter().map(|(provider, _)| format!("bench-{provider}")).collect()
 }
 
-async fn clean(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    let llm = Some(Llm { profile: "realistic", ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let rate = RATE_EACH * DEFAULT_MODELS.len() as f64;
-    let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("clean"));
-    let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(1_000.0)).await?;
-    figures::of_load(test, lab, "llm.clean", &driven);
-    seen.push(errors("5.1/errors", driven.seen.failed() + driven.seen.refused, driven.seen.sent));
-    let calls = pair(&deployment, &driven.caller.ended).await?;
-    of_protocols(test, &calls);
+async fn deploy(x: &mut Experiment<'_>, llm: Llm) -> Result<Deployment, RunError> {
+    x.deploy(Plan { agents: agents(), llm: Some(llm), ..Plan::default() }).await
+}
 
+async fn clean(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    let deployment = deploy(x, Llm { profile: "realistic", ..Llm::default() }).await?;
+    let driven = x.drive(&CLEAN, &deployment, |host, seed| Streamed::of(host, names(), seed)).await?;
+    let calls = pair(&deployment, &driven.caller.ended).await?;
+    for (provider, _) in DEFAULT_MODELS {
+        let of: Vec<Timed> = calls.iter().filter(|call| call.provider == provider).map(|call| call.here).collect();
+        figures_of_calls(x, &format!("llm.{provider}"), &of);
+    }
     let (mut fidelity, mut added) = (histogram(), histogram());
     for call in &calls {
-        let difference = call.here.first.abs_diff(call.there.first);
-        fidelity.saturating_record(difference.max(1));
+        fidelity.saturating_record(call.here.first.abs_diff(call.there.first).max(1));
         let more = call.here.first.cast_signed() - call.there.first.cast_signed();
         added.saturating_record(u64::try_from(call.before + more).unwrap_or(0).max(1));
     }
     let source = "first_token_us of the journal against first_us of the simulator's log, by call";
-    seen.push(p95(test, "5.1/fidelity", "llm.fidelity", &fidelity, source));
+    observe(x, ("5.1/fidelity", 0.95), "llm.fidelity", &fidelity, source);
     let source = "from the intended moment of a task to its call's arrival at the provider, and what the first token took \
                   longer than at the provider";
-    seen.push(p95(test, "5.1/overhead", "llm.overhead", &added, source));
+    observe(x, ("5.1/overhead", 0.95), "llm.overhead", &added, source);
     Ok(())
 }
 
-/// What the platform says of each protocol.
-fn of_protocols(test: &mut Test, calls: &[Both]) {
-    for (provider, _) in DEFAULT_MODELS {
-        let of: Vec<Timed> = calls.iter().filter(|call| call.provider == provider).map(|call| call.here).collect();
-        of_calls(test, &format!("llm.{provider}"), &of);
-    }
+fn observe(x: &mut Experiment<'_>, (id, q): (&'static str, f64), name: &str, of: &Hist, source: &str) {
+    x.latencies(name, of, source);
+    x.observe(id, of_quantile(of, q, source).shown_by(&[name]));
 }
 
 /// Times of calls as figures that begin with `name`: to the first token, to the end, per token, and tokens a second.
-pub(super) fn of_calls(test: &mut Test, name: &str, calls: &[Timed]) {
+pub(super) fn figures_of_calls(x: &mut Experiment<'_>, name: &str, calls: &[Timed]) {
     let (mut first, mut whole, mut each) = (histogram(), histogram(), histogram());
     let (mut decode, mut overall) = (Vec::new(), Vec::new());
     for call in calls {
@@ -184,77 +173,46 @@ pub(super) fn of_calls(test: &mut Test, name: &str, calls: &[Timed]) {
         overall.push(call.tokens as f64 / (call.whole.max(1) as f64 / 1e6));
     }
     let source = "journal of the platform";
-    test.metrics.extend(figures::latencies(&format!("{name}.ttft"), &first, source));
-    test.metrics.extend(figures::latencies(&format!("{name}.end_to_end"), &whole, source));
-    test.metrics.extend(figures::latencies(&format!("{name}.time_per_output_token"), &each, source));
-    for (rate, values) in [("decode_rate", decode), ("overall_rate", overall)] {
-        let (n, mean) = (values.len() as u64, values.iter().sum::<f64>() / values.len() as f64);
-        test.metrics.push(gain(&format!("{name}.{rate}"), "tokens/s", "mean", mean, n, source));
+    for (what, of) in [("ttft", first), ("end_to_end", whole), ("time_per_output_token", each)] {
+        x.latencies(&format!("{name}.{what}"), &of, source);
+    }
+    for (what, rates) in [("decode_rate", decode), ("overall_rate", overall)] {
+        let value = if rates.is_empty() { f64::NAN } else { mean(&rates) };
+        x.benefit(&format!("{name}.{what}"), ("tokens/s", "mean"), value, rates.len() as u64, source);
     }
 }
 
-async fn faulty(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    let llm = Some(Llm { profile: "fast", faults: FAULTS, ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let rate = RATE_EACH * DEFAULT_MODELS.len() as f64;
-    let load = Load::open(target, rate, lab.seconds(5.0, 20.0, 240.0, 1_200.0), lab.seed_of("faulty"));
-    let driven = lab.drive(test, load, Streamed::of(&host, names(), lab.seed), Purpose::target(10_000.0)).await?;
-    figures::of_load(test, lab, "llm.faulty", &driven);
+async fn faulty(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    let deployment = deploy(x, Llm { profile: "fast", faults: FAULTS, ..Llm::default() }).await?;
+    x.drive(&FAULTY, &deployment, |host, seed| Streamed::of(host, names(), seed)).await?;
     let mut ends: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for line in log(&deployment)?.values() {
-        let word = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    for call in simulated_calls(&deployment)? {
+        let word = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
         *ends.entry((word("protocol"), word("end"))).or_default() += 1;
     }
     for ((protocol, end), count) in &ends {
         let name = format!("llm.faulty.{protocol}.{end}");
-        test.metrics.push(metric(&name, "count", "count", *count as f64, *count, "the simulator's own log"));
+        x.figure(&name, ("count", "count"), *count as f64, *count, "the simulator's own log");
     }
     let faults: u64 = ends.iter().filter(|((_, end), _)| end != "completed").map(|(_, count)| count).sum();
-    let observed = errors("5.1/errors-faults", driven.seen.failed() + driven.seen.refused, driven.seen.sent);
-    seen.push(observed.remark(format!("{faults} calls met a fault: 429, 500, a cut stream or a closed connection")));
+    if let Some(seen) = x.seen.last_mut() {
+        seen.remark = Some(format!("{faults} calls met a fault: 429, 500, a cut stream or a closed connection"));
+    }
     Ok(())
 }
 
 /// A thousand calls a second of one protocol: the call as the platform saw it less what the simulator took.
-async fn stretch(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    let llm = Some(Llm { profile: "instant", ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents: agents(), llm, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let load = Load::open(target, STRETCH_RATE, lab.seconds(2.0, 5.0, 20.0, 60.0), lab.seed_of("stretch"));
+async fn stretch(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    let deployment = deploy(x, Llm { profile: "instant", ..Llm::default() }).await?;
     let one = vec!["bench-openai".to_owned()];
-    let driven = lab.drive(test, load, Streamed::of(&host, one, lab.seed), Purpose::target(1_000.0)).await?;
-    figures::of_load(test, lab, "llm.thousand", &driven);
+    let driven = x.drive(&THOUSAND, &deployment, |host, seed| Streamed::of(host, one, seed)).await?;
     let mut added = histogram();
     for call in pair(&deployment, &driven.caller.ended).await? {
         added.saturating_record(call.here.whole.saturating_sub(call.there.whole).max(1));
     }
     let source = "duration_us of the journal less end_us of the simulator's log, by call";
-    test.metrics.extend(figures::latencies("llm.added", &added, source));
-    let p99 = added.value_at_quantile(0.99) as f64 / 1_000.0;
-    let observed = Observation::new("stretch/llm-overhead", p99, added.len(), source);
-    seen.push(observed.ci(quantile_ci(&added, 0.99)).shown_by(&["llm.added"]));
+    observe(x, ("stretch/llm-overhead", 0.99), "llm.added", &added, source);
     Ok(())
-}
-
-fn errors(criterion: &'static str, bad: u64, n: u64) -> Observation {
-    let share = if n == 0 { f64::NAN } else { bad as f64 / n as f64 * 100.0 };
-    let upper = share_upper(bad, n) * 100.0;
-    Observation::new(criterion, share, n, "tasks that did not complete").ci(Some([share.min(upper), upper]))
-}
-
-fn p95(test: &mut Test, criterion: &'static str, name: &str, of: &Histogram<u64>, source: &str) -> Observation {
-    test.metrics.extend(figures::latencies(name, of, source));
-    let value = of.value_at_quantile(0.95) as f64 / 1_000.0;
-    Observation::new(criterion, value, of.len(), source).ci(quantile_ci(of, 0.95)).shown_by(&[name])
-}
-
-/// The simulator's log by the platform's call ids.
-fn log(deployment: &Deployment) -> Result<HashMap<String, Value>, RunError> {
-    let path = deployment.llm_ledger();
-    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(lines.map(|line| (line["request_id"].as_str().unwrap_or_default().to_owned(), line)).collect())
 }
 
 /// The journal's entries of streamed answers of tasks that have ended, each with the intended moment of its task; of at most
@@ -281,7 +239,8 @@ pub(super) fn timed(body: &Value) -> Timed {
 async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<Both>, RunError> {
     let api = deployment.api()?;
     api.drained(Duration::from_secs(30)).await?;
-    let log = log(deployment)?;
+    let log: HashMap<String, Value> =
+        simulated_calls(deployment)?.into_iter().map(|call| (id_of(&call).to_owned(), call)).collect();
     let mut calls = Vec::new();
     for (body, intended) in journaled(api, ended).await? {
         let Some(line) = body["call"].as_str().and_then(|call| log.get(call)) else { continue };
@@ -319,13 +278,5 @@ mod tests {
         assert_eq!(caller.errors.get("llm_error: 401"), Some(&1));
         assert_eq!(caller.ended.len(), 1);
         assert!(caller.ended[0].0 == "t1" && caller.ended[0].1 >= before - 1_000);
-    }
-
-    #[test]
-    fn an_error_rate_is_judged_by_its_upper_bound() {
-        let none = errors("5.1/errors", 0, 400);
-        assert_eq!(none.value, Some(0.0));
-        assert!(none.ci95.is_some_and(|ci| ci[1] > 0.7 && ci[1] < 0.8), "{:?}", none.ci95);
-        assert!(errors("5.1/errors", 0, 3_000).ci95.is_some_and(|ci| ci[1] < 0.1));
     }
 }

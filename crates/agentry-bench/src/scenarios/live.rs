@@ -11,18 +11,17 @@ use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
 use agentry_core::money::NanoUsd;
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::figures::{self, cost, metric, quantile_ci};
+use super::experiment::Experiment;
 use super::latency::{self, Streamed};
-use super::observe::{Observation, gates_of_live};
 use crate::estimate::{LIVE_RATE, LivePlan, LiveTarget, SHORT, variables};
-use crate::load::{Live, Load, Pace, Spacing, histogram};
-use crate::model::Test;
-use crate::run::{Driven, Lab, Purpose, RunError};
+use crate::load::{Live, Load, Pace, Spacing};
+use crate::run::{Driven, Purpose, RunError};
+use crate::stats::{Hist, histogram, quantile_of};
 use crate::sut::fleet::AgentFile;
 use crate::sut::{Api, Deployment, Plan};
+use crate::verdict::{Observation, live_gates};
 
 /// What the model is told, in the length of a short system prompt.
 const PROMPT: &str = "You answer questions of customers of a travel agency by chat. Answer at once and in plain text, without a \
@@ -51,7 +50,7 @@ const CRITERIA: [(&str, &[ProviderKind]); 2] = [
 struct Called {
     target: LiveTarget,
     /// Time to the first token in microseconds, as the platform journaled it.
-    first: Histogram<u64>,
+    first: Hist,
     /// Tasks that were sent, and those that did not complete.
     sent: u64,
     failed: u64,
@@ -64,28 +63,27 @@ struct Called {
 
 /// Calls real providers when the run is to. What goes wrong here is told in the criteria, and keeps nothing else from being
 /// reported.
-pub(super) async fn run(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) {
-    let Some(plan) = lab.live.clone() else { return };
+pub(super) async fn run(x: &mut Experiment<'_>) {
+    let Some(plan) = x.lab.live.clone() else { return };
     let mut called = Vec::new();
-    let result = call_all(lab, test, &plan, &mut called).await;
-    if let Err(error) = &result {
-        test.notes.push(format!("live: ended by an error of the suite: {error}"));
+    if let Err(error) = call_all(x, &plan, &mut called).await {
+        x.note(format!("live: ended by an error of the suite: {error}"));
     }
     let spent = called.iter().fold(NanoUsd::ZERO, |sum, called: &Called| sum.plus(called.spent));
-    let all = NanoUsd(lab.live_spent.load(Ordering::Relaxed).max(spent.0));
-    of_money(test, &plan, all, called.iter().map(|called| called.sent).sum());
+    let all = NanoUsd(x.lab.live_spent.load(Ordering::Relaxed).max(spent.0));
+    of_money(x, &plan, all, called.iter().map(|called| called.sent).sum());
     for (criterion, wanted) in CRITERIA {
-        seen.push(observed(criterion, wanted, &called));
+        x.observe(criterion, observed(wanted, &called));
     }
 }
 
 /// One provider after another, in a deployment that has their credentials and no simulator.
-async fn call_all(lab: &mut Lab, test: &mut Test, plan: &LivePlan, called: &mut Vec<Called>) -> Result<(), RunError> {
+async fn call_all(x: &mut Experiment<'_>, plan: &LivePlan, called: &mut Vec<Called>) -> Result<(), RunError> {
     let agents = plan.targets.iter().map(agent).collect();
     let keeps = plan.targets.iter().flat_map(|target| variables(target.provider)).copied().collect();
-    let deployment = lab.deploy(Plan { agents, keeps, ..Plan::default() }).await?;
+    let deployment = x.deploy(Plan { agents, keeps, ..Plan::default() }).await?;
     for target in &plan.targets {
-        called.push(call(lab, test, &deployment, (target, plan.calls)).await?);
+        called.push(call(x, &deployment, target, plan.calls).await?);
     }
     Ok(())
 }
@@ -115,20 +113,20 @@ fn usd(amount: NanoUsd) -> String {
 
 /// Calls one provider once a second.
 async fn call(
-    lab: &mut Lab,
-    test: &mut Test,
+    x: &mut Experiment<'_>,
     deployment: &Deployment,
-    (target, calls): (&LiveTarget, u32),
+    target: &LiveTarget,
+    calls: u32,
 ) -> Result<Called, RunError> {
-    let (address, host) = lab.target(Some(deployment))?;
+    let (address, host) = x.lab.target(Some(deployment))?;
     // Half a gap more, so that the last arrival is within the window.
     let window = Duration::from_secs_f64((f64::from(calls) + 0.5) / LIVE_RATE);
-    let pace = Pace::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: lab.seed_of("live") };
+    let pace = Pace::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: x.lab.seed_of("live") };
     let load = Load { pace, patience: PATIENCE, connections: 2, ..Load::open(address, LIVE_RATE, window, 0) };
-    let mut caller = Streamed::of(&host, vec![name(target)], lab.seed);
+    let mut caller = Streamed::of(&host, vec![name(target)], x.lab.seed);
     ASK.clone_into(&mut caller.tasks.ask);
     let api = deployment.api()?;
-    let (before, all) = (lab.live_spent.load(Ordering::Relaxed), lab.live_spent.clone());
+    let (before, all) = (x.lab.live_spent.load(Ordering::Relaxed), x.lab.live_spent.clone());
     let mut ended = None;
     let stop = async |live: &Live| {
         let spent = spent(api, target).await;
@@ -138,13 +136,14 @@ async fn call(
         ended = ended.take().or_else(|| why_to_stop(live, spent.map(|(spent, _)| spent).ok(), target));
         ended.is_some()
     };
-    let gates = gates_of_live(&test.id);
-    let driven = lab.drive_until(test, load, caller, (Purpose::target(TARGET_MS), &gates), stop).await?;
+    let gates = live_gates(&x.test.id);
+    let purpose = (Purpose::target(TARGET_MS), gates.as_str());
+    let driven = x.lab.drive_until(&mut x.test, load, caller, purpose, stop).await?;
     api.drained(PATIENCE).await?;
     let (spent, tokens) = spent(api, target).await?;
-    lab.live_spent.store(before.saturating_add(spent.0), Ordering::Relaxed);
-    let first = of_provider(lab, test, target, (&driven, api)).await?;
-    of_usage(test, target, spent, tokens, driven.seen.sent);
+    x.lab.live_spent.store(before.saturating_add(spent.0), Ordering::Relaxed);
+    let first = of_provider(x, target, &driven, api).await?;
+    of_usage(x, target, spent, tokens, driven.seen.sent);
     let failed = driven.seen.failed() + driven.seen.refused;
     let (sent, errors) = (driven.seen.sent, driven.caller.errors);
     Ok(Called { target: target.clone(), first, sent, failed, spent, errors, ended })
@@ -176,28 +175,28 @@ fn why_to_stop(live: &Live, spent: Option<NanoUsd>, target: &LiveTarget) -> Opti
 
 /// Figures of a provider; the times to the first token, in microseconds.
 async fn of_provider(
-    lab: &Lab,
-    test: &mut Test,
+    x: &mut Experiment<'_>,
     target: &LiveTarget,
-    (driven, api): (&Driven<Streamed>, &Api),
-) -> Result<Histogram<u64>, RunError> {
+    driven: &Driven<Streamed>,
+    api: &Api,
+) -> Result<Hist, RunError> {
     let name = format!("llm.live.{}", target.provider);
-    figures::of_load(test, lab, &name, driven);
+    x.figures_of_load(&name, driven);
     let entries = latency::journaled(api, &driven.caller.ended).await?;
     let calls: Vec<latency::Timed> = entries.iter().map(|(body, _)| latency::timed(body)).collect();
-    latency::of_calls(test, &name, &calls);
+    latency::figures_of_calls(x, &name, &calls);
     let mut first = histogram();
     calls.iter().for_each(|call| first.saturating_record(call.first.max(1)));
     Ok(first)
 }
 
 /// What a provider's calls have used, to the token and the billionth of a dollar.
-fn of_usage(test: &mut Test, target: &LiveTarget, spent: NanoUsd, [input, output]: [u64; 2], n: u64) {
+fn of_usage(x: &mut Experiment<'_>, target: &LiveTarget, spent: NanoUsd, [input, output]: [u64; 2], n: u64) {
     let of = |what: &str| format!("llm.live.{}.{what}", target.provider);
     let source = "GET /v1/usage";
-    test.metrics.push(cost(&of("spent"), "$", "sum", dollars(spent), n, source));
-    test.metrics.push(metric(&of("input_tokens"), "count", "count", input as f64, n, source));
-    test.metrics.push(metric(&of("output_tokens"), "count", "count", output as f64, n, source));
+    x.cost(&of("spent"), ("$", "sum"), dollars(spent), n, source);
+    x.figure(&of("input_tokens"), ("count", "count"), input as f64, n, source);
+    x.figure(&of("output_tokens"), ("count", "count"), output as f64, n, source);
 }
 
 fn dollars(amount: NanoUsd) -> f64 {
@@ -205,22 +204,21 @@ fn dollars(amount: NanoUsd) -> f64 {
 }
 
 /// What was spent of the budget.
-fn of_money(test: &mut Test, plan: &LivePlan, spent: NanoUsd, n: u64) {
-    let source = "GET /v1/usage, in billionths";
-    test.metrics.push(cost("llm.live.spent", "$", "sum", dollars(spent), n, source));
-    test.metrics.push(metric("llm.live.budget", "$", "sum", dollars(plan.budget), n, "--budget"));
-    test.metrics.push(metric("llm.live.estimate", "$", "sum", dollars(plan.estimate()), n, "price table"));
-    let models: Vec<String> = plan.targets.iter().map(LiveTarget::name).collect();
-    test.params.insert("live".to_owned(), json!(models));
+fn of_money(x: &mut Experiment<'_>, plan: &LivePlan, spent: NanoUsd, n: u64) {
     let (estimate, budget) = (plan.estimate(), plan.budget);
-    test.notes.push(format!("live: {spent} spent of a budget of {budget}; estimated were {estimate} at most"));
+    x.cost("llm.live.spent", ("$", "sum"), dollars(spent), n, "GET /v1/usage, in billionths");
+    x.figure("llm.live.budget", ("$", "sum"), dollars(budget), n, "--budget");
+    x.figure("llm.live.estimate", ("$", "sum"), dollars(estimate), n, "price table");
+    let models: Vec<String> = plan.targets.iter().map(LiveTarget::name).collect();
+    x.test.params.insert("live".to_owned(), json!(models));
+    x.note(format!("live: {spent} spent of a budget of {budget}; estimated were {estimate} at most"));
 }
 
 /// What was seen of a criterion: the worst p95 of its providers, with an interval that holds that of each.
-fn observed(criterion: &'static str, wanted: &[ProviderKind], called: &[Called]) -> Observation {
+fn observed(wanted: &[ProviderKind], called: &[Called]) -> Observation {
     let of: Vec<&Called> = called.iter().filter(|called| wanted.contains(&called.target.provider)).collect();
     if of.is_empty() {
-        return Observation::not_run(criterion, format!("{}: not called live", words(wanted)));
+        return Observation::not_run(format!("{}: not called live", words(wanted)));
     }
     let (value, ci) = worst(&of);
     let n = of.iter().map(|called| called.first.len()).sum();
@@ -229,7 +227,7 @@ fn observed(criterion: &'static str, wanted: &[ProviderKind], called: &[Called])
     let all = of.iter().map(|called| told(called)).collect::<Vec<_>>().join("; ");
     let source =
         "first_token_us of the journal, from sending to the first content, real providers; the slowest of them";
-    let seen = Observation::new(criterion, value, n, source).ci(ci).shown_by(&shown).live().remark(all.clone());
+    let seen = Observation::exact(value, n, source).ci(ci).shown_by(&shown).live().remark(all.clone());
     let is_called = |kind: &ProviderKind| of.iter().any(|called| called.target.provider == *kind);
     let missing: Vec<ProviderKind> = wanted.iter().copied().filter(|kind| !is_called(kind)).collect();
     if !missing.is_empty() {
@@ -260,7 +258,7 @@ fn worst(of: &[&Called]) -> (f64, Option<[f64; 2]>) {
         true => f64::NAN,
         false => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
     };
-    let bounds: Option<Vec<[f64; 2]>> = of.iter().map(|called| quantile_ci(&called.first, 0.95)).collect();
+    let bounds: Option<Vec<[f64; 2]>> = of.iter().map(|called| Some(quantile_of(&called.first, 0.95)?.ci95)).collect();
     let larger = |one: [f64; 2], other: [f64; 2]| [one[0].max(other[0]), one[1].max(other[1])];
     (value, bounds.and_then(|all| all.into_iter().reduce(larger)))
 }
@@ -349,21 +347,21 @@ mod tests {
     #[test]
     fn both_live_providers_must_hold() {
         let (openai, anthropic) = (ProviderKind::Openai, ProviderKind::Anthropic);
-        let seen = observed("5.1/ttft-openai", BOTH, &[called(openai, 90, 0), called(anthropic, 90, 1)]);
+        let seen = observed(BOTH, &[called(openai, 90, 0), called(anthropic, 90, 1)]);
         assert!(seen.live && seen.undecided.is_none() && seen.ci95.is_some(), "{seen:?}");
         assert_eq!(seen.n, 180);
-        let alone = observed("5.1/ttft-openai", BOTH, &[called(openai, 90, 0)]);
+        let alone = observed(BOTH, &[called(openai, 90, 0)]);
         assert!(alone.undecided.is_some_and(|why| why.starts_with("anthropic was not called")));
-        let failing = observed("5.1/ttft-openai", BOTH, &[called(openai, 90, 0), called(anthropic, 90, 5)]);
+        let failing = observed(BOTH, &[called(openai, 90, 0), called(anthropic, 90, 5)]);
         assert!(failing.undecided.is_some_and(|why| why.contains("5 of 95 calls failed")));
-        let none = observed("5.1/ttft-openai", BOTH, &[called(ProviderKind::Ollama, 90, 0)]);
+        let none = observed(BOTH, &[called(ProviderKind::Ollama, 90, 0)]);
         assert!(!none.live && none.not_run.is_some());
     }
 
     #[test]
     fn a_wrong_key_gives_no_live_figure_and_says_why() {
         let (openai, anthropic) = (ProviderKind::Openai, ProviderKind::Anthropic);
-        let seen = observed("5.1/ttft-openai", BOTH, &[called(openai, 90, 0), called(anthropic, 0, 5)]);
+        let seen = observed(BOTH, &[called(openai, 90, 0), called(anthropic, 0, 5)]);
         assert!(seen.value.is_some_and(f64::is_nan) && seen.ci95.is_none(), "{seen:?}");
         assert!(seen.remark.is_some_and(|text| text.contains("5 × provider_authentication: 401")));
     }

@@ -2,21 +2,37 @@
 //! simulator's own.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Found;
 use super::callers::Tasks;
-use super::figures::{self, cost, metric};
-use super::observe::Observation;
-use crate::check::{BookedCall, CostReport, check_cost};
-use crate::load::Load;
-use crate::model::{Axis, Invariant, Plot, PlotKind, Series, Test};
-use crate::run::{Lab, Purpose, RunError};
+use super::experiment::Experiment;
+use super::loads::{LoadRow, Rate};
+use super::tasks::{id_of, is_whole, simulated_calls};
+use crate::check::{BookedCall, check_cost};
+use crate::model::{Axis, Plot, PlotKind, Series};
+use crate::run::RunError;
+use crate::stats::{Hist, median, ratio};
 use crate::sut::{Deployment, Llm, Plan, fleet};
+use crate::verdict::Observation;
+
+/// A closed loop of so many callers.
+const fn level(name: &'static str, callers: usize) -> LoadRow {
+    LoadRow::new(name, Rate::Callers(callers), [2.0, 2.5, 30.0, 150.0])
+}
 
 /// Concurrencies.
-const LEVELS: [usize; 6] = [1, 5, 10, 20, 50, 100];
+const LEVELS: [(usize, LoadRow); 6] = [
+    (1, level("llm.c1", 1)),
+    (5, level("llm.c5", 5)),
+    (10, level("llm.c10", 10)),
+    (20, level("llm.c20", 20)),
+    (50, level("llm.c50", 50)),
+    (100, level("llm.c100", 100)),
+];
+/// Below what the provider of [`limited`] allows.
+const LIMITED: LoadRow = LoadRow::new("llm.limited", Rate::Random(15.0), [2.0, 4.0, 30.0, 60.0]).target(10_000.0);
 const AGENT: &str = "bench-caller";
 /// The price list of the run's own, so that no table of the platform is a witness in its own cause: dollars a million
 /// tokens, and the same in billionths of a dollar a token.
@@ -25,100 +41,93 @@ const PRICES: &str = "version = \"bench\"\n[[prices]]\nprovider = \"openai\"\nmo
 const NANOS_IN: i64 = 370;
 const NANOS_OUT: i64 = 1_610;
 
-/// Runs the levels, then compares the ledgers.
-///
-/// # Errors
-/// When the platform does not start or the harness does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test = lab.test("5.2-llm-concurrency", "Closed loops of 1 to 100 callers, one model call each", "fast");
-    let mut seen = Vec::new();
-    if lab.url.is_some() {
-        let why = "needs a simulator of the run's own: leave out --url";
-        seen.extend(["5.2/no-degradation", "5.2/rate-limits", "5.2/cost"].map(|id| Observation::not_run(id, why)));
-        return Ok(Found { tests: vec![test], seen });
-    }
+/// Runs the levels, then compares the ledgers; then a provider that refuses, and a thousand streams.
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let agents = vec![fleet::agent(AGENT, "autonomous", "retry_config: {max_retries: 5, retry_delay_seconds: 1}\n")];
     let llm = Some(Llm { profile: "fast", ..Llm::default() });
     let (files, flags) = (vec![("prices.toml", PRICES)], vec!["--prices".to_owned(), "prices.toml".to_owned()]);
-    let deployment = lab.deploy(Plan { agents: agents.clone(), llm, files, flags, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
+    let plan = Plan { agents, llm, files, flags, ..Plan::default() };
+    let deployment = x.deploy(plan.clone()).await?;
     let mut latencies: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for callers in LEVELS {
-        let load = Load::closed(target, callers, lab.seconds(2.0, 2.5, 30.0, 150.0));
-        let caller = Tasks::of(&host, AGENT, lab.seed);
-        let driven = lab.drive(&mut test, load, caller, Purpose::capacity()).await?;
-        figures::of_load(&mut test, lab, &format!("llm.c{callers}"), &driven);
-        let values = driven.seen.latency.iter_recorded();
-        let all = values.flat_map(|value| {
-            let times = usize::try_from(value.count_at_value()).unwrap_or(0);
-            std::iter::repeat_n(value.value_iterated_to() as f64 / 1_000.0, times)
-        });
-        latencies.insert(callers, all.collect());
+    for (callers, row) in LEVELS {
+        let driven = x.drive(&row, &deployment, |host, seed| Tasks::of(host, AGENT, seed)).await?;
+        latencies.insert(callers, values(&driven.seen.latency));
     }
-    degradation(lab, &mut test, &latencies, &mut seen);
-    seen.push(ledger(lab, &mut test, &deployment).await?);
+    degradation(x, &latencies);
+    ledger(x, &deployment).await?;
     drop(deployment);
-    limited(lab, &mut test, agents, &mut seen).await?;
-    Ok(Found { tests: vec![test], seen })
+    limited(x, plan.clone()).await?;
+    if x.by([false, true, true, true]) {
+        streams(x, plan).await?;
+    }
+    Ok(())
+}
+
+/// Every value of a histogram of microseconds, in milliseconds.
+fn values(of: &Hist) -> Vec<f64> {
+    let recorded = of.iter_recorded();
+    let all = recorded.flat_map(|value| {
+        let times = usize::try_from(value.count_at_value()).unwrap_or(0);
+        std::iter::repeat_n(value.value_iterated_to() as f64 / 1_000.0, times)
+    });
+    all.collect()
 }
 
 /// The median at ten callers over the median at one.
-fn degradation(lab: &Lab, test: &mut Test, latencies: &BTreeMap<usize, Vec<f64>>, seen: &mut Vec<Observation>) {
-    let median = |values: &[f64]| {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-    };
+fn degradation(x: &mut Experiment<'_>, latencies: &BTreeMap<usize, Vec<f64>>) {
     let points = latencies.iter().map(|(callers, values)| [*callers as f64, median(values)]).collect();
-    test.plots.push(Plot {
-        id: "concurrency".to_owned(),
-        title: "Latency over concurrency".to_owned(),
-        kind: PlotKind::Scatter,
-        x: Axis::new("callers", ""),
-        y: Axis::new("median latency", "ms"),
-        series: vec![Series::measured("median", points)],
-        bands: Vec::new(),
-        marks: Vec::new(),
-        summary: "a flat line is no degradation".to_owned(),
-    });
+    x.plot(Plot::new(
+        "concurrency",
+        "Latency over concurrency",
+        PlotKind::Scatter,
+        (Axis::new("callers", ""), Axis::new("median latency", "ms")),
+        vec![Series::measured("median", points)],
+        "a flat line is no degradation",
+    ));
     let (Some(one), Some(ten)) = (latencies.get(&1), latencies.get(&10)) else { return };
-    let ratio = median(ten) / median(one);
-    let ci = crate::stats::ratio(ten, one, lab.seed, median);
+    let value = if one.is_empty() || ten.is_empty() { f64::NAN } else { median(ten) / median(one) };
     let n = (one.len() + ten.len()) as u64;
     let source = "median at 10 callers over the median at 1, bootstrap";
-    test.metrics.push(cost("llm.degradation", "ratio", "mean", ratio, n, source));
-    let observed = Observation::new("5.2/no-degradation", ratio, n, source).ci(ci);
-    seen.push(observed.shown_by(&["llm.degradation", "concurrency"]));
+    x.cost("llm.degradation", ("ratio", "mean"), value, n, source);
+    let seen = Observation::exact(value, n, source).ci(ratio(ten, one, x.lab.seed, median));
+    x.observe("5.2/no-degradation", seen.shown_by(&["llm.degradation", "concurrency"]));
 }
 
 /// The platform's ledger rows against the simulator's, call by call: tokens, and money at the run's own prices.
-async fn ledger(lab: &mut Lab, test: &mut Test, deployment: &Deployment) -> Result<Observation, RunError> {
-    deployment.api()?.drained(std::time::Duration::from_secs(30)).await?;
-    let path = deployment.llm_ledger();
-    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let provider: Vec<BookedCall> = lines.filter(|line| line["end"] == "completed").map(|line| bought(&line)).collect();
+async fn ledger(x: &mut Experiment<'_>, deployment: &Deployment) -> Result<(), RunError> {
+    deployment.api()?.drained(Duration::from_secs(30)).await?;
+    let calls = simulated_calls(deployment)?;
+    let provider: Vec<BookedCall> = calls.iter().filter(|call| is_whole(call)).map(bought).collect();
     let rows = deployment.api()?.all("/v1/usage/calls").await?;
     let platform: Vec<BookedCall> = rows.iter().filter(|row| row["status"] == "completed").map(booked).collect();
     let report = check_cost(&provider, &platform);
     let n = report.provider_calls;
-    let by_platform = report.platform_calls as f64;
-    test.metrics.push(metric("llm.ledger.provider_calls", "count", "count", n as f64, n, "the simulator's own ledger"));
-    test.metrics.push(metric("llm.ledger.platform_calls", "count", "count", by_platform, n, "GET /v1/usage/calls"));
+    let (theirs, ours) = (n as f64, report.platform_calls as f64);
+    x.figure("llm.ledger.provider_calls", ("count", "count"), theirs, n, "the simulator's own ledger");
+    x.figure("llm.ledger.platform_calls", ("count", "count"), ours, n, "GET /v1/usage/calls");
     let dollars = report.platform_sums.2 as f64 / 1e9;
-    test.metrics.push(cost("llm.ledger.cost", "$", "sum", dollars, n, "GET /v1/usage/calls, in billionths"));
-    lab.safety.push(invariant(test, &report));
+    x.cost("llm.ledger.cost", ("$", "sum"), dollars, n, "GET /v1/usage/calls, in billionths");
+    let counts = [
+        ("provider", n),
+        ("platform", report.platform_calls),
+        ("missing", report.missing),
+        ("unexpected", report.unexpected),
+        ("different", report.different),
+    ];
+    let text = "the ledger of costs is the provider's, call by call, to the billionth of a dollar";
+    x.invariant("I6", text, u64::from(!report.is_exact()), &counts, report.examples.clone());
     let source = "calls, tokens and billionths of a dollar of /v1/usage/calls against the simulator's own ledger";
-    let observed = Observation::new("5.2/cost", report.wrong() as f64, n, source);
-    Ok(observed.shown_by(&["I6", "llm.ledger.cost"]))
+    let seen = Observation::exact(report.wrong() as f64, n, source);
+    x.observe("5.2/cost", seen.shown_by(&["I6", "llm.ledger.cost"]));
+    Ok(())
 }
 
 /// What the simulator sold, at the run's prices.
-fn bought(line: &Value) -> BookedCall {
-    let of = |field: &str| line[field].as_u64().unwrap_or(0);
+fn bought(call: &Value) -> BookedCall {
+    let of = |field: &str| call[field].as_u64().unwrap_or(0);
     let (input, output) = (of("input_tokens"), of("output_tokens"));
     let nanos = input.cast_signed() * NANOS_IN + output.cast_signed() * NANOS_OUT;
-    BookedCall { id: line["request_id"].as_str().unwrap_or_default().to_owned(), input, output, nanos }
+    BookedCall { id: id_of(call).to_owned(), input, output, nanos }
 }
 
 /// A row of the platform's ledger; one without a price differs from every other.
@@ -132,49 +141,64 @@ fn booked(row: &Value) -> BookedCall {
     }
 }
 
-fn invariant(test: &Test, report: &CostReport) -> Invariant {
-    let counts = [
-        ("provider", report.provider_calls),
-        ("platform", report.platform_calls),
-        ("missing", report.missing),
-        ("unexpected", report.unexpected),
-        ("different", report.different),
-    ];
-    Invariant {
-        invariant: "I6".to_owned(),
-        text: "the ledger of costs is the provider's, call by call, to the billionth of a dollar".to_owned(),
-        test: test.id.clone(),
-        valid: Some(report.is_exact()),
-        counts: counts.map(|(key, count)| (key.to_owned(), count)).into(),
-        examples: report.examples.iter().take(Invariant::MAX_EXAMPLES).cloned().collect(),
-    }
-}
-
 /// A provider that refuses more than some calls a second: every task still ends, and no call comes too early.
-async fn limited(
-    lab: &mut Lab,
-    test: &mut Test,
-    agents: Vec<fleet::AgentFile>,
-    seen: &mut Vec<Observation>,
-) -> Result<(), RunError> {
-    const LIMIT: u32 = 20;
-    let llm = Some(Llm { profile: "instant", rate_limit: Some(LIMIT), ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents, llm, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let load = Load::open(target, 15.0, lab.seconds(2.0, 4.0, 30.0, 60.0), lab.seed_of("limited"));
-    let driven = lab.drive(test, load, Tasks::of(&host, AGENT, lab.seed), Purpose::target(10_000.0)).await?;
-    figures::of_load(test, lab, "llm.limited", &driven);
-    let path = deployment.llm_ledger();
-    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let refused = text.lines().filter(|line| line.contains("\"status\":429")).count() as u64;
-    let calls = text.lines().count() as u64;
-    let source = "the simulator's own ledger";
-    test.metrics.push(metric("llm.limited.refused", "count", "count", refused as f64, calls, source));
-    let extra = refused as f64 / (calls - refused).max(1) as f64 * 100.0;
-    test.metrics.push(cost("llm.limited.extra_calls", "%", "share", extra, calls, source));
+async fn limited(x: &mut Experiment<'_>, plan: Plan) -> Result<(), RunError> {
+    let llm = Some(Llm { profile: "instant", rate_limit: Some(20), ..Llm::default() });
+    let deployment = x.deploy(Plan { llm, ..plan }).await?;
+    let driven = x.drive(&LIMITED, &deployment, |host, seed| Tasks::of(host, AGENT, seed)).await?;
+    let calls = simulated_calls(&deployment)?;
+    let refused = calls.iter().filter(|call| call["status"] == 429).count();
+    let (n, source) = (calls.len() as u64, "the simulator's own ledger");
+    x.figure("llm.limited.refused", ("count", "count"), refused as f64, n, source);
+    let extra = refused as f64 / (calls.len() - refused).max(1) as f64 * 100.0;
+    x.cost("llm.limited.extra_calls", ("%", "share"), extra, n, source);
     let bad = driven.seen.failed() + driven.seen.refused;
     let source = "tasks that did not complete while the provider refused more than 20 calls a second";
-    let observed = Observation::new("5.2/rate-limits", bad as f64, driven.seen.sent, source);
-    seen.push(observed.remark(format!("{refused} refusals were retried")));
+    let seen = Observation::exact(bad as f64, driven.seen.sent, source);
+    x.observe("5.2/rate-limits", seen.remark(format!("{refused} refusals were retried")));
+    Ok(())
+}
+
+/// A thousand streams at once, while a model writes 60 tokens a second to each.
+async fn streams(x: &mut Experiment<'_>, plan: Plan) -> Result<(), RunError> {
+    const STREAMS: usize = 1_000;
+    /// Tokens of each: the streams last longer than they are looked at.
+    const TOKENS: u32 = 2_400;
+    let ids = ["stretch/streams-memory", "stretch/streams-cpu"];
+    let llm = Some(Llm { profile: "realistic", ..Llm::default() });
+    let deployment = x.deploy(Plan { llm, ..plan }).await?;
+    let api = deployment.api()?;
+    let ask = format!("[[long:{TOKENS}]] tell me");
+    let tasks = vec![json!({"agent": AGENT, "input": ask, "stream": true}); STREAMS];
+    api.post("/v1/tasks/batch", &json!({"tasks": tasks})).await?;
+    let in_flight = async || {
+        let mut sum = 0.0;
+        for name in deployment.names() {
+            let metrics = deployment.api_of(&name)?.metrics().await?;
+            sum += metrics.sum("agentry_llm_calls_in_flight").unwrap_or(0.0);
+        }
+        Ok::<f64, RunError>(sum)
+    };
+    let began = Instant::now();
+    while in_flight().await? < STREAMS as f64 {
+        if began.elapsed() > Duration::from_secs(30) {
+            x.not_run(&ids, "not all streams were open at once after 30 s");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (cpu, began) = (deployment.cpu(), Instant::now());
+    x.window(x.seconds([0.0, 10.0, 15.0, 15.0])).await;
+    let cores = (deployment.cpu() - cpu) as f64 / began.elapsed().as_nanos() as f64;
+    let (pss, n) = (deployment.pss() as f64 / 1e6, STREAMS as u64);
+    // Still as many: nothing ended or failed while it was looked at.
+    let held = in_flight().await? >= STREAMS as f64;
+    let source = "1,000 streams of 60 tokens a second, all processes of the platform";
+    x.cost("llm.streams.pss", ("MB", "max"), pss, n, source);
+    x.cost("llm.streams.cores", ("cores", "mean"), cores, n, source);
+    for (id, value) in ids.into_iter().zip([pss, cores]) {
+        let seen = Observation::exact(value, n, source);
+        x.observe(id, if held { seen } else { seen.undecided("some streams ended while they were looked at") });
+    }
     Ok(())
 }

@@ -1,89 +1,122 @@
 //! 1.2 Concurrent execution, and the rows of the verdict tables that are about the whole platform under load: number of
 //! agents, throughput.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::Found;
 use super::callers::{Batches, Tasks};
-use super::figures::{self, cost, gain, metric, quantile_ci, share_upper, sustained, windows};
-use super::observe::Observation;
-use super::plots;
-use crate::load::{Load, Recording, Spacing, clock};
-use crate::model::{Engine, Test};
-use crate::run::{Driven, Lab, Purpose, RunError};
-use crate::sample::{Part, Scraper};
-use crate::sut::{Deployment, Llm, Plan, fleet};
+use super::experiment::{Experiment, once};
+use super::loads::{Drawing, LoadRow, Rate, Reading, error_share};
+use super::skeleton;
+use crate::check::check_session;
+use crate::run::{Driven, Lab, RunError};
+use crate::sample::Scraper;
+use crate::sut::{Deployment, Llm, Plan, SutError, fleet};
+use crate::verdict::Observation;
 
 /// Load offered over what a criterion asks for: at the very target every second window of random arrivals is below it.
 const MARGIN: f64 = 1.25;
 /// Tasks of a batch when the limit is looked for.
 const BATCH: usize = 200;
-/// How long what was accepted may take to end.
-const DRAIN: Duration = Duration::from_secs(60);
-const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
+const WARM_UP: [f64; 4] = [1.0, 5.0, 30.0, 60.0];
+const SUSTAINED: &str = "completed per second in the slowest 5-s window";
+const EVERYTHING: &[Drawing] = &[Drawing::Percentiles, Drawing::OverTime, Drawing::Processors];
+
+const HUNDRED: LoadRow = LoadRow::new("tasks.100", Rate::Random(100.0 * MARGIN), [10.0, 15.0, 120.0, 600.0])
+    .warm_up(WARM_UP)
+    .target(100.0)
+    .draws(EVERYTHING)
+    .decides(&[("tier/throughput-100", Reading::Sustained(100.0), SUSTAINED)]);
+const AT_625: &str = "intended start to the answer that carries the result, at 625/s";
+const FIVE_HUNDRED: LoadRow = LoadRow::new("tasks.500", Rate::Random(500.0 * MARGIN), [10.0, 15.0, 120.0, 600.0])
+    .warm_up(WARM_UP)
+    .target(100.0)
+    .draws(EVERYTHING)
+    .decides(&[
+        ("tier/throughput-500", Reading::Sustained(500.0), SUSTAINED),
+        ("stretch/tasks-p95-embedded", Reading::Latency(0.95), AT_625),
+        ("stretch/tasks-p95-cluster", Reading::Latency(0.95), AT_625),
+    ]);
+const BATCHES: LoadRow = LoadRow::new("tasks.capacity", Rate::Callers(4), [2.0, 4.0, 20.0, 60.0]);
+const CALLED: LoadRow = LoadRow::new("tasks.called", Rate::Callers(4), [2.0, 4.0, 20.0, 60.0]);
+const SINGLES: LoadRow = LoadRow::new("tasks.singles", Rate::Callers(64), [2.0, 4.0, 20.0, 60.0]);
+/// 2,000 messages per second over 200 conversations of one agent.
+const CONVERSATIONS: LoadRow = LoadRow::new(
+    "modes.continuous.stretch",
+    Rate::Even(2_000.0 * 1.02),
+    [2.0, 5.0, 30.0, 60.0],
+)
+.decides(&[("stretch/continuous", Reading::Sustained(2_000.0), SUSTAINED)]);
+
+/// A mode: its agent, the conversations that its tasks are spread over, at its limit and at its rate.
+struct Mode {
+    agent: &'static str,
+    sessions: u64,
+    limit: LoadRow,
+    target: Option<LoadRow>,
+}
+
+/// A mode's closed loop.
+const fn limit(name: &'static str, callers: usize) -> LoadRow {
+    LoadRow::new(name, Rate::Callers(callers), [3.0, 5.0, 60.0, 120.0])
+}
+
+/// A mode at its rate.
+const fn target(name: &'static str, rate: f64, decides: &'static [(&'static str, Reading, &'static str)]) -> LoadRow {
+    LoadRow::new(name, Rate::Even(rate * MARGIN), [5.0, 10.0, 120.0, 600.0])
+        .warm_up([1.0, 2.0, 30.0, 60.0])
+        .target(1_000.0)
+        .draws(&[Drawing::Percentiles, Drawing::OverTime])
+        .decides(decides)
+}
+
+#[rustfmt::skip]
+const MODES: [Mode; 4] = [
+    Mode { agent: "bench-team", sessions: 0, limit: limit("modes.collaborative.capacity", 10),
+        target: Some(target("modes.collaborative", 5.0, &[("1.2/collaborative", Reading::Sustained(5.0), SUSTAINED)])) },
+    Mode { agent: "bench-worker", sessions: 0, limit: limit("modes.autonomous.capacity", 50),
+        target: Some(target("modes.autonomous", 20.0, &[("1.2/autonomous", Reading::Sustained(20.0), SUSTAINED)])) },
+    Mode { agent: "bench-support", sessions: 40, limit: limit("modes.continuous.capacity", 20),
+        target: Some(target("modes.continuous", 10.0, &[("1.2/continuous", Reading::Sustained(10.0), SUSTAINED)])) },
+    Mode { agent: "bench-report", sessions: 0, limit: limit("modes.scheduled.capacity", 15), target: None },
+];
 
 /// Runs throughput at the tables' rates, the four modes at theirs, and looks for the limit.
-///
-/// # Errors
-/// When the platform does not start or the harness does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test = lab.test("1.2-modes", "Throughput of durable no-op tasks, then the four modes", "instant, fast");
-    let mut seen = Vec::new();
-    throughput(lab, &mut test, &mut seen).await?;
-    if lab.by(false, true, true, true) {
-        modes(lab, &mut test, &mut seen).await?;
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    throughput(x).await?;
+    if x.by([false, true, true, true]) {
+        modes(x).await?;
     }
-    Ok(Found { tests: vec![test], seen })
+    Ok(())
 }
 
 /// A deployment of 50 agents of which one does no-op tasks, at 100 and 500 tasks per second and at its limit.
-async fn throughput(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    let mut agents = fleet::mixed(49);
+async fn throughput(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    let mut agents = fleet::mixed(48);
     agents.push(fleet::noop());
-    let deployment = match lab.url {
+    agents.push(fleet::agent("bench-called", "autonomous", ""));
+    let deployment = match x.lab.url {
         Some(_) => None,
-        None => Some(lab.deploy(Plan { agents, ..Plan::default() }).await?),
+        None => Some(x.deploy(Plan { agents, llm: Some(Llm::default()), ..Plan::default() }).await?),
     };
-    must_have(lab, deployment.as_ref(), &fleet::noop().0).await?;
-    let api = lab.api(deployment.as_ref())?.clone();
+    let deployment = deployment.as_ref();
+    let noop = fleet::noop().0;
+    must_have(x.lab, deployment, &noop).await?;
+    let api = x.api(deployment)?;
     let scraper = Scraper::start(api.client().clone(), api.base());
-    let (target, host) = lab.target(deployment.as_ref())?;
-    let rates: &[(f64, &'static str)] = lab.by(
-        &[(100.0, "tier/throughput-100")],
-        &[(100.0, "tier/throughput-100"), (500.0, "tier/throughput-500")],
-        &[(100.0, "tier/throughput-100"), (500.0, "tier/throughput-500")],
-        &[(100.0, "tier/throughput-100"), (500.0, "tier/throughput-500")],
-    );
-    let window = lab.seconds(10.0, 15.0, 120.0, 600.0);
-    for (rate, criterion) in rates {
-        let name = format!("tasks.{rate:.0}");
-        let offered = rate * MARGIN;
-        let load = Load::open(target, offered, window, lab.seed_of(&name)).warm_up(lab.warm_up());
-        let caller = Tasks::of(&host, &fleet::noop().0, lab.seed);
-        let driven = lab.drive(test, load, caller, Purpose::target(100.0)).await?;
-        figures::of_load(test, lab, &name, &driven);
-        test.plots.push(plots::percentiles(&name, &format!("{offered:.0} tasks/s"), &driven.seen, None));
-        test.plots.extend(plots::over_time(lab, &name, &format!("{offered:.0} tasks/s"), &driven.seen));
-        test.plots.push(plots::cpu(lab, &name, &driven));
-        seen.push(rate_of(criterion, &driven.seen, *rate, &name));
-        if *rate == 500.0 {
-            let id = match lab.engine {
-                Engine::Embedded => "stretch/tasks-p95-embedded",
-                Engine::Cluster => "stretch/tasks-p95-cluster",
-            };
-            let n = driven.seen.latency.len();
-            let source = "intended start to the answer that carries the result, at 625/s";
-            seen.push(
-                Observation::new(id, driven.seen.ms(0.95), n, source).ci(quantile_ci(&driven.seen.latency, 0.95)),
-            );
-        }
+    x.test.params.insert("offered_over_target".to_owned(), json!(MARGIN));
+    let is_longer = x.by([false, true, true, true]);
+    for row in [Some(HUNDRED), is_longer.then_some(FIVE_HUNDRED)].into_iter().flatten() {
+        x.drive(&row, deployment, |host, seed| Tasks::of(host, &noop, seed)).await?;
     }
-    agents_through(&scraper, seen);
-    test.params.insert("offered_over_target".to_owned(), json!(MARGIN));
-    if lab.by(false, true, true, true) {
-        capacity(lab, test, seen, deployment.as_ref()).await?;
+    // The fewest healthy agents seen at any moment.
+    let counts = scraper.series("agentry_agents{state=\"healthy\"}");
+    let least = counts.iter().map(|(_, healthy)| *healthy).fold(f64::INFINITY, f64::min);
+    let source = "the platform's count of healthy agents, once a second through the whole load";
+    for criterion in ["tier/agents-20", "tier/agents-50"] {
+        x.observe(criterion, Observation::exact(least, counts.len() as u64, source));
+    }
+    if is_longer {
+        limits(x, deployment).await?;
     }
     Ok(())
 }
@@ -93,7 +126,7 @@ async fn must_have(lab: &Lab, deployment: Option<&Deployment>, agent: &str) -> R
     let api = lab.api(deployment)?;
     match api.get(&format!("/v1/agents/{agent}")).await {
         Ok(_) => Ok(()),
-        Err(crate::sut::SutError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
+        Err(SutError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
             "the deployment at {} has no agent `{agent}`: add a file with `name: {agent}`, `execution_mode: autonomous` and \
              `llm_config: {{provider: simulated, model: echo}}` to its agents",
             api.base()
@@ -102,112 +135,29 @@ async fn must_have(lab: &Lab, deployment: Option<&Deployment>, agent: &str) -> R
     }
 }
 
-/// The fewest healthy agents seen at any moment.
-fn agents_through(scraper: &Scraper, seen: &mut Vec<Observation>) {
-    let counts = scraper.series(HEALTHY);
-    let least = counts.iter().map(|(_, healthy)| *healthy).fold(f64::INFINITY, f64::min);
-    let source = "the platform's count of healthy agents, once a second through the whole load";
-    for criterion in ["tier/agents-20", "tier/agents-50"] {
-        seen.push(Observation::new(criterion, least, counts.len() as u64, source));
+/// The most that the machine gives: in batches, beside a bare skeleton; one by one; and with a model call over HTTP each.
+async fn limits(x: &mut Experiment<'_>, deployment: Option<&Deployment>) -> Result<(), RunError> {
+    let noop = fleet::noop().0;
+    let bare = if x.lab.url.is_none() { Some(skeleton::rate(x.lab).await?) } else { None };
+    let batches = |host: &str, _| Batches::of(host, &noop, BATCH);
+    let rate = x.drive_to_end(&BATCHES, deployment, BATCH, batches).await?;
+    x.observe_each(&["stretch/tasks-embedded", "stretch/tasks-cluster"], &rate);
+    if let (Some(bare), Some(value)) = (bare, rate.value) {
+        let source = skeleton::source(x.lab.engine);
+        x.benefit("skeleton.rate", ("1/s", "rate"), bare, rate.n, source);
+        let share = once(value / bare * 100.0, rate.n, source);
+        x.observe("stretch/tasks-skeleton", share.shown_by(&["skeleton.rate", "tasks.capacity"]));
     }
-}
-
-/// The slowest and the fastest window as the interval of a rate.
-fn rate_of(criterion: &'static str, seen: &Recording, target: f64, name: &str) -> Observation {
-    let (slowest, trouble) = sustained(seen, target);
-    let fastest = windows(seen).into_iter().fold(0.0, f64::max);
-    let source =
-        "completed per second in the slowest 5-s window; the interval is from the slowest to the fastest window";
-    let observed = Observation::new(criterion, slowest, seen.ok, source)
-        .ci(Some([slowest, fastest]))
-        .shown_by(&[&format!("{name}.completed"), &format!("{name}-rate")]);
-    match trouble {
-        Some(trouble) if slowest >= target => observed.undecided(trouble),
-        Some(trouble) => observed.remark(trouble),
-        None => observed,
+    let singles = |host: &str, seed| Tasks { wait: 0, ..Tasks::of(host, &noop, seed) };
+    let rate = x.drive_to_end(&SINGLES, deployment, 1, singles).await?;
+    x.observe_each(&["stretch/singles-embedded", "stretch/singles-cluster"], &rate);
+    if x.lab.url.is_none() {
+        let called = |host: &str, _| Batches::of(host, "bench-called", BATCH);
+        let rate = x.drive_to_end(&CALLED, deployment, BATCH, called).await?;
+        x.observe("stretch/tasks-called", rate);
     }
-}
-
-/// As many tasks as it takes, from accept to the last end.
-async fn capacity(
-    lab: &mut Lab,
-    test: &mut Test,
-    seen: &mut Vec<Observation>,
-    deployment: Option<&Deployment>,
-) -> Result<(), RunError> {
-    let (target, host) = lab.target(deployment)?;
-    let load = Load::closed(target, 4, lab.seconds(2.0, 4.0, 20.0, 60.0));
-    let driven = lab.drive(test, load, Batches::of(&host, &fleet::noop().0, BATCH), Purpose::capacity()).await?;
-    lab.api(deployment)?.drained(DRAIN).await?;
-    // From the first send to the last end: what was accepted and still waits is not done.
-    let seconds = (clock::now() - driven.seen.began) as f64 / 1e9;
-    let tasks = driven.seen.ok * BATCH as u64;
-    let rate = tasks as f64 / seconds;
-    let source = "batches of 200 from 4 connections, first send to the end of the last task";
-    test.metrics.push(gain("tasks.capacity", "1/s", "rate", rate, tasks, source));
-    if let Some(each) = driven.ledger.ms_per(Part::Sut, tasks) {
-        test.metrics.push(cost(
-            "tasks.capacity.cpu_per_task.sut",
-            "ms",
-            "mean",
-            each,
-            tasks,
-            "schedstat of every thread",
-        ));
-    }
-    let id = match lab.engine {
-        Engine::Embedded => "stretch/tasks-embedded",
-        Engine::Cluster => "stretch/tasks-cluster",
-    };
-    let remark = "one run on a machine that also makes the load";
-    seen.push(Observation::new(id, rate, tasks, source).ci(Some([rate, rate])).remark(remark));
     Ok(())
 }
-
-/// A mode's load.
-struct Cell {
-    mode: &'static str,
-    agent: &'static str,
-    criterion: &'static str,
-    rate: f64,
-    sessions: u64,
-    in_flight: usize,
-}
-
-const CELLS: [Cell; 4] = [
-    Cell {
-        mode: "collaborative",
-        agent: "bench-team",
-        criterion: "1.2/collaborative",
-        rate: 5.0,
-        sessions: 0,
-        in_flight: 10,
-    },
-    Cell {
-        mode: "autonomous",
-        agent: "bench-worker",
-        criterion: "1.2/autonomous",
-        rate: 20.0,
-        sessions: 0,
-        in_flight: 50,
-    },
-    Cell {
-        mode: "continuous",
-        agent: "bench-support",
-        criterion: "1.2/continuous",
-        rate: 10.0,
-        sessions: 40,
-        in_flight: 20,
-    },
-    Cell {
-        mode: "scheduled",
-        agent: "bench-report",
-        criterion: "1.2/scheduled",
-        rate: 0.0,
-        sessions: 0,
-        in_flight: 15,
-    },
-];
 
 /// Agents of the four modes whose calls go to the simulator; what is asked decides the number of calls.
 fn agents_of_modes() -> Vec<fleet::AgentFile> {
@@ -222,116 +172,101 @@ fn agents_of_modes() -> Vec<fleet::AgentFile> {
     ]
 }
 
-async fn modes(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    if lab.url.is_some() {
-        for cell in &CELLS {
-            seen.push(Observation::not_run(
-                cell.criterion,
-                "needs agents and a simulator of the run's own: leave out --url",
-            ));
-        }
+async fn modes(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    if x.lab.url.is_some() {
+        let decided = ["1.2/collaborative", "1.2/autonomous", "1.2/continuous", "1.2/scheduled"];
+        x.not_run(&decided, "needs agents and a simulator of the run's own: leave out --url");
         return Ok(());
     }
     let llm = Some(Llm { profile: "fast", ..Llm::default() });
-    let deployment = lab.deploy(Plan { agents: agents_of_modes(), llm, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let window = lab.seconds(5.0, 10.0, 120.0, 600.0);
+    let deployment = x.deploy(Plan { agents: agents_of_modes(), llm, ..Plan::default() }).await?;
     let (mut failed, mut arrived) = (0, 0);
-    for cell in &CELLS {
-        let name = format!("modes.{}", cell.mode);
-        let mut caller = Tasks::of(&host, cell.agent, lab.seed);
-        caller.sessions = cell.sessions;
-        let closed = lab.seconds(3.0, 5.0, 60.0, 120.0);
-        let load = Load::closed(target, cell.in_flight, closed);
-        let at_limit = Tasks { first_session: cell.sessions, ..caller.clone() };
-        let driven = lab.drive(test, load, at_limit, Purpose::capacity()).await?;
-        figures::of_load(test, lab, &format!("{name}.capacity"), &driven);
-        count(&driven, &mut failed, &mut arrived);
-        if cell.rate == 0.0 {
-            let whole = driven.seen.ok == driven.seen.sent;
+    let mut add = |driven: &Driven<Tasks>| {
+        failed += driven.seen.failed() + driven.seen.refused;
+        arrived += driven.seen.sent;
+    };
+    for mode in &MODES {
+        let tasks = |host: &str, seed| Tasks { sessions: mode.sessions, ..Tasks::of(host, mode.agent, seed) };
+        // Another load of the same agent has conversations of its own, and its own order in them.
+        let at_limit = |host: &str, seed| Tasks { first_session: mode.sessions, ..tasks(host, seed) };
+        let driven = x.drive(&mode.limit, &deployment, at_limit).await?;
+        add(&driven);
+        let Some(row) = &mode.target else {
             let source = "requests in flight at once, all of which ended completed";
-            let peak = driven.seen.peak_in_flight as f64;
-            let observed = Observation::new(cell.criterion, peak, driven.seen.ok, source).ci(Some([peak, peak]));
-            seen.push(if whole { observed } else { observed.undecided("not all of them completed") });
+            let peak = once(driven.seen.peak_in_flight as f64, driven.seen.ok, source);
+            let is_whole = driven.seen.ok == driven.seen.sent;
+            x.observe("1.2/scheduled", if is_whole { peak } else { peak.undecided("not all of them completed") });
             continue;
-        }
-        let offered = cell.rate * MARGIN;
-        let mut load = Load::open(target, offered, window, lab.seed_of(&name));
-        load = load.warm_up(lab.seconds(1.0, 2.0, 30.0, 60.0));
-        // Few arrivals: random gaps would leave every second window below the target by chance alone.
-        load.pace = crate::load::Pace::Open { rate: offered, spacing: Spacing::Uniform, seed: 1 };
-        let driven = lab.drive(test, load, caller, Purpose::target(1_000.0)).await?;
-        figures::of_load(test, lab, &name, &driven);
-        test.plots.push(plots::percentiles(&name, &format!("{} tasks", cell.mode), &driven.seen, None));
-        test.plots.extend(plots::over_time(lab, &name, cell.mode, &driven.seen));
-        count(&driven, &mut failed, &mut arrived);
-        let observed = rate_of(cell.criterion, &driven.seen, cell.rate, &name);
-        seen.push(match cell.sessions {
-            0 => observed,
-            sessions => in_order(&deployment, cell.agent, sessions, observed).await?,
-        });
+        };
+        add(&x.drive(row, &deployment, tasks).await?);
+        check_order(x, &deployment, mode.agent, mode.sessions).await?;
     }
-    let (low, high) = (0.0, share_upper(failed, arrived) * 100.0);
     let source = "failed over arrived, all modes together; one-sided 95 % upper bound";
-    let value = failed as f64 / arrived.max(1) as f64 * 100.0;
-    seen.push(Observation::new("1.2/errors", value, arrived, source).ci(Some([low, high])));
-    test.metrics.push(metric("modes.errors", "%", "share", value, arrived, source));
-    test.notes.push(
+    let mut seen = error_share(failed, arrived, source);
+    seen.ci95 = seen.ci95.map(|[_, high]| [0.0, high]);
+    x.figure("modes.errors", ("%", "share"), seen.value.unwrap_or(f64::NAN), arrived, source);
+    x.observe("1.2/errors", seen);
+    x.note(
         "shapes: collaborative is a plan, its steps and a summary; autonomous and scheduled one call; continuous one call \
-         with its history. The model is the simulator's `fast` profile: 50 ms to the first token, 200 tokens/s"
-            .to_owned(),
+         with its history. The model is the simulator's `fast` profile: 50 ms to the first token, 200 tokens/s",
     );
-    continuous_stretch(lab, test, seen).await
+    let agents = vec![fleet::agent_of("bench-many", "continuous", "simulated", "echo", "")];
+    let deployment = x.deploy(Plan { agents, ..Plan::default() }).await?;
+    let caller = |host: &str, seed| Tasks { sessions: 200, ..Tasks::of(host, "bench-many", seed) };
+    x.drive(&CONVERSATIONS, &deployment, caller).await?;
+    check_order(x, &deployment, "bench-many", 200).await
 }
 
-fn count(driven: &Driven<Tasks>, failed: &mut u64, arrived: &mut u64) {
-    *failed += driven.seen.failed() + driven.seen.refused;
-    *arrived += driven.seen.sent;
-}
-
-/// Every conversation has its messages in the order in which they were sent, each once.
-async fn in_order(
+/// Every conversation has its messages in the order in which they were sent, each once; said of what was observed last.
+async fn check_order(
+    x: &mut Experiment<'_>,
     deployment: &Deployment,
     agent: &str,
     sessions: u64,
-    observed: Observation,
-) -> Result<Observation, RunError> {
+) -> Result<(), RunError> {
+    if sessions == 0 {
+        return Ok(());
+    }
     let mut wrong = 0;
     for session in 0..sessions {
         let path = format!("/v1/sessions/{agent}:s{session}?limit=1000");
         let Ok(history) = deployment.api()?.get(&path).await else { continue };
-        let numbers = numbers_of(&history);
-        wrong += u64::from(numbers.windows(2).any(|pair| pair[1] <= pair[0]));
+        let said = said_by_users(&history);
+        let mut sent = said.clone();
+        sent.sort_by_key(|number| (number.len(), number.clone()));
+        sent.dedup();
+        wrong += u64::from(!check_session(&sent, &said).is_valid());
     }
-    Ok(match wrong {
-        0 => observed.remark(format!("order held in {sessions} conversations")),
-        wrong => observed.undecided(format!("{wrong} of {sessions} conversations are out of order")),
-    })
+    let Some(last) = x.seen.pop() else { return Ok(()) };
+    x.seen.push(match wrong {
+        0 => last.remark(format!("order held in {sessions} conversations")),
+        wrong => last.undecided(format!("{wrong} of {sessions} conversations are out of order")),
+    });
+    Ok(())
 }
 
 /// The numbers at the ends of what users said.
-fn numbers_of(history: &Value) -> Vec<u64> {
+fn said_by_users(history: &Value) -> Vec<String> {
     let messages = history["history"].as_array().into_iter().flatten();
     let said = messages.filter_map(|row| {
         let message = if row["message"].is_object() { &row["message"] } else { row };
-        (message["role"] == "user").then(|| message["content"].as_str().unwrap_or_default().to_owned())
+        (message["role"] == "user").then(|| message["content"].as_str().unwrap_or_default())
     });
-    said.filter_map(|text| text.rsplit(' ').next()?.parse().ok()).collect()
+    let numbers = said.filter_map(|text| text.rsplit(' ').next());
+    numbers.filter(|number| number.parse::<u64>().is_ok()).map(str::to_owned).collect()
 }
 
-/// 2,000 messages per second over 200 conversations of one agent.
-async fn continuous_stretch(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
-    const RATE: f64 = 2_000.0;
-    let agents = vec![fleet::agent_of("bench-many", "continuous", "simulated", "echo", "")];
-    let deployment = lab.deploy(Plan { agents, ..Plan::default() }).await?;
-    let (target, host) = lab.target(Some(&deployment))?;
-    let mut load = Load::open(target, RATE * 1.02, lab.seconds(2.0, 5.0, 30.0, 60.0), lab.seed_of("continuous"));
-    load.pace = crate::load::Pace::Open { rate: RATE * 1.02, spacing: Spacing::Uniform, seed: 1 };
-    let mut caller = Tasks::of(&host, "bench-many", lab.seed);
-    caller.sessions = 200;
-    let driven = lab.drive(test, load, caller, Purpose::capacity()).await?;
-    figures::of_load(test, lab, "modes.continuous.stretch", &driven);
-    let observed = rate_of("stretch/continuous", &driven.seen, RATE, "modes.continuous.stretch");
-    seen.push(in_order(&deployment, "bench-many", 200, observed).await?);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_said_is_read_from_both_forms_of_a_history() {
+        let history = json!({"history": [
+            {"message": {"role": "user", "content": "task 7"}},
+            {"role": "assistant", "content": "8"},
+            {"role": "user", "content": "task 10"},
+        ]});
+        assert_eq!(said_by_users(&history), ["7", "10"]);
+    }
 }

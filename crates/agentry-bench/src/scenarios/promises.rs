@@ -8,11 +8,10 @@ use crate::check::{History, HistoryError, Kind};
 use crate::load::{Answer, Caller, Outcome, by_status, put_post};
 
 /// Asks for tasks under idempotency keys.
-pub struct Promises {
+pub(super) struct Promises {
     host: String,
     agent: String,
     call_ms: u32,
-    /// The history.
     pub history: History,
     /// Keys that were sent.
     pub attempts: BTreeSet<String>,
@@ -26,7 +25,6 @@ pub struct Promises {
 
 impl Promises {
     /// Tasks of an agent, each with one call that takes so many milliseconds.
-    #[must_use]
     pub fn new(host: &str, agent: &str, call_ms: u32, history: History) -> Self {
         let (attempts, acknowledged, unknown) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (host, agent) = (host.to_owned(), agent.to_owned());
@@ -34,7 +32,6 @@ impl Promises {
     }
 
     /// The body of the request with a key.
-    #[must_use]
     pub fn body(agent: &str, call_ms: u32, key: &str) -> String {
         format!("{{\"agent\":\"{agent}\",\"input\":\"{key} [[sleep:{call_ms}]]\"}}")
     }

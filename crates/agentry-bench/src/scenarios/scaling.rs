@@ -5,97 +5,80 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
 
-use super::Found;
-use super::figures::{cost, metric};
-use super::observe::Observation;
+use super::experiment::{Experiment, once};
+use super::tasks::{id_of, is_whole, repeated, simulated_calls, submit_many};
 use crate::load::clock;
-use crate::model::{Axis, Band, Engine, Plot, PlotKind, Series, Stage, Test, Window};
-use crate::run::{Lab, RunError};
-use crate::sut::{Deployment, Llm, Member, Plan, SutError, fleet};
+use crate::model::{Axis, Band, Plot, PlotKind, Series};
+use crate::run::RunError;
+use crate::stats::evenness;
+use crate::sut::{Deployment, Llm, Member, Plan, fleet};
+use crate::verdict::Observation;
 
 /// Workers at the most.
 const WORKERS: usize = 5;
 /// Tasks that a worker executes at once: none hoards.
 const SLOTS: &str = "4";
-/// The literal hundred tasks, and how long each takes; and the many, with which evenness is no chance.
-const FEW: (usize, u32) = (100, 200);
-const MANY: (usize, u32) = (3_000, 20);
+/// What is spread: its name, tasks, and how long each takes. The literal hundred, and many, with which evenness is no chance.
+const SPREADS: [(&str, usize, u32); 2] = [("few", 100, 200), ("many", 3_000, 20)];
 const AGENT: &str = "bench-pool";
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Scales up, spreads tasks, scales down under load, and kills one.
-///
-/// # Errors
-/// When the platform does not start.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let title = "A pool of worker processes of this machine, 1 to 5 to 2 (no docker daemon is used)";
-    let mut test = lab.test("1.3-scaling", title, "instant");
-    if lab.engine == Engine::Embedded || lab.url.is_some() {
-        let why = "needs several processes over servers of the run's own: --engine cluster without --url";
-        let all = ["1.3/distribution", "1.3/scale-up", "1.3/scale-down", "1.3/recovery"];
-        return Ok(Found { tests: vec![test], seen: all.map(|id| Observation::not_run(id, why)).to_vec() });
-    }
+/// Scales up, spreads tasks, scales down under load, and kills one; then spreads tasks over workers of many slots.
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let began = clock::now();
+    let mut deployment = x.lab.prepare(pool(SLOTS)).await?;
+    up(x, &mut deployment).await?;
+    for (name, count, ms) in SPREADS {
+        let largest = spread(x, &deployment, name, (count, ms)).await?;
+        if name == "many" {
+            x.observe("1.3/distribution", largest.shown_by(&["scaling.many.deviation", "scaling-many", "scaling-few"]));
+        }
+    }
+    down(x, &mut deployment).await?;
+    drop(deployment);
+    let roomy = x.deploy(pool("1024")).await?;
+    roomy.api()?.until_metric("agentry_workers_alive", LIMIT, |alive| alive == WORKERS as f64).await?;
+    let largest = spread(x, &roomy, "roomy", (3_000, 20)).await?;
+    x.observe("stretch/distribution", largest.shown_by(&["scaling.roomy.deviation", "scaling-roomy"]));
+    x.measured_since(began);
+    Ok(())
+}
+
+fn pool(slots: &str) -> Plan {
     let retries = "retry_config: {max_retries: 5, retry_delay_seconds: 1}\n";
     let mut members = vec![Member::new("api", "api,scheduler", "")];
     members.extend((1..=WORKERS).map(worker));
-    let plan = Plan {
+    Plan {
         agents: vec![fleet::agent(AGENT, "autonomous", retries)],
         llm: Some(Llm::default()),
         members,
-        flags: vec!["--slots".to_owned(), SLOTS.to_owned()],
+        flags: vec!["--slots".to_owned(), slots.to_owned()],
         ..Plan::default()
-    };
-    let mut deployment = lab.prepare(plan).await?;
-    let mut seen = Vec::new();
-    up(lab, &mut test, &mut deployment, &mut seen).await?;
-    spread(lab, &mut test, &mut deployment, &mut seen).await?;
-    down(lab, &mut test, &mut deployment, &mut seen).await?;
-    test.windows.push(Window { stage: Stage::Measure, t0: lab.time(began), t1: lab.now() });
-    Ok(Found { tests: vec![test], seen })
+    }
 }
 
 fn worker(number: usize) -> Member {
     Member::new(format!("worker-{number}"), "worker", "autonomous")
 }
 
-/// Sends so many tasks in batches; each takes `ms` at the simulator.
+/// Sends so many tasks; each takes `ms` at the simulator.
 async fn send(deployment: &Deployment, count: usize, ms: u32) -> Result<(), RunError> {
-    const BATCH: usize = 500;
-    let api = deployment.api()?;
-    let mut left = count;
-    while left > 0 {
-        let size = left.min(BATCH);
-        let tasks: Vec<_> =
-            (0..size).map(|n| json!({"agent": AGENT, "input": format!("task {n} [[sleep:{ms}]]")})).collect();
-        let (_, answer) = api.post("/v1/tasks/batch", &json!({"tasks": tasks})).await?;
-        if answer["refused"].as_u64() != Some(0) {
-            return Err(SutError::Server(format!("tasks were refused: {answer}")).into());
-        }
-        left -= size;
-    }
-    Ok(())
+    submit_many(deployment.api()?, AGENT, count, &format!("[[sleep:{ms}]] task")).await.map(|_| ())
 }
 
 /// Tasks that each owner ended since a moment (microseconds since the Unix epoch), by owner.
-async fn by_owner(lab: &mut Lab, deployment: &Deployment, since: i64) -> Result<Vec<u64>, RunError> {
+async fn by_owner(x: &mut Experiment<'_>, deployment: &Deployment, since: i64) -> Result<Vec<u64>, RunError> {
     let schema = deployment.name();
     let sql =
         format!("SELECT count(*) FROM {schema}.ended_tasks WHERE finished_at > {since} GROUP BY owner ORDER BY 1");
-    let rows = lab.servers().await?.postgres.rows(&sql).await?;
+    let rows = x.lab.servers().await?.postgres.rows(&sql).await?;
     Ok(rows.iter().filter_map(|row| row.first()?.parse().ok()).collect())
 }
 
 /// From one worker to five, behind a backlog: until each process has ended a task.
-async fn up(
-    lab: &mut Lab,
-    test: &mut Test,
-    deployment: &mut Deployment,
-    seen: &mut Vec<Observation>,
-) -> Result<(), RunError> {
+async fn up(x: &mut Experiment<'_>, deployment: &mut Deployment) -> Result<(), RunError> {
     deployment.start(&Member::new("api", "api,scheduler", "")).await?;
     deployment.start(&worker(1)).await?;
     deployment.api()?.until_metric("agentry_workers_alive", LIMIT, |alive| alive == 1.0).await?;
@@ -105,7 +88,7 @@ async fn up(
         deployment.start(&worker(number)).await?;
     }
     let all = loop {
-        if by_owner(lab, deployment, since).await?.len() == WORKERS {
+        if by_owner(x, deployment, since).await?.len() == WORKERS {
             break command.elapsed().as_secs_f64();
         }
         if command.elapsed() > LIMIT {
@@ -115,146 +98,85 @@ async fn up(
     };
     deployment.api()?.drained(LIMIT).await?;
     let source = "command to five workers of which each ended a task, started one after the other";
-    test.metrics.push(cost("scaling.up", "s", "max", all, 1, source));
-    seen.push(Observation::new("1.3/scale-up", all.min(LIMIT.as_secs_f64()), 1, source));
-    let each = all.min(LIMIT.as_secs_f64()) / (WORKERS - 1) as f64;
-    seen.push(Observation::new("stretch/scale-up", each, (WORKERS - 1) as u64, "the same for each process"));
+    x.cost("scaling.up", ("s", "max"), all, 1, source);
+    let all = all.min(LIMIT.as_secs_f64());
+    x.observe("1.3/scale-up", Observation::exact(all, 1, source));
+    let added = WORKERS - 1;
+    x.observe("stretch/scale-up", Observation::exact(all / added as f64, added as u64, "the same for each process"));
     Ok(())
 }
 
+/// The largest deviation of a worker from the mean, in percent.
 async fn spread(
-    lab: &mut Lab,
-    test: &mut Test,
-    deployment: &mut Deployment,
-    seen: &mut Vec<Observation>,
-) -> Result<(), RunError> {
-    for ((count, ms), name) in [(FEW, "few"), (MANY, "many")] {
-        let since = clock::wall_micros();
-        lab.progress.tick(&format!("{count} tasks over {WORKERS} workers"));
-        send(deployment, count, ms).await?;
-        deployment.api()?.drained(LIMIT).await?;
-        let counts = by_owner(lab, deployment, since).await?;
-        let mean = count as f64 / WORKERS as f64;
-        let mut largest = counts.iter().map(|own| (*own as f64 - mean).abs()).fold(0.0, f64::max) / mean * 100.0;
-        if counts.len() < WORKERS {
-            largest = largest.max(100.0);
-        }
-        let (sum, squares) =
-            counts.iter().fold((0.0, 0.0), |(sum, squares), own| (sum + *own as f64, squares + (*own as f64).powi(2)));
-        let n = count as u64;
-        let source = "rows of ended tasks by their owner";
-        test.metrics.push(cost(&format!("scaling.{name}.deviation"), "%", "max", largest, n, source));
-        test.metrics.push(metric(
-            &format!("scaling.{name}.jain"),
-            "",
-            "mean",
-            sum * sum / (WORKERS as f64 * squares),
-            n,
-            source,
-        ));
-        test.plots.push(bars(name, &counts, mean));
-        if name == "many" {
-            let observed = Observation::new("1.3/distribution", largest, n, source).ci(Some([largest, largest]));
-            seen.push(observed.shown_by(&["scaling.many.deviation", "scaling-many", "scaling-few"]));
-        }
-    }
-    Ok(())
+    x: &mut Experiment<'_>,
+    deployment: &Deployment,
+    name: &str,
+    (count, ms): (usize, u32),
+) -> Result<Observation, RunError> {
+    let since = clock::wall_micros();
+    x.lab.progress.tick(&format!("{count} tasks over {WORKERS} workers"));
+    send(deployment, count, ms).await?;
+    deployment.api()?.drained(LIMIT).await?;
+    let mut counts = by_owner(x, deployment, since).await?;
+    counts.resize(WORKERS, 0);
+    let done: Vec<f64> = counts.iter().map(|own| *own as f64).collect();
+    let (largest, jain) = evenness(&done).map_or((100.0, 0.0), |even| (even.largest * 100.0, even.jain));
+    let (n, source) = (count as u64, "rows of ended tasks by their owner");
+    x.cost(&format!("scaling.{name}.deviation"), ("%", "max"), largest, n, source);
+    x.figure(&format!("scaling.{name}.jain"), ("", "mean"), jain, n, source);
+    x.plot(bars(name, &done, count as f64 / WORKERS as f64));
+    Ok(once(largest, n, source))
 }
 
-fn bars(name: &str, counts: &[u64], mean: f64) -> Plot {
-    let points = counts.iter().enumerate().map(|(at, count)| [at as f64, *count as f64]).collect();
-    let names = (1..=counts.len()).map(|number| format!("worker {number}")).collect();
-    let edge = counts.len() as f64;
-    Plot {
-        id: format!("scaling-{name}"),
-        title: "Tasks by worker".to_owned(),
-        kind: PlotKind::Bars,
-        x: Axis { names, ..Axis::new("worker", "") },
-        y: Axis::new("tasks", ""),
-        series: vec![Series::measured("tasks", points)],
-        bands: vec![Band {
-            name: "±10 %".to_owned(),
-            points: vec![[0.0, mean * 0.9, mean * 1.1], [edge, mean * 0.9, mean * 1.1]],
-        }],
-        marks: Vec::new(),
-        summary: format!("{counts:?} of {mean:.0} each"),
-    }
+fn bars(name: &str, done: &[f64], mean: f64) -> Plot {
+    let points = done.iter().enumerate().map(|(at, count)| [at as f64, *count]).collect();
+    let names = (1..=done.len()).map(|number| format!("worker {number}")).collect();
+    let mut plot = Plot::new(
+        format!("scaling-{name}"),
+        "Tasks by worker",
+        PlotKind::Bars,
+        (Axis { names, ..Axis::new("worker", "") }, Axis::new("tasks", "")),
+        vec![Series::measured("tasks", points)],
+        format!("{done:?} of {mean:.0} each"),
+    );
+    let band = |at: f64| [at, mean * 0.9, mean * 1.1];
+    plot.bands.push(Band { name: "±10 %".to_owned(), points: vec![band(0.0), band(done.len() as f64)] });
+    plot
 }
 
 /// Three of five are asked to end while all hold work; then one of the two that are left is killed and comes back.
-async fn down(
-    lab: &mut Lab,
-    test: &mut Test,
-    deployment: &mut Deployment,
-    seen: &mut Vec<Observation>,
-) -> Result<(), RunError> {
-    let count = 600;
-    let since = clock::wall_micros();
+async fn down(x: &mut Experiment<'_>, deployment: &mut Deployment) -> Result<(), RunError> {
+    let (count, since) = (600_usize, clock::wall_micros());
     send(deployment, count, 50).await?;
-    deployment
-        .api()?
-        .until_metric("agentry_tasks{status=\"running\"}", LIMIT, |running| running >= WORKERS as f64)
-        .await?;
-    let mut drains = Vec::new();
+    let api = deployment.api()?;
+    api.until_metric("agentry_tasks{status=\"running\"}", LIMIT, |running| running >= WORKERS as f64).await?;
     for number in 3..=WORKERS {
         deployment.signal(&format!("worker-{number}"), Signal::TERM)?;
     }
+    let mut slowest = 0.0_f64;
     for number in 3..=WORKERS {
         let ended = deployment.child(&format!("worker-{number}"))?.wait(LIMIT).await;
-        drains.push(ended.map_or(f64::INFINITY, |ended| ended.took.as_secs_f64()));
+        slowest = slowest.max(ended.map_or(f64::INFINITY, |ended| ended.took.as_secs_f64()));
     }
-    let slowest = drains.iter().copied().fold(0.0, f64::max);
-    test.metrics.push(cost(
-        "scaling.drain",
-        "s",
-        "max",
-        slowest,
-        drains.len() as u64,
-        "SIGTERM to the end of the process",
-    ));
+    x.cost("scaling.drain", ("s", "max"), slowest, (WORKERS - 2) as u64, "SIGTERM to the end of the process");
     deployment.kill("worker-2")?;
     deployment.start_again("worker-2").await?;
-    deployment.api()?.drained(LIMIT).await?;
-    let back = deployment.api()?.until_metric("agentry_workers_alive", LIMIT, |alive| alive >= 2.0).await;
-    let tasks = deployment.api()?.all(&format!("/v1/tasks?agent={AGENT}&status=completed")).await?;
-    let ended = tasks.iter().filter(|task| {
-        let stamp = task["created_at"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        stamp.is_some_and(|stamp| stamp.as_microsecond() >= since)
-    });
-    let lost = (count as u64).abs_diff(ended.count() as u64);
-    let twice = answered_twice(deployment)?;
-    test.metrics.push(cost("scaling.lost", "count", "count", lost as f64, count as u64, "accepted minus completed"));
-    test.metrics.push(cost(
-        "scaling.twice",
-        "count",
-        "count",
-        twice as f64,
-        count as u64,
-        "call ids that the simulator answered again",
-    ));
+    let api = deployment.api()?;
+    api.drained(LIMIT).await?;
+    let back = api.until_metric("agentry_workers_alive", LIMIT, |alive| alive >= 2.0).await;
+    let tasks = api.all(&format!("/v1/tasks?agent={AGENT}&status=completed")).await?;
+    let is_late = |text: &str| text.parse::<jiff::Timestamp>().is_ok_and(|stamp| stamp.as_microsecond() >= since);
+    let ended = tasks.iter().filter(|task| task["created_at"].as_str().is_some_and(is_late)).count();
+    let (lost, n) = (count.abs_diff(ended) as u64, count as u64);
+    let calls = simulated_calls(deployment)?;
+    let twice = repeated(calls.iter().filter(|call| is_whole(call)).map(id_of));
+    x.counts("scaling", &[("lost", lost)], n, "accepted minus completed");
+    x.counts("scaling", &[("twice", twice)], n, "call ids that the simulator answered again");
     let source = "600 accepted tasks against completed ones, three of five workers stopped by SIGTERM and one killed";
-    seen.push(Observation::new("1.3/scale-down", (lost + twice) as f64, count as u64, source));
-    seen.push(Observation::new("stretch/scale-down", (lost + twice) as f64, count as u64, source));
-    let missing = lost + u64::from(back.is_err());
-    seen.push(Observation::new(
-        "1.3/recovery",
-        missing as f64,
-        count as u64,
-        "after kill -9 of a worker: tasks that did not finish, workers that did not return",
-    ));
-    lab.progress.tick("scaled down");
+    let seen = Observation::exact((lost + twice) as f64, n, source);
+    x.observe_each(&["1.3/scale-down", "stretch/scale-down"], &seen);
+    let source = "after kill -9 of a worker: tasks that did not finish, workers that did not return";
+    x.observe("1.3/recovery", Observation::exact((lost + u64::from(back.is_err())) as f64, n, source));
+    x.lab.progress.tick("scaled down");
     Ok(())
-}
-
-/// Call ids that the simulator answered whole more than once.
-fn answered_twice(deployment: &Deployment) -> Result<u64, RunError> {
-    let path = deployment.llm_ledger();
-    let text = std::fs::read_to_string(&path).map_err(|error| RunError::File { path, error })?;
-    let mut times = std::collections::BTreeMap::<String, u64>::new();
-    for line in text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
-        if line["end"] == "completed" {
-            *times.entry(line["request_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
-    }
-    Ok(times.values().map(|count| count - 1).sum())
 }

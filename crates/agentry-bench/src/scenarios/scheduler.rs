@@ -4,47 +4,42 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
 
-use super::Found;
-use super::figures::{cost, latencies, metric};
-use super::observe::Observation;
+use super::cpu::{at_rest, observation};
+use super::experiment::{Experiment, of_quantile};
 use crate::check::{Slot, SlotReport, check_slots};
-use crate::load::{clock, histogram};
-use crate::model::{Axis, Engine, Invariant, Mark, Plot, PlotKind, Series, Stage, Test, Window};
-use crate::run::{Lab, RunError};
-use crate::sut::{Deployment, Member, Plan, fleet};
+use crate::load::clock;
+use crate::model::{Axis, Engine, Plot, PlotKind, Point, Series};
+use crate::run::RunError;
+use crate::stats::{Hist, histogram, theil_sen};
+use crate::sut::{Api, Deployment, Member, Plan, fleet};
+use crate::verdict::Observation;
 
 /// Intervals of the schedules, in seconds; they come in turn.
 const INTERVALS: [i64; 5] = [1, 2, 3, 5, 10];
 const SCHEDULES: usize = 40;
 /// Schedules on one second, for the stretch row.
 const MANY: usize = 1_000;
+/// Schedules at rest, for another one.
+const RESTING: usize = 100_000;
 /// After the window: time for the last slots to have ended.
 const AFTER: Duration = Duration::from_secs(3);
 const MICROS: i64 = 1_000_000;
 
-/// Runs a window with a restart, then a thousand schedules on one second.
-///
-/// # Errors
-/// When the platform does not start.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test =
-        lab.test("6.2-scheduler", "40 schedules of 1 to 10 s, one restart of a scheduler across slots", "instant");
-    let mut seen = Vec::new();
-    if lab.url.is_some() {
-        let why = "needs schedules and processes of its own: leave out --url";
-        seen.extend(["6.2/drift", "6.2/missed", "6.2/duplicates"].map(|id| Observation::not_run(id, why)));
-        return Ok(Found { tests: vec![test], seen });
+/// Runs a window with a restart, then a thousand schedules on one second, then many at rest.
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    window(x).await?;
+    many(x).await?;
+    if x.by([false, false, true, true]) {
+        resting(x).await?;
     }
-    window(lab, &mut test, &mut seen).await?;
-    many(lab, &mut test, &mut seen).await?;
-    test.notes.push(
+    x.note(
         "400 days over six time zones on a virtual clock are properties of the schedule arithmetic and are tested beside it, \
-         not from outside a process"
-            .to_owned(),
+         not from outside a process",
     );
-    Ok(Found { tests: vec![test], seen })
+    Ok(())
 }
 
 fn agent(number: usize, seconds: i64) -> fleet::AgentFile {
@@ -64,69 +59,48 @@ fn members() -> Vec<Member> {
     ]
 }
 
-async fn window(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
+async fn window(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let intervals: Vec<i64> = (0..SCHEDULES).map(|number| INTERVALS[number % INTERVALS.len()]).collect();
     let agents = intervals.iter().enumerate().map(|(number, seconds)| agent(number, *seconds)).collect();
-    let mut deployment = lab.deploy(Plan { agents, members: members(), ..Plan::default() }).await?;
+    let mut deployment = x.deploy(Plan { agents, members: members(), ..Plan::default() }).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (began, from) = (clock::now(), clock::wall_micros());
-    let length = lab.seconds(10.0, 25.0, 720.0, 86_400.0);
-    lab.progress.tick("slots before the restart");
+    let length = x.seconds([10.0, 25.0, 720.0, 86_400.0]);
+    x.lab.progress.tick("slots before the restart");
     tokio::time::sleep(length / 2).await;
     // The restart: embedded the only process, else one of two schedulers.
-    let victim = if lab.engine == Engine::Embedded { "agentry" } else { "scheduler-1" };
+    let victim = if x.lab.engine == Engine::Embedded { "agentry" } else { "scheduler-1" };
     let stopped = clock::now();
     deployment.kill(victim)?;
     deployment.start_again(victim).await?;
     let outage = (clock::now() - stopped) as f64 / 1e9;
-    lab.progress.tick("slots after the restart");
+    x.lab.progress.tick("slots after the restart");
     tokio::time::sleep(length / 2).await;
     let to = clock::wall_micros();
-    test.windows.push(Window { stage: Stage::Measure, t0: lab.time(began), t1: lab.now() });
+    x.measured_since(began);
     tokio::time::sleep(AFTER).await;
     let fired = fired(&deployment, from, to).await?;
     let report = check_slots(&expected(&intervals, from, to), &fired);
-    let n = report.expected;
-    let mut lateness = histogram();
-    let mut undisturbed = Vec::new();
-    for (nominal, late) in &report.lateness {
-        lateness.saturating_record(((late * 1_000.0).max(1.0)) as u64);
-        // Slots of the outage of the only process wait for it: they are late by what was done to it.
-        let since = (nominal - from) as f64 / 1e6 - (stopped - began) as f64 / 1e9;
-        if lab.engine == Engine::Cluster || !(-1.0..outage + 1.0).contains(&since) {
-            undisturbed.push([lab.time(began) + (nominal - from) as f64 / 1e6, *late]);
-        }
-    }
-    test.metrics.extend(latencies(
-        "schedule.lateness",
-        &lateness,
-        "start of the handler minus the nominal moment, microseconds of the platform",
-    ));
-    test.metrics.push(metric(
-        "schedule.restart",
-        "s",
-        "max",
-        outage,
-        1,
-        "kill -9 of a scheduler to its new process listening",
-    ));
-    for (name, count) in [
-        ("missed", report.missed),
-        ("duplicated", report.duplicated),
-        ("early", report.early),
-        ("strange", report.strange),
-    ] {
-        test.metrics.push(cost(
-            &format!("schedule.{name}"),
-            "count",
-            "count",
-            count as f64,
-            n,
-            "tasks of slots against the slots that there are",
-        ));
-    }
-    judge(lab, test, &report, undisturbed, seen);
+    // Slots of the outage of the only process wait for it: they are late by what was done to it.
+    let before = (stopped - began) as f64 / 1e9;
+    let is_disturbed = |nominal: i64| {
+        x.lab.engine == Engine::Embedded && (-1.0..outage + 1.0).contains(&((nominal - from) as f64 / 1e6 - before))
+    };
+    let undisturbed = report.lateness.iter().filter(|(nominal, _)| !is_disturbed(*nominal));
+    let at = |nominal: i64| x.lab.time(began) + (nominal - from) as f64 / 1e6;
+    let late: Vec<Point> = undisturbed.map(|(nominal, late)| [at(*nominal), *late]).collect();
+    let source = "start of the handler minus the nominal moment, microseconds of the platform";
+    x.latencies("schedule.lateness", &lateness(&report), source);
+    x.figure("schedule.restart", ("s", "max"), outage, 1, "kill -9 of a scheduler to its new process listening");
+    judge(x, &report, late);
     Ok(())
+}
+
+/// How late each slot's first firing was, in microseconds.
+fn lateness(report: &SlotReport) -> Hist {
+    let mut lateness = histogram();
+    report.lateness.iter().for_each(|(_, late)| lateness.saturating_record(((late * 1_000.0).max(1.0)) as u64));
+    lateness
 }
 
 /// Slots of intervals that are anchored to the clock, after one moment and up to another.
@@ -166,99 +140,94 @@ fn micros(text: &Value) -> Option<i64> {
     Some(stamp.as_microsecond())
 }
 
-fn judge(lab: &mut Lab, test: &mut Test, report: &SlotReport, late: Vec<[f64; 2]>, seen: &mut Vec<Observation>) {
+fn judge(x: &mut Experiment<'_>, report: &SlotReport, late: Vec<Point>) {
     let n = report.expected;
+    let wrong = [("missed", report.missed), ("duplicated", report.duplicated), ("early", report.early)];
+    x.counts("schedule", &wrong, n, "tasks of slots against the slots that there are");
+    x.counts("schedule", &[("strange", report.strange)], n, "tasks of slots against the slots that there are");
     let worst = late.iter().map(|point| point[1]).fold(0.0, f64::max);
     let source = "start of the handler minus the nominal moment, the latest slot outside the restart";
-    let mut drift =
-        Observation::new("6.2/drift", worst, late.len() as u64, source).shown_by(&["schedule.lateness", "lateness"]);
+    let mut drift = Observation::exact(worst, late.len() as u64, source).shown_by(&["schedule.lateness", "lateness"]);
     if report.early > 0 {
         drift = drift.remark(format!("{} slots were early, which is a violation", report.early));
         drift.value = Some(f64::MAX);
     }
-    seen.push(drift);
+    x.observe("6.2/drift", drift);
     let source = "tasks of slots against every slot of the window, across a kill -9 of a scheduler";
-    seen.push(Observation::new("6.2/missed", report.missed as f64, n, source));
-    seen.push(Observation::new("6.2/duplicates", report.duplicated as f64, n, source));
-    if let Some(trend) = crate::stats::theil_sen(&late, lab.seed) {
+    x.observe("6.2/missed", Observation::exact(report.missed as f64, n, source));
+    x.observe("6.2/duplicates", Observation::exact(report.duplicated as f64, n, source));
+    if let Some(trend) = theil_sen(&late, x.lab.seed) {
         let hourly = |slope: f64| slope * 3_600.0;
-        let observed = Observation::new(
+        let (value, bounds) = (hourly(trend.slope), trend.ci95.map(hourly));
+        x.observe(
             "6.2/drift-slope",
-            hourly(trend.slope),
-            late.len() as u64,
-            "Theil–Sen of lateness over time",
+            Observation::new(value, bounds, late.len() as u64, "Theil–Sen of lateness over time"),
         );
-        seen.push(observed.ci(Some([hourly(trend.ci95[0]), hourly(trend.ci95[1])])));
     }
-    if lab.engine == Engine::Cluster {
-        let both = (report.missed + report.duplicated) as f64;
-        seen.push(Observation::new("stretch/slots", both, n, source).remark("two schedulers, one of them killed"));
-    }
-    lab.safety.push(Invariant {
-        invariant: "I4".to_owned(),
-        text: "a slot fires exactly once, never early".to_owned(),
-        test: test.id.clone(),
-        valid: Some(report.missed + report.duplicated + report.early + report.strange == 0),
-        counts: [
-            ("expected", n),
-            ("missed", report.missed),
-            ("duplicated", report.duplicated),
-            ("early", report.early),
-        ]
-        .map(|(key, count)| (key.to_owned(), count))
-        .into(),
-        examples: report.examples.clone(),
-    });
-    test.plots.push(Plot {
-        id: "lateness".to_owned(),
-        title: "Lateness of every slot".to_owned(),
-        kind: PlotKind::Scatter,
-        x: Axis::time(),
-        y: Axis::new("lateness", "ms"),
-        series: vec![Series::measured("slots", late)],
-        bands: Vec::new(),
-        marks: vec![Mark { label: "1 s".to_owned(), y: 1_000.0 }],
-        summary: format!("{} slots, the latest by {worst:.1} ms", report.fired),
-    });
+    let both = Observation::exact((report.missed + report.duplicated) as f64, n, source);
+    x.observe("stretch/slots", both.remark("two schedulers, one of them killed"));
+    let broken = report.missed + report.duplicated + report.early + report.strange;
+    let counts = [("expected", n), wrong[0], wrong[1], wrong[2]];
+    x.invariant("I4", "a slot fires exactly once, never early", broken, &counts, report.examples.clone());
+    let plot = Plot::new(
+        "lateness",
+        "Lateness of every slot",
+        PlotKind::Scatter,
+        (Axis::time(), Axis::new("lateness", "ms")),
+        vec![Series::measured("slots", late)],
+        format!("{} slots, the latest by {worst:.1} ms", report.fired),
+    );
+    x.plot(plot.mark("1 s", 1_000.0));
 }
 
 /// A thousand schedules of five seconds: all of them fall on the same second.
-async fn many(lab: &mut Lab, test: &mut Test, seen: &mut Vec<Observation>) -> Result<(), RunError> {
+async fn many(x: &mut Experiment<'_>) -> Result<(), RunError> {
     const SECONDS: i64 = 5;
     let agents = (0..MANY).map(|number| agent(number, SECONDS)).collect();
-    let deployment = lab.deploy(Plan { agents, members: members(), ..Plan::default() }).await?;
+    let deployment = x.deploy(Plan { agents, members: members(), ..Plan::default() }).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let from = clock::wall_micros();
-    lab.progress.tick("1,000 schedules on one second");
-    tokio::time::sleep(lab.seconds(5.0, 10.0, 60.0, 120.0)).await;
+    x.lab.progress.tick("1,000 schedules on one second");
+    tokio::time::sleep(x.seconds([5.0, 10.0, 60.0, 120.0])).await;
     let to = clock::wall_micros();
     tokio::time::sleep(AFTER).await;
     let fired = fired(&deployment, from, to).await?;
     let report = check_slots(&expected(&[SECONDS; MANY], from, to), &fired);
-    let mut lateness = histogram();
-    for (_, late) in &report.lateness {
-        lateness.saturating_record(((late * 1_000.0).max(1.0)) as u64);
-    }
-    test.metrics.extend(latencies(
-        "schedule.lateness.1000",
-        &lateness,
-        "start of the handler minus the nominal moment",
-    ));
-    test.metrics.push(cost(
-        "schedule.missed.1000",
-        "count",
-        "count",
-        report.missed as f64,
-        report.expected,
-        "slots without a task",
-    ));
-    let id = match lab.engine {
-        Engine::Embedded => "stretch/lateness-embedded",
-        Engine::Cluster => "stretch/lateness-cluster",
-    };
-    let p99 = lateness.value_at_quantile(0.99) as f64 / 1_000.0;
-    let source = "p99 of lateness, 1,000 schedules on one second";
-    seen.push(Observation::new(id, p99, lateness.len(), source).ci(super::figures::quantile_ci(&lateness, 0.99)));
+    let late = lateness(&report);
+    x.latencies("schedule.lateness.1000", &late, "start of the handler minus the nominal moment");
+    x.counts("schedule", &[("missed.1000", report.missed)], report.expected, "slots without a task");
+    let seen = of_quantile(&late, 0.99, "p99 of lateness, 1,000 schedules on one second");
+    x.observe_each(&["stretch/lateness-embedded", "stretch/lateness-cluster"], &seen);
+    Ok(())
+}
+
+/// A hundred thousand schedules, of which about seventy are due in a minute.
+async fn resting(x: &mut Experiment<'_>) -> Result<(), RunError> {
+    /// Requests under way at once.
+    const MAKERS: usize = 32;
+    let deployment = x.deploy(Plan { agents: vec![fleet::noop()], members: members(), ..Plan::default() }).await?;
+    x.lab.progress.tick("making 100,000 schedules");
+    let api = deployment.api()?;
+    let made = futures_util::stream::iter(0..RESTING).map(|number| make_daily(api, number));
+    made.buffer_unordered(MAKERS).try_for_each(|()| std::future::ready(Ok(()))).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    x.lab.progress.tick("100,000 schedules at rest");
+    let shares = at_rest(x, "schedule.rest", [0.0, 0.0, 60.0, 300.0]).await;
+    let source = "schedstat of every thread of the platform, share of one processor, 100,000 daily schedules";
+    x.observe("stretch/idle-schedules", observation(&shares, 100.0, source).shown_by(&["schedule.rest"]));
+    let pss = deployment.pss() as f64 / 1e6;
+    x.cost("schedule.rest.pss", ("MB", "mean"), pss, RESTING as u64, "smaps_rollup");
+    Ok(())
+}
+
+/// Makes a daily schedule at a minute of its own: most expressions are shared by many.
+async fn make_daily(api: &Api, number: usize) -> Result<(), RunError> {
+    let zone = ["UTC", "Europe/Berlin", "America/New_York"][number % 3];
+    let cron = format!("{} {} * * *", number % 60, number / 60 % 24);
+    let agent = fleet::noop().0;
+    let schedule =
+        json!({"name": format!("s{number}"), "agent": agent, "cron": cron, "timezone": zone, "input": "daily"});
+    api.post("/v1/schedules", &schedule).await?;
     Ok(())
 }
 

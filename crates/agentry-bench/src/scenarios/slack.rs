@@ -8,22 +8,69 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::Found;
-use super::figures::{self, cost, latencies, quantile_ci};
-use super::observe::Observation;
-use super::plots;
-use crate::load::{Answer, Caller, Load, Outcome, by_status, clock, histogram, put_post};
-use crate::model::{Invariant, Test};
-use crate::run::{Driven, Lab, Purpose, RunError};
+use super::experiment::{Experiment, of_quantile};
+use super::loads::{Drawing, LoadRow, Rate, Reading};
+use crate::load::{Answer, Caller, Outcome, by_status, clock, put_post};
+use crate::run::{Driven, RunError};
+use crate::stats::{Hist, enough, histogram};
 use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, SutError, fleet};
+use crate::verdict::Observation;
 
-/// Events per second.
-const RATE: f64 = 3.0;
+/// A load of events: its row, the model, whom they are to, and the criterion of their answers with its source.
+struct Questions {
+    row: LoadRow,
+    llm_profile: &'static str,
+    channel: &'static str,
+    answers: (&'static str, &'static str),
+}
+
+const DURABLE: &str = "intended event to its acknowledgement, which comes when it is durable";
+/// One event in five is a repetition: 216 of a minute and a half bound a 95th percentile below its few slowest.
+const SIMPLE: Questions = Questions {
+    row: LoadRow::new("slack.simple", Rate::Random(3.0), [22.0, 90.0, 360.0, 3_600.0])
+        .warm_up([1.0; 4])
+        .target(3_000.0)
+        .draws(&[Drawing::OverTime])
+        .decides(&[("6.1/publish", Reading::Latency(0.95), DURABLE)]),
+    llm_profile: "realistic",
+    channel: "C0SIMPLE",
+    answers: (
+        "6.1/simple-p95",
+        "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens",
+    ),
+};
+const FURTHER: [Questions; 3] = [
+    Questions {
+        row: LoadRow::new("slack.complex", Rate::Random(3.0), [0.0, 30.0, 360.0, 3_600.0])
+            .warm_up([1.0; 4])
+            .target(3_000.0)
+            .draws(&[Drawing::OverTime]),
+        llm_profile: "realistic",
+        channel: COMPLEX,
+        answers: ("6.1/complex-p95", "the same for a team: a plan, its steps and a summary, all calls realistic"),
+    },
+    instant("slack.instant", 500.0, &[("stretch/slack-ack", Reading::Latency(0.99), DURABLE)]),
+    instant("slack.instant.200", 200.0, &[("stretch/slack-ack-cluster", Reading::Latency(0.99), DURABLE)]),
+];
+
+const fn instant(
+    name: &'static str,
+    rate: f64,
+    acknowledged: &'static [(&'static str, Reading, &'static str)],
+) -> Questions {
+    let row = LoadRow::new(name, Rate::Random(rate), [0.0, 5.0, 60.0, 120.0]);
+    Questions {
+        row: row.warm_up([1.0; 4]).target(100.0).draws(&[Drawing::OverTime]).decides(acknowledged),
+        llm_profile: "instant",
+        channel: "C0SIMPLE",
+        answers: ("stretch/slack-answer", "instant model, at 500/s"),
+    }
+}
+
 /// Every so-manieth event is sent again under its id, as Slack does when it heard no answer.
 const AGAIN: u64 = 5;
 /// Channels that events are spread over: an app may post about once a second in each, so 500 answers a second need more
@@ -114,7 +161,7 @@ fn sign(secret: &str, timestamp: &str, body: &[u8]) -> String {
 /// What the simulator saw of one load.
 struct Answers {
     /// Intended event to the last post or update of its thread, in microseconds.
-    latency: Histogram<u64>,
+    latency: Hist,
     answered: u64,
     /// Posts of a thread beyond its first.
     twice: u64,
@@ -144,132 +191,50 @@ impl Kept {
     }
 
     /// I2 and I9 of what was seen.
-    fn invariants(self, test: &Test) -> [Invariant; 2] {
-        let of =
-            |invariant: &str, text: &str, broken: u64, counts: [(&str, u64); 2], examples: Vec<String>| Invariant {
-                invariant: invariant.to_owned(),
-                text: text.to_owned(),
-                test: test.id.clone(),
-                valid: Some(broken == 0),
-                counts: counts.map(|(key, count)| (key.to_owned(), count)).into(),
-                examples: examples.into_iter().take(Invariant::MAX_EXAMPLES).collect(),
-            };
+    fn report(self, x: &mut Experiment<'_>) {
+        let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
+        let seen = Observation::exact(self.twice as f64, self.answered, source);
+        x.observe("6.1/duplicates", seen.shown_by(&["I9", "I2"]));
         let lost = self.lost.len() as u64;
         let counts = [("acknowledged", self.acknowledged), ("unanswered", lost)];
-        [
-            of("I2", "an acknowledged event of Slack is answered", lost, counts, self.lost),
-            of(
-                "I9",
-                "the same event of Slack is one answer",
-                self.twice,
-                [("answered", self.answered), ("twice", self.twice)],
-                self.doubled,
-            ),
-        ]
+        x.invariant("I2", "an acknowledged event of Slack is answered", lost, &counts, self.lost);
+        let counts = [("answered", self.answered), ("twice", self.twice)];
+        x.invariant("I9", "the same event of Slack is one answer", self.twice, &counts, self.doubled);
     }
 }
 
 /// Runs simple events, complex ones, and instant ones.
-///
-/// # Errors
-/// When the platform does not start or the harness does not work.
-pub async fn run(lab: &mut Lab) -> Result<Found, RunError> {
-    let mut test = lab.test("6.1-slack", "Signed events at 3/s, answers as Slack received them", "realistic, instant");
-    let mut seen = Vec::new();
-    if lab.url.is_some() {
-        let why = "needs a Slack simulator that the platform posts to: leave out --url";
-        seen.extend(
-            ["6.1/simple-p95", "6.1/complex-p95", "6.1/ack", "6.1/publish"].map(|id| Observation::not_run(id, why)),
-        );
-        return Ok(Found { tests: vec![test], seen });
-    }
-    // One event in five is a repetition: 216 of a minute and a half bound a 95th percentile below its few slowest.
-    let window = lab.seconds(22.0, 90.0, 360.0, 3_600.0);
+pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let (mut kept, mut acks) = (Kept::default(), histogram());
-    let simple = one(lab, &mut test, "realistic", "C0SIMPLE", RATE, window, "slack.simple").await?;
-    let (answers, driven) = match simple {
-        Some(both) => both,
-        None => {
-            let why = "this binary has no `agentry sim slack`, or the platform does not answer /slack/events";
-            seen.extend(
-                ["6.1/simple-p95", "6.1/complex-p95", "6.1/ack", "6.1/publish", "6.1/duplicates"]
-                    .map(|id| Observation::not_run(id, why)),
-            );
-            return Ok(Found { tests: vec![test], seen });
-        }
-    };
-    let source = "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens";
-    seen.push(p95("6.1/simple-p95", &answers, &driven, source).shown_by(&["slack.simple.end_to_end"]));
-    let latency = &driven.seen.latency;
-    let source = "intended event to its acknowledgement, which comes when it is durable";
-    let published = Observation::new("6.1/publish", driven.seen.ms(0.95), latency.len(), source);
-    seen.push(published.ci(quantile_ci(latency, 0.95)));
-    kept.add(&answers);
-    let _ = acks.add(latency);
-    if lab.by(false, true, true, true) {
-        let window = lab.seconds(0.0, 30.0, 360.0, 3_600.0);
-        if let Some((answers, driven)) =
-            one(lab, &mut test, "realistic", COMPLEX, RATE, window, "slack.complex").await?
-        {
-            let source = "the same for a team: a plan, its steps and a summary, all calls realistic";
-            seen.push(p95("6.1/complex-p95", &answers, &driven, source).shown_by(&["slack.complex.end_to_end"]));
-            kept.add(&answers);
-            let _ = acks.add(&driven.seen.latency);
-        }
-        let window = lab.seconds(0.0, 5.0, 60.0, 120.0);
-        if let Some((answers, driven)) =
-            one(lab, &mut test, "instant", "C0SIMPLE", 500.0, window, "slack.instant").await?
-        {
-            seen.push(p95("stretch/slack-answer", &answers, &driven, "instant model, at 500/s"));
-            kept.add(&answers);
-            let latency = &driven.seen.latency;
-            let _ = acks.add(latency);
-            let source = "acknowledgement of the event at 500/s, durable when it comes";
-            seen.push(
-                Observation::new("stretch/slack-ack", driven.seen.ms(0.99), latency.len(), source)
-                    .ci(quantile_ci(latency, 0.99)),
-            );
-        }
+    let further = if x.by([false, true, true, true]) { &FURTHER[..] } else { &[] };
+    for questions in std::iter::once(&SIMPLE).chain(further) {
+        let Some((answers, acknowledged)) = ask(x, questions).await? else {
+            if questions.row.name == SIMPLE.row.name {
+                x.not_run_at_all(
+                    "this binary has no `agentry sim slack`, or the platform does not answer /slack/events",
+                );
+                return Ok(());
+            }
+            continue;
+        };
+        kept.add(&answers);
+        let _ = acks.add(acknowledged);
     }
-    seen.push(acknowledged(&acks));
-    let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
-    seen.push(Observation::new("6.1/duplicates", kept.twice as f64, kept.answered, source).shown_by(&["I9", "I2"]));
-    lab.safety.extend(kept.invariants(&test));
-    Ok(Found { tests: vec![test], seen })
+    // Those at 3/s alone are too few for a p99, and those at 500/s are not faster.
+    let seen = of_quantile(&acks, 0.99, &format!("{DURABLE}; all loads"));
+    x.observe(
+        "6.1/ack",
+        match enough(acks.len(), 0.99) {
+            true => seen,
+            false => seen.undecided(format!("{} events are too few for a p99: 299 are the least", acks.len())),
+        },
+    );
+    kept.report(x);
+    Ok(())
 }
 
-fn p95(id: &'static str, answers: &Answers, driven: &Driven<Events>, source: &str) -> Observation {
-    let latency = &answers.latency;
-    let observed = Observation::new(id, latency.value_at_quantile(0.95) as f64 / 1_000.0, latency.len(), source);
-    let observed = observed.ci(quantile_ci(latency, 0.95));
-    let missing = driven.caller.sent.len() as u64 - answers.answered;
-    match missing {
-        0 => observed,
-        missing => observed.undecided(format!("{missing} events were never answered")),
-    }
-}
-
-/// Acknowledgements of all loads: those at 3/s alone are too few for a p99, and those at 500/s are not faster.
-fn acknowledged(acks: &Histogram<u64>) -> Observation {
-    let (n, p99) = (acks.len(), quantile_ci(acks, 0.99));
-    let source = "intended event to its acknowledgement, which comes when it is durable; all loads";
-    let observed = Observation::new("6.1/ack", acks.value_at_quantile(0.99) as f64 / 1_000.0, n, source).ci(p99);
-    match p99 {
-        Some(_) => observed,
-        None => observed.undecided(format!("{n} events are too few for a p99: 299 are the least")),
-    }
-}
-
-/// One load; `None` when this platform has no Slack.
-async fn one(
-    lab: &mut Lab,
-    test: &mut Test,
-    profile: &'static str,
-    channel: &'static str,
-    rate: f64,
-    window: Duration,
-    name: &str,
-) -> Result<Option<(Answers, Driven<Events>)>, RunError> {
+/// One load, and how long its acknowledgements took; `None` when this platform has no Slack.
+async fn ask(x: &mut Experiment<'_>, questions: &Questions) -> Result<Option<(Answers, Hist)>, RunError> {
     let team = "collaborative_config: {preferred_collaborators: [bench-helper], min_collaborators: 1}\n";
     let listens = "event_subscriptions: [slack.event.app_mention]\n";
     let plan = Plan {
@@ -278,41 +243,37 @@ async fn one(
             fleet::agent("bench-team", "collaborative", team),
             fleet::agent("bench-helper", "autonomous", ""),
         ],
-        llm: Some(Llm { profile, ..Llm::default() }),
+        llm: Some(Llm { profile: questions.llm_profile, ..Llm::default() }),
         members: vec![Member::new("api", "api,slack,scheduler", ""), Member::new("worker-1", "worker", "")],
-        slack: Some(if channel == COMPLEX { "T0SIM=bench-team" } else { "" }),
+        slack: Some(if questions.channel == COMPLEX { "T0SIM=bench-team" } else { "" }),
         ..Plan::default()
     };
-    let deployment = match lab.deploy(plan).await {
+    let deployment = match x.deploy(plan).await {
         Ok(deployment) => deployment,
-        Err(SutError::NotReady { what, .. }) if what.contains("Slack simulator") => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(RunError::Sut(SutError::NotReady { what, .. })) if what.contains("Slack simulator") => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let (target, host) = lab.target(Some(&deployment))?;
-    let load = Load::open(target, rate, window, lab.seed_of(name)).warm_up(Duration::from_secs(1));
-    let target_ms = if profile == "realistic" { 3_000.0 } else { 100.0 };
-    let driven = lab.drive(test, load, Events::new(&host, channel, 60), Purpose::target(target_ms)).await?;
+    let row = &questions.row;
+    let driven = x.drive(row, &deployment, |host, _| Events::new(host, questions.channel, 60)).await?;
     if driven.seen.ok == 0 && driven.seen.failures.contains_key("4xx") {
         return Ok(None);
     }
-    figures::of_load(test, lab, name, &driven);
-    test.plots.extend(plots::over_time(lab, name, name, &driven.seen));
     let answers = answers(&deployment, &driven).await?;
-    test.metrics.extend(latencies(
-        &format!("{name}.end_to_end"),
-        &answers.latency,
-        "intended event to its answer at the simulator",
-    ));
+    let name = |what: &str| format!("{}.{what}", row.name);
+    x.latencies(&name("end_to_end"), &answers.latency, "intended event to its answer at the simulator");
     let sent = driven.caller.sent.len() as u64;
-    test.metrics.push(cost(
-        &format!("{name}.unanswered"),
-        "count",
-        "count",
-        (sent - answers.answered) as f64,
-        sent,
-        "threads without a post",
-    ));
-    Ok(Some((answers, driven)))
+    let missing = sent - answers.answered;
+    x.counts(row.name, &[("unanswered", missing)], sent, "threads without a post");
+    let (criterion, source) = questions.answers;
+    let seen = of_quantile(&answers.latency, 0.95, source).shown_by(&[&name("end_to_end")]);
+    x.observe(
+        criterion,
+        match missing {
+            0 => seen,
+            missing => seen.undecided(format!("{missing} events were never answered")),
+        },
+    );
+    Ok(Some((answers, driven.seen.latency)))
 }
 
 /// Waits for an answer in every thread, then reads when each came.

@@ -8,9 +8,9 @@ use super::{metric, report_with, test_with};
 use crate::catalogue::{CRITERIA, SCENARIOS, criterion};
 use crate::model::*;
 use crate::stats::{Hist, encode, histogram, line, percentile_points, quantile_of, theil_sen, usl};
-use crate::verdict::{Context, Observation, Policy, finish, judge, not_run};
+use crate::verdict::{Context, LoadKind, Observation, Policy, finish, judge, not_run};
 
-const CI: Context<'static> = Context { profile: Profile::Ci, engine: Engine::Cluster, live: false, broken: None };
+const CI: Context<'static> = Context { profile: Profile::Ci, engine: Engine::Cluster, broken: None };
 
 /// The report.
 pub fn realistic() -> Report {
@@ -47,7 +47,7 @@ fn rng(salt: u64) -> StdRng {
 
 /// A latency histogram with a tail, in microseconds.
 fn latency(median_ms: f64, n: u32, salt: u64) -> Hist {
-    let (mut hist, mut rng) = (histogram().unwrap(), rng(salt));
+    let (mut hist, mut rng) = (histogram(), rng(salt));
     for _ in 0..n {
         let normal: f64 = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
         let tail = if rng.random::<f64>() < 0.004 { 6.0 } else { 1.0 };
@@ -99,7 +99,7 @@ fn verdict_of(id: &str) -> Criterion {
         "1.3/recovery" => return not_run(spec, "the pool has no supervisor of its own on this machine"),
         _ => fitting(spec),
     };
-    judge(spec, &seen.evidence(&["see the plots below"]), &CI)
+    judge(spec, &seen.shown_by(&["see the plots below"]), &CI)
 }
 
 /// An observation on the right side of the target.
@@ -116,20 +116,6 @@ fn fitting(spec: &crate::catalogue::CriterionSpec) -> Observation {
         Rule::ZeroEvents => Observation::exact(0.0, 5_212, "ledger of the harness against the simulators' logs"),
         Rule::EveryRun => Observation::exact(value, 20, "event stream, cross-checked with the platform's log"),
         _ => Observation::new(value, [value * 0.97, value * 1.02], 3_000, "witness"),
-    }
-}
-
-fn plot(id: &str, title: &str, kind: PlotKind, x: Axis, y: Axis, series: Vec<Series>, summary: &str) -> Plot {
-    Plot {
-        id: id.to_owned(),
-        title: title.to_owned(),
-        kind,
-        x,
-        y,
-        series,
-        bands: vec![],
-        marks: vec![],
-        summary: summary.to_owned(),
     }
 }
 
@@ -157,22 +143,20 @@ fn bus(test: &mut Test) {
     ];
     let percentiles =
         |name: &str, hist: &Hist| Series { n: Some(hist.len()), ..Series::measured(name, percentile_points(hist)) };
-    let mut hdr = plot(
+    let mut hdr = Plot::new(
         "delivery",
         "Delivery latency by percentile.",
         PlotKind::Percentiles,
-        Axis::new("percentile", ""),
-        Axis { log: true, ..Axis::new("latency", "ms") },
+        (Axis::new("percentile", ""), Axis::log("latency", "ms")),
         vec![percentiles("from the intended send", &intended), percentiles("from the actual send", &service)],
         "The two lines stay together: nothing waited before it was sent.",
     );
-    hdr.marks.push(Mark { label: "target p95 < 100 ms".to_owned(), y: 100.0 });
-    let rates = plot(
+    hdr = hdr.mark("target p95 < 100 ms", 100.0);
+    let rates = Plot::new(
         "rates",
         "Messages per second.",
         PlotKind::Line,
-        Axis::time(),
-        Axis::new("messages", "1/s"),
+        (Axis::time(), Axis::new("messages", "1/s")),
         vec![
             Series::measured("offered", per_second(100.0, 210.0, 12.0, 3)),
             Series::measured("confirmed", per_second(100.0, 209.0, 20.0, 4)),
@@ -180,12 +164,11 @@ fn bus(test: &mut Test) {
         ],
         "Consumed follows offered.",
     );
-    let quantiles = plot(
+    let quantiles = Plot::new(
         "quantiles",
         "Delivery latency per second.",
         PlotKind::Line,
-        Axis::time(),
-        Axis::new("latency", "ms"),
+        (Axis::time(), Axis::new("latency", "ms")),
         vec![
             Series::measured("p50", per_second(100.0, 3.1, 0.6, 6)),
             Series::measured("p95", per_second(100.0, 8.2, 2.4, 7)),
@@ -193,12 +176,11 @@ fn bus(test: &mut Test) {
         ],
         "Flat after the warm-up.",
     );
-    let depth = plot(
+    let depth = Plot::new(
         "depth",
         "Queue depth.",
         PlotKind::Line,
-        Axis::time(),
-        Axis::new("messages", ""),
+        (Axis::time(), Axis::new("messages", "")),
         vec![
             Series::measured("ready", per_second(100.0, 2.0, 3.9, 9)),
             Series::measured("unacknowledged", per_second(100.0, 6.0, 5.0, 10)),
@@ -211,16 +193,15 @@ fn bus(test: &mut Test) {
 fn slack(test: &mut Test) {
     let hist = latency(1_450.0, 75, 11);
     let series = Series { n: Some(hist.len()), ..Series::measured("event to answer", percentile_points(&hist)) };
-    let mut percentiles = plot(
+    let mut percentiles = Plot::new(
         "answer",
         "Event to answer by percentile.",
         PlotKind::Percentiles,
-        Axis::new("percentile", ""),
-        Axis::new("latency", "ms"),
+        (Axis::new("percentile", ""), Axis::new("latency", "ms")),
         vec![series],
         "75 events: p95 is the highest percentile they support.",
     );
-    percentiles.marks.push(Mark { label: "target p95 < 3,000 ms".to_owned(), y: 3_000.0 });
+    percentiles = percentiles.mark("target p95 < 3,000 ms", 3_000.0);
     test.plots = vec![percentiles];
     test.slowest = vec![SlowOperation {
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
@@ -240,19 +221,19 @@ fn memory_over_agents(id: &str, reps: u32) -> Plot {
         .map(|n| [n, 21.4 + 0.034 * n + 0.25 * (rng.random::<f64>() - 0.5)])
         .collect();
     let fitted = line(&points).unwrap();
-    let mut plot = plot(
+    let mut plot = Plot::new(
         id,
         "Memory over agents.",
         PlotKind::Scatter,
-        Axis::new("agents", ""),
-        Axis::new("Pss", "MB"),
+        (Axis::new("agents", ""), Axis::new("Pss", "MB")),
         vec![
             Series::measured("measured", points.clone()),
-            Series { role: Role::Fit, ..Series::measured("line", agents.map(|n| [n, fitted.at(n).0]).to_vec()) },
-            Series {
-                role: Role::Residual,
-                ..Series::measured("residuals, MB", points.iter().map(|[n, y]| [*n, y - fitted.at(*n).0]).collect())
-            },
+            Series::of("line", Role::Fit, agents.map(|n| [n, fitted.at(n).0]).to_vec()),
+            Series::of(
+                "residuals, MB",
+                Role::Residual,
+                points.iter().map(|[n, y]| [*n, y - fitted.at(*n).0]).collect(),
+            ),
         ],
         "A straight line: each agent adds the same.",
     );
@@ -270,15 +251,14 @@ fn memory_over_time() -> Plot {
         (0..240).map(|s| [100.0 + f64::from(s) / 4.0, 24.1 + 0.5 * (rng.random::<f64>() - 0.5)]).collect();
     let trend = theil_sen(&points, 1).unwrap();
     let ends = [100.0, 160.0];
-    let mut plot = plot(
+    let mut plot = Plot::new(
         "leak",
         "Memory over time.",
         PlotKind::Scatter,
-        Axis::time(),
-        Axis::new("live heap", "MB"),
+        (Axis::time(), Axis::new("live heap", "MB")),
         vec![
             Series::measured("heap", points),
-            Series { role: Role::Fit, ..Series::measured("Theil–Sen", ends.map(|x| [x, trend.at(x)]).to_vec()) },
+            Series::of("Theil–Sen", Role::Fit, ends.map(|x| [x, trend.at(x)]).to_vec()),
         ],
         "No leak above the floor of this short run, ±1 GB in 24 h.",
     );
@@ -299,12 +279,11 @@ fn distribution() -> Plot {
     let mut axis = Axis::new("instance", "");
     axis.names = (1..=5).map(|i| format!("worker {i}")).collect();
     let points = done.iter().enumerate().map(|(at, n)| [at as f64, *n]).collect();
-    let mut plot = plot(
+    let mut plot = Plot::new(
         "distribution",
         "Tasks by instance.",
         PlotKind::Bars,
-        axis,
-        Axis::new("tasks", ""),
+        (axis, Axis::new("tasks", "")),
         vec![Series::measured("tasks", points)],
         "Every instance within 2 % of the mean.",
     );
@@ -318,12 +297,11 @@ fn cpu_stack() -> Plot {
         .iter()
         .enumerate()
         .map(|(at, (name, base))| Series::measured(name, per_second(100.0, *base, 4.0, 30 + at as u64)));
-    plot(
+    Plot::new(
         "cpu",
         "Processor use by group.",
         PlotKind::Stack,
-        Axis::time(),
-        Axis::new("share of the machine", "%"),
+        (Axis::time(), Axis::new("share of the machine", "%")),
         series.collect(),
         "The platform takes half of what is used.",
     )
@@ -332,12 +310,11 @@ fn cpu_stack() -> Plot {
 fn lateness() -> Plot {
     let mut rng = rng(40);
     let points = (0..400).map(|i| [100.0 + f64::from(i) * 0.15, 0.4 + 3.0 * rng.random::<f64>().powi(4)]).collect();
-    plot(
+    Plot::new(
         "lateness",
         "Lateness of every slot.",
         PlotKind::Scatter,
-        Axis::time(),
-        Axis::new("lateness", "ms"),
+        (Axis::time(), Axis::new("lateness", "ms")),
         vec![Series::measured("slot", points)],
         "All late by under 4 ms, none early.",
     )
@@ -350,16 +327,12 @@ fn scalability() -> Plot {
         [1.0, 2.0, 4.0, 8.0, 16.0, 32.0].map(|n| [n, truth(n) * (0.97 + 0.06 * rng.random::<f64>())]).to_vec();
     let fitted = usl(&points, 1).unwrap();
     let curve = (1..=64).map(f64::from).map(|n| [n, fitted.at(n)]).collect();
-    plot(
+    Plot::new(
         "usl",
         "Throughput over workers.",
         PlotKind::Scatter,
-        Axis::new("workers", ""),
-        Axis::new("tasks", "1/s"),
-        vec![
-            Series::measured("measured", points),
-            Series { role: Role::Fit, ..Series::measured("Universal Scalability Law", curve) },
-        ],
+        (Axis::new("workers", ""), Axis::new("tasks", "1/s")),
+        vec![Series::measured("measured", points), Series::of("Universal Scalability Law", Role::Fit, curve)],
         "The knee lies at 15 workers; on 2 cores it is the knee of the box.",
     )
 }
@@ -369,12 +342,11 @@ fn through_faults() -> Plot {
         let down = |t: f64| (300.0..306.0).contains(&t) || (330.0..332.0).contains(&t);
         per_second(290.0, base, 14.0, salt).into_iter().map(|[t, y]| [t, if down(t) { 4.0 } else { y }]).collect()
     };
-    plot(
+    Plot::new(
         "through-faults",
         "Throughput through the faults.",
         PlotKind::Line,
-        Axis::time(),
-        Axis::new("tasks", "1/s"),
+        (Axis::time(), Axis::new("tasks", "1/s")),
         vec![Series::measured("accepted", points(60, 101.0)), Series::measured("completed", points(61, 100.0))],
         "Work stops with the broker and is back within seconds.",
     )
@@ -444,16 +416,15 @@ fn safety() -> Vec<Invariant> {
 
 fn harness() -> Harness {
     let lag = per_second(100.0, 0.11, 0.1, 70);
-    let mut plot = plot(
+    let mut plot = Plot::new(
         "lag",
         "Schedule lag, p99 per second.",
         PlotKind::Line,
-        Axis::time(),
-        Axis::new("lag", "ms"),
+        (Axis::time(), Axis::new("lag", "ms")),
         vec![Series::measured("lag p99", lag)],
         "Sends start on time.",
     );
-    plot.marks.push(Mark { label: "limit 5 ms".to_owned(), y: 5.0 });
+    plot = plot.mark("limit 5 ms", 5.0);
     let share = |group: &str, seconds: f64| CpuShare { group: group.to_owned(), seconds, share: seconds / 1_808.0 };
     Harness {
         lag_p99_ms: Some(0.16),
@@ -462,7 +433,7 @@ fn harness() -> Harness {
         floor_p99_ms: Some(0.31),
         gates: vec![
             crate::verdict::schedule_lag(0.16, 100.0),
-            Gate { test: Some("4.2-cpu".to_owned()), ..crate::verdict::harness_cpu(0.46, false) },
+            Gate { test: Some("4.2-cpu".to_owned()), ..crate::verdict::harness_cpu(0.46, LoadKind::AtTarget) },
             crate::verdict::steal(0.002),
             crate::verdict::fault_proof(3, 2),
         ],

@@ -3,7 +3,7 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::{CONFIDENCE, Interval, count, number};
+use super::{CONFIDENCE, Interval, count};
 
 /// A quantile and its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,16 +60,22 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<Quantile> {
     Some(Quantile { value: at(rank), ci95: [at(lower), at(upper.unwrap_or(n))], n })
 }
 
-/// A rank as a quantile of n, for histograms.
-pub(super) fn rank_share(rank: u64, n: u64) -> f64 {
-    number(rank) / number(n)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::number;
     use super::*;
+
+    /// Published: for n = 100 the 40th and 61st order statistics hold the median at 95 %.
+    #[test]
+    fn ranks_of_a_median_are_those_of_the_binomial() {
+        assert_eq!(order_ranks(100, 0.5), Some((40, Some(61))));
+        let (low, high) = order_ranks(300, 0.95).unwrap();
+        assert!((276..=279).contains(&low) && (292..=294).contains(&high.unwrap()), "{low} {high:?}");
+        let (low, high) = order_ranks(30_000, 0.95).unwrap();
+        assert!(low < 28_500 && high.unwrap() > 28_500);
+    }
 
     #[test]
     fn the_gate_is_where_the_largest_sample_becomes_a_bound() {
@@ -82,7 +88,7 @@ mod tests {
     fn three_hundred_samples_pin_p95_only_to_92_3_and_97_7() {
         let share = |n: u64| {
             let (lower, upper) = order_ranks(n, 0.95).unwrap();
-            [rank_share(lower, n), rank_share(upper.unwrap(), n)].map(|s| (s * 1_000.0).round() / 10.0)
+            [lower, upper.unwrap()].map(|rank| (number(rank) / number(n) * 1_000.0).round() / 10.0)
         };
         assert_eq!(share(300), [92.3, 97.7]);
         assert_eq!(share(3_000), [94.2, 95.8]);

@@ -6,16 +6,13 @@ use crate::model::{Profile, Report, TierOutcome, TierRow, Verdict};
 /// The first thing a reader sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Banner {
-    /// Colour and shape.
     pub verdict: Verdict,
-    /// The sentence.
     pub headline: String,
     /// Why not more.
     pub why: String,
 }
 
 /// The sentence of a report whose tables are filled in.
-#[must_use]
 pub fn banner(report: &Report) -> Banner {
     let broken: Vec<&str> =
         report.safety.iter().filter(|i| i.valid == Some(false)).map(|i| i.invariant.as_str()).collect();

@@ -25,8 +25,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number.
-    #[must_use]
     pub fn code(self) -> u8 {
         match self {
             Self::Pass => 0,
@@ -55,7 +53,6 @@ pub enum FailOn {
 /// How strict the exit code is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Which failures count.
     pub fail_on: FailOn,
     /// Whether an open critical criterion is good enough.
     pub allow_inconclusive: bool,
@@ -64,7 +61,6 @@ pub struct Policy {
 }
 
 /// What a run came to.
-#[must_use]
 pub fn exit_code(report: &Report, policy: &Policy) -> Exit {
     if report.safety.iter().any(|invariant| invariant.valid == Some(false)) {
         return Exit::Unsafe;

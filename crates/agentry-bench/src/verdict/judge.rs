@@ -1,60 +1,10 @@
 //! One criterion: an observation becomes pass, fail, inconclusive, invalid or not-run, with the reason in a sentence.
 
-use crate::catalogue::{CriterionSpec, Op, Rule};
-use crate::model::{Criterion, Engine, Profile, Verdict};
+use super::{Observation, live_gates};
+use crate::catalogue::{CriterionSpec, Op, Rule, Scenario};
+use crate::model::{Criterion, Engine, Gate, GateState, Profile, Verdict};
 use crate::show::{count, interval, percent, with_unit};
 use crate::stats::{Interval, proven_share, rule_of_three};
-
-/// What was seen.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Observation {
-    /// The figure, in the criterion's unit; `None` where there were too few samples.
-    pub value: Option<f64>,
-    /// Its 95 % interval.
-    pub ci95: Option<Interval>,
-    /// Samples, attempts or repetitions behind it.
-    pub n: u64,
-    /// How it was taken.
-    pub source: String,
-    /// Metrics and plots that show it.
-    pub evidence: Vec<String>,
-    /// What else a reader must know: `shortened`, `warm starts`, `void: 3 stale reads`.
-    pub note: Option<String>,
-}
-
-impl Observation {
-    /// A figure with its interval.
-    #[must_use]
-    pub fn new(value: f64, ci95: Interval, n: u64, source: &str) -> Self {
-        Self { value: Some(value), ci95: Some(ci95), n, source: source.to_owned(), ..Self::default() }
-    }
-
-    /// A count of events in n attempts, or the worst of n repetitions.
-    #[must_use]
-    pub fn exact(value: f64, n: u64, source: &str) -> Self {
-        Self { value: Some(value), n, source: source.to_owned(), ..Self::default() }
-    }
-
-    /// Nothing that could be judged; the note says why.
-    #[must_use]
-    pub fn none(n: u64, source: &str, note: &str) -> Self {
-        Self { n, source: source.to_owned(), note: Some(note.to_owned()), ..Self::default() }
-    }
-
-    /// With metrics and plots that show it.
-    #[must_use]
-    pub fn evidence(mut self, evidence: &[&str]) -> Self {
-        self.evidence = evidence.iter().map(|id| (*id).to_owned()).collect();
-        self
-    }
-
-    /// With a note.
-    #[must_use]
-    pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = Some(note.into());
-        self
-    }
-}
 
 /// Why what only a real provider can show was not measured.
 pub const NEEDS_LIVE: &str = "needs --live with keys: the simulator itself sets this figure";
@@ -64,19 +14,68 @@ pub const NEEDS_LIVE: &str = "needs --live with keys: the simulator itself sets 
 pub struct Context<'a> {
     /// The profile of the run.
     pub profile: Profile,
-    /// The engine under test.
     pub engine: Engine,
-    /// Whether real providers were called for it.
-    pub live: bool,
     /// The validity gate that was broken, if one was.
     pub broken: Option<&'a str>,
 }
 
+/// Judges every criterion of a scenario; those that nobody observed were not run.
+pub fn judge_all(
+    scenario: &Scenario,
+    seen: &[Observation],
+    gates: &[Gate],
+    (engine, profile): (Engine, Profile),
+) -> Vec<Criterion> {
+    let judged = |spec: &CriterionSpec| match seen.iter().find(|seen| seen.criterion == spec.id) {
+        Some(seen) => judge_with_gates(spec, seen, gates, (engine, profile)),
+        None => not_run(spec, &why_unseen(spec, engine, profile)),
+    };
+    scenario.criteria().map(judged).collect()
+}
+
+fn why_unseen(spec: &CriterionSpec, engine: Engine, profile: Profile) -> String {
+    match spec.engine {
+        Some(only) if only != engine => format!("n/a: applies to the {only} engine only"),
+        _ if spec.rule == Rule::Live => NEEDS_LIVE.to_owned(),
+        _ if profile < spec.needs => format!("needs --profile {}", spec.needs),
+        _ => "not measured".to_owned(),
+    }
+}
+
+fn judge_with_gates(
+    spec: &CriterionSpec,
+    seen: &Observation,
+    gates: &[Gate],
+    (engine, profile): (Engine, Profile),
+) -> Criterion {
+    if let Some(why) = &seen.not_run {
+        return not_run(spec, why);
+    }
+    let own = if seen.live { live_gates(spec.scenario) } else { spec.scenario.to_owned() };
+    let of_test = |gate: &&Gate| gate.test.as_deref().is_none_or(|test| test == own);
+    let broken = gates.iter().filter(of_test).find(|gate| gate.state == GateState::Broken);
+    let broken = broken.map(|gate| format!("{}: {} where {} is allowed", gate.id, gate.observed, gate.limit));
+    let context = |broken| Context { profile, engine, broken };
+    let mut criterion = judge(spec, seen, &context(broken.as_deref()));
+    if criterion.verdict == Verdict::Invalid && spec.rule == Rule::ZeroEvents {
+        // What happened has happened, however the harness did.
+        let anyway = judge(spec, seen, &context(None));
+        if anyway.verdict == Verdict::Fail {
+            return anyway;
+        }
+    }
+    if let Some(why) = &seen.undecided
+        && criterion.verdict == Verdict::Pass
+    {
+        (criterion.verdict, criterion.reason) = (Verdict::Inconclusive, why.clone());
+    }
+    criterion
+}
+
 /// Judges one criterion.
-#[must_use]
 pub fn judge(spec: &CriterionSpec, seen: &Observation, context: &Context<'_>) -> Criterion {
     let (verdict, reason) = decide(spec, seen, context);
-    let reason = match &seen.note {
+    let reason = match &seen.remark {
         Some(note) => format!("{reason}; {note}"),
         None => reason,
     };
@@ -99,11 +98,9 @@ pub fn judge(spec: &CriterionSpec, seen: &Observation, context: &Context<'_>) ->
 }
 
 /// A criterion that was not measured.
-#[must_use]
 pub fn not_run(spec: &CriterionSpec, reason: &str) -> Criterion {
-    let nothing = Observation { source: "not measured".to_owned(), ..Observation::default() };
-    let context =
-        Context { profile: Profile::Full, engine: spec.engine.unwrap_or(Engine::Embedded), live: true, broken: None };
+    let nothing = Observation { source: "not measured".to_owned(), live: true, ..Observation::default() };
+    let context = Context { profile: Profile::Full, engine: spec.engine.unwrap_or(Engine::Embedded), broken: None };
     let mut criterion = judge(spec, &nothing, &context);
     (criterion.verdict, criterion.reason) = (Verdict::NotRun, reason.to_owned());
     criterion
@@ -113,7 +110,7 @@ fn decide(spec: &CriterionSpec, seen: &Observation, context: &Context<'_>) -> (V
     if let Some(engine) = spec.engine.filter(|engine| *engine != context.engine) {
         return (Verdict::NotRun, format!("n/a: applies to the {engine} engine only"));
     }
-    if spec.rule == Rule::Live && !context.live {
+    if spec.rule == Rule::Live && !seen.live {
         return (Verdict::NotRun, NEEDS_LIVE.to_owned());
     }
     if let Some(gate) = context.broken {
@@ -200,9 +197,9 @@ fn target(spec: &CriterionSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::criterion;
+    use crate::catalogue::{self, criterion};
 
-    const CI: Context<'static> = Context { profile: Profile::Ci, engine: Engine::Cluster, live: false, broken: None };
+    const CI: Context<'static> = Context { profile: Profile::Ci, engine: Engine::Cluster, broken: None };
 
     fn verdict(id: &str, seen: &Observation, context: &Context<'_>) -> Verdict {
         judge(criterion(id).unwrap(), seen, context).verdict
@@ -274,7 +271,7 @@ mod tests {
         assert_eq!(verdict("3.1/delivery-p95", &good, &broken), Verdict::Invalid);
         assert_eq!(verdict("stretch/tasks-p95-embedded", &good, &CI), Verdict::NotRun);
         assert_eq!(verdict("5.1/ttft-openai", &good, &CI), Verdict::NotRun);
-        assert_eq!(verdict("5.1/ttft-openai", &good, &Context { live: true, ..CI }), Verdict::Pass);
+        assert_eq!(verdict("5.1/ttft-openai", &good.clone().live(), &CI), Verdict::Pass);
         assert_eq!(verdict("4.1/leak", &good, &CI), Verdict::NotRun);
         assert_eq!(verdict("4.1/leak", &good, &Context { profile: Profile::Full, ..CI }), Verdict::Pass);
         // What happened has happened, however short the run.
@@ -287,5 +284,64 @@ mod tests {
         let missed = not_run(criterion("3.2/loss").unwrap(), "no rabbitmq-server on this machine");
         assert_eq!((missed.verdict, missed.observed), (Verdict::NotRun, None));
         assert!(missed.reason.contains("rabbitmq-server"));
+    }
+
+    fn judged(seen: &[Observation], gates: &[Gate]) -> Vec<Criterion> {
+        let scenario = catalogue::scenario("3.2").unwrap();
+        judge_all(scenario, seen, gates, (Engine::Embedded, Profile::Full))
+    }
+
+    fn of<'a>(all: &'a [Criterion], id: &str) -> &'a Criterion {
+        all.iter().find(|criterion| criterion.id == id).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_saw_was_not_run_and_never_passes() {
+        let all = judged(&[], &[]);
+        assert!(!all.is_empty() && all.iter().all(|criterion| criterion.verdict == Verdict::NotRun));
+    }
+
+    #[test]
+    fn a_broken_gate_voids_a_pass_and_excuses_no_loss() {
+        let gate = Gate {
+            id: "steal".into(),
+            test: Some("3.2-delivery".into()),
+            limit: "2 %".into(),
+            observed: "9 %".into(),
+            state: GateState::Broken,
+        };
+        let seen =
+            [Observation::exact(0.0, 100, "t").of("3.2/loss"), Observation::exact(1.0, 100, "t").of("3.2/duplicates")];
+        let all = judged(&seen, &[gate]);
+        assert_eq!(of(&all, "3.2/loss").verdict, Verdict::Invalid);
+        assert_eq!(of(&all, "3.2/duplicates").verdict, Verdict::Fail);
+        assert_eq!(of(&judged(&seen, &[]), "3.2/loss").verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn only_what_was_called_live_is_judged_and_by_its_own_gates() {
+        let scenario = catalogue::scenario("5.1").unwrap();
+        let gate = |test: &str| Gate {
+            id: "steal".into(),
+            test: Some(test.to_owned()),
+            limit: "2 %".into(),
+            observed: "9 %".into(),
+            state: GateState::Broken,
+        };
+        let verdict = |seen: Observation, gates: &[Gate]| {
+            let all = judge_all(scenario, &[seen], gates, (Engine::Embedded, Profile::Ci));
+            of(&all, "5.1/ttft-openai").verdict
+        };
+        let seen = || Observation::new(400.0, [300.0, 500.0], 90, "t").of("5.1/ttft-openai");
+        let (simulated, called) = (gate(scenario.id), gate(&live_gates(scenario.id)));
+        assert_eq!(verdict(seen(), &[]), Verdict::NotRun);
+        assert_eq!(verdict(seen().live(), &[simulated]), Verdict::Pass);
+        assert_eq!(verdict(seen().live(), &[called]), Verdict::Invalid);
+    }
+
+    #[test]
+    fn what_decides_nothing_does_not_pass() {
+        let seen = [Observation::exact(0.0, 100, "t").of("3.2/loss").undecided("not all had ended")];
+        assert_eq!(of(&judged(&seen, &[]), "3.2/loss").verdict, Verdict::Inconclusive);
     }
 }

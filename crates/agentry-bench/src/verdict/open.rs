@@ -4,7 +4,6 @@ use crate::catalogue::{Rule, SCENARIOS, Tier, criterion};
 use crate::model::{Criterion, NotProven, Report, Verdict};
 
 /// Everything open: criteria without a verdict, scenarios that were not run, and what no run of this kind can show.
-#[must_use]
 pub fn not_proven(report: &Report) -> Vec<NotProven> {
     let open = report.criteria().filter(|c| !matches!(c.verdict, Verdict::Pass | Verdict::Fail));
     let mut list: Vec<NotProven> =

@@ -6,7 +6,6 @@ use crate::model::{Criterion, Report, TierOutcome, TierRow, Tiers, Verdict};
 use crate::show::with_unit;
 
 /// All three tables.
-#[must_use]
 pub fn tiers(report: &Report) -> Tiers {
     let of = |rows: &[TierSpec]| outcome(rows.iter().map(|spec| row(report, spec)).collect());
     let applies = |spec: &&CriterionSpec| spec.engine.is_none_or(|engine| engine == report.run.engine);
@@ -19,7 +18,7 @@ fn outcome(rows: Vec<TierRow>) -> TierOutcome {
 }
 
 /// How bad: a failure is certain, an invalid or open one might be a failure, one not run says nothing.
-fn badness(verdict: Verdict) -> u8 {
+pub fn badness(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
         Verdict::NotRun => 1,

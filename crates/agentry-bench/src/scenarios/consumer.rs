@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::events::read_event;
 use crate::load::clock::{SECOND, now};
-use crate::load::histogram;
 use crate::run::Lab;
+use crate::stats::histogram;
 use crate::sut::{Api, SutError};
 
 /// Messages that the broker gives out before one is acknowledged.
@@ -33,16 +33,16 @@ struct Shared {
     deliveries: Vec<Delivery>,
 }
 
-/// A consumer that hears until it is dropped.
-pub struct Hearing {
+/// A consumer that receives events until it is dropped.
+pub struct EventConsumer {
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
-    words: &'static str,
+    description: &'static str,
     _connection: Option<Connection>,
 }
 
-/// What was heard of one load.
-pub struct Heard {
+/// Events of one load that a consumer received.
+pub struct Deliveries {
     /// Numbers of the events, as often as they came.
     pub ids: Vec<String>,
     /// Intended send to here, of those that were meant to be sent in the window, in microseconds.
@@ -51,11 +51,8 @@ pub struct Heard {
     window: (u64, u64),
 }
 
-impl Hearing {
+impl EventConsumer {
     /// A client of the API's event stream.
-    ///
-    /// # Errors
-    /// When the stream does not open.
     pub async fn of_api(api: &Api) -> Result<Self, SutError> {
         let url = format!("{}/v1/events", api.base());
         let failed = |error: reqwest::Error| SutError::Unreachable {
@@ -85,14 +82,11 @@ impl Hearing {
                 buffer.drain(..=end);
             }
         });
-        let words = "the consumer reads the API's event stream";
-        Ok(Self { shared, task, words, _connection: None })
+        let description = "the consumer reads the API's event stream";
+        Ok(Self { shared, task, description, _connection: None })
     }
 
     /// A RabbitMQ client with a durable queue of its own on the platform's exchange, prefetch 50, acknowledging by hand.
-    ///
-    /// # Errors
-    /// When the broker refuses.
     pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, SutError> {
         let failed = |error: lapin::Error| SutError::Server(format!("RabbitMQ: {error}"));
         let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(failed)?;
@@ -116,14 +110,14 @@ impl Hearing {
                 }
             }
         });
-        let words = "the consumer is a RabbitMQ client with a durable queue, prefetch 50 and manual acknowledgement";
-        Ok(Self { shared, task, words, _connection: Some(connection) })
+        let description =
+            "the consumer is a RabbitMQ client with a durable queue, prefetch 50 and manual acknowledgement";
+        Ok(Self { shared, task, description, _connection: Some(connection) })
     }
 
-    /// How it hears.
-    #[must_use]
-    pub fn words(&self) -> &'static str {
-        self.words
+    /// How it receives events.
+    pub fn description(&self) -> &'static str {
+        self.description
     }
 
     /// Another load begins; only its events are kept.
@@ -148,20 +142,19 @@ impl Hearing {
         false
     }
 
-    /// What was heard of the load, of which the measured window lies between two moments.
-    #[must_use]
-    pub fn take(&self, from: u64, to: u64) -> Heard {
+    /// The events of the load, of which the measured window lies between two moments.
+    pub fn take(&self, from: u64, to: u64) -> Deliveries {
         let deliveries = std::mem::take(&mut lock(&self.shared).deliveries);
         let mut delivery = histogram();
         for (_, intended, here) in deliveries.iter().filter(|(_, intended, _)| (from..to).contains(intended)) {
             delivery.saturating_record((here.saturating_sub(*intended) / 1_000).max(1));
         }
         let ids = deliveries.iter().map(|(number, ..)| number.to_string()).collect();
-        Heard { ids, delivery, deliveries, window: (from, to) }
+        Deliveries { ids, delivery, deliveries, window: (from, to) }
     }
 }
 
-impl Drop for Hearing {
+impl Drop for EventConsumer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -179,9 +172,8 @@ fn note(shared: &Mutex<Shared>, text: &[u8], here: u64) {
     }
 }
 
-impl Heard {
+impl Deliveries {
     /// Deliveries per second in each whole 5-s window; of the whole when it is shorter.
-    #[must_use]
     pub fn windows(&self) -> Vec<f64> {
         let (from, to) = self.window;
         let length = (5 * SECOND).min(to - from).max(1);
@@ -197,7 +189,6 @@ impl Heard {
     }
 
     /// Events sent and not yet delivered, over the run's time, ten times a second within the window.
-    #[must_use]
     pub fn depth(&self, lab: &Lab) -> Vec<[f64; 2]> {
         let step = SECOND / 10;
         let (from, to) = self.window;
