@@ -26,6 +26,7 @@ const INTAKE: &[&str] = &["agentry-core", "agentry-config", "agentry-store", "ag
 const BELOW_L3: &[&str] = &[
     "agentry-core",
     "agentry-http",
+    "agentry-api",
     "agentry-config",
     "agentry-store",
     "agentry-bus",
@@ -39,6 +40,8 @@ const BELOW_L3: &[&str] = &[
 const TABLE: &[Row] = &[
     Row { name: "agentry-core", uses: &[] },
     Row { name: "agentry-http", uses: &[] },
+    // The types that server and callers speak, and the client: no axum, no store.
+    Row { name: "agentry-api", uses: CORE_AND_HTTP },
     Row { name: "agentry-config", uses: CORE },
     Row { name: "agentry-store", uses: CORE },
     Row { name: "agentry-bus", uses: CORE },
@@ -50,12 +53,13 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
-    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-config"] },
+    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-api", "agentry-config"] },
     Row {
         name: "agentry",
         uses: &[
             "agentry-core",
             "agentry-http",
+            "agentry-api",
             "agentry-config",
             "agentry-store",
             "agentry-bus",

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use agentry_api::{Overview, TaskView};
 use agentry_bus::{Received, Signal, Signals};
 use agentry_core::event::Event as FleetEvent;
 use agentry_core::id::TaskId;
@@ -19,8 +20,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::overview::{FRESH, Overview, picture};
-use crate::api::views::TaskView;
+use crate::api::overview::{FRESH, picture};
 use crate::state::AppState;
 
 /// Comments keep proxies from closing a quiet stream.
@@ -122,7 +122,7 @@ impl TaskStream {
         self.stale = false;
         if record.status.is_terminal() {
             self.ended = true;
-            self.ready.push_back(json_event("end", &TaskView::of(&record)));
+            self.ready.push_back(json_event("end", &TaskView::from(&record)));
         } else if self.status.replace(record.status) != Some(record.status) {
             self.ready.push_back(json_event("status", &serde_json::json!({"status": record.status})));
         }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use agentry_core::agent::{AgentName, ExecutionMode, ModeSet};
+use agentry_api::{AgentCounters, AgentDetail, AgentList, AgentQuery, AgentView, decimal_usd};
+use agentry_core::agent::{AgentName, ModeSet};
 use agentry_core::fleet::{AgentEntry, AgentState};
 use agentry_core::money::NanoUsd;
 use agentry_core::time::Timestamp;
@@ -11,99 +12,14 @@ use agentry_core::worker::WorkerRecord;
 use agentry_store::{AgentStatus, UsageGroup, UsageRow};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
-use super::deployment::ProcessFile;
-use super::overview::{Activity, Picture, picture};
+use super::deployment::process_file;
+use super::overview::{Picture, picture};
 use super::request::unknown_agent;
-use super::views::decimal_usd;
 use crate::extract::{Id, Query, from_cursor, page_size, to_cursor};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
-
-/// An agent.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Agent)]
-pub(crate) struct AgentView {
-    /// Its name.
-    #[schema(value_type = String)]
-    pub(crate) name: AgentName,
-    /// `starting`, `healthy`, `restarting`, `failed`, `invalid` or `disabled`.
-    #[schema(value_type = String)]
-    pub(crate) status: AgentState,
-    /// How it executes; absent when its file never was good.
-    #[schema(value_type = Option<String>)]
-    pub(crate) mode: Option<ExecutionMode>,
-    /// The version that takes tasks: 12 hex digits of a content hash.
-    pub(crate) version: Option<String>,
-    /// The file it comes from.
-    pub(crate) file: String,
-    /// What kind of agent its users call it.
-    agent_type: Option<String>,
-    /// What it is for.
-    description: Option<String>,
-    /// Words to find it by.
-    tags: Vec<String>,
-    /// `provider/model` that it calls first.
-    pub(crate) model: Option<String>,
-    /// Topics whose events start a task.
-    subscriptions: Vec<String>,
-    /// Why the newest version of its file is not live; the version above goes on taking tasks.
-    pub(crate) error: Option<String>,
-    /// Why it is not healthy, as the workers see it.
-    pub(crate) reason: Option<String>,
-    /// What could not be checked from the file alone.
-    pub(crate) warnings: Vec<String>,
-    /// What it did.
-    pub(crate) counters: AgentCounters,
-    /// What happened within the window of `/v1/overview`.
-    activity: Activity,
-    /// The most all its tasks of a UTC day may cost, in US dollars.
-    budget_usd_day: Option<String>,
-}
-
-/// What an agent did; `today` is the UTC day.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(crate) struct AgentCounters {
-    /// Restarts since it was last healthy.
-    restarts: u32,
-    /// Provider calls today.
-    llm_calls_today: u64,
-    /// Those that failed.
-    failed_calls_today: u64,
-    /// Tokens sent today.
-    input_tokens_today: u64,
-    /// Tokens received today.
-    output_tokens_today: u64,
-    /// What the priced calls of today cost, in US dollars: an exact decimal number.
-    pub(crate) cost_usd_today: String,
-}
-
-/// All agents of the fleet.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AgentList {
-    /// The agents, by name.
-    pub(crate) items: Vec<AgentView>,
-    /// Pass it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_cursor: Option<String>,
-}
-
-/// An agent with everything about it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AgentDetail {
-    /// What lists show.
-    #[serde(flatten)]
-    agent: AgentView,
-    /// What its users keep with it.
-    metadata: Option<Value>,
-    /// Names of the tools it may call.
-    tools: Vec<String>,
-    /// Its file on each worker and scheduler that lives.
-    processes: Vec<ProcessFile>,
-}
 
 /// What the store knows of agents, read once for a whole list.
 pub(crate) struct Seen {
@@ -202,29 +118,15 @@ impl Seen {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// Agents whose name has this in it.
-    q: Option<String>,
-    /// Agents in this state.
-    status: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; all when absent.
-    limit: Option<usize>,
-}
-
 /// Lists the fleet, by name; with `limit` in pages
 #[utoipa::path(
-    get, path = "/v1/agents", tag = "agents", params(ListQuery),
+    get, path = "/v1/agents", tag = "agents", params(AgentQuery),
     responses(
         (status = 200, description = "Every agent, invalid ones included", body = AgentList),
         (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<AgentQuery>) -> Answer {
     let limit = query.limit.map(|limit| page_size(Some(limit))).transpose()?.unwrap_or(usize::MAX);
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let wanted = query.status.as_deref().map(agent_state).transpose()?;
@@ -274,7 +176,7 @@ pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> 
         tools: spec.map_or_else(Vec::new, |spec| spec.tools.iter().map(|tool| tool.name.to_string()).collect()),
         processes: {
             let current = spec.map(|spec| &*spec.version);
-            seen.alive.iter().map(|worker| ProcessFile::of(worker, &name, current)).collect()
+            seen.alive.iter().map(|worker| process_file(worker, &name, current)).collect()
         },
     };
     Ok(axum::Json(detail).into_response())

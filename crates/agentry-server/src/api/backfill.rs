@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
+use agentry_api::{BackfillReply, BackfillRequest};
 use agentry_core::schedule::{ScheduleRecord, TimingError};
 use agentry_core::time::Timestamp;
 use agentry_store::SlotState;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::request::{not_live, refused};
 use super::schedules::find;
@@ -20,42 +19,6 @@ use crate::state::AppState;
 const DEFAULT_LIMIT: usize = 1_000;
 /// Slots that one request takes at most.
 const MAX_LIMIT: usize = 10_000;
-
-/// Which slots are to fire.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a range: an object with `from` and `to`")]
-pub(crate) struct BackfillRequest {
-    /// The first moment of the range: RFC 3339, or `YYYY-MM-DD` for the start of a UTC day.
-    from: String,
-    /// The last moment of the range; not in the future.
-    to: String,
-    /// Slots that the range may have, 1 to 10,000; with more, none fires. 1,000 when absent.
-    limit: Option<usize>,
-    /// Only count.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// What came of a backfill.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct BackfillReply {
-    /// The schedule.
-    schedule: String,
-    /// The first moment of the range.
-    #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
-    /// The last one.
-    #[schema(value_type = String, format = DateTime)]
-    to: Timestamp,
-    /// Slots of the range.
-    slots: usize,
-    /// Those that fired now; in a dry run, those that would.
-    fired: usize,
-    /// Those that had fired or were skipped before.
-    already_decided: usize,
-    /// Whether nothing was done.
-    dry_run: bool,
-}
 
 /// Fires slots of the past
 ///

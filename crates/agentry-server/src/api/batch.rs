@@ -1,18 +1,15 @@
 //! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused by itself.
 
-use agentry_core::id::TaskId;
-use agentry_core::session::SessionId;
-use agentry_core::task::TraceId;
+use agentry_api::{BatchReply, BatchRequest, BatchRow, TaskRequest};
 use agentry_core::trace::{Place, Trace};
 use agentry_intake::{Order, Submitted};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
-use super::request::{TaskRequest, refused};
+use super::request::{order, refused};
 use super::tasks::idempotency_key;
 use crate::extract::{json_problem, new_trace, parse, place_of, read_body};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -21,61 +18,12 @@ use crate::state::AppState;
 /// Tasks of a batch at most.
 const MAX_BATCH: usize = 1_000;
 
-/// Tasks to accept.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BatchRequest<'a> {
-    /// The tasks, at most 1,000.
-    #[serde(borrow)]
-    tasks: Vec<TaskRequest<'a>>,
-}
-
 /// The same, when not every task can be read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBatch<'a> {
     #[serde(borrow)]
     tasks: Vec<&'a RawValue>,
-}
-
-/// What became of the tasks, in their order.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct BatchReply<'a> {
-    /// How many are durable, duplicates of earlier requests included.
-    accepted: usize,
-    /// How many were refused.
-    refused: usize,
-    /// One row for each task: `id` and `trace_id`, or `error`.
-    tasks: Vec<BatchRow<'a>>,
-}
-
-/// What became of one task of a batch.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum BatchRow<'a> {
-    /// It is durable.
-    Accepted {
-        /// Its id.
-        #[schema(value_type = String)]
-        id: TaskId,
-        /// Its trace, when this request made it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
-        trace_id: Option<TraceId>,
-        /// Its conversation; continuous agents only.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Option<String>)]
-        session: Option<SessionId>,
-        /// Whether the same key brought the same task before.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        duplicate: bool,
-    },
-    /// It was refused.
-    Refused {
-        /// Why.
-        #[schema(inline)]
-        error: ProblemBody<'a>,
-    },
 }
 
 /// Accepts many tasks at once
@@ -169,7 +117,7 @@ impl Arrivals {
                 (Some(key), None) => Some(format!("{key}/{index}")),
                 _ => None,
             };
-            request.order(self.trace.unwrap_or_else(new_trace), key)
+            order(request, self.trace.unwrap_or_else(new_trace), key)
         });
         self.rows.push(match ordered {
             Ok(order) => {

@@ -3,12 +3,11 @@
 use std::path::{Path as FilePath, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use agentry_api::{ReportList, ReportView};
 use agentry_core::time::Timestamp;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
@@ -22,25 +21,6 @@ const PAGE: &str = "report.html";
 /// A report may draw with its own inline script and style, and reaches nothing: it runs as a page of nobody.
 const POLICY: &str = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      img-src data:; frame-ancestors 'none'";
-
-/// A report.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ReportView {
-    /// The name of its folder.
-    name: String,
-    /// When it was written.
-    #[schema(value_type = String, format = DateTime)]
-    written_at: Timestamp,
-}
-
-/// Reports.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ReportList {
-    /// Where they are looked for.
-    folder: String,
-    /// The newest first, 200 at most.
-    items: Vec<ReportView>,
-}
 
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

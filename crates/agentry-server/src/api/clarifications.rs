@@ -1,15 +1,14 @@
 //! `/v1/clarifications`: questions to humans.
 
+use agentry_api::{AnswerRequest, ClarificationQuery, ClarificationView, List};
 use agentry_core::clarification::{Clarification, MAX_ANSWER_BYTES, Resolution};
 use agentry_core::id::ClarificationId;
 use agentry_intake::AnswerRefused;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
-use super::views::List;
-use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor};
+use super::views::list_reply;
+use crate::extract::{Id, Json, Query, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -18,69 +17,32 @@ const ANONYMOUS: &str = "api";
 /// The longest name of who answered, in bytes.
 const MAX_BY_BYTES: usize = 256;
 
-/// A question to a human. `resolution` is absent while it is open.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Clarification)]
-pub(crate) struct ClarificationView {
-    /// The question.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    clarification: Clarification,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// Whether to list ended ones too.
-    #[serde(default)]
-    all: bool,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
 /// Lists questions, oldest first
 #[utoipa::path(
-    get, path = "/v1/clarifications", tag = "clarifications", params(ListQuery),
+    get, path = "/v1/clarifications", tag = "clarifications", params(ClarificationQuery),
     responses((status = 200, description = "A page of questions: open ones, or all", body = List<ClarificationView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ClarificationQuery>) -> Answer {
     let limit = page_size(query.limit)?;
     let after = from_cursor(query.cursor.as_deref())?;
     let page = state.store().clarifications(!query.all, after, limit).await?;
-    let next_cursor = page.items.last().filter(|_| page.more).map(|clarification| to_cursor(&clarification.id));
-    let items = page.items.into_iter().map(|clarification| ClarificationView { clarification }).collect();
-    Ok(axum::Json(List { items, next_cursor }).into_response())
+    list_reply(page, |question| question.id, |clarification| ClarificationView { clarification })
 }
 
-/// An answer.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AnswerRequest {
-    /// What; at most 16 KiB. One of the options, when the question has some.
-    pub(crate) answer: String,
-    /// Who; `api` when absent.
-    pub(crate) by: Option<String>,
-}
-
-impl AnswerRequest {
-    fn check(&self, question: &Clarification) -> Answer<()> {
-        if self.answer.is_empty() || self.answer.len() > MAX_ANSWER_BYTES {
-            return Err(Problem::field("/answer", format!("has 1 to {MAX_ANSWER_BYTES} bytes")));
-        }
-        if self.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > MAX_BY_BYTES) {
-            return Err(Problem::field("/by", format!("has 1 to {MAX_BY_BYTES} bytes")));
-        }
-        if !question.options.is_empty() && !question.options.contains(&self.answer) {
-            return Err(Problem::field(
-                "/answer",
-                format!("is not an option: choose from {}", question.options.join(", ")),
-            ));
-        }
-        Ok(())
+fn check(request: &AnswerRequest, question: &Clarification) -> Answer<()> {
+    if request.answer.is_empty() || request.answer.len() > MAX_ANSWER_BYTES {
+        return Err(Problem::field("/answer", format!("has 1 to {MAX_ANSWER_BYTES} bytes")));
     }
+    if request.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > MAX_BY_BYTES) {
+        return Err(Problem::field("/by", format!("has 1 to {MAX_BY_BYTES} bytes")));
+    }
+    if !question.options.is_empty() && !question.options.contains(&request.answer) {
+        return Err(Problem::field(
+            "/answer",
+            format!("is not an option: choose from {}", question.options.join(", ")),
+        ));
+    }
+    Ok(())
 }
 
 fn unknown(id: ClarificationId) -> Problem {
@@ -128,7 +90,7 @@ pub(crate) async fn take_answer(
 ) -> Answer<Clarification> {
     let by = request.by.clone().unwrap_or_else(|| ANONYMOUS.to_owned());
     let answer = request.answer.clone();
-    let question = state.intake().answer(id, answer, by, |question, _| request.check(question));
+    let question = state.intake().answer(id, answer, by, |question, _| check(&request, question));
     Ok(*question.await?)
 }
 

@@ -1,30 +1,34 @@
 //! `/v1/dead-letters`: what was given up; look, edit, replay, drop.
 
+use agentry_api::{
+    DeadLetterBody, DeadLetterQuery, DeadLetterView, EditRequest, LetterOrigin, LetterState, List, ReplayReply,
+};
 use agentry_core::id::DeadLetterId;
 use agentry_intake::{ReplayError, Replayed};
-use agentry_store::DeadLetter;
+use agentry_store::{DeadLetter, DeadLetterOrigin, DeadLetterState};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
 use super::request::not_live;
-use super::views::List;
-use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor};
+use super::views::list_reply;
+use crate::extract::{Id, Json, Query, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
-/// Something that was given up: `id`, `origin` (`task` or `outbox`), `task`, `agent`, `reason`, `payload`,
-/// `created_at`, `state` (`open`, `replayed` or `dropped`).
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetter)]
-pub(crate) struct DeadLetterView {
-    /// The dead letter.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    letter: DeadLetter,
+fn letter_view(letter: DeadLetter) -> DeadLetterView {
+    let DeadLetter { id, origin, task, agent, reason, payload, created_at, state } = letter;
+    let origin = match origin {
+        DeadLetterOrigin::Task => LetterOrigin::Task,
+        DeadLetterOrigin::Outbox => LetterOrigin::Outbox,
+    };
+    let state = match state {
+        DeadLetterState::Open => LetterState::Open,
+        DeadLetterState::Replayed => LetterState::Replayed,
+        DeadLetterState::Dropped => LetterState::Dropped,
+    };
+    DeadLetterView { letter: DeadLetterBody { id, origin, task, agent, reason, payload, created_at, state } }
 }
 
 fn unknown(id: DeadLetterId) -> Problem {
@@ -47,31 +51,16 @@ async fn refused(state: &AppState, id: DeadLetterId) -> Problem {
     }
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// Whether to list replayed and dropped ones too.
-    #[serde(default)]
-    all: bool,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
 /// Lists dead letters, newest first
 #[utoipa::path(
-    get, path = "/v1/dead-letters", tag = "dead letters", params(ListQuery),
+    get, path = "/v1/dead-letters", tag = "dead letters", params(DeadLetterQuery),
     responses((status = 200, description = "A page of dead letters: open ones, or all", body = List<DeadLetterView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<DeadLetterQuery>) -> Answer {
     let limit = page_size(query.limit)?;
     let before = from_cursor(query.cursor.as_deref())?;
     let page = state.store().dead_letters(!query.all, before, limit).await?;
-    let next_cursor = page.items.last().filter(|_| page.more).map(|letter| to_cursor(&letter.id));
-    let items = page.items.into_iter().map(|letter| DeadLetterView { letter }).collect();
-    Ok(axum::Json(List { items, next_cursor }).into_response())
+    list_reply(page, |letter| letter.id, letter_view)
 }
 
 /// Shows a dead letter
@@ -83,15 +72,7 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<List
     )
 )]
 pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<DeadLetterId>) -> Answer {
-    Ok(axum::Json(DeadLetterView { letter: find(&state, id).await? }).into_response())
-}
-
-/// A new payload.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EditRequest {
-    /// A task's input, or a callback's `{url, payload}`, or an event.
-    payload: Value,
+    Ok(axum::Json(letter_view(find(&state, id).await?)).into_response())
 }
 
 /// Edits the payload of an open dead letter
@@ -128,18 +109,6 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(id): Id<DeadLetterI
         return Err(refused(&state, id).await);
     }
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// What a replay made.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ReplayReply {
-    /// The dead letter.
-    #[schema(value_type = String)]
-    id: DeadLetterId,
-    /// The new task, when a task was replayed; absent: the message is in the outbox again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    task: Option<agentry_core::id::TaskId>,
 }
 
 /// Replays a dead letter

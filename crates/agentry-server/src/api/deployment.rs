@@ -1,64 +1,28 @@
 //! What the deployment runs: remove an agent from it, bring a version back, see which process has which file.
 
+use agentry_api::{ActivateReply, ActivateRequest, ProcessFile};
 use agentry_core::agent::AgentName;
 use agentry_core::worker::WorkerRecord;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::request::unknown_agent;
 use crate::extract::{Id, Json};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
-/// A version to run.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ActivateRequest {
-    /// The version: 12 hex digits of a content hash, as `GET /v1/agents/{name}` and the tasks that ran on it show it.
-    version: String,
-}
-
-/// What the deployment runs of an agent.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ActivateReply {
-    /// The agent.
-    #[schema(value_type = String)]
-    name: AgentName,
-    /// The version.
-    version: String,
-}
-
-/// The file of an agent on one process.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ProcessFile {
-    /// Host and process id.
-    host: String,
-    /// The version of its file; absent when it has no file, or none that can be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// Why the file cannot be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    /// Whether the file is what the deployment runs.
-    current: bool,
-}
-
-impl ProcessFile {
-    /// What a worker's file of an agent is; `current` is the version that the deployment runs.
-    pub(crate) fn of(worker: &WorkerRecord, agent: &AgentName, current: Option<&str>) -> Self {
-        let host = worker.host.clone();
-        match worker.files.iter().find(|report| report.agent == *agent) {
-            Some(report) => Self {
-                host,
-                version: report.version.as_deref().map(str::to_owned),
-                error: report.error.clone(),
-                current: false,
-            },
-            None => Self { host, version: current.map(str::to_owned), error: None, current: true },
-        }
+/// What a worker's file of an agent is; `current` is the version that the deployment runs.
+pub(crate) fn process_file(worker: &WorkerRecord, agent: &AgentName, current: Option<&str>) -> ProcessFile {
+    let host = worker.host.clone();
+    match worker.files.iter().find(|report| report.agent == *agent) {
+        Some(report) => ProcessFile {
+            host,
+            version: report.version.as_deref().map(str::to_owned),
+            error: report.error.clone(),
+            current: false,
+        },
+        None => ProcessFile { host, version: current.map(str::to_owned), error: None, current: true },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentry_api::{EventReceipt, EventRequest, StartedTask, TailQuery};
 use agentry_core::event::Event;
 use agentry_core::id::TaskId;
 use agentry_core::task::Task;
@@ -10,9 +11,6 @@ use agentry_intake::{Audience, PublishError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
 use crate::extract::{Json, Query, Traced};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -27,46 +25,6 @@ const KIND: &str = "dev.agentry.event.published.v1";
 const MAX_NAME_BYTES: usize = 255;
 /// Past events that a tail begins with at most.
 const MAX_RECENT: usize = 1_000;
-
-/// An event to publish.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventRequest {
-    /// Words apart by dots, such as `customer.ticket.created`.
-    topic: String,
-    /// What happened; the input of the tasks it starts.
-    data: Value,
-    /// Unique within its source: the same one is taken once. A new one when absent.
-    id: Option<String>,
-    /// Who says so; `api` when absent.
-    source: Option<String>,
-    /// What kind, as in CloudEvents.
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-/// An event that is durable.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct EventReceipt {
-    /// Its id.
-    id: String,
-    /// Its source.
-    source: String,
-    /// Whether (source, id) was known: then nothing was done.
-    duplicate: bool,
-    /// The tasks it started.
-    tasks: Vec<StartedTask>,
-}
-
-/// A task that an event started.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct StartedTask {
-    /// Its id.
-    #[schema(value_type = String)]
-    id: TaskId,
-    /// Who does it.
-    agent: String,
-}
 
 fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> String) -> Answer<String> {
     match given {
@@ -122,17 +80,6 @@ pub(crate) fn unpublished(error: PublishError) -> Problem {
         PublishError::TooManyHops { .. } => Problem::new(Code::InvalidRequest, error.to_string()),
         PublishError::Store(error) => error.into(),
     }
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct TailQuery {
-    /// Only events on topics that match this AMQP pattern (`*` one word, `#` any number).
-    topic: Option<String>,
-    /// Begin with this many past events, at most 1,000; 0 when absent.
-    #[serde(default)]
-    recent: usize,
 }
 
 /// Follows events

@@ -3,30 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agentry_api::{Check, Live, Ready};
 use agentry_core::agent::ModeSet;
 use agentry_core::worker::Role;
 use agentry_store::{QueueCounts, StoreError};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::state::AppState;
 
 /// How long a probe waits for the store.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Whether the process runs at all.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Live {
-    /// `ok`.
-    status: &'static str,
-    /// The version of Agentry.
-    version: &'static str,
-    /// `embedded` or `cluster`.
-    engine: &'static str,
-}
 
 /// Says that the process runs
 #[utoipa::path(
@@ -34,28 +22,8 @@ pub(crate) struct Live {
     responses((status = 200, description = "It runs", body = Live))
 )]
 pub(crate) async fn live(State(state): State<AppState>) -> Response {
-    axum::Json(Live { status: "ok", version: state.deps.version, engine: state.deps.engine }).into_response()
-}
-
-/// Whether this process can do its part, per dependency.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Ready {
-    /// `ready`; `degraded` when something is missing that this process can do without for a while; `not_ready`.
-    status: &'static str,
-    /// The checks, by name: `store`, `queue`, `workers`, `shutdown`; on the cluster engine also `bus` and `cache`.
-    #[schema(value_type = Object)]
-    checks: BTreeMap<&'static str, Check>,
-}
-
-/// One check.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Check {
-    /// Whether it is as it must be.
-    ok: bool,
-    /// Whether this process is of no use while it is not.
-    required: bool,
-    /// What was found.
-    detail: String,
+    axum::Json(Live { status: "ok".into(), version: state.deps.version.into(), engine: state.deps.engine.into() })
+        .into_response()
 }
 
 /// Says whether this process can do its part
@@ -72,17 +40,17 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     let mut checks = BTreeMap::new();
     let stopping = state.shutdown.is_cancelled();
     let detail = if stopping { "shutting down" } else { "serving" };
-    checks.insert("shutdown", Check { ok: !stopping, required: true, detail: detail.to_owned() });
+    checks.insert("shutdown".into(), Check { ok: !stopping, required: true, detail: detail.to_owned() });
     let found = Found::look(&state).await;
     match &found.counts {
         Ok(QueueCounts { queued, running, waiting }) => {
-            checks.insert("store", Check { ok: true, required: true, detail: "answers".to_owned() });
+            checks.insert("store".into(), Check { ok: true, required: true, detail: "answers".to_owned() });
             let depth = state.bus().depth();
             let detail = format!("{queued} queued, {running} running, {waiting} waiting; {depth} wakes");
-            checks.insert("queue", Check { ok: true, required: true, detail });
+            checks.insert("queue".into(), Check { ok: true, required: true, detail });
         }
         Err(error) => {
-            checks.insert("store", Check { ok: false, required: true, detail: error.clone() });
+            checks.insert("store".into(), Check { ok: false, required: true, detail: error.clone() });
         }
     }
     // A process that executes must be seen to live; a door may accept for workers that come later.
@@ -91,13 +59,13 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
         Ok((alive, all)) => Check { ok: *alive > 0, required, detail: format!("{alive} of {all} alive") },
         Err(error) => Check { ok: false, required, detail: error.clone() },
     };
-    checks.insert("workers", workers);
+    checks.insert("workers".into(), workers);
     for dependency in &state.deps.dependencies {
         let seen = (dependency.look)();
-        checks.insert(dependency.name, Check { ok: seen.up, required: false, detail: seen.detail });
+        checks.insert(dependency.name.into(), Check { ok: seen.up, required: false, detail: seen.detail });
     }
     let (code, status) = verdict(checks.values());
-    (code, axum::Json(Ready { status, checks })).into_response()
+    (code, axum::Json(Ready { status: status.into(), checks })).into_response()
 }
 
 fn verdict<'c>(checks: impl Iterator<Item = &'c Check>) -> (StatusCode, &'static str) {

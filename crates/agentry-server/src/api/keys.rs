@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_api::{AuditView, KeyList, KeyMade, KeyRequest, KeyView, List, PageQuery};
 use agentry_core::access::{ApiKey, Scope};
 use agentry_core::id::{AuditId, KeyId};
 use agentry_core::time::Timestamp;
@@ -9,12 +10,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
-use super::views::List;
+use super::views::list_reply;
 use crate::auth::new_key;
-use crate::extract::{Id, Json, Query, from_cursor, page_size, to_cursor};
+use crate::extract::{Id, Json, Query, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
@@ -23,54 +22,17 @@ const MAX_DAYS: u32 = 3_650;
 /// How long a key goes on after it was rotated: time to change over whatever uses it.
 const ROTATION_OVERLAP: Duration = Duration::from_secs(3_600);
 
-/// A key without the key.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ApiKey)]
-pub(crate) struct KeyView {
-    /// Its id.
-    #[schema(value_type = String)]
-    id: KeyId,
-    /// What people call it.
-    name: String,
-    /// `read`, `run` or `admin`; each includes those before it.
-    #[schema(value_type = String)]
-    scope: Scope,
-    /// Whether it is good now.
-    active: bool,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// When it was last used, to the minute.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_used_at: Option<Timestamp>,
-    /// From when on it is refused.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
-    /// When it was or will be revoked.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    revoked_at: Option<Timestamp>,
-}
-
-impl KeyView {
-    fn of(key: ApiKey, now: Timestamp) -> Self {
-        Self {
-            active: key.is_good(now),
-            id: key.id,
-            name: key.name,
-            scope: key.scope,
-            created_at: key.created_at,
-            last_used_at: key.last_used_at,
-            expires_at: key.expires_at,
-            revoked_at: key.revoked_at,
-        }
+fn key_view(key: ApiKey, now: Timestamp) -> KeyView {
+    KeyView {
+        active: key.is_good(now),
+        id: key.id,
+        name: key.name,
+        scope: key.scope,
+        created_at: key.created_at,
+        last_used_at: key.last_used_at,
+        expires_at: key.expires_at,
+        revoked_at: key.revoked_at,
     }
-}
-
-/// All keys.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct KeyList {
-    /// The keys, oldest first; revoked ones are listed for 90 days.
-    items: Vec<KeyView>,
 }
 
 /// Lists API keys
@@ -80,31 +42,8 @@ pub(crate) struct KeyList {
 )]
 pub(crate) async fn list(State(state): State<AppState>) -> Answer {
     let now = state.now();
-    let items = state.store().keys().await?.into_iter().map(|key| KeyView::of(key, now)).collect();
+    let items = state.store().keys().await?.into_iter().map(|key| key_view(key, now)).collect();
     Ok(axum::Json(KeyList { items }).into_response())
-}
-
-/// A key to make.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KeyRequest {
-    /// What people call it: 1 to 64 bytes.
-    name: String,
-    /// `read`, `run` or `admin`.
-    #[schema(value_type = String)]
-    scope: Scope,
-    /// After how many days it is refused, 1 to 3,650; never when absent.
-    expires_days: Option<u32>,
-}
-
-/// A key that was made.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct KeyMade {
-    /// The key. It is shown here and never again.
-    key: String,
-    /// What is kept of it.
-    #[serde(flatten)]
-    view: KeyView,
 }
 
 /// Makes an API key
@@ -137,7 +76,7 @@ async fn make(state: &AppState, name: &str, scope: Scope, expires_at: Option<Tim
     let (key, text) = new_key(name, scope, now, expires_at).map_err(|why| Problem::field("/name", why))?;
     state.store().add_key(&key).await?;
     state.keys.forget();
-    let made = KeyMade { key: text.expose_secret().to_owned(), view: KeyView::of(key, now) };
+    let made = KeyMade { key: text.expose_secret().to_owned(), view: key_view(key, now) };
     Ok((StatusCode::CREATED, axum::Json(made)).into_response())
 }
 
@@ -198,37 +137,16 @@ pub(crate) async fn revoke(State(state): State<AppState>, Id(id): Id<KeyId>) -> 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A line of the audit log.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AuditView {
-    /// `id`, `at`, `who`, `key`, `action`, `target`, `status`, `trace_id`.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    entry: agentry_core::access::AuditEntry,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct AuditQuery {
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
 /// Lists changes, newest first
 ///
 /// Every request that could change something, allowed or not, but for those that accept work: a task is its own record.
 #[utoipa::path(
-    get, path = "/v1/audit", tag = "access", params(AuditQuery),
+    get, path = "/v1/audit", tag = "access", params(PageQuery),
     responses((status = 200, description = "A page of the audit log", body = List<AuditView>))
 )]
-pub(crate) async fn audit(State(state): State<AppState>, Query(query): Query<AuditQuery>) -> Answer {
+pub(crate) async fn audit(State(state): State<AppState>, Query(query): Query<PageQuery>) -> Answer {
     let limit = page_size(query.limit)?;
     let before = from_cursor::<AuditId>(query.cursor.as_deref())?;
     let page = state.store().audit_log(before, limit).await?;
-    let next_cursor = page.items.last().filter(|_| page.more).map(|entry| to_cursor(&entry.id));
-    let items = page.items.into_iter().map(|entry| AuditView { entry }).collect();
-    Ok(axum::Json(List { items, next_cursor }).into_response())
+    list_reply(page, |entry| entry.id, |entry| AuditView { entry })
 }

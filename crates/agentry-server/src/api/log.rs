@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use agentry_api::{LogChange, LogView};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::extract::Json;
 use crate::log::{BadLogFilter, LogState};
@@ -15,35 +14,9 @@ use crate::state::AppState;
 /// The longest time that a filter may hold for: one day.
 const MAX_SECONDS: u32 = 86_400;
 
-/// What is logged.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct LogView {
-    /// The filter that holds now.
-    filter: String,
-    /// The one that holds again when the time of `filter` is over; absent when it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    then: Option<String>,
-    /// For how many seconds `filter` still holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remaining_seconds: Option<u64>,
-}
-
-impl LogView {
-    fn of(state: LogState) -> Self {
-        let (then, remaining) = state.then.unzip();
-        Self { filter: state.filter, then, remaining_seconds: remaining.map(|left| left.as_secs()) }
-    }
-}
-
-/// What to log.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LogChange {
-    /// A level, or levels of modules: `info,agentry_bus=debug`.
-    filter: String,
-    /// Seconds after which the filter before holds again, 1 to 86,400; without it, until the process ends.
-    #[serde(default)]
-    for_seconds: Option<u32>,
+fn log_view(state: LogState) -> LogView {
+    let (then, remaining) = state.then.unzip();
+    LogView { filter: state.filter, then, remaining_seconds: remaining.map(|left| left.as_secs()) }
 }
 
 /// Shows what this process logs
@@ -52,7 +25,7 @@ pub(crate) struct LogChange {
     responses((status = 200, description = "The filter", body = LogView))
 )]
 pub(crate) async fn get(State(state): State<AppState>) -> Answer {
-    Ok(axum::Json(LogView::of(state.deps.log.current())).into_response())
+    Ok(axum::Json(log_view(state.deps.log.current())).into_response())
 }
 
 /// Changes what this process logs
@@ -73,7 +46,7 @@ pub(crate) async fn put(State(state): State<AppState>, Json(change): Json<LogCha
         Some(other) => return Err(Problem::field("/for_seconds", format!("is {other}: use 1 to {MAX_SECONDS}"))),
     };
     state.deps.log.set(&change.filter, time).map_err(bad)?;
-    Ok(axum::Json(LogView::of(state.deps.log.current())).into_response())
+    Ok(axum::Json(log_view(state.deps.log.current())).into_response())
 }
 
 fn bad(BadLogFilter(detail): BadLogFilter) -> Problem {

@@ -1,12 +1,13 @@
 //! `/v1/me`, `/v1/sign-in`, `/v1/sign-out`: how the dashboard learns who looks at it, and opens and ends a session.
 
+use agentry_api::Me;
 use agentry_core::access::Scope;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::auth::session::{self, Token};
@@ -14,22 +15,6 @@ use crate::auth::{guard, key};
 use crate::extract::Json;
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
-
-/// Who asks.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Me {
-    /// Whether this server asks for a key.
-    required: bool,
-    /// Whether the request brought a good key or session.
-    signed_in: bool,
-    /// The key's name.
-    name: Option<String>,
-    /// What the caller may do; absent when nothing.
-    #[schema(value_type = Option<String>)]
-    scope: Option<Scope>,
-    /// What writes of this session carry as `X-CSRF-Token`.
-    csrf: Option<String>,
-}
 
 /// Says who asks
 #[utoipa::path(

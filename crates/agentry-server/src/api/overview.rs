@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_api::{Activity, OpenTasks, Overview, decimal_usd};
 use agentry_core::agent::AgentName;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::TaskStatus;
@@ -14,12 +15,9 @@ use agentry_core::time::Timestamp;
 use agentry_store::{MAX_PAGE, TaskPulse};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::Serialize;
 use tokio::time::Instant;
-use utoipa::ToSchema;
 
 use super::agents::Seen;
-use super::views::decimal_usd;
 use crate::problem::{Answer, ProblemBody};
 use crate::sse::overview_stream;
 use crate::state::AppState;
@@ -32,64 +30,6 @@ const WINDOW: Duration = Duration::from_secs(600);
 const SAMPLE: usize = 5_000;
 /// Bars of a sparkline.
 const BARS: usize = 12;
-
-/// What happened lately with some tasks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Activity {
-    /// Tasks accepted within the window.
-    pub(crate) accepted: u64,
-    /// Those of them that have ended.
-    pub(crate) ended: u64,
-    /// Those of them that failed or timed out.
-    pub(crate) failed: u64,
-    /// Those of them that wait for a worker.
-    pub(crate) queued: u64,
-    /// Tasks accepted in a minute.
-    pub(crate) per_minute: f64,
-    /// From acceptance to end, the 95th percentile, in milliseconds; absent when none ended.
-    pub(crate) p95_ms: Option<f64>,
-    /// Tasks accepted in each twelfth of the window, oldest first.
-    pub(crate) spark: Vec<u32>,
-}
-
-/// The deployment.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(crate) struct Overview {
-    /// `embedded` or `cluster`.
-    engine: &'static str,
-    /// The version of Agentry.
-    version: &'static str,
-    /// How many agents are in each state, by its word.
-    #[schema(value_type = Object)]
-    agents: HashMap<&'static str, u64>,
-    /// Tasks that have not ended, by status.
-    tasks: OpenTasks,
-    /// Seconds that the rates below cover: 600, or less when much happened.
-    window_seconds: f64,
-    /// What happened within the window.
-    #[serde(flatten)]
-    activity: Activity,
-    /// What the priced calls of the UTC day cost, in US dollars.
-    cost_usd_today: String,
-    /// The sum of the daily budgets of agents that have one, in US dollars.
-    budget_usd_day: Option<String>,
-    /// Questions that wait for a person, 1,000 at most.
-    questions_open: usize,
-    /// Dead letters that wait for a decision, 1,000 at most.
-    dead_letters_open: usize,
-    /// Worker processes that are alive.
-    workers_alive: usize,
-    /// Worker processes that are registered.
-    workers: usize,
-}
-
-/// Open tasks by status.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-struct OpenTasks {
-    queued: u64,
-    running: u64,
-    waiting: u64,
-}
 
 /// What was found at one moment, for everybody who looks within a second.
 pub(crate) struct Picture {
@@ -140,15 +80,15 @@ async fn take(state: &AppState) -> Answer<Picture> {
     let mut agents = HashMap::new();
     let mut budget = None;
     for (name, entry) in fleet.iter() {
-        *agents.entry(seen.state_of(name, entry).as_str()).or_insert(0) += 1;
+        *agents.entry(seen.state_of(name, entry)).or_insert(0) += 1;
         let day = entry.spec.as_ref().filter(|spec| spec.enabled).and_then(|spec| spec.budget.per_day);
         if let Some(day) = day {
             budget = Some(budget.unwrap_or(NanoUsd(0)).plus(day));
         }
     }
     let overview = Overview {
-        engine: state.deps.engine,
-        version: state.deps.version,
+        engine: state.deps.engine.into(),
+        version: state.deps.version.into(),
         agents,
         tasks: OpenTasks { queued: counts.queued, running: counts.running, waiting: counts.waiting },
         window_seconds: window.as_secs_f64().round(),

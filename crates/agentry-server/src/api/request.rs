@@ -1,19 +1,17 @@
 //! From a request to a checked [`Order`]. The hot path of `POST /v1/tasks` and of batches.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
+use agentry_api::TaskRequest;
 use agentry_core::fleet::Fleet;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::MAX_SESSION_KEY_BYTES;
-use agentry_core::task::{DEFAULT_TIMEOUT, IdempotencyKey, MAX_TIMEOUT, Priority, Submission, TaskSource};
+use agentry_core::task::{DEFAULT_TIMEOUT, IdempotencyKey, MAX_TIMEOUT, Submission, TaskSource};
 use agentry_core::trace::Trace;
 use agentry_intake::{NotLive, Order, Refusal};
 use axum::http::Uri;
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use crate::problem::{Answer, Code, Problem, did_you_mean};
 use crate::state::AppState;
@@ -23,65 +21,27 @@ const MAX_URL_BYTES: usize = 2_048;
 /// The longest idempotency key, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 255;
 
-/// What a caller asks for. Borrows from the body where the body allows it.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a task: an object with `agent` and `input`")]
-pub(crate) struct TaskRequest<'a> {
-    /// Who is to do it.
-    #[serde(borrow)]
-    #[schema(value_type = String)]
-    pub(crate) agent: Cow<'a, str>,
-    /// What is asked: text or any JSON value.
-    pub(crate) input: Value,
-    /// The conversation it belongs to (continuous agents only); a new one when absent. At most 256 bytes.
-    #[serde(default)]
-    pub(crate) session: Option<String>,
-    /// Which of the waiting tasks goes first: `low`, `normal` (default) or `high`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub(crate) priority: Priority,
-    /// Running time it is given, in seconds: above 0, at most 86,400; 300 when absent.
-    #[serde(default)]
-    pub(crate) timeout_seconds: Option<f64>,
-    /// Where to post the outcome, signed: http or https.
-    #[serde(default)]
-    pub(crate) callback_url: Option<String>,
-    /// The most that its model calls may cost together, in US dollars: a number or a string, read exactly, with at
-    /// most nine decimals.
-    #[serde(default, borrow)]
-    #[schema(value_type = Option<String>)]
-    pub(crate) budget: Option<&'a RawValue>,
-    /// Whether you will follow `/v1/tasks/{id}/events`: the model's answers then stream from the first call on.
-    #[serde(default)]
-    pub(crate) stream: bool,
-    /// The same key with the same request is the same task for 24 h. The `Idempotency-Key` header wins.
-    #[serde(default)]
-    pub(crate) idempotency_key: Option<String>,
-}
-
-impl TaskRequest<'_> {
-    /// Checks everything that needs no look at the agents. `key` is the idempotency key of the request; it wins over the
-    /// one in the body.
-    pub(crate) fn order(self, trace: Trace, key: Option<String>) -> Answer<Order> {
-        self.session.as_deref().map(check_session_key).transpose()?;
-        let timeout = timeout(self.timeout_seconds)?;
-        let budget = self.budget.map(budget).transpose()?;
-        self.callback_url.as_deref().map(check_url).transpose()?;
-        let key = key.or_else(|| self.idempotency_key.clone());
-        let keyed = |key: String| check_key(&key).map(|()| IdempotencyKey { fingerprint: fingerprint(&self), key });
-        let idempotency = key.map(keyed).transpose()?;
-        let submission = Submission {
-            session: self.session,
-            priority: self.priority,
-            timeout,
-            callback_url: self.callback_url,
-            budget,
-            stream: self.stream,
-            idempotency,
-            ..Submission::new(self.input, TaskSource::Api, trace)
-        };
-        Ok(Order { agent: self.agent.into_owned(), submission })
-    }
+/// Checks everything that needs no look at the agents. `key` is the idempotency key of the request; it wins over the
+/// one in the body.
+pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>) -> Answer<Order> {
+    request.session.as_deref().map(check_session_key).transpose()?;
+    let timeout = timeout(request.timeout_seconds)?;
+    let budget = request.budget.map(budget).transpose()?;
+    request.callback_url.as_deref().map(check_url).transpose()?;
+    let key = key.or_else(|| request.idempotency_key.clone());
+    let keyed = |key: String| check_key(&key).map(|()| IdempotencyKey { fingerprint: fingerprint(&request), key });
+    let idempotency = key.map(keyed).transpose()?;
+    let submission = Submission {
+        session: request.session,
+        priority: request.priority,
+        timeout,
+        callback_url: request.callback_url,
+        budget,
+        stream: request.stream,
+        idempotency,
+        ..Submission::new(request.input, TaskSource::Api, trace)
+    };
+    Ok(Order { agent: request.agent.into_owned(), submission })
 }
 
 /// Returns the problem that a refusal of the intake is to a caller.

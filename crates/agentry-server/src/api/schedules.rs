@@ -1,20 +1,22 @@
 //! `/v1/schedules`: when agents run by themselves.
 
+use agentry_api::{
+    List, PageQuery, ScheduleDetail, ScheduleDetailQuery, ScheduleRequest, ScheduleView, SlotOutcome, SlotView,
+    TaskReceipt,
+};
 use agentry_bus::Signal;
 use agentry_core::schedule::{Overlap, ScheduleRecord, ScheduleSpec, Timing};
 use agentry_core::time::Timestamp;
-use agentry_store::SlotRecord;
+use agentry_store::{SlotRecord, SlotState};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
 use super::request::{not_live, refused, timeout};
-use super::tasks::{TaskReceipt, accepted_reply};
-use super::views::List;
-use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size, to_cursor};
+use super::tasks::accepted_reply;
+use super::views::list_reply;
+use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
@@ -33,165 +35,93 @@ const MAX_HINTS: usize = 1_000;
 /// Slots missed by at most this many seconds are fired late when the caller does not say.
 const DEFAULT_CATCHUP_SECONDS: f64 = 60.0;
 
-/// A schedule.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Schedule)]
-pub(crate) struct ScheduleView {
-    /// Its name.
-    name: String,
-    /// The agent that runs.
-    agent: String,
-    /// Whether it comes from an agent file.
-    from_file: bool,
-    /// Whether it is paused by hand.
-    paused: bool,
-    /// When and what: `timing`, `input`, `timeout_ms`, `enabled`, `overlap`, `catchup_ms`, `jitter_ms`.
-    #[schema(value_type = Object)]
-    spec: ScheduleSpec,
-    /// The last slot that was decided.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_slot: Option<Timestamp>,
-    /// The slots to come, five when nobody asks for more; none while it is paused or disabled.
-    #[schema(value_type = Vec<String>)]
-    next_slots: Vec<Timestamp>,
-    /// Slots counted as missed.
-    missed: u64,
-    /// Slots skipped by the overlap policy.
-    skipped: u64,
-    /// When it was created.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+fn schedule_view(record: ScheduleRecord, now: Timestamp, next: usize) -> ScheduleView {
+    let active = record.spec.enabled && !record.paused;
+    let slots = record.spec.timing.slots(now).ok().filter(|_| active);
+    let from = record.last_slot.map_or(now, |last| last.max(now));
+    let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), next));
+    ScheduleView {
+        name: record.name,
+        agent: record.agent.to_string(),
+        from_file: record.from_file,
+        paused: record.paused,
+        spec: record.spec,
+        last_slot: record.last_slot,
+        next_slots,
+        missed: record.missed,
+        skipped: record.skipped,
+        created_at: record.created_at,
+    }
 }
 
-impl ScheduleView {
-    fn of(record: ScheduleRecord, now: Timestamp) -> Self {
-        Self::with_next(record, now, NEXT_SLOTS)
-    }
+fn slot_view(slot: SlotRecord) -> SlotView {
+    let state = match slot.state {
+        SlotState::Fired => SlotOutcome::Fired,
+        SlotState::Skipped => SlotOutcome::Skipped,
+        SlotState::Missed => SlotOutcome::Missed,
+    };
+    SlotView { slot: slot.slot, state, task: slot.task, decided_at: slot.decided_at }
+}
 
-    fn with_next(record: ScheduleRecord, now: Timestamp, next: usize) -> Self {
-        let active = record.spec.enabled && !record.paused;
-        let slots = record.spec.timing.slots(now).ok().filter(|_| active);
-        let from = record.last_slot.map_or(now, |last| last.max(now));
-        let next_slots = slots.map_or_else(Vec::new, |slots| slots.between(from, Timestamp(i64::MAX), next));
-        Self {
-            name: record.name,
-            agent: record.agent.to_string(),
-            from_file: record.from_file,
-            paused: record.paused,
-            spec: record.spec,
-            last_slot: record.last_slot,
-            next_slots,
-            missed: record.missed,
-            skipped: record.skipped,
-            created_at: record.created_at,
+fn only_pauses(request: &ScheduleRequest) -> bool {
+    let ScheduleRequest {
+        name, agent, cron, timezone, interval_seconds, input, timeout_seconds, enabled, overlap, ..
+    } = request;
+    name.is_none()
+        && agent.is_none()
+        && cron.is_none()
+        && timezone.is_none()
+        && interval_seconds.is_none()
+        && input.is_none()
+        && timeout_seconds.is_none()
+        && enabled.is_none()
+        && overlap.is_none()
+        && request.catchup_window_seconds.is_none()
+        && request.jitter_seconds.is_none()
+}
+
+/// The timing that is asked for; `None` when nothing about it is said.
+fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> Answer<Option<Timing>> {
+    match (&request.cron, request.interval_seconds) {
+        (Some(_), Some(_)) => Err(Problem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both")),
+        (Some(cron), None) => {
+            let timezone = request.timezone.clone().unwrap_or_else(|| "UTC".to_owned());
+            Ok(Some(Timing::Cron { cron: cron.clone(), timezone }))
         }
-    }
-}
-
-/// A schedule with its last slots.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ScheduleDetail {
-    /// The schedule.
-    #[serde(flatten)]
-    schedule: ScheduleView,
-    /// What became of its last slots, newest first, at most twenty.
-    #[schema(value_type = Vec<Object>)]
-    last_slots: Vec<SlotRecord>,
-}
-
-/// What can be set of a schedule: the keys of `schedule_config`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ScheduleRequest {
-    /// Its name, when it is made.
-    name: Option<String>,
-    /// The agent that runs.
-    agent: Option<String>,
-    /// A cron expression of five or six fields, or a nickname such as `@daily`.
-    cron: Option<String>,
-    /// IANA time zone of `cron`; UTC when absent.
-    timezone: Option<String>,
-    /// Instead of `cron`: every so many seconds, at least 1.
-    interval_seconds: Option<f64>,
-    /// What each task gets as its input.
-    #[serde(alias = "task_data")]
-    input: Option<Value>,
-    /// Running time of each task, in seconds.
-    timeout_seconds: Option<f64>,
-    /// Whether it fires; true when absent.
-    enabled: Option<bool>,
-    /// `skip` (default), `buffer_one` or `allow_all`.
-    #[schema(value_type = Option<String>)]
-    overlap: Option<Overlap>,
-    /// Slots missed by at most this many seconds are fired late; 60 when absent.
-    catchup_window_seconds: Option<f64>,
-    /// A task starts up to this many seconds after its slot.
-    jitter_seconds: Option<f64>,
-    /// Pause or resume; slots of a pause are passed over.
-    paused: Option<bool>,
-}
-
-impl ScheduleRequest {
-    fn only_pauses(&self) -> bool {
-        let Self { name, agent, cron, timezone, interval_seconds, input, timeout_seconds, enabled, overlap, .. } = self;
-        name.is_none()
-            && agent.is_none()
-            && cron.is_none()
-            && timezone.is_none()
-            && interval_seconds.is_none()
-            && input.is_none()
-            && timeout_seconds.is_none()
-            && enabled.is_none()
-            && overlap.is_none()
-            && self.catchup_window_seconds.is_none()
-            && self.jitter_seconds.is_none()
-    }
-
-    /// The timing that is asked for; `None` when nothing about it is said.
-    fn timing(&self, old: Option<&Timing>) -> Answer<Option<Timing>> {
-        match (&self.cron, self.interval_seconds) {
-            (Some(_), Some(_)) => {
-                Err(Problem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both"))
+        (None, Some(seconds)) => {
+            if request.timezone.is_some() {
+                return Err(Problem::field("/timezone", "an interval has no time zone; leave it out"));
             }
-            (Some(cron), None) => {
-                let timezone = self.timezone.clone().unwrap_or_else(|| "UTC".to_owned());
-                Ok(Some(Timing::Cron { cron: cron.clone(), timezone }))
-            }
-            (None, Some(seconds)) => {
-                if self.timezone.is_some() {
-                    return Err(Problem::field("/timezone", "an interval has no time zone; leave it out"));
-                }
-                Ok(Some(Timing::Interval { every_ms: millis("/interval_seconds", seconds)? }))
-            }
-            (None, None) => match (&self.timezone, old) {
-                (None, _) => Ok(None),
-                (Some(zone), Some(Timing::Cron { cron, .. })) => {
-                    Ok(Some(Timing::Cron { cron: cron.clone(), timezone: zone.clone() }))
-                }
-                (Some(_), _) => Err(Problem::field("/timezone", "a time zone goes with `cron`")),
-            },
+            Ok(Some(Timing::Interval { every_ms: millis("/interval_seconds", seconds)? }))
         }
+        (None, None) => match (&request.timezone, old) {
+            (None, _) => Ok(None),
+            (Some(zone), Some(Timing::Cron { cron, .. })) => {
+                Ok(Some(Timing::Cron { cron: cron.clone(), timezone: zone.clone() }))
+            }
+            (Some(_), _) => Err(Problem::field("/timezone", "a time zone goes with `cron`")),
+        },
     }
+}
 
-    /// Applies everything but the timing.
-    fn apply(&mut self, spec: &mut ScheduleSpec) -> Answer<()> {
-        if let Some(input) = self.input.take() {
-            spec.input = input;
-        }
-        if self.timeout_seconds.is_some() {
-            let timeout = timeout(self.timeout_seconds)?;
-            spec.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        }
-        spec.enabled = self.enabled.unwrap_or(spec.enabled);
-        spec.overlap = self.overlap.unwrap_or(spec.overlap);
-        if let Some(seconds) = self.catchup_window_seconds {
-            spec.catchup_ms = millis("/catchup_window_seconds", seconds)?;
-        }
-        if let Some(seconds) = self.jitter_seconds {
-            spec.jitter_ms = millis("/jitter_seconds", seconds)?;
-        }
-        Ok(())
+/// Applies everything but the timing.
+fn apply(request: &mut ScheduleRequest, spec: &mut ScheduleSpec) -> Answer<()> {
+    if let Some(input) = request.input.take() {
+        spec.input = input;
     }
+    if request.timeout_seconds.is_some() {
+        let timeout = timeout(request.timeout_seconds)?;
+        spec.timeout_ms = Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    }
+    spec.enabled = request.enabled.unwrap_or(spec.enabled);
+    spec.overlap = request.overlap.unwrap_or(spec.overlap);
+    if let Some(seconds) = request.catchup_window_seconds {
+        spec.catchup_ms = millis("/catchup_window_seconds", seconds)?;
+    }
+    if let Some(seconds) = request.jitter_seconds {
+        spec.jitter_ms = millis("/jitter_seconds", seconds)?;
+    }
+    Ok(())
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
@@ -228,54 +158,38 @@ pub(crate) async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord>
     Err(unknown(name, &state.store().schedules(None, MAX_HINTS).await?.items))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
 /// Lists schedules
 #[utoipa::path(
-    get, path = "/v1/schedules", tag = "schedules", params(ListQuery),
+    get, path = "/v1/schedules", tag = "schedules", params(PageQuery),
     responses((status = 200, description = "A page of schedules, by name", body = List<ScheduleView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<PageQuery>) -> Answer {
     let (now, limit) = (state.now(), page_size(query.limit)?);
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let page = state.store().schedules(after.as_deref(), limit).await?;
-    let next_cursor = page.items.last().filter(|_| page.more).map(|record| to_cursor(&record.name));
-    let items = page.items.into_iter().map(|record| ScheduleView::of(record, now)).collect();
-    Ok(axum::Json(List { items, next_cursor }).into_response())
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct GetQuery {
-    /// Slots to come that are shown, 0 to 100; 5 when absent.
-    next: Option<usize>,
+    list_reply(page, |record| record.name.clone(), |record| schedule_view(record, now, NEXT_SLOTS))
 }
 
 /// Shows a schedule with its last and next slots
 #[utoipa::path(
-    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path), GetQuery),
+    get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path), ScheduleDetailQuery),
     responses(
         (status = 200, description = "The schedule", body = ScheduleDetail),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>, Query(query): Query<GetQuery>) -> Answer {
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(name): Id<String>,
+    Query(query): Query<ScheduleDetailQuery>,
+) -> Answer {
     let next = query.next.unwrap_or(NEXT_SLOTS);
     if next > MAX_NEXT_SLOTS {
         return Err(Problem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
     }
     let record = find(&state, &name).await?;
-    let last_slots = state.store().slots(&name, LAST_SLOTS).await?;
-    let schedule = ScheduleView::with_next(record, state.now(), next);
+    let last_slots = state.store().slots(&name, LAST_SLOTS).await?.into_iter().map(slot_view).collect();
+    let schedule = schedule_view(record, state.now(), next);
     Ok(axum::Json(ScheduleDetail { schedule, last_slots }).into_response())
 }
 
@@ -312,7 +226,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
             format!("there are {MAX_SCHEDULES} schedules, the most that are kept; delete some"),
         ));
     }
-    let timing = request.timing(None)?.ok_or_else(|| Problem::field("/cron", "give `cron` or `interval_seconds`"))?;
+    let timing = timing(&request, None)?.ok_or_else(|| Problem::field("/cron", "give `cron` or `interval_seconds`"))?;
     check_timing(&timing, now)?;
     let mut spec = ScheduleSpec {
         timing,
@@ -323,7 +237,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
         catchup_ms: millis("/catchup_window_seconds", DEFAULT_CATCHUP_SECONDS)?,
         jitter_ms: 0,
     };
-    request.apply(&mut spec)?;
+    apply(&mut request, &mut spec)?;
     let record = ScheduleRecord {
         name,
         agent,
@@ -338,7 +252,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
     let record = put(&state, record).await?;
     state.bus().signal(Signal::Schedules);
     let location = [(header::LOCATION, format!("/v1/schedules/{}", record.name))];
-    Ok((StatusCode::CREATED, location, axum::Json(ScheduleView::of(record, now))).into_response())
+    Ok((StatusCode::CREATED, location, axum::Json(schedule_view(record, now, NEXT_SLOTS))).into_response())
 }
 
 /// Changes, pauses or resumes a schedule
@@ -360,7 +274,7 @@ pub(crate) async fn change(
 ) -> Answer {
     let now = state.now();
     let mut record = find(&state, &name).await?;
-    if !request.only_pauses() {
+    if !only_pauses(&request) {
         if record.from_file {
             return Err(from_file(&record));
         }
@@ -370,7 +284,7 @@ pub(crate) async fn change(
         if let Some(agent) = request.agent.take() {
             record.agent = state.intake().live(&agent).map_err(|why| not_live(&state, &why))?.name.clone();
         }
-        if let Some(timing) = request.timing(Some(&record.spec.timing))? {
+        if let Some(timing) = timing(&request, Some(&record.spec.timing))? {
             check_timing(&timing, now)?;
             if timing != record.spec.timing {
                 // A new timing starts now: slots of its past never fire.
@@ -378,14 +292,14 @@ pub(crate) async fn change(
             }
             record.spec.timing = timing;
         }
-        request.apply(&mut record.spec)?;
+        apply(&mut request, &mut record.spec)?;
         record = put(&state, record).await?;
     }
     if let Some(paused) = request.paused {
         record = state.store().set_paused(&name, paused, now).await?.ok_or_else(|| unknown(&name, &[]))?;
     }
     state.bus().signal(Signal::Schedules);
-    Ok(axum::Json(ScheduleView::of(record, now)).into_response())
+    Ok(axum::Json(schedule_view(record, now, NEXT_SLOTS)).into_response())
 }
 
 /// Keeps a record; as it is kept.
@@ -440,5 +354,5 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
 pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, Traced(place): Traced) -> Answer {
     let record = find(&state, &name).await?;
     let task = state.intake().trigger(&record, place.onward()).await.map_err(|refusal| refused(&state, refusal))?;
-    Ok(accepted_reply(&TaskReceipt::of(&task)))
+    Ok(accepted_reply(&TaskReceipt::from(&*task)))
 }

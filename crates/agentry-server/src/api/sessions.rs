@@ -3,78 +3,32 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
+use agentry_api::{List, SessionDetail, SessionDetailQuery, SessionQuery, SessionView};
 use agentry_core::agent::AgentName;
-use agentry_core::session::{SessionId, SessionMessage, Summary};
-use agentry_core::time::Timestamp;
+use agentry_core::session::SessionId;
 use agentry_store::SessionView as StoredSession;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
-use super::views::List;
-use crate::extract::{Id, Query, from_cursor, page_size, to_cursor};
+use super::views::list_reply;
+use crate::extract::{Id, Query, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
-/// A session.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Session)]
-pub(crate) struct SessionView {
-    /// `agent:key`.
-    #[schema(value_type = String)]
-    id: SessionId,
-    /// Its agent.
-    agent: String,
-    /// Its key within the agent.
-    key: String,
-    /// Messages kept.
-    messages: u64,
-    /// Turns completed.
-    turns: u64,
-    /// Tasks in its inbox that have not ended.
-    open_tasks: u64,
-    /// What was summarised away, when its agent summarises.
-    #[schema(value_type = Option<Object>)]
-    summary: Option<Summary>,
-    /// When it began.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// When a turn last ended.
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-impl From<StoredSession> for SessionView {
-    fn from(stored: StoredSession) -> Self {
-        let record = stored.record;
-        Self {
-            agent: record.id.agent().to_owned(),
-            key: record.id.key().to_owned(),
-            id: record.id,
-            messages: record.messages,
-            turns: record.turns,
-            open_tasks: stored.open_tasks,
-            summary: record.summary,
-            created_at: record.created_at,
-            updated_at: record.updated_at,
-        }
+fn session_view(stored: StoredSession) -> SessionView {
+    let record = stored.record;
+    SessionView {
+        agent: record.id.agent().to_owned(),
+        key: record.id.key().to_owned(),
+        id: record.id,
+        messages: record.messages,
+        turns: record.turns,
+        open_tasks: stored.open_tasks,
+        summary: record.summary,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
     }
-}
-
-/// A session with a page of its messages.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SessionDetail {
-    /// The session.
-    #[serde(flatten)]
-    session: SessionView,
-    /// Messages numbered above `after`, oldest first.
-    #[schema(value_type = Vec<Object>)]
-    history: Vec<SessionMessage>,
-    /// Pass it as `after` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_after: Option<u64>,
 }
 
 /// A session's name in a path or cursor.
@@ -92,59 +46,39 @@ fn unknown(id: &str) -> Problem {
     Problem::new(Code::UnknownSession, format!("there is no session `{id}`; sessions are written `agent:key`"))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// Sessions of this agent.
-    agent: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
 /// Lists sessions, last touched first
 #[utoipa::path(
-    get, path = "/v1/sessions", tag = "sessions", params(ListQuery),
+    get, path = "/v1/sessions", tag = "sessions", params(SessionQuery),
     responses((status = 200, description = "A page of sessions", body = List<SessionView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<SessionQuery>) -> Answer {
     let limit = page_size(query.limit)?;
     let agent = query.agent.as_deref().map(AgentName::new).transpose();
     let agent = agent.map_err(|error| Problem::new(Code::InvalidQuery, error.to_string()))?;
     let before = from_cursor::<Name>(query.cursor.as_deref())?.and_then(|name| name.0.ok());
     let page = state.store().sessions(agent.as_ref(), before.as_ref(), limit).await?;
-    let next_cursor = page.items.last().filter(|_| page.more).map(|session| to_cursor(&session.record.id));
-    Ok(axum::Json(List { items: page.items.into_iter().map(SessionView::from).collect(), next_cursor }).into_response())
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct GetQuery {
-    /// Messages numbered above this one; 0 when absent.
-    #[serde(default)]
-    after: u64,
-    /// Messages, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
+    list_reply(page, |session| session.record.id.clone(), session_view)
 }
 
 /// Shows a session with its messages
 #[utoipa::path(
-    get, path = "/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "`agent:key`, percent-encoded"), GetQuery),
+    get, path = "/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "`agent:key`, percent-encoded"), SessionDetailQuery),
     responses(
         (status = 200, description = "The session", body = SessionDetail),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<Name>, Query(query): Query<GetQuery>) -> Answer {
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(name): Id<Name>,
+    Query(query): Query<SessionDetailQuery>,
+) -> Answer {
     let limit = page_size(query.limit)?;
     let id = name.0.map_err(|text| unknown(&text))?;
     let stored = state.store().session(&id).await?.ok_or_else(|| unknown(id.as_str()))?;
     let history = state.store().messages(&id, query.after, limit).await?;
     let next_after = history.last().map(|message| message.number).filter(|last| *last < stored.record.messages);
-    Ok(axum::Json(SessionDetail { session: stored.into(), history, next_after }).into_response())
+    Ok(axum::Json(SessionDetail { session: session_view(stored), history, next_after }).into_response())
 }
 
 /// Deletes a session and its messages

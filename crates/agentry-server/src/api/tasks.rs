@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
+use agentry_api::{
+    CancelReply, List, SubmitQuery, TaskDetail, TaskDetailQuery, TaskQuery, TaskReceipt, TaskRequest, TaskView,
+};
 use agentry_bus::{Received, Signal, Signals};
 use agentry_core::agent::AgentName;
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
-use agentry_core::task::{Task, TaskRecord, TaskStatus, TraceId};
+use agentry_core::task::{TaskRecord, TaskStatus};
 use agentry_core::words::UnknownWord;
 use agentry_intake::{CancelOutcome, Submitted};
 use agentry_store::{MAX_PAGE, TaskFilter};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
-use super::request::{TaskRequest, refused};
-use super::views::{List, TaskDetail, TaskView};
-use crate::extract::{Id, Query, from_cursor, page_size, parse, place_of, read_body, to_cursor};
+use super::request::{order, refused};
+use super::views::{brief, list_reply};
+use crate::extract::{Id, Query, from_cursor, page_size, parse, place_of, read_body};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::sse::{MAX_RECHECK, RECHECK, task_stream};
 use crate::state::AppState;
@@ -26,47 +27,13 @@ use crate::state::AppState;
 /// Journal entries that a task's page shows at most; the event stream has all of them.
 const MAX_JOURNAL: usize = 10_000;
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct CreateQuery {
-    /// Wait up to this many seconds (at most 60) for the task to end.
-    wait: Option<f64>,
-}
-
-/// A task that is durable.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct TaskReceipt {
-    /// Its id.
-    #[schema(value_type = String, format = "uuid")]
-    pub(crate) id: TaskId,
-    /// Where it stands.
-    #[schema(value_type = String)]
-    pub(crate) status: TaskStatus,
-    /// W3C trace id.
-    #[schema(value_type = String)]
-    pub(crate) trace_id: TraceId,
-    /// Its conversation; continuous agents only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub(crate) session: Option<SessionId>,
-}
-
-impl TaskReceipt {
-    /// The receipt of a task that was accepted just now.
-    pub(crate) fn of(task: &Task) -> Self {
-        let (trace_id, session) = (task.trace_id, task.session.clone());
-        Self { id: task.id, status: TaskStatus::Queued, trace_id, session }
-    }
-}
-
 /// Accepts a task
 ///
 /// The task is durable when the answer arrives. A `traceparent` header continues its trace.
 #[utoipa::path(
     post, path = "/v1/tasks", tag = "tasks",
     params(
-        CreateQuery,
+        SubmitQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "The same key with the same request is the same task for 24 h"),
     ),
     request_body = TaskRequest,
@@ -82,13 +49,13 @@ impl TaskReceipt {
 )]
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Query(query): Query<CreateQuery>,
+    Query(query): Query<SubmitQuery>,
     request: Request,
 ) -> Answer {
     let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
     let (trace, key) = (place_of(request.extensions(), &state).onward(), idempotency_key(request.headers())?);
     let body = read_body(request, state.deps.limits.max_body_bytes).await?;
-    let order = parse::<TaskRequest<'_>>(&body)?.order(trace, key)?;
+    let order = order(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
     let prepared = state.intake().prepare(vec![order]);
     // Watched before it is accepted: an end between accepting and watching would not be heard.
     let id = prepared.first().and_then(|task| Some(task.as_ref().ok()?.id));
@@ -98,9 +65,9 @@ pub(crate) async fn create(
             if let (Some(wait), Some(watch)) = (wait, watch)
                 && let Some(record) = wait_for_end(&state, task.id, watch, wait).await?
             {
-                return Ok(axum::Json(TaskView::of(&record)).into_response());
+                return Ok(axum::Json(TaskView::from(&record)).into_response());
             }
-            Ok(accepted_reply(&TaskReceipt::of(&task)))
+            Ok(accepted_reply(&TaskReceipt::from(&*task)))
         }
         Some(Ok(Submitted::Duplicate(id))) => replay(&state, id, wait).await,
         Some(Err(refusal)) => Err(refused(&state, refusal)),
@@ -115,7 +82,7 @@ async fn replay(state: &AppState, id: TaskId, wait: Option<Duration>) -> Answer 
         None => None,
     };
     let mut response = match ended {
-        Some(record) => axum::Json(TaskView::of(&record)).into_response(),
+        Some(record) => axum::Json(TaskView::from(&record)).into_response(),
         None => {
             let record = find(state, id).await?;
             let task = record.task;
@@ -194,78 +161,48 @@ fn unknown(id: TaskId) -> Problem {
     Problem::new(Code::UnknownTask, format!("no task has the id {id}"))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
-    /// Tasks of this agent.
-    agent: Option<String>,
-    /// Tasks in this status.
-    status: Option<String>,
-    /// Tasks of this mode.
-    mode: Option<String>,
-    /// Tasks of this session, as `agent:key`.
-    session: Option<String>,
-    /// Cut what was asked and answered to a line: for lists.
-    #[serde(default)]
-    brief: bool,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    limit: Option<usize>,
-}
-
-impl ListQuery {
-    fn filter(&self) -> Answer<TaskFilter> {
-        let bad = |text: String| Problem::new(Code::InvalidQuery, text);
-        let agent = self.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
-        let unknown = |word: UnknownWord| bad(word.to_string());
-        let status = self.status.as_deref().map(str::parse).transpose().map_err(unknown)?;
-        let mode = self.mode.as_deref().map(str::parse).transpose().map_err(unknown)?;
-        let session = match self.session.as_deref() {
-            Some(text) => Some(SessionId::parse(text).ok_or_else(|| bad("`session` is written `agent:key`".into()))?),
-            None => None,
-        };
-        Ok(TaskFilter { agent, status, mode, session })
-    }
+fn filter(query: &TaskQuery) -> Answer<TaskFilter> {
+    let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+    let unknown = |word: UnknownWord| bad(word.to_string());
+    let agent = query.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
+    let status = query.status.as_deref().map(str::parse).transpose().map_err(unknown)?;
+    let mode = query.mode.as_deref().map(str::parse).transpose().map_err(unknown)?;
+    let session = match query.session.as_deref() {
+        Some(text) => Some(SessionId::parse(text).ok_or_else(|| bad("`session` is written `agent:key`".into()))?),
+        None => None,
+    };
+    Ok(TaskFilter { agent, status, mode, session })
 }
 
 /// Lists tasks, newest first
 #[utoipa::path(
-    get, path = "/v1/tasks", tag = "tasks", params(ListQuery),
+    get, path = "/v1/tasks", tag = "tasks", params(TaskQuery),
     responses(
         (status = 200, description = "A page of tasks", body = List<TaskView>),
         (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<ListQuery>) -> Answer {
-    let (filter, limit) = (query.filter()?, page_size(query.limit)?);
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<TaskQuery>) -> Answer {
+    let (filter, limit) = (filter(&query)?, page_size(query.limit)?);
     let before = from_cursor(query.cursor.as_deref())?;
     let page = state.store().tasks(&filter, before, limit).await?;
-    let view = if query.brief { TaskView::brief } else { TaskView::of };
-    let last = page.items.last().filter(|_| page.more);
-    let next_cursor = last.map(|record| to_cursor(&record.task.id));
-    Ok(axum::Json(List { items: page.items.iter().map(view).collect(), next_cursor }).into_response())
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct GetQuery {
-    /// Whether to show the journal: every model and tool call.
-    #[serde(default)]
-    journal: bool,
+    let view = |record| if query.brief { brief(&record) } else { TaskView::from(&record) };
+    list_reply(page, |record| record.task.id, view)
 }
 
 /// Shows a task
 #[utoipa::path(
-    get, path = "/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path), GetQuery),
+    get, path = "/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path), TaskDetailQuery),
     responses(
         (status = 200, description = "The task", body = TaskDetail),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<TaskId>, Query(query): Query<GetQuery>) -> Answer {
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(id): Id<TaskId>,
+    Query(query): Query<TaskDetailQuery>,
+) -> Answer {
     let record = find(&state, id).await?;
     let mut journal = None;
     if query.journal {
@@ -280,7 +217,7 @@ pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<TaskId>, Query
             }
         }
     }
-    Ok(axum::Json(TaskDetail { task: TaskView::of(&record), journal }).into_response())
+    Ok(axum::Json(TaskDetail { task: TaskView::from(&record), journal }).into_response())
 }
 
 /// Streams a task
@@ -310,17 +247,6 @@ pub(crate) async fn events(State(state): State<AppState>, Id(id): Id<TaskId>, he
     let permit = state.stream_permit()?;
     find(&state, id).await?;
     Ok(task_stream(&state, id, after, permit))
-}
-
-/// What became of a request to cancel.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct CancelReply {
-    /// The task.
-    #[schema(value_type = String, format = "uuid")]
-    id: TaskId,
-    /// Where it stands: `cancelled`, or `running` until its worker has stopped.
-    #[schema(value_type = String)]
-    status: TaskStatus,
 }
 
 /// Cancels a task

@@ -1,9 +1,8 @@
 //! `POST /v1/agents/validate`: checks an agent file without putting it into the fleet.
 
+use agentry_api::{FileProblemView, ValidateReply, ValidateRequest};
 use agentry_config::{Problem as FileProblem, Severity, validate_text};
 use axum::response::IntoResponse;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::extract::Json;
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -13,53 +12,14 @@ const UNNAMED: &str = "agent.yml";
 /// The longest name of a file, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// An agent file to check.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ValidateRequest {
-    /// The text of the file (YAML).
-    text: String,
-    /// What it is called in messages; `agent.yml` when absent.
-    file: Option<String>,
-}
-
-/// What was found.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ValidateReply {
-    /// Whether the file can be used; warnings do not count.
-    valid: bool,
-    /// Everything that is wrong, errors first.
-    problems: Vec<FileProblemView>,
-}
-
-/// A mistake in a file.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = FileProblem)]
-pub(crate) struct FileProblemView {
-    /// `error` or `warning`.
-    severity: &'static str,
-    /// Line, from 1; 0 when it has no place in the text.
-    line: u32,
-    /// Column in characters, from 1; 0 when it has no place in the text.
-    column: u32,
-    /// What is wrong.
-    message: String,
-    /// What to do.
-    help: Option<String>,
-    /// The same as `agentry validate` prints it.
-    text: String,
-}
-
-impl From<FileProblem> for FileProblemView {
-    fn from(problem: FileProblem) -> Self {
-        Self {
-            text: problem.to_string(),
-            severity: problem.severity.as_str(),
-            line: problem.line,
-            column: problem.column,
-            message: problem.message,
-            help: problem.help,
-        }
+fn problem_view(problem: FileProblem) -> FileProblemView {
+    FileProblemView {
+        text: problem.to_string(),
+        severity: problem.severity.as_str().to_owned(),
+        line: problem.line,
+        column: problem.column,
+        message: problem.message,
+        help: problem.help,
     }
 }
 
@@ -85,6 +45,6 @@ pub(crate) async fn validate(Json(request): Json<ValidateRequest>) -> Answer {
         Problem::new(Code::Internal, "the check itself failed; the log has the reason")
     })?;
     let valid = found.iter().all(|problem| problem.severity == Severity::Warning);
-    let problems = found.into_iter().map(FileProblemView::from).collect();
+    let problems = found.into_iter().map(problem_view).collect();
     Ok(axum::Json(ValidateReply { valid, problems }).into_response())
 }

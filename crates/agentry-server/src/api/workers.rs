@@ -1,32 +1,11 @@
 //! `/v1/workers`: who executes, and who fires schedules.
 
-use agentry_core::worker::WorkerRecord;
+use agentry_api::{WorkerList, WorkerView};
 use axum::extract::State;
 use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::problem::Answer;
 use crate::state::AppState;
-
-/// A worker: `id`, `host`, `roles`, `modes`, `slots`, `busy`, `started_at`, `heartbeat_at`, and whether it lives.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Worker)]
-pub(crate) struct WorkerView {
-    /// The worker.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    worker: WorkerRecord,
-    /// Whether its last heartbeat is recent enough.
-    alive: bool,
-}
-
-/// All workers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct WorkerList {
-    /// The workers that are registered.
-    items: Vec<WorkerView>,
-}
 
 /// Lists workers
 #[utoipa::path(

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use agentry_api::AnswerRequest;
 use agentry_core::clarification::Clarification;
 use agentry_core::id::ClarificationId;
 use agentry_core::slack::ReplyTo;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Door, Form, Outcome, SlackDoor, verified, whisper};
-use crate::api::clarifications::{AnswerRequest, ended, take_answer};
+use crate::api::clarifications::{ended, take_answer};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
 use crate::state::AppState;
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use agentry_api::AnswerRequest;
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::slack::SlackPlace;
 use agentry_intake::is_open;
 use agentry_slack::{Post, escape};
 
 use super::SlackDoor;
-use crate::api::clarifications::{AnswerRequest, ended, take_answer};
+use crate::api::clarifications::{ended, take_answer};
 use crate::problem::Answer;
 use crate::state::AppState;
 

@@ -1,0 +1,271 @@
+//! A method for each resource.
+
+use std::fmt::Display;
+
+use reqwest::Method;
+
+use super::{Call, Client, EventStream};
+use crate::{
+    ActivateReply, ActivateRequest, AgentDetail, AgentQuery, AgentView, AnswerRequest, AuditView, BackfillReply,
+    BackfillRequest, BatchReply, BatchRequest, CallView, CallsQuery, CancelReply, ClarificationQuery,
+    ClarificationView, DeadLetterQuery, DeadLetterView, EditRequest, EventReceipt, EventRequest, KeyMade, KeyRequest,
+    KeyView, List, Live, LogChange, LogView, Me, Overview, Ready, ReplayReply, ScheduleDetail, ScheduleDetailQuery,
+    ScheduleRequest, ScheduleView, SessionDetail, SessionDetailQuery, SessionQuery, SessionView, SubmitQuery,
+    SubmitReply, TailQuery, TaskDetail, TaskDetailQuery, TaskQuery, TaskReceipt, TaskRequest, TaskView, UsageQuery,
+    UsageReply, ValidateReply, ValidateRequest, WorkerView,
+};
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
+
+/// Tasks.
+impl Client {
+    /// Submits a task.
+    pub fn submit(&self, task: &TaskRequest<'_>) -> Call<TaskReceipt> {
+        self.call(POST, &["v1", "tasks"]).json(task)
+    }
+
+    /// Submits a task and waits up to so many seconds for its end.
+    pub fn submit_and_wait(&self, task: &TaskRequest<'_>, seconds: f64) -> Call<SubmitReply> {
+        self.call(POST, &["v1", "tasks"]).query(&SubmitQuery { wait: Some(seconds) }).json(task)
+    }
+
+    /// Submits up to a thousand tasks.
+    pub fn submit_batch(&self, batch: &BatchRequest<'_>) -> Call<BatchReply<'static>> {
+        self.call(POST, &["v1", "tasks", "batch"]).json(batch)
+    }
+
+    /// Lists tasks, newest first.
+    pub fn tasks(&self, query: &TaskQuery) -> Call<List<TaskView>> {
+        self.call(GET, &["v1", "tasks"]).query(query)
+    }
+
+    /// Shows a task.
+    pub fn task(&self, id: impl Display) -> Call<TaskDetail> {
+        self.call(GET, &["v1", "tasks", &id.to_string()])
+    }
+
+    /// Shows a task with its journal.
+    pub fn task_with_journal(&self, id: impl Display) -> Call<TaskDetail> {
+        self.task(id).query(&TaskDetailQuery { journal: true })
+    }
+
+    /// Follows a task.
+    pub fn task_events(&self, id: impl Display) -> Call<EventStream> {
+        self.call(GET, &["v1", "tasks", &id.to_string(), "events"])
+    }
+
+    /// Cancels a task.
+    pub fn cancel(&self, id: impl Display) -> Call<CancelReply> {
+        self.call(POST, &["v1", "tasks", &id.to_string(), "cancel"])
+    }
+}
+
+/// Agents and sessions.
+impl Client {
+    /// Lists the fleet.
+    pub fn agents(&self, query: &AgentQuery) -> Call<List<AgentView>> {
+        self.call(GET, &["v1", "agents"]).query(query)
+    }
+
+    /// Shows an agent.
+    pub fn agent(&self, name: &str) -> Call<AgentDetail> {
+        self.call(GET, &["v1", "agents", name])
+    }
+
+    /// Removes an agent from the deployment.
+    pub fn remove_agent(&self, name: &str) -> Call<()> {
+        self.call(DELETE, &["v1", "agents", name])
+    }
+
+    /// Brings a version of an agent back.
+    pub fn activate(&self, name: &str, version: &ActivateRequest) -> Call<ActivateReply> {
+        self.call(POST, &["v1", "agents", name, "activate"]).json(version)
+    }
+
+    /// Checks an agent file.
+    pub fn validate(&self, file: &ValidateRequest) -> Call<ValidateReply> {
+        self.call(POST, &["v1", "agents", "validate"]).json(file)
+    }
+
+    /// Lists sessions, last touched first.
+    pub fn sessions(&self, query: &SessionQuery) -> Call<List<SessionView>> {
+        self.call(GET, &["v1", "sessions"]).query(query)
+    }
+
+    /// Shows a session with its first messages.
+    pub fn session(&self, id: impl Display) -> Call<SessionDetail> {
+        self.call(GET, &["v1", "sessions", &id.to_string()])
+    }
+
+    /// Shows a session with the messages after this one.
+    pub fn session_after(&self, id: impl Display, after: u64) -> Call<SessionDetail> {
+        self.session(id).query(&SessionDetailQuery { after, limit: None })
+    }
+
+    /// Deletes a session.
+    pub fn delete_session(&self, id: impl Display) -> Call<()> {
+        self.call(DELETE, &["v1", "sessions", &id.to_string()])
+    }
+}
+
+/// Schedules.
+impl Client {
+    /// Lists schedules, by name.
+    pub fn schedules(&self) -> Call<List<ScheduleView>> {
+        self.call(GET, &["v1", "schedules"])
+    }
+
+    /// Shows a schedule; `next` is how many slots to come.
+    pub fn schedule(&self, name: &str, next: Option<usize>) -> Call<ScheduleDetail> {
+        self.call(GET, &["v1", "schedules", name]).query(&ScheduleDetailQuery { next })
+    }
+
+    /// Makes a schedule.
+    pub fn create_schedule(&self, schedule: &ScheduleRequest) -> Call<ScheduleView> {
+        self.call(POST, &["v1", "schedules"]).json(schedule)
+    }
+
+    /// Changes, pauses or resumes a schedule.
+    pub fn change_schedule(&self, name: &str, change: &ScheduleRequest) -> Call<ScheduleView> {
+        self.call(PATCH, &["v1", "schedules", name]).json(change)
+    }
+
+    /// Deletes a schedule.
+    pub fn delete_schedule(&self, name: &str) -> Call<()> {
+        self.call(DELETE, &["v1", "schedules", name])
+    }
+
+    /// Runs a schedule's task now.
+    pub fn trigger(&self, name: &str) -> Call<TaskReceipt> {
+        self.call(POST, &["v1", "schedules", name, "trigger"])
+    }
+
+    /// Fires slots of the past.
+    pub fn backfill(&self, name: &str, range: &BackfillRequest) -> Call<BackfillReply> {
+        self.call(POST, &["v1", "schedules", name, "backfill"]).json(range)
+    }
+}
+
+/// What waits for people, and events.
+impl Client {
+    /// Lists questions, oldest first.
+    pub fn clarifications(&self, query: &ClarificationQuery) -> Call<List<ClarificationView>> {
+        self.call(GET, &["v1", "clarifications"]).query(query)
+    }
+
+    /// Answers a question.
+    pub fn answer(&self, id: impl Display, answer: &AnswerRequest) -> Call<ClarificationView> {
+        self.call(POST, &["v1", "clarifications", &id.to_string(), "answer"]).json(answer)
+    }
+
+    /// Lists dead letters, newest first.
+    pub fn dead_letters(&self, query: &DeadLetterQuery) -> Call<List<DeadLetterView>> {
+        self.call(GET, &["v1", "dead-letters"]).query(query)
+    }
+
+    /// Shows a dead letter.
+    pub fn dead_letter(&self, id: impl Display) -> Call<DeadLetterView> {
+        self.call(GET, &["v1", "dead-letters", &id.to_string()])
+    }
+
+    /// Edits the payload of an open dead letter.
+    pub fn edit_dead_letter(&self, id: impl Display, edit: &EditRequest) -> Call<DeadLetterView> {
+        self.call(PATCH, &["v1", "dead-letters", &id.to_string()]).json(edit)
+    }
+
+    /// Drops an open dead letter.
+    pub fn drop_dead_letter(&self, id: impl Display) -> Call<()> {
+        self.call(DELETE, &["v1", "dead-letters", &id.to_string()])
+    }
+
+    /// Replays a dead letter.
+    pub fn replay(&self, id: impl Display) -> Call<ReplayReply> {
+        self.call(POST, &["v1", "dead-letters", &id.to_string(), "replay"])
+    }
+
+    /// Publishes an event.
+    pub fn publish(&self, event: &EventRequest) -> Call<EventReceipt> {
+        self.call(POST, &["v1", "events"]).json(event)
+    }
+
+    /// Follows events.
+    pub fn events(&self, query: &TailQuery) -> Call<EventStream> {
+        self.call(GET, &["v1", "events"]).query(query)
+    }
+}
+
+/// The deployment and its processes.
+impl Client {
+    /// Shows the deployment at a glance.
+    pub fn overview(&self) -> Call<Overview> {
+        self.call(GET, &["v1", "overview"])
+    }
+
+    /// Sums what was spent.
+    pub fn usage(&self, query: &UsageQuery) -> Call<UsageReply> {
+        self.call(GET, &["v1", "usage"]).query(query)
+    }
+
+    /// Lists provider calls.
+    pub fn calls(&self, query: &CallsQuery) -> Call<List<CallView>> {
+        self.call(GET, &["v1", "usage", "calls"]).query(query)
+    }
+
+    /// Lists workers.
+    pub fn workers(&self) -> Call<List<WorkerView>> {
+        self.call(GET, &["v1", "workers"])
+    }
+
+    /// Shows what the process logs.
+    pub fn log(&self) -> Call<LogView> {
+        self.call(GET, &["v1", "log"])
+    }
+
+    /// Changes what the process logs.
+    pub fn change_log(&self, change: &LogChange) -> Call<LogView> {
+        self.call(Method::PUT, &["v1", "log"]).json(change)
+    }
+
+    /// Says whether the process runs.
+    pub fn live(&self) -> Call<Live> {
+        self.call(GET, &["health", "live"])
+    }
+
+    /// Says whether the process can do its part; refused while it cannot.
+    pub fn ready(&self) -> Call<Ready> {
+        self.call(GET, &["health", "ready"])
+    }
+
+    /// Says who asks.
+    pub fn me(&self) -> Call<Me> {
+        self.call(GET, &["v1", "me"])
+    }
+
+    /// Lists API keys.
+    pub fn keys(&self) -> Call<List<KeyView>> {
+        self.call(GET, &["v1", "keys"])
+    }
+
+    /// Makes an API key.
+    pub fn create_key(&self, key: &KeyRequest) -> Call<KeyMade> {
+        self.call(POST, &["v1", "keys"]).json(key)
+    }
+
+    /// Rotates an API key.
+    pub fn rotate_key(&self, id: impl Display) -> Call<KeyMade> {
+        self.call(POST, &["v1", "keys", &id.to_string(), "rotate"])
+    }
+
+    /// Revokes an API key.
+    pub fn revoke_key(&self, id: impl Display) -> Call<()> {
+        self.call(DELETE, &["v1", "keys", &id.to_string()])
+    }
+
+    /// Lists changes, newest first.
+    pub fn audit(&self) -> Call<List<AuditView>> {
+        self.call(GET, &["v1", "audit"])
+    }
+}
