@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use agentry_lab::find_executable;
 use anyhow::{Context, Result, bail};
 
-use crate::place::{self, Place};
+use crate::place::Place;
 use crate::process::output_within;
 use crate::services::apt;
 use crate::{cargo, run, say};
@@ -25,7 +26,7 @@ pub fn variables(place: &Place) -> Result<Vec<(&'static str, PathBuf)>> {
     if browser().is_none() {
         missing.push("chromium");
     }
-    if place::executable("node", &[]).is_none() || place::executable("npm", &[]).is_none() {
+    if find_executable("node", &[]).is_none() || find_executable("npm", &[]).is_none() {
         missing.extend(["nodejs", "npm"]);
     }
     if !missing.is_empty() {
@@ -39,7 +40,7 @@ pub fn variables(place: &Place) -> Result<Vec<(&'static str, PathBuf)>> {
 }
 
 fn browser() -> Option<PathBuf> {
-    BROWSERS.iter().find_map(|name| place::executable(name, &[]))
+    BROWSERS.iter().find_map(|name| find_executable(name, &[]))
 }
 
 /// The packages, installed once for each set of versions.

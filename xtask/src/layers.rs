@@ -42,6 +42,8 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-http", uses: &[] },
     // The types that server and callers speak, and the client: no axum, no store.
     Row { name: "agentry-api", uses: CORE_AND_HTTP },
+    // What runs the platform from outside: it knows its command line and its metrics, and no crate of it.
+    Row { name: "agentry-lab", uses: &[] },
     Row { name: "agentry-config", uses: CORE },
     Row { name: "agentry-store", uses: CORE },
     Row { name: "agentry-bus", uses: CORE },
@@ -53,7 +55,10 @@ const TABLE: &[Row] = &[
     Row { name: "agentry-orchestrator", uses: BELOW_L3 },
     Row { name: "agentry-server", uses: BELOW_L3 },
     // The validation suite starts the shipped binary and talks to it over sockets: it sees what a user sees.
-    Row { name: "agentry-bench", uses: &["agentry-core", "agentry-http", "agentry-api", "agentry-config"] },
+    Row {
+        name: "agentry-bench",
+        uses: &["agentry-core", "agentry-http", "agentry-api", "agentry-config", "agentry-lab"],
+    },
     Row {
         name: "agentry",
         uses: &[
@@ -71,13 +76,14 @@ const TABLE: &[Row] = &[
             "agentry-server",
             "agentry-sim",
             "agentry-bench",
+            "agentry-lab",
         ],
     },
     Row { name: "agentry-sim", uses: CORE },
     Row { name: "agentry-testkit", uses: BELOW_L3 },
     // The whole program with a broken store before its own: to check the validation suite with. Never shipped.
     Row { name: "agentry-mutants", uses: &["agentry", "agentry-core", "agentry-store"] },
-    Row { name: "xtask", uses: &[] },
+    Row { name: "xtask", uses: &["agentry-lab"] },
 ];
 
 /// What tests may use on top of their crate's row: the shared kit and the simulators (those through sockets).

@@ -136,6 +136,12 @@ fn cargo() -> Command {
     command
 }
 
+/// Waits for what the harness does.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot make a runtime")?.block_on(work)
+}
+
 /// Runs a command with our terminal; an error names it.
 fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);

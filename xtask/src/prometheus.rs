@@ -1,8 +1,8 @@
 //! Prometheus and promtool for tests of the alert rules and the dashboard: found on the path, else installed.
 
+use agentry_lab::find_executable;
 use anyhow::{Context, Result};
 
-use crate::place;
 use crate::services::apt;
 
 /// Debian's package has both.
@@ -10,7 +10,7 @@ const PACKAGE: &str = "prometheus";
 
 /// Installs them when one is missing.
 pub fn ensure() -> Result<()> {
-    if ["prometheus", "promtool"].iter().all(|name| place::executable(name, &[]).is_some()) {
+    if ["prometheus", "promtool"].iter().all(|name| find_executable(name, &[]).is_some()) {
         return Ok(());
     }
     apt::install_packages(&[PACKAGE]).with_context(|| {

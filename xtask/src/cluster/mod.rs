@@ -8,16 +8,17 @@ mod pool;
 mod replica;
 mod state;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agentry_lab::{Service, execute};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::place::Place;
-use crate::services::service::Service;
-use crate::services::{self, probe};
-use crate::{cargo, print, say, show};
+use crate::services;
+use crate::{block_on, cargo, print, say, show};
 use args::{Args, Verb};
 pub use pool::{POOLS, Pool};
 use state::State;
@@ -81,13 +82,13 @@ fn up(place: &Place, dir: &Path, args: &Args) -> Result<()> {
     }
     reconcile(&mut state, &wanted, grace()?)?;
     if let Some(api) = state.replicas.iter().find(|replica| replica.pool.word == "api") {
-        print(&format!("export AGENTRY_URL='{}'\n", api.url()));
+        print(&format!("export AGENTRY_URL='{}'\n", api.url));
     }
     Ok(())
 }
 
 /// The settings that every process gets: where the servers are, and names that no other deployment uses.
-fn environment(servers: &[services::Found], dir: &Path) -> Vec<(String, String)> {
+fn environment(servers: &[services::Found], dir: &Path) -> BTreeMap<String, String> {
     let name = state::name_of(dir);
     let url = |service| servers.iter().find(|server| server.service == service).map(|server| server.url.clone());
     let setting = |key: &str, value: Option<String>| value.map(|value| (key.to_owned(), value));
@@ -125,7 +126,7 @@ fn reconcile(state: &mut State, wanted: &[(&'static Pool, u32)], grace: Duration
     }
     replica::await_ready(state, &started)?;
     for replica in &state.replicas {
-        say(&format!("{:<28} {} (process {})\n", replica.name(), replica.url(), replica.process.id));
+        say(&format!("{:<28} {} (process {})\n", replica.name(), replica.url, replica.process.id));
     }
     Ok(())
 }
@@ -141,7 +142,7 @@ fn status(state: &State) -> Result<()> {
     let mut bad = Vec::new();
     for replica in &state.replicas {
         let condition = replica.condition();
-        print(&format!("{:<28} {:<24} {:>8} {condition}\n", replica.name(), replica.url(), replica.process.id));
+        print(&format!("{:<28} {:<24} {:>8} {condition}\n", replica.name(), replica.url, replica.process.id));
         if condition != "ready" {
             bad.push(replica.name());
         }
@@ -161,7 +162,7 @@ fn down(state: &mut State, volumes: bool, grace: Duration) -> Result<()> {
         else {
             bail!("{} does not say which schema it used", state.file().display());
         };
-        probe::postgres::execute(url, &format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE"))?;
+        block_on(async { Ok(execute(url, &format!("DROP SCHEMA IF EXISTS \"{schema}\" CASCADE")).await?) })?;
         say(&format!("schema {schema} dropped\n"));
     }
     state.remove()

@@ -1,5 +1,8 @@
 //! The services that run our binary, as deploy/compose/compose.yml has them.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serializer};
+
 /// A service: any number of equal processes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -29,6 +32,17 @@ pub const POOLS: [&Pool; 5] = [&API, &SCHEDULER, &COLLABORATIVE, &AUTONOMOUS, &C
 /// By word, or by the name of the Compose service.
 pub fn find(name: &str) -> Option<&'static Pool> {
     POOLS.into_iter().find(|pool| pool.word == name || pool.service == name)
+}
+
+/// A pool is written as the name of its service.
+pub fn serialize<S: Serializer>(pool: &Pool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(pool.service)
+}
+
+/// A pool is read by its name.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static Pool, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    find(&name).ok_or_else(|| Error::custom(format!("there is no pool `{name}`")))
 }
 
 /// What may stand before `=`.

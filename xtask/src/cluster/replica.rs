@@ -1,16 +1,17 @@
 //! One process of a pool: started, asked whether it is ready, ended.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use agentry_lab::{ProcessIdentity, Signal, free_port, loopback, tail};
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use super::pool::Pool;
 use super::state::State;
-use crate::place::free_port;
-use crate::process::{self, Process, tail, wait_until};
+use crate::process::{self, wait_until};
 use crate::say;
 
 /// The first process makes the tables and queues; the others wait for it. A second or two, more on a busy machine.
@@ -21,23 +22,21 @@ const ANSWER: Duration = Duration::from_secs(2);
 const KILLED: Duration = Duration::from_secs(10);
 
 /// A process of a pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
+    #[serde(with = "super::pool")]
     pub pool: &'static Pool,
     /// From 1; the highest are ended first.
     pub index: u32,
     pub port: u16,
-    pub process: Process,
+    pub url: String,
+    pub process: ProcessIdentity,
 }
 
 impl Replica {
     /// As Compose names containers.
     pub fn name(&self) -> String {
         format!("{}-{}", self.pool.service, self.index)
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Whether it can be given work: `ready`, or why not.
@@ -61,11 +60,11 @@ pub fn start(state: &State, pool: &'static Pool, index: u32) -> Result<Replica> 
     if let Some(modes) = pool.modes {
         command.args(["--mode", modes]);
     }
-    command.args(&state.flags).envs(state.environment.iter().cloned()).current_dir(&state.root);
+    command.args(&state.flags).envs(&state.environment).current_dir(&state.root);
     let logs = state.logs();
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let process = process::start(&mut command, &logs.join(format!("{}-{index}.log", pool.service)))?;
-    Ok(Replica { pool, index, port, process })
+    Ok(Replica { pool, index, port, url: format!("http://127.0.0.1:{port}"), process })
 }
 
 /// Waits until these are ready; an error shows what the first one that is not has said.
@@ -95,7 +94,7 @@ pub fn await_ready(state: &State, names: &[String]) -> Result<()> {
 pub fn stop_all(replicas: &[Replica], grace: Duration) {
     let begin = Instant::now();
     for replica in replicas {
-        replica.process.signal("TERM");
+        replica.process.signal(Signal::TERM);
     }
     let mut running: Vec<&Replica> = replicas.iter().collect();
     wait_until(grace, || {
@@ -110,14 +109,14 @@ pub fn stop_all(replicas: &[Replica], grace: Duration) {
     });
     for replica in running {
         say(&format!("{} did not end within {} s and is killed\n", replica.name(), grace.as_secs()));
-        replica.process.signal("KILL");
+        replica.process.signal(Signal::KILL);
         wait_until(KILLED, || !replica.process.runs());
     }
 }
 
 /// The status of `/health/ready`.
 fn health(port: u16) -> Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER)?;
+    let mut stream = TcpStream::connect_timeout(&loopback(port), ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
     // `HTTP/1.1 200`

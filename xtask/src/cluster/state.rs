@@ -1,81 +1,53 @@
 //! What runs, in `DIR/cluster.json`: the next command, and tests, read it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 
-use super::pool::{self, Pool};
+use super::pool::Pool;
 use super::replica::Replica;
-use crate::process::Process;
 
 /// A deployment on this machine.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    #[serde(skip)]
     dir: PathBuf,
     pub binary: PathBuf,
     /// Where processes run: the folder with `agents/`.
     pub root: PathBuf,
     /// For every `agentry serve`.
     pub flags: Vec<String>,
-    pub environment: Vec<(String, String)>,
+    pub environment: BTreeMap<String, String>,
     pub replicas: Vec<Replica>,
 }
 
 impl State {
     pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            binary: PathBuf::new(),
-            root: PathBuf::new(),
-            flags: Vec::new(),
-            environment: Vec::new(),
-            replicas: Vec::new(),
-        }
+        Self { dir: dir.to_owned(), ..Self::default() }
     }
 
     /// What is known of this folder; `None` when nothing was started in it.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
-        let mut state = Self::new(dir);
-        let file = state.file();
+        let file = Self::new(dir).file();
         let text = match std::fs::read(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
         let damaged = || format!("{} is damaged: end its processes by hand, then remove it", file.display());
-        let value: Value = serde_json::from_slice(&text).with_context(damaged)?;
-        state.read(&value).with_context(damaged)?;
-        Ok(Some(state))
-    }
-
-    fn read(&mut self, value: &Value) -> Option<()> {
-        self.binary = PathBuf::from(value["binary"].as_str()?);
-        self.root = PathBuf::from(value["root"].as_str()?);
-        self.flags =
-            value["flags"].as_array()?.iter().map(|flag| flag.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-        self.environment = value["environment"]
-            .as_object()?
-            .iter()
-            .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect::<Option<_>>()?;
-        self.replicas = value["replicas"].as_array()?.iter().map(replica_from).collect::<Option<_>>()?;
-        Some(())
+        let read: Self = serde_json::from_slice(&text).with_context(damaged)?;
+        Ok(Some(Self { dir: dir.to_owned(), ..read }))
     }
 
     /// Writes it whole or not at all, for our eyes only: URLs hold passwords.
     pub fn save(&self) -> Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let environment: Map<String, Value> =
-            self.environment.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        let replicas: Vec<Value> = self.replicas.iter().map(replica_to).collect();
-        let value = json!({
-            "binary": self.binary, "root": self.root, "flags": self.flags, "environment": environment, "replicas": replicas,
-        });
         let (file, draft) = (self.file(), self.file().with_extension("draft"));
         let write = || -> std::io::Result<()> {
             let out = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-            serde_json::to_writer_pretty(&out, &value)?;
+            serde_json::to_writer_pretty(&out, self)?;
             std::fs::rename(&draft, &file)
         };
         write().with_context(|| format!("cannot write {}", file.display()))
@@ -95,7 +67,7 @@ impl State {
     }
 
     pub fn setting(&self, key: &str) -> Option<&str> {
-        self.environment.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.environment.get(key).map(String::as_str)
     }
 
     pub fn count(&self, pool: &Pool) -> u32 {
@@ -125,22 +97,6 @@ impl State {
     }
 }
 
-fn replica_to(replica: &Replica) -> Value {
-    json!({
-        "pool": replica.pool.service, "index": replica.index, "port": replica.port, "url": replica.url(),
-        "process": replica.process.to_json(),
-    })
-}
-
-fn replica_from(value: &Value) -> Option<Replica> {
-    Some(Replica {
-        pool: pool::find(value["pool"].as_str()?)?,
-        index: u32::try_from(value["index"].as_u64()?).ok()?,
-        port: u16::try_from(value["port"].as_u64()?).ok()?,
-        process: Process::from_json(&value["process"])?,
-    })
-}
-
 /// A name for a deployment's schema and queues: the same for the same folder, and for no other. FNV-1a, because the
 /// standard library's hashes may change between versions.
 pub fn name_of(dir: &Path) -> String {
@@ -153,11 +109,14 @@ pub fn name_of(dir: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use agentry_lab::ProcessIdentity;
+
+    use super::super::pool;
     use super::*;
 
     fn replica(word: &str, index: u32) -> Replica {
-        let process = Process { id: 4_000_000_000 + index, started: "never".to_owned() };
-        Replica { pool: pool::find(word).unwrap(), index, port: 1_000, process }
+        let process = ProcessIdentity { id: 4_000_000_000 + index, started: "never".to_owned() };
+        Replica { pool: pool::find(word).unwrap(), index, port: 1_000, url: String::new(), process }
     }
 
     fn state(replicas: Vec<Replica>) -> State {
@@ -171,7 +130,7 @@ mod tests {
         let mut saved = state(vec![replica("api", 1), replica("autonomous", 3)]);
         saved.dir.clone_from(&dir);
         saved.flags = vec!["--sim".to_owned()];
-        saved.environment = vec![("AGENTRY_POSTGRES_SCHEMA".to_owned(), "x".to_owned())];
+        saved.environment = BTreeMap::from([("AGENTRY_POSTGRES_SCHEMA".to_owned(), "x".to_owned())]);
         saved.save().unwrap();
         let read = State::load(&dir).unwrap();
         std::fs::write(saved.file(), "{}").unwrap();

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use agentry_lab::{Service, is_root};
 use anyhow::{Context, Result, bail};
 
-use super::service::Service;
-use crate::place;
 use crate::process::output_within;
 use crate::say;
 
@@ -27,7 +26,7 @@ pub fn install_packages(packages: &[&str]) -> Result<()> {
     if !is_debian(&os) {
         bail!("packages are installed by us on Debian and its descendants only");
     }
-    if !place::is_root() {
+    if !is_root() {
         bail!("packages are installed by us as root only");
     }
     say(&format!("apt-get: installing {}\n", packages.join(", ")));

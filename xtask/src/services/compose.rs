@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
+use agentry_lab::{Service, numbers};
 use anyhow::{Context, Result, bail};
 
-use super::service::Service;
-use crate::place::{Place, numbers};
+use crate::place::Place;
 use crate::process::output_within;
 use crate::say;
 

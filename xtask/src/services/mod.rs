@@ -4,29 +4,27 @@
 //! installed one that we start, a container, a package that we install. Whatever answers first in its own protocol,
 //! with the credentials of tests and in a version that will do, is used.
 
-pub mod address;
 pub mod apt;
 mod compose;
-mod ground;
+mod folder;
 mod launch;
 mod node;
-pub mod probe;
-pub mod service;
 mod state;
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use agentry_lab::{Answer, ProcessIdentity, Service, probe};
 use anyhow::{Context, Result, bail};
+use futures_util::future::join_all;
 
 use crate::place::Place;
-use crate::process::{Process, wait_until};
-use crate::{print, say};
+use crate::process::wait_until;
+use crate::{block_on, print, say};
 pub use node::ensure as ensure_node;
-use service::Service;
-use state::{Own, State};
+use state::State;
 
 /// How long another `services` command of this checkout may keep us waiting: it may be installing packages.
 const OTHER_COMMAND: Duration = Duration::from_secs(1_200);
@@ -68,6 +66,10 @@ pub fn command(arguments: &[String]) -> Result<()> {
         }
         other => bail!("unknown arguments: {}\n\n{USAGE}", other.join(" ")),
     }
+}
+
+fn ask(service: Service, url: &str) -> Result<Answer> {
+    block_on(async { Ok(probe(service, url).await?) })
 }
 
 /// Finds or starts all three.
@@ -118,7 +120,7 @@ fn look(service: Service, state: &mut State, fresh: bool, tried: &mut Tried) -> 
         return Ok(Some(found));
     }
     if let Some(own) = state.servers.iter().find(|own| own.service == service).cloned() {
-        if own.processes.iter().all(Process::runs) && probe::ask(service, &own.url).is_ok() {
+        if own.processes.iter().all(ProcessIdentity::runs) && ask(service, &own.url).is_ok() {
             return Ok(Some(Found { service, url: own.url, origin: "started before, still running".to_owned() }));
         }
         say(&format!("{}: what was started before does not answer any more; it is ended\n", service.name()));
@@ -131,7 +133,7 @@ fn look(service: Service, state: &mut State, fresh: bool, tried: &mut Tried) -> 
 /// Step (a): the URL that the environment names. What cannot be checked from here is taken on trust, and said.
 fn named(service: Service, tried: &mut Tried) -> Option<Found> {
     let url = std::env::var(service.variable()).ok().filter(|url| !url.is_empty())?;
-    match probe::ask(service, &url) {
+    match ask(service, &url) {
         Ok(answer) => {
             let note = answer.unchecked.map(|note| format!(" ({note})")).unwrap_or_default();
             Some(Found { service, url, origin: format!("as {} says{note}", service.variable()) })
@@ -148,12 +150,12 @@ fn named(service: Service, tried: &mut Tried) -> Option<Found> {
 /// Step (b): the standard port on loopback.
 fn standard(service: Service, tried: &mut Tried) -> Option<Found> {
     let (url, port) = (service.url(service.standard_port()), service.standard_port());
-    let refusal = match probe::ask(service, &url) {
-        Ok(probe::Answer { version, unchecked: None }) => {
+    let refusal = match ask(service, &url) {
+        Ok(Answer { version, unchecked: None }) => {
             let origin = format!("{} on its standard port {port}", version.unwrap_or_default());
             return Some(Found { service, url, origin });
         }
-        Ok(probe::Answer { unchecked: Some(why), .. }) => why,
+        Ok(Answer { unchecked: Some(why), .. }) => why.to_owned(),
         Err(error) => format!("{error:#}"),
     };
     tried.push((service, format!("standard port: {refusal}")));
@@ -162,19 +164,13 @@ fn standard(service: Service, tried: &mut Tried) -> Option<Found> {
 
 /// Step (c): installed servers, all at once because RabbitMQ takes its time.
 fn start_installed(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
-    let shared = Mutex::new(state);
-    let remember = |own: Own| shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remember(own);
-    let outcomes: Vec<(Service, Result<Own>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            wanted.iter().map(|service| (*service, scope.spawn(|| launch::start(place, *service, remember)))).collect();
-        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<Own>>| {
-            thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("starting it panicked")))
-        };
-        threads.into_iter().map(|(service, thread)| (service, ended(thread))).collect()
-    });
-    let state = shared.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let outcomes = {
+        let shared = RefCell::new(&mut *state);
+        let start = |service| launch::start(place, service, |server| shared.borrow_mut().remember(server));
+        block_on(async { Ok(join_all(wanted.iter().map(|service| start(*service))).await) })?
+    };
     let mut found = Vec::new();
-    for (service, outcome) in outcomes {
+    for (service, outcome) in wanted.iter().copied().zip(outcomes) {
         match outcome {
             Ok(own) => {
                 let origin = format!("started by us with data in {}", own.dir.display());
@@ -272,7 +268,7 @@ fn status(place: &Place) -> Result<()> {
     for service in Service::ALL {
         let own = state.servers.iter().find(|own| own.service == service);
         let line = match own {
-            Some(own) => match probe::ask(service, &own.url) {
+            Some(own) => match ask(service, &own.url) {
                 Ok(answer) => format!("{} ({}), started by us", own.url, answer.version.unwrap_or_default()),
                 Err(error) => format!("started by us, but {error:#}"),
             },

@@ -1,7 +1,9 @@
 //! Node.js and npm, for the tests against the reference MCP servers.
 
+use agentry_lab::find_executable;
+
 use super::apt;
-use crate::{place, say};
+use crate::say;
 
 /// What the tests start.
 const PROGRAMS: &[&str] = &["node", "npm"];
@@ -10,7 +12,7 @@ const PROGRAMS: &[&str] = &["node", "npm"];
 /// them fail with the same advice.
 pub fn ensure() {
     let missing: Vec<&str> =
-        PROGRAMS.iter().copied().filter(|program| place::executable(program, &[]).is_none()).collect();
+        PROGRAMS.iter().copied().filter(|program| find_executable(program, &[]).is_none()).collect();
     if missing.is_empty() {
         return;
     }

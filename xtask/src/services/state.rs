@@ -2,54 +2,50 @@
 
 use std::path::{Path, PathBuf};
 
+use agentry_lab::{ProcessIdentity, Service};
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
-
-use super::service::Service;
-use crate::process::Process;
+use serde::{Deserialize, Serialize};
 
 /// A server that we started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Own {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedServer {
     pub service: Service,
     pub url: String,
     /// In the order in which they are to be ended.
-    pub processes: Vec<Process>,
+    pub processes: Vec<ProcessIdentity>,
     /// Its data; removed with it.
     pub dir: PathBuf,
 }
 
 /// Everything that we started.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    #[serde(skip)]
     file: PathBuf,
-    pub servers: Vec<Own>,
+    pub servers: Vec<StartedServer>,
     /// Whether containers are up under our project name.
+    #[serde(default)]
     pub compose: bool,
 }
 
 impl State {
     /// What the file says; nothing when there is none.
     pub fn load(file: &Path) -> Result<Self> {
-        let mut state = Self { file: file.to_owned(), servers: Vec::new(), compose: false };
+        let empty = Self { file: file.to_owned(), ..Self::default() };
         let text = match std::fs::read(file) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(state),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(empty),
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         };
         let damaged = || format!("{} is damaged: end its servers by hand, then remove it", file.display());
-        let value: Value = serde_json::from_slice(&text).with_context(damaged)?;
-        state.compose = value["compose"].as_bool().unwrap_or(false);
-        for server in value["servers"].as_array().with_context(damaged)? {
-            state.servers.push(own_from(server).with_context(damaged)?);
-        }
-        Ok(state)
+        let read: Self = serde_json::from_slice(&text).with_context(damaged)?;
+        Ok(Self { file: empty.file, ..read })
     }
 
     /// Remembers a server from the moment it has a process.
-    pub fn remember(&mut self, own: Own) -> Result<()> {
-        self.servers.retain(|known| known.service != own.service);
-        self.servers.push(own);
+    pub fn remember(&mut self, server: StartedServer) -> Result<()> {
+        self.servers.retain(|known| known.service != server.service);
+        self.servers.push(server);
         self.save()
     }
 
@@ -67,25 +63,10 @@ impl State {
                 _ => Ok(()),
             };
         }
-        let servers: Vec<Value> = self.servers.iter().map(own_to).collect();
-        let text = serde_json::to_string_pretty(&json!({"servers": servers, "compose": self.compose}))?;
+        let text = serde_json::to_string_pretty(self)?;
         let draft = self.file.with_extension("draft");
         std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &self.file)).with_context(shown)
     }
-}
-
-fn own_to(own: &Own) -> Value {
-    let processes: Vec<Value> = own.processes.iter().map(Process::to_json).collect();
-    json!({"service": own.service.word(), "url": own.url, "processes": processes, "dir": own.dir})
-}
-
-fn own_from(value: &Value) -> Option<Own> {
-    Some(Own {
-        service: Service::from_word(value["service"].as_str()?)?,
-        url: value["url"].as_str()?.to_owned(),
-        processes: value["processes"].as_array()?.iter().map(Process::from_json).collect::<Option<_>>()?,
-        dir: PathBuf::from(value["dir"].as_str()?),
-    })
 }
 
 #[cfg(test)]
@@ -107,9 +88,9 @@ mod tests {
         }
     }
 
-    fn own(service: Service, port: u16) -> Own {
-        let process = Process { id: 7, started: "1234".to_owned() };
-        Own { service, url: service.url(port), processes: vec![process], dir: PathBuf::from("/x/y") }
+    fn own(service: Service, port: u16) -> StartedServer {
+        let process = ProcessIdentity { id: 7, started: "1234".to_owned() };
+        StartedServer { service, url: service.url(port), processes: vec![process], dir: PathBuf::from("/x/y") }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::estimate::LivePlan;
 use crate::load::{self, Caller, Live, Load, Recording, Running, clock, histogram};
 use crate::model::Stage as Part;
 use crate::model::{Engine, Fault, Gate, Invariant, Phase, Profile, Test, Window};
-use crate::sample::{CpuLedger, Sampler, Samples};
+use crate::sample::{CpuLedger, Part as SampledPart, Sampler, Samples};
 use crate::sut::servers::Urls;
 use crate::sut::{Api, Deployment, Plan, Servers, SutError};
 
@@ -109,6 +109,13 @@ fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Processes of the servers count for their parts from now on.
+fn watch(servers: &Servers, sampler: &Sampler) {
+    sampler.watch(SampledPart::Postgres, servers.postgres.process.pid());
+    sampler.watch(SampledPart::RabbitMq, servers.rabbitmq.process.pid());
+    sampler.watch(SampledPart::Redis, servers.redis.process.pid());
 }
 
 impl Lab {
@@ -205,7 +212,7 @@ impl Lab {
         if self.servers.is_none() {
             self.progress.tick("starting PostgreSQL, RabbitMQ and Redis");
             let servers = Servers::start(self.folder.path()).await?;
-            servers.watch(&self.sampler);
+            watch(&servers, &self.sampler);
             self.notes.push(format!(
                 "private PostgreSQL, RabbitMQ and Redis answered {:.1} s after they were started on empty data; they are up \
                  before anything is timed",
@@ -231,7 +238,7 @@ impl Lab {
     /// The servers come back, some of their processes perhaps other ones.
     pub fn give_servers(&mut self, servers: Option<Servers>) {
         if let Some(servers) = &servers {
-            servers.watch(&self.sampler);
+            watch(servers, &self.sampler);
         }
         self.servers = servers;
     }

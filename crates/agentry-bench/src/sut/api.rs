@@ -3,11 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use agentry_lab::until;
 use reqwest::{Client, Method};
 use serde_json::Value;
 
 use super::SutError;
-use super::child::until;
 use crate::sample::Metrics;
 
 /// How long an answer may take; requests that wait for tasks take longer by themselves.

@@ -1,27 +1,24 @@
-//! A deployment for one measurement: a folder, agent files, the binary in one process or in roles, and the simulator.
+//! A deployment for one measurement: a folder, agent files, the binary in one process or in roles, and the simulators.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use agentry_lab::{Exit, Instance, Member, Process, Program, Signal};
 use tempfile::TempDir;
 
 use super::SutError;
 use super::api::Api;
-use super::child::{Child, Ended, until};
 use super::fleet::AgentFile;
 use super::servers::Urls;
+use crate::load::clock;
 use crate::model::Engine;
-use crate::sample::{Part, Sampler, memory_of};
+use crate::sample::{Part, Sampler, memory_of, usage_of};
 
-/// How long a process may take until it listens.
+/// How long agents may take until they are healthy.
 const STARTS: Duration = Duration::from_secs(60);
-/// How long a process may take to end: its own drain, and a margin.
-const ENDS: Duration = Duration::from_secs(45);
 /// What the platform calls a healthy agent in its metrics.
 const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
 
@@ -41,25 +38,6 @@ pub struct Llm {
 impl Default for Llm {
     fn default() -> Self {
         Self { profile: "instant", error_rate: 0.0, faults: &[], rate_limit: None }
-    }
-}
-
-/// A process of a deployment.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// Its roles by commas; all when empty.
-    pub roles: &'static str,
-    /// The modes it executes by commas; all when empty.
-    pub modes: &'static str,
-}
-
-impl Member {
-    /// A process.
-    #[must_use]
-    pub fn new(name: impl Into<String>, roles: &'static str, modes: &'static str) -> Self {
-        Self { name: name.into(), roles, modes }
     }
 }
 
@@ -98,43 +76,27 @@ pub fn roles() -> Vec<Member> {
     ]
 }
 
-/// Settings and credentials of the caller have no part in what is measured, unless a plan keeps them.
-fn is_taken_away(variable: &str, keeps: &[&str]) -> bool {
-    const SETTINGS: [&str; 6] = ["AGENTRY_", "OPENAI_", "ANTHROPIC_", "AWS_", "OLLAMA_", "SLACK_"];
-    SETTINGS.iter().any(|start| variable.starts_with(start)) && !keeps.contains(&variable)
-}
-
-struct Process {
-    child: Child,
-    address: String,
-    api: Api,
-}
-
 /// A deployment. Everything ends with it.
 pub struct Deployment {
-    processes: BTreeMap<String, Process>,
-    simulator: Option<(Child, String)>,
-    slack: Option<(Child, String)>,
+    lab: agentry_lab::Deployment,
+    apis: BTreeMap<String, Api>,
+    simulator: Option<Instance>,
+    slack: Option<Instance>,
     plan: Plan,
     engine: Engine,
-    urls: Option<Urls>,
-    /// Of members whose way to the servers is another one.
-    detours: BTreeMap<String, Urls>,
     /// Schema, prefix and connection name on the servers.
     name: String,
-    binary: PathBuf,
     sampler: Arc<Sampler>,
-    starts: u32,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Deployment {
-    /// Writes the agent files and starts the simulator; no process of the platform runs yet.
+    /// Writes the agent files and starts the simulators; no process of the platform runs yet.
     ///
     /// `urls`: the servers of the cluster engine. `name`: unique on them, in letters, digits and underscores.
     ///
     /// # Errors
-    /// When something cannot be written or started.
+    /// Something cannot be written or started.
     pub async fn prepare(
         engine: Engine,
         urls: Option<Urls>,
@@ -142,46 +104,45 @@ impl Deployment {
         plan: Plan,
         sampler: &Arc<Sampler>,
     ) -> Result<Self, SutError> {
-        let folder = tempfile::Builder::new().prefix("agentry-bench-").tempdir();
-        let folder = folder.map_err(SutError::file(std::env::temp_dir()))?;
-        let binary = std::env::current_exe().map_err(SutError::file("the path of this program"))?;
-        let agents = folder.path().join("agents");
+        let temporary = tempfile::Builder::new().prefix("agentry-bench-").tempdir();
+        let temporary = temporary.map_err(SutError::file(std::env::temp_dir()))?;
+        let folder = temporary.path();
+        let agents = folder.join("agents");
         std::fs::create_dir(&agents).map_err(SutError::file(&agents))?;
-        for (name, text) in &plan.agents {
-            let file = agents.join(format!("{name}.yml"));
+        let fleet = plan.agents.iter().map(|(name, text)| (agents.join(format!("{name}.yml")), text.as_str()));
+        let others = plan.files.iter().map(|(name, text)| (folder.join(name), *text));
+        for (file, text) in fleet.chain(others) {
             std::fs::write(&file, text).map_err(SutError::file(file))?;
         }
-        for (name, text) in &plan.files {
-            let file = folder.path().join(name);
-            std::fs::write(&file, text).map_err(SutError::file(file))?;
+        let binary = std::env::current_exe().map_err(SutError::file("the path of this program"))?;
+        let program = Program { binary, folder: folder.to_owned(), keeps: plan.keeps.clone() };
+        let mut lab = agentry_lab::Deployment::new(program, urls.map(|urls| named(urls, name)));
+        lab.args = ["--engine", engine.word(), "--log", "warn"].map(str::to_owned).to_vec();
+        lab.args.extend(plan.flags.iter().cloned());
+        if engine == Engine::Cluster {
+            lab.environment.push(("AGENTRY_POSTGRES_SCHEMA", name.to_owned()));
+            lab.environment.push(("AGENTRY_RABBITMQ_PREFIX", name.to_owned()));
         }
         let mut deployment = Self {
-            processes: BTreeMap::new(),
+            lab,
+            apis: BTreeMap::new(),
             simulator: None,
             slack: None,
             plan,
             engine,
-            urls,
-            detours: BTreeMap::new(),
             name: name.to_owned(),
-            binary,
             sampler: Arc::clone(sampler),
-            starts: 0,
-            folder,
+            _folder: temporary,
         };
-        if let Some(llm) = deployment.plan.llm.clone() {
-            deployment.start_simulator(&llm).await?;
-        }
-        if deployment.plan.slack.is_some() {
-            deployment.start_slack().await?;
-        }
+        deployment.start_simulator().await?;
+        deployment.start_slack().await?;
         Ok(deployment)
     }
 
     /// [`Deployment::prepare`], then every process, until each agent is healthy.
     ///
     /// # Errors
-    /// When something does not start.
+    /// Something does not start.
     pub async fn open(
         engine: Engine,
         urls: Option<Urls>,
@@ -195,54 +156,54 @@ impl Deployment {
         Ok(deployment)
     }
 
-    async fn start_simulator(&mut self, llm: &Llm) -> Result<(), SutError> {
-        let mut command = self.command();
-        command.args(["sim", "llm", "--listen", "127.0.0.1:0", "--profile", llm.profile]);
+    async fn start_simulator(&mut self) -> Result<(), SutError> {
+        let Some(llm) = &self.plan.llm else { return Ok(()) };
+        let program = &self.lab.program;
+        let mut command = program.command(&["sim", "llm", "--listen", "127.0.0.1:0", "--profile", llm.profile]);
         command.args(["--error-rate", &llm.error_rate.to_string()]).arg("--ledger").arg(self.llm_ledger());
         if let Some(limit) = llm.rate_limit {
             command.args(["--rate-limit", &limit.to_string()]);
         }
         command.args(llm.faults.iter().flat_map(|fault| ["--fault", fault]));
-        let mut child = Child::start("LLM simulator", &mut command, &self.log("simulator"))?;
-        self.sampler.watch(Part::Simulators, child.pid());
-        let address = child.address(STARTS).await?;
-        self.simulator = Some((child, address));
+        let simulator = program.listen("LLM simulator", &mut command).await?;
+        self.sampler.watch(Part::Simulators, simulator.process.pid());
+        self.lab.args.extend(["--sim-url".to_owned(), format!("{}/v1", simulator.url())]);
+        self.simulator = Some(simulator);
         Ok(())
     }
 
     async fn start_slack(&mut self) -> Result<(), SutError> {
-        let mut command = self.command();
-        command.args(["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits", "--any-thread"]);
-        command
-            .args(["--signing-secret", SLACK_SECRET, "--bot-token", SLACK_TOKEN])
-            .arg("--ledger")
-            .arg(self.slack_ledger());
-        let mut child = Child::start("Slack simulator", &mut command, &self.log("slack"))?;
-        self.sampler.watch(Part::Simulators, child.pid());
-        let address = child.address(STARTS).await?;
-        self.slack = Some((child, address));
+        let Some(routes) = self.plan.slack else { return Ok(()) };
+        let program = &self.lab.program;
+        let mut command =
+            program.command(&["sim", "slack", "--listen", "127.0.0.1:0", "--no-rate-limits", "--any-thread"]);
+        command.args(["--signing-secret", SLACK_SECRET, "--bot-token", SLACK_TOKEN]);
+        command.arg("--ledger").arg(self.slack_ledger());
+        let slack = program.listen("Slack simulator", &mut command).await?;
+        self.sampler.watch(Part::Simulators, slack.process.pid());
+        self.lab.environment.extend([
+            ("AGENTRY_SLACK_SIGNING_SECRET", SLACK_SECRET.to_owned()),
+            ("AGENTRY_SLACK_BOT_TOKEN", SLACK_TOKEN.to_owned()),
+            ("AGENTRY_SLACK_API_URL", format!("{}/api", slack.url())),
+            ("AGENTRY_SLACK_ROUTES", routes.to_owned()),
+        ]);
+        self.slack = Some(slack);
         Ok(())
     }
 
-    /// The file in which the Slack simulator writes every call.
+    /// Returns the file in which the Slack simulator writes every call.
     #[must_use]
     pub fn slack_ledger(&self) -> PathBuf {
-        self.folder.path().join("slack-ledger.jsonl")
+        self.folder().join("slack-ledger.jsonl")
     }
 
-    /// The file in which the LLM simulator writes every call.
+    /// Returns the file in which the LLM simulator writes every call.
     #[must_use]
     pub fn llm_ledger(&self) -> PathBuf {
-        self.folder.path().join("llm-ledger.jsonl")
+        self.folder().join("llm-ledger.jsonl")
     }
 
-    /// The LLM simulator's address.
-    #[must_use]
-    pub fn simulator(&self) -> Option<&str> {
-        self.simulator.as_ref().map(|(_, address)| address.as_str())
-    }
-
-    /// The members of the plan.
+    /// Returns the members of the plan.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         match self.engine {
@@ -252,25 +213,24 @@ impl Deployment {
         }
     }
 
-    /// Names of the processes that run or ran.
+    /// Returns the names of the processes that run or ran.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.processes.keys().cloned().collect()
+        self.lab.instances().keys().cloned().collect()
     }
 
     /// Starts every member side by side and waits until all listen.
     ///
     /// # Errors
-    /// When one does not.
+    /// One does not.
     pub async fn start_all(&mut self) -> Result<(), SutError> {
         let mut starting = Vec::new();
         for member in self.members() {
-            let child = self.spawn(&member, None)?;
-            starting.push((member.name, child));
+            let process = self.spawn(&member)?;
+            starting.push((member.name, process));
         }
-        for (name, mut child) in starting {
-            let address = child.address(STARTS).await?;
-            self.admit(name, child, address)?;
+        for (name, process) in starting {
+            self.admit(&name, process).await?;
         }
         Ok(())
     }
@@ -278,228 +238,155 @@ impl Deployment {
     /// Starts a member, on the address it had before when it ran before.
     ///
     /// # Errors
-    /// When it does not start.
+    /// It does not start.
     pub async fn start(&mut self, member: &Member) -> Result<(), SutError> {
-        let before = self.processes.get(&member.name).map(|process| process.address.clone());
-        let mut child = self.spawn(member, before.as_deref())?;
-        let address = child.address(STARTS).await?;
-        self.admit(member.name.clone(), child, address)
+        let process = self.spawn(member)?;
+        self.admit(&member.name, process).await
     }
 
     /// Starts a member that ran before again.
     ///
     /// # Errors
-    /// When there is none of that name, or it does not start.
+    /// There is none of that name, or it does not start.
     pub async fn start_again(&mut self, name: &str) -> Result<(), SutError> {
         let member = self.members().into_iter().find(|member| member.name == name);
         let member = member.ok_or_else(|| SutError::Server(format!("no process is called `{name}`")))?;
         self.start(&member).await
     }
 
-    fn admit(&mut self, name: String, child: Child, address: String) -> Result<(), SutError> {
-        let api = Api::new(&format!("http://{address}"))?;
-        self.processes.insert(name, Process { child, address, api });
+    fn spawn(&mut self, member: &Member) -> Result<Process, SutError> {
+        let address = self.lab.instances().get(&member.name).map(|instance| instance.address.clone());
+        let process = self.lab.spawn(member, address.as_deref())?;
+        self.sampler.watch(Part::Sut, process.pid());
+        Ok(process)
+    }
+
+    async fn admit(&mut self, name: &str, process: Process) -> Result<(), SutError> {
+        self.lab.admit(name, process).await?;
+        self.apis.insert(name.to_owned(), Api::new(&self.lab.instance(name)?.url())?);
         Ok(())
     }
 
-    fn spawn(&mut self, member: &Member, listen: Option<&str>) -> Result<Child, SutError> {
-        self.starts += 1;
-        let log = self.log(&format!("{}-{}", member.name, self.starts));
-        let mut command = self.command();
-        command.args(["serve", "--listen", listen.unwrap_or("127.0.0.1:0"), "--agents", "agents", "--data", "data"]);
-        command.args(["--engine", self.engine.word(), "--log", "warn"]).args(&self.plan.flags);
-        for (flag, value) in [("--role", member.roles), ("--mode", member.modes)] {
-            if !value.is_empty() {
-                command.args([flag, value]);
-            }
-        }
-        if let Some(address) = self.simulator() {
-            command.args(["--sim-url", &format!("http://{address}/v1")]);
-        }
-        if let Some((_, address)) = &self.slack {
-            command
-                .env("AGENTRY_SLACK_SIGNING_SECRET", SLACK_SECRET)
-                .env("AGENTRY_SLACK_BOT_TOKEN", SLACK_TOKEN)
-                .env("AGENTRY_SLACK_API_URL", format!("http://{address}/api"))
-                .env("AGENTRY_SLACK_ROUTES", self.plan.slack.unwrap_or_default());
-        }
-        if let Some(urls) = self.detours.get(&member.name).or(self.urls.as_ref()) {
-            let mark = if urls.postgres.contains('?') { '&' } else { '?' };
-            command
-                .env("AGENTRY_POSTGRES_URL", format!("{}{mark}application_name={}", urls.postgres, self.name))
-                .env("AGENTRY_POSTGRES_SCHEMA", &self.name)
-                .env("AGENTRY_RABBITMQ_URL", &urls.rabbitmq)
-                .env("AGENTRY_RABBITMQ_PREFIX", &self.name)
-                .env("AGENTRY_REDIS_URL", &urls.redis);
-        }
-        let child = Child::start(&member.name, &mut command, &log)?;
-        self.sampler.watch(Part::Sut, child.pid());
-        Ok(child)
-    }
-
-    /// The binary in our folder, with nothing of the caller's settings but what the plan keeps.
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        for (name, _) in std::env::vars_os() {
-            if is_taken_away(&name.to_string_lossy(), &self.plan.keeps) {
-                command.env_remove(&name);
-            }
-        }
-        command.current_dir(self.folder.path());
-        command
-    }
-
-    fn log(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.log"))
-    }
-
-    /// The folder of everything.
+    /// Returns the folder of everything.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.lab.program.folder
     }
 
-    /// Schema and prefix on the servers.
+    /// Returns its schema and prefix on the servers.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// From its next start on, a member reaches the servers at these addresses.
+    /// Has a member reach the servers at these addresses from its next start on.
     pub fn detour(&mut self, name: &str, urls: Urls) {
-        self.detours.insert(name.to_owned(), urls);
+        self.lab.detour(name, named(urls, &self.name));
     }
 
-    /// The process that answers the API.
+    /// Returns the process that answers the API.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is none.
     pub fn api(&self) -> Result<&Api, SutError> {
-        let of = |name: &str| self.processes.get(name).map(|process| &process.api);
-        let found = of("agentry").or_else(|| of("api"));
+        let found = self.apis.get("agentry").or_else(|| self.apis.get("api"));
         found.ok_or_else(|| SutError::Server("no process of this deployment answers the API".to_owned()))
     }
 
-    /// The API of one process.
+    /// Returns the API of one process.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// There is none of that name.
     pub fn api_of(&self, name: &str) -> Result<&Api, SutError> {
-        let process = self.processes.get(name);
-        process.map(|process| &process.api).ok_or_else(|| SutError::Server(format!("`{name}` does not run")))
+        self.apis.get(name).ok_or_else(|| SutError::Server(format!("`{name}` does not run")))
     }
 
-    /// Where the load generator connects to.
+    /// Returns where the load generator connects to.
     ///
     /// # Errors
-    /// When no process answers the API.
+    /// No process answers the API.
     pub fn target(&self) -> Result<SocketAddr, SutError> {
         Ok(self.api()?.target()?.0)
     }
 
-    /// When the first process was spawned, on the monotonic clock.
+    /// Returns when the first process was spawned, on the monotonic clock in nanoseconds.
     #[must_use]
     pub fn spawned(&self) -> u64 {
-        self.processes.values().map(|process| process.child.spawned).min().unwrap_or(0)
+        let first = self.processes().map(|process| process.started).min();
+        first.map_or(0, |first| clock::now() - clock::nanos(first.elapsed()))
     }
 
-    /// A process.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn child(&mut self, name: &str) -> Result<&mut Child, SutError> {
-        let process = self.processes.get_mut(name);
-        process.map(|process| &mut process.child).ok_or_else(|| SutError::Server(format!("`{name}` does not run")))
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.lab.instances().values().map(|instance| &instance.process)
     }
 
-    /// Waits until every agent is healthy; milliseconds since the first process was spawned.
+    /// Returns a process.
     ///
     /// # Errors
-    /// When they do not become so in time.
+    /// There is none of that name.
+    pub fn child(&mut self, name: &str) -> Result<&mut Process, SutError> {
+        self.lab.process(name)
+    }
+
+    /// Waits until every agent is healthy; returns the milliseconds since the first process was spawned.
+    ///
+    /// # Errors
+    /// They do not become so in time.
     pub async fn healthy(&self) -> Result<f64, SutError> {
-        let wanted = self.plan.agents.len() as f64;
-        self.api()?.until_metric(HEALTHY, STARTS, |healthy| healthy == wanted).await?;
-        Ok((crate::load::clock::now() - self.spawned()) as f64 / 1e6)
+        let expected = self.plan.agents.len() as f64;
+        self.api()?.until_metric(HEALTHY, STARTS, |healthy| healthy == expected).await?;
+        Ok((clock::now() - self.spawned()) as f64 / 1e6)
     }
 
-    /// Memory of all processes of the platform, in bytes.
+    /// Returns the memory of all processes of the platform, in bytes.
     #[must_use]
     pub fn pss(&self) -> u64 {
-        self.processes.values().filter_map(|process| memory_of(process.child.pid())).map(|memory| memory.pss).sum()
+        self.processes().filter_map(|process| memory_of(process.pid())).map(|memory| memory.pss).sum()
     }
 
-    /// Processor time of all processes of the platform, in nanoseconds.
+    /// Returns the processor time of all processes of the platform, in nanoseconds.
     #[must_use]
     pub fn cpu(&self) -> u64 {
-        self.processes.values().map(|process| crate::sample::usage_of(process.child.pid())).sum()
+        self.processes().map(|process| usage_of(process.pid())).sum()
     }
 
-    /// kill -9 of a member, gone when this returns.
+    /// Kills a member with SIGKILL; it is gone when this returns.
     ///
     /// # Errors
-    /// When it does not run.
+    /// It does not run.
     pub fn kill(&mut self, name: &str) -> Result<(), SutError> {
-        let child = self.child(name)?;
-        child.must_run()?;
-        child.kill();
-        Ok(())
+        self.lab.kill(name)
     }
 
     /// Sends a signal to a member.
     ///
     /// # Errors
-    /// When it does not run.
+    /// It does not run.
     pub fn signal(&mut self, name: &str, signal: Signal) -> Result<(), SutError> {
-        self.child(name)?.signal(signal)
+        self.lab.signal(name, signal)
     }
 
-    /// SIGTERM and the end of a member's drain; `None` when it had to be killed.
+    /// Sends SIGTERM to a member and waits for the end of its drain; `None` when it had to be killed.
     ///
     /// # Errors
-    /// When it does not run.
-    pub async fn stop(&mut self, name: &str) -> Result<Option<Ended>, SutError> {
-        Ok(self.child(name)?.stop(ENDS).await)
+    /// It does not run.
+    pub async fn stop(&mut self, name: &str) -> Result<Option<Exit>, SutError> {
+        self.lab.stop(name).await
     }
+}
 
-    /// Waits until a process answers that it is ready.
-    ///
-    /// # Errors
-    /// When it does not in time.
-    pub async fn ready(&self, name: &str, limit: Duration) -> Result<(), SutError> {
-        let api = self.api_of(name)?;
-        until(&format!("{name} to be ready"), limit, async || api.get("/health/ready").await.ok().map(|_| ())).await
-    }
-
-    /// The ends of all logs.
-    #[must_use]
-    pub fn tails(&self) -> String {
-        self.processes.iter().map(|(name, process)| format!("{name}: {}\n", process.child.tail())).collect()
-    }
+/// The same servers, on which connections carry a name.
+fn named(mut urls: Urls, name: &str) -> Urls {
+    let mark = if urls.postgres.contains('?') { '&' } else { '?' };
+    urls.postgres.push_str(&format!("{mark}application_name={name}"));
+    urls
 }
 
 impl Drop for Deployment {
     fn drop(&mut self) {
-        let children = self.processes.values().map(|process| &process.child);
-        let simulators = self.simulator.iter().chain(&self.slack).map(|(child, _)| child);
-        for child in children.chain(simulators) {
-            self.sampler.forget(child.pid());
+        let simulators = self.simulator.iter().chain(&self.slack).map(|instance| &instance.process);
+        for process in self.processes().chain(simulators) {
+            self.sampler.forget(process.pid());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_live_plan_keeps_its_own_credentials_and_nothing_else_of_the_caller() {
-        let keeps = ["OPENAI_API_KEY", "OPENAI_BASE_URL"];
-        for kept in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "PATH", "HTTPS_PROXY"] {
-            assert!(!is_taken_away(kept, &keeps), "{kept}");
-        }
-        for taken in ["OPENAI_ORG", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY", "OLLAMA_HOST", "AGENTRY_PRICES"] {
-            assert!(is_taken_away(taken, &keeps), "{taken}");
-        }
-        assert!(is_taken_away("OPENAI_API_KEY", &[]));
     }
 }

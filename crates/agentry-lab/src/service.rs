@@ -1,21 +1,27 @@
-//! The three servers that tests need: names, addresses, versions.
+//! The three kinds of servers: names, addresses, versions.
 
-use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
-use crate::place::numbers;
+use crate::numbers;
 
-/// A server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A kind of server that the cluster engine needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Service {
+    /// PostgreSQL.
     Postgres,
+    /// Redis.
     Redis,
+    /// RabbitMQ.
     Rabbitmq,
 }
 
 impl Service {
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::Rabbitmq];
 
-    /// Its word: of folders, of the state file, and of the Compose service.
+    /// Returns its word: of folders, of the state file, and of the Compose service.
+    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -24,11 +30,8 @@ impl Service {
         }
     }
 
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.word() == word)
-    }
-
-    /// How people call it.
+    /// Returns its name as its makers write it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
@@ -37,7 +40,8 @@ impl Service {
         }
     }
 
-    /// The variable that tests read its URL from.
+    /// Returns the variable that tests read its URL from.
+    #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "AGENTRY_TEST_POSTGRES_URL",
@@ -46,6 +50,8 @@ impl Service {
         }
     }
 
+    /// Returns the port that it usually listens on.
+    #[must_use]
     pub fn standard_port(self) -> u16 {
         match self {
             Self::Postgres => 5432,
@@ -54,7 +60,8 @@ impl Service {
         }
     }
 
-    /// Its URL on loopback with the credentials that tests use.
+    /// Returns its URL on loopback with the credentials that tests use.
+    #[must_use]
     pub fn url(self, port: u16) -> String {
         match self {
             Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
@@ -63,7 +70,8 @@ impl Service {
         }
     }
 
-    /// Debian's package of it.
+    /// Returns Debian's package of it.
+    #[must_use]
     pub fn package(self) -> &'static str {
         match self {
             Self::Postgres => "postgresql",
@@ -72,7 +80,8 @@ impl Service {
         }
     }
 
-    /// Which versions will do, in words.
+    /// Returns which versions will do, in words.
+    #[must_use]
     pub fn wanted(self) -> &'static str {
         match self {
             Self::Postgres => "15 or later",
@@ -81,18 +90,16 @@ impl Service {
         }
     }
 
-    pub fn check_version(self, version: &str) -> Result<()> {
+    /// Returns whether a version, as the server says it, is one that will do.
+    #[must_use]
+    pub fn supports(self, version: &str) -> bool {
         let numbers = numbers(version);
         let pair = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0));
-        let fits = match self {
+        match self {
             Self::Postgres => pair.0 >= 15,
             Self::Redis => pair >= (6, 2),
             Self::Rabbitmq => ((3, 10)..=(3, 13)).contains(&pair),
-        };
-        if !fits {
-            bail!("it is version {version}; {} is needed", self.wanted());
         }
-        Ok(())
     }
 }
 
@@ -115,15 +122,7 @@ mod tests {
             (Service::Rabbitmq, "4.0.2", false),
             (Service::Rabbitmq, "", false),
         ] {
-            assert_eq!(service.check_version(version).is_ok(), fits, "{} {version}", service.name());
+            assert_eq!(service.supports(version), fits, "{} {version}", service.name());
         }
-    }
-
-    #[test]
-    fn words_lead_back() {
-        for service in Service::ALL {
-            assert_eq!(Service::from_word(service.word()), Some(service));
-        }
-        assert_eq!(Service::from_word("mysql"), None);
     }
 }

@@ -1,20 +1,20 @@
-//! What a link does to what passes.
+//! What a proxy does to the bytes that pass.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-/// Which way.
+/// A direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum Direction {
     /// From the client to the server.
     Up,
     /// From the server to the client.
     Down,
 }
 
-/// What a link does to the bytes of one direction.
+/// What a proxy does to the bytes of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Shape {
     /// Added to every chunk.
@@ -45,17 +45,17 @@ impl Shape {
     }
 
     /// How long a chunk of so many bytes is kept.
-    pub(super) fn delay(&self, bytes: usize, chance: &mut SmallRng) -> Duration {
-        let jitter = if self.jitter.is_zero() { Duration::ZERO } else { self.jitter.mul_f64(chance.random()) };
+    pub(super) fn delay(&self, bytes: usize, random: &mut SmallRng) -> Duration {
+        let jitter = if self.jitter.is_zero() { Duration::ZERO } else { self.jitter.mul_f64(random.random()) };
         let paced = if self.bandwidth == 0 { 0.0 } else { bytes as f64 / self.bandwidth as f64 };
         self.latency + jitter + Duration::from_secs_f64(paced)
     }
 
     /// Flips a byte now and then. Whether it did.
-    pub(super) fn corrupt(&self, chunk: &mut [u8], chance: &mut SmallRng) -> bool {
-        let hit = !chunk.is_empty() && self.corrupt > 0.0 && chance.random_bool(self.corrupt.min(1.0));
+    pub(super) fn corrupt(&self, chunk: &mut [u8], random: &mut SmallRng) -> bool {
+        let hit = !chunk.is_empty() && self.corrupt > 0.0 && random.random_bool(self.corrupt.min(1.0));
         if hit {
-            let at = chance.random_range(0..chunk.len());
+            let at = random.random_range(0..chunk.len());
             chunk[at] ^= 0x55;
         }
         hit

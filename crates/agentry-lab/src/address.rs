@@ -1,24 +1,33 @@
 //! The URL of a server, taken apart as far as a probe needs it.
 
-use anyhow::{Context, Result, bail};
+use crate::LabError;
 
 /// `scheme://[user[:password]@]host[:port][/path][?query]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
+    /// The scheme.
     pub scheme: String,
+    /// The user.
     pub user: Option<String>,
+    /// The password.
     pub password: Option<String>,
+    /// The host.
     pub host: String,
+    /// The port; the usual one when the URL names none.
     pub port: u16,
     /// Without the leading slash; a database or a virtual host.
     pub path: String,
+    /// Without the leading question mark.
     pub query: String,
 }
 
 impl Address {
-    /// Parses; errors do not show the text, which may hold a password.
-    pub fn parse(url: &str, default_port: u16) -> Result<Self> {
-        let (scheme, rest) = url.split_once("://").context("expected scheme://host:port/…")?;
+    /// Parses a URL.
+    ///
+    /// # Errors
+    /// It is none. The error does not show it: it may hold a password.
+    pub fn parse(url: &str, default_port: u16) -> Result<Self, LabError> {
+        let (scheme, rest) = url.split_once("://").ok_or(LabError::Url("expected scheme://host:port/…"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, place) =
@@ -34,7 +43,8 @@ impl Address {
         Ok(Self { scheme: scheme.to_owned(), user, password, host, port, path: decode(path)?, query: query.to_owned() })
     }
 
-    /// Whether it asks for TLS, which a probe does not speak.
+    /// Returns whether it asks for TLS, which a probe does not speak.
+    #[must_use]
     pub fn wants_tls(&self) -> bool {
         matches!(self.scheme.as_str(), "rediss" | "amqps")
             || self
@@ -44,21 +54,20 @@ impl Address {
     }
 }
 
-fn place_of(place: &str, default_port: u16) -> Result<(String, u16)> {
+fn place_of(place: &str, default_port: u16) -> Result<(String, u16), LabError> {
     let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
         None => place.rsplit_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
     };
-    let port =
-        port.map(str::parse).transpose().context("the port is not a number below 65536")?.unwrap_or(default_port);
+    let port = port.map(str::parse).transpose().map_err(|_| LabError::Url("the port is not a number below 65536"))?;
     if host.is_empty() {
-        bail!("it has no host");
+        return Err(LabError::Url("it has no host"));
     }
-    Ok((host.to_owned(), port))
+    Ok((host.to_owned(), port.unwrap_or(default_port)))
 }
 
 /// `%2f` and its like.
-fn decode(text: &str) -> Result<String> {
+fn decode(text: &str) -> Result<String, LabError> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -68,11 +77,11 @@ fn decode(text: &str) -> Result<String> {
         }
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
         let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
-            bail!("`%` must be followed by two hexadecimal digits");
+            return Err(LabError::Url("`%` must be followed by two hexadecimal digits"));
         };
         out.push(u8::try_from(high * 16 + low).unwrap_or_default());
     }
-    String::from_utf8(out).context("it is not UTF-8 after decoding")
+    String::from_utf8(out).map_err(|_| LabError::Url("it is not UTF-8 after decoding"))
 }
 
 #[cfg(test)]
@@ -101,7 +110,7 @@ mod tests {
         for wrong in
             ["localhost", "redis://", "redis://:secret@h:99999", "redis://u:secret%2@h", "redis://:secret@:6379"]
         {
-            let error = format!("{:#}", Address::parse(wrong, 1).unwrap_err());
+            let error = Address::parse(wrong, 1).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -1,10 +1,10 @@
-//! Why there is nothing to measure.
+//! Why processes, servers or answers are missing.
 
 use std::path::PathBuf;
 
 /// Why processes, servers or answers are missing.
 #[derive(Debug, thiserror::Error)]
-pub enum SutError {
+pub enum LabError {
     /// A program could not be started.
     #[error("cannot start {program}: {error}")]
     Start {
@@ -16,9 +16,9 @@ pub enum SutError {
     /// A process ended or did not become ready.
     #[error("{what}; the end of its log:\n{log}")]
     NotReady {
-        /// Which, and what it did instead.
+        /// Which process, and what it did instead.
         what: String,
-        /// What it said last.
+        /// The end of its log.
         log: String,
     },
     /// A program is not installed.
@@ -28,17 +28,28 @@ pub enum SutError {
         program: String,
         /// Where it was looked for besides.
         folders: String,
-        /// What brings it.
+        /// The Debian package that has it.
         package: &'static str,
     },
     /// A file or folder.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
     },
+    /// A server does not answer, or not as a server of its kind that lets us in.
+    #[error("{server}: {why}")]
+    Unusable {
+        /// Host and port.
+        server: String,
+        /// What it did instead.
+        why: String,
+    },
+    /// A URL that cannot be read. It is not shown: it may hold a password.
+    #[error("{0}")]
+    Url(&'static str),
     /// A request was not answered.
     #[error("{request}: {error}")]
     Unreachable {
@@ -47,7 +58,7 @@ pub enum SutError {
         /// Why.
         error: String,
     },
-    /// A request was answered, and not as it had to be.
+    /// A request was answered with an error.
     #[error("{request} was answered with {status}: {body}")]
     Answer {
         /// Method and URL.
@@ -65,14 +76,14 @@ pub enum SutError {
         /// How long.
         seconds: f64,
     },
-    /// Something else outside: a database or a broker.
+    /// Anything else outside: a database or a broker.
     #[error("{0}")]
     Server(String),
 }
 
-impl SutError {
-    /// An error of a file.
-    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+impl LabError {
+    /// Makes an error of a file or folder from its cause.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::File { path, error }
     }

@@ -1,12 +1,12 @@
-//! A TCP proxy between one process and one server, under control.
+//! A TCP proxy between one process and one server that delays, limits, corrupts, holds back, refuses and resets.
 //!
-//! Holding bytes back is a faithful partition for TCP only because nothing of what waits is acknowledged end to end;
-//! closing is not held back less than bytes are. It is out of the path wherever something is timed.
+//! Holding bytes back is a faithful partition for TCP because nothing that waits is acknowledged end to end; the end of
+//! a connection is held back as bytes are. The proxy is out of the path wherever something is timed.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::shape::{Shape, Side};
+use super::shape::{Direction, Shape};
 
 /// Bytes that are carried at once.
 const CHUNK: usize = 16 * 1024;
@@ -28,7 +28,7 @@ const ON_THE_WAY: usize = 64;
 /// How long the far end may take to accept a connection: it is on this machine.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// What shows that a fault bit.
+/// Counts of what the proxy did: the evidence that a fault took effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Bytes (and connections, as one byte each) that wanted to pass and were held back.
@@ -43,9 +43,9 @@ pub struct Counters {
     pub passed: u64,
 }
 
-/// A link. Open connections end with it.
+/// A proxy on a free port of loopback. Open connections end with it.
 #[derive(Debug)]
-pub struct Link {
+pub struct FaultProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
@@ -60,14 +60,10 @@ struct Shared {
     resets: watch::Sender<u64>,
     refuse: AtomicBool,
     seed: AtomicU64,
-    held: AtomicU64,
-    shaped: AtomicU64,
-    cut: AtomicU64,
-    refused: AtomicU64,
-    passed: AtomicU64,
+    counters: Mutex<Counters>,
 }
 
-impl Link {
+impl FaultProxy {
     /// Listens on a free port of loopback and carries to `server`.
     ///
     /// # Errors
@@ -82,11 +78,7 @@ impl Link {
             resets: watch::Sender::new(0),
             refuse: AtomicBool::new(false),
             seed: AtomicU64::new(seed),
-            held: AtomicU64::new(0),
-            shaped: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
+            counters: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
@@ -99,14 +91,14 @@ impl Link {
     }
 
     /// From now on one direction has this shape.
-    pub fn shape(&self, side: Side, shape: Shape) {
-        self.shared.side(side).send_replace(shape);
+    pub fn shape(&self, direction: Direction, shape: Shape) {
+        self.shared.direction(direction).send_replace(shape);
     }
 
     /// From now on both directions have this shape.
     pub fn shape_both(&self, shape: Shape) {
-        self.shape(Side::Up, shape);
-        self.shape(Side::Down, shape);
+        self.shape(Direction::Up, shape);
+        self.shape(Direction::Down, shape);
     }
 
     /// From now on everything passes, what was held back first, and connections are taken again.
@@ -128,14 +120,13 @@ impl Link {
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let shared = &self.shared;
-        let (held, shaped, cut) = (of(&shared.held), of(&shared.shaped), of(&shared.cut));
-        Counters { held, shaped, cut, refused: of(&shared.refused), passed: of(&shared.passed) }
+        let mut seen = Counters::default();
+        self.shared.count(|counters| seen = *counters);
+        seen
     }
 }
 
-impl Drop for Link {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.accepting.abort();
         self.reset();
@@ -143,18 +134,22 @@ impl Drop for Link {
 }
 
 impl Shared {
-    fn side(&self, side: Side) -> &watch::Sender<Shape> {
-        match side {
-            Side::Up => &self.up,
-            Side::Down => &self.down,
+    fn count(&self, change: impl FnOnce(&mut Counters)) {
+        change(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn direction(&self, direction: Direction) -> &watch::Sender<Shape> {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
         }
     }
 
     /// Waits while nothing passes in this direction.
-    async fn passes(&self, side: Side, bytes: usize) {
-        let mut shape = self.side(side).subscribe();
+    async fn passes(&self, direction: Direction, bytes: usize) {
+        let mut shape = self.direction(direction).subscribe();
         if shape.borrow_and_update().black_hole {
-            self.held.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.count(|counters| counters.held += bytes as u64);
         }
         // The sender lives as long as this.
         let _ = shape.wait_for(|shape| !shape.black_hole).await;
@@ -165,7 +160,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // An error of accepting (no descriptors left) shows as a server that nobody reaches.
     while let Ok((client, _)) = listener.accept().await {
         if shared.refuse.load(Ordering::Relaxed) {
-            shared.refused.fetch_add(1, Ordering::Relaxed);
+            shared.count(|counters| counters.refused += 1);
             break_off(&client);
             continue;
         }
@@ -186,7 +181,7 @@ fn break_off(stream: &TcpStream) {
 async fn carry(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut resets = shared.resets.subscribe();
     resets.mark_unchanged();
-    shared.passes(Side::Up, 1).await;
+    shared.passes(Direction::Up, 1).await;
     let mut server = tokio::time::timeout(CONNECT, TcpStream::connect(shared.server)).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -194,8 +189,8 @@ async fn carry(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
         // Halves that are borrowed: owned ones would end the connection in good order when they are dropped.
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let up = pump(from_client, to_server, Side::Up, shared);
-        let down = pump(from_server, to_client, Side::Down, shared);
+        let up = pump(from_client, to_server, Direction::Up, shared);
+        let down = pump(from_server, to_client, Direction::Down, shared);
         tokio::select! {
             _ = async { tokio::join!(up, down) } => false,
             _ = resets.changed() => true,
@@ -204,31 +199,36 @@ async fn carry(mut client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     if broken {
         break_off(&client);
         break_off(&server);
-        shared.cut.fetch_add(1, Ordering::Relaxed);
+        shared.count(|counters| counters.cut += 1);
     }
     Ok(())
 }
 
 /// One direction, until its source ends or its sink takes nothing more; then the sink hears the end.
-async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, side: Side, shared: &Shared) {
+async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, direction: Direction, shared: &Shared) {
     let (sender, receiver) = mpsc::channel(ON_THE_WAY);
-    tokio::join!(take_in(from, sender, side, shared), give_out(to, receiver, side, shared));
+    tokio::join!(take_in(from, sender, direction, shared), give_out(to, receiver, direction, shared));
 }
 
-async fn take_in(mut from: ReadHalf<'_>, sender: mpsc::Sender<(Instant, Vec<u8>)>, side: Side, shared: &Shared) {
-    let mut chance = SmallRng::seed_from_u64(shared.seed.fetch_add(1, Ordering::Relaxed));
+async fn take_in(
+    mut from: ReadHalf<'_>,
+    sender: mpsc::Sender<(Instant, Vec<u8>)>,
+    direction: Direction,
+    shared: &Shared,
+) {
+    let mut random = SmallRng::seed_from_u64(shared.seed.fetch_add(1, Ordering::Relaxed));
     let mut chunk = vec![0; CHUNK];
     let mut last = Instant::now();
     loop {
         let read = from.read(&mut chunk).await.unwrap_or(0);
-        let shape = *shared.side(side).borrow();
+        let shape = *shared.direction(direction).borrow();
         let mut bytes = chunk[..read].to_vec();
-        let delay = shape.delay(read, &mut chance);
-        let touched = shape.corrupt(&mut bytes, &mut chance) || !delay.is_zero() || shape.slice > 0;
-        shared.shaped.fetch_add(u64::from(touched && read > 0), Ordering::Relaxed);
+        let delay = shape.delay(read, &mut random);
+        let touched = shape.corrupt(&mut bytes, &mut random) || !delay.is_zero() || shape.slice > 0;
+        shared.count(|counters| counters.shaped += u64::from(touched && read > 0));
         // Order is kept: nothing overtakes. A limited bandwidth counts from the end of the chunk before.
-        let from_when = if shape.bandwidth > 0 { last.max(Instant::now()) } else { Instant::now() };
-        last = last.max(from_when + delay);
+        let from_time = if shape.bandwidth > 0 { last.max(Instant::now()) } else { Instant::now() };
+        last = last.max(from_time + delay);
         if sender.send((last, bytes)).await.is_err() || read == 0 {
             return;
         }
@@ -238,15 +238,15 @@ async fn take_in(mut from: ReadHalf<'_>, sender: mpsc::Sender<(Instant, Vec<u8>)
 async fn give_out(
     mut to: WriteHalf<'_>,
     mut receiver: mpsc::Receiver<(Instant, Vec<u8>)>,
-    side: Side,
+    direction: Direction,
     shared: &Shared,
 ) {
     while let Some((due, bytes)) = receiver.recv().await {
         if due > Instant::now() {
             tokio::time::sleep_until(due).await;
         }
-        shared.passes(side, bytes.len().max(1)).await;
-        let slice = shared.side(side).borrow().slice;
+        shared.passes(direction, bytes.len().max(1)).await;
+        let slice = shared.direction(direction).borrow().slice;
         let piece = if slice == 0 { bytes.len().max(1) } else { slice };
         let mut broken = bytes.is_empty();
         for piece in bytes.chunks(piece) {
@@ -255,7 +255,7 @@ async fn give_out(
                 tokio::task::yield_now().await;
             }
         }
-        shared.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        shared.count(|counters| counters.passed += bytes.len() as u64);
         if broken {
             break;
         }
@@ -283,11 +283,11 @@ mod tests {
         address
     }
 
-    async fn both() -> (Link, TcpStream) {
-        let link = Link::start(echo().await, 1).await.unwrap();
-        let mut stream = TcpStream::connect(link.address()).await.unwrap();
+    async fn both() -> (FaultProxy, TcpStream) {
+        let proxy = FaultProxy::start(echo().await, 1).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(there_and_back(&mut stream, b'a').await.unwrap(), b'a');
-        (link, stream)
+        (proxy, stream)
     }
 
     async fn there_and_back(stream: &mut TcpStream, byte: u8) -> io::Result<u8> {
@@ -297,52 +297,59 @@ mod tests {
 
     #[tokio::test]
     async fn a_black_hole_holds_everything_back_and_loses_nothing() {
-        let (link, mut stream) = both().await;
-        assert_eq!(link.counters().held, 0);
-        link.shape(Side::Down, Shape::black_hole());
+        let (proxy, mut stream) = both().await;
+        assert_eq!(proxy.counters().held, 0);
+        proxy.shape_both(Shape::black_hole());
         stream.write_all(b"b").await.unwrap();
-        while link.counters().held == 0 {
+        let mut late = TcpStream::connect(proxy.address()).await.unwrap();
+        late.write_all(b"c").await.unwrap();
+        while proxy.counters().held < 2 {
             tokio::task::yield_now().await;
         }
+        let nothing = tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+        // What is on its way there arrives; the way back is held.
+        proxy.shape(Direction::Up, Shape::default());
         assert!(tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await.is_err());
-        link.heal();
+        proxy.heal();
         assert_eq!(stream.read_u8().await.unwrap(), b'b');
+        assert_eq!(late.read_u8().await.unwrap(), b'c');
     }
 
     #[tokio::test]
     async fn a_reset_breaks_what_is_open_and_a_refusal_what_comes() {
-        let (link, mut stream) = both().await;
-        link.reset();
+        let (proxy, mut stream) = both().await;
+        proxy.reset();
         let error = stream.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(link.counters().cut, 1);
-        link.refuse();
-        let mut late = TcpStream::connect(link.address()).await.unwrap();
+        assert_eq!(proxy.counters().cut, 1);
+        proxy.refuse();
+        let mut late = TcpStream::connect(proxy.address()).await.unwrap();
         assert!(there_and_back(&mut late, b'c').await.is_err());
-        assert_eq!(link.counters().refused, 1);
-        link.heal();
-        let mut again = TcpStream::connect(link.address()).await.unwrap();
+        assert_eq!(proxy.counters().refused, 1);
+        proxy.heal();
+        let mut again = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(there_and_back(&mut again, b'd').await.unwrap(), b'd');
     }
 
     #[tokio::test]
     async fn latency_slices_and_corruption_are_counted() {
-        let (link, mut stream) = both().await;
+        let (proxy, mut stream) = both().await;
         let before = Instant::now();
-        link.shape(Side::Up, Shape::latency(Duration::from_millis(40), Duration::from_millis(10)));
+        proxy.shape(Direction::Up, Shape::latency(Duration::from_millis(40), Duration::from_millis(10)));
         assert_eq!(there_and_back(&mut stream, b'e').await.unwrap(), b'e');
         assert!(before.elapsed() >= Duration::from_millis(40));
-        link.shape_both(Shape { slice: 1, corrupt: 1.0, ..Shape::default() });
+        proxy.shape_both(Shape { slice: 1, corrupt: 1.0, ..Shape::default() });
         stream.write_all(b"xyz").await.unwrap();
         let mut back = [0; 3];
         stream.read_exact(&mut back).await.unwrap();
         assert_ne!(&back, b"xyz");
-        assert!(link.counters().shaped >= 2, "{:?}", link.counters());
+        assert!(proxy.counters().shaped >= 2, "{:?}", proxy.counters());
     }
 
     #[tokio::test]
     async fn the_end_of_a_connection_passes() {
-        let (_link, mut stream) = both().await;
+        let (_proxy, mut stream) = both().await;
         stream.write_all(b"last").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = Vec::new();
