@@ -18,7 +18,7 @@ async fn serve(answers: Vec<String>) -> (Client, JoinHandle<Vec<String>>) {
             let (mut socket, _) = listener.accept().await.expect("a connection");
             let mut request = Vec::new();
             // A body may come after its head; each of these is an object.
-            while !request.ends_with(b"}") && !(request.starts_with(b"GET ") && request.ends_with(b"\r\n\r\n")) {
+            while !(request.ends_with(b"}") || request.starts_with(b"GET ") && request.ends_with(b"\r\n\r\n")) {
                 socket.read_buf(&mut request).await.expect("a request");
             }
             requests.push(String::from_utf8_lossy(&request).into_owned());

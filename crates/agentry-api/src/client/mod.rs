@@ -77,7 +77,6 @@ impl Client {
     }
 
     /// Prepares any request below the server's address; each segment of the path is escaped.
-    #[must_use]
     pub fn call<T>(&self, method: Method, path: &[&str]) -> Call<T> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
