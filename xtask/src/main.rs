@@ -10,13 +10,14 @@ mod browser;
 mod cluster;
 mod deny;
 mod deploy;
+mod install;
 mod layers;
 mod loadtest;
-mod place;
 mod process;
 mod prometheus;
 mod services;
 mod sim;
+mod workspace;
 
 const USAGE: &str = "\
 Usage: cargo xtask <command> [arguments]
@@ -78,9 +79,9 @@ fn main() -> ExitCode {
 fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
     layers::check()?;
     services::ensure_node();
-    let place = place::Place::find()?;
-    let servers = services::variables(&services::up(&place, false)?);
-    let tools = [browser::variables(&place)?, loadtest::variables(&place)?].concat();
+    let workspace = workspace::Workspace::find()?;
+    let servers = services::variables(&services::up(&workspace, false)?);
+    let tools = [browser::variables(&workspace)?, loadtest::variables(&workspace)?].concat();
     prometheus::ensure()?;
     let with_env = |command: &mut Command| {
         command.envs(servers.iter().cloned()).envs(tools.iter().cloned()).envs(env.to_vec());

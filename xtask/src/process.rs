@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use agentry_lab::{Process, ProcessIdentity, Signal};
+use agentry_lab::{Process, ProcessGroup, ProcessIdentity, Signal};
 use anyhow::{Context, Result, bail};
 
 /// How often a wait looks again: short against the start of the quickest server (Redis, some 10 ms).
@@ -18,6 +18,7 @@ const KEPT_OUTPUT: usize = 4_096;
 /// explains it.
 pub fn start(command: &mut Command, log: &Path) -> Result<ProcessIdentity> {
     let shown = crate::show(command);
+    ProcessGroup::Own.apply(command);
     let process = Process::start(&shown, command, log)?;
     let identity = ProcessIdentity::of(process.pid());
     process.detach();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{Exit, LabError, Process, Signal, Urls, tail};
+use crate::{Exit, LabError, Process, ProcessGroup, Signal, Urls, tail};
 
 /// How long a process may take until it listens; those that start first make tables and queues.
 const STARTS: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ pub struct Program {
     pub folder: PathBuf,
     /// Variables of the caller that it keeps: keys and addresses of real providers.
     pub keeps: Vec<&'static str>,
+    /// The group of its processes.
+    pub group: ProcessGroup,
 }
 
 impl Program {
@@ -36,6 +38,7 @@ impl Program {
             }
         }
         command.args(args).current_dir(&self.folder);
+        self.group.apply(&mut command);
         command
     }
 

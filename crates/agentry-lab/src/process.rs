@@ -20,6 +20,24 @@ const TAIL: u64 = 4_096;
 /// What `serve` and `sim` print when they are ready.
 const READY: &str = "listening on http://";
 
+/// The process group of what is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessGroup {
+    /// That of the caller: whoever ends the group, such as a test runner, ends the process with it.
+    Callers,
+    /// A group of its own: Ctrl-C of a terminal is for the caller only.
+    Own,
+}
+
+impl ProcessGroup {
+    /// Has a command start in this group.
+    pub fn apply(self, command: &mut Command) {
+        if self == Self::Own {
+            command.process_group(0);
+        }
+    }
+}
+
 /// A process that was started here; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -47,8 +65,7 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self, LabError> {
         let out = File::options().create(true).append(true).open(log).map_err(LabError::file(log))?;
         let err = out.try_clone().map_err(LabError::file(log))?;
-        // A group of its own: Ctrl-C of a terminal is for the caller, who ends the process.
-        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
         let started = Instant::now();
         let child = command.spawn().map_err(|error| {
             let program = command.get_program().to_string_lossy().into_owned();
@@ -81,6 +98,12 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns its name among those of its caller.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Sends a signal to this process only.

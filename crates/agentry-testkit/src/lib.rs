@@ -1,5 +1,4 @@
-//! What tests share: a clock and random numbers that a seed owns, stores and buses with faults, scripted models, a TCP
-//! link that can be cut.
+//! What tests share: a clock and random numbers that a seed owns, stores and buses with faults, scripted models.
 
 mod clock;
 mod counts;
@@ -7,7 +6,6 @@ mod faulty_bus;
 mod faulty_store;
 mod model;
 mod outage;
-mod proxy;
 mod script;
 mod store_faults;
 
@@ -17,5 +15,4 @@ pub use faulty_bus::FaultyBus;
 pub use faulty_store::FaultyStore;
 pub use model::{CallEnd, CallRecord, ModelFaults, ScriptedModel};
 pub use outage::Outage;
-pub use proxy::FaultProxy;
 pub use store_faults::StoreFaults;

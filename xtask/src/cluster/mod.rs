@@ -16,8 +16,8 @@ use agentry_lab::{Service, execute};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::place::Place;
 use crate::services;
+use crate::workspace::Workspace;
 use crate::{block_on, cargo, print, say, show};
 use args::{Args, Verb};
 pub use pool::{POOLS, Pool};
@@ -45,17 +45,17 @@ Usage: cargo xtask cluster <up | scale | status | down> [arguments]
 
 pub fn command(arguments: &[String]) -> Result<()> {
     let args = Args::parse(arguments).with_context(|| format!("cluster\n\n{USAGE}"))?;
-    let place = Place::find()?;
+    let workspace = Workspace::find()?;
     let dir = match &args.dir {
         Some(dir) => std::path::absolute(dir).with_context(|| dir.display().to_string())?,
-        None => place.target.join("cluster").join(place.key()),
+        None => workspace.target.join("cluster").join(workspace.key()),
     };
     match args.verb {
         Verb::Help => {
             print(USAGE);
             Ok(())
         }
-        Verb::Up => up(&place, &dir, &args),
+        Verb::Up => up(&workspace, &dir, &args),
         Verb::Scale => reconcile(&mut existing(&dir)?, &args.scale, grace()?),
         Verb::Status => status(&existing(&dir)?),
         Verb::Down => down(&mut existing(&dir)?, args.volumes, grace()?),
@@ -63,16 +63,16 @@ pub fn command(arguments: &[String]) -> Result<()> {
 }
 
 /// Brings it up, or back to what was asked for.
-fn up(place: &Place, dir: &Path, args: &Args) -> Result<()> {
+fn up(workspace: &Workspace, dir: &Path, args: &Args) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let servers = services::up(place, args.fresh)?;
+    let servers = services::up(workspace, args.fresh)?;
     let binary = match &args.binary {
         Some(file) => std::path::absolute(file).with_context(|| file.display().to_string())?,
         None => build(args.release)?,
     };
     let mut state = State::load(dir)?.unwrap_or_else(|| State::new(dir));
     state.binary = binary;
-    state.root.clone_from(&place.root);
+    state.root.clone_from(&workspace.root);
     state.flags.clone_from(&args.flags);
     state.environment = environment(&servers, dir);
     let mut wanted = Vec::new();

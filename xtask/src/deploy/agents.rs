@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::files;
-use crate::place::Place;
+use crate::workspace::Workspace;
 
 const HEAD: &str = "\
 # The example agents; `cargo xtask references` writes this file from agents/. For a fleet of your own:
@@ -21,13 +21,13 @@ metadata:
 data:
 ";
 
-fn file(place: &Place) -> PathBuf {
-    place.root.join("deploy/kubernetes/10-agents.yml")
+fn file(workspace: &Workspace) -> PathBuf {
+    workspace.root.join("deploy/kubernetes/10-agents.yml")
 }
 
-fn text(place: &Place) -> Result<String> {
+fn text(workspace: &Workspace) -> Result<String> {
     let mut text = HEAD.to_owned();
-    for agent in files(&place.root.join("agents"), ".yml")? {
+    for agent in files(&workspace.root.join("agents"), ".yml")? {
         let name = agent.file_name().unwrap_or_default().to_string_lossy();
         let content = std::fs::read_to_string(&agent).with_context(|| agent.display().to_string())?;
         // Writing to a `String` cannot fail.
@@ -40,13 +40,13 @@ fn text(place: &Place) -> Result<String> {
 }
 
 /// Writes it anew.
-pub fn write(place: &Place) -> Result<()> {
-    std::fs::write(file(place), text(place)?).with_context(|| file(place).display().to_string())
+pub fn write(workspace: &Workspace) -> Result<()> {
+    std::fs::write(file(workspace), text(workspace)?).with_context(|| file(workspace).display().to_string())
 }
 
 /// What is wrong with it, if anything.
-pub fn compare(place: &Place) -> Result<Option<String>> {
-    let found = std::fs::read_to_string(file(place)).unwrap_or_default();
+pub fn compare(workspace: &Workspace) -> Result<Option<String>> {
+    let found = std::fs::read_to_string(file(workspace)).unwrap_or_default();
     let hint = "deploy/kubernetes/10-agents.yml is not what agents/ holds: run `cargo xtask references`";
-    Ok((found != text(place)?).then(|| hint.to_owned()))
+    Ok((found != text(workspace)?).then(|| hint.to_owned()))
 }

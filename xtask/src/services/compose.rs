@@ -6,9 +6,9 @@ use std::time::Duration;
 use agentry_lab::{Service, numbers};
 use anyhow::{Context, Result, bail};
 
-use crate::place::Place;
 use crate::process::output_within;
 use crate::say;
+use crate::workspace::Workspace;
 
 /// How long the daemon may take to say its version.
 const DAEMON: Duration = Duration::from_secs(10);
@@ -27,30 +27,30 @@ pub fn available() -> Result<()> {
 }
 
 /// Starts these and gives their URLs.
-pub fn start(place: &Place, services: &[Service]) -> Result<Vec<(Service, String)>> {
+pub fn start(workspace: &Workspace, services: &[Service]) -> Result<Vec<(Service, String)>> {
     say("docker compose: starting containers (images are pulled the first time)\n");
     let words = services.iter().map(|service| service.word());
-    output_within(compose(place).args(["up", "--detach", "--wait"]).args(words), UP)?;
-    services.iter().map(|service| Ok((*service, service.url(published(place, *service)?)))).collect()
+    output_within(compose(workspace).args(["up", "--detach", "--wait"]).args(words), UP)?;
+    services.iter().map(|service| Ok((*service, service.url(published(workspace, *service)?)))).collect()
 }
 
 /// Ends them and removes their volumes.
-pub fn stop(place: &Place) -> Result<()> {
-    output_within(compose(place).args(["down", "--volumes"]), DOWN).map(drop)
+pub fn stop(workspace: &Workspace) -> Result<()> {
+    output_within(compose(workspace).args(["down", "--volumes"]), DOWN).map(drop)
 }
 
-fn compose(place: &Place) -> Command {
-    let folder = place.root.join("deploy").join("compose");
+fn compose(workspace: &Workspace) -> Command {
+    let folder = workspace.root.join("deploy").join("compose");
     let mut command = Command::new("docker");
-    command.args(["compose", "--project-name", &format!("agentry-{}", place.key().to_lowercase())]);
+    command.args(["compose", "--project-name", &format!("agentry-{}", workspace.key().to_lowercase())]);
     command.arg("--file").arg(folder.join("services.yml"));
     command
 }
 
 /// The port on loopback behind which a container listens.
-fn published(place: &Place, service: Service) -> Result<u16> {
+fn published(workspace: &Workspace, service: Service) -> Result<u16> {
     let port = service.standard_port().to_string();
-    let said = output_within(compose(place).args(["port", service.word(), &port]), DAEMON)?;
+    let said = output_within(compose(workspace).args(["port", service.word(), &port]), DAEMON)?;
     let Some(found) = port_of(&said) else { bail!("`docker compose port` said `{}`", said.trim()) };
     Ok(found)
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use agentry_lab::{Service, account_for};
 use anyhow::{Context, Result, bail};
 
-use crate::place::Place;
+use crate::workspace::Workspace;
 
 /// The folder that a server is to have, without what was in it. Whoever ran in it before must have been ended.
-pub fn fresh(place: &Place, service: Service) -> Result<PathBuf> {
-    let dir = base_for(place, account_for(service)?)?.join(service.word());
+pub fn fresh(workspace: &Workspace, service: Service) -> Result<PathBuf> {
+    let dir = base_for(workspace, account_for(service)?)?.join(service.word());
     remove(&dir)?;
     Ok(dir)
 }
@@ -27,13 +27,13 @@ pub fn remove(dir: &Path) -> Result<()> {
 
 /// The build folder, or one under the system's temporary folder where the server's user cannot get to the first
 /// (a home folder is usually closed to others).
-fn base_for(place: &Place, account: Option<(u32, u32)>) -> Result<PathBuf> {
-    let usual = super::folder(place).join("data");
+fn base_for(workspace: &Workspace, account: Option<(u32, u32)>) -> Result<PathBuf> {
+    let usual = super::folder(workspace).join("data");
     std::fs::create_dir_all(&usual).with_context(|| format!("cannot make {}", usual.display()))?;
     if account.is_none_or(|(user, _)| reaches(user, &usual)) {
         return Ok(usual);
     }
-    let other = std::env::temp_dir().join(format!("agentry-services-{}", place.key()));
+    let other = std::env::temp_dir().join(format!("agentry-services-{}", workspace.key()));
     if let Err(error) = std::fs::create_dir(&other)
         && error.kind() != std::io::ErrorKind::AlreadyExists
     {

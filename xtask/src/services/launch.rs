@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use agentry_lab::{LabError, Server, ServerDir, Service, Signal};
+use agentry_lab::{LabError, ProcessGroup, Server, ServerDir, Service, Signal};
 use anyhow::{Result, bail};
 
 use super::folder;
 use super::state::StartedServer;
-use crate::place::Place;
 use crate::process::end;
 use crate::say;
+use crate::workspace::Workspace;
 
 /// How often another port is taken when somebody was quicker between finding it free and listening on it.
 const PORT_ATTEMPTS: u32 = 3;
@@ -19,14 +19,14 @@ const ENDS: Duration = Duration::from_secs(30);
 /// Starts one. `remember` is told of its processes before anything is waited for, so that they can be ended even when
 /// this command is interrupted.
 pub async fn start(
-    place: &Place,
+    workspace: &Workspace,
     service: Service,
     remember: impl Fn(StartedServer) -> Result<()>,
 ) -> Result<StartedServer> {
     for attempt in 1..=PORT_ATTEMPTS {
         let begin = Instant::now();
-        let dir = folder::fresh(place, service)?;
-        let mut server = Server::launch(service, ServerDir::create(dir.clone(), service)?).await?;
+        let dir = folder::fresh(workspace, service)?;
+        let mut server = Server::launch(service, ServerDir::create(dir.clone(), service, ProcessGroup::Own)?).await?;
         let started = StartedServer { service, url: server.url(), processes: server.processes(), dir };
         remember(started.clone())?;
         let answered = server.answers().await;

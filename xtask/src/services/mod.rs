@@ -20,8 +20,8 @@ use agentry_lab::{Answer, ProcessIdentity, Service, probe};
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
 
-use crate::place::Place;
 use crate::process::wait_until;
+use crate::workspace::Workspace;
 use crate::{block_on, print, say};
 pub use node::ensure as ensure_node;
 use state::State;
@@ -51,15 +51,15 @@ pub struct Found {
 type Tried = Vec<(Service, String)>;
 
 /// A way to bring up what is missing; what it could not is added to what was tried.
-type Step = fn(&Place, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
+type Step = fn(&Workspace, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
 
 pub fn command(arguments: &[String]) -> Result<()> {
-    let place = Place::find()?;
+    let workspace = Workspace::find()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] | ["up"] => up(&place, false).map(|found| export(&found)),
-        ["up", "--fresh"] | ["--fresh"] => up(&place, true).map(|found| export(&found)),
-        ["down"] => down(&place),
-        ["status"] => status(&place),
+        [] | ["up"] => up(&workspace, false).map(|found| export(&found)),
+        ["up", "--fresh"] | ["--fresh"] => up(&workspace, true).map(|found| export(&found)),
+        ["down"] => down(&workspace),
+        ["status"] => status(&workspace),
         ["help" | "--help" | "-h"] => {
             print(USAGE);
             Ok(())
@@ -73,9 +73,9 @@ fn ask(service: Service, url: &str) -> Result<Answer> {
 }
 
 /// Finds or starts all three.
-pub fn up(place: &Place, fresh: bool) -> Result<Vec<Found>> {
-    let _lock = lock(place)?;
-    let mut state = State::load(&state_file(place))?;
+pub fn up(workspace: &Workspace, fresh: bool) -> Result<Vec<Found>> {
+    let _lock = lock(workspace)?;
+    let mut state = State::load(&state_file(workspace))?;
     let mut tried = Tried::new();
     let mut found: Vec<Found> = Vec::new();
     for service in Service::ALL {
@@ -85,7 +85,7 @@ pub fn up(place: &Place, fresh: bool) -> Result<Vec<Found>> {
     for step in steps {
         let missing = missing(&found);
         if !missing.is_empty() {
-            found.extend(step(place, &mut state, &missing, &mut tried)?);
+            found.extend(step(workspace, &mut state, &missing, &mut tried)?);
         }
     }
     let missing = missing(&found);
@@ -163,10 +163,15 @@ fn standard(service: Service, tried: &mut Tried) -> Option<Found> {
 }
 
 /// Step (c): installed servers, all at once because RabbitMQ takes its time.
-fn start_installed(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+fn start_installed(
+    workspace: &Workspace,
+    state: &mut State,
+    wanted: &[Service],
+    tried: &mut Tried,
+) -> Result<Vec<Found>> {
     let outcomes = {
         let shared = RefCell::new(&mut *state);
-        let start = |service| launch::start(place, service, |server| shared.borrow_mut().remember(server));
+        let start = |service| launch::start(workspace, service, |server| shared.borrow_mut().remember(server));
         block_on(async { Ok(join_all(wanted.iter().map(|service| start(*service))).await) })?
     };
     let mut found = Vec::new();
@@ -186,19 +191,24 @@ fn start_installed(place: &Place, state: &mut State, wanted: &[Service], tried: 
 }
 
 /// Step (d): containers.
-fn start_containers(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+fn start_containers(
+    workspace: &Workspace,
+    state: &mut State,
+    wanted: &[Service],
+    tried: &mut Tried,
+) -> Result<Vec<Found>> {
     let found = |(service, url)| Found { service, url, origin: "a container".to_owned() };
     let outcome = compose::available().and_then(|()| {
         // Noted first: what came up before a failure must be ended as well.
         state.compose = true;
         state.save()?;
-        compose::start(place, wanted)
+        compose::start(workspace, wanted)
     });
     match outcome {
         Ok(urls) => Ok(urls.into_iter().map(found).collect()),
         Err(error) => {
             tried.extend(wanted.iter().map(|service| (*service, format!("docker compose: {error:#}"))));
-            if state.compose && compose::stop(place).is_ok() {
+            if state.compose && compose::stop(workspace).is_ok() {
                 state.compose = false;
                 state.save()?;
             }
@@ -208,7 +218,12 @@ fn start_containers(place: &Place, state: &mut State, wanted: &[Service], tried:
 }
 
 /// Step (e): packages.
-fn install_and_start(place: &Place, state: &mut State, wanted: &[Service], tried: &mut Tried) -> Result<Vec<Found>> {
+fn install_and_start(
+    workspace: &Workspace,
+    state: &mut State,
+    wanted: &[Service],
+    tried: &mut Tried,
+) -> Result<Vec<Found>> {
     if let Err(error) = apt::install(wanted) {
         tried.extend(wanted.iter().map(|service| (*service, format!("packages: {error:#}"))));
         return Ok(Vec::new());
@@ -216,7 +231,7 @@ fn install_and_start(place: &Place, state: &mut State, wanted: &[Service], tried
     tried.extend(
         wanted.iter().map(|service| (*service, format!("packages: {} installed; once more:", service.package()))),
     );
-    start_installed(place, state, wanted, tried)
+    start_installed(workspace, state, wanted, tried)
 }
 
 /// The failure: for each server what was tried, and what to do.
@@ -238,9 +253,9 @@ fn advice(missing: &[Service], tried: &Tried) -> String {
 }
 
 /// Ends everything that we started. Servers that were there already stay as they are.
-fn down(place: &Place) -> Result<()> {
-    let _lock = lock(place)?;
-    let mut state = State::load(&state_file(place))?;
+fn down(workspace: &Workspace) -> Result<()> {
+    let _lock = lock(workspace)?;
+    let mut state = State::load(&state_file(workspace))?;
     if state.servers.is_empty() && !state.compose {
         say("nothing was started by us\n");
     }
@@ -254,7 +269,7 @@ fn down(place: &Place) -> Result<()> {
         }
     }
     if state.compose {
-        compose::stop(place)?;
+        compose::stop(workspace)?;
         state.compose = false;
         state.save()?;
         say("docker compose: containers and volumes removed\n");
@@ -263,8 +278,8 @@ fn down(place: &Place) -> Result<()> {
 }
 
 /// What tests would use now, without starting anything.
-fn status(place: &Place) -> Result<()> {
-    let state = State::load(&state_file(place))?;
+fn status(workspace: &Workspace) -> Result<()> {
+    let state = State::load(&state_file(workspace))?;
     for service in Service::ALL {
         let own = state.servers.iter().find(|own| own.service == service);
         let line = match own {
@@ -291,17 +306,17 @@ fn shown(url: &str) -> String {
 }
 
 /// This checkout's folder in the build folder.
-fn folder(place: &Place) -> PathBuf {
-    place.target.join("services").join(place.key())
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("services").join(workspace.key())
 }
 
-fn state_file(place: &Place) -> PathBuf {
-    folder(place).join("state.json")
+fn state_file(workspace: &Workspace) -> PathBuf {
+    folder(workspace).join("state.json")
 }
 
 /// One `services` command of a checkout at a time; the lock ends with the process.
-fn lock(place: &Place) -> Result<File> {
-    let folder = folder(place);
+fn lock(workspace: &Workspace) -> Result<File> {
+    let folder = folder(workspace);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;

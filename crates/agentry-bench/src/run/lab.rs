@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use agentry_lab::ProcessGroup;
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
 
@@ -211,7 +212,7 @@ impl Lab {
     pub async fn servers(&mut self) -> Result<&mut Servers, SutError> {
         if self.servers.is_none() {
             self.progress.tick("starting PostgreSQL, RabbitMQ and Redis");
-            let servers = Servers::start(self.folder.path()).await?;
+            let servers = Servers::start(self.folder.path(), ProcessGroup::Own).await?;
             watch(&servers, &self.sampler);
             self.notes.push(format!(
                 "private PostgreSQL, RabbitMQ and Redis answered {:.1} s after they were started on empty data; they are up \

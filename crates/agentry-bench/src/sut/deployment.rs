@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_lab::{Exit, Instance, Member, Process, Program, Signal};
+use agentry_lab::{Exit, Instance, Member, Process, ProcessGroup, Program, Signal};
 use tempfile::TempDir;
 
 use super::SutError;
@@ -115,7 +115,8 @@ impl Deployment {
             std::fs::write(&file, text).map_err(SutError::file(file))?;
         }
         let binary = std::env::current_exe().map_err(SutError::file("the path of this program"))?;
-        let program = Program { binary, folder: folder.to_owned(), keeps: plan.keeps.clone() };
+        let (folder, keeps) = (folder.to_owned(), plan.keeps.clone());
+        let program = Program { binary, folder, keeps, group: ProcessGroup::Own };
         let mut lab = agentry_lab::Deployment::new(program, urls.map(|urls| named(urls, name)));
         lab.args = ["--engine", engine.word(), "--log", "warn"].map(str::to_owned).to_vec();
         lab.args.extend(plan.flags.iter().cloned());

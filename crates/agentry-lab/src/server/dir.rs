@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{LabError, Service, is_root};
+use crate::{LabError, ProcessGroup, Service, is_root};
 
 /// A folder of a server, and the user it runs as when that is not the caller.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct ServerDir {
     /// The folder.
     pub path: PathBuf,
     account: Option<(u32, u32)>,
+    group: ProcessGroup,
 }
 
 impl ServerDir {
@@ -20,13 +21,13 @@ impl ServerDir {
     ///
     /// # Errors
     /// The folder is there already, or cannot be made or handed over.
-    pub fn create(path: PathBuf, service: Service) -> Result<Self, LabError> {
+    pub fn create(path: PathBuf, service: Service, group: ProcessGroup) -> Result<Self, LabError> {
         let account = account_for(service)?;
         std::fs::create_dir(&path).map_err(LabError::file(&path))?;
         if let Some((user, group)) = account {
             chown(&path, Some(user), Some(group)).map_err(LabError::file(&path))?;
         }
-        Ok(Self { path, account })
+        Ok(Self { path, account, group })
     }
 
     /// Returns a command in this folder, as its user, without settings of the caller that the server would take for its
@@ -43,6 +44,7 @@ impl ServerDir {
         if let Some((user, group)) = self.account {
             command.uid(user).gid(group);
         }
+        self.group.apply(&mut command);
         command
     }
 

@@ -11,9 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use dir::{ServerDir, account_for};
-pub use postgres::rows;
 
-use crate::{Answer, LabError, Process, ProcessIdentity, Service, Signal, free_port, probe, until};
+use crate::{Answer, LabError, Process, ProcessGroup, ProcessIdentity, Service, Signal, free_port, probe, until};
 
 /// How long a server may take until it answers: RabbitMQ needs 6–10 s on two cores, several times that when they are
 /// busy.
@@ -191,12 +190,12 @@ impl Servers {
     ///
     /// # Errors
     /// One is not installed or does not come up.
-    pub async fn start(folder: &Path) -> Result<Self, LabError> {
+    pub async fn start(folder: &Path, group: ProcessGroup) -> Result<Self, LabError> {
         let began = Instant::now();
         let open = std::fs::Permissions::from_mode(0o711);
         std::fs::set_permissions(folder, open).map_err(LabError::file(folder))?;
         let start = async |service: Service| {
-            Server::start(service, ServerDir::create(folder.join(service.word()), service)?).await
+            Server::start(service, ServerDir::create(folder.join(service.word()), service, group)?).await
         };
         let (postgres, rabbitmq, redis) =
             tokio::try_join!(start(Service::Postgres), start(Service::Rabbitmq), start(Service::Redis))?;

@@ -39,7 +39,7 @@ fn binary(name: &str) -> Result<std::path::PathBuf, LabError> {
     executable(name, &["/usr/lib/postgresql/*/bin"], "postgresql")
 }
 
-/// Questions to PostgreSQL. Another server does not understand them, which is an error.
+/// Queries to PostgreSQL. Another server does not understand them, which is an error.
 impl Server {
     /// Returns a connection beside those of the platform.
     ///
@@ -59,20 +59,12 @@ impl Server {
     /// # Errors
     /// It does not answer, or the query fails.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, LabError> {
-        rows(&self.connect().await?, sql).await
+        let messages = self.connect().await?.simple_query(sql).await;
+        let messages = messages.map_err(|error| LabError::Server(format!("PostgreSQL: {error} in {sql}")))?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        Ok(rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect()).collect())
     }
-}
-
-/// Returns the rows of a query on a connection, as text.
-///
-/// # Errors
-/// The server does not answer, or the query fails.
-pub async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, LabError> {
-    let failed = |error| LabError::Server(format!("PostgreSQL: {error} in {sql}"));
-    let messages = client.simple_query(sql).await.map_err(failed)?;
-    let rows = messages.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
-    Ok(rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect()).collect())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::process::Stage;
+use super::deployment::DemoDeployment;
 use super::scenes::is_over;
 use super::{entries, until, with_journal};
 use crate::client::Client;
@@ -33,7 +33,7 @@ pub struct Crash {
 
 /// Kills the server while tasks run, restarts it, waits for all tasks, and compares journals with the simulator's
 /// ledger.
-pub async fn kill_and_recover(stage: &mut Stage, client: &Client) -> Result<Crash, Failure> {
+pub async fn kill_and_recover(deployment: &mut DemoDeployment, client: &Client) -> Result<Crash, Failure> {
     let tasks: Vec<Value> = (0..TASKS)
         .map(|n| json!({"agent": "triage", "input": format!("case {n} [[sleep:{}]]", n * STAGGER_MS)}))
         .collect();
@@ -45,7 +45,7 @@ pub async fn kill_and_recover(stage: &mut Stage, client: &Client) -> Result<Cras
     until(|| client.get(&path, &[]), |task| is_over(&task).then_some(())).await?;
     let ended_before = count_over(client, &ids).await?;
     let killed = Instant::now();
-    let client = stage.kill_and_restart().await?;
+    let client = deployment.kill_and_restart().await?;
     for id in &ids {
         let path = ["v1", "tasks", id.as_str()];
         until(|| client.get(&path, &[]), |task| is_over(&task).then_some(())).await?;
@@ -55,7 +55,7 @@ pub async fn kill_and_recover(stage: &mut Stage, client: &Client) -> Result<Cras
     for id in &ids {
         journals.push(with_journal(&client, id).await?);
     }
-    let ledger = simulator_ledger(stage).await?;
+    let ledger = simulator_ledger(deployment).await?;
     let ended_once = journals.iter().filter(|task| task["status"] == "completed").count();
     let bought_twice = journals.iter().map(|task| repeated_calls(task, &ledger)).sum();
     let crash = Crash { accepted: ids.len(), ended_before, ended_once, bought_twice, recovery };
@@ -87,8 +87,8 @@ async fn count_over(client: &Client, ids: &[String]) -> Result<usize, Failure> {
 }
 
 /// How often the simulator answered each request id whole.
-async fn simulator_ledger(stage: &Stage) -> Result<HashMap<String, usize>, Failure> {
-    let text = Client::new(stage.simulator_url())?.text(&["sim", "ledger"]).await?;
+async fn simulator_ledger(deployment: &DemoDeployment) -> Result<HashMap<String, usize>, Failure> {
+    let text = deployment.provider()?.text(&["sim", "ledger"]).await?;
     let mut answered = HashMap::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line)

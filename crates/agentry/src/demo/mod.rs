@@ -4,9 +4,9 @@
 //! server's HTTP API, as any user of it would. Whatever ends the demo ends its processes too.
 
 mod crash;
+mod deployment;
+mod engine;
 mod fleet;
-mod place;
-mod process;
 mod report;
 mod scenes;
 
@@ -19,9 +19,9 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Format};
-use place::Place;
-pub use process::LISTENING;
-use process::Stage;
+use deployment::DemoDeployment;
+pub use deployment::LISTENING;
+use engine::DemoEngine;
 use report::Report;
 
 /// Time for the whole demo; a stuck one is ended and says where it was.
@@ -33,20 +33,20 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// When any part of it does not do what it should.
 pub async fn demo(args: &cli::Demo) -> Result<(), Failure> {
     let mut report = Report::new(args.output == Format::Table);
-    let mut stage = Stage::new(Place::find(args).await?)?;
-    let shown = show(args, &mut stage, &mut report).await;
-    let ended = stage.end().await;
+    let mut deployment = DemoDeployment::new(DemoEngine::find(args).await?)?;
+    let shown = show(args, &mut deployment, &mut report).await;
+    let ended = deployment.end().await;
     shown.and(ended)
 }
 
-async fn show(args: &cli::Demo, stage: &mut Stage, report: &mut Report) -> Result<(), Failure> {
+async fn show(args: &cli::Demo, deployment: &mut DemoDeployment, report: &mut Report) -> Result<(), Failure> {
     let played = tokio::select! {
-        played = tokio::time::timeout(DEADLINE, play(stage, report)) => played
+        played = tokio::time::timeout(DEADLINE, play(deployment, report)) => played
             .unwrap_or_else(|_| Err(Failure::new(format!("the demo did not end within {} s", DEADLINE.as_secs())))),
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("the demo was interrupted"))),
     };
     if let Err(failure) = played {
-        stage.show_logs();
+        deployment.show_logs();
         return Err(failure);
     }
     if args.output != Format::Table {
@@ -55,34 +55,34 @@ async fn show(args: &cli::Demo, stage: &mut Stage, report: &mut Report) -> Resul
         report.next_steps()?;
     }
     if args.keep {
-        keep(args, stage).await?;
+        keep(args, deployment).await?;
     }
     Ok(())
 }
 
-async fn keep(args: &cli::Demo, stage: &Stage) -> Result<(), Failure> {
+async fn keep(args: &cli::Demo, deployment: &DemoDeployment) -> Result<(), Failure> {
     if args.output == Format::Table {
-        out::line(&format!("\n  {} stays up until Ctrl-C", stage.url()))?;
+        out::line(&format!("\n  {} stays up until Ctrl-C", deployment.url()))?;
     }
     crate::serve::stop_signal().await
 }
 
 /// The scenes in order. The schedule is made first, so that its slots come while the other scenes play.
-async fn play(stage: &mut Stage, report: &mut Report) -> Result<(), Failure> {
+async fn play(deployment: &mut DemoDeployment, report: &mut Report) -> Result<(), Failure> {
     let started = Instant::now();
-    let client = stage.start().await?;
-    report.heading(stage.engine(), stage.url())?;
+    let client = deployment.start().await?;
+    report.heading(deployment.engine(), deployment.url())?;
     let agents = scenes::all_healthy(&client).await?;
     report.healthy(agents, started.elapsed())?;
     scenes::make_schedule(&client).await?;
     report.task(&scenes::autonomous(&client).await?)?;
     report.task(&scenes::continuous(&client).await?)?;
-    let (together, question) = scenes::collaborative(&client, &stage.slack()?).await?;
+    let (together, question) = scenes::collaborative(&client, &deployment.slack()?).await?;
     report.task(&together)?;
     report.clarification(&question)?;
     report.schedule(&scenes::slots_fired(&client).await?)?;
-    report.slack(&scenes::mention(&stage.slack()?).await?)?;
-    let crash = crash::kill_and_recover(stage, &client).await?;
+    report.slack(&scenes::mention(&deployment.slack()?).await?)?;
+    let crash = crash::kill_and_recover(deployment, &client).await?;
     report.crash(&crash)
 }
 

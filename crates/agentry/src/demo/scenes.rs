@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use agentry_core::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::process::PEOPLE;
+use super::deployment::PEOPLE;
 use super::{Played, entries, expect_completed, submit, until, with_journal};
 use crate::client::Client;
 use crate::failure::Failure;

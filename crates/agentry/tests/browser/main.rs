@@ -10,49 +10,23 @@
     reason = "a test may stop at the first surprise, and says what it saw"
 )]
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use support::{Server, folder_with_fleet};
 use tempfile::TempDir;
+
+#[allow(dead_code, reason = "shared with another test, which uses more of it")]
+#[path = "../it/support.rs"]
+mod support;
 
 const HELP: &str =
     "run `cargo xtask browser`, which finds or installs Chromium and the packages, and set what it prints";
 
-/// A server that ends with its test.
-struct Server {
-    child: Child,
-    url: String,
-    _folder: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn agentry(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentry"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AGENTRY_") || name.to_string_lossy().starts_with("OPENAI_") {
-            command.env_remove(name);
-        }
-    }
-    command.current_dir(folder).stdin(Stdio::null());
-    command
-}
-
 /// The example fleet, one agent whose file is bad, and one whose words try to be markup.
-fn serve() -> Server {
-    let folder = tempfile::tempdir().unwrap();
+fn serve() -> (TempDir, Server) {
+    let folder = folder_with_fleet();
     let agents = folder.path().join("agents");
-    std::fs::create_dir(&agents).unwrap();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../agents")).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, agents.join(path.file_name().unwrap())).unwrap();
-    }
     let bad = "name: refunds\nexecution_mode: autonomous\nsystem_prompt: x\nllm_config:\n  provider: openai\n  modle: gpt-4o-mini\n";
     std::fs::write(agents.join("refunds.yml"), bad).unwrap();
     let evil = "name: evil\nexecution_mode: continuous\ndescription: '<img src=x onerror=window.pwned=1>'\n\
@@ -62,16 +36,8 @@ fn serve() -> Server {
     let report = folder.path().join("bench-reports/quick-1");
     std::fs::create_dir_all(&report).unwrap();
     std::fs::write(report.join("report.html"), "<!doctype html><title>quick</title><p>a report").unwrap();
-    let mut child = agentry(folder.path())
-        .args(["serve", "--sim", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {line:?}")).to_owned();
-    Server { child, url, _folder: folder }
+    let server = Server::start(folder.path());
+    (folder, server)
 }
 
 /// A path from the environment, or from where `cargo xtask browser` puts it.
@@ -94,7 +60,7 @@ fn every_page_and_every_action_works_in_a_browser() {
     let modules = found("AGENTRY_TEST_NODE_MODULES", &[target().join("browser/node_modules")]);
     let shots = std::env::var_os("AGENTRY_SCREENSHOTS").map_or_else(|| target().join("screenshots"), PathBuf::from);
     std::fs::create_dir_all(&shots).unwrap();
-    let server = serve();
+    let (_folder, server) = serve();
     let output = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/pages.mjs"))
         .args([&server.url])

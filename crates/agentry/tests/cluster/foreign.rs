@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, Stage};
+use crate::test_cluster::{PATIENCE, TestCluster};
 
 /// The library, pinned.
 const LIBRARY: &str = "pika==1.3.2";
@@ -19,14 +19,14 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_client_starts_an_agent_and_hears_its_result() {
-    let (python, stage) = tokio::join!(python(), Stage::with(&["api", "autonomous-1"], &[]));
+    let (python, cluster) = tokio::join!(python(), TestCluster::with(&["api", "autonomous-1"], &[]));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/foreign.py");
-    let url = stage.servers.addresses().rabbitmq_url();
+    let url = cluster.servers.rabbitmq.url();
     let said =
         run(Command::new(python).arg(script).arg(url), PATIENCE * 2).await.unwrap_or_else(|error| panic!("{error}"));
     let seen: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
 
-    let tasks = stage.get("/v1/tasks?agent=triage").await["items"].as_array().unwrap().clone();
+    let tasks = cluster.get("/v1/tasks?agent=triage").await["items"].as_array().unwrap().clone();
     assert_eq!(tasks.len(), 2, "one task for each event, however often it came: {tasks:?}");
     for (number, seen) in [(1, &seen["first"]), (2, &seen["second"])] {
         let of_ticket = |task: &&Value| task["input"]["ticket"] == number;

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use crate::judge::read_ledger;
 use crate::load::Promised;
-use crate::process::until;
-use crate::stage::{PATIENCE, Stage};
+use crate::test_cluster::{PATIENCE, TestCluster};
+use crate::wait::until;
 
 /// Tasks that come per second; one in eight takes two seconds, so that about sixty run at any time.
 const RATE: f64 = 250.0;
@@ -25,27 +25,27 @@ const MEMBERS: [&str; 3] = ["api", "autonomous-1", "autonomous-2"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_database_restarts_no_task_and_pays_no_call_twice() {
-    let mut stage = Stage::with(&MEMBERS, &[]).await;
-    stage.load_singles(RATE);
+    let mut cluster = TestCluster::with(&MEMBERS, &[]).await;
+    cluster.load_singles(RATE);
     sleep(BETWEEN).await;
     for (n, freeze) in freezes().into_iter().enumerate() {
-        stage.fault(&format!("freeze {n} of {freeze} ms"));
+        cluster.fault(&format!("freeze {n} of {freeze} ms"));
         sleep(BETWEEN).await;
-        let running = stage.servers.postgres.number("SELECT count(*) FROM agentry.open_tasks WHERE status = 1").await;
+        let running = cluster.number("SELECT count(*) FROM agentry.open_tasks WHERE status = 1").await;
         assert!(running > 0, "the freeze met no task that ran");
-        let frozen = stage.servers.postgres.freeze();
+        let frozen = cluster.servers.postgres.freeze().unwrap();
         sleep(Duration::from_millis(freeze)).await;
         drop(frozen);
     }
     sleep(AFTER).await;
-    let (unanswered, refused) = stage.troubles();
-    let promised = stage.end_load().await;
-    stage.measured(format!(
+    let (unanswered, refused) = cluster.troubles();
+    let promised = cluster.end_load().await;
+    cluster.measured(format!(
         "{unanswered} requests unanswered, {refused} refused, {} tasks accepted",
         promised.keys.len()
     ));
-    everything_ended(&stage, &promised).await;
-    nobody_was_declared_dead(&mut stage, &promised).await;
+    everything_ended(&cluster, &promised).await;
+    nobody_was_declared_dead(&mut cluster, &promised).await;
 }
 
 fn freezes() -> Vec<u64> {
@@ -54,11 +54,11 @@ fn freezes() -> Vec<u64> {
 }
 
 /// Every task that was accepted completes.
-async fn everything_ended(stage: &Stage, promised: &Promised) {
+async fn everything_ended(cluster: &TestCluster, promised: &Promised) {
     let open = "SELECT o.id::text, o.status::text, o.owner::text, o.epoch::text FROM agentry.open_tasks o";
     let limit = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let left = stage.servers.postgres.rows(open).await;
+        let left = cluster.rows(open).await;
         if left.is_empty() {
             break;
         }
@@ -70,7 +70,7 @@ async fn everything_ended(stage: &Stage, promised: &Promised) {
         );
         sleep(Duration::from_millis(200)).await;
     }
-    let ended = stage.servers.postgres.rows("SELECT id::text, status::text FROM agentry.ended_tasks").await;
+    let ended = cluster.rows("SELECT id::text, status::text FROM agentry.ended_tasks").await;
     let ended: HashMap<&str, &str> = ended.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
     let completed = (agentry_core::task::TaskStatus::Completed as u8).to_string();
     let bad: Vec<_> =
@@ -80,19 +80,18 @@ async fn everything_ended(stage: &Stage, promised: &Promised) {
 }
 
 /// No task was taken from a worker, and the provider was asked once for each.
-async fn nobody_was_declared_dead(stage: &mut Stage, promised: &Promised) {
-    let postgres = &stage.servers.postgres;
+async fn nobody_was_declared_dead(cluster: &mut TestCluster, promised: &Promised) {
     let recovered =
-        postgres.number("SELECT count(*) FROM agentry.journal WHERE body::json->>'kind' = 'recovered'").await;
-    let rows = postgres.number("SELECT count(*) FROM agentry.ledger").await;
+        cluster.number("SELECT count(*) FROM agentry.journal WHERE body::json->>'kind' = 'recovered'").await;
+    let rows = cluster.number("SELECT count(*) FROM agentry.ledger").await;
     let tasks = promised.keys.len();
     let asked = until("the simulator's ledger to have every answer", PATIENCE, async || {
-        let asked = read_ledger(&stage.deployment.ledger());
+        let asked = read_ledger(&cluster.deployment.ledger());
         (asked.len() >= tasks).then_some(asked)
     })
     .await;
     let (calls, answers) = (asked.len(), asked.values().map(|call| call.answered).sum::<u32>());
-    stage.measured(format!(
+    cluster.measured(format!(
         "{tasks} tasks: {recovered} recovered, {calls} calls, {answers} answers, {rows} ledger rows"
     ));
     assert_eq!(recovered, 0, "tasks were taken from workers that lived");

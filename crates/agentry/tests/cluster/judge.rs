@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::http::get;
 use crate::load::Promised;
-use crate::process::until;
-use crate::stage::{PATIENCE, Stage, now};
+use crate::test_cluster::{PATIENCE, TestCluster, now};
+use crate::wait::until;
 
 /// Journals that are read side by side.
 const READERS: usize = 8;
@@ -26,10 +26,10 @@ pub struct Record {
 }
 
 /// Waits for the end of all tasks and judges.
-pub async fn judge(stage: &mut Stage, promised: Promised) -> Record {
+pub async fn judge(cluster: &mut TestCluster, promised: Promised) -> Record {
     until("the API to be ready", PATIENCE, async || {
-        let url = format!("{}/health/ready", stage.api());
-        stage.http.get(url).send().await.is_ok_and(|response| response.status().is_success()).then_some(())
+        let url = format!("{}/health/ready", cluster.api());
+        cluster.http.get(url).send().await.is_ok_and(|response| response.status().is_success()).then_some(())
     })
     .await;
     // The schedule goes on; what it brings from now on is not waited for.
@@ -37,32 +37,31 @@ pub async fn judge(stage: &mut Stage, promised: Promised) -> Record {
     let sql = format!(
         "SELECT count(*) FROM agentry.open_tasks o JOIN agentry.tasks t USING (id) WHERE t.created_at <= {quiet}"
     );
-    until("the end of every task", PATIENCE, async || (stage.servers.postgres.number(&sql).await == 0).then_some(()))
-        .await;
-    let mut tasks = all_tasks(stage).await;
+    until("the end of every task", PATIENCE, async || (cluster.number(&sql).await == 0).then_some(())).await;
+    let mut tasks = all_tasks(cluster).await;
     tasks.retain(|task| micros(&task["created_at"]) <= quiet);
     one_task_for_each_key(&promised, &tasks);
     slots_fired_once(&tasks);
-    same_as_in_the_store(stage, &tasks).await;
+    same_as_in_the_store(cluster, &tasks).await;
     let urls: Vec<String> = tasks
         .iter()
-        .map(|task| format!("{}/v1/tasks/{}?journal=true", stage.api(), task["id"].as_str().unwrap()))
+        .map(|task| format!("{}/v1/tasks/{}?journal=true", cluster.api(), task["id"].as_str().unwrap()))
         .collect();
-    let http = &stage.http;
+    let http = &cluster.http;
     let journals: Vec<Value> = stream::iter(&urls).map(|url| get(http, url)).buffer_unordered(READERS).collect().await;
     journals.iter().for_each(ended_once);
-    let bought = nothing_bought_twice(&stage.deployment.ledger(), &journals, quiet).await;
+    let bought = nothing_bought_twice(&cluster.deployment.ledger(), &journals, quiet).await;
     for (session, turns) in &promised.turns {
-        conversation_is_whole(stage, session, turns).await;
+        conversation_is_whole(cluster, session, turns).await;
     }
     Record { journals, bought }
 }
 
 /// Every task, as the API lists it.
-pub async fn all_tasks(stage: &Stage) -> Vec<Value> {
+pub async fn all_tasks(cluster: &TestCluster) -> Vec<Value> {
     let (mut tasks, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = stage.get(&format!("/v1/tasks?limit=1000{cursor}")).await;
+        let page = cluster.get(&format!("/v1/tasks?limit=1000{cursor}")).await;
         tasks.extend(page["items"].as_array().unwrap().iter().cloned());
         let Some(next) = page["next_cursor"].as_str() else { return tasks };
         cursor = format!("&cursor={next}");
@@ -102,8 +101,8 @@ pub fn micros(moment: &Value) -> i64 {
 }
 
 /// The cache in front of the store says what the store says.
-async fn same_as_in_the_store(stage: &Stage, tasks: &[Value]) {
-    let rows = stage.servers.postgres.rows("SELECT id::text, status::text FROM agentry.ended_tasks").await;
+async fn same_as_in_the_store(cluster: &TestCluster, tasks: &[Value]) {
+    let rows = cluster.rows("SELECT id::text, status::text FROM agentry.ended_tasks").await;
     let stored: HashMap<&str, &str> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
     let completed = (agentry_core::task::TaskStatus::Completed as u8).to_string();
     for task in tasks {
@@ -189,11 +188,11 @@ pub fn read_ledger(ledger: &Path) -> HashMap<String, Asked> {
 }
 
 /// Every message once, in the order in which they were accepted, each with its answer.
-async fn conversation_is_whole(stage: &Stage, session: &str, turns: &[(String, String)]) {
+async fn conversation_is_whole(cluster: &TestCluster, session: &str, turns: &[(String, String)]) {
     let expected: Vec<&str> = turns.iter().map(|(_, said)| said.as_str()).collect();
     let (mut messages, mut after) = (Vec::new(), Some(0));
     while let Some(number) = after {
-        let page = stage.get(&format!("/v1/sessions/support:{session}?limit=1000&after={number}")).await;
+        let page = cluster.get(&format!("/v1/sessions/support:{session}?limit=1000&after={number}")).await;
         messages.extend(page["history"].as_array().unwrap().iter().cloned());
         after = page["next_after"].as_u64();
     }

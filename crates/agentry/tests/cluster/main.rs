@@ -2,7 +2,7 @@
 //! and Redis servers of this test's own, which it stops, kills, freezes, wipes and cuts off while tasks come in.
 //!
 //! After every fault the same must hold, see [`judge`]: what was accepted ended exactly once, no answer that was
-//! journaled was bought twice, conversations are in order, slots fired once; and the rate came back, see [`stage`].
+//! journaled was bought twice, conversations are in order, slots fired once; and the rate came back, see [`test_cluster`].
 
 #![allow(
     clippy::unwrap_used,
@@ -18,11 +18,10 @@ mod freezes;
 mod http;
 mod judge;
 mod load;
-mod process;
 mod rolling;
 mod schedulers_die;
-mod servers;
 mod servers_fail;
 mod slow_claims;
-mod stage;
+mod test_cluster;
+mod wait;
 mod workers_die;

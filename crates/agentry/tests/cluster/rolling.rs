@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use agentry_lab::Signal;
+
 use crate::deployment::MEMBERS;
 use crate::judge::{Record, entries};
-use crate::process::until;
-use crate::stage::{PATIENCE, Stage, now};
+use crate::test_cluster::{PATIENCE, TestCluster, now};
+use crate::wait::until;
 
 /// How long a process may take to end: its drain, and what comes after.
 const ENDS: Duration = Duration::from_secs(30);
@@ -14,62 +16,62 @@ const SURPLUS: [&str; 3] = ["autonomous-3", "autonomous-4", "autonomous-5"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_and_a_scale_down_lose_nothing_and_repeat_nothing() {
-    let mut stage = Stage::open(&[]).await;
-    stage.load().await;
+    let mut cluster = TestCluster::open(&[]).await;
+    cluster.load().await;
     for name in MEMBERS {
-        restart(&mut stage, name).await;
+        restart(&mut cluster, name).await;
     }
-    scale_up_and_down(&mut stage).await;
-    nothing_was_repeated(&stage.judge().await);
+    scale_up_and_down(&mut cluster).await;
+    nothing_was_repeated(&cluster.judge().await);
 }
 
-async fn restart(stage: &mut Stage, name: &str) {
-    stage.fault(&format!("restart {name}"));
+async fn restart(cluster: &mut TestCluster, name: &str) {
+    cluster.fault(&format!("restart {name}"));
     if let "autonomous-1" | "autonomous-2" | "continuous" | "collaborative" = name {
-        let worker = stage.worker(name).await;
-        stage.busy(&worker, 1).await;
+        let worker = cluster.worker(name).await;
+        cluster.busy(&worker, 1).await;
     }
     let at = now();
-    end(stage, &[name]).await;
-    stage.start(&[name]).await;
-    stage.rate_is_back(&format!("restart of {name}"), at).await;
+    end(cluster, &[name]).await;
+    cluster.start(&[name]).await;
+    cluster.rate_is_back(&format!("restart of {name}"), at).await;
 }
 
 /// SIGTERM to all of these, and each ends well.
-async fn end(stage: &mut Stage, names: &[&str]) {
+async fn end(cluster: &mut TestCluster, names: &[&str]) {
     for name in names {
-        stage.deployment.member(name).process.signal("TERM");
+        cluster.deployment.process(name).signal(Signal::TERM).unwrap();
     }
     for name in names {
-        let status = stage.deployment.member(name).process.end(ENDS).await;
-        let tail = stage.deployment.member(name).process.tail();
+        let status = cluster.deployment.ended(name, ENDS).await;
+        let tail = cluster.deployment.process(name).tail();
         assert!(status.success(), "{name} did not end well ({status}):\n{tail}");
     }
 }
 
-async fn scale_up_and_down(stage: &mut Stage) {
-    stage.fault("five workers");
+async fn scale_up_and_down(cluster: &mut TestCluster) {
+    cluster.fault("five workers");
     let at = now();
-    stage.start(&SURPLUS).await;
+    cluster.start(&SURPLUS).await;
     let mut workers = Vec::new();
     for name in SURPLUS {
-        workers.push(stage.worker(name).await);
+        workers.push(cluster.worker(name).await);
     }
     for worker in &workers {
         let sql = format!("SELECT count(*) FROM agentry.ended_tasks WHERE owner = '{worker}'");
         until("each of five workers to have its share", PATIENCE, async || {
-            (stage.servers.postgres.number(&sql).await >= 10).then_some(())
+            (cluster.number(&sql).await >= 10).then_some(())
         })
         .await;
     }
-    stage.rate_is_back("scale-up from 2 to 5 workers", at).await;
-    stage.fault("two workers");
+    cluster.rate_is_back("scale-up from 2 to 5 workers", at).await;
+    cluster.fault("two workers");
     for worker in &workers {
-        stage.busy(worker, 1).await;
+        cluster.busy(worker, 1).await;
     }
     let at = now();
-    end(stage, &SURPLUS).await;
-    stage.rate_is_back("scale-down from 5 to 2 workers", at).await;
+    end(cluster, &SURPLUS).await;
+    cluster.rate_is_back("scale-down from 5 to 2 workers", at).await;
 }
 
 /// Nobody died, so nothing was recovered, and every call that was begun was answered and written.

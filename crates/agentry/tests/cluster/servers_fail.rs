@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use agentry_lab::Signal;
 use tokio::time::sleep;
 
-use crate::process::until;
-use crate::stage::{PATIENCE, Stage, now};
+use crate::test_cluster::{PATIENCE, TestCluster, now};
+use crate::wait::until;
 
 /// How long Redis is away or frozen.
 const WITHOUT_REDIS: Duration = Duration::from_secs(4);
@@ -19,116 +20,122 @@ const MISSES: &str = "agentry_cache_misses_total";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_fail_cost_time_only() {
-    let mut stage = Stage::open(&[]).await;
-    stage.load().await;
-    rabbitmq(&mut stage, "RabbitMQ stopped and started", "TERM", false).await;
-    rabbitmq(&mut stage, "RabbitMQ killed and started", "KILL", false).await;
-    rabbitmq(&mut stage, "RabbitMQ killed, its disk wiped, and started", "KILL", true).await;
-    postgres(&mut stage, "PostgreSQL restarted fast", "INT").await;
-    postgres(&mut stage, "PostgreSQL restarted immediately", "QUIT").await;
-    connections_terminated(&mut stage).await;
-    redis_killed(&mut stage).await;
-    redis_flushed(&mut stage).await;
-    redis_frozen(&mut stage).await;
-    stage.judge().await;
+    let mut cluster = TestCluster::open(&[]).await;
+    cluster.load().await;
+    rabbitmq(&mut cluster, "RabbitMQ stopped and started", Signal::TERM, Disk::Kept).await;
+    rabbitmq(&mut cluster, "RabbitMQ killed and started", Signal::KILL, Disk::Kept).await;
+    rabbitmq(&mut cluster, "RabbitMQ killed, its disk wiped, and started", Signal::KILL, Disk::Wiped).await;
+    postgres(&mut cluster, "PostgreSQL restarted fast", Signal::INT).await;
+    postgres(&mut cluster, "PostgreSQL restarted immediately", Signal::QUIT).await;
+    connections_terminated(&mut cluster).await;
+    redis_killed(&mut cluster).await;
+    redis_flushed(&mut cluster).await;
+    redis_frozen(&mut cluster).await;
+    cluster.judge().await;
+}
+
+/// What becomes of a server's data while it is down.
+#[derive(PartialEq)]
+enum Disk {
+    Kept,
+    Wiped,
 }
 
 /// The recovery time counts from the moment at which the server answers again.
-async fn rabbitmq(stage: &mut Stage, name: &str, signal: &str, wipe: bool) {
-    stage.fault(name);
+async fn rabbitmq(cluster: &mut TestCluster, name: &str, signal: Signal, disk: Disk) {
+    cluster.fault(name);
     let mut before = Vec::new();
     for member in ["api", "autonomous-1", "scheduler"] {
-        before.push((member, stage.until_metric(member, RECONNECTS, |_| true).await));
+        before.push((member, cluster.until_metric(member, RECONNECTS, |_| true).await));
     }
-    stage.servers.rabbitmq.stop(signal).await;
-    stage.until_up("api", "bus", false).await;
-    stage.until_up("autonomous-1", "bus", false).await;
+    cluster.servers.rabbitmq.stop(signal).await.unwrap();
+    cluster.until_up("api", "bus", false).await;
+    cluster.until_up("autonomous-1", "bus", false).await;
     // Work goes on meanwhile: the store is looked into every second.
     let without = now();
     let ended = format!("SELECT count(*) FROM agentry.ended_tasks WHERE finished_at > {without}");
-    until("tasks that end without RabbitMQ", PATIENCE, async || {
-        (stage.servers.postgres.number(&ended).await >= 20).then_some(())
-    })
-    .await;
-    if wipe {
-        stage.servers.rabbitmq.wipe();
+    until("tasks that end without RabbitMQ", PATIENCE, async || (cluster.number(&ended).await >= 20).then_some(()))
+        .await;
+    if disk == Disk::Wiped {
+        cluster.servers.rabbitmq.wipe().unwrap();
     }
-    stage.servers.rabbitmq.start_again().await;
+    cluster.servers.rabbitmq.start_again().await.unwrap();
     let at = now();
     for (member, count) in before {
-        stage.until_metric(member, RECONNECTS, |now| now > count).await;
-        stage.until_up(member, "bus", true).await;
+        cluster.until_metric(member, RECONNECTS, |now| now > count).await;
+        cluster.until_up(member, "bus", true).await;
     }
-    stage.measured(format!("{name}: all connected again {:.1} s after it answered", seconds_since(at)));
-    stage.rate_is_back(name, at).await;
+    cluster.measured(format!("{name}: all connected again {:.1} s after it answered", seconds_since(at)));
+    cluster.rate_is_back(name, at).await;
 }
 
 fn seconds_since(at: i64) -> f64 {
     Duration::from_micros((now() - at).unsigned_abs()).as_secs_f64()
 }
 
-async fn postgres(stage: &mut Stage, name: &str, signal: &str) {
-    stage.fault(name);
+async fn postgres(cluster: &mut TestCluster, name: &str, signal: Signal) {
+    cluster.fault(name);
     let sql = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
-    let before = stage.servers.postgres.number(sql).await;
-    assert!(connections(stage).await >= PROCESSES, "the deployment is not connected");
-    stage.servers.postgres.restart(signal).await;
+    let before = cluster.number(sql).await;
+    assert!(connections(cluster).await >= PROCESSES, "the deployment is not connected");
+    cluster.servers.postgres.stop(signal).await.unwrap();
+    cluster.servers.postgres.start_again().await.unwrap();
     let at = now();
-    assert!(stage.servers.postgres.number(sql).await > before, "it was not restarted");
-    stage.rate_is_back(name, at).await;
+    assert!(cluster.number(sql).await > before, "it was not restarted");
+    cluster.rate_is_back(name, at).await;
 }
 
-async fn connections(stage: &Stage) -> i64 {
+async fn connections(cluster: &TestCluster) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'agentry'";
-    stage.servers.postgres.number(sql).await
+    cluster.number(sql).await
 }
 
-async fn connections_terminated(stage: &mut Stage) {
+async fn connections_terminated(cluster: &mut TestCluster) {
     let name = "all PostgreSQL connections terminated";
-    stage.fault(name);
+    cluster.fault(name);
     let sql = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE application_name = 'agentry'";
-    let ended = stage.servers.postgres.number(sql).await;
+    let ended = cluster.number(sql).await;
     let at = now();
     assert!(ended >= 2 * PROCESSES, "only {ended} connections were terminated");
-    stage.rate_is_back(&format!("{name} ({ended})"), at).await;
+    cluster.rate_is_back(&format!("{name} ({ended})"), at).await;
 }
 
-async fn redis_killed(stage: &mut Stage) {
-    stage.fault("Redis killed");
-    let bypasses = stage.until_metric("api", BYPASSES, |_| true).await;
-    stage.servers.redis.process.kill();
-    stage.until_up("api", "cache", false).await;
-    stage.until_metric("api", BYPASSES, |now| now > bypasses).await;
+async fn redis_killed(cluster: &mut TestCluster) {
+    cluster.fault("Redis killed");
+    let bypasses = cluster.until_metric("api", BYPASSES, |_| true).await;
+    cluster.servers.redis.process.kill();
+    cluster.until_up("api", "cache", false).await;
+    cluster.until_metric("api", BYPASSES, |now| now > bypasses).await;
     sleep(WITHOUT_REDIS).await;
-    stage.servers.redis.start_again().await;
+    cluster.servers.redis.start_again().await.unwrap();
     let at = now();
-    stage.until_up("api", "cache", true).await;
-    stage.rate_is_back("Redis killed and started", at).await;
+    cluster.until_up("api", "cache", true).await;
+    cluster.rate_is_back("Redis killed and started", at).await;
 }
 
-async fn redis_flushed(stage: &mut Stage) {
-    stage.fault("Redis flushed");
+async fn redis_flushed(cluster: &mut TestCluster) {
+    cluster.fault("Redis flushed");
     until("entries in Redis", PATIENCE, async || {
-        let answer = stage.servers.redis.ask("DBSIZE").await?;
+        let answer = cluster.servers.redis.ask("DBSIZE").await?;
         answer.strip_prefix(':')?.parse::<u64>().ok().filter(|entries| *entries > 10)
     })
     .await;
-    let misses = stage.until_metric("api", MISSES, |_| true).await;
-    assert_eq!(stage.servers.redis.ask("FLUSHALL").await.as_deref(), Some("+OK"));
+    let misses = cluster.until_metric("api", MISSES, |_| true).await;
+    assert_eq!(cluster.servers.redis.ask("FLUSHALL").await.as_deref(), Some("+OK"));
     let at = now();
-    stage.until_metric("api", MISSES, |now| now > misses).await;
-    stage.rate_is_back("Redis flushed", at).await;
+    cluster.until_metric("api", MISSES, |now| now > misses).await;
+    cluster.rate_is_back("Redis flushed", at).await;
 }
 
-async fn redis_frozen(stage: &mut Stage) {
-    stage.fault("Redis frozen");
-    let errors = stage.until_metric("api", ERRORS, |_| true).await;
-    stage.servers.redis.process.signal("STOP");
-    stage.until_metric("api", ERRORS, |now| now > errors).await;
+async fn redis_frozen(cluster: &mut TestCluster) {
+    cluster.fault("Redis frozen");
+    let errors = cluster.until_metric("api", ERRORS, |_| true).await;
+    cluster.servers.redis.process.signal(Signal::STOP).unwrap();
+    cluster.until_metric("api", ERRORS, |now| now > errors).await;
     sleep(WITHOUT_REDIS).await;
-    stage.servers.redis.process.signal("CONT");
+    cluster.servers.redis.process.signal(Signal::CONT).unwrap();
     let at = now();
-    stage.until_up("api", "cache", true).await;
-    stage.rate_is_back("Redis frozen", at).await;
+    cluster.until_up("api", "cache", true).await;
+    cluster.rate_is_back("Redis frozen", at).await;
 }

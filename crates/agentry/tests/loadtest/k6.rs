@@ -1,6 +1,6 @@
 //! k6's scripts: by k6 where it is on the path, else by Node with k6's modules made of its own parts.
 
-use crate::stage::{AGENTS, SIGNING_SECRET, Stage};
+use crate::loaded_server::{AGENTS, LoadedServer, SIGNING_SECRET};
 use crate::tools::{NOWHERE, on_path, report, repository, run, words};
 
 /// Checks of a script's that held, and that did not.
@@ -18,10 +18,10 @@ impl Counted {
     }
 }
 
-fn k6(stage: &Stage, url: &str, script: &str) -> Counted {
+fn k6(server: &LoadedServer, url: &str, script: &str) -> Counted {
     let (summary, said) = match on_path("k6") {
         Some(tool) => {
-            let file = stage.folder().join("k6.json");
+            let file = server.folder().join("k6.json");
             let (to, url) = (file.display().to_string(), format!("URL={url}"));
             let mut args = words(&["run", "--quiet", "--no-usage-report", "--no-thresholds", "--summary-export", &to]);
             let secret = format!("SLACK_SIGNING_SECRET={SIGNING_SECRET}");
@@ -29,7 +29,7 @@ fn k6(stage: &Stage, url: &str, script: &str) -> Counted {
                 args.extend(words(&["-e", setting]));
             }
             args.push(repository("loadtest/k6").join(script).display().to_string());
-            let ended = run(&tool, stage.folder(), &args, &[]);
+            let ended = run(&tool, server.folder(), &args, &[]);
             (report(&file, &ended.said), ended.said)
         }
         None => {
@@ -39,10 +39,10 @@ fn k6(stage: &Stage, url: &str, script: &str) -> Counted {
             let node = on_path("node").unwrap_or_else(|| panic!("neither k6 nor node is on the path: install one"));
             let player = repository("crates/agentry/tests/loadtest/k6_play.mjs").display().to_string();
             let scripts = repository("loadtest/k6").display().to_string();
-            let folder = tempfile::tempdir_in(stage.folder()).unwrap();
+            let folder = tempfile::tempdir_in(server.folder()).unwrap();
             let args = words(&[&player, &scripts, script, &folder.path().display().to_string()]);
             let env = [("URL", url), ("SLACK_SIGNING_SECRET", SIGNING_SECRET)];
-            let ended = run(&node, stage.folder(), &args, &env);
+            let ended = run(&node, server.folder(), &args, &env);
             assert_eq!(ended.code, Some(0), "{}", ended.said);
             (serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}\n{}", ended.said)), ended.said)
         }
@@ -54,31 +54,31 @@ fn k6(stage: &Stage, url: &str, script: &str) -> Counted {
 
 #[test]
 fn k6_asks_agents_of_three_modes() {
-    let stage = Stage::new();
-    let passed = k6(&stage, &stage.url, "task-mix.js").is_clean();
-    let completed = AGENTS.map(|agent| stage.completed(agent));
+    let server = LoadedServer::new();
+    let passed = k6(&server, &server.url, "task-mix.js").is_clean();
+    let completed = AGENTS.map(|agent| server.completed(agent));
     assert!(completed.iter().all(|count| *count > 0), "{completed:?}");
     assert_eq!(completed.iter().sum::<u64>(), passed, "{completed:?}");
 }
 
 #[test]
 fn k6_publishes_events() {
-    let stage = Stage::new();
-    let passed = k6(&stage, &stage.url, "burst.js").is_clean();
-    assert_eq!(stage.answered("/v1/events", 202), passed);
-    assert_eq!(stage.events("k6", passed).values().sum::<u64>(), passed);
+    let server = LoadedServer::new();
+    let passed = k6(&server, &server.url, "burst.js").is_clean();
+    assert_eq!(server.answered("/v1/events", 202), passed);
+    assert_eq!(server.events("k6", passed).values().sum::<u64>(), passed);
 }
 
 #[test]
 fn k6_sends_what_slack_would_and_every_mention_is_answered() {
-    let stage = Stage::with_slack();
-    let passed = k6(&stage, &stage.url, "slack.js").is_clean();
-    stage.mentions_were_answered(passed);
+    let server = LoadedServer::with_slack();
+    let passed = k6(&server, &server.url, "slack.js").is_clean();
+    server.mentions_were_answered(passed);
 }
 
 #[test]
 fn k6_sees_that_there_is_no_server() {
-    let stage = Stage::new();
-    let counted = k6(&stage, NOWHERE, "task-mix.js");
+    let server = LoadedServer::new();
+    let counted = k6(&server, NOWHERE, "task-mix.js");
     assert!(counted.passes == 0 && counted.fails > 0, "{}", counted.said);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::stage::{AGENTS, SIGNING_SECRET, Stage};
+use crate::loaded_server::{AGENTS, LoadedServer, SIGNING_SECRET};
 use crate::tools::{NOWHERE, found, report, repository, run, words};
 
 /// What Locust counted.
@@ -32,15 +32,15 @@ impl Counted {
 }
 
 /// Some seconds of one kind of users, who end what they began. So many users that rare kinds of requests come too.
-fn locust(stage: &Stage, url: &str, class: &str, users: &str, env: &[(&str, &str)]) -> Counted {
+fn locust(server: &LoadedServer, url: &str, class: &str, users: &str, env: &[(&str, &str)]) -> Counted {
     let script = repository("loadtest/locust/locustfile.py").display().to_string();
-    let file = stage.folder().join("locust.json");
+    let file = server.folder().join("locust.json");
     let name = file.with_extension("").display().to_string();
     let mut args = words(&["-f", &script, class, "--headless", "--users", users, "--spawn-rate", users]);
     args.extend(words(&["--run-time", "4s", "--stop-timeout", "60", "--host", url, "--json-file", &name]));
     // Nothing is written beside the script.
     let env = [&[("PYTHONDONTWRITEBYTECODE", "1")], env].concat();
-    let ended = run(&found("AGENTRY_TEST_LOCUST", "loadtest/venv/bin/locust"), stage.folder(), &args, &env);
+    let ended = run(&found("AGENTRY_TEST_LOCUST", "loadtest/venv/bin/locust"), server.folder(), &args, &env);
     let rows = report(&file, &ended.said);
     let by_name = |field: &str| -> BTreeMap<String, u64> {
         let rows = rows.as_array().unwrap().iter();
@@ -51,55 +51,55 @@ fn locust(stage: &Stage, url: &str, class: &str, users: &str, env: &[(&str, &str
 
 #[test]
 fn locust_asks_agents_of_three_modes() {
-    let stage = Stage::new();
-    let counted = locust(&stage, &stage.url, "TaskMix", "20", &[]);
+    let server = LoadedServer::new();
+    let counted = locust(&server, &server.url, "TaskMix", "20", &[]);
     counted.is_clean(&AGENTS);
     for agent in AGENTS {
-        assert_eq!(stage.completed(agent), counted.sent[agent], "{agent}");
+        assert_eq!(server.completed(agent), counted.sent[agent], "{agent}");
     }
-    assert_eq!(stage.answered("/v1/tasks", 200), counted.total());
+    assert_eq!(server.answered("/v1/tasks", 200), counted.total());
 }
 
 #[test]
 fn locust_publishes_events_of_four_kinds() {
-    let stage = Stage::new();
-    let counted = locust(&stage, &stage.url, "EventBurst", "100", &[]);
+    let server = LoadedServer::new();
+    let counted = locust(&server, &server.url, "EventBurst", "100", &[]);
     counted.is_clean(&["agent.result.done", "schedule.task.due", "slack.event.message", "task.submission.new"]);
-    assert_eq!(stage.answered("/v1/events", 202), counted.total());
-    assert_eq!(stage.events("locust", counted.total()), counted.sent);
+    assert_eq!(server.answered("/v1/events", 202), counted.total());
+    assert_eq!(server.events("locust", counted.total()), counted.sent);
 }
 
 #[test]
 fn locust_sends_what_slack_would_and_every_mention_is_answered() {
-    let stage = Stage::with_slack();
-    let counted = locust(&stage, &stage.url, "SlackEvents", "5", &[("SLACK_SIGNING_SECRET", SIGNING_SECRET)]);
+    let server = LoadedServer::with_slack();
+    let counted = locust(&server, &server.url, "SlackEvents", "5", &[("SLACK_SIGNING_SECRET", SIGNING_SECRET)]);
     counted.is_clean(&["slack event"]);
-    stage.mentions_were_answered(counted.total());
+    server.mentions_were_answered(counted.total());
 }
 
 #[test]
 fn locust_fails_without_a_server() {
-    let stage = Stage::new();
-    let counted = locust(&stage, NOWHERE, "TaskMix", "5", &[]);
+    let server = LoadedServer::new();
+    let counted = locust(&server, NOWHERE, "TaskMix", "5", &[]);
     assert_eq!(counted.code, Some(1), "{}", counted.said);
     assert!(counted.total() > 0 && counted.failed == counted.sent, "{}", counted.said);
 }
 
 #[test]
 fn locust_fails_when_an_agent_does_not_exist() {
-    let stage = Stage::new();
-    let counted = locust(&stage, &stage.url, "TaskMix", "20", &[("AUTONOMOUS", "nobody")]);
+    let server = LoadedServer::new();
+    let counted = locust(&server, &server.url, "TaskMix", "20", &[("AUTONOMOUS", "nobody")]);
     assert_eq!(counted.code, Some(1), "{}", counted.said);
     assert!(counted.sent["nobody"] > 0 && counted.failed["nobody"] == counted.sent["nobody"], "{}", counted.said);
-    assert_eq!((counted.failed["support"], stage.completed("triage")), (0, 0), "{}", counted.said);
-    assert_eq!(stage.answered("/v1/tasks", 404), counted.sent["nobody"]);
+    assert_eq!((counted.failed["support"], server.completed("triage")), (0, 0), "{}", counted.said);
+    assert_eq!(server.answered("/v1/tasks", 404), counted.sent["nobody"]);
 }
 
 #[test]
 fn locust_fails_when_the_secret_is_another() {
-    let stage = Stage::with_slack();
-    let counted = locust(&stage, &stage.url, "SlackEvents", "2", &[("SLACK_SIGNING_SECRET", "another")]);
+    let server = LoadedServer::with_slack();
+    let counted = locust(&server, &server.url, "SlackEvents", "2", &[("SLACK_SIGNING_SECRET", "another")]);
     assert_eq!(counted.code, Some(1), "{}", counted.said);
     assert!(counted.total() > 0 && counted.failed == counted.sent, "{}", counted.said);
-    assert_eq!((stage.heard("unverified"), stage.heard("accepted")), (counted.total(), 0));
+    assert_eq!((server.heard("unverified"), server.heard("accepted")), (counted.total(), 0));
 }

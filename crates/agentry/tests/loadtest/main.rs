@@ -15,8 +15,8 @@ mod artillery;
 #[path = "../it/http.rs"]
 mod http;
 mod k6;
+mod loaded_server;
 mod locust;
-mod stage;
 #[allow(dead_code, reason = "shared with another test, which uses more of it")]
 #[path = "../it/support.rs"]
 mod support;

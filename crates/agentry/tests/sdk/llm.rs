@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use crate::python::script;
-use crate::simulator::Simulator;
+use crate::simulator::{end, start};
 
 /// Completion, usage, stream, tools, structured output, stop reasons, errors and faults, each by name.
 const PARTS: &str = "completion\nusage_details\nstream\ntools\nforms_and_stops\nerrors\nfaults\n";
 
 fn speaks(file: &str, more: &[&str]) {
-    let simulator = Simulator::start(&["sim", "llm", "--aws-secret", "secret-of-the-simulator"]);
+    let simulator = start(&["sim", "llm", "--aws-secret", "secret-of-the-simulator"]);
     let args: Vec<&str> = std::iter::once(simulator.url.as_str()).chain(more.iter().copied()).collect();
     assert_eq!(script(file, &args), PARTS);
 }
@@ -38,8 +38,7 @@ fn ollama_takes_it_for_ollama() {
 
 #[test]
 fn keys_and_limits_are_told_in_the_words_of_each() {
-    let simulator =
-        Simulator::start(&["sim", "llm", "--require-key", "AKIDSIM", "--aws-secret", "right", "--rpm", "3"]);
+    let simulator = start(&["sim", "llm", "--require-key", "AKIDSIM", "--aws-secret", "right", "--rpm", "3"]);
     assert_eq!(script("keys_sdk.py", &[&simulator.url, "AKIDSIM"]), "wrong_keys\nwrong_signatures\nlimits\n");
 }
 
@@ -48,9 +47,9 @@ fn the_ledger_has_every_call_after_sigterm_and_after_kill_9() {
     for signal in ["-TERM", "-KILL"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
-        let simulator = Simulator::start(&["sim", "llm", "--ledger", path.to_str().unwrap()]);
+        let simulator = start(&["sim", "llm", "--ledger", path.to_str().unwrap()]);
         script("calls.py", &[&simulator.url, "20"]);
-        simulator.end(signal);
+        end(simulator, signal);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 20, "{signal}");

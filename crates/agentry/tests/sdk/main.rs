@@ -7,3 +7,6 @@ mod llm;
 mod python;
 mod simulator;
 mod slack;
+#[allow(dead_code, reason = "shared with another test, which uses more of it")]
+#[path = "../it/support.rs"]
+mod support;

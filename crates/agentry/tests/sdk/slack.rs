@@ -5,17 +5,18 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::python::script;
-use crate::simulator::Simulator;
+use crate::simulator::start;
+use crate::support::Server;
 
 #[test]
 fn slack_sdk_takes_it_for_slack() {
-    let simulator = Simulator::start(&["sim", "slack", "--time-scale", "0.001", "--ack-timeout-ms", "500"]);
+    let simulator = start(&["sim", "slack", "--time-scale", "0.001", "--ack-timeout-ms", "500"]);
     let parts = "web_api\nrefusals\nrates\nsigned_events\nretries\nforgeries\ncommands\nclicks\nmodals\nfaults\n";
     assert_eq!(script("slack_sdk_test.py", &[&simulator.url, "sim-signing-secret"]), parts);
 }
 
 /// A run of `agentry sim send`: whether it succeeded, and what it said.
-fn send(simulator: &Simulator, what: &str, body: &str) -> (Option<i32>, String, String) {
+fn send(simulator: &Server, what: &str, body: &str) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentry"));
     let output = command.args(["sim", "send", what, body, "--url", &simulator.url]).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -24,8 +25,8 @@ fn send(simulator: &Simulator, what: &str, body: &str) -> (Option<i32>, String, 
 
 #[test]
 fn people_act_from_the_command_line() {
-    let app = Simulator::start(&["sim", "llm"]);
-    let slack = Simulator::start(&["sim", "slack", "--time-scale", "0"]);
+    let app = start(&["sim", "llm"]);
+    let slack = start(&["sim", "slack", "--time-scale", "0"]);
     let (code, _, said) = send(&slack, "event", r#"{"text": "hello"}"#);
     assert!(code == Some(1) && said.contains("nothing to send to"), "{said}");
     assert_eq!(send(&slack, "target", &format!(r#"{{"url": "{}"}}"#, app.url)).0, Some(0));

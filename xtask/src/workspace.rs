@@ -13,14 +13,14 @@ const KEY_LETTERS: usize = 80;
 
 /// The workspace and where it is built.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Workspace {
     /// The folder of the workspace's Cargo.toml.
     pub root: PathBuf,
     /// The build folder.
     pub target: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     pub fn find() -> Result<Self> {
         let output =
             cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output().context("cargo metadata")?;

@@ -1,5 +1,5 @@
-//! Where the demo's fleet keeps its state: in the demo's own folder, or on servers that are there already, under names
-//! that nobody else has and that are removed at the end.
+//! The engine of the demo: its state is in the demo's own folder, or on servers that are there already, under names that
+//! nobody else has and that are removed at the end.
 
 use agentry_config::Engine;
 use secrecy::ExposeSecret;
@@ -8,19 +8,19 @@ use crate::failure::Failure;
 use crate::{cli, engine, settings};
 
 /// An engine and what its processes are told about it.
-pub struct Place {
-    /// Which.
+pub struct DemoEngine {
+    /// The engine.
     pub engine: Engine,
     /// Variables of every process.
     pub environment: Vec<(&'static str, String)>,
     cluster: Option<agentry_config::Cluster>,
 }
 
-impl Place {
-    /// The place that was asked for.
+impl DemoEngine {
+    /// Returns the engine that was asked for.
     ///
     /// # Errors
-    /// Which server is missing.
+    /// A server is missing.
     pub async fn find(args: &cli::Demo) -> Result<Self, Failure> {
         // Without the flag nothing of the caller's settings is the demo's.
         if args.engine.is_none() {
@@ -36,8 +36,8 @@ impl Place {
         Self { engine: Engine::Embedded, environment: Vec::new(), cluster: None }
     }
 
-    /// Its word.
-    pub fn engine(&self) -> &'static str {
+    /// Returns its word.
+    pub fn word(&self) -> &'static str {
         engine::word(self.engine)
     }
 
@@ -83,7 +83,7 @@ impl Place {
     /// Removes what the demo left on servers. Its processes must have ended.
     ///
     /// # Errors
-    /// What could not be removed.
+    /// Something could not be removed.
     pub async fn clean_up(&self) -> Result<(), Failure> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         crate::servers::remove_all(cluster).await.map_err(|error| {

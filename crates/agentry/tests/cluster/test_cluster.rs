@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use agentry_lab::{ProcessGroup, Server, Servers};
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,8 +12,7 @@ use crate::deployment::{Deployment, MEMBERS};
 use crate::http::{client, get};
 use crate::judge;
 use crate::load::{Load, Promised, RATES};
-use crate::process::until;
-use crate::servers::Servers;
+use crate::wait::until;
 
 /// After a fault, 90 % of the offered rate must be back within this time (issue: 60 s, goal 5 s).
 pub const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ const LOOK_AT_RATE: Duration = Duration::from_millis(250);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A deployment under load.
-pub struct Stage {
+pub struct TestCluster {
     load: Option<Load>,
     pub deployment: Deployment,
     pub servers: Servers,
@@ -43,24 +43,25 @@ pub struct Stage {
 /// Without nextest all tests share a process; two deployments at once would be slow, not wrong.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-impl Stage {
-    /// Servers and a deployment whose processes are all started at once; `linked` ones have links that can be cut.
-    pub async fn open(linked: &[&str]) -> Self {
-        Self::with(&MEMBERS, linked).await
+impl TestCluster {
+    /// Servers and a deployment whose processes are all started at once; `proxied` ones reach the servers through proxies.
+    pub async fn open(proxied: &[&str]) -> Self {
+        Self::with(&MEMBERS, proxied).await
     }
 
-    pub async fn with(members: &[&str], linked: &[&str]) -> Self {
+    pub async fn with(members: &[&str], proxied: &[&str]) -> Self {
         let alone = ALONE.lock().await;
         let folder = tempfile::tempdir().unwrap();
-        let servers = Servers::start(folder.path()).await;
-        let mut deployment = Deployment::new(folder.path(), servers.addresses()).await;
-        deployment.link(linked).await;
+        let servers = Servers::start(folder.path(), ProcessGroup::Callers).await.unwrap();
+        let mut deployment = Deployment::new(folder.path(), servers.urls()).await;
+        let ports = [servers.postgres.port, servers.rabbitmq.port, servers.redis.port];
+        deployment.proxy(proxied, ports).await;
         let (load, url) = (None, watch::Sender::new(String::new()));
         let http = client();
         let measured = Vec::new();
-        let mut stage = Self { load, deployment, servers, http, url, measured, _folder: folder, _alone: alone };
-        stage.start(members).await;
-        stage
+        let mut cluster = Self { load, deployment, servers, http, url, measured, _folder: folder, _alone: alone };
+        cluster.start(members).await;
+        cluster
     }
 
     /// Begins the load; returns when tasks end as fast as they come.
@@ -101,7 +102,7 @@ impl Stage {
     pub async fn start(&mut self, names: &[&str]) {
         self.deployment.start(names).await;
         if names.contains(&"api") {
-            self.url.send_replace(self.deployment.member("api").url.clone());
+            self.url.send_replace(self.deployment.url("api"));
         }
     }
 
@@ -114,24 +115,32 @@ impl Stage {
         get(&self.http, &format!("{}{path}", self.api())).await
     }
 
+    /// Rows of a query to the store, as text.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        self.servers.postgres.rows(sql).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The number that a query to the store has for an answer.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let rows = self.rows(sql).await;
+        rows[0][0].parse().unwrap_or_else(|_| panic!("no number: {rows:?} for {sql}"))
+    }
+
     /// The worker that a process is, as the store knows it.
     pub async fn worker(&mut self, name: &str) -> String {
-        let host = format!(":{}", self.deployment.member(name).process.id());
+        let host = format!(":{}", self.deployment.process(name).pid());
         let of = |row: &Vec<String>| {
             let record: Value = serde_json::from_str(&row[1]).unwrap();
             record["host"].as_str().unwrap().ends_with(&host).then(|| row[0].clone())
         };
         let sql = "SELECT id::text, record FROM agentry.workers WHERE record IS NOT NULL AND NOT gone";
-        until(&format!("the worker of {name}"), PATIENCE, async || {
-            self.servers.postgres.rows(sql).await.iter().find_map(of)
-        })
-        .await
+        until(&format!("the worker of {name}"), PATIENCE, async || self.rows(sql).await.iter().find_map(of)).await
     }
 
     /// The tasks that a worker owns and that run.
     pub async fn running(&self, worker: &str) -> Vec<String> {
         let sql = format!("SELECT id::text FROM agentry.open_tasks WHERE status = 1 AND owner = '{worker}'");
-        self.servers.postgres.rows(&sql).await.into_iter().map(|mut row| row.remove(0)).collect()
+        self.rows(&sql).await.into_iter().map(|mut row| row.remove(0)).collect()
     }
 
     /// Waits until a worker runs at least so many tasks; these.
@@ -144,7 +153,7 @@ impl Stage {
 
     /// A number of a process's `/metrics`; `None` while it does not say.
     pub async fn metric(&self, member: &str, name: &str) -> Option<f64> {
-        let url = format!("{}/metrics", self.deployment.members[member].url);
+        let url = format!("{}/metrics", self.deployment.url(member));
         let text = self.http.get(url).send().await.ok()?.text().await.ok()?;
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
@@ -171,7 +180,7 @@ impl Stage {
         );
         let began = Instant::now();
         let from = loop {
-            let rows = self.servers.postgres.rows(&sql).await;
+            let rows = self.rows(&sql).await;
             let ended: Vec<(i64, &str)> = rows.iter().map(|row| (row[0].parse().unwrap(), row[1].as_str())).collect();
             if let Some(from) = steady_from(&ended) {
                 break from;
@@ -184,7 +193,7 @@ impl Stage {
         assert!(back <= BACK_WITHIN, "{what}: the rate was back after {back:?}");
         let waiting = "SELECT count(*) FROM agentry.open_tasks WHERE status = 0";
         until(&format!("the backlog to be worked off after {what}"), BACK_WITHIN, async || {
-            (self.servers.postgres.number(waiting).await < (2.0 * offered()) as i64).then_some(())
+            (self.number(waiting).await < (2.0 * offered()) as i64).then_some(())
         })
         .await;
         self.measured(format!("{what}: {:.0} % of the rate is back after {:.1} s", BACK * 100.0, back.as_secs_f64()));
@@ -234,11 +243,12 @@ pub fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
 }
 
-impl Drop for Stage {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let servers = self.servers.tails().into_iter().map(|(name, text)| (name.to_owned(), text));
-            for (name, text) in servers.chain(self.deployment.tails()) {
+            let servers =
+                self.servers.all().map(|server: &Server| (server.process.name().to_owned(), server.process.tail()));
+            for (name, text) in servers.into_iter().chain(self.deployment.lab.program.tails()) {
                 eprintln!("===== the end of the log of {name}\n{text}");
             }
         }

@@ -15,7 +15,7 @@ pub const SIGNING_SECRET: &str = "sim-signing-secret";
 pub const AGENTS: [&str; 3] = ["triage", "support", "research-team"];
 
 /// A server with the example fleet; with Slack beside it where that is loaded.
-pub struct Stage {
+pub struct LoadedServer {
     /// Asks the server.
     pub http: Http,
     /// Where the server listens.
@@ -35,7 +35,7 @@ fn folder() -> TempDir {
     folder
 }
 
-impl Stage {
+impl LoadedServer {
     /// `agentry serve --sim`.
     pub fn new() -> Self {
         let folder = folder();
