@@ -176,17 +176,16 @@ async fn server(server: &cli::Server) -> Check {
         Ok(client) => client,
         Err(_) => return check("server", State::Bad, format!("`{url}` is not an address"), Some("see --url")),
     };
-    match client.get(&["health", "ready"], &[]).await {
-        Ok(_) => match client.get(&["v1", "overview"], &[]).await {
+    match client.ready().success().await {
+        Ok(_) => match client.overview().success().await {
             Ok(_) => check("server", State::Good, format!("{url} is ready"), None),
             Err(_) => {
                 let advice = "set AGENTRY_API_KEY to one that `agentry keys` lists as active";
                 check("server", State::Look, format!("{url} is ready and does not take this API key"), Some(advice))
             }
         },
-        Err(failure) => {
-            let text = failure.text(false).unwrap_or_default();
-            let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Err(error) => {
+            let found = error.to_string().lines().next().unwrap_or_default().to_owned();
             check("server", State::Look, found, Some("start one with `agentry serve`"))
         }
     }

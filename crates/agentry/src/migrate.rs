@@ -83,7 +83,7 @@ fn show(args: &cli::Migrate, settings: &Settings, report: &Report, took: Duratio
         });
         return render::document(args.output, &shown);
     }
-    render::rows(Format::Table, &rows, &COLUMNS, "")?;
+    render::rows(&rows, &COLUMNS, "")?;
     let (rows, took) = (report.rows(), render::duration(took));
     out::complain(&if args.dry_run {
         format!("{rows} rows can be moved (read in {took}); nothing was\n")

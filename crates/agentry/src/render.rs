@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
+use agentry_core::money::NanoUsd;
+use agentry_core::time::Timestamp;
 use clap::ValueEnum;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -25,45 +28,43 @@ pub enum Format {
 const MAX_CELL: usize = 60;
 
 /// A column: its heading, where its numbers line up, and what it shows of a row.
-pub struct Column {
+pub struct Column<T = Value> {
     heading: &'static str,
     right: bool,
-    cell: fn(&Value) -> String,
+    cell: fn(&T) -> String,
 }
 
 /// A column of words.
 #[must_use]
-pub const fn text(heading: &'static str, cell: fn(&Value) -> String) -> Column {
+pub const fn text<T>(heading: &'static str, cell: fn(&T) -> String) -> Column<T> {
     Column { heading, right: false, cell }
 }
 
 /// A column of numbers.
 #[must_use]
-pub const fn number(heading: &'static str, cell: fn(&Value) -> String) -> Column {
+pub const fn number<T>(heading: &'static str, cell: fn(&T) -> String) -> Column<T> {
     Column { heading, right: true, cell }
 }
 
-/// Prints rows in the format asked for. `empty` is what a table says when there are none.
+/// Prints rows as a table. `empty` is what it says when there are none.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn rows(format: Format, rows: &[Value], columns: &[Column], empty: &str) -> Result<(), Failure> {
-    match format {
-        Format::Table if rows.is_empty() => out::line(empty),
-        Format::Table => out::print(&table(rows, columns)),
-        _ => document(format, &Value::Array(rows.to_vec())),
-    }
+pub fn rows<T>(rows: &[T], columns: &[Column<T>], empty: &str) -> Result<(), Failure> {
+    if rows.is_empty() { out::line(empty) } else { out::print(&table(rows, columns)) }
 }
 
 /// Prints one value: JSON or YAML; as a table, its fields one a line.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn document(format: Format, value: &Value) -> Result<(), Failure> {
+pub fn document(format: Format, value: &impl Serialize) -> Result<(), Failure> {
+    // Through a `Value`, which sorts the fields.
+    let value = serde_json::to_value(value).unwrap_or_default();
     match format {
-        Format::Json => out::line(&serde_json::to_string_pretty(value).unwrap_or_default()),
-        Format::Yaml => out::print(&to_yaml(value)),
-        Format::Table => out::print(&fields(value)),
+        Format::Json => out::line(&serde_json::to_string_pretty(&value).unwrap_or_default()),
+        Format::Yaml => out::print(&to_yaml(&value)),
+        Format::Table => out::print(&fields(&value)),
     }
 }
 
@@ -93,7 +94,7 @@ fn flatten(path: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-fn table(rows: &[Value], columns: &[Column]) -> String {
+fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|column| shorten(&(column.cell)(row))).collect()).collect();
     let width = |index: usize| {
@@ -139,14 +140,18 @@ pub fn at(row: &Value, pointer: &str) -> String {
     plain(row.pointer(pointer).unwrap_or(&Value::Null))
 }
 
-/// A moment (RFC 3339) to the second.
+/// Any value as one reads it.
 #[must_use]
-pub fn moment(row: &Value, pointer: &str) -> String {
-    let text = at(row, pointer);
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z").replace('T', " "),
-        None => text,
-    }
+pub fn shown(value: &impl Serialize) -> String {
+    plain(&serde_json::to_value(value).unwrap_or_default())
+}
+
+/// A moment to the second, or `–`.
+#[must_use]
+pub fn moment(moment: impl Into<Option<Timestamp>>) -> String {
+    let Some(moment) = moment.into() else { return plain(&Value::Null) };
+    let text = moment.to_string().replace('T', " ");
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// Nano-dollars as dollars, with as many digits as small amounts need.
@@ -155,6 +160,12 @@ pub fn dollars(nanos: u64) -> String {
     let whole = nanos / 1_000_000_000;
     let micros = nanos % 1_000_000_000 / 1_000;
     if whole > 0 { format!("${whole}.{:02}", micros / 10_000) } else { format!("$0.{micros:06}") }
+}
+
+/// What something cost, in dollars.
+#[must_use]
+pub fn cost(amount: NanoUsd) -> String {
+    dollars(u64::try_from(amount.0).unwrap_or(0))
 }
 
 /// Milliseconds, or seconds from a tenth of a minute on.

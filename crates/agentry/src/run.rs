@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentry_api::{Client, ServerEvent, TaskEvent, TaskRequest, TaskView};
 use agentry_config::{Engine, Role, Settings};
-use serde_json::{Map, Value, json};
+use agentry_core::journal::JournalBody;
+use agentry_core::task::TaskStatus;
+use serde_json::Value;
 
 use crate::cli;
-use crate::client::{Client, StreamItem};
 use crate::failure::Failure;
 use crate::log::Steering;
 use crate::platform::{self, Platform};
-use crate::render::{self, Format, at};
+use crate::render::{self, Format, shown};
 use crate::tape::Tape;
 use crate::{out, settings, verbs};
 
@@ -30,7 +32,7 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     let taped = args.record.is_some() || args.replay.is_some();
     if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
         let key = settings::api_key(args.key.as_ref(), args.place.config.as_ref())?;
-        let client = Client::new(&url)?.with_key(key);
+        let client = Client::builder(&url).key(key).build()?;
         return ask(&client, &args, args.wait || args.stream).await;
     }
     let mut settings = settings::of_fleet(&args.place)?;
@@ -52,7 +54,7 @@ async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) 
         settings.data = fresh.path().to_owned();
     }
     settings.roles = vec![Role::Api, Role::Worker];
-    let input = request(args)?["input"].take();
+    let input = input(args)?;
     let Some(tape) = Tape::open(args, &input, &settings)? else { return Err(Failure::usage("no recording is named")) };
     if tape.is_replay() {
         settings.sim = false;
@@ -63,7 +65,7 @@ async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) 
 
 async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: Arc<Steering>) -> Result<(), Failure> {
     let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape, log).await?;
-    let client = Client::new(platform.url())?.with_key(Some(platform.own_key()));
+    let client = Client::builder(platform.url()).key(Some(platform.own_key())).build()?;
     let answered = tokio::select! {
         answered = ask(&client, args, true) => answered,
         signal = crate::serve::stop_signal() => signal.and(Err(Failure::new("interrupted"))),
@@ -73,36 +75,32 @@ async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: 
 }
 
 async fn ask(client: &Client, args: &cli::Run, wait: bool) -> Result<(), Failure> {
-    let accepted = client.post(&["v1", "tasks"], &[], &request(args)?).await?;
-    let id = at(&accepted, "/id");
+    let mut request = TaskRequest::new(&args.agent, input(args)?);
+    (request.stream, request.session) = (args.stream, args.session.clone());
+    let accepted = client.submit(&request).await?;
     if !wait {
         return match args.output {
-            Format::Table => out::line(&format!("{id}  {}", at(&accepted, "/status"))),
+            Format::Table => out::line(&format!("{}  {}", accepted.id, shown(&accepted.status))),
             format => render::document(format, &accepted),
         };
     }
-    let mut answer = Answer { live: args.stream && args.output == Format::Table, wrote: false, task: Value::Null };
-    let path = ["v1", "tasks", id.as_str(), "events"];
-    client.stream(&path, &[], |item| answer.take(client.base(), &item)).await?;
-    answer.finish(&id, args.output)
+    let mut answer = Answer { live: args.stream && args.output == Format::Table, wrote: false };
+    let mut events = client.task_events(accepted.id).follow().await?;
+    while let Some(event) = events.next().await? {
+        if let Some(task) = answer.take(client.base(), &event)? {
+            return answer.finish(&task, &event.data, args.output);
+        }
+    }
+    let help = format!("the task goes on: `agentry tasks show {}` tells how it ended", accepted.id);
+    Err(Failure::new(format!("the stream of task {} ended before the task did", accepted.id)).help(help))
 }
 
-fn request(args: &cli::Run) -> Result<Value, Failure> {
-    let input = if args.json {
-        serde_json::from_str(&args.input).map_err(|error| {
-            Failure::usage(format!("the input is not JSON: {error}")).help("leave --json out for text")
-        })?
-    } else {
-        Value::String(args.input.clone())
-    };
-    let mut body = Map::from_iter([("agent".to_owned(), json!(args.agent)), ("input".to_owned(), input)]);
-    if args.stream {
-        body.insert("stream".to_owned(), json!(true));
+fn input(args: &cli::Run) -> Result<Value, Failure> {
+    if !args.json {
+        return Ok(Value::String(args.input.clone()));
     }
-    if let Some(session) = &args.session {
-        body.insert("session".to_owned(), json!(session));
-    }
-    Ok(Value::Object(body))
+    serde_json::from_str(&args.input)
+        .map_err(|error| Failure::usage(format!("the input is not JSON: {error}")).help("leave --json out for text"))
 }
 
 /// The answer as it comes.
@@ -111,48 +109,43 @@ struct Answer {
     live: bool,
     /// Whether any was.
     wrote: bool,
-    /// The task once it has ended.
-    task: Value,
 }
 
 impl Answer {
-    /// Returns false at the end.
-    fn take(&mut self, base: &str, item: &StreamItem) -> Result<bool, Failure> {
-        match item.event.as_str() {
-            "delta" if self.live => {
+    /// Returns the task at its end.
+    fn take(&mut self, base: &str, event: &ServerEvent) -> Result<Option<Box<TaskView>>, Failure> {
+        match event.of_task() {
+            Some(TaskEvent::Delta(text)) if self.live => {
                 self.wrote = true;
-                out::print(item.data["text"].as_str().unwrap_or_default())?;
+                out::print(&text)?;
             }
-            "asked" => {
-                let (question, id) = (at(&item.data, "/body/question"), at(&item.data, "/body/clarification"));
-                out::complain(&format!(
-                    "waiting for an answer: {question}\n  = help: agentry clarifications answer {id} \"…\" --url {base}\n"
-                ));
+            Some(TaskEvent::Entry(entry)) => {
+                if let JournalBody::Asked { question, clarification: id, .. } = entry.body {
+                    out::complain(&format!(
+                        "waiting for an answer: {question}\n  = help: agentry clarifications answer {id} \"…\" --url {base}\n"
+                    ));
+                }
             }
-            "end" => {
-                self.task = item.data.clone();
-                return Ok(false);
-            }
+            Some(TaskEvent::End(task)) => return Ok(Some(task)),
             _ => {}
         }
-        Ok(true)
+        Ok(None)
     }
 
-    fn finish(self, id: &str, format: Format) -> Result<(), Failure> {
-        if self.task.is_null() {
-            let help = format!("the task goes on: `agentry tasks show {id}` tells how it ended");
-            return Err(Failure::new(format!("the stream of task {id} ended before the task did")).help(help));
-        }
+    /// Prints the task, or as a program reads it, all its fields.
+    fn finish(self, task: &TaskView, fields: &Value, format: Format) -> Result<(), Failure> {
         if format != Format::Table {
-            render::document(format, &self.task)?;
+            render::document(format, fields)?;
         } else if self.wrote {
             out::line("")?;
         }
-        let status = at(&self.task, "/status");
-        match status.as_str() {
-            "completed" if format == Format::Table && !self.wrote => out::line(&verbs::answer(&self.task)),
-            "completed" => Ok(()),
-            _ => Err(Failure::new(format!("task {id} is {status}: {}", at(&self.task, "/error/message")))),
+        match task.status {
+            TaskStatus::Completed if format == Format::Table && !self.wrote => out::line(&verbs::answer(task)),
+            TaskStatus::Completed => Ok(()),
+            status => {
+                let error = shown(&task.error.as_ref().map(|error| &error.message));
+                Err(Failure::new(format!("task {} is {}: {error}", task.id, shown(&status))))
+            }
         }
     }
 }

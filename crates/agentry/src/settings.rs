@@ -1,10 +1,10 @@
 //! From the command line to settings: flags go on top of the environment and `agentry.toml`.
 
+use agentry_api::Client;
 use agentry_config::{Problem, Settings, Sources};
 use secrecy::SecretString;
 
 use crate::cli::{Demo, Doctor, Migrate, Place, Serve, Server};
-use crate::client::Client;
 use crate::failure::Failure;
 
 /// Where verbs look for a server when nobody says otherwise: where `serve` listens by default.
@@ -169,7 +169,7 @@ impl Server {
     /// # Errors
     /// What is wrong with the settings, or the address.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.address()?)?.with_key(self.api_key()?))
+        Ok(Client::builder(&self.address()?).key(self.api_key()?).build()?)
     }
 }
 

@@ -4,15 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use agentry_api::Client;
 use agentry_sim::llm::{Fault, FaultRate, LlmSim, Profile, SimOptions};
 use agentry_sim::slack::{SlackOptions, SlackSim, Team};
+use reqwest::Method;
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Deed, SimLlm, SimSend, SimSlack};
-use crate::client::Client;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
 use crate::out;
@@ -102,7 +103,9 @@ pub async fn send(args: SimSend) -> Result<(), Failure> {
         Deed::Target => "target",
         Deed::Fault => "faults",
     };
-    let told = Client::new(&args.url)?.post(&["sim", path], &[("wait", "true".to_owned())], &body).await?;
+    let client = Client::builder(&args.url).build()?;
+    let call = client.call::<Value>(Method::POST, &["sim", path]);
+    let told = call.query(&json!({"wait": true})).json(&body).await?;
     if told.is_null() {
         return Ok(());
     }

@@ -6,12 +6,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::Value;
+use agentry_api::{Activity, AgentQuery, AgentView, Client, List, Overview};
+use agentry_core::fleet::AgentState;
 
 use crate::cli;
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
+use crate::render::shown;
 use crate::serve::StopSignals;
 
 /// How often it is drawn: as often as the server looks.
@@ -27,6 +28,16 @@ const CLEAR_LINE: &str = "\u{1b}[K";
 const CLEAR_REST: &str = "\u{1b}[J";
 /// Bars of a sparkline, from nothing to the most.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// States in the order in which they are counted.
+const STATES: [AgentState; 6] = [
+    AgentState::Healthy,
+    AgentState::Starting,
+    AgentState::Restarting,
+    AgentState::Failed,
+    AgentState::Invalid,
+    AgentState::Disabled,
+];
 
 /// Draws until Ctrl-C, or once.
 ///
@@ -67,38 +78,26 @@ async fn live(client: &Client, limit: usize, first: Picture, signals: &mut StopS
 
 /// What was seen at one moment.
 struct Picture {
-    overview: Value,
-    agents: Vec<Value>,
+    overview: Overview,
+    agents: Vec<AgentView>,
     more: bool,
 }
 
 async fn picture(client: &Client, limit: usize) -> Result<Picture, Failure> {
-    let overview = client.get(&["v1", "overview"], &[]).await?;
-    let page = client.get(&["v1", "agents"], &[("limit", limit.to_string())]).await?;
-    let agents = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-    Ok(Picture { overview, agents, more: page.get("next_cursor").is_some() })
+    let overview = client.overview().await?;
+    let query = AgentQuery { limit: Some(limit), ..AgentQuery::default() };
+    let List { items: agents, next_cursor } = client.agents(&query).await?;
+    Ok(Picture { overview, agents, more: next_cursor.is_some() })
 }
 
 fn size() -> (usize, usize) {
     terminal_size::terminal_size().map_or(SIZE, |(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
 
-fn number(value: &Value, pointer: &str) -> f64 {
-    value.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0)
-}
-
-fn word<'v>(value: &'v Value, pointer: &str) -> &'v str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or("–")
-}
-
-fn spark(value: &Value, pointer: &str) -> String {
-    let bars: Vec<f64> = value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or_else(Vec::new, |bars| bars.iter().map(|bar| bar.as_f64().unwrap_or(0.0)).collect());
-    let most = bars.iter().copied().fold(1.0, f64::max);
+fn spark(activity: &Activity) -> String {
+    let most = f64::from(activity.spark.iter().copied().max().unwrap_or(0).max(1));
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of seven")]
-    bars.iter().map(|bar| BARS[((bar / most) * 7.0).round() as usize]).collect()
+    activity.spark.iter().map(|bar| BARS[((f64::from(*bar) / most) * 7.0).round() as usize]).collect()
 }
 
 fn took(ms: Option<f64>) -> String {
@@ -121,31 +120,27 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 fn draw(seen: &Picture, url: &str, columns: usize, lines: usize, trouble: Option<&str>) -> String {
-    let now = &seen.overview;
-    let states = ["healthy", "starting", "restarting", "failed", "invalid", "disabled"];
-    let states = states.iter().map(|state| (state, number(now, &format!("/agents/{state}")))).filter(|(_, n)| *n > 0.0);
-    let states = states.map(|(state, n)| format!("{n} {state}")).collect::<Vec<_>>().join("  ");
-    let ended = number(now, "/ended").max(1.0);
+    let (now, activity) = (&seen.overview, &seen.overview.activity);
+    let states = STATES.iter().filter_map(|state| Some((state, now.agents.get(state).filter(|n| **n > 0)?)));
+    let states = states.map(|(state, n)| format!("{n} {}", state.as_str())).collect::<Vec<_>>().join("  ");
+    #[allow(clippy::cast_precision_loss, reason = "counts of a few thousand")]
+    let errors = 100.0 * activity.failed as f64 / activity.ended.max(1) as f64;
     let head = [
-        format!("agentry {} · {} engine · {url}", word(now, "/version"), word(now, "/engine")),
+        format!("agentry {} · {} engine · {url}", now.version, now.engine),
         trouble.map_or_else(|| format!("● live   {states}"), |trouble| format!("▲ {trouble}")),
         format!(
-            "{:.0} tasks/min {}   p95 {}   errors {:.1} %   {} queued, {} running, {} waiting   today ${}",
-            number(now, "/per_minute"),
-            spark(now, "/spark"),
-            took(now.pointer("/p95_ms").and_then(Value::as_f64)),
-            100.0 * number(now, "/failed") / ended,
-            number(now, "/tasks/queued"),
-            number(now, "/tasks/running"),
-            number(now, "/tasks/waiting"),
-            word(now, "/cost_usd_today"),
+            "{:.0} tasks/min {}   p95 {}   errors {errors:.1} %   {} queued, {} running, {} waiting   today ${}",
+            activity.per_minute,
+            spark(activity),
+            took(activity.p95_ms),
+            now.tasks.queued,
+            now.tasks.running,
+            now.tasks.waiting,
+            now.cost_usd_today,
         ),
         format!(
             "{} of {} workers alive   {} questions for people   {} dead letters",
-            number(now, "/workers_alive"),
-            number(now, "/workers"),
-            number(now, "/questions_open"),
-            number(now, "/dead_letters_open"),
+            now.workers_alive, now.workers, now.questions_open, now.dead_letters_open,
         ),
         String::new(),
         format!(
@@ -165,28 +160,28 @@ fn draw(seen: &Picture, url: &str, columns: usize, lines: usize, trouble: Option
     text
 }
 
-fn row(agent: &Value) -> String {
-    let state = word(agent, "/status");
+fn row(agent: &AgentView) -> String {
     // A word and a shape for every state.
-    let shape = match state {
-        "healthy" => '●',
-        "starting" | "restarting" => '◐',
-        "disabled" => '◌',
-        _ => '▲',
+    let shape = match agent.status {
+        AgentState::Healthy => '●',
+        AgentState::Starting | AgentState::Restarting => '◐',
+        AgentState::Disabled => '◌',
+        AgentState::Failed | AgentState::Invalid => '▲',
     };
-    let (name, mode) = (cut(word(agent, "/name"), 24), word(agent, "/mode"));
-    let version: String = word(agent, "/version").chars().take(6).collect();
+    let (name, mode, state) = (cut(agent.name.as_str(), 24), shown(&agent.mode), agent.status.as_str());
+    let version: String = shown(&agent.version).chars().take(6).collect();
     let start = format!("{name:<24} {mode:<14} {version:<7} {shape} {state:<10}");
-    if let Some(error) = agent.pointer("/error").and_then(Value::as_str).filter(|_| shape == '▲') {
+    if let Some(error) = agent.error.as_ref().filter(|_| shape == '▲') {
         return format!("{start} {error}");
     }
-    let p95 = took(agent.pointer("/activity/p95_ms").and_then(Value::as_f64));
+    let activity = &agent.activity;
     format!(
-        "{start} {:>9.0} {:<12} {p95:>9} {:>7} {:>7}",
-        number(agent, "/activity/per_minute"),
-        spark(agent, "/activity/spark"),
-        number(agent, "/activity/failed"),
-        number(agent, "/activity/queued"),
+        "{start} {:>9.0} {:<12} {:>9} {:>7} {:>7}",
+        activity.per_minute,
+        spark(activity),
+        took(activity.p95_ms),
+        activity.failed,
+        activity.queued,
     )
 }
 
@@ -198,10 +193,18 @@ mod tests {
 
     #[test]
     fn a_picture_fits_its_terminal_and_lets_no_control_character_through() {
-        let overview = json!({"version": "1", "engine": "embedded", "agents": {"healthy": 1}, "spark": [0, 1, 2],
-            "per_minute": 12.0, "p95_ms": 1500.0, "ended": 10, "failed": 1, "cost_usd_today": "0.5"});
-        let evil = json!({"name": "a\u{1b}[2Jb", "status": "invalid", "error": "agents/a.yml:1:1: \u{7}bad"});
-        let agents = vec![evil; 50];
+        let activity = json!({"accepted": 10, "ended": 10, "failed": 1, "queued": 0, "per_minute": 12.0, "p95_ms": 1500.0,
+            "spark": [0, 1, 2]});
+        let mut overview = json!({"version": "1", "engine": "embed\u{1b}[2Jded", "agents": {"healthy": 1}, "window_seconds": 600.0,
+            "tasks": {"queued": 0, "running": 0, "waiting": 0}, "cost_usd_today": "0.5", "questions_open": 0,
+            "dead_letters_open": 0, "workers_alive": 1, "workers": 1});
+        overview.as_object_mut().unwrap().extend(activity.as_object().unwrap().clone());
+        let overview = serde_json::from_value(overview).unwrap();
+        let evil = json!({"name": "a", "status": "invalid", "error": "agents/a\u{1b}[2J.yml:1:1: \u{7}bad", "file": "a.yml",
+            "tags": [], "subscriptions": [], "warnings": [], "activity": activity, "counters": {"restarts": 0,
+            "llm_calls_today": 0, "failed_calls_today": 0, "input_tokens_today": 0, "output_tokens_today": 0,
+            "cost_usd_today": "0"}});
+        let agents = vec![serde_json::from_value(evil).unwrap(); 50];
         let text = draw(&Picture { overview, agents, more: true }, "http://h", 60, 20, None);
         assert_eq!(text.lines().count(), 19);
         assert!(text.lines().all(|line| line.chars().count() <= 60));

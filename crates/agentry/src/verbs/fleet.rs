@@ -1,113 +1,106 @@
-//! `agents`, `workers`, `usage`: how the fleet is doing.
+//! `agents`, `workers`, `usage`, `log-level`: how the fleet is doing.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use agentry_api::{
+    ActivateRequest, AgentQuery, AgentView, By, LogChange, LogView, UsageQuery, UsageReply, UsageSum, WorkerView,
+};
 
-use super::list;
+use super::{LIST_LIMIT, act, list, show};
 use crate::cli::{AgentAct, Agents, LogLevel, Reading, Usage, UsageBy};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, at, dollars, moment, number, text};
+use crate::render::{self, Column, Format, cost, moment, number, shown, text};
 
-const AGENTS: &[Column] = &[
-    text("agent", |agent| at(agent, "/name")),
-    text("mode", |agent| at(agent, "/mode")),
-    text("version", |agent| at(agent, "/version").chars().take(8).collect()),
-    text("state", |agent| at(agent, "/status")),
-    text("model", |agent| at(agent, "/model")),
+const AGENTS: &[Column<AgentView>] = &[
+    text("agent", |agent| shown(&agent.name)),
+    text("mode", |agent| shown(&agent.mode)),
+    text("version", |agent| shown(&agent.version).chars().take(8).collect()),
+    text("state", |agent| shown(&agent.status)),
+    text("model", |agent| shown(&agent.model)),
     text("note", note),
 ];
 
 /// Why an agent is not as it should be: its file's error, why it is not healthy, or what to look at.
-fn note(agent: &Value) -> String {
-    ["/error", "/reason", "/warnings"]
-        .map(|pointer| at(agent, pointer))
-        .into_iter()
-        .find(|text| text != "–")
-        .unwrap_or_default()
+fn note(agent: &AgentView) -> String {
+    agent.error.as_ref().or(agent.reason.as_ref()).cloned().unwrap_or_else(|| agent.warnings.join(", "))
 }
 
 pub async fn agents(args: &Agents) -> Result<(), Failure> {
     match &args.act {
-        Some(AgentAct::Remove(act)) => {
-            let text = "is removed; what was accepted for it still runs";
-            return super::act(act, Method::DELETE, &["v1", "agents", &act.id], text).await;
+        Some(AgentAct::Remove(args)) => {
+            let call = args.server.client()?.remove_agent(&args.id);
+            return act(args, call, "is removed; what was accepted for it still runs").await;
         }
         Some(AgentAct::Activate(args)) => {
-            let body = json!({"version": args.version});
-            super::send(&args.server, Method::POST, &["v1", "agents", &args.name, "activate"], &body).await?;
+            let version = ActivateRequest { version: args.version.clone() };
+            args.server.client()?.activate(&args.name, &version).await?;
             return out::line(&format!("{} runs version {}", args.name, args.version));
         }
         None => {}
     }
+    let client = args.reading.server.client()?;
     match &args.name {
         None => {
-            list(&args.reading, &["v1", "agents"], AGENTS, "no agents: put agent files into the folder of --agents")
-                .await
+            let empty = "no agents: put agent files into the folder of --agents";
+            list(&args.reading, client.agents(&AgentQuery::default()), LIST_LIMIT, AGENTS, empty).await
         }
-        Some(name) => {
-            let agent = args.reading.server.client()?.get(&["v1", "agents", name], &[]).await?;
-            render::document(args.reading.output, &agent)
-        }
+        Some(name) => show(&args.reading, client.agent(name)).await,
     }
 }
 
-const WORKERS: &[Column] = &[
-    text("worker", |worker| at(worker, "/id")),
-    text("host", |worker| at(worker, "/host")),
-    text("roles", |worker| at(worker, "/roles")),
-    text("modes", |worker| at(worker, "/modes")),
-    number("busy", |worker| at(worker, "/busy")),
-    number("slots", |worker| at(worker, "/slots")),
-    text("alive", |worker| at(worker, "/alive")),
-    text("heartbeat", |worker| moment(worker, "/heartbeat_at")),
+const WORKERS: &[Column<WorkerView>] = &[
+    text("worker", |it| shown(&it.worker.id)),
+    text("host", |it| shown(&it.worker.host)),
+    text("roles", |it| shown(&it.worker.roles)),
+    text("modes", |it| shown(&it.worker.modes)),
+    number("busy", |it| shown(&it.worker.busy)),
+    number("slots", |it| shown(&it.worker.slots)),
+    text("alive", |it| shown(&it.alive)),
+    text("heartbeat", |it| moment(it.worker.heartbeat_at)),
 ];
 
 pub async fn workers(reading: &Reading) -> Result<(), Failure> {
-    list(reading, &["v1", "workers"], WORKERS, "no workers are registered").await
+    list(reading, reading.server.client()?.workers(), LIST_LIMIT, WORKERS, "no workers are registered").await
 }
 
-const USAGE: &[Column] = &[
-    text("for", |row| at(row, "/key")),
-    number("calls", |row| at(row, "/calls")),
-    number("failed", |row| at(row, "/failed_calls")),
-    number("unpriced", |row| at(row, "/unpriced_calls")),
-    number("tokens in", |row| at(row, "/input_tokens")),
-    number("cached", |row| at(row, "/cached_tokens")),
-    number("tokens out", |row| at(row, "/output_tokens")),
-    number("cost", |row| dollars(row["cost_nanos"].as_u64().unwrap_or(0))),
+const USAGE: &[Column<UsageSum>] = &[
+    text("for", |row| shown(&row.key)),
+    number("calls", |row| shown(&row.calls)),
+    number("failed", |row| shown(&row.failed_calls)),
+    number("unpriced", |row| shown(&row.unpriced_calls)),
+    number("tokens in", |row| shown(&row.input_tokens)),
+    number("cached", |row| shown(&row.cached_tokens)),
+    number("tokens out", |row| shown(&row.output_tokens)),
+    number("cost", |row| cost(row.cost_nanos)),
 ];
 
 pub async fn usage(args: &Usage) -> Result<(), Failure> {
     let by = match args.by {
-        UsageBy::Agent => "agent",
-        UsageBy::Model => "model",
-        UsageBy::Day => "day",
-        UsageBy::Task => "task",
+        UsageBy::Agent => By::Agent,
+        UsageBy::Model => By::Model,
+        UsageBy::Day => By::Day,
+        UsageBy::Task => By::Task,
     };
-    let usage = args.reading.server.client()?.get(&["v1", "usage"], &[("by", by.to_owned())]).await?;
-    let rows = usage["rows"].as_array().cloned().unwrap_or_default();
+    let call = args.reading.server.client()?.usage(&UsageQuery { by, from: None, to: None });
     if args.reading.output != Format::Table {
-        return render::document(args.reading.output, &usage);
+        return show(&args.reading, call).await;
     }
-    render::rows(Format::Table, &rows, USAGE, "no provider was called yet")
+    let UsageReply { rows, .. } = call.await?;
+    render::rows(&rows, USAGE, "no provider was called yet")
 }
 
 /// Shows what a process logs, after a change when one is asked for.
 pub async fn log_level(args: &LogLevel) -> Result<(), Failure> {
     let client = args.reading.server.client()?;
-    let log = match &args.filter {
-        None => client.get(&["v1", "log"], &[]).await?,
-        Some(filter) => {
-            let body = json!({"filter": filter, "for_seconds": args.time});
-            client.send(Method::PUT, &["v1", "log"], Some(&body)).await?
-        }
+    let call = match &args.filter {
+        None => client.log(),
+        Some(filter) => client.change_log(&LogChange { filter: filter.clone(), for_seconds: args.time }),
     };
-    match (args.reading.output, log["remaining_seconds"].as_u64()) {
-        (Format::Table, None) => out::line(&at(&log, "/filter")),
-        (Format::Table, Some(left)) => {
-            out::line(&format!("{}, for {left} s; then {}", at(&log, "/filter"), at(&log, "/then")))
-        }
-        (format, _) => render::document(format, &log),
+    if args.reading.output != Format::Table {
+        return show(&args.reading, call).await;
+    }
+    let LogView { filter, then, remaining_seconds } = call.await?;
+    match remaining_seconds {
+        None => out::line(&filter),
+        Some(left) => out::line(&format!("{filter}, for {left} s; then {}", shown(&then))),
     }
 }

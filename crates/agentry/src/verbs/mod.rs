@@ -10,13 +10,14 @@ mod work;
 
 pub use work::answer;
 
-use reqwest::Method;
+use agentry_api::{Call, List};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{Act, Command, Reading, Server, UsageVerb};
+use crate::cli::{Act, Command, Reading, UsageVerb};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column};
+use crate::render::{self, Column, Format};
 
 /// Rows of a list without a limit of its own.
 const LIST_LIMIT: usize = 10_000;
@@ -46,20 +47,29 @@ pub async fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A list in the format asked for.
-async fn list(reading: &Reading, path: &[&str], columns: &[Column], empty: &str) -> Result<(), Failure> {
-    let rows = reading.server.client()?.list(path, &[], LIST_LIMIT).await?;
-    render::rows(reading.output, &rows, columns, empty)
+/// Prints the first `limit` rows of a list in the format asked for; programs get all fields, those of a newer server too.
+async fn list<T: DeserializeOwned + Send + 'static>(
+    reading: &Reading,
+    call: Call<List<T>>,
+    limit: usize,
+    columns: &[Column<T>],
+    empty: &str,
+) -> Result<(), Failure> {
+    match reading.output {
+        Format::Table => render::rows(&call.all(limit).await?, columns, empty),
+        format => render::document(format, &call.answered_as::<List<Value>>().all(limit).await?),
+    }
 }
 
-/// A request without a body, and a line that says what was done.
-async fn act(args: &Act, method: Method, path: &[&str], done: &str) -> Result<(), Failure> {
-    args.server.client()?.send(method, path, None).await?;
+/// Prints one thing with all its fields.
+async fn show<T>(reading: &Reading, call: Call<T>) -> Result<(), Failure> {
+    render::document(reading.output, &call.answered_as::<Value>().await?)
+}
+
+/// Sends a request, and prints a line that says what was done.
+async fn act<T>(args: &Act, call: Call<T>, done: &str) -> Result<(), Failure> {
+    call.success().await?;
     out::line(&format!("{} {done}", args.id))
-}
-
-async fn send(server: &Server, method: Method, path: &[&str], body: &Value) -> Result<Value, Failure> {
-    server.client()?.send(method, path, Some(body)).await
 }
 
 /// Text that may be JSON: then it is, else a string.

@@ -2,67 +2,66 @@
 
 use std::io::Read;
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use agentry_api::{AnswerRequest, ClarificationQuery, ClarificationView, DeadLetterQuery, DeadLetterView, EditRequest};
+use serde_json::Value;
 
-use super::{act, list, send};
+use super::{LIST_LIMIT, act, list, show};
 use crate::cli::{Clarifications, DeadLetters, Edit, Verb};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, at, moment, text};
+use crate::render::{Column, moment, shown, text};
 
 /// The largest payload that is read from standard input, in bytes: what the API takes as a body.
 const MAX_PAYLOAD: u64 = 1 << 20;
 
-const QUESTIONS: &[Column] = &[
-    text("id", |question| at(question, "/id")),
-    text("agent", |question| at(question, "/agent")),
-    text("question", |question| at(question, "/question")),
-    text("options", |question| at(question, "/options")),
-    text("asked", |question| moment(question, "/asked_at")),
-    text("expires", |question| moment(question, "/expires_at")),
+const QUESTIONS: &[Column<ClarificationView>] = &[
+    text("id", |it| shown(&it.clarification.id)),
+    text("agent", |it| shown(&it.clarification.agent)),
+    text("question", |it| shown(&it.clarification.question)),
+    text("options", |it| shown(&it.clarification.options)),
+    text("asked", |it| moment(it.clarification.asked_at)),
+    text("expires", |it| moment(it.clarification.expires_at)),
 ];
 
 pub async fn clarifications(verb: Verb<Clarifications>) -> Result<(), Failure> {
     match verb.command.unwrap_or(Clarifications::List(verb.reading)) {
         Clarifications::List(reading) => {
-            list(&reading, &["v1", "clarifications"], QUESTIONS, "nobody waits for an answer").await
+            let call = reading.server.client()?.clarifications(&ClarificationQuery::default());
+            list(&reading, call, LIST_LIMIT, QUESTIONS, "nobody waits for an answer").await
         }
         Clarifications::Answer(args) => {
-            let body = json!({"answer": args.answer, "by": args.by});
-            send(&args.server, Method::POST, &["v1", "clarifications", &args.id, "answer"], &body).await?;
+            let answer = AnswerRequest { answer: args.answer, by: Some(args.by) };
+            args.server.client()?.answer(&args.id, &answer).await?;
             out::line(&format!("{} is answered", args.id))
         }
     }
 }
 
-const LETTERS: &[Column] = &[
-    text("id", |letter| at(letter, "/id")),
-    text("origin", |letter| at(letter, "/origin")),
-    text("agent", |letter| at(letter, "/agent")),
-    text("given up", |letter| moment(letter, "/created_at")),
-    text("code", |letter| at(letter, "/reason/code")),
-    text("reason", |letter| at(letter, "/reason/message")),
+const LETTERS: &[Column<DeadLetterView>] = &[
+    text("id", |it| shown(&it.letter.id)),
+    text("origin", |it| shown(&it.letter.origin)),
+    text("agent", |it| shown(&it.letter.agent)),
+    text("given up", |it| moment(it.letter.created_at)),
+    text("code", |it| shown(&it.letter.reason.code)),
+    text("reason", |it| shown(&it.letter.reason.message)),
 ];
 
 pub async fn dead_letters(verb: Verb<DeadLetters>) -> Result<(), Failure> {
     match verb.command.unwrap_or(DeadLetters::List(verb.reading)) {
-        DeadLetters::List(reading) => list(&reading, &["v1", "dead-letters"], LETTERS, "nothing was given up").await,
-        DeadLetters::Show(args) => {
-            let letter = args.reading.server.client()?.get(&["v1", "dead-letters", &args.id], &[]).await?;
-            render::document(args.reading.output, &letter)
+        DeadLetters::List(reading) => {
+            let call = reading.server.client()?.dead_letters(&DeadLetterQuery::default());
+            list(&reading, call, LIST_LIMIT, LETTERS, "nothing was given up").await
         }
-        DeadLetters::Replay(args) => {
-            act(&args, Method::POST, &["v1", "dead-letters", &args.id, "replay"], "is tried again").await
-        }
+        DeadLetters::Show(args) => show(&args.reading, args.reading.server.client()?.dead_letter(&args.id)).await,
+        DeadLetters::Replay(args) => act(&args, args.server.client()?.replay(&args.id), "is tried again").await,
         DeadLetters::Edit(args) => edit(&args).await,
-        DeadLetters::Drop(args) => act(&args, Method::DELETE, &["v1", "dead-letters", &args.id], "is dropped").await,
+        DeadLetters::Drop(args) => act(&args, args.server.client()?.drop_dead_letter(&args.id), "is dropped").await,
     }
 }
 
 async fn edit(args: &Edit) -> Result<(), Failure> {
     let payload = payload(&args.payload)?;
-    send(&args.server, Method::PATCH, &["v1", "dead-letters", &args.id], &json!({"payload": payload})).await?;
+    args.server.client()?.edit_dead_letter(&args.id, &EditRequest { payload }).await?;
     out::line(&format!("{} is changed; replay it with `agentry dead-letters replay {}`", args.id, args.id))
 }
 

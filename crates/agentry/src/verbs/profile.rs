@@ -2,6 +2,9 @@
 
 use std::io::Write as _;
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::cli::Profile;
 use crate::failure::Failure;
 use crate::out;
@@ -13,14 +16,15 @@ pub async fn profile(args: &Profile) -> Result<(), Failure> {
     // Before the wait for it: a file that cannot be written should not cost a minute.
     let mut file = std::fs::File::create(&args.out).map_err(cannot)?;
     let client = args.server.client()?;
-    let (what, mut query) = (if args.heap { "heap" } else { "profile" }, vec![("format", format.to_owned())]);
-    if args.heap {
+    let call = |what| client.call::<()>(Method::GET, &["debug", "pprof", what]).query(&json!({"format": format}));
+    let call = if args.heap {
         out::complain(&format!("looking at the memory of {}\n", client.base()));
+        call("heap")
     } else {
-        query.push(("seconds", args.seconds.to_string()));
         out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
-    }
-    let taken = client.bytes(&["debug", "pprof", what], &query).await.inspect_err(|_| {
+        call("profile").query(&json!({"seconds": args.seconds}))
+    };
+    let taken = call.bytes().await.inspect_err(|_| {
         // Nothing was written into it.
         let _ = std::fs::remove_file(&args.out);
     })?;

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use agentry_api::{CallView, CallsQuery};
 use serde_json::{Value, json};
 
 use crate::cli::Reconcile;
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, at, text};
+use crate::render::{self, Column, Format, at, shown, text};
 
 /// Rows of the ledger that are read at most: as many as the client reads pages of.
 const MAX_CALLS: usize = 200_000;
@@ -69,17 +70,14 @@ impl Findings {
 /// Compares and prints; differences are a failure.
 pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
     let exported = read(&args.file)?;
-    let mut query = Vec::new();
-    for (name, value) in [("from", &args.from), ("to", &args.to)] {
-        query.extend(value.clone().map(|value| (name, value)));
-    }
-    let ledger = args.reading.server.client()?.list(&["v1", "usage", "calls"], &query, MAX_CALLS).await?;
+    let query = CallsQuery { from: args.from.clone(), to: args.to.clone(), ..CallsQuery::default() };
+    let ledger = args.reading.server.client()?.calls(&query).all(MAX_CALLS).await?;
     if ledger.len() >= MAX_CALLS {
         return Err(Failure::new(format!("the ledger has {MAX_CALLS} calls or more in this time"))
             .help("choose a shorter time with --from and --to, and a file that covers it"));
     }
-    let ledger: Vec<&Value> =
-        ledger.iter().filter(|row| args.provider.as_deref().is_none_or(|name| row["provider"] == name)).collect();
+    let of_provider = |row: &&CallView| args.provider.as_deref().is_none_or(|name| shown(&row.provider) == name);
+    let ledger: Vec<&CallView> = ledger.iter().filter(of_provider).collect();
     let found = compare(&ledger, &exported);
     let summary = json!({
         "matched": found.matched,
@@ -91,7 +89,7 @@ pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
     match args.reading.output {
         Format::Table => {
             if !found.shown.is_empty() {
-                render::rows(Format::Table, &found.shown, COLUMNS, "")?;
+                render::rows(&found.shown, COLUMNS, "")?;
             }
             out::line(&format!(
                 "{} calls agree; {} of the ledger and {} of the provider were compared",
@@ -109,7 +107,7 @@ pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
         .help("--from, --to and --provider choose the rows of the ledger that the file covers"))
 }
 
-fn compare(ledger: &[&Value], exported: &[Exported]) -> Findings {
+fn compare(ledger: &[&CallView], exported: &[Exported]) -> Findings {
     let mut by_id: HashMap<&str, usize> = HashMap::with_capacity(exported.len() * 2);
     for (index, row) in exported.iter().enumerate() {
         for id in [&row.provider_id, &row.request_id].into_iter().flatten() {
@@ -119,10 +117,10 @@ fn compare(ledger: &[&Value], exported: &[Exported]) -> Findings {
     let mut seen = vec![false; exported.len()];
     let mut found = Findings::default();
     for row in ledger {
-        let text = |field: &str| row[field].as_str().unwrap_or_default();
-        let (call, provider_call) = (text("call"), text("provider_call"));
-        let Some(&index) = by_id.get(provider_call).or_else(|| by_id.get(call)) else {
-            found.differs(call, "only in the ledger", json!(at(row, "/status")), Value::Null);
+        let call = &row.call.to_string();
+        let of_provider = row.provider_call.as_deref().and_then(|id| by_id.get(id));
+        let Some(&index) = of_provider.or_else(|| by_id.get(call.as_str())) else {
+            found.differs(call, "only in the ledger", json!(row.status), Value::Null);
             continue;
         };
         if std::mem::replace(&mut seen[index], true) {
@@ -130,15 +128,15 @@ fn compare(ledger: &[&Value], exported: &[Exported]) -> Findings {
             continue;
         }
         let other = &exported[index];
-        let ours = [row["usage"]["input_tokens"].as_u64(), row["usage"]["output_tokens"].as_u64()];
+        let ours = [row.usage.input_tokens, row.usage.output_tokens];
         let theirs = [other.input, other.output];
-        if ours.map(Option::unwrap_or_default) == theirs {
+        if ours == theirs {
             found.matched += 1;
         } else {
             found.differs(
                 call,
                 "tokens in, out",
-                json!(format!("{}, {}", ours[0].unwrap_or(0), ours[1].unwrap_or(0))),
+                json!(format!("{}, {}", ours[0], ours[1])),
                 json!(format!("{}, {}", theirs[0], theirs[1])),
             );
         }
@@ -228,19 +226,24 @@ fn exported(row: &Row) -> Result<Exported, String> {
 mod tests {
     use super::*;
 
-    fn ledger(call: &str, provider_call: Option<&str>, input: u64, output: u64) -> Value {
-        json!({"call": call, "provider_call": provider_call, "status": "completed",
-            "usage": {"input_tokens": input, "output_tokens": output}})
+    fn ledger(call: u8, provider_call: Option<&str>, input: u64, output: u64) -> CallView {
+        let id = id(call);
+        let row = json!({"call": id, "provider_call": provider_call, "status": "completed", "task": id, "agent": "a",
+            "provider": "openai", "model": "m", "at": "2026-11-23T09:00:00Z", "duration_us": 1,
+            "usage": {"input_tokens": input, "output_tokens": output}});
+        serde_json::from_value(row).unwrap()
+    }
+
+    fn id(call: u8) -> String {
+        format!("01890a5d-ac96-774b-bcce-b302099a80{call:02x}")
     }
 
     #[test]
     fn equal_sides_agree_by_either_id() {
-        let exported = json_lines(
-            "{\"id\":\"gen-1\",\"input_tokens\":10,\"output_tokens\":2}\n\n\
-             {\"request_id\":\"call-2\",\"prompt_tokens\":3,\"completion_tokens\":4}\n",
-        )
-        .unwrap();
-        let (one, two) = (ledger("call-1", Some("gen-1"), 10, 2), ledger("call-2", None, 3, 4));
+        let second = json!({"request_id": id(2), "prompt_tokens": 3, "completion_tokens": 4});
+        let first = json!({"id": "gen-1", "input_tokens": 10, "output_tokens": 2});
+        let exported = json_lines(&format!("{first}\n\n{second}\n")).unwrap();
+        let (one, two) = (ledger(1, Some("gen-1"), 10, 2), ledger(2, None, 3, 4));
         let found = compare(&[&one, &two], &exported);
         assert_eq!((found.matched, found.differences), (2, 0));
     }
@@ -248,8 +251,7 @@ mod tests {
     #[test]
     fn every_kind_of_difference_is_found() {
         let exported = csv("id,input_tokens,output_tokens\ngen-1,10,2\ngen-2,1,1\n").unwrap();
-        let rows =
-            [ledger("a", Some("gen-1"), 10, 3), ledger("b", Some("gen-1"), 10, 2), ledger("c", Some("gen-9"), 1, 1)];
+        let rows = [ledger(1, Some("gen-1"), 10, 3), ledger(2, Some("gen-1"), 10, 2), ledger(3, Some("gen-9"), 1, 1)];
         let found = compare(&rows.iter().collect::<Vec<_>>(), &exported);
         let what: Vec<&str> = found.shown.iter().map(|row| row["what"].as_str().unwrap()).collect();
         assert_eq!(what, ["tokens in, out", "twice in the ledger", "only in the ledger", "only at the provider"]);

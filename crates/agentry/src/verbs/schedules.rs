@@ -1,76 +1,72 @@
 //! `schedules`: when agents run by themselves.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use agentry_api::{BackfillReply, BackfillRequest, ScheduleDetail, ScheduleRequest, ScheduleView};
+use agentry_core::schedule::Timing;
 
-use super::{act, list, send};
-use crate::cli::{Backfill, NextSlots, Schedules, Verb};
+use super::{LIST_LIMIT, act, list, show};
+use crate::cli::{Act, Backfill, NextSlots, Schedules, Verb};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, at, moment, number, text};
+use crate::render::{self, Column, Format, moment, number, shown, text};
 
-const SCHEDULES: &[Column] = &[
-    text("schedule", |schedule| at(schedule, "/name")),
-    text("agent", |schedule| at(schedule, "/agent")),
-    text("when", |schedule| match schedule["spec"]["timing"]["every_ms"].as_f64() {
-        Some(every_ms) => format!("every {} s", every_ms / 1_000.0),
-        None => format!("{} ({})", at(schedule, "/spec/timing/cron"), at(schedule, "/spec/timing/timezone")),
-    }),
-    text("paused", |schedule| at(schedule, "/paused")),
-    text("next", |schedule| moment(schedule, "/next_slots/0")),
-    text("last", |schedule| moment(schedule, "/last_slot")),
-    number("missed", |schedule| at(schedule, "/missed")),
-    number("skipped", |schedule| at(schedule, "/skipped")),
+const SCHEDULES: &[Column<ScheduleView>] = &[
+    text("schedule", |schedule| shown(&schedule.name)),
+    text("agent", |schedule| shown(&schedule.agent)),
+    text("when", |schedule| when(&schedule.spec.timing)),
+    text("paused", |schedule| shown(&schedule.paused)),
+    text("next", |schedule| moment(schedule.next_slots.first().copied())),
+    text("last", |schedule| moment(schedule.last_slot)),
+    number("missed", |schedule| shown(&schedule.missed)),
+    number("skipped", |schedule| shown(&schedule.skipped)),
 ];
+
+fn when(timing: &Timing) -> String {
+    match timing {
+        #[allow(clippy::cast_precision_loss, reason = "an interval has at most a year")]
+        Timing::Interval { every_ms } => format!("every {} s", *every_ms as f64 / 1_000.0),
+        Timing::Cron { cron, timezone } => format!("{cron} ({timezone})"),
+    }
+}
 
 pub async fn schedules(verb: Verb<Schedules>) -> Result<(), Failure> {
     match verb.command.unwrap_or(Schedules::List(verb.reading)) {
         Schedules::List(reading) => {
             let empty = "no schedules: a scheduled agent's file makes one, and so does POST /v1/schedules";
-            list(&reading, &["v1", "schedules"], SCHEDULES, empty).await
+            list(&reading, reading.server.client()?.schedules(), LIST_LIMIT, SCHEDULES, empty).await
         }
-        Schedules::Show(args) => {
-            let schedule = args.reading.server.client()?.get(&["v1", "schedules", &args.id], &[]).await?;
-            render::document(args.reading.output, &schedule)
-        }
+        Schedules::Show(args) => show(&args.reading, args.reading.server.client()?.schedule(&args.id, None)).await,
         Schedules::Next(args) => next(&args).await,
         Schedules::Backfill(args) => backfill(&args).await,
-        Schedules::Trigger(args) => {
-            act(&args, Method::POST, &["v1", "schedules", &args.id, "trigger"], "is triggered").await
-        }
-        Schedules::Pause(args) => {
-            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": true})).await?;
-            out::line(&format!("{} is paused", args.id))
-        }
-        Schedules::Resume(args) => {
-            send(&args.server, Method::PATCH, &["v1", "schedules", &args.id], &json!({"paused": false})).await?;
-            out::line(&format!("{} fires again", args.id))
-        }
+        Schedules::Trigger(args) => act(&args, args.server.client()?.trigger(&args.id), "is triggered").await,
+        Schedules::Pause(args) => pause(&args, true, "is paused").await,
+        Schedules::Resume(args) => pause(&args, false, "fires again").await,
     }
 }
 
-/// The slots to come, one a line.
+async fn pause(args: &Act, paused: bool, done: &str) -> Result<(), Failure> {
+    let change = ScheduleRequest { paused: Some(paused), ..ScheduleRequest::default() };
+    act(args, args.server.client()?.change_schedule(&args.id, &change), done).await
+}
+
+/// Prints the slots to come, one a line.
 async fn next(args: &NextSlots) -> Result<(), Failure> {
-    let query = [("next", args.count.to_string())];
-    let schedule = args.reading.server.client()?.get(&["v1", "schedules", &args.id], &query).await?;
-    let slots = schedule["next_slots"].as_array().cloned().unwrap_or_default();
+    let call = args.reading.server.client()?.schedule(&args.id, Some(args.count.into()));
+    let ScheduleDetail { schedule, .. } = call.await?;
     if args.reading.output != Format::Table {
-        return render::document(args.reading.output, &Value::Array(slots));
+        return render::document(args.reading.output, &schedule.next_slots);
     }
-    if slots.is_empty() {
-        let why = if schedule["paused"] == true { "it is paused" } else { "it is disabled, or has had its last one" };
+    if schedule.next_slots.is_empty() {
+        let why = if schedule.paused { "it is paused" } else { "it is disabled, or has had its last one" };
         return out::line(&format!("{} fires at no slot: {why}", args.id));
     }
-    slots.iter().try_for_each(|slot| out::line(&moment(slot, "")))
+    schedule.next_slots.into_iter().try_for_each(|slot| out::line(&moment(slot)))
 }
 
 async fn backfill(args: &Backfill) -> Result<(), Failure> {
-    let mut body = json!({"from": args.from, "to": args.to, "dry_run": args.dry_run});
-    if let Some(limit) = args.limit {
-        body["limit"] = limit.into();
-    }
-    let reply = send(&args.server, Method::POST, &["v1", "schedules", &args.id, "backfill"], &body).await?;
-    let [slots, fired, before] = ["/slots", "/fired", "/already_decided"].map(|pointer| at(&reply, pointer));
+    let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
+    let range = BackfillRequest { from: args.from.clone(), to: args.to.clone(), limit, dry_run: args.dry_run };
+    let reply = args.server.client()?.backfill(&args.id, &range).await?;
+    let BackfillReply { slots, fired, already_decided, .. } = reply;
     let verb = if args.dry_run { "would fire" } else { "fired" };
-    out::line(&format!("{}: {fired} of {slots} slots {verb}; {before} had been decided before", args.id))
+    out::line(&format!("{}: {fired} of {slots} slots {verb}; {already_decided} had been decided before", args.id))
 }

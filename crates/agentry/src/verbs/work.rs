@@ -1,160 +1,159 @@
 //! `tasks`, `sessions`, `events`: what is asked and what is said.
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use agentry_api::{
+    EventRequest, ServerEvent, SessionQuery, SessionView, TailQuery, TaskDetailQuery, TaskEvent, TaskQuery, TaskView,
+};
+use agentry_core::journal::JournalBody;
+use agentry_core::session::SessionMessage;
+use serde_json::json;
 
-use super::{LIST_LIMIT, act, json_or_text, send};
+use super::{LIST_LIMIT, act, json_or_text, show};
 use crate::cli::{EventVerb, One, Reading, Sessions, TaskList, Tasks, Verb};
-use crate::client::StreamItem;
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, at, moment, number, text};
+use crate::render::{self, Column, Format, cost, moment, number, shown, text};
 
-const TASKS: &[Column] = &[
-    text("id", |task| at(task, "/id")),
-    text("agent", |task| at(task, "/agent")),
-    text("status", |task| at(task, "/status")),
-    text("created", |task| moment(task, "/created_at")),
-    number("ms", |task| task["duration_ms"].as_f64().map_or("–".to_owned(), |ms| format!("{ms:.1}"))),
-    number("calls", |task| at(task, "/spent/llm_calls")),
-    number("cost", |task| render::dollars(task["spent"]["cost_nanos"].as_u64().unwrap_or(0))),
+const TASKS: &[Column<TaskView>] = &[
+    text("id", |task| shown(&task.id)),
+    text("agent", |task| shown(&task.agent)),
+    text("status", |task| shown(&task.status)),
+    text("created", |task| moment(task.created_at)),
+    number("ms", |task| task.duration_ms.map_or("–".to_owned(), |ms| format!("{ms:.1}"))),
+    number("calls", |task| shown(&task.spent.llm_calls)),
+    number("cost", |task| cost(task.spent.cost_nanos)),
     text("output or error", answer),
 ];
 
 /// What came of a task, for a table: its answer, or why there is none.
-pub fn answer(task: &Value) -> String {
-    if task["error"].is_object() { at(task, "/error/message") } else { at(task, "/output") }
+pub fn answer(task: &TaskView) -> String {
+    task.error.as_ref().map_or_else(|| shown(&task.output), |error| error.message.clone())
 }
 
 pub async fn tasks(verb: Verb<Tasks>) -> Result<(), Failure> {
     let list = |reading| TaskList { agent: None, status: None, limit: 50, reading };
     match verb.command.unwrap_or_else(|| Tasks::List(list(verb.reading))) {
-        Tasks::List(args) => task_list(&args).await,
-        Tasks::Show(args) => show_task(&args).await,
-        Tasks::Cancel(args) => {
-            act(&args, Method::POST, &["v1", "tasks", &args.id, "cancel"], "is being cancelled").await
+        Tasks::List(args) => task_list(args).await,
+        Tasks::Show(args) => {
+            // People get the task's fields; programs get the journal too.
+            let query = TaskDetailQuery { journal: args.reading.output != Format::Table };
+            show(&args.reading, args.reading.server.client()?.task(&args.id).query(&query)).await
         }
+        Tasks::Cancel(args) => act(&args, args.server.client()?.cancel(&args.id), "is being cancelled").await,
         Tasks::Events(args) => follow(&args).await,
     }
 }
 
-async fn task_list(args: &TaskList) -> Result<(), Failure> {
-    let mut query = Vec::new();
-    query.extend(args.agent.clone().map(|agent| ("agent", agent)));
-    query.extend(args.status.clone().map(|status| ("status", status)));
+async fn task_list(args: TaskList) -> Result<(), Failure> {
+    let query = TaskQuery { agent: args.agent, status: args.status, ..TaskQuery::default() };
     let limit = usize::try_from(args.limit).unwrap_or(LIST_LIMIT);
-    let rows = args.reading.server.client()?.list(&["v1", "tasks"], &query, limit).await?;
-    render::rows(args.reading.output, &rows, TASKS, "no tasks yet: agentry run AGENT \"input\" --url URL makes one")
-}
-
-/// People get the task's fields; programs get the journal too.
-async fn show_task(args: &One) -> Result<(), Failure> {
-    let journal = if args.reading.output == Format::Table { "false" } else { "true" };
-    let client = args.reading.server.client()?;
-    let task = client.get(&["v1", "tasks", &args.id], &[("journal", journal.to_owned())]).await?;
-    render::document(args.reading.output, &task)
+    let empty = "no tasks yet: agentry run AGENT \"input\" --url URL makes one";
+    super::list(&args.reading, args.reading.server.client()?.tasks(&query), limit, TASKS, empty).await
 }
 
 async fn follow(args: &One) -> Result<(), Failure> {
-    let json = args.reading.output != Format::Table;
-    let client = args.reading.server.client()?;
-    client
-        .stream(&["v1", "tasks", &args.id, "events"], &[], |item| {
-            let shown = if json { one_line_json(&item) } else { journal_line(&item) };
-            out::line(&shown)?;
-            Ok(item.event != "end")
-        })
-        .await
+    let mut events = args.reading.server.client()?.task_events(&args.id).follow().await?;
+    while let Some(event) = events.next().await? {
+        out::line(&match args.reading.output {
+            Format::Table => journal_line(&event),
+            _ => json!({"event": event.event, "data": event.data}).to_string(),
+        })?;
+        if event.event == "end" {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn one_line_json(item: &StreamItem) -> String {
-    json!({"event": item.event, "data": item.data}).to_string()
-}
-
-/// One entry of a journal for people: number, part of the task, what happened.
-fn journal_line(item: &StreamItem) -> String {
-    let body = &item.data["body"];
-    let detail = match item.event.as_str() {
-        "model_started" | "model_completed" => at(body, "/model").replace('–', ""),
-        "tool_started" => at(body, "/call/name"),
-        "step_completed" | "step_failed" => at(body, "/step"),
-        "asked" => at(body, "/question"),
-        "status" => return format!("       status  {}", at(&item.data, "/status")),
-        "delta" => return format!("       delta   {}", at(&item.data, "/text")),
-        "end" => return format!("       end     {}  {}", at(&item.data, "/status"), answer(&item.data)),
-        _ => String::new(),
+/// One event of a task for people: number, part of the task, what happened.
+fn journal_line(event: &ServerEvent) -> String {
+    let entry = match event.of_task() {
+        Some(TaskEvent::Status(status)) => return format!("       status  {}", shown(&status)),
+        Some(TaskEvent::Delta(text)) => return format!("       delta   {text}"),
+        Some(TaskEvent::End(task)) => return format!("       end     {}  {}", shown(&task.status), answer(&task)),
+        Some(TaskEvent::Entry(entry)) => entry,
+        None => return format!("{:>5}  {:<12}  {}", "–", "–", event.event),
     };
-    let line = format!("{:>5}  {:<12}  {:<16}  {detail}", at(&item.data, "/seq"), at(&item.data, "/scope"), item.event);
+    let detail = match &entry.body {
+        JournalBody::ModelStarted { model, .. } => model,
+        JournalBody::ToolStarted { call, .. } => &call.name,
+        JournalBody::StepCompleted { step, .. } | JournalBody::StepFailed { step, .. } => step,
+        JournalBody::Asked { question, .. } => question,
+        _ => "",
+    };
+    let line = format!("{:>5}  {:<12}  {:<16}  {detail}", entry.seq, shown(&entry.scope), event.event);
     line.trim_end().to_owned()
 }
 
-const SESSIONS: &[Column] = &[
-    text("session", |session| at(session, "/id")),
-    number("turns", |session| at(session, "/turns")),
-    number("messages", |session| at(session, "/messages")),
-    number("open", |session| at(session, "/open_tasks")),
-    text("last used", |session| moment(session, "/updated_at")),
+const SESSIONS: &[Column<SessionView>] = &[
+    text("session", |session| shown(&session.id)),
+    number("turns", |session| shown(&session.turns)),
+    number("messages", |session| shown(&session.messages)),
+    number("open", |session| shown(&session.open_tasks)),
+    text("last used", |session| moment(session.updated_at)),
 ];
 
 pub async fn sessions(verb: Verb<Sessions>) -> Result<(), Failure> {
     match verb.command.unwrap_or(Sessions::List(verb.reading)) {
         Sessions::List(reading) => {
             let empty = "no sessions yet: a continuous agent's first message with a session key makes one";
-            super::list(&reading, &["v1", "sessions"], SESSIONS, empty).await
+            let call = reading.server.client()?.sessions(&SessionQuery::default());
+            super::list(&reading, call, LIST_LIMIT, SESSIONS, empty).await
         }
         Sessions::Show(args) => show_session(&args.id, &args.reading).await,
-        Sessions::Delete(args) => act(&args, Method::DELETE, &["v1", "sessions", &args.id], "is forgotten").await,
+        Sessions::Delete(args) => act(&args, args.server.client()?.delete_session(&args.id), "is forgotten").await,
     }
 }
 
-const MESSAGES: &[Column] = &[
-    number("#", |message| at(message, "/number")),
-    text("at", |message| moment(message, "/at")),
-    text("role", |message| at(message, "/message/role")),
-    text("text", |message| at(message, "/message/content")),
+const MESSAGES: &[Column<SessionMessage>] = &[
+    number("#", |message| shown(&message.number)),
+    text("at", |message| moment(message.at)),
+    text("role", |message| part(message, "role")),
+    text("text", |message| part(message, "content")),
 ];
+
+/// A field of what was said; each kind of message has others.
+fn part(message: &SessionMessage, field: &str) -> String {
+    shown(&serde_json::to_value(&message.message).unwrap_or_default().get(field))
+}
 
 /// A session with all its messages: the API gives them in pages.
 async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
     let client = reading.server.client()?;
-    let mut session = client.get(&["v1", "sessions", id], &[]).await?;
-    let mut history = session["history"].as_array().cloned().unwrap_or_default();
-    let mut after = session["next_after"].as_u64();
-    while let Some(number) = after.filter(|_| history.len() < LIST_LIMIT) {
-        let page = client.get(&["v1", "sessions", id], &[("after", number.to_string())]).await?;
-        history.extend(page["history"].as_array().cloned().unwrap_or_default());
+    let mut session = client.session(id).await?;
+    while let Some(number) = session.next_after.filter(|_| session.history.len() < LIST_LIMIT) {
+        let page = client.session_after(id, number).await?;
+        session.history.extend(page.history);
         // Numbers only grow; a page that does not is the last.
-        after = page["next_after"].as_u64().filter(|next| *next > number);
+        session.next_after = page.next_after.filter(|next| *next > number);
     }
     if reading.output == Format::Table {
-        return render::rows(Format::Table, &history, MESSAGES, "no messages yet");
+        return render::rows(&session.history, MESSAGES, "no messages yet");
     }
-    session["history"] = Value::Array(history);
-    session["next_after"] = json!(after);
-    render::document(reading.output, &session)
+    let mut document = serde_json::to_value(&session).unwrap_or_default();
+    // There since the first version, and `null` on the last page.
+    document["next_after"] = session.next_after.into();
+    render::document(reading.output, &document)
 }
 
 pub async fn events(verb: EventVerb) -> Result<(), Failure> {
     match verb {
         EventVerb::Publish(args) => {
-            let body = json!({"topic": args.topic, "data": json_or_text(&args.data)});
-            let accepted = send(&args.server, Method::POST, &["v1", "events"], &body).await?;
-            let tasks = accepted["tasks"].as_array().map_or(0, Vec::len);
-            out::line(&format!("{} accepted, {tasks} tasks", at(&accepted, "/id")))
+            let (topic, data) = (args.topic, json_or_text(&args.data));
+            let event = EventRequest { topic, data, id: None, source: None, kind: None };
+            let accepted = args.server.client()?.publish(&event).await?;
+            out::line(&format!("{} accepted, {} tasks", accepted.id, accepted.tasks.len()))
         }
         EventVerb::Tail(args) => {
-            let query: Vec<_> = args.pattern.map(|pattern| ("topic", pattern)).into_iter().collect();
-            args.server
-                .client()?
-                .stream(&["v1", "events"], &query, |item| {
-                    if item.event == "missed" {
-                        out::complain("warning: some events came too fast and are not shown\n");
-                    } else {
-                        out::line(&item.data.to_string())?;
-                    }
-                    Ok(true)
-                })
-                .await
+            let query = TailQuery { topic: args.pattern, recent: 0 };
+            let mut events = args.server.client()?.events(&query).follow().await?;
+            while let Some(event) = events.next().await? {
+                if event.event == "missed" {
+                    out::complain("warning: some events came too fast and are not shown\n");
+                } else {
+                    out::line(&event.data.to_string())?;
+                }
+            }
+            Ok(())
         }
     }
 }
