@@ -7,7 +7,7 @@ use agentry_core::id::{ClarificationId, TaskId, WorkerId};
 use agentry_core::journal::JournalEntry;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::SessionId;
-use agentry_core::task::{Priority, Spent, Task, TaskError, TaskRecord, TaskSource, TaskStatus, TraceId};
+use agentry_core::task::{Priority, Task, TaskError, TaskRecord, TaskSource, TaskStatus, TaskUsage, TraceId};
 use agentry_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -220,8 +220,8 @@ impl From<&TaskRecord> for TaskView {
     }
 }
 
-impl From<&Spent> for SpentView {
-    fn from(spent: &Spent) -> Self {
+impl From<&TaskUsage> for SpentView {
+    fn from(spent: &TaskUsage) -> Self {
         Self {
             llm_calls: spent.llm_calls,
             input_tokens: spent.input_tokens,

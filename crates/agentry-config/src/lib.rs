@@ -7,12 +7,12 @@ mod problem;
 mod settings;
 mod yaml;
 
-pub use agent::{Imported, agent_file_schema, import_text};
+pub use agent::{ImportResult, agent_file_schema, import_text};
 pub use fleet::{
     FleetLoader, FleetWatcher, LoadedFleet, WatchError, load_fleet, reload, validate_paths, validate_text,
 };
 pub use handle::FleetHandle;
-pub use problem::{Place, Problem, Severity};
+pub use problem::{Position, Problem, Severity};
 pub use settings::{
     Cluster, Engine, KEYS, Key, LogFormat, ModelLimit, ProviderSettings, Role, Sampler, Settings, SlackRoute,
     SlackSettings, Sources, TraceSettings, settings_reference,

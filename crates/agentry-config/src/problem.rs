@@ -56,7 +56,7 @@ pub struct Problem {
 
 /// A location in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct Position {
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
@@ -84,7 +84,7 @@ impl Problem {
 
     /// Returns an error at a location in a text.
     #[must_use]
-    pub fn at(file: impl Into<Arc<str>>, text: &str, place: Place, message: impl Into<String>) -> Self {
+    pub fn at(file: impl Into<Arc<str>>, text: &str, place: Position, message: impl Into<String>) -> Self {
         let row = usize::try_from(place.line).unwrap_or(0).saturating_sub(1);
         Self {
             line: place.line,
@@ -241,7 +241,7 @@ mod tests {
         let problem = Problem::at(
             "agents/triage.yml",
             text,
-            Place { line: 2, column: 17, width: 9 },
+            Position { line: 2, column: 17, width: 9 },
             "unknown execution_mode `autonomos`",
         )
         .label("expected autonomous, continuous, collaborative or scheduled")
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_mistake() {
         let text = format!("{}X{}", "a".repeat(500), "b".repeat(500));
-        let problem = Problem::at("f", &text, Place { line: 1, column: 501, width: 900 }, "m").label("here");
+        let problem = Problem::at("f", &text, Position { line: 1, column: 501, width: 900 }, "m").label("here");
         let shown = problem.to_string();
         assert!(shown.lines().all(|line| line.chars().count() < 260), "{shown}");
         assert!(shown.contains("aXb"), "{shown}");

@@ -43,7 +43,7 @@ pub struct Clarification {
 
 impl Clarification {
     /// Returns the thread of the question, if it is known beforehand; see
-    /// [`SlackPlace::thread_key`](crate::slack::SlackPlace::thread_key).
+    /// [`SlackAddress::thread_key`](crate::slack::SlackAddress::thread_key).
     #[must_use]
     pub fn thread_key(&self) -> Option<String> {
         self.reply_to.as_ref()?.slack()?.thread_key()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::event::{Event, outcome_data, outcome_kind, output_topic};
 use crate::id::{OutboxId, TaskId};
-use crate::slack::{Replaces, SlackContent, SlackMessage};
+use crate::slack::{ReplacedPost, SlackContent, SlackMessage};
 use crate::task::{Outcome, Task};
 use crate::time::Timestamp;
 use crate::trace::Trace;
@@ -74,7 +74,7 @@ impl OutboxMessage {
     }
 
     /// Sets the post that an answer in Slack replaces; changes no other message.
-    pub fn set_replaces(&mut self, post: &Replaces) {
+    pub fn set_replaces(&mut self, post: &ReplacedPost) {
         if let OutboxBody::Slack { message } = &mut self.body
             && let SlackContent::Answer { replaces, .. } = &mut message.content
         {

@@ -19,13 +19,13 @@ use crate::time::Timestamp;
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum ReplyTo {
     /// A thread, channel or command in Slack.
-    Slack(SlackPlace),
+    Slack(SlackAddress),
 }
 
 impl ReplyTo {
     /// Returns the Slack address, if there is one.
     #[must_use]
-    pub fn slack(&self) -> Option<&SlackPlace> {
+    pub fn slack(&self) -> Option<&SlackAddress> {
         match self {
             Self::Slack(place) => Some(place),
         }
@@ -34,7 +34,7 @@ impl ReplyTo {
 
 /// An address in Slack: a thread, a channel, or the user of a slash command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlackPlace {
+pub struct SlackAddress {
     /// The workspace, `T…`.
     pub team: String,
     /// The channel or direct message, `C…`, `G…` or `D…`.
@@ -50,7 +50,7 @@ pub struct SlackPlace {
     pub response_url: Option<ResponseUrl>,
 }
 
-impl SlackPlace {
+impl SlackAddress {
     /// Returns the address without its `response_url`, for storage and display.
     #[must_use]
     pub fn lasting(&self) -> Self {
@@ -83,7 +83,7 @@ impl fmt::Debug for ResponseUrl {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SlackMessage {
     /// Destination.
-    pub place: SlackPlace,
+    pub place: SlackAddress,
     /// Lower bound of the time of all posts of this message.
     pub since: Timestamp,
     /// Content.
@@ -100,7 +100,7 @@ pub enum SlackContent {
         markdown: String,
         /// The post that showed the answer while it was written.
         #[serde(default)]
-        replaces: Replaces,
+        replaces: ReplacedPost,
     },
     /// A question to humans.
     Question {
@@ -122,7 +122,7 @@ pub enum SlackContent {
 /// The post that an answer replaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Replaces {
+pub enum ReplacedPost {
     /// No post.
     Nothing,
     /// This post.
@@ -150,9 +150,9 @@ impl SlackMessage {
 
     /// Returns the message that delivers the outcome of a task.
     #[must_use]
-    pub fn of_outcome(place: &SlackPlace, agent: &AgentName, outcome: &Outcome, since: Timestamp) -> Self {
+    pub fn of_outcome(place: &SlackAddress, agent: &AgentName, outcome: &Outcome, since: Timestamp) -> Self {
         let markdown = outcome_markdown(agent, outcome);
-        let content = SlackContent::Answer { markdown, replaces: Replaces::Unknown };
+        let content = SlackContent::Answer { markdown, replaces: ReplacedPost::Unknown };
         Self { place: place.clone(), since, content }
     }
 
@@ -162,7 +162,7 @@ impl SlackMessage {
     pub fn lasting(&self) -> Self {
         let mut kept = Self { place: self.place.lasting(), ..self.clone() };
         if let SlackContent::Answer { replaces, .. } = &mut kept.content {
-            *replaces = Replaces::Unknown;
+            *replaces = ReplacedPost::Unknown;
         }
         kept
     }
@@ -239,9 +239,9 @@ mod tests {
     use crate::id::ClarificationId;
     use crate::task::{ErrorCode, TaskError};
 
-    fn place() -> SlackPlace {
+    fn place() -> SlackAddress {
         let response_url = Some(ResponseUrl { url: "https://hooks/secret".to_owned(), until: Timestamp(5) });
-        SlackPlace {
+        SlackAddress {
             team: "T1".to_owned(),
             channel: "C1".to_owned(),
             thread: Some("1.2".to_owned()),

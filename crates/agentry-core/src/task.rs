@@ -418,7 +418,7 @@ impl Outcome {
 
 /// The consumption of a task; sums of its ledger rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Spent {
+pub struct TaskUsage {
     /// Calls to providers.
     pub llm_calls: u32,
     /// Tokens sent.
@@ -457,7 +457,7 @@ pub struct TaskRecord {
     /// Result, once the task has ended.
     pub outcome: Option<Outcome>,
     /// Consumption so far.
-    pub spent: Spent,
+    pub spent: TaskUsage,
     /// Open questions that it waits for.
     pub clarifications: Vec<ClarificationId>,
 }

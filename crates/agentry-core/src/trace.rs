@@ -1,7 +1,7 @@
 //! Trace context: the data of W3C Trace Context, and whether this process exports spans of a trace.
 //!
 //! A *trace* spans a piece of work from submission to delivery, over every process that takes part. A [`Trace`] is
-//! propagated: the trace id and the parent span. A piece of work that has a span of its own has a [`Place`].
+//! propagated: the trace id and the parent span. A piece of work that has a span of its own has a [`SpanContext`].
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -231,7 +231,7 @@ impl Sampling {
 
 /// The span context of a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct SpanContext {
     /// The trace and the parent span.
     pub trace: Trace,
     /// The span's id, if it is exported.
@@ -240,7 +240,7 @@ pub struct Place {
     kept: Option<bool>,
 }
 
-impl Place {
+impl SpanContext {
     /// Returns the context of a span for work that came with `trace`.
     #[must_use]
     pub fn of(sampling: Sampling, trace: Trace, span: SpanId) -> Self {
@@ -250,19 +250,19 @@ impl Place {
     /// Returns the context of a child span.
     #[must_use]
     pub fn child(&self, span: SpanId) -> Self {
-        Self { trace: self.onward(), span, kept: self.kept }
+        Self { trace: self.propagate(), span, kept: self.kept }
     }
 
     /// Returns whether the span is exported.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
+    pub fn is_exported(&self) -> bool {
         self.kept == Some(true)
     }
 
     /// Returns the context to propagate to work that this span causes: its parent is this span, or, if this span is not
     /// exported, this span's own parent.
     #[must_use]
-    pub fn onward(&self) -> Trace {
+    pub fn propagate(&self) -> Trace {
         let parent = match self.kept {
             Some(true) => Some(Parent { span: self.span, sampled: true }),
             Some(false) => {
@@ -276,7 +276,7 @@ impl Place {
     /// Returns the `traceparent` header of an outgoing request.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        let Trace { id, parent } = self.onward();
+        let Trace { id, parent } = self.propagate();
         let parent = parent.unwrap_or(Parent { span: self.span, sampled: false });
         Trace { id, parent: Some(parent) }.traceparent()
     }
@@ -337,9 +337,9 @@ mod tests {
     #[test]
     fn who_keeps_spans_puts_its_own_in_between() {
         let (trace, own) = (Trace::of_traceparent(GOOD).unwrap(), SpanId::new(7));
-        let place = Place::of(Sampling::ALL, trace, own);
-        assert!(place.is_kept());
-        assert_eq!(place.onward().parent, Some(Parent { span: own, sampled: true }));
+        let place = SpanContext::of(Sampling::ALL, trace, own);
+        assert!(place.is_exported());
+        assert_eq!(place.propagate().parent, Some(Parent { span: own, sampled: true }));
         let below = place.child(SpanId::new(8));
         assert_eq!(below.traceparent(), "00-0af7651916cd43dd8448eb211c80319c-0000000000000008-01");
         assert_eq!(below.parent_id(), Some(7));
@@ -348,15 +348,15 @@ mod tests {
     #[test]
     fn who_keeps_none_passes_on_what_came() {
         let (trace, own) = (Trace::of_traceparent(GOOD).unwrap(), SpanId::new(7));
-        let off = Place::of(Sampling::Off, trace, own);
-        assert!(!off.is_kept() && off.onward() == trace && off.traceparent() == GOOD);
+        let off = SpanContext::of(Sampling::Off, trace, own);
+        assert!(!off.is_exported() && off.propagate() == trace && off.traceparent() == GOOD);
         let unkept = Trace::of_traceparent(&GOOD.replace("-01", "-00")).unwrap();
-        assert_eq!(Place::of(Sampling::ALL, unkept, own).onward(), unkept);
+        assert_eq!(SpanContext::of(Sampling::ALL, unkept, own).propagate(), unkept);
         // A trace that begins here and is not sampled: no other process may sample it.
         let never = Sampling::On { share: 0, follows_parent: true };
-        let begun = Place::of(never, Trace::begin(5), own).onward();
+        let begun = SpanContext::of(never, Trace::begin(5), own).propagate();
         assert_eq!(begun.parent, Some(Parent { span: own, sampled: false }));
-        assert_eq!(Place::of(Sampling::Off, Trace::begin(5), own).onward(), Trace::begin(5));
+        assert_eq!(SpanContext::of(Sampling::Off, Trace::begin(5), own).propagate(), Trace::begin(5));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Wake {
 
     /// Returns the wake of a task that a store requeued without reading its body.
     #[must_use]
-    pub fn again(task: TaskId, mode: ExecutionMode, session: Option<SessionId>) -> Self {
+    pub fn requeued(task: TaskId, mode: ExecutionMode, session: Option<SessionId>) -> Self {
         Self { task, mode, session, priority: Priority::Normal, body: None }
     }
 }

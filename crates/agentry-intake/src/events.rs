@@ -79,7 +79,7 @@ impl Intake {
     ///
     /// # Errors
     /// See [`PublishError`].
-    pub async fn note(&self, event: &Event) -> Result<Published, PublishError> {
+    pub async fn record_event(&self, event: &Event) -> Result<Published, PublishError> {
         self.accept_event(event, Audience::Picked(&|_| Vec::new()), Outside::Known).await
     }
 

@@ -13,7 +13,7 @@ use agentry_core::wake::Wake;
 use agentry_store::StateStore;
 
 use crate::refusal::live_agent;
-use crate::{Deployment, Entropy, NotLive};
+use crate::{Deployment, Entropy, UnavailableAgent};
 
 /// The dependencies of an intake.
 #[derive(Clone)]
@@ -71,7 +71,7 @@ impl Intake {
     ///
     /// # Errors
     /// Returns the reason why it accepts none.
-    pub fn live(&self, name: &str) -> Result<Arc<AgentSpec>, NotLive> {
+    pub fn live(&self, name: &str) -> Result<Arc<AgentSpec>, UnavailableAgent> {
         live_agent(&self.fleet(), name).cloned()
     }
 

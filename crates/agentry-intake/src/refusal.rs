@@ -9,7 +9,7 @@ use agentry_store::{Refused, StoreError};
 
 /// The reason why an agent accepts no tasks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotLive {
+pub enum UnavailableAgent {
     /// No agent of the deployment has the name.
     #[error("no agent is called `{name}`")]
     Unknown {
@@ -39,7 +39,7 @@ pub enum NotLive {
 pub enum Refusal {
     /// The agent accepts no tasks.
     #[error(transparent)]
-    Agent(#[from] NotLive),
+    Agent(#[from] UnavailableAgent),
     /// The submission names a session, but its agent keeps none.
     #[error("agent `{agent}` is {mode} and keeps no sessions; leave it out")]
     NoSessions {
@@ -69,16 +69,16 @@ impl From<Refused> for Refusal {
 const SHOWN: usize = 80;
 
 /// Returns the live version of an agent that accepts tasks.
-pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, NotLive> {
-    let unknown = || NotLive::Unknown { name: name.chars().take(SHOWN).collect() };
+pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, UnavailableAgent> {
+    let unknown = || UnavailableAgent::Unknown { name: name.chars().take(SHOWN).collect() };
     let agent = AgentName::new(name).map_err(|_| unknown())?;
     let entry = fleet.entry(name).ok_or_else(unknown)?;
     match (&entry.spec, &entry.error) {
         (Some(spec), _) if spec.enabled => Ok(spec),
-        (Some(_), _) => Err(NotLive::Disabled { name: agent, file: Arc::clone(&entry.file) }),
+        (Some(_), _) => Err(UnavailableAgent::Disabled { name: agent, file: Arc::clone(&entry.file) }),
         (None, error) => {
             let reason = error.clone().unwrap_or_else(|| "its file has no good version".into());
-            Err(NotLive::Invalid { name: agent, reason })
+            Err(UnavailableAgent::Invalid { name: agent, reason })
         }
     }
 }

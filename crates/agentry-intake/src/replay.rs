@@ -7,7 +7,7 @@ use agentry_core::task::{Submission, Task, TaskSource};
 use agentry_store::{DeadLetter, DeadLetterOrigin, StoreError};
 
 use crate::refusal::live_agent;
-use crate::{Intake, NotLive};
+use crate::{Intake, UnavailableAgent};
 
 /// The result of a replay.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub enum Replayed {
 pub enum ReplayError {
     /// The task's agent accepts no tasks.
     #[error(transparent)]
-    Agent(#[from] NotLive),
+    Agent(#[from] UnavailableAgent),
     /// The dead letter is not open.
     #[error("the dead letter is not open any more")]
     NotOpen,

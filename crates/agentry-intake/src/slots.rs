@@ -9,7 +9,7 @@ use agentry_core::trace::Trace;
 use agentry_store::{Firing, FiringResult, StoreError};
 
 use crate::refusal::live_agent;
-use crate::{Intake, Order, Refusal, Submitted};
+use crate::{Intake, Order, Refusal, SubmitResult};
 
 /// Number of slots that a backfill decides in one transaction.
 const PIECE: usize = 500;
@@ -119,9 +119,9 @@ impl Intake {
         submission.source = agentry_core::task::TaskSource::Api;
         let order = Order { agent: schedule.agent.to_string(), submission };
         match self.submit(vec![order]).await?.pop() {
-            Some(Ok(Submitted::New(task))) => Ok(task),
+            Some(Ok(SubmitResult::New(task))) => Ok(task),
             Some(Err(refusal)) => Err(refusal),
-            Some(Ok(Submitted::Duplicate(_))) | None => {
+            Some(Ok(SubmitResult::Duplicate(_))) | None => {
                 Err(StoreError::Broken("the store gave no answer for a task".to_owned()).into())
             }
         }

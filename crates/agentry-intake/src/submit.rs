@@ -8,7 +8,7 @@ use agentry_core::task::{Submission, Task};
 use agentry_store::{Accepted, StoreError};
 
 use crate::refusal::live_agent;
-use crate::{Intake, NotLive, Refusal};
+use crate::{Intake, Refusal, UnavailableAgent};
 
 /// A submission to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Order {
 
 /// The result of an accepted submission.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Submitted {
+pub enum SubmitResult {
     /// A new, durable task.
     New(Arc<Task>),
     /// The task of an earlier submission with the same idempotency key.
@@ -35,7 +35,7 @@ struct Agents<'f> {
 }
 
 impl<'f> Agents<'f> {
-    fn live(&mut self, name: &str) -> Result<&'f Arc<AgentSpec>, NotLive> {
+    fn live(&mut self, name: &str) -> Result<&'f Arc<AgentSpec>, UnavailableAgent> {
         if let Some(spec) = self.last.filter(|spec| spec.name.as_str() == name) {
             return Ok(spec);
         }
@@ -51,7 +51,7 @@ impl Intake {
     ///
     /// # Errors
     /// Fails when the store is unavailable: then nothing was accepted.
-    pub async fn submit(&self, orders: Vec<Order>) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
+    pub async fn submit(&self, orders: Vec<Order>) -> Result<Vec<Result<SubmitResult, Refusal>>, StoreError> {
         self.accept(self.prepare(orders)).await
     }
 
@@ -77,7 +77,7 @@ impl Intake {
     pub async fn accept(
         &self,
         prepared: Vec<Result<Arc<Task>, Refusal>>,
-    ) -> Result<Vec<Result<Submitted, Refusal>>, StoreError> {
+    ) -> Result<Vec<Result<SubmitResult, Refusal>>, StoreError> {
         let mut places = Vec::with_capacity(prepared.len());
         let mut new = Vec::with_capacity(prepared.len());
         for one in prepared {
@@ -93,9 +93,9 @@ impl Intake {
                 match answers.next() {
                     Some(Ok(Accepted::New)) => {
                         accepted.push(Arc::clone(&task));
-                        Ok(Submitted::New(task))
+                        Ok(SubmitResult::New(task))
                     }
-                    Some(Ok(Accepted::Duplicate(id))) => Ok(Submitted::Duplicate(id)),
+                    Some(Ok(Accepted::Duplicate(id))) => Ok(SubmitResult::Duplicate(id)),
                     Some(Err(refused)) => Err(refused.into()),
                     None => Err(StoreError::Broken("the store gave no answer for a task".to_owned()).into()),
                 }

@@ -268,7 +268,7 @@ impl Chat<'_> {
 /// sampled. It contains no content.
 fn chat_span(call: &Call) -> Span {
     let place = call.place();
-    if !place.is_kept() {
+    if !place.is_exported() {
         return Span::none();
     }
     let model = &*call.target.model;

@@ -7,7 +7,7 @@ use agentry_core::agent::{AgentName, LlmTarget, SamplingParams};
 use agentry_core::chat::{ChatReply, ChatRequest};
 use agentry_core::id::CallId;
 use agentry_core::task::Priority;
-use agentry_core::trace::{Place, SpanId};
+use agentry_core::trace::{SpanContext, SpanId};
 use async_trait::async_trait;
 
 use crate::LlmError;
@@ -20,7 +20,7 @@ pub struct Call {
     /// Agent that makes the call.
     pub agent: AgentName,
     /// Span that the call's own span belongs to; see [`Call::place`].
-    pub under: Place,
+    pub under: SpanContext,
     /// Provider and model.
     pub target: LlmTarget,
     /// Conversation and tools.
@@ -38,7 +38,7 @@ pub struct Call {
 impl Call {
     /// Returns the span context of the call, whose span id is the random half of the call id.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> SpanContext {
         self.under.child(SpanId::of_id(self.id.as_bytes()))
     }
 }

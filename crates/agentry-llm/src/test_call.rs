@@ -6,7 +6,7 @@ use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
 use agentry_core::task::Priority;
-use agentry_core::trace::{Place, Sampling, SpanId, Trace};
+use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 
 use crate::Call;
 
@@ -15,7 +15,7 @@ pub(crate) fn call(base_url: &str) -> Call {
     Call {
         id: CallId::from_parts(1, 2),
         agent: AgentName::new("tester").unwrap(),
-        under: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(1)),
+        under: SpanContext::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(1)),
         target: LlmTarget {
             provider: ProviderKind::Openai,
             model: "sim-small".into(),

@@ -7,7 +7,7 @@ use agentry_bus::Signal;
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::{SessionRecord, SessionWrite};
-use agentry_core::slack::Replaces;
+use agentry_core::slack::ReplacedPost;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
 use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
 use serde_json::Value;
@@ -74,7 +74,7 @@ async fn perform(
             return release(ctx, lease, &task).await;
         }
     };
-    if run.context.is_kept() {
+    if run.context.is_exported() {
         spans::note_agent(&Span::current(), &run.spec);
     }
     let remaining = task.timeout().saturating_sub(Duration::from_micros(claimed.used_us));
@@ -173,7 +173,7 @@ fn timed_out(task: &Task) -> TaskError {
 
 async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
     let replaces = match &ended {
-        Ok(ModeEnd::Paused) | Err(Stop::Draining | Stop::Fenced) => Replaces::Unknown,
+        Ok(ModeEnd::Paused) | Err(Stop::Draining | Stop::Fenced) => ReplacedPost::Unknown,
         _ => run.end_progress().await,
     };
     if ended == Err(Stop::Fenced) {
@@ -255,12 +255,12 @@ async fn end_broken(ctx: &Context, task: &Arc<Task>, refused: &Advance, reason: 
     }
 }
 
-fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -> Advance {
+fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &ReplacedPost) -> Advance {
     let at = run.ctx.now();
     let mut outbox = run.ctx.intake.messages_of_end(&run.task, &outcome, at);
     for message in &mut outbox {
         message.set_replaces(replaces);
-        message.set_trace(run.context.onward());
+        message.set_trace(run.context.propagate());
     }
     let mut advance = run.advance(Step::Finish { outcome, dead_letter });
     advance.outbox = outbox;
@@ -268,7 +268,7 @@ fn finish(run: &Run, outcome: Outcome, dead_letter: bool, replaces: &Replaces) -
 }
 
 /// Schedules another attempt with fresh context if the error and the policy allow one; otherwise ends the task.
-fn failed(run: &Run, error: TaskError, replaces: &Replaces) -> (Advance, TaskStatus) {
+fn failed(run: &Run, error: TaskError, replaces: &ReplacedPost) -> (Advance, TaskStatus) {
     let delay = error.code.is_retryable().then(|| run.spec.retry.delay_before(run.attempt)).flatten();
     let Some(delay) = delay else {
         let outcome = Outcome::from_error(error);

@@ -33,5 +33,5 @@ mod write;
 pub use context::{Options, OrchestratorDeps, Retention};
 pub use metrics::Metrics;
 pub use slack::SlackOut;
-pub use start::{Drained, Orchestrator, Running};
+pub use start::{DrainResult, Orchestrator, Running};
 pub use webhook::{CallbackError, CallbackSender, HttpCallbacks};

@@ -7,7 +7,7 @@ use agentry_core::event::Event;
 use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
-use agentry_core::trace::{Place, SpanId};
+use agentry_core::trace::{SpanContext, SpanId};
 use agentry_intake::PublishError;
 use agentry_store::{Delivery, PendingMessage};
 use futures_util::stream::{self, StreamExt};
@@ -108,7 +108,7 @@ async fn send_all(ctx: &Arc<Context>, batch: Vec<PendingMessage>, most: usize) -
     stream::iter(sending).buffer_unordered(most).collect().await
 }
 
-async fn send(ctx: &Arc<Context>, pending: &PendingMessage, context: Option<Place>) -> Delivery {
+async fn send(ctx: &Arc<Context>, pending: &PendingMessage, context: Option<SpanContext>) -> Delivery {
     let result = match &pending.message.body {
         OutboxBody::Event { event, is_accepted } => match publish(ctx, event, *is_accepted).await {
             Ok(()) => Ok(()),
@@ -140,10 +140,10 @@ async fn send(ctx: &Arc<Context>, pending: &PendingMessage, context: Option<Plac
     }
 }
 
-pub(crate) fn delivery_span(ctx: &Context, pending: &PendingMessage) -> Option<Place> {
+pub(crate) fn delivery_span(ctx: &Context, pending: &PendingMessage) -> Option<SpanContext> {
     let trace = pending.message.trace?;
     let span = SpanId::of_id(pending.message.id.as_bytes()).derive(u64::from(pending.attempt));
-    Some(Place::of(ctx.options.sampling, trace, span))
+    Some(SpanContext::of(ctx.options.sampling, trace, span))
 }
 
 /// The reason why an event could not be delivered.

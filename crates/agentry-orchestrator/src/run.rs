@@ -9,9 +9,9 @@ use agentry_core::clarification::Clarification;
 use agentry_core::id::CallId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::money::{LedgerRow, NanoUsd};
-use agentry_core::slack::Replaces;
+use agentry_core::slack::ReplacedPost;
 use agentry_core::task::{Task, TaskStatus};
-use agentry_core::trace::{Place, SpanId};
+use agentry_core::trace::{SpanContext, SpanId};
 use agentry_llm::Call;
 use agentry_store::{Advance, Claimed, Lease, Step};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub(crate) struct Run {
     pub spec: Arc<AgentSpec>,
     pub lease: Lease,
     /// Span context of this claim.
-    pub context: Place,
+    pub context: SpanContext,
     pub attempt: u32,
     pub cancel: CancellationToken,
     /// Journal at the time of the claim.
@@ -97,7 +97,7 @@ impl Run {
     }
 
     /// Ends the progress display, because the run ends the task; returns the post that the answer replaces.
-    pub async fn end_progress(&self) -> Replaces {
+    pub async fn end_progress(&self) -> ReplacedPost {
         let progress = lock(&self.progress).take();
         match progress {
             Some(progress) => progress.finish().await,
@@ -226,7 +226,7 @@ impl Run {
     ) -> Result<(), Stop> {
         self.defer(scope, bodies, ledger);
         let mut outbox = messages_of_questions(&self.ctx, &clarifications);
-        outbox.iter_mut().for_each(|message| message.set_trace(self.context.onward()));
+        outbox.iter_mut().for_each(|message| message.set_trace(self.context.propagate()));
         let has_outbox = !outbox.is_empty();
         self.journal.ask(clarifications, outbox);
         let advanced = self.journal.flush(&self.ctx).await?;
@@ -247,12 +247,12 @@ impl Run {
 }
 
 /// Returns the span context of a claim: every claim has a span of its own.
-pub(crate) fn span_context(ctx: &Context, task: &Task, lease: Lease) -> Place {
+pub(crate) fn span_context(ctx: &Context, task: &Task, lease: Lease) -> SpanContext {
     let span = SpanId::of_id(task.id.as_bytes()).derive(u64::from(lease.epoch));
-    Place::of(ctx.options.sampling, task.trace(), span)
+    SpanContext::of(ctx.options.sampling, task.trace(), span)
 }
 
 /// Returns the post that the first owner, or a later one, must replace: an earlier owner may have posted progress.
-pub(crate) fn replaces_of_epoch(epoch: u32) -> Replaces {
-    if epoch <= 1 { Replaces::Nothing } else { Replaces::Unknown }
+pub(crate) fn replaces_of_epoch(epoch: u32) -> ReplacedPost {
+    if epoch <= 1 { ReplacedPost::Nothing } else { ReplacedPost::Unknown }
 }

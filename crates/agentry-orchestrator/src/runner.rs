@@ -13,7 +13,7 @@ use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::retry::RetryPolicy;
 use agentry_core::task::{ErrorCode, TaskError};
-use agentry_core::trace::Place;
+use agentry_core::trace::SpanContext;
 use agentry_llm::{Abort, Attempt, Call, Hooks, TokenSink};
 use agentry_tools::{Invocation, ToolError, ToolOutput};
 use async_trait::async_trait;
@@ -167,7 +167,7 @@ impl Runner<'_> {
     }
 
     /// Returns the span context of the loop: the run's own, or a child of it.
-    fn context(&self) -> Place {
+    fn context(&self) -> SpanContext {
         let run = self.run.context;
         // The plan and the summary are single calls of the run itself.
         if [Scope::MAIN, Scope::PLAN, Scope::SUMMARY].contains(&self.scope) {

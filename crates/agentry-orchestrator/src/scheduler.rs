@@ -16,7 +16,7 @@ use std::time::Duration;
 use agentry_bus::{Received, Signal};
 use agentry_core::schedule::{Overlap, ScheduleRecord};
 use agentry_core::time::Timestamp;
-use agentry_core::trace::{Place, SpanId, Trace};
+use agentry_core::trace::{SpanContext, SpanId, Trace};
 use agentry_intake::{DueSlot, FiredSlot};
 use agentry_store::{FiringResult, StoreError};
 
@@ -257,7 +257,7 @@ async fn fire(ctx: &Context, table: &Table, pending: &[PendingSlot]) -> Result<V
             slot,
             is_in_time: schedule.spec.is_in_time(slot, pending.judged_at),
             not_before: (start > slot).then_some(start),
-            trace: slot_context(ctx, ctx.intake.new_trace()).onward(),
+            trace: slot_context(ctx, ctx.intake.new_trace()).propagate(),
             max_open: match schedule.spec.overlap {
                 Overlap::Skip | Overlap::BufferOne => 0,
                 Overlap::AllowAll => u32::MAX,
@@ -270,9 +270,9 @@ async fn fire(ctx: &Context, table: &Table, pending: &[PendingSlot]) -> Result<V
 }
 
 /// Returns the span context of a slot, which begins a trace.
-fn slot_context(ctx: &Context, trace: Trace) -> Place {
+fn slot_context(ctx: &Context, trace: Trace) -> SpanContext {
     let bits = u64::try_from(trace.id.0 >> 64).unwrap_or(1);
-    Place::of(ctx.options.sampling, trace, SpanId::new(bits).derive(0))
+    SpanContext::of(ctx.options.sampling, trace, SpanId::new(bits).derive(0))
 }
 
 /// Records decisions on slots. Returns the slots that could not be buffered: they must be skipped.

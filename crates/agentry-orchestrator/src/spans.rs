@@ -4,18 +4,18 @@
 use agentry_core::agent::AgentSpec;
 use agentry_core::journal::Scope;
 use agentry_core::task::{Task, TaskStatus};
-use agentry_core::trace::{Place, TARGET};
+use agentry_core::trace::{SpanContext, TARGET};
 use agentry_store::{Delivery, PendingMessage};
 use agentry_tools::Invocation;
 use tracing::Span;
 use tracing::field::Empty;
 
 /// Returns the span of a claim. It always exists, so that log lines within it show the trace.
-pub(crate) fn invoke_agent(context: &Place, task: &Task, attempt: u32) -> Span {
+pub(crate) fn invoke_agent(context: &SpanContext, task: &Task, attempt: u32) -> Span {
     let agent = task.agent.as_str();
     tracing::info_span!(
         target: TARGET, "invoke_agent", trace_id = context.trace.id.0,
-        span_id = context.is_kept().then_some(context.span.0.get()), parent_id = context.parent_id(),
+        span_id = context.is_exported().then_some(context.span.0.get()), parent_id = context.parent_id(),
         otel.name = %format_args!("invoke_agent {agent}"),
         gen_ai.operation.name = "invoke_agent", gen_ai.agent.name = agent,
         gen_ai.conversation.id = task.session.as_ref().map(|session| session.as_str()),
@@ -42,8 +42,8 @@ pub(crate) fn note_status(span: &Span, status: Option<TaskStatus>) {
 }
 
 /// Returns the span of a part of a run with a loop of its own: a step of a plan, or the aggregation.
-pub(crate) fn part(context: &Place, spec: &AgentSpec, scope: &Scope) -> Span {
-    if !context.is_kept() || *scope == Scope::MAIN {
+pub(crate) fn part(context: &SpanContext, spec: &AgentSpec, scope: &Scope) -> Span {
+    if !context.is_exported() || *scope == Scope::MAIN {
         return Span::none();
     }
     let agent = spec.name.as_str();
@@ -59,7 +59,7 @@ pub(crate) fn part(context: &Place, spec: &AgentSpec, scope: &Scope) -> Span {
 /// Returns the span of one attempt of a tool call.
 pub(crate) fn execute_tool(invocation: &Invocation<'_>) -> Span {
     let (context, tool) = (&invocation.place, invocation.call.name.as_str());
-    if !context.is_kept() {
+    if !context.is_exported() {
         return Span::none();
     }
     tracing::info_span!(
@@ -71,8 +71,8 @@ pub(crate) fn execute_tool(invocation: &Invocation<'_>) -> Span {
 }
 
 /// Returns the span of one attempt of a delivery; `what` is `callback`, `event` or `slack`.
-pub(crate) fn deliver(context: Option<&Place>, what: &'static str, pending: &PendingMessage) -> Span {
-    let Some(context) = context.filter(|context| context.is_kept()) else { return Span::none() };
+pub(crate) fn deliver(context: Option<&SpanContext>, what: &'static str, pending: &PendingMessage) -> Span {
+    let Some(context) = context.filter(|context| context.is_exported()) else { return Span::none() };
     tracing::info_span!(
         target: TARGET, "deliver", trace_id = context.trace.id.0, span_id = context.span.0.get(),
         parent_id = context.parent_id(), otel.name = %format_args!("deliver {what}"), otel.kind = "producer",
@@ -91,8 +91,8 @@ pub(crate) fn note_delivery(span: &Span, delivery: &Delivery) {
 }
 
 /// Records the span of a slot that fired: the root of its task's trace.
-pub(crate) fn slot(context: &Place, schedule: &str, task: &Task) {
-    if context.is_kept() {
+pub(crate) fn slot(context: &SpanContext, schedule: &str, task: &Task) {
+    if context.is_exported() {
         drop(tracing::info_span!(
             target: TARGET, "schedule", trace_id = context.trace.id.0, span_id = context.span.0.get(),
             otel.name = %format_args!("schedule {schedule}"), agentry.schedule = schedule, agentry.task.id = %task.id,

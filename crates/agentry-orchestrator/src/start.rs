@@ -70,7 +70,7 @@ pub struct Running {
 
 /// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainResult {
     /// True if every task ended or was released in time.
     pub clean: bool,
 }
@@ -84,7 +84,7 @@ impl Running {
 
     /// Takes no more work, lets running tasks end or reach a checkpoint and be released, and deregisters. Returns
     /// within `limit`; recovery finds the tasks that were not released by then.
-    pub async fn drain(self, limit: Duration) -> Drained {
+    pub async fn drain(self, limit: Duration) -> DrainResult {
         let ctx = &self.ctx;
         ctx.stop.cancel();
         ctx.runs.close();
@@ -104,6 +104,6 @@ impl Running {
         {
             tracing::warn!(%error, "deregistering this worker failed");
         }
-        Drained { clean }
+        DrainResult { clean }
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use agentry_core::time::Timestamp;
-use agentry_core::trace::{Place, Sampling, SpanId, Trace};
+use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 use agentry_store::MAX_PAGE;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -132,7 +132,7 @@ where
 }
 
 /// Where a request stands in its trace. The frame puts it there, so that handler, problem and audit log name the same one.
-pub(crate) struct Traced(pub(crate) Place);
+pub(crate) struct Traced(pub(crate) SpanContext);
 
 impl FromRequestParts<AppState> for Traced {
     type Rejection = Infallible;
@@ -143,13 +143,16 @@ impl FromRequestParts<AppState> for Traced {
 }
 
 /// See [`Traced`].
-pub(crate) fn place_of(extensions: &Extensions, state: &AppState) -> Place {
-    extensions.get::<Place>().copied().unwrap_or_else(|| Place::of(state.deps.sampling, new_trace(), new_span()))
+pub(crate) fn place_of(extensions: &Extensions, state: &AppState) -> SpanContext {
+    extensions
+        .get::<SpanContext>()
+        .copied()
+        .unwrap_or_else(|| SpanContext::of(state.deps.sampling, new_trace(), new_span()))
 }
 
 /// The place of a request that just came: in the trace of its `traceparent`, or in a new one.
-pub(crate) fn place_at_door(headers: &HeaderMap, sampling: Sampling) -> Place {
-    Place::of(sampling, incoming_trace(headers).unwrap_or_else(new_trace), new_span())
+pub(crate) fn place_at_door(headers: &HeaderMap, sampling: Sampling) -> SpanContext {
+    SpanContext::of(sampling, incoming_trace(headers).unwrap_or_else(new_trace), new_span())
 }
 
 /// A trace that begins here.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use agentry_core::trace::{Place, Sampling, TARGET, TraceId};
+use agentry_core::trace::{Sampling, SpanContext, TARGET, TraceId};
 use agentry_core::worker::Role;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -208,7 +208,7 @@ where
             let span = frame.span(&place);
             let response =
                 frame.take(&mut endpoint, &mut request, place.trace.id, started).instrument(span.clone()).await;
-            if place.is_kept() {
+            if place.is_exported() {
                 note_end(&span, response.status());
             }
             Ok(response)
@@ -226,10 +226,10 @@ fn note_end(span: &Span, status: StatusCode) {
 
 impl Frame {
     /// The span of a request.
-    fn span(&self, place: &Place) -> Span {
+    fn span(&self, place: &SpanContext) -> Span {
         tracing::info_span!(
             target: TARGET, "request", trace_id = place.trace.id.0,
-            span_id = place.is_kept().then_some(place.span.0.get()), parent_id = place.parent_id(),
+            span_id = place.is_exported().then_some(place.span.0.get()), parent_id = place.parent_id(),
             otel.name = %format_args!("{} {}", self.method, self.path), otel.kind = "server",
             http.request.method = self.method, http.route = self.path,
             http.response.status_code = Empty, "error.type" = Empty,

@@ -1,7 +1,7 @@
 use agentry_core::agent::{AgentSpec, ToolSpec};
 use agentry_core::chat::{ToolCall, ToolDefinition};
 use agentry_core::id::TaskId;
-use agentry_core::trace::Place;
+use agentry_core::trace::SpanContext;
 use async_trait::async_trait;
 
 use crate::names::owner;
@@ -18,7 +18,7 @@ pub struct Invocation<'a> {
     /// Key of this call in all attempts, sent as `Idempotency-Key`.
     pub idempotency_key: String,
     /// Span context of the call.
-    pub place: Place,
+    pub place: SpanContext,
 }
 
 /// Result of a tool, which the model sees.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentry_core::agent::{OnUnknown, ToolAuth, ToolAuthKind, ToolKind, ToolSpec};
 use agentry_core::chat::ToolCall;
 use agentry_core::id::TaskId;
-use agentry_core::trace::{Place, Sampling, SpanId, Trace};
+use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput, Tools};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -39,7 +39,7 @@ async fn invoke(tool: &ToolSpec, arguments: &str) -> Result<ToolOutput, ToolErro
         call: &call,
         task: TaskId::from_parts(1, 2),
         idempotency_key: "key-1".into(),
-        place: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
+        place: SpanContext::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
     };
     tools().invoke(invocation).await
 }

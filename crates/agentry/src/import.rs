@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use agentry_config::{Imported, import_text};
+use agentry_config::{ImportResult, import_text};
 
 use crate::cli;
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ fn read(file: &Path) -> Result<String, Failure> {
         .map_err(|error| cannot(format!("it is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))
 }
 
-fn report(file: &Path, imported: &Imported) {
+fn report(file: &Path, imported: &ImportResult) {
     let shown = file.display();
     for (place, said) in &imported.changes {
         out::complain(&format!("{shown}:{}:{}: {said}\n", place.line, place.column));

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::check::{Checker, check};
 use super::raw;
 use super::read::{At, FromNode, Reader};
-use crate::problem::{Place, Problem};
+use crate::problem::{Position, Problem};
 use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, Variables, canonical, fill, parse};
 
 /// Capacity reserved for the bytes of a file.
@@ -45,7 +45,7 @@ pub(crate) fn no_environment() -> Environment<'static> {
 #[derive(Debug, Clone)]
 pub(crate) struct NamedAgent {
     pub name: AgentName,
-    pub place: Place,
+    pub place: Position,
     /// Source text, if it contains variables.
     pub written: Option<Box<str>>,
 }

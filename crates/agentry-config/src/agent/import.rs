@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::file::{parse_text, process_environment};
-use crate::problem::{Place, Problem, Severity};
+use crate::problem::{Position, Problem, Severity};
 use crate::yaml::{Key, Kind, MAX_FILE_BYTES, Node, Source, Span, parse};
 
 /// A mapping of the file, by the keys that lead to it; `*` is every item of a list.
@@ -51,16 +51,16 @@ const WITHOUT_EFFECT: &[(Path, &str, &str)] = &[
 
 /// The result of importing an older file.
 #[derive(Debug, Clone, Default)]
-pub struct Imported {
+pub struct ImportResult {
     /// The current spelling of the file; unchanged if nothing had to change. `None` if it cannot be read.
     pub text: Option<String>,
     /// Changes, with their locations in the original file.
-    pub changes: Vec<(Place, String)>,
+    pub changes: Vec<(Position, String)>,
     /// Problems of the new text, or the ones that keep the old one from being read; warnings included.
     pub problems: Vec<Problem>,
 }
 
-impl Imported {
+impl ImportResult {
     /// Returns whether the file cannot be used.
     #[must_use]
     pub fn is_bad(&self) -> bool {
@@ -70,17 +70,17 @@ impl Imported {
 
 /// Rewrites the text of an agent file that is called `name` in messages.
 #[must_use]
-pub fn import_text(name: &str, text: &str) -> Imported {
+pub fn import_text(name: &str, text: &str) -> ImportResult {
     let file: Arc<str> = name.into();
     if text.len() > MAX_FILE_BYTES {
         let problem = Problem::of_file(file, "the file is larger than 1 MiB");
-        return Imported { problems: vec![problem], ..Imported::default() };
+        return ImportResult { problems: vec![problem], ..ImportResult::default() };
     }
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Source { file: file.clone(), text: body };
     let parsed = match parse(&source) {
         Ok(parsed) => parsed,
-        Err(problem) => return Imported { problems: vec![problem], ..Imported::default() },
+        Err(problem) => return ImportResult { problems: vec![problem], ..ImportResult::default() },
     };
     let mut rewriter = Rewriter { source: &source, edits: BTreeMap::new(), changes: Vec::new() };
     rewriter.walk(&parsed.root, &mut Vec::new());
@@ -90,14 +90,14 @@ pub fn import_text(name: &str, text: &str) -> Imported {
     let mut problems = checked.problems;
     problems.extend(checked.warnings);
     problems.sort_by_key(|problem| (problem.severity == Severity::Warning, problem.line, problem.column));
-    Imported { text: Some(text), changes, problems }
+    ImportResult { text: Some(text), changes, problems }
 }
 
 struct Rewriter<'s, 'a> {
     source: &'s Source<'a>,
     /// Replacements, by their start; a value repeated by an anchor is replaced once.
     edits: BTreeMap<u32, (Span, String)>,
-    changes: Vec<(Place, String)>,
+    changes: Vec<(Position, String)>,
 }
 
 impl Rewriter<'_, '_> {

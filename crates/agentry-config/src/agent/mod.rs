@@ -16,5 +16,5 @@ mod tool;
 pub(crate) use file::{
     Environment, NamedAgent, ParsedFile, Scratch, no_environment, parse_file, parse_text, process_environment,
 };
-pub use import::{Imported, import_text};
+pub use import::{ImportResult, import_text};
 pub use schema::agent_file_schema;

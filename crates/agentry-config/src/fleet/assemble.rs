@@ -11,7 +11,7 @@ use super::collaborators;
 use super::list::shown;
 use super::load::LoadedFleet;
 use crate::agent::{NamedAgent, ParsedFile};
-use crate::problem::{Place, Problem};
+use crate::problem::{Position, Problem};
 use crate::yaml::MAX_FILE_BYTES;
 
 /// A good file that is being added to the fleet.
@@ -87,8 +87,8 @@ fn admit<'f>(members: &mut HashMap<AgentName, Member<'f>>, mut new: Member<'f>, 
     if owner.is_some_and(|owner| owner == shown(new.path)) {
         std::mem::swap(&mut old, &mut new);
     }
-    let place = new.file.name.as_ref().map_or_else(Place::default, |named| named.place);
-    let first = old.file.name.as_ref().map_or_else(Place::default, |named| named.place);
+    let place = new.file.name.as_ref().map_or_else(Position::default, |named| named.place);
+    let first = old.file.name.as_ref().map_or_else(Position::default, |named| named.place);
     let problem = at(new.path, place, format!("two files are called `{}`", new.quoted_name()))
         .label(format!("{}:{}:{} has this name already and stays live", shown(old.path), first.line, first.column))
         .help("give one of them another name");
@@ -98,7 +98,7 @@ fn admit<'f>(members: &mut HashMap<AgentName, Member<'f>>, mut new: Member<'f>, 
 }
 
 /// Returns an error at a location of a file that was parsed before.
-pub(crate) fn at(path: &Path, place: Place, message: String) -> Problem {
+pub(crate) fn at(path: &Path, place: Position, message: String) -> Problem {
     let small = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_FILE_BYTES as u64);
     let text = if small { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
     Problem::at(shown(path), text.strip_prefix('\u{feff}').unwrap_or(&text), place, message)

@@ -8,7 +8,7 @@ use agentry_core::fleet::Fleet;
 
 use super::assemble::{Member, at};
 use crate::agent::NamedAgent;
-use crate::problem::{Place, did_you_mean};
+use crate::problem::{Position, did_you_mean};
 
 /// Maximum number of names in a message about a cycle.
 const MAX_SHOWN: usize = 8;
@@ -37,7 +37,7 @@ pub(crate) fn check(members: &mut HashMap<AgentName, Member<'_>>, previous: &Fle
         let second = cycle.get(1).map_or(&planners[start], |&node| &planners[node]);
         let Some(member) = members.get_mut(&planners[start]) else { continue };
         let named = member.file.collaborators.iter().find(|named| named.name == *second);
-        let place = named.map_or_else(Place::default, |named| named.place);
+        let place = named.map_or_else(Position::default, |named| named.place);
         let second = named.map_or("this collaborator", NamedAgent::quoted);
         let message = format!("`{}` reaches itself through its collaborators", member.quoted_name());
         let problem = at(member.path, place, message)

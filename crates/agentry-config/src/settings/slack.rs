@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentry_core::agent::AgentName;
-use agentry_core::slack::SlackPlace;
+use agentry_core::slack::SlackAddress;
 use secrecy::SecretString;
 
 use super::value::{Parsed, duration};
@@ -25,7 +25,7 @@ pub struct SlackSettings {
     /// Agents by workspace, channel or command; these take precedence over subscriptions.
     pub routes: Vec<SlackRoute>,
     /// Channel for questions of tasks that did not come from Slack.
-    pub questions: Option<SlackPlace>,
+    pub questions: Option<SlackAddress>,
     /// Delay before an open question is asked again.
     pub reminder: Option<Duration>,
 }
@@ -113,9 +113,9 @@ fn route(text: &str) -> Parsed<SlackRoute> {
     Ok(SlackRoute { team, channel, command, agent })
 }
 
-pub(super) fn questions(text: &str) -> Parsed<SlackPlace> {
+pub(super) fn questions(text: &str) -> Parsed<SlackAddress> {
     match text.split_once('/') {
-        Some((team, channel)) if is_id(team, "TE") && is_id(channel, "CGD") => Ok(SlackPlace {
+        Some((team, channel)) if is_id(team, "TE") && is_id(channel, "CGD") => Ok(SlackAddress {
             team: team.to_owned(),
             channel: channel.to_owned(),
             thread: None,

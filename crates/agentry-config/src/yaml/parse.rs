@@ -7,7 +7,7 @@ use std::sync::Arc;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
 use super::{Key, Kind, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Node, Span, Style};
-use crate::problem::{Place, Problem};
+use crate::problem::{Position, Problem};
 
 /// Number of keys above which duplicates are found by hashing.
 const SMALL_MAP: usize = 16;
@@ -21,14 +21,14 @@ pub(crate) struct Source<'a> {
 
 impl Source<'_> {
     /// Returns the line, column and width of a span; the width ends with the first line.
-    pub fn place(&self, span: Span) -> Place {
+    pub fn place(&self, span: Span) -> Position {
         let start = floor(self.text, span.start);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
         let end = floor(self.text, span.end).clamp(start, line_end);
         let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        Place {
+        Position {
             line: u32::try_from(before.bytes().filter(|b| *b == b'\n').count()).unwrap_or(u32::MAX - 1) + 1,
             column: count(&self.text[line_start..start]) + 1,
             width: count(self.text[start..end].trim_end()).max(1),

@@ -2,7 +2,7 @@
 
 use agentry_core::agent::AgentName;
 use agentry_core::fleet::Fleet;
-use agentry_intake::{Authority, NotLive};
+use agentry_intake::{Authority, UnavailableAgent};
 
 use crate::stage::{Stage, files, name, spec};
 
@@ -65,7 +65,7 @@ async fn an_agent_leaves_when_it_is_removed_and_not_with_a_file() {
     assert_eq!(two.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
     one.deployment.refresh().await.unwrap();
     for process in [&one, &two] {
-        assert!(matches!(process.intake.live("support"), Err(NotLive::Unknown { .. })));
+        assert!(matches!(process.intake.live("support"), Err(UnavailableAgent::Unknown { .. })));
         let last = process.deployment.removed(&name("support")).expect("its last version");
         assert_eq!(&*last.version, "v1", "for what was accepted before");
     }

@@ -7,7 +7,7 @@ use agentry_core::agent::ModeSet;
 use agentry_core::event::Event;
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::task::{IdempotencyKey, Submission, TaskSource, TraceId};
-use agentry_intake::{Audience, NotLive, Order, Refusal, Submitted};
+use agentry_intake::{Audience, Order, Refusal, SubmitResult, UnavailableAgent};
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -64,11 +64,11 @@ async fn submissions_are_accepted_or_refused_by_themselves() {
         order("support", None, Some(("k", 2))),
     ];
     let submitted = process.intake.submit(orders).await.unwrap();
-    let Ok(Submitted::New(task)) = &submitted[0] else { panic!("{submitted:?}") };
-    assert!(matches!(&submitted[1], Err(Refusal::Agent(NotLive::Unknown { name })) if name == "suport"));
-    assert!(matches!(&submitted[2], Err(Refusal::Agent(NotLive::Invalid { .. }))));
+    let Ok(SubmitResult::New(task)) = &submitted[0] else { panic!("{submitted:?}") };
+    assert!(matches!(&submitted[1], Err(Refusal::Agent(UnavailableAgent::Unknown { name })) if name == "suport"));
+    assert!(matches!(&submitted[2], Err(Refusal::Agent(UnavailableAgent::Invalid { .. }))));
     assert!(matches!(&submitted[3], Err(Refusal::NoSessions { .. })));
-    assert_eq!(submitted[4], Ok(Submitted::Duplicate(task.id)));
+    assert_eq!(submitted[4], Ok(SubmitResult::Duplicate(task.id)));
     assert_eq!(submitted[5], Err(Refusal::KeyReused(task.id)));
     assert_eq!(stage.store.counts().await.unwrap().queued, 1);
 }

@@ -8,7 +8,7 @@ use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
 use agentry_core::task::Priority;
-use agentry_core::trace::{Place, Sampling, SpanId, Trace};
+use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 use agentry_llm::{Call, Endpoints, TokenSink};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -66,7 +66,7 @@ pub fn call(base_url: &str, text: &str) -> Call {
     Call {
         id: CallId::from_parts(1, 2),
         agent: AgentName::new("tester").unwrap(),
-        under: Place::of(Sampling::Off, Trace::begin(7), SpanId::new(1)),
+        under: SpanContext::of(Sampling::Off, Trace::begin(7), SpanId::new(1)),
         target: LlmTarget {
             provider: ProviderKind::Openai,
             model: "sim-small".into(),

@@ -7,7 +7,7 @@ use agentry_core::clarification::Clarification;
 use agentry_core::id::TaskId;
 use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
-use agentry_core::slack::{Replaces, SlackContent, SlackMessage, SlackPlace};
+use agentry_core::slack::{ReplacedPost, SlackAddress, SlackContent, SlackMessage};
 use agentry_core::time::Timestamp;
 use agentry_slack::{Marked, Post, SlackError, answer_parts, question_ended, question_post, reminder_post};
 use agentry_store::{Delivery, PendingMessage};
@@ -84,7 +84,7 @@ fn retry(ctx: &Context, pending: &PendingMessage, error: &SlackError) -> Deliver
 struct Sender<'a> {
     ctx: &'a Context,
     slack: &'a ChannelQueues,
-    place: &'a SlackPlace,
+    place: &'a SlackAddress,
     channel: Channel,
 }
 
@@ -136,16 +136,16 @@ impl Sender<'_> {
     async fn answer(
         &self,
         parts: Vec<Post>,
-        replaces: &Replaces,
+        replaces: &ReplacedPost,
         since: Timestamp,
         is_retry: bool,
     ) -> Result<(), SendError> {
-        let search = is_retry || *replaces == Replaces::Unknown;
+        let search = is_retry || *replaces == ReplacedPost::Unknown;
         let found = if search { self.marked(since).await? } else { Vec::new() };
         for (n, part) in parts.iter().enumerate() {
             let known = found.iter().find(|post| Some(&post.mark) == part.mark.as_ref()).map(|post| post.ts.as_str());
             let known = known.or(match replaces {
-                Replaces::Post { ts } if n == 0 => Some(ts),
+                ReplacedPost::Post { ts } if n == 0 => Some(ts),
                 _ => None,
             });
             match known {
@@ -185,7 +185,7 @@ impl Sender<'_> {
 
     /// Records the thread of a question that was asked in a channel; otherwise replies there do not answer it.
     async fn note_thread(&self, question: &Clarification, ts: String) {
-        let place = SlackPlace { thread: Some(ts), ..self.place.clone() };
+        let place = SlackAddress { thread: Some(ts), ..self.place.clone() };
         let Some(thread) = place.thread_key() else { return };
         if let Err(error) = self.ctx.store.asked_in(question.id, &thread).await {
             tracing::warn!(question = %question.id, %error, "recording the thread of a question failed: replies in Slack will not answer it");
@@ -240,7 +240,7 @@ impl Sender<'_> {
     /// Returns our posts at this address. Without permission to search there are none, and a message may be posted
     /// twice.
     async fn marked(&self, since: Timestamp) -> Result<Vec<Marked>, SendError> {
-        let SlackPlace { team, channel, thread, .. } = self.place;
+        let SlackAddress { team, channel, thread, .. } = self.place;
         loop {
             match self.slack.out.api.marked(team, channel, thread.as_deref(), since).await {
                 Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use agentry_core::clarification::Clarification;
 use agentry_core::outbox::OutboxMessage;
-use agentry_core::slack::{ReplyTo, SlackPlace, question_asked, question_reminder};
+use agentry_core::slack::{ReplyTo, SlackAddress, question_asked, question_reminder};
 use agentry_core::task::Task;
 use agentry_slack::{Counters, Slack};
 
@@ -30,7 +30,7 @@ pub struct SlackOut {
     /// Delivery counters.
     pub counters: Arc<Counters>,
     /// Channel for questions of tasks that did not come from Slack.
-    pub questions: Option<SlackPlace>,
+    pub questions: Option<SlackAddress>,
     /// Delay before an open question is asked again.
     pub reminder: Option<Duration>,
 }

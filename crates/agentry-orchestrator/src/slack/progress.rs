@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_core::agent::ExecutionMode;
-use agentry_core::slack::{Replaces, ReplyTo, SlackPlace, answer_mark};
+use agentry_core::slack::{ReplacedPost, ReplyTo, SlackAddress, answer_mark};
 use agentry_core::task::Task;
 use agentry_slack::{MAX_TEXT, Post, SlackError, split, to_mrkdwn};
 use tokio::task::JoinHandle;
@@ -49,12 +49,12 @@ impl StreamPreview {
 pub(crate) struct Progress {
     preview: Arc<StreamPreview>,
     done: CancellationToken,
-    updates: JoinHandle<Replaces>,
+    updates: JoinHandle<ReplacedPost>,
 }
 
 impl Progress {
     /// Starts to show a task that came from a channel. `earlier` is the post of an earlier owner.
-    pub fn start(ctx: &Arc<Context>, task: &Task, earlier: Replaces) -> Option<Self> {
+    pub fn start(ctx: &Arc<Context>, task: &Task, earlier: ReplacedPost) -> Option<Self> {
         let slack = Arc::clone(ctx.slack.as_ref()?);
         let place = task.reply_to.as_ref().and_then(ReplyTo::slack).filter(|place| place.response_url.is_none())?;
         let (preview, done) = (Arc::new(StreamPreview::default()), CancellationToken::new());
@@ -84,12 +84,12 @@ impl Progress {
     }
 
     /// Ends the display; returns the post that the answer must replace.
-    pub async fn finish(mut self) -> Replaces {
+    pub async fn finish(mut self) -> ReplacedPost {
         self.done.cancel();
         match tokio::time::timeout(FINISH, &mut self.updates).await {
             Ok(Ok(post)) => post,
             // A pending call may have made a post.
-            _ => Replaces::Unknown,
+            _ => ReplacedPost::Unknown,
         }
     }
 }
@@ -102,13 +102,13 @@ impl Drop for Progress {
 
 struct ProgressPost {
     slack: Arc<ChannelQueues>,
-    place: SlackPlace,
+    place: SlackAddress,
     mark: String,
     since: agentry_core::time::Timestamp,
     agent: String,
     shows_text: bool,
     preview: Arc<StreamPreview>,
-    post: Replaces,
+    post: ReplacedPost,
     posted: String,
 }
 
@@ -134,32 +134,32 @@ impl ProgressPost {
     /// Makes one API call at most.
     async fn step(&mut self) -> Result<(), SlackError> {
         let (now, api) = (Instant::now(), &self.slack.out.api);
-        let SlackPlace { team, channel, thread, .. } = &self.place;
+        let SlackAddress { team, channel, thread, .. } = &self.place;
         let text = self.text();
         match &self.post {
-            Replaces::Unknown => {
+            ReplacedPost::Unknown => {
                 let found = api.marked(team, channel, thread.as_deref(), self.since).await?;
                 let post = found.into_iter().find(|post| post.mark == self.mark);
-                self.post = post.map_or(Replaces::Nothing, |post| Replaces::Post { ts: post.ts });
+                self.post = post.map_or(ReplacedPost::Nothing, |post| ReplacedPost::Post { ts: post.ts });
             }
-            Replaces::Nothing => {
+            ReplacedPost::Nothing => {
                 let key = channel_of(&self.place);
                 // Answers go first.
                 if !self.slack.is_idle(&key) || !self.slack.posts.try_reserve(&key, now) {
                     return Ok(());
                 }
                 match api.post(team, channel, thread.as_deref(), &self.as_post(&text)).await {
-                    Ok(ts) => self.post = Replaces::Post { ts },
+                    Ok(ts) => self.post = ReplacedPost::Post { ts },
                     Err(error) => {
                         if matches!(error, SlackError::Unknown(_)) {
-                            self.post = Replaces::Unknown;
+                            self.post = ReplacedPost::Unknown;
                         }
                         return Err(error);
                     }
                 }
                 self.posted = text;
             }
-            Replaces::Post { ts } => {
+            ReplacedPost::Post { ts } => {
                 if text == self.posted || !self.slack.updates.try_reserve(team, now) {
                     return Ok(());
                 }

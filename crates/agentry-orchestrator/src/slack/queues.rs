@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentry_core::id::OutboxId;
 use agentry_core::outbox::OutboxBody;
-use agentry_core::slack::SlackPlace;
+use agentry_core::slack::SlackAddress;
 use agentry_store::{Delivery, PendingMessage};
 use tokio_util::task::TaskTracker;
 
@@ -37,7 +37,7 @@ const MAX_POSTS: usize = 4_096;
 
 pub(crate) type Channel = (String, String);
 
-pub(super) fn channel_of(place: &SlackPlace) -> Channel {
+pub(super) fn channel_of(place: &SlackAddress) -> Channel {
     (place.team.clone(), place.channel.clone())
 }
 

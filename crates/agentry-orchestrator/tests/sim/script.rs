@@ -9,7 +9,7 @@ use agentry_core::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, 
 use agentry_core::retry::RetryPolicy;
 use agentry_core::task::{Submission, TaskRecord, TaskSource};
 use agentry_core::time::Timestamp;
-use agentry_intake::{Order, OsEntropy, Submitted};
+use agentry_intake::{Order, OsEntropy, SubmitResult};
 use agentry_llm::{Call, LlmError, LlmProvider, Timed, TokenSink};
 use agentry_orchestrator::Orchestrator;
 use agentry_store::StateStore;
@@ -106,7 +106,9 @@ impl ScriptedRun {
             ..Submission::new(json!("go"), TaskSource::Api, intake.new_trace())
         };
         let order = Order { agent: "worker".to_owned(), submission };
-        let Ok(Submitted::New(task)) = intake.submit(vec![order]).await.unwrap().remove(0) else { panic!("refused") };
+        let Ok(SubmitResult::New(task)) = intake.submit(vec![order]).await.unwrap().remove(0) else {
+            panic!("refused")
+        };
         let id = task.id;
         let record = tokio::time::timeout(Duration::from_secs(3_600), async {
             loop {

@@ -9,7 +9,7 @@ use agentry_store::SlotState;
 use axum::extract::State;
 use axum::response::IntoResponse;
 
-use super::request::{not_live, refused};
+use super::request::{refused, unavailable_agent};
 use super::schedules::find;
 use crate::extract::{Id, Json, Traced, moment};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -42,7 +42,7 @@ pub(crate) async fn backfill(
     Json(request): Json<BackfillRequest>,
 ) -> Answer {
     let record = find(&state, &name).await?;
-    state.intake().live(record.agent.as_str()).map_err(|why| not_live(&state, &why))?;
+    state.intake().live(record.agent.as_str()).map_err(|why| unavailable_agent(&state, &why))?;
     let (from, to) = range(&request, &state)?;
     let limit = limit(&request)?;
     let slots = slots_of(&record, from, to, limit)?;
@@ -50,7 +50,7 @@ pub(crate) async fn backfill(
     let fired = if request.dry_run {
         open.len()
     } else {
-        let fired = state.intake().backfill(&record, &open, place.onward()).await;
+        let fired = state.intake().backfill(&record, &open, place.propagate()).await;
         fired.map_err(|refusal| refused(&state, refusal))?
     };
     let already_decided = slots.len() - fired;

@@ -1,8 +1,8 @@
 //! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused by itself.
 
 use agentry_api::{BatchReply, BatchRequest, BatchRow, TaskRequest};
-use agentry_core::trace::{Place, Trace};
-use agentry_intake::{Order, Submitted};
+use agentry_core::trace::{SpanContext, Trace};
+use agentry_intake::{Order, SubmitResult};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -73,15 +73,15 @@ pub(crate) async fn create(State(state): State<AppState>, request: Request) -> A
     Ok(reply(settled, &place.trace.id.to_string()))
 }
 
-fn row_of(submitted: Submitted) -> BatchRow<'static> {
+fn row_of(submitted: SubmitResult) -> BatchRow<'static> {
     match submitted {
-        Submitted::New(task) => BatchRow::Accepted {
+        SubmitResult::New(task) => BatchRow::Accepted {
             id: task.id,
             trace_id: Some(task.trace_id),
             session: task.session.clone(),
             duplicate: false,
         },
-        Submitted::Duplicate(id) => BatchRow::Accepted { id, trace_id: None, session: None, duplicate: true },
+        SubmitResult::Duplicate(id) => BatchRow::Accepted { id, trace_id: None, session: None, duplicate: true },
     }
 }
 
@@ -104,8 +104,8 @@ struct Arrivals {
 }
 
 impl Arrivals {
-    fn new(headers: &HeaderMap, place: Place) -> Answer<Self> {
-        let trace = place.trace.parent.map(|_| place.onward());
+    fn new(headers: &HeaderMap, place: SpanContext) -> Answer<Self> {
+        let trace = place.trace.parent.map(|_| place.propagate());
         let key = idempotency_key(headers)?;
         Ok(Self { trace, key, orders: Vec::new(), rows: Vec::new() })
     }

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::request::not_live;
+use super::request::unavailable_agent;
 use super::views::list_reply;
 use crate::extract::{Id, Json, Query, from_cursor, page_size};
 use crate::problem::{Answer, Code, Problem, ProblemBody};
@@ -131,7 +131,7 @@ pub(crate) async fn replay(State(state): State<AppState>, Id(id): Id<DeadLetterI
             let location = [(header::LOCATION, format!("/v1/tasks/{}", task.id))];
             Ok((StatusCode::ACCEPTED, location, axum::Json(ReplayReply { id, task: Some(task.id) })).into_response())
         }
-        Err(ReplayError::Agent(why)) => Err(not_live(&state, &why)),
+        Err(ReplayError::Agent(why)) => Err(unavailable_agent(&state, &why)),
         Err(ReplayError::NotOpen) => Err(refused(&state, id).await),
         Err(ReplayError::Store(error)) => Err(error.into()),
     }

@@ -54,7 +54,7 @@ pub(crate) async fn publish(
     Json(request): Json<EventRequest>,
 ) -> Answer {
     check_topic(&request.topic).map_err(|error| Problem::field("/topic", error.to_string()))?;
-    let trace = place.onward();
+    let trace = place.propagate();
     let event = Event {
         id: checked("/id", request.id, || TaskId::generate().to_string())?,
         source: checked("/source", request.source, || SOURCE.to_owned())?,

@@ -8,7 +8,7 @@ use agentry_core::money::NanoUsd;
 use agentry_core::session::MAX_SESSION_KEY_BYTES;
 use agentry_core::task::{DEFAULT_TIMEOUT, IdempotencyKey, MAX_TIMEOUT, Submission, TaskSource};
 use agentry_core::trace::Trace;
-use agentry_intake::{NotLive, Order, Refusal};
+use agentry_intake::{Order, Refusal, UnavailableAgent};
 use axum::http::Uri;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -47,7 +47,7 @@ pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>)
 /// Returns the problem that a refusal of the intake is to a caller.
 pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
     match refusal {
-        Refusal::Agent(why) => not_live(state, &why),
+        Refusal::Agent(why) => unavailable_agent(state, &why),
         Refusal::NoSessions { .. } => Problem::field("/session", refusal.to_string()),
         Refusal::KeyReused(_) => {
             Problem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
@@ -57,11 +57,11 @@ pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
 }
 
 /// Returns the problem that an agent takes no tasks.
-pub(crate) fn not_live(state: &AppState, why: &NotLive) -> Problem {
+pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> Problem {
     match why {
-        NotLive::Unknown { name } => unknown_agent(&state.fleet(), name),
-        NotLive::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
-        NotLive::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
+        UnavailableAgent::Unknown { name } => unknown_agent(&state.fleet(), name),
+        UnavailableAgent::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
+        UnavailableAgent::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
     }
 }
 

@@ -13,7 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::request::{not_live, refused, timeout};
+use super::request::{refused, timeout, unavailable_agent};
 use super::tasks::accepted_reply;
 use super::views::list_reply;
 use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size};
@@ -213,7 +213,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
         return Err(Problem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
     }
     let agent = request.agent.take().ok_or_else(|| Problem::field("/agent", "is missing"))?;
-    let agent = state.intake().live(&agent).map_err(|why| not_live(&state, &why))?.name.clone();
+    let agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
     if state.store().schedule(&name).await?.is_some() {
         return Err(Problem::new(
             Code::ScheduleExists,
@@ -282,7 +282,7 @@ pub(crate) async fn change(
             return Err(Problem::field("/name", "a schedule keeps its name; make another one instead"));
         }
         if let Some(agent) = request.agent.take() {
-            record.agent = state.intake().live(&agent).map_err(|why| not_live(&state, &why))?.name.clone();
+            record.agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
         }
         if let Some(timing) = timing(&request, Some(&record.spec.timing))? {
             check_timing(&timing, now)?;
@@ -353,6 +353,6 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
 )]
 pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, Traced(place): Traced) -> Answer {
     let record = find(&state, &name).await?;
-    let task = state.intake().trigger(&record, place.onward()).await.map_err(|refusal| refused(&state, refusal))?;
+    let task = state.intake().trigger(&record, place.propagate()).await.map_err(|refusal| refused(&state, refusal))?;
     Ok(accepted_reply(&TaskReceipt::from(&*task)))
 }

@@ -11,7 +11,7 @@ use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
 use agentry_core::task::{TaskRecord, TaskStatus};
 use agentry_core::words::UnknownWord;
-use agentry_intake::{CancelOutcome, Submitted};
+use agentry_intake::{CancelOutcome, SubmitResult};
 use agentry_store::{MAX_PAGE, TaskFilter};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -53,7 +53,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Answer {
     let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
-    let (trace, key) = (place_of(request.extensions(), &state).onward(), idempotency_key(request.headers())?);
+    let (trace, key) = (place_of(request.extensions(), &state).propagate(), idempotency_key(request.headers())?);
     let body = read_body(request, state.deps.limits.max_body_bytes).await?;
     let order = order(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
     let prepared = state.intake().prepare(vec![order]);
@@ -61,7 +61,7 @@ pub(crate) async fn create(
     let id = prepared.first().and_then(|task| Some(task.as_ref().ok()?.id));
     let watch = id.filter(|_| wait.is_some()).map(|id| state.bus().watch(id));
     match state.intake().accept(prepared).await?.pop() {
-        Some(Ok(Submitted::New(task))) => {
+        Some(Ok(SubmitResult::New(task))) => {
             if let (Some(wait), Some(watch)) = (wait, watch)
                 && let Some(record) = wait_for_end(&state, task.id, watch, wait).await?
             {
@@ -69,7 +69,7 @@ pub(crate) async fn create(
             }
             Ok(accepted_reply(&TaskReceipt::from(&*task)))
         }
-        Some(Ok(Submitted::Duplicate(id))) => replay(&state, id, wait).await,
+        Some(Ok(SubmitResult::Duplicate(id))) => replay(&state, id, wait).await,
         Some(Err(refusal)) => Err(refused(&state, refusal)),
         None => Err(Problem::new(Code::Internal, "the store gave no answer for the task")),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
-use agentry_core::slack::{ResponseUrl, SlackPlace};
+use agentry_core::slack::{ResponseUrl, SlackAddress};
 use agentry_core::time::Timestamp;
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
@@ -40,7 +40,7 @@ const MAX_NAMED: usize = 20;
 )]
 pub(crate) async fn commands(State(state): State<AppState>, request: Request) -> Answer {
     const DOOR: Door = Door::Command;
-    let trace = place_of(request.extensions(), &state).onward();
+    let trace = place_of(request.extensions(), &state).propagate();
     let (slack, body) = verified(&state, DOOR, request).await?;
     let form = Form::read(&state, DOOR, &body)?;
     if form.get("ssl_check") == "1" {
@@ -101,8 +101,8 @@ impl Command<'_> {
     }
 
     /// Where it was given.
-    fn place(&self, now: Timestamp) -> SlackPlace {
-        SlackPlace {
+    fn place(&self, now: Timestamp) -> SlackAddress {
+        SlackAddress {
             team: self.team.to_owned(),
             channel: self.channel.to_owned(),
             thread: None,
@@ -112,7 +112,7 @@ impl Command<'_> {
     }
 
     /// What is asked of those who answer it.
-    fn orders(&self, fleet: &Fleet, slack: &SlackDoor, place: &SlackPlace, trace: Trace) -> Vec<Order> {
+    fn orders(&self, fleet: &Fleet, slack: &SlackDoor, place: &SlackAddress, trace: Trace) -> Vec<Order> {
         let whole = format!("/{}", self.name);
         let asked = Asked {
             text: if self.text.is_empty() { &whole } else { self.text },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
-use agentry_core::slack::SlackPlace;
+use agentry_core::slack::SlackAddress;
 use agentry_core::task::{IdempotencyKey, Task};
 use agentry_core::topic::check_topic;
 use agentry_core::trace::Trace;
@@ -65,7 +65,7 @@ struct Authorization {
     )
 )]
 pub(crate) async fn events(State(state): State<AppState>, request: Request) -> Answer {
-    let trace = place_of(request.extensions(), &state).onward();
+    let trace = place_of(request.extensions(), &state).propagate();
     let (slack, body) = verified(&state, Door::Event, request).await?;
     let envelope: Envelope = parse(&body).inspect_err(|_| state.slack.note(Door::Event, Outcome::Malformed))?;
     match envelope.kind.as_str() {
@@ -160,7 +160,7 @@ async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace
         hops: 0,
         data: json!({"team": envelope.team_id, "event": envelope.event}),
     };
-    let noted = state.intake().note(&event).await.map_err(unpublished)?;
+    let noted = state.intake().record_event(&event).await.map_err(unpublished)?;
     Ok(noted.duplicate)
 }
 
@@ -188,7 +188,7 @@ fn text<'v>(value: &'v Value, field: &str) -> &'v str {
 
 /// What somebody wrote.
 struct Post {
-    place: SlackPlace,
+    place: SlackAddress,
     ts: String,
     /// Without the app's own name.
     text: String,
@@ -221,7 +221,7 @@ impl Post {
             thread => thread,
         };
         let is_reply = thread != ts;
-        let place = SlackPlace {
+        let place = SlackAddress {
             team: envelope.team_id.clone(),
             channel: channel.to_owned(),
             thread: Some(thread.to_owned()),
@@ -234,7 +234,7 @@ impl Post {
 
     /// Slack may tell of one post as a message and as a mention: each agent answers it once.
     fn once(&self, mut order: Order) -> Order {
-        let SlackPlace { team, channel, .. } = &self.place;
+        let SlackAddress { team, channel, .. } = &self.place;
         let key = format!("slack/{team}/{channel}/{}/{}", self.ts, order.agent);
         order.submission.idempotency = Some(IdempotencyKey { key, fingerprint: 0 });
         order

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentry_api::AnswerRequest;
 use agentry_core::clarification::{Clarification, Resolution};
-use agentry_core::slack::SlackPlace;
+use agentry_core::slack::SlackAddress;
 use agentry_intake::is_open;
 use agentry_slack::{Post, escape};
 
@@ -29,7 +29,7 @@ pub(super) enum Reply {
 }
 
 /// Takes a reply as the answer to the oldest open question of its thread that it can answer.
-pub(super) async fn take(state: &AppState, place: &SlackPlace, text: &str) -> Answer<Reply> {
+pub(super) async fn take(state: &AppState, place: &SlackAddress, text: &str) -> Answer<Reply> {
     let Some(thread) = place.thread_key() else { return Ok(Reply::Other) };
     let asked = state.store().clarifications_in(&thread, MAX_ASKED).await?;
     let Some(newest) = asked.first() else { return Ok(Reply::Other) };
@@ -72,7 +72,7 @@ fn was_answered(question: &Clarification, text: &str, who: &str) -> bool {
 }
 
 /// Says in the thread why a reply was not taken, without keeping Slack waiting.
-pub(super) fn tell(state: &AppState, slack: &SlackDoor, place: &SlackPlace, why: &str) {
+pub(super) fn tell(state: &AppState, slack: &SlackDoor, place: &SlackAddress, why: &str) {
     let Ok(permit) = Arc::clone(&state.slack_background).try_acquire_owned() else {
         return tracing::warn!("too many answers to replies are under way; one is left out");
     };

@@ -6,7 +6,7 @@ use agentry_config::SlackRoute;
 use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
 use agentry_core::session::MAX_SESSION_KEY_BYTES;
-use agentry_core::slack::{ReplyTo, SlackPlace};
+use agentry_core::slack::{ReplyTo, SlackAddress};
 use agentry_core::task::{Submission, TaskSource};
 use agentry_core::trace::Trace;
 use agentry_intake::Order;
@@ -19,7 +19,12 @@ pub(super) const MESSAGE: &str = "slack.event.message";
 
 /// The agents that answer a post. One that names the app goes to those who listen for that, or else to those who listen
 /// to everything: Slack may send it as a mention, as a message, or as both, and the same agents must be found.
-pub(super) fn of_post(fleet: &Fleet, routes: &[SlackRoute], place: &SlackPlace, mention: bool) -> Vec<Arc<AgentSpec>> {
+pub(super) fn of_post(
+    fleet: &Fleet,
+    routes: &[SlackRoute],
+    place: &SlackAddress,
+    mention: bool,
+) -> Vec<Arc<AgentSpec>> {
     let fits = |route: &&SlackRoute| {
         route.command.is_none()
             && route.team.as_ref().is_none_or(|team| *team == place.team)
@@ -79,7 +84,7 @@ pub(super) struct Asked<'a> {
     pub text: &'a str,
     /// The conversation, for agents that have some.
     pub session: &'a str,
-    pub place: &'a SlackPlace,
+    pub place: &'a SlackAddress,
     /// Slack's name for what happened.
     pub event_id: &'a str,
 }

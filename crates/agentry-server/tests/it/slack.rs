@@ -6,7 +6,7 @@ use agentry_config::SlackRoute;
 use agentry_core::agent::{AgentName, ExecutionMode};
 use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::fleet::{AgentEntry, Fleet};
-use agentry_core::slack::{ReplyTo, SlackPlace};
+use agentry_core::slack::{ReplyTo, SlackAddress};
 use agentry_core::time::{Clock as _, Timestamp};
 use agentry_server::{Limits, SlackDoor, router};
 use agentry_slack::{Marked, Post, Slack, SlackError};
@@ -265,7 +265,7 @@ async fn without_a_secret_or_the_role_nothing_is_taken() {
 /// A question in the thread 1.1 of a channel, and a door to answer it through.
 async fn asked(channel: &str, options: &[&str]) -> (Server, Clarification) {
     let server = Server::new().await;
-    let place = SlackPlace {
+    let place = SlackAddress {
         team: "T1".to_owned(),
         channel: channel.to_owned(),
         thread: Some("1.1".to_owned()),

@@ -6,7 +6,7 @@ use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::WorkerId;
 use agentry_core::journal::JournalBody;
 use agentry_core::outbox::OutboxBody;
-use agentry_core::slack::{ReplyTo, SlackPlace, question_ended};
+use agentry_core::slack::{ReplyTo, SlackAddress, question_ended};
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 
@@ -70,7 +70,7 @@ async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
 /// A thread of a channel.
 fn in_slack() -> ReplyTo {
     let (team, channel) = ("T1".to_owned(), "C1".to_owned());
-    ReplyTo::Slack(SlackPlace { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None })
+    ReplyTo::Slack(SlackAddress { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None })
 }
 
 /// Where a question was asked is told how it ended, in the write that ends it: once, whatever ended it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::chat::Usage;
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
-use agentry_core::task::Spent;
+use agentry_core::task::TaskUsage;
 use agentry_core::time::Timestamp;
 
 use super::build::{T0, agent, at, paid, running};
@@ -43,7 +43,7 @@ pub async fn sums_are_sums_of_rows(store: Arc<dyn StateStore>) {
     store.advance(write.into()).await.unwrap();
     assert_eq!(store.ledger(task.task).await.unwrap(), rows);
     let spent =
-        Spent { llm_calls: 3, input_tokens: 30, output_tokens: 15, cost_nanos: NanoUsd(100), unpriced_calls: 1 };
+        TaskUsage { llm_calls: 3, input_tokens: 30, output_tokens: 15, cost_nanos: NanoUsd(100), unpriced_calls: 1 };
     assert_eq!(store.task(task.task).await.unwrap().unwrap().spent, spent);
     assert_eq!(store.spent(&agent(), at(1), at(2)).await.unwrap(), NanoUsd(100));
     assert_eq!(store.spent(&agent(), at(2), at(3)).await.unwrap(), NanoUsd(0));

@@ -30,7 +30,7 @@ pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>, hear
     assert!(store.recover(living, at(5), 10).await.unwrap().is_empty(), "all are alive");
     heartbeats.age(&store, dead, at(5), MISSED + HEARTBEAT).await;
     let recovered = store.recover(living, at(5), 10).await.unwrap();
-    assert_eq!(recovered, [Wake::again(lost.task, ExecutionMode::Autonomous, None)]);
+    assert_eq!(recovered, [Wake::requeued(lost.task, ExecutionMode::Autonomous, None)]);
     assert_eq!(store.advance(finish(lost, at(6)).into()).await, Err(StoreError::Fenced));
     let again = claim(&store, living, lost.task, at(6)).await.unwrap();
     assert_eq!((again.recoveries, again.attempt, again.resumes), (1, 1, true));

@@ -55,7 +55,7 @@ pub trait ClarificationStore: Send + Sync + 'static {
     ) -> Result<Page<Clarification>, StoreError>;
 
     /// Notes the thread of a question that was asked in a channel: it began with the question's own post. See
-    /// [`agentry_core::slack::SlackPlace::thread_key`].
+    /// [`agentry_core::slack::SlackAddress::thread_key`].
     async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError>;
 
     /// Questions that were asked in a thread, open or not, newest first, at most `limit`.

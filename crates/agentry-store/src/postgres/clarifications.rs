@@ -80,7 +80,7 @@ struct Asker {
 async fn lock_asker(tx: &Tx<'_>, task: TaskId) -> Result<Option<Asker>, Failure> {
     let sql = "SELECT status, mode, session FROM open_tasks WHERE id = $1 FOR UPDATE";
     row(tx, sql, &[&SqlId(*task.as_bytes())], |row| {
-        let recovered = Wake::again(task, row.mode(1)?, row.session_or_none(2)?);
+        let recovered = Wake::requeued(task, row.mode(1)?, row.session_or_none(2)?);
         Ok(Asker { status: row.status(0)?, recovered })
     })
     .await

@@ -129,7 +129,7 @@ pub(super) async fn recover(
     let entries = all_to_json(&entries)?;
     let params: Params<'_> = &[&ids, &last_alive, &entries, &sql_limit(limit), &now.0, &beats];
     let recovered =
-        rows(&conn, RECOVER, params, |row| Ok(Wake::again(row.id(0)?, row.mode(1)?, row.session_or_none(2)?)));
+        rows(&conn, RECOVER, params, |row| Ok(Wake::requeued(row.id(0)?, row.mode(1)?, row.session_or_none(2)?)));
     let recovered = recovered.await?;
     db.room.moved(i64::try_from(recovered.len()).unwrap_or(0));
     if recovered.len() < limit {

@@ -9,7 +9,7 @@ use agentry_core::journal::{JournalEntry, Scope as JournalScope};
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::schedule::ScheduleRecord;
 use agentry_core::session::{SessionMessage, SessionRecord};
-use agentry_core::task::{Spent, TaskRecord, TaskStatus};
+use agentry_core::task::{TaskRecord, TaskStatus, TaskUsage};
 
 use super::columns::{Columns, Unreadable};
 use crate::{
@@ -149,8 +149,8 @@ pub(crate) fn journal_entry<R: Columns>(row: &R) -> Decoded<JournalEntry, R> {
 }
 
 /// `calls, input, output, cost, unpriced` from column `at` on.
-pub(crate) fn spent<R: Columns>(row: &R, at: usize) -> Decoded<Spent, R> {
-    Ok(Spent {
+pub(crate) fn spent<R: Columns>(row: &R, at: usize) -> Decoded<TaskUsage, R> {
+    Ok(TaskUsage {
         llm_calls: row.count(at)?,
         input_tokens: row.count(at + 1)?,
         output_tokens: row.count(at + 2)?,
@@ -162,7 +162,7 @@ pub(crate) fn spent<R: Columns>(row: &R, at: usize) -> Decoded<Spent, R> {
 /// `body, status, attempt, epoch, owner, version, ready_at, started_at, finished_at, cancel, outcome`
 pub(crate) fn task_record<R: Columns>(
     row: &R,
-    spent: Spent,
+    spent: TaskUsage,
     clarifications: Vec<ClarificationId>,
 ) -> Decoded<TaskRecord, R> {
     let (status, epoch) = (row.status(1)?, row.count(3)?);

@@ -68,7 +68,7 @@ fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<
 /// Queues a waiting task again when no question of it is open.
 fn wake(db: &mut Db, task: i64, at: Timestamp) -> Result<Option<Wake>, Failure> {
     let found = row(&db.conn, "SELECT status, id, mode, session FROM tasks WHERE seq = ?1", [task], |row| {
-        Ok((row.status(0)?, Wake::again(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
+        Ok((row.status(0)?, Wake::requeued(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
     })?;
     match found {
         Some((TaskStatus::Waiting, woken)) if !any_open(db, task)? => {

@@ -54,7 +54,7 @@ fn is_dead(db: &Db, judge: WorkerId, worker: WorkerId, now: Timestamp) -> bool {
 fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Wake)>, Failure> {
     let sql = "SELECT seq, id, mode, session FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
     rows(&db.conn, sql, (owner.as_bytes(), sql_limit(limit)), |row| {
-        Ok((row.number(0)?, Wake::again(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
+        Ok((row.number(0)?, Wake::requeued(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use agentry_core::id::{ClarificationId, TaskId};
 use agentry_core::journal::JournalEntry;
-use agentry_core::task::{Spent, TaskRecord, TaskStatus};
+use agentry_core::task::{TaskRecord, TaskStatus, TaskUsage};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -92,7 +92,7 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<TaskRecord, Failure> {
 }
 
 /// Sums of the task's ledger rows.
-fn spent(conn: &Connection, seq: i64) -> Result<Spent, Failure> {
+fn spent(conn: &Connection, seq: i64) -> Result<TaskUsage, Failure> {
     let sql = "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0),
                    count(*) - count(cost)
                FROM ledger WHERE task = ?1";

@@ -6,7 +6,7 @@ use agentry_core::agent::{
 };
 use agentry_core::chat::ToolCall;
 use agentry_core::id::TaskId;
-use agentry_core::trace::{Place, Sampling, SpanId, Trace};
+use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput, Tools};
 use serde_json::Value;
 
@@ -82,7 +82,7 @@ pub async fn call(tools: &Tools, spec: &ToolSpec, tool: &str, arguments: &str) -
             call: &call,
             task: TaskId::from_parts(1, 2),
             idempotency_key: "key-1".into(),
-            place: Place::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
+            place: SpanContext::of(Sampling::ALL, Trace::begin(0xabc), SpanId::new(0xdef)),
         })
         .await
 }
