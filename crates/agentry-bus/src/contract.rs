@@ -6,7 +6,7 @@ use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::id::TaskId;
 use agentry_core::task::{Priority, TaskStatus};
 
-use crate::{EventBus, Received, Signal, Wake};
+use crate::{EventBus, ReceiveOutcome, Signal, Wake};
 
 fn wake(n: u64, mode: ExecutionMode, priority: Priority) -> Wake {
     Wake { task: TaskId::from_parts(n, u128::from(n) << 64), mode, session: None, priority, body: None }
@@ -62,10 +62,10 @@ pub async fn signals_reach_listeners_and_watchers(bus: Arc<dyn EventBus>) {
     bus.signal(Signal::Progress { task, status: TaskStatus::Completed });
     bus.signal(Signal::Cancel(task));
     for listener in [&mut a, &mut b] {
-        assert!(matches!(listener.next().await, Received::Signal(Signal::Cancel(id)) if id == task));
+        assert!(matches!(listener.next().await, ReceiveOutcome::Signal(Signal::Cancel(id)) if id == task));
     }
     let heard = watch.next().await;
-    assert!(matches!(heard, Received::Signal(Signal::Progress { task: id, .. }) if id == task), "{heard:?}");
+    assert!(matches!(heard, ReceiveOutcome::Signal(Signal::Progress { task: id, .. }) if id == task), "{heard:?}");
     drop(watch);
     assert!(!bus.is_watched(task));
 }

@@ -10,7 +10,9 @@ pub mod rabbitmq;
 mod wake_queues;
 
 pub use embedded::EmbeddedBus;
-pub use port::{BusError, Delivered, EventBus, Inbound, Received, Signal, Signals, Verdict, Wake, Wakes};
+pub use port::{
+    BusError, DeliveredEvent, DeliveryVerdict, EventBus, Inbound, ReceiveOutcome, Signal, Signals, Wake, Wakes,
+};
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;

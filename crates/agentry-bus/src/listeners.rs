@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::port::{Received, Signal, Signals};
+use crate::port::{ReceiveOutcome, Signal, Signals};
 
 /// Signals that a slow listener may lag behind before it misses some.
 const SIGNAL_BACKLOG: usize = 4_096;
@@ -23,8 +23,8 @@ pub(crate) struct Listeners {
 
 #[derive(Debug)]
 struct Shared {
-    signals: broadcast::Sender<Received>,
-    watchers: Mutex<HashMap<TaskId, broadcast::Sender<Received>>>,
+    signals: broadcast::Sender<ReceiveOutcome>,
+    watchers: Mutex<HashMap<TaskId, broadcast::Sender<ReceiveOutcome>>>,
     watched: AtomicUsize,
     closed: CancellationToken,
 }
@@ -51,11 +51,11 @@ impl Listeners {
         match &signal {
             Signal::Progress { task, .. } | Signal::Delta { task, .. } => {
                 if let Some(watchers) = self.shared.watchers_of(*task) {
-                    let _nobody_listens = watchers.send(Received::Signal(signal));
+                    let _nobody_listens = watchers.send(ReceiveOutcome::Signal(signal));
                 }
             }
             _ => {
-                let _nobody_listens = self.shared.signals.send(Received::Signal(signal));
+                let _nobody_listens = self.shared.signals.send(ReceiveOutcome::Signal(signal));
             }
         }
     }
@@ -94,14 +94,14 @@ impl Listeners {
     }
 
     pub fn missed(&self) {
-        let _nobody_listens = self.shared.signals.send(Received::Missed);
+        let _nobody_listens = self.shared.signals.send(ReceiveOutcome::Missed);
         self.missed_by_watchers();
     }
 
     /// Notifies the watchers of all tasks that signals were lost.
     pub fn missed_by_watchers(&self) {
         for watchers in lock(&self.shared.watchers).values() {
-            let _nobody_listens = watchers.send(Received::Missed);
+            let _nobody_listens = watchers.send(ReceiveOutcome::Missed);
         }
     }
 
@@ -111,7 +111,7 @@ impl Listeners {
 }
 
 impl Shared {
-    fn watchers_of(&self, task: TaskId) -> Option<broadcast::Sender<Received>> {
+    fn watchers_of(&self, task: TaskId) -> Option<broadcast::Sender<ReceiveOutcome>> {
         if self.watched.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -121,22 +121,22 @@ impl Shared {
 
 #[derive(Debug)]
 struct Listener {
-    receiver: broadcast::Receiver<Received>,
+    receiver: broadcast::Receiver<ReceiveOutcome>,
     closed: CancellationToken,
 }
 
 #[async_trait]
 impl Signals for Listener {
-    async fn next(&mut self) -> Received {
+    async fn next(&mut self) -> ReceiveOutcome {
         let result = tokio::select! {
             biased;
             result = self.receiver.recv() => result,
-            () = self.closed.cancelled() => return Received::Closed,
+            () = self.closed.cancelled() => return ReceiveOutcome::Closed,
         };
         match result {
             Ok(received) => received,
-            Err(broadcast::error::RecvError::Lagged(_)) => Received::Missed,
-            Err(broadcast::error::RecvError::Closed) => Received::Closed,
+            Err(broadcast::error::RecvError::Lagged(_)) => ReceiveOutcome::Missed,
+            Err(broadcast::error::RecvError::Closed) => ReceiveOutcome::Closed,
         }
     }
 }
@@ -151,10 +151,10 @@ pub(crate) struct Watch {
 
 #[async_trait]
 impl Signals for Watch {
-    async fn next(&mut self) -> Received {
+    async fn next(&mut self) -> ReceiveOutcome {
         match &mut self.listener {
             Some(listener) => listener.next().await,
-            None => Received::Closed,
+            None => ReceiveOutcome::Closed,
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum BusError {
 
 /// Result of receiving a signal.
 #[derive(Debug, Clone)]
-pub enum Received {
+pub enum ReceiveOutcome {
     /// A signal arrived.
     Signal(Signal),
     /// The receiver was too slow and missed signals: read the store.
@@ -77,62 +77,62 @@ pub trait Wakes: Send {
 #[async_trait]
 pub trait Signals: Send {
     /// Waits for the next signal. Cancel safe.
-    async fn next(&mut self) -> Received;
+    async fn next(&mut self) -> ReceiveOutcome;
 }
 
 /// An event that a foreign client published. Dropping it without a verdict has it delivered again.
-pub struct Delivered {
+pub struct DeliveredEvent {
     /// Decoded event.
     pub event: Event,
     settle: Option<Settle>,
 }
 
-type Settle = Box<dyn FnOnce(Verdict) + Send>;
+type Settle = Box<dyn FnOnce(DeliveryVerdict) + Send>;
 
 /// Verdict on a delivered event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DeliveryVerdict {
     /// The event is durable or a duplicate: the bus may forget it.
-    Taken,
+    Accepted,
     /// The event can never be accepted; the bus stores it with this reason for people to look at.
     Rejected(String),
     /// The event was not processed: the bus delivers it again, here or elsewhere.
     Returned,
 }
 
-impl Delivered {
+impl DeliveredEvent {
     /// Creates a delivery; `settle` receives the verdict.
     #[must_use]
-    pub fn new(event: Event, settle: impl FnOnce(Verdict) + Send + 'static) -> Self {
+    pub fn new(event: Event, settle: impl FnOnce(DeliveryVerdict) + Send + 'static) -> Self {
         Self { event, settle: Some(Box::new(settle)) }
     }
 
     /// Reports that the event is durable in the store, or a duplicate. Never blocks.
     pub fn ack(mut self) {
-        self.settle(Verdict::Taken);
+        self.settle(DeliveryVerdict::Accepted);
     }
 
     /// Reports that the event can never be accepted, and the reason. Never blocks.
     pub fn reject(mut self, reason: impl Into<String>) {
-        self.settle(Verdict::Rejected(reason.into()));
+        self.settle(DeliveryVerdict::Rejected(reason.into()));
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn settle(&mut self, verdict: DeliveryVerdict) {
         if let Some(settle) = self.settle.take() {
             settle(verdict);
         }
     }
 }
 
-impl Drop for Delivered {
+impl Drop for DeliveredEvent {
     fn drop(&mut self) {
-        self.settle(Verdict::Returned);
+        self.settle(DeliveryVerdict::Returned);
     }
 }
 
-impl std::fmt::Debug for Delivered {
+impl std::fmt::Debug for DeliveredEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivered").field("event", &self.event).finish_non_exhaustive()
+        f.debug_struct("DeliveredEvent").field("event", &self.event).finish_non_exhaustive()
     }
 }
 
@@ -140,7 +140,7 @@ impl std::fmt::Debug for Delivered {
 #[async_trait]
 pub trait Inbound: Send {
     /// Waits for at least one event and takes all that have arrived. Empty only when the bus is closed. Cancel safe.
-    async fn next(&mut self) -> Vec<Delivered>;
+    async fn next(&mut self) -> Vec<DeliveredEvent>;
 }
 
 /// Everything that Agentry needs from an event bus.

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentry_bus::{EventBus, Received, Signal};
+use agentry_bus::{EventBus, ReceiveOutcome, Signal};
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::{AgentEntry, Fleet};
@@ -124,9 +124,9 @@ impl Deployment {
                 match &mut signals {
                     Some(signals) => loop {
                         match signals.next().await {
-                            Received::Signal(Signal::Fleet) | Received::Missed => return,
-                            Received::Signal(_) => {}
-                            Received::Closed => std::future::pending().await,
+                            ReceiveOutcome::Signal(Signal::Fleet) | ReceiveOutcome::Missed => return,
+                            ReceiveOutcome::Signal(_) => {}
+                            ReceiveOutcome::Closed => std::future::pending().await,
                         }
                     },
                     None => std::future::pending().await,

@@ -30,6 +30,6 @@ pub use limits::{
 };
 pub use outcome::{Abort, Attempt, ChatError, ChatOutcome, Hooks};
 pub use pool::{MAX_CONCURRENT_CALLS, Providers};
-pub use port::{Call, LlmProvider, Timed, TokenSink};
-pub use replay::{Recorded, Replayed};
+pub use port::{Call, LlmProvider, TimedReply, TokenSink};
+pub use replay::{RecordingProvider, ReplayProvider};
 pub use wire::{MAX_BODY_BYTES, Timeouts};

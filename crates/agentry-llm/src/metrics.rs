@@ -18,7 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::breaker::Breakers;
-use crate::{LlmError, LlmErrorKind, Timed};
+use crate::{LlmError, LlmErrorKind, TimedReply};
 
 /// Pairs of provider and model with series of their own; further models count as [`OTHER`].
 const MAX_MODELS: usize = 200;
@@ -179,7 +179,7 @@ impl ModelMetrics {
         self.retries.inc();
     }
 
-    pub fn ended(&self, result: &Result<Timed, LlmError>) {
+    pub fn ended(&self, result: &Result<TimedReply, LlmError>) {
         match result {
             Ok(timed) => {
                 self.completed.inc();
@@ -204,7 +204,7 @@ impl ModelMetrics {
 
     /// Counts a call's cost. Money is an integer everywhere else; Prometheus has floats.
     #[allow(clippy::cast_precision_loss, reason = "for display")]
-    pub fn charged(&self, cost: NanoUsd) {
+    pub fn record_cost(&self, cost: NanoUsd) {
         self.cost.inc_by(cost.0 as f64 / 1e9);
     }
 
@@ -226,7 +226,7 @@ impl ModelMetrics {
 
     /// Records output tokens per second, from the first token to the last, or over the whole duration of an answer that
     /// did not stream.
-    fn observe_rate(&self, timed: &Timed) {
+    fn observe_rate(&self, timed: &TimedReply) {
         let writing = timed.duration.saturating_sub(timed.first_token.unwrap_or_default());
         let tokens = u32::try_from(timed.reply.usage.output_tokens).unwrap_or(u32::MAX);
         if tokens > 1 && writing >= Duration::from_millis(1) {
@@ -308,7 +308,7 @@ mod tests {
             model: "m".into(),
         };
         let (duration, first_token) = (Duration::from_secs(3), Some(Duration::from_secs(1)));
-        model.ended(&Ok(Timed { reply, duration, first_token, provider_call_id: None }));
+        model.ended(&Ok(TimedReply { reply, duration, first_token, provider_call_id: None }));
         let error = LlmError {
             kind: LlmErrorKind::Timeout,
             provider: "openai",
@@ -318,7 +318,7 @@ mod tests {
         };
         model.ended(&Err(error));
         model.waited(Duration::from_micros(50));
-        model.charged(NanoUsd(1_500_000_000));
+        model.record_cost(NanoUsd(1_500_000_000));
         let _in_flight = model.begins();
         let text = encoded(&metrics);
         let labels = "provider=\"openai\",model=\"odd\\\"name\"";

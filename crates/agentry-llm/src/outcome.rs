@@ -7,7 +7,7 @@ use agentry_core::id::CallId;
 use agentry_core::task::TaskError;
 use async_trait::async_trait;
 
-use crate::{Call, LlmError, Timed};
+use crate::{Call, LlmError, TimedReply};
 
 /// Decisions of the caller during a chat. Ids and randomness come from it, so that a test can control them.
 #[async_trait]
@@ -42,7 +42,7 @@ pub struct Attempt {
     /// Provider and model of the call.
     pub target: LlmTarget,
     /// Answer or error.
-    pub result: Result<Timed, LlmError>,
+    pub result: Result<TimedReply, LlmError>,
     /// Time from the start of the chat to the start of this call.
     pub started_after: Duration,
     /// Duration of the call, also when it failed.
@@ -85,7 +85,7 @@ impl ChatOutcome {
     ///
     /// # Errors
     /// The chat has no answer.
-    pub fn answer(&self) -> Result<(&Attempt, &Timed), TaskError> {
+    pub fn answer(&self) -> Result<(&Attempt, &TimedReply), TaskError> {
         if let Some(error) = &self.error {
             return Err(error.to_task_error());
         }

@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, ModelMetrics};
 use crate::wire::failure::error;
 use crate::{
     Abort, Attempt, Buckets, Call, ChatError, ChatOutcome, Endpoints, Hooks, LimitRule, LlmError, LlmErrorKind,
-    LlmProvider, MemoryBuckets, Timed, TokenSink,
+    LlmProvider, MemoryBuckets, TimedReply, TokenSink,
 };
 
 /// Largest number of calls in flight. Further calls wait until their timeout.
@@ -65,7 +65,7 @@ impl Providers {
 
     /// Adds limits, which `buckets` count.
     #[must_use]
-    pub fn within(mut self, rules: Vec<LimitRule>, buckets: Arc<dyn Buckets>) -> Self {
+    pub fn with_limits(mut self, rules: Vec<LimitRule>, buckets: Arc<dyn Buckets>) -> Self {
         self.limits = Limits::new(rules, buckets);
         self
     }
@@ -89,13 +89,13 @@ impl Providers {
     }
 
     /// Counts the cost of a call to this target, which the caller computes.
-    pub fn charged(&self, target: &LlmTarget, cost: NanoUsd) {
-        self.metrics.of(target).charged(cost);
+    pub fn record_cost(&self, target: &LlmTarget, cost: NanoUsd) {
+        self.metrics.of(target).record_cost(cost);
     }
 
     /// Returns the models whose breakers are open, each as `provider/model`.
     #[must_use]
-    pub fn cut_off(&self) -> Vec<String> {
+    pub fn open_breakers(&self) -> Vec<String> {
         let mut open: Vec<String> =
             self.breakers.open().iter().map(|(provider, model)| format!("{provider}/{model}")).collect();
         open.sort_unstable();
@@ -105,7 +105,7 @@ impl Providers {
 
     /// Wraps every provider.
     #[must_use]
-    pub fn wrapped(mut self, wrap: &dyn Fn(Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider>) -> Self {
+    pub fn wrap_providers(mut self, wrap: &dyn Fn(Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider>) -> Self {
         self.by_kind = self.by_kind.into_iter().map(|(kind, provider)| (kind, wrap(provider))).collect();
         self
     }
@@ -251,7 +251,7 @@ impl Chat<'_> {
         Ok(self.record(call, result, began))
     }
 
-    fn record(&mut self, call: &Call, result: Result<Timed, LlmError>, began: Instant) -> Option<LlmError> {
+    fn record(&mut self, call: &Call, result: Result<TimedReply, LlmError>, began: Instant) -> Option<LlmError> {
         let failed = result.as_ref().err().cloned();
         let duration = result.as_ref().map_or_else(|_| began.elapsed(), |timed| timed.duration);
         let started_after = began.saturating_duration_since(self.started);
@@ -282,7 +282,7 @@ fn chat_span(call: &Call) -> Span {
     )
 }
 
-fn record_result(span: &Span, result: &Result<Timed, LlmError>) {
+fn record_result(span: &Span, result: &Result<TimedReply, LlmError>) {
     if span.is_disabled() {
         return;
     }

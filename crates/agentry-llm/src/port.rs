@@ -51,7 +51,7 @@ pub trait TokenSink: Send + Sync {
 
 /// An answer and its latency.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Timed {
+pub struct TimedReply {
     /// The answer.
     pub reply: ChatReply,
     /// Time from sending to the last byte.
@@ -69,7 +69,7 @@ pub trait LlmProvider: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`LlmError`].
-    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError>;
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError>;
 
     /// Prepares the first call to a target: connections, credentials. The first call reports a failure.
     async fn warm(&self, _target: &LlmTarget) {}

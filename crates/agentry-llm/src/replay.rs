@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::wire::failure::error;
-use crate::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
+use crate::{Call, LlmError, LlmErrorKind, LlmProvider, TimedReply, TokenSink};
 
 /// Records every call to another provider.
-pub struct Recorded {
+pub struct RecordingProvider {
     /// The recorded provider.
     pub provider: Arc<dyn LlmProvider>,
     /// Destination of the recording.
@@ -19,7 +19,7 @@ pub struct Recorded {
 }
 
 /// Answers from a recording; nothing leaves the process.
-pub struct Replayed {
+pub struct ReplayProvider {
     /// The recording.
     pub tape: Arc<Player>,
 }
@@ -39,8 +39,8 @@ fn request(call: &Call) -> Value {
 }
 
 #[async_trait]
-impl LlmProvider for Recorded {
-    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+impl LlmProvider for RecordingProvider {
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         let began = tokio::time::Instant::now();
         let result = self.provider.call(call, sink).await;
         let (outcome, took) = match &result {
@@ -56,8 +56,8 @@ impl LlmProvider for Recorded {
 }
 
 #[async_trait]
-impl LlmProvider for Replayed {
-    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+impl LlmProvider for ReplayProvider {
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         let outcome = self
             .tape
             .answer(Kind::Model, &request(call))
@@ -67,7 +67,7 @@ impl LlmProvider for Replayed {
             let usage = part(call, recorded, "usage")?;
             return Err(LlmError { usage, ..error(call, part(call, recorded, "kind")?, message) });
         }
-        let timed: Timed = part(call, &outcome, "ok")?;
+        let timed: TimedReply = part(call, &outcome, "ok")?;
         if let Some(sink) = sink
             && !timed.reply.content.is_empty()
         {

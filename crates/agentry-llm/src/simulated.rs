@@ -9,7 +9,7 @@ use agentry_core::sample::sample;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::{Call, LlmError, LlmProvider, Timed, TokenSink};
+use crate::{Call, LlmError, LlmProvider, TimedReply, TokenSink};
 
 /// Bytes of the last user message that an answer repeats.
 const MAX_ECHO_BYTES: usize = 200;
@@ -22,7 +22,7 @@ pub struct Simulated;
 
 #[async_trait]
 impl LlmProvider for Simulated {
-    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         let content = answer(&call.request);
         if let Some(sink) = sink {
             sink.piece(&content);
@@ -32,7 +32,7 @@ impl LlmProvider for Simulated {
         let model = call.target.model.to_string();
         let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model };
         // No clock is read, because this provider answers in no time.
-        Ok(Timed { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
+        Ok(TimedReply { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
     }
 }
 

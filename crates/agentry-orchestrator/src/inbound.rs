@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Delivered, Inbound};
+use agentry_bus::{DeliveredEvent, Inbound};
 use agentry_core::topic::check_topic;
 use futures_util::stream::{self, StreamExt};
 
@@ -34,7 +34,7 @@ pub(crate) async fn consume(ctx: Arc<Context>, mut events: Box<dyn Inbound>) {
     }
 }
 
-async fn consume_one(ctx: &Arc<Context>, delivered: Delivered) {
+async fn consume_one(ctx: &Arc<Context>, delivered: DeliveredEvent) {
     if let Err(InvalidEvent(reason)) = check(&delivered) {
         tracing::warn!(source = %delivered.event.source, reason, "rejected an event of a foreign publisher");
         return delivered.reject(reason);
@@ -63,7 +63,7 @@ async fn consume_one(ctx: &Arc<Context>, delivered: Delivered) {
 struct InvalidEvent(String);
 
 /// Validates the names of an event, as the HTTP ingress does.
-fn check(delivered: &Delivered) -> Result<(), InvalidEvent> {
+fn check(delivered: &DeliveredEvent) -> Result<(), InvalidEvent> {
     let event = &delivered.event;
     check_topic(&event.topic).map_err(|error| InvalidEvent(error.to_string()))?;
     for (what, text) in [("id", &event.id), ("source", &event.source), ("type", &event.kind)] {

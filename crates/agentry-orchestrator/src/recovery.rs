@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Received, Signal};
+use agentry_bus::{ReceiveOutcome, Signal};
 use agentry_core::agent::{ExecutionMode, ModeSet};
 use agentry_core::id::TaskId;
 use agentry_core::wake::Wake;
@@ -144,16 +144,16 @@ pub(crate) async fn listen(ctx: Arc<Context>) {
             received = signals.next() => received,
         };
         match received {
-            Received::Signal(Signal::Cancel(task)) => {
+            ReceiveOutcome::Signal(Signal::Cancel(task)) => {
                 ctx.running.cancel(task);
             }
             // The outcome of a question is posted where it was asked; another process may have resolved it.
-            Received::Signal(Signal::Resolved(_) | Signal::Outbox) => ctx.outbox.notify_one(),
-            Received::Signal(_) => {}
-            Received::Missed => {
+            ReceiveOutcome::Signal(Signal::Resolved(_) | Signal::Outbox) => ctx.outbox.notify_one(),
+            ReceiveOutcome::Signal(_) => {}
+            ReceiveOutcome::Missed => {
                 poll_cancelled(&ctx, &ctx.running.tasks()).await;
             }
-            Received::Closed => return,
+            ReceiveOutcome::Closed => return,
         }
     }
 }

@@ -141,7 +141,7 @@ impl Runner<'_> {
         for attempt in outcome.attempts {
             let row = self.ledger_row(&attempt);
             if let Some(cost) = row.cost {
-                self.run.ctx.providers.charged(&attempt.target, cost);
+                self.run.ctx.providers.record_cost(&attempt.target, cost);
             }
             bodies.push(journal_body(turn, attempt, &row));
             ledger.push(row);

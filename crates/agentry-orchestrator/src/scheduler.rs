@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_bus::{Received, Signal};
+use agentry_bus::{ReceiveOutcome, Signal};
 use agentry_core::schedule::{Overlap, ScheduleRecord};
 use agentry_core::time::Timestamp;
 use agentry_core::trace::{SpanContext, SpanId, Trace};
@@ -70,9 +70,9 @@ pub(crate) async fn schedule(ctx: Arc<Context>) {
                 reload = Reload::Files;
             }
             signal = signals.next() => match signal {
-                Received::Signal(Signal::Schedules) | Received::Missed => reload = reload.or_store(),
-                Received::Signal(_) => {}
-                Received::Closed => return,
+                ReceiveOutcome::Signal(Signal::Schedules) | ReceiveOutcome::Missed => reload = reload.or_store(),
+                ReceiveOutcome::Signal(_) => {}
+                ReceiveOutcome::Closed => return,
             },
             () = tokio::time::sleep(wait) => {}
         }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use agentry_api::{Overview, TaskView};
-use agentry_bus::{Received, Signal, Signals};
+use agentry_bus::{ReceiveOutcome, Signal, Signals};
 use agentry_core::event::Event as FleetEvent;
 use agentry_core::id::TaskId;
 use agentry_core::journal::JournalEntry;
@@ -133,15 +133,15 @@ impl TaskStream {
         let heard = tokio::time::timeout(self.recheck, self.signals.next()).await;
         self.recheck = if heard.is_ok() { RECHECK } else { (self.recheck * 2).min(MAX_RECHECK) };
         match heard {
-            Ok(Received::Signal(Signal::Delta { text, .. })) => {
+            Ok(ReceiveOutcome::Signal(Signal::Delta { text, .. })) => {
                 self.ready.push_back(json_event("delta", &serde_json::json!({"text": &*text})));
             }
-            Ok(Received::Closed) => {
+            Ok(ReceiveOutcome::Closed) => {
                 // The bus is gone, the store may not be: go on by reading now and then.
                 tokio::time::sleep(RECHECK).await;
                 self.stale = true;
             }
-            Ok(Received::Signal(_) | Received::Missed) | Err(_) => self.stale = true,
+            Ok(ReceiveOutcome::Signal(_) | ReceiveOutcome::Missed) | Err(_) => self.stale = true,
         }
     }
 }
@@ -171,13 +171,13 @@ pub(crate) fn event_tail(
             let event = match recent.pop_front() {
                 Some(event) => std::sync::Arc::new(event),
                 None => match signals.next().await {
-                    Received::Signal(Signal::Event(event)) => event,
-                    Received::Signal(_) => continue,
-                    Received::Missed => {
+                    ReceiveOutcome::Signal(Signal::Event(event)) => event,
+                    ReceiveOutcome::Signal(_) => continue,
+                    ReceiveOutcome::Missed => {
                         let missed = Event::default().event("missed").data("{}");
                         return Some((missed, (signals, pattern, permit, recent)));
                     }
-                    Received::Closed => return None,
+                    ReceiveOutcome::Closed => return None,
                 },
             };
             if pattern.as_ref().is_none_or(|pattern| pattern.matches(&event.topic)) {

@@ -55,9 +55,9 @@ impl Counters {
             Ok(_) => {}
             Err(SlackError::RateLimited(_)) => drop(add(&self.rate_limited)),
             Err(SlackError::Refused(_)) => drop(add(&self.refused)),
-            Err(SlackError::Away(_) | SlackError::Unknown(_)) => drop(add(&self.failed)),
+            Err(SlackError::Unreachable(_) | SlackError::Unknown(_)) => drop(add(&self.failed)),
         }
-        let away = matches!(result, Err(SlackError::Away(_) | SlackError::Unknown(_)));
+        let away = matches!(result, Err(SlackError::Unreachable(_) | SlackError::Unknown(_)));
         self.away.store(away, Ordering::Relaxed);
     }
 

@@ -19,7 +19,7 @@ pub struct Post {
 
 /// A post with a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
+pub struct MarkedPost {
     /// Marker of the post.
     pub mark: String,
     /// `ts` of the post.
@@ -34,7 +34,7 @@ pub enum SlackError {
     RateLimited(Duration),
     /// Slack is unreachable: nothing was done.
     #[error("{0}")]
-    Away(String),
+    Unreachable(String),
     /// The response was lost, so the outcome is unknown.
     #[error("{0}")]
     Unknown(String),
@@ -62,13 +62,13 @@ pub trait Slack: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`SlackError`].
-    async fn marked(
+    async fn find_marked(
         &self,
         team: &str,
         channel: &str,
         thread: Option<&str>,
         since: Timestamp,
-    ) -> Result<Vec<Marked>, SlackError>;
+    ) -> Result<Vec<MarkedPost>, SlackError>;
 
     /// Answers a command or a click at its `response_url`; `replace` replaces the earlier answer.
     ///

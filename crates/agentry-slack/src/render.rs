@@ -137,7 +137,7 @@ pub fn reminder_post(question: &Clarification) -> Post {
 
 /// Returns the post of a resolved question, without buttons.
 #[must_use]
-pub fn question_ended(question: &Clarification) -> Post {
+pub fn resolved_question_post(question: &Clarification) -> Post {
     let how = question.resolution.as_ref().map_or_else(String::new, resolution_text);
     let mut blocks = question_sections(question);
     blocks.push(context(&how));
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(Click::parse(open[0]["value"].as_str().unwrap()).unwrap().option, None);
         asked.resolution =
             Some(Resolution::Answered { answer: "<eu>".to_owned(), by: "ada".to_owned(), at: Timestamp(1) });
-        let post = question_ended(&asked);
+        let post = resolved_question_post(&asked);
         assert!(buttons(&post).is_empty());
         let text = post.blocks.unwrap().to_string();
         assert!(text.contains("&lt;eu&gt;") && text.contains("answered by ada"), "{text}");

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{BotTokens, Counters, Marked, Post, Slack, SlackError};
+use crate::{BotTokens, Counters, MarkedPost, Post, Slack, SlackError};
 
 /// Timeout of a call; Slack itself gives up after about as long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ impl WebApi {
             ))
         })?;
         let url = format!("{}/{method}", self.base);
-        let client = self.clients.client(&url).map_err(|error| SlackError::Away(error.to_string()))?;
+        let client = self.clients.client(&url).map_err(|error| SlackError::Unreachable(error.to_string()))?;
         let request = client
             .post(&url)
             .timeout(timeout)
@@ -101,7 +101,7 @@ impl WebApi {
     }
 
     async fn respond_once(&self, url: &str, body: &Value) -> Result<(), SlackError> {
-        let client = self.clients.client(url).map_err(|error| SlackError::Away(error.to_string()))?;
+        let client = self.clients.client(url).map_err(|error| SlackError::Unreachable(error.to_string()))?;
         let request =
             client.post(url).timeout(TIMEOUT).header(header::CONTENT_TYPE, "application/json").body(body.to_string());
         let response = request.send().await.map_err(|error| send_error(RESPONSE_URL, &error.without_url()))?;
@@ -117,7 +117,7 @@ impl WebApi {
 /// Converts a failed request: without a connection nothing was done.
 fn send_error(method: &str, error: &reqwest::Error) -> SlackError {
     let text = format!("{method}: {}", with_causes(error));
-    if error.is_connect() || error.is_builder() { SlackError::Away(text) } else { SlackError::Unknown(text) }
+    if error.is_connect() || error.is_builder() { SlackError::Unreachable(text) } else { SlackError::Unknown(text) }
 }
 
 /// Checks the statuses that mean the same for every method.
@@ -168,11 +168,11 @@ fn body(post: &Post) -> Value {
     body
 }
 
-fn marks(answer: &Value) -> impl Iterator<Item = Marked> {
+fn marks(answer: &Value) -> impl Iterator<Item = MarkedPost> {
     answer["messages"].as_array().into_iter().flatten().filter_map(|message| {
         let metadata = message.get("metadata").filter(|metadata| metadata["event_type"] == EVENT_TYPE)?;
         let mark = metadata["event_payload"]["mark"].as_str()?.to_owned();
-        Some(Marked { mark, ts: message["ts"].as_str()?.to_owned() })
+        Some(MarkedPost { mark, ts: message["ts"].as_str()?.to_owned() })
     })
 }
 
@@ -205,13 +205,13 @@ impl Slack for WebApi {
         self.call_and_count(team, "chat.update", &body, TIMEOUT).await.map(drop)
     }
 
-    async fn marked(
+    async fn find_marked(
         &self,
         team: &str,
         channel: &str,
         thread: Option<&str>,
         since: Timestamp,
-    ) -> Result<Vec<Marked>, SlackError> {
+    ) -> Result<Vec<MarkedPost>, SlackError> {
         let method = if thread.is_some() { "conversations.replies" } else { "conversations.history" };
         let oldest = slack_time(Timestamp(since.0.saturating_sub(SKEW_US)));
         let mut body = json!({"channel": channel, "include_all_metadata": true, "limit": PAGE, "oldest": oldest});
@@ -253,7 +253,7 @@ mod tests {
     fn marks_are_read_from_our_metadata_only() {
         let of = |event: &str, mark: &str, ts: &str| json!({"ts": ts, "metadata": {"event_type": event, "event_payload": {"mark": mark}}});
         let page = json!({"messages": [of(EVENT_TYPE, "a", "1.0"), of("theirs", "b", "2.0"), {"ts": "3.0"}]});
-        assert_eq!(marks(&page).collect::<Vec<_>>(), [Marked { mark: "a".to_owned(), ts: "1.0".to_owned() }]);
+        assert_eq!(marks(&page).collect::<Vec<_>>(), [MarkedPost { mark: "a".to_owned(), ts: "1.0".to_owned() }]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentry_core::chat::Usage;
 use agentry_core::id::CallId;
-use agentry_llm::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
+use agentry_llm::{Call, LlmError, LlmErrorKind, LlmProvider, TimedReply, TokenSink};
 use async_trait::async_trait;
 
 use crate::{Dice, script};
@@ -139,7 +139,7 @@ impl Drop for InFlight<'_> {
 
 #[async_trait]
 impl LlmProvider for ScriptedModel {
-    async fn call(&self, call: &Call, _sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+    async fn call(&self, call: &Call, _sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         let in_flight = InFlight::begin(self, call.id);
         let slow = if self.happens(self.faults.slow) { SLOW } else { 1 };
         let most = u64::try_from((self.faults.max_latency * slow).as_micros()).unwrap_or(u64::MAX);
@@ -167,6 +167,6 @@ impl LlmProvider for ScriptedModel {
             return Err(error(LlmErrorKind::Unavailable, usage));
         }
         in_flight.end(CallEnd::Answered(usage));
-        Ok(Timed { reply: script::reply(call, usage), duration, first_token: None, provider_call_id: None })
+        Ok(TimedReply { reply: script::reply(call, usage), duration, first_token: None, provider_call_id: None })
     }
 }

@@ -12,4 +12,4 @@ mod servers;
 pub use environment::Lookup;
 pub use port::{Invocation, ToolBox, ToolError, ToolOutput};
 pub use registry::Tools;
-pub use replay::{RecordedTools, ReplayedTools};
+pub use replay::{RecordingTools, ReplayTools};

@@ -13,19 +13,19 @@ use crate::registry::definition;
 use crate::{Invocation, ToolBox, ToolError, ToolOutput};
 
 /// Records every call of other tools.
-pub struct RecordedTools {
+pub struct RecordingTools {
     inner: Arc<dyn ToolBox>,
     tape: Arc<Recorder>,
     offers: Mutex<HashMap<AgentName, (u64, Vec<ToolDefinition>)>>,
 }
 
 /// Returns recorded results; nothing is called and no server is started.
-pub struct ReplayedTools {
+pub struct ReplayTools {
     tape: Arc<Player>,
     asked: Mutex<HashMap<AgentName, u64>>,
 }
 
-impl RecordedTools {
+impl RecordingTools {
     /// Records the results of `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn ToolBox>, tape: Arc<Recorder>) -> Self {
@@ -33,7 +33,7 @@ impl RecordedTools {
     }
 }
 
-impl ReplayedTools {
+impl ReplayTools {
     /// Replays this recording.
     #[must_use]
     pub fn new(tape: Arc<Player>) -> Self {
@@ -53,7 +53,7 @@ fn request(call: &ToolCall) -> Value {
 }
 
 #[async_trait]
-impl ToolBox for RecordedTools {
+impl ToolBox for RecordingTools {
     async fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition> {
         let definitions = self.inner.definitions(spec).await;
         if has_servers(spec) {
@@ -91,7 +91,7 @@ impl ToolBox for RecordedTools {
 }
 
 #[async_trait]
-impl ToolBox for ReplayedTools {
+impl ToolBox for ReplayTools {
     async fn definitions(&self, spec: &AgentSpec) -> Vec<ToolDefinition> {
         if !has_servers(spec) {
             return spec.tools.iter().map(definition).collect();

@@ -22,7 +22,7 @@ pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Providers, Fa
     if limits.is_empty() {
         return Ok(providers);
     }
-    Ok(providers.within(limits.iter().map(rule).collect(), buckets(settings)?))
+    Ok(providers.with_limits(limits.iter().map(rule).collect(), buckets(settings)?))
 }
 
 fn endpoints(settings: &Settings, upstream: Option<String>) -> Endpoints {
@@ -73,7 +73,7 @@ fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
 /// What is seen of them from outside.
 pub fn dependency(providers: Arc<Providers>) -> Dependency {
     let look = move || {
-        let cut_off = providers.cut_off();
+        let cut_off = providers.open_breakers();
         let detail = match cut_off.as_slice() {
             [] => "no model is cut off".to_owned(),
             models => format!("failed so often that they are left alone for now: {}", models.join(", ")),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agentry_config::Settings;
 use agentry_core::agent::ProviderKind;
 use agentry_core::tape::{Player, Recorder, Scrubber};
-use agentry_llm::{LlmProvider, Providers, Recorded, Replayed};
-use agentry_tools::{RecordedTools, ReplayedTools, ToolBox};
+use agentry_llm::{LlmProvider, Providers, RecordingProvider, ReplayProvider};
+use agentry_tools::{RecordingTools, ReplayTools, ToolBox};
 use serde_json::Value;
 
 use crate::cli;
@@ -79,11 +79,11 @@ impl Tape {
     /// The providers of this run.
     pub fn providers(&self, real: Providers) -> Providers {
         match self {
-            Self::Record { recorder, .. } => real.wrapped(&|provider| -> Arc<dyn LlmProvider> {
-                Arc::new(Recorded { provider, tape: Arc::clone(recorder) })
+            Self::Record { recorder, .. } => real.wrap_providers(&|provider| -> Arc<dyn LlmProvider> {
+                Arc::new(RecordingProvider { provider, tape: Arc::clone(recorder) })
             }),
             Self::Replay { player, .. } => {
-                let taped: Arc<dyn LlmProvider> = Arc::new(Replayed { tape: Arc::clone(player) });
+                let taped: Arc<dyn LlmProvider> = Arc::new(ReplayProvider { tape: Arc::clone(player) });
                 Providers::with_providers(ProviderKind::ALL.map(|kind| (kind, Arc::clone(&taped))).into())
             }
         }
@@ -92,8 +92,8 @@ impl Tape {
     /// The tools of this run.
     pub fn tools(&self, real: Arc<dyn ToolBox>) -> Arc<dyn ToolBox> {
         match self {
-            Self::Record { recorder, .. } => Arc::new(RecordedTools::new(real, Arc::clone(recorder))),
-            Self::Replay { player, .. } => Arc::new(ReplayedTools::new(Arc::clone(player))),
+            Self::Record { recorder, .. } => Arc::new(RecordingTools::new(real, Arc::clone(recorder))),
+            Self::Replay { player, .. } => Arc::new(ReplayTools::new(Arc::clone(player))),
         }
     }
 

@@ -24,7 +24,7 @@ use super::session::Session;
 use super::settle::{Settlement, Settler, settle};
 use super::topology;
 use crate::listeners::lock;
-use crate::port::{Delivered, Inbound, Verdict};
+use crate::port::{DeliveredEvent, DeliveryVerdict, Inbound};
 
 /// Unacknowledged events per process: enough for the store to commit them in groups.
 const PREFETCH: u16 = 256;
@@ -41,7 +41,7 @@ const TOPIC_HEADER: &str = "agentry-topic";
 /// Foreign events that wait for a consumer of this process.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    waiting: Mutex<VecDeque<Delivered>>,
+    waiting: Mutex<VecDeque<DeliveredEvent>>,
     arrived: Notify,
     requested: watch::Sender<usize>,
     pub rejected: AtomicU64,
@@ -148,10 +148,10 @@ impl Arrivals {
         let verdicts = verdicts.clone();
         match event {
             Ok(event) => {
-                let delivered = Delivered::new(event, move |verdict| match verdict {
-                    Verdict::Taken => verdicts.settle(tag, Settlement::Ack),
-                    Verdict::Returned => verdicts.settle(tag, Settlement::Return),
-                    Verdict::Rejected(reason) => verdicts.reject(of(reason)),
+                let delivered = DeliveredEvent::new(event, move |verdict| match verdict {
+                    DeliveryVerdict::Accepted => verdicts.settle(tag, Settlement::Ack),
+                    DeliveryVerdict::Returned => verdicts.settle(tag, Settlement::Return),
+                    DeliveryVerdict::Rejected(reason) => verdicts.reject(of(reason)),
                 });
                 lock(&self.waiting).push_back(delivered);
                 self.arrived.notify_one();
@@ -216,7 +216,7 @@ struct RabbitInbound {
 
 #[async_trait]
 impl Inbound for RabbitInbound {
-    async fn next(&mut self) -> Vec<Delivered> {
+    async fn next(&mut self) -> Vec<DeliveredEvent> {
         loop {
             let waiting: Vec<_> = std::mem::take(&mut *lock(&self.arrivals.waiting)).into();
             if !waiting.is_empty() {

@@ -175,7 +175,7 @@ impl RabbitBus {
     }
 
     /// Closes the bus: hints are flushed, untaken wakes and events return to the broker, the connections close.
-    /// Receivers get [`Received::Closed`](crate::Received::Closed). Returns within a few seconds.
+    /// Receivers get [`ReceiveOutcome::Closed`](crate::ReceiveOutcome::Closed). Returns within a few seconds.
     pub async fn close(&self) {
         let flushed = async {
             while self.shared.session.borrow().is_some() && !self.shared.hints.is_empty() {

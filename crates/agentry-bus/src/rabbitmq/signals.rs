@@ -23,7 +23,7 @@ use super::topology::{self, PROCESS_HEADER, TO_WATCHERS};
 use super::wire::signals::{Note, Process};
 use super::{cloudevent, wire};
 use crate::listeners::{Listeners, Watch, lock};
-use crate::port::{Received, Signal, Signals};
+use crate::port::{ReceiveOutcome, Signal, Signals};
 
 /// Time that a binding stays after the last watcher left: the next one usually comes soon.
 const LINGER: Duration = Duration::from_secs(60);
@@ -186,10 +186,10 @@ struct RabbitWatch {
 
 #[async_trait]
 impl Signals for RabbitWatch {
-    async fn next(&mut self) -> Received {
+    async fn next(&mut self) -> ReceiveOutcome {
         match &mut self.watch {
             Some(watch) => watch.next().await,
-            None => Received::Closed,
+            None => ReceiveOutcome::Closed,
         }
     }
 }
@@ -210,7 +210,7 @@ struct Tail {
 
 #[async_trait]
 impl Signals for Tail {
-    async fn next(&mut self) -> Received {
+    async fn next(&mut self) -> ReceiveOutcome {
         self.signals.next().await
     }
 }

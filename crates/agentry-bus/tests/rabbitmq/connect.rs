@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use agentry_bus::contract;
 use agentry_bus::rabbitmq::{RabbitBus, RabbitOptions};
-use agentry_bus::{EventBus, Received};
+use agentry_bus::{EventBus, ReceiveOutcome};
 use agentry_core::agent::ModeSet;
 use tokio::net::TcpListener;
 
@@ -73,7 +73,7 @@ async fn a_closed_bus_ends_its_receivers() {
         within("the end", bus.close()).await;
         assert!(!bus.status().connected);
         assert!(within("the end of wakes", wakes.next(1)).await.is_empty());
-        assert!(matches!(within("the end of signals", signals.next()).await, Received::Closed));
+        assert!(matches!(within("the end of signals", signals.next()).await, ReceiveOutcome::Closed));
         assert!(within("the end of events", inbound.next()).await.is_empty());
     })
     .await;

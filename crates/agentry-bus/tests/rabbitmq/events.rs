@@ -1,6 +1,6 @@
 //! Events to foreign consumers and from foreign publishers.
 
-use agentry_bus::{Delivered, EventBus, Inbound};
+use agentry_bus::{DeliveredEvent, EventBus, Inbound};
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
@@ -59,7 +59,7 @@ async fn ready(names: &TestNames) {
     .await;
 }
 
-async fn one(inbound: &mut Box<dyn Inbound>) -> Delivered {
+async fn one(inbound: &mut Box<dyn Inbound>) -> DeliveredEvent {
     let mut events = within("a foreign event", inbound.next()).await;
     assert_eq!(events.len(), 1);
     events.remove(0)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentry_bus::rabbitmq::RabbitBus;
-use agentry_bus::{EventBus, Received, Signals};
+use agentry_bus::{EventBus, ReceiveOutcome, Signals};
 use agentry_core::agent::ModeSet;
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -28,7 +28,7 @@ async fn listen(names: &TestNames, channel: &Channel) -> Consumer {
 
 async fn until_missed(signals: &mut Box<dyn Signals>) {
     within("the news that signals may be missing", async {
-        while !matches!(signals.next().await, Received::Missed) {}
+        while !matches!(signals.next().await, ReceiveOutcome::Missed) {}
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use agentry_bus::rabbitmq::{RabbitBus, RabbitOptions};
-use agentry_bus::{EventBus, Received};
+use agentry_bus::{EventBus, ReceiveOutcome};
 use agentry_core::agent::ModeSet;
 
 use crate::broker::Broker;
@@ -47,7 +47,7 @@ async fn a_broker_that_lost_its_disk_gets_everything_back() {
     println!("wakes flow {:?} after the broker listened", listens.elapsed());
     assert!(wakes.overflowed(), "wakes may have been lost");
     within("the news that signals may be missing", async {
-        while !matches!(signals.next().await, Received::Missed) {}
+        while !matches!(signals.next().await, ReceiveOutcome::Missed) {}
     })
     .await;
     sender.publish(&event("after")).await.unwrap();

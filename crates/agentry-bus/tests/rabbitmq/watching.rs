@@ -1,20 +1,20 @@
 use std::time::Duration;
 
-use agentry_bus::{EventBus, Received, Signal, Signals};
+use agentry_bus::{EventBus, ReceiveOutcome, Signal, Signals};
 use agentry_core::agent::AgentName;
 use agentry_core::id::TaskId;
 use agentry_core::task::TaskStatus;
 
 use crate::support::{event, eventually, with_names, within};
 
-/// Returns the next signal other than [`Received::Missed`].
+/// Returns the next signal other than [`ReceiveOutcome::Missed`].
 async fn next(signals: &mut Box<dyn Signals>) -> Signal {
     within("a signal", async {
         loop {
             match signals.next().await {
-                Received::Signal(signal) => return signal,
-                Received::Missed => {}
-                Received::Closed => panic!("the bus is closed"),
+                ReceiveOutcome::Signal(signal) => return signal,
+                ReceiveOutcome::Missed => {}
+                ReceiveOutcome::Closed => panic!("the bus is closed"),
             }
         }
     })
@@ -51,7 +51,7 @@ async fn a_watcher_elsewhere_hears_progress_and_deltas() {
         let mut watch = api.watch(task);
         // The watcher's queue is not bound before: the watcher is notified to read the store, and after that misses
         // nothing.
-        assert!(matches!(within("the binding", watch.next()).await, Received::Missed));
+        assert!(matches!(within("the binding", watch.next()).await, ReceiveOutcome::Missed));
         eventually("the worker knows", async || worker.is_watched(task)).await;
         worker.signal(Signal::Progress { task: other, status: TaskStatus::Running });
         worker.signal(Signal::Delta { task, text: "grüß".into() });

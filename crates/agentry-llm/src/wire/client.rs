@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::failure::{self, malformed};
 use super::frames::{Frame, FramingError, content_type};
 use super::{Draft, Outgoing, Progress, Protocol, Timeouts};
-use crate::{Call, LlmError, LlmErrorKind, LlmProvider, Timed, TokenSink};
+use crate::{Call, LlmError, LlmErrorKind, LlmProvider, TimedReply, TokenSink};
 
 /// Largest answer that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -35,7 +35,7 @@ impl Client {
         Self { protocol, clients, timeouts }
     }
 
-    async fn call_once(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<Timed, LlmError> {
+    async fn call_once(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<TimedReply, LlmError> {
         let started = Instant::now();
         let deadline = started + call.timeout;
         let late = || failure::error(call, LlmErrorKind::Timeout, format!("no whole answer within {:?}", call.timeout));
@@ -112,7 +112,7 @@ impl Client {
         sink: &dyn TokenSink,
         started: Instant,
         deadline: Instant,
-    ) -> Result<Timed, LlmError> {
+    ) -> Result<TimedReply, LlmError> {
         let framing = self.protocol.framing();
         if !framing.is(content_type(&response)) {
             let status = response.status();
@@ -170,7 +170,7 @@ impl Client {
 
 #[async_trait]
 impl LlmProvider for Client {
-    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+    async fn call(&self, call: &Call, sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         match self.call_once(call, sink.as_deref()).await {
             Ok(timed) => Ok(timed),
             Err(error) => Err(failure::redact_error(error, &self.protocol.secrets().await)),
@@ -197,11 +197,11 @@ impl LlmProvider for Client {
     }
 }
 
-fn timed(call: &Call, draft: Draft, started: Instant, first_token: Option<Duration>) -> Result<Timed, LlmError> {
+fn timed(call: &Call, draft: Draft, started: Instant, first_token: Option<Duration>) -> Result<TimedReply, LlmError> {
     let usage = draft.usage;
     let (reply, provider_call_id) =
         draft.finish(call).map_err(|problem| LlmError { usage, ..malformed(call, problem.to_string()) })?;
-    Ok(Timed { reply, duration: started.elapsed(), first_token, provider_call_id })
+    Ok(TimedReply { reply, duration: started.elapsed(), first_token, provider_call_id })
 }
 
 fn common(call: &Call, accept: &'static str) -> HeaderMap {

@@ -10,7 +10,7 @@ use agentry_core::chat::{ChatReply, StopReason, Usage};
 use agentry_core::id::CallId;
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_llm::{
-    Abort, Call, ChatError, Endpoints, Hooks, LlmError, LlmErrorKind, LlmProvider, Providers, Timed, TokenSink,
+    Abort, Call, ChatError, Endpoints, Hooks, LlmError, LlmErrorKind, LlmProvider, Providers, TimedReply, TokenSink,
 };
 use async_trait::async_trait;
 
@@ -64,7 +64,7 @@ impl Script {
 
 #[async_trait]
 impl LlmProvider for Script {
-    async fn call(&self, call: &Call, _sink: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+    async fn call(&self, call: &Call, _sink: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         let model = call.target.model.to_string();
         self.asked.lock().unwrap().push((call.id, model.clone()));
         match self.steps.lock().unwrap().pop().expect("asked more often than expected") {
@@ -72,7 +72,7 @@ impl LlmProvider for Script {
                 let usage = Usage::default();
                 let reply =
                     ChatReply { content: "yes".into(), tool_calls: Vec::new(), stop: StopReason::End, usage, model };
-                Ok(Timed { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
+                Ok(TimedReply { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
             }
             Err(kind) => {
                 Err(LlmError { kind, provider: "openai", model, message: "no".into(), usage: Usage::default() })

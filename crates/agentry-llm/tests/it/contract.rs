@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
 use agentry_core::chat::{Message, StopReason, ToolDefinition};
-use agentry_llm::{Call, Endpoints, LlmError, LlmErrorKind, MAX_BODY_BYTES, Timed, Timeouts, TokenSink};
+use agentry_llm::{Call, Endpoints, LlmError, LlmErrorKind, MAX_BODY_BYTES, TimedReply, Timeouts, TokenSink};
 use serde_json::{Value, json};
 
 use crate::common::{Pieces, call};
@@ -25,7 +25,7 @@ fn ask(dialect: Dialect) -> Call {
 }
 
 struct Outcome {
-    result: Result<Timed, LlmError>,
+    result: Result<TimedReply, LlmError>,
     pieces: Vec<String>,
     asked: Vec<ReceivedRequest>,
 }

@@ -15,7 +15,7 @@ use crate::chat::{DOWN, Journal, Script, long_call, other_model, providers};
 
 fn limited(script: &Arc<Script>, limit: Limit) -> Providers {
     let rules = vec![LimitRule { provider: ProviderKind::Openai, model: None, limit }];
-    providers(script).within(rules, Arc::new(MemoryBuckets::default()))
+    providers(script).with_limits(rules, Arc::new(MemoryBuckets::default()))
 }
 
 /// Returns the provider metrics of `/metrics`.
@@ -75,7 +75,7 @@ async fn a_model_that_stays_down_is_left_alone_then_tried_by_one_call() {
     // succeeds.
     let outcome = providers.chat(&long_call(), &[], None, &Journal::default()).await;
     assert!(outcome.answer().is_err() && outcome.attempts.len() < 4, "{:?}", outcome.attempts);
-    assert_eq!(providers.cut_off(), ["openai/sim-small"]);
+    assert_eq!(providers.open_breakers(), ["openai/sim-small"]);
     assert!(shown(&providers).contains("agentry_llm_breakers_open{provider=\"openai\",model=\"sim-small\"} 1"));
     let asked = script.asked();
     let began = tokio::time::Instant::now();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
 use agentry_core::chat::{Message, StopReason, ToolDefinition};
-use agentry_llm::{Call, Endpoints, LlmError, LlmErrorKind, Timed, TokenSink};
+use agentry_llm::{Call, Endpoints, LlmError, LlmErrorKind, TimedReply, TokenSink};
 use serde_json::{Value, json};
 
 use crate::common::{Pieces, Sim, call};
@@ -17,7 +17,7 @@ fn ask(kind: ProviderKind, text: &str) -> Call {
     call
 }
 
-async fn both(endpoints: &Endpoints, call: &Call) -> [Result<Timed, LlmError>; 2] {
+async fn both(endpoints: &Endpoints, call: &Call) -> [Result<TimedReply, LlmError>; 2] {
     let provider = endpoints.provider(call.target.provider);
     let sink = Arc::new(Pieces::default());
     let whole = provider.call(call, None).await;

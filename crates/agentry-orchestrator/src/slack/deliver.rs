@@ -9,7 +9,7 @@ use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
 use agentry_core::slack::{ReplacedPost, SlackAddress, SlackContent, SlackMessage};
 use agentry_core::time::Timestamp;
-use agentry_slack::{Marked, Post, SlackError, answer_parts, question_ended, question_post, reminder_post};
+use agentry_slack::{MarkedPost, Post, SlackError, answer_parts, question_post, reminder_post, resolved_question_post};
 use agentry_store::{Delivery, PendingMessage};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -141,7 +141,7 @@ impl Sender<'_> {
         is_retry: bool,
     ) -> Result<(), SendError> {
         let search = is_retry || *replaces == ReplacedPost::Unknown;
-        let found = if search { self.marked(since).await? } else { Vec::new() };
+        let found = if search { self.find_marked(since).await? } else { Vec::new() };
         for (n, part) in parts.iter().enumerate() {
             let known = found.iter().find(|post| Some(&post.mark) == part.mark.as_ref()).map(|post| post.ts.as_str());
             let known = known.or(match replaces {
@@ -167,12 +167,13 @@ impl Sender<'_> {
     /// Asks a question, unless it has ended or was asked before.
     async fn ask(&self, post: Post, question: &Clarification, is_retry: bool) -> Result<(), SendError> {
         let kept = self.ctx.store.clarification(question.id).await;
-        let kept = kept.map_err(|error| SlackError::Away(format!("the store does not know the question: {error}")))?;
+        let kept =
+            kept.map_err(|error| SlackError::Unreachable(format!("the store does not know the question: {error}")))?;
         if kept.is_none_or(|kept| kept.resolution.is_some()) {
             return Ok(());
         }
         let mark = post.mark.clone().unwrap_or_default();
-        if is_retry && self.marked(question.asked_at).await?.iter().any(|found| found.mark == mark) {
+        if is_retry && self.find_marked(question.asked_at).await?.iter().any(|found| found.mark == mark) {
             return Ok(());
         }
         let ts = self.post(&post).await?;
@@ -199,11 +200,11 @@ impl Sender<'_> {
         let posts: Vec<String> = match known {
             Some(ts) => vec![ts],
             None => {
-                let found = self.marked(question.asked_at).await?;
+                let found = self.find_marked(question.asked_at).await?;
                 found.into_iter().filter(|post| marks.contains(&post.mark)).map(|post| post.ts).collect()
             }
         };
-        let post = question_ended(question);
+        let post = resolved_question_post(question);
         for ts in posts {
             match self.update(&ts, &post).await {
                 // The post was deleted: there is nothing to change.
@@ -239,10 +240,10 @@ impl Sender<'_> {
 
     /// Returns our posts at this address. Without permission to search there are none, and a message may be posted
     /// twice.
-    async fn marked(&self, since: Timestamp) -> Result<Vec<Marked>, SendError> {
+    async fn find_marked(&self, since: Timestamp) -> Result<Vec<MarkedPost>, SendError> {
         let SlackAddress { team, channel, thread, .. } = self.place;
         loop {
-            match self.slack.out.api.marked(team, channel, thread.as_deref(), since).await {
+            match self.slack.out.api.find_marked(team, channel, thread.as_deref(), since).await {
                 Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
                 Err(SlackError::Refused(reason)) => {
                     tracing::warn!(reason, "searching for an earlier post failed; the message may be posted twice");

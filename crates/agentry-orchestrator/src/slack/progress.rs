@@ -138,7 +138,7 @@ impl ProgressPost {
         let text = self.text();
         match &self.post {
             ReplacedPost::Unknown => {
-                let found = api.marked(team, channel, thread.as_deref(), self.since).await?;
+                let found = api.find_marked(team, channel, thread.as_deref(), self.since).await?;
                 let post = found.into_iter().find(|post| post.mark == self.mark);
                 self.post = post.map_or(ReplacedPost::Nothing, |post| ReplacedPost::Post { ts: post.ts });
             }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentry_bus::{BusError, Delivered, EmbeddedBus, EventBus, Inbound, Signal, Signals, Verdict, Wake, Wakes};
+use agentry_bus::{
+    BusError, DeliveredEvent, DeliveryVerdict, EmbeddedBus, EventBus, Inbound, Signal, Signals, Wake, Wakes,
+};
 use agentry_core::agent::{AgentName, AgentSpec, ModeSet};
 use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
@@ -185,14 +187,14 @@ fn task(agent: &str, now: Timestamp) -> Arc<Task> {
 /// A bus with a foreign publisher.
 struct Foreign {
     inner: EmbeddedBus,
-    events: Mutex<Option<mpsc::Receiver<Delivered>>>,
+    events: Mutex<Option<mpsc::Receiver<DeliveredEvent>>>,
 }
 
-struct Arriving(mpsc::Receiver<Delivered>);
+struct Arriving(mpsc::Receiver<DeliveredEvent>);
 
 #[async_trait]
 impl Inbound for Arriving {
-    async fn next(&mut self) -> Vec<Delivered> {
+    async fn next(&mut self) -> Vec<DeliveredEvent> {
         self.0.recv().await.into_iter().collect()
     }
 }
@@ -269,15 +271,21 @@ fn events_from_outside_start_tasks_once() {
             };
             let told = told.clone();
             let settle = move |verdict| drop(told.try_send((id, verdict)));
-            assert!(sender.try_send(Delivered::new(event, settle)).is_ok());
+            assert!(sender.try_send(DeliveredEvent::new(event, settle)).is_ok());
         }
         let mut said = Vec::new();
         for _ in 0..4 {
             said.push(verdicts.recv().await.expect("a verdict for each"));
         }
         said.sort_by_key(|(id, _)| *id);
-        assert_eq!(said[..3], [("1", Verdict::Taken), ("1", Verdict::Taken), ("2", Verdict::Taken)]);
-        assert!(matches!(&said[3], ("3", Verdict::Rejected(reason)) if reason.contains("orders..bad")), "{said:?}");
+        assert_eq!(
+            said[..3],
+            [("1", DeliveryVerdict::Accepted), ("1", DeliveryVerdict::Accepted), ("2", DeliveryVerdict::Accepted)]
+        );
+        assert!(
+            matches!(&said[3], ("3", DeliveryVerdict::Rejected(reason)) if reason.contains("orders..bad")),
+            "{said:?}"
+        );
         assert_eq!(cluster.tasks_of("solo").await, [TaskStatus::Queued], "one task, and nobody here executes it");
         let _worker = cluster.process(&[Role::Worker], hearing()).await;
         seconds(3).await;

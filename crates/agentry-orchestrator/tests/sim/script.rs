@@ -10,7 +10,7 @@ use agentry_core::retry::RetryPolicy;
 use agentry_core::task::{Submission, TaskRecord, TaskSource};
 use agentry_core::time::Timestamp;
 use agentry_intake::{Order, OsEntropy, SubmitResult};
-use agentry_llm::{Call, LlmError, LlmProvider, Timed, TokenSink};
+use agentry_llm::{Call, LlmError, LlmProvider, TimedReply, TokenSink};
 use agentry_orchestrator::Orchestrator;
 use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
@@ -127,10 +127,10 @@ impl ScriptedRun {
 
 #[async_trait]
 impl LlmProvider for Script {
-    async fn call(&self, call: &Call, _: Option<Arc<dyn TokenSink>>) -> Result<Timed, LlmError> {
+    async fn call(&self, call: &Call, _: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         *self.asked.lock().unwrap() += 1;
         let reply = (self.answers)(&call.request);
-        Ok(Timed { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
+        Ok(TimedReply { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentry_api::{
     CancelReply, List, SubmitQuery, TaskDetail, TaskDetailQuery, TaskQuery, TaskReceipt, TaskRequest, TaskView,
 };
-use agentry_bus::{Received, Signal, Signals};
+use agentry_bus::{ReceiveOutcome, Signal, Signals};
 use agentry_core::agent::AgentName;
 use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
@@ -134,10 +134,10 @@ async fn wait_for_end(
         let moved = async {
             loop {
                 match watch.next().await {
-                    Received::Signal(Signal::Progress { status, .. }) if status.is_terminal() => break,
-                    Received::Signal(_) => {}
-                    Received::Missed => break,
-                    Received::Closed => std::future::pending().await,
+                    ReceiveOutcome::Signal(Signal::Progress { status, .. }) if status.is_terminal() => break,
+                    ReceiveOutcome::Signal(_) => {}
+                    ReceiveOutcome::Missed => break,
+                    ReceiveOutcome::Closed => std::future::pending().await,
                 }
             }
         };

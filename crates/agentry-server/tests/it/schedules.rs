@@ -1,6 +1,6 @@
 //! `/v1/schedules`.
 
-use agentry_bus::{EventBus as _, Received, Signal};
+use agentry_bus::{EventBus as _, ReceiveOutcome, Signal};
 use agentry_core::agent::AgentName;
 use agentry_store::ScheduleStore as _;
 use serde_json::json;
@@ -15,7 +15,7 @@ async fn a_schedule_is_made_shown_changed_paused_and_deleted() {
     let made = server.post("/v1/schedules", body).await;
     assert_eq!(made.status, 201, "{}", made.text);
     assert_eq!(made.header("location"), "/v1/schedules/daily");
-    assert!(matches!(signals.next().await, Received::Signal(Signal::Schedules)));
+    assert!(matches!(signals.next().await, ReceiveOutcome::Signal(Signal::Schedules)));
     // 10:00 in Berlin now: the next slots are tomorrow's and on.
     assert_eq!(made.json()["next_slots"][0], "2026-11-24T08:00:00.000000Z");
     assert_eq!(made.json()["next_slots"].as_array().unwrap().len(), 5);

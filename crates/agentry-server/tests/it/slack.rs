@@ -9,7 +9,7 @@ use agentry_core::fleet::{AgentEntry, Fleet};
 use agentry_core::slack::{ReplyTo, SlackAddress};
 use agentry_core::time::{Clock as _, Timestamp};
 use agentry_server::{Limits, SlackDoor, router};
-use agentry_slack::{Marked, Post, Slack, SlackError};
+use agentry_slack::{MarkedPost, Post, Slack, SlackError};
 use agentry_store::sqlite::SqliteOptions;
 use agentry_store::{ClarificationStore as _, EventStore as _};
 use async_trait::async_trait;
@@ -39,7 +39,13 @@ impl Slack for Told {
         Err(SlackError::Refused("the door does not post".to_owned()))
     }
 
-    async fn marked(&self, _: &str, _: &str, _: Option<&str>, _: Timestamp) -> Result<Vec<Marked>, SlackError> {
+    async fn find_marked(
+        &self,
+        _: &str,
+        _: &str,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<Vec<MarkedPost>, SlackError> {
         Err(SlackError::Refused("the door does not look".to_owned()))
     }
 

@@ -1,6 +1,6 @@
 //! `/v1/tasks` and `/v1/tasks/batch`.
 
-use agentry_bus::{EventBus as _, Received, Signal};
+use agentry_bus::{EventBus as _, ReceiveOutcome, Signal};
 use agentry_core::agent::ModeSet;
 use agentry_core::task::Outcome;
 use agentry_server::Limits;
@@ -195,7 +195,7 @@ async fn cancelling_ends_a_queued_task_with_its_messages_and_asks_the_owner_of_a
     let mut signals = server.bus.signals();
     let reply = server.post(&format!("/v1/tasks/{running}/cancel"), "").await;
     assert_eq!((reply.status.as_u16(), reply.json()["status"].clone()), (202, json!("running")));
-    assert!(matches!(signals.next().await, Received::Signal(Signal::Cancel(id)) if id == running));
+    assert!(matches!(signals.next().await, ReceiveOutcome::Signal(Signal::Cancel(id)) if id == running));
     let unknown = server.post(&format!("/v1/tasks/{}/cancel", agentry_core::id::TaskId::generate()), "").await;
     assert_eq!((unknown.status.as_u16(), unknown.json()["code"].clone()), (404, json!("unknown_task")));
 }
