@@ -3,7 +3,7 @@
 //! Each trait of the port has a layer, whose methods hand the call on unless they are written otherwise. A type with all
 //! layers is a [`StateStore`]:
 //!
-//! ```ignore
+//! ```text
 //! impl Layer for Patient { fn inner(&self) -> &dyn StateStore { &*self.inner } }
 //! impl TaskLayer for Patient { async fn task(…) … }
 //! impl SessionLayer for Patient {}
