@@ -1,3 +1,5 @@
+//! All providers of a process: shared clients, a bound on calls in flight, limits, breakers, retries, fallbacks.
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -172,8 +172,9 @@ async fn reconcile(ctx: &Context, table: &Table) -> Result<bool, StoreError> {
             });
         }
     }
-    // A paused schedule stays, so that it is still paused when its agent comes back.
-    let of_store = table.records().filter(|record| record.from_file && !record.paused);
+    // A paused schedule outlives its agent, so that it is still paused when the agent comes back.
+    let is_kept = |record: &ScheduleRecord| record.paused && fleet.entry(record.agent.as_str()).is_none();
+    let of_store = table.records().filter(|record| record.from_file && !is_kept(record));
     let gone: Vec<String> =
         of_store.filter(|record| !of_files.contains(record.name.as_str())).map(|record| record.name.clone()).collect();
     let changed = !wrong.is_empty() || !gone.is_empty();

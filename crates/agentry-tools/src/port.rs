@@ -1,3 +1,5 @@
+//! The port: a tool box that resolves and calls the tools of agents.
+
 use agentry_core::agent::{AgentSpec, ToolSpec};
 use agentry_core::chat::{ToolCall, ToolDefinition};
 use agentry_core::id::TaskId;

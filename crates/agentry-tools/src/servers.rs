@@ -1,3 +1,5 @@
+//! The MCP servers of a process: one connection for each distinct server, shared by all agents that name it.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

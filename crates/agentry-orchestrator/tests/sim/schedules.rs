@@ -83,6 +83,30 @@ fn a_slot_that_waits_outlives_its_process() {
 }
 
 #[test]
+fn a_paused_schedule_outlives_its_agent_but_not_its_place_in_the_file() {
+    runtime().block_on(async {
+        let cluster = Cluster::new(Arc::new(EmbeddedBus::new()));
+        let paused = async || cluster.store.schedule("tick").await.expect("a read").map(|record| record.paused);
+        let run = async |fleet: Fleet| {
+            let process = cluster.process(&[Role::Scheduler], fleet).await;
+            seconds(1).await;
+            process.drain(Duration::from_secs(1)).await;
+        };
+        run(fleet()).await;
+        assert_eq!(paused().await, Some(false));
+        run(changed(|specs| drop(specs.remove(&name("tick"))))).await;
+        assert_eq!(paused().await, None, "one that is not paused leaves with its agent");
+        run(fleet()).await;
+        cluster.store.set_paused("tick", true, START).await.expect("a write");
+        run(changed(|specs| drop(specs.remove(&name("tick"))))).await;
+        run(fleet()).await;
+        assert_eq!(paused().await, Some(true), "its agent came back");
+        run(changed(|specs| specs.get_mut(&name("tick")).expect("tick").schedule = None)).await;
+        assert_eq!(paused().await, None, "the agent has no schedule any more");
+    });
+}
+
+#[test]
 fn a_clock_that_is_set_back_neither_silences_a_schedule_nor_fires_a_slot_twice() {
     runtime().block_on(async {
         let cluster = Cluster::new(Arc::new(EmbeddedBus::new()));

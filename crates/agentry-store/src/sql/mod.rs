@@ -1,3 +1,5 @@
+//! Code that the SQLite and PostgreSQL stores share.
+
 pub(crate) mod arrival;
 pub(crate) mod columns;
 pub(crate) mod decode;

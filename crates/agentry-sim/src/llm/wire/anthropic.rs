@@ -1,3 +1,5 @@
+//! The Messages API of Anthropic, as the simulator speaks it.
+
 use std::time::Duration;
 
 use axum::http::HeaderMap;
