@@ -125,7 +125,9 @@ pub struct ProcessFile {
 #[serde(deny_unknown_fields)]
 pub struct ActivateRequest {
     /// The version: 12 hex digits of a content hash, as `GET /v1/agents/{name}` and the tasks that ran on it show it.
-    pub version: String,
+    /// Default: the last version of an agent that was removed.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// What the deployment runs of an agent.

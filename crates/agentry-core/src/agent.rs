@@ -43,6 +43,13 @@ impl AgentName {
     }
 }
 
+/// Maps with names as keys are read by text: a name is equal to, and hashes as, its text.
+impl std::borrow::Borrow<str> for AgentName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<Arc<str>> for AgentName {
     type Error = InvalidName;
 

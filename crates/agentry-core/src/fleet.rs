@@ -86,8 +86,7 @@ impl Fleet {
     /// Returns the entry of an agent.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&AgentEntry> {
-        // AgentName is a transparent Arc<str>; a lookup by a checked copy keeps the map's key type plain.
-        AgentName::new(name).ok().and_then(|name| self.agents.get(&name))
+        self.agents.get(name)
     }
 
     /// Returns the live version of an agent that accepts tasks.

@@ -20,13 +20,16 @@ use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::{AgentEntry, Fleet};
 use agentry_core::time::Clock;
 use agentry_core::worker::FileReport;
-use agentry_store::{FleetRow, Replaces, StateStore, StoreError, VersionOffer};
+use agentry_store::{FleetChanges, FleetRow, Replaces, StateStore, StoreError, VersionOffer};
+use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 /// Interval between polls of the deployment's versions, which finds a change whose signal was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Maximum number of differences between files and the deployment that are reported.
 const MAX_REPORTED: usize = 100;
+/// Versions that are loaded from the store at the same time.
+const LOADED_AT_ONCE: usize = 16;
 /// Stands in for the file name of an agent that has no file on this process.
 const NO_FILE: &str = "(no file here)";
 
@@ -49,7 +52,7 @@ pub struct Deployment {
     fleet: FleetHandle,
     state: Mutex<State>,
     /// One update at a time, so that an older answer never replaces a newer one.
-    looking: tokio::sync::Mutex<()>,
+    looking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,16 @@ struct State {
     offered: HashMap<AgentName, Box<str>>,
     /// The files of this process were offered at least once.
     has_offered: bool,
+}
+
+/// Differences between the files of this process and the deployment.
+struct Changes {
+    /// Versions to offer.
+    offers: Vec<VersionOffer>,
+    /// Agents to remove.
+    gone: Vec<AgentName>,
+    /// The versions of all files.
+    offered: HashMap<AgentName, Box<str>>,
 }
 
 /// The current version of an agent.
@@ -81,11 +94,14 @@ impl Deployment {
             files: fleet.clone(),
             fleet,
             state: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
+            looking: Arc::default(),
         }
     }
 
-    /// Joins the deployment with the files of this process: offers what they have, and reads what the deployment runs.
+    /// Joins the deployment with the files of this process: offers what they have. `known` is the content of the store
+    /// ([`FleetStore::fleet_since`](agentry_store::FleetStore::fleet_since) 0), which can be read while files are loaded.
+    ///
+    /// If the folder decides, what it has is in use when this returns, and is written to the store in the background.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
@@ -95,18 +111,38 @@ impl Deployment {
         clock: Arc<dyn Clock>,
         files: FleetHandle,
         authority: Authority,
-    ) -> Result<Self, StoreError> {
-        let deployment = Self {
-            store: Some(store),
+        known: FleetChanges,
+    ) -> Result<Arc<Self>, StoreError> {
+        let deployment = Arc::new(Self {
+            store: Some(Arc::clone(&store)),
             bus: Some(bus),
             clock: Some(clock),
             authority,
             files,
             fleet: FleetHandle::new(Fleet::default()),
             state: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
-        };
-        deployment.look(true).await?;
+            looking: Arc::default(),
+        });
+        let one = Arc::clone(&deployment.looking).lock_owned().await;
+        deployment.take(&*store, known).await?;
+        let changes = deployment.plan();
+        if authority == Authority::Folder {
+            deployment.apply(&changes);
+            deployment.assemble();
+            let writing = Arc::clone(&deployment);
+            tokio::spawn(async move {
+                let _one = one;
+                if let Err(error) = writing.write(&*store, changes).await {
+                    *writing.lock() = State::default();
+                    tracing::warn!(%error, "writing the versions of agents to the store failed; it is tried again");
+                }
+            });
+        } else {
+            if deployment.write(&*store, changes).await? {
+                deployment.read(&*store).await?;
+            }
+            deployment.assemble();
+        }
         Ok(deployment)
     }
 
@@ -185,18 +221,24 @@ impl Deployment {
         Ok(removed)
     }
 
-    /// Activates an earlier version of an agent. Returns false if the version is unknown.
+    /// Activates an earlier version of an agent; `None`: the last one of an agent that was removed. Returns the version
+    /// that is active now, or `None` if there is no such version.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
-    pub async fn activate(&self, agent: &AgentName, version: &str) -> Result<bool, StoreError> {
-        let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(false) };
-        let Some(spec) = store.version(agent, version).await? else { return Ok(false) };
-        let offer = VersionOffer { spec: Arc::new(spec), replaces: Replaces::Any };
+    pub async fn activate(&self, agent: &AgentName, version: Option<&str>) -> Result<Option<Box<str>>, StoreError> {
+        let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(None) };
+        let found = match version {
+            Some(version) => store.version(agent, version).await?.map(Arc::new),
+            None => self.removed(agent),
+        };
+        let Some(spec) = found else { return Ok(None) };
+        let active = spec.version.clone();
+        let offer = VersionOffer { spec, replaces: Replaces::Any };
         store.offer_versions(vec![offer], clock.now()).await?;
         self.announce(true);
         self.look(false).await?;
-        Ok(true)
+        Ok(Some(active))
     }
 
     /// Returns the files of this process that differ from the deployment.
@@ -244,8 +286,7 @@ impl Deployment {
         let Some(store) = &self.store else { return Ok(()) };
         let _one = self.looking.lock().await;
         self.read(&**store).await?;
-        if offer && self.offer(&**store).await? {
-            self.announce(true);
+        if offer && self.write(&**store, self.plan()).await? {
             self.read(&**store).await?;
         }
         self.assemble();
@@ -258,78 +299,114 @@ impl Deployment {
         if store.fleet_revision().await? == known {
             return Ok(());
         }
+        self.take(store, store.fleet_since(known).await?).await
+    }
+
+    /// Takes over changes that the store has. Versions come from the files of this process where they are the same.
+    async fn take(&self, store: &dyn StateStore, changes: FleetChanges) -> Result<(), StoreError> {
         let files = self.files.current();
-        let changes = store.fleet_since(known).await?;
-        for FleetRow { agent, version, removed, .. } in changes.rows {
-            let same = |spec: &Arc<AgentSpec>| *spec.version == *version;
-            let here = files.entry(agent.as_str()).and_then(|entry| entry.spec.clone()).filter(same);
-            let known = self.lock().agents.get(&agent).map(|current| Arc::clone(&current.spec)).filter(same);
-            let spec = match here.or(known) {
-                Some(spec) => spec,
-                None => match store.version(&agent, &version).await? {
-                    Some(spec) => Arc::new(spec),
-                    None => {
-                        tracing::error!(%agent, %version, "the store lacks the agent version that the deployment runs");
-                        continue;
-                    }
-                },
-            };
-            self.lock().agents.insert(agent, Current { version, removed, spec });
+        let mut missing = Vec::new();
+        {
+            let mut state = self.lock();
+            state.agents.reserve(changes.rows.len());
+            for FleetRow { agent, version, removed } in changes.rows {
+                let same = |spec: &&Arc<AgentSpec>| *spec.version == *version;
+                let here = files.entry(agent.as_str()).and_then(|entry| entry.spec.as_ref()).filter(same);
+                let known = || state.agents.get(&agent).map(|current| &current.spec).filter(same);
+                match here.or_else(known).cloned() {
+                    Some(spec) => drop(state.agents.insert(agent, Current { version, removed, spec })),
+                    None => missing.push((agent, version, removed)),
+                }
+            }
+        }
+        let load = async |(agent, version, removed): (AgentName, Box<str>, bool)| {
+            let spec = store.version(&agent, &version).await?;
+            Ok::<_, StoreError>((agent, version, removed, spec))
+        };
+        let mut loaded = futures_util::stream::iter(missing.into_iter().map(load)).buffer_unordered(LOADED_AT_ONCE);
+        while let Some((agent, version, removed, spec)) = loaded.try_next().await? {
+            match spec.map(Arc::new) {
+                Some(spec) => drop(self.lock().agents.insert(agent, Current { version, removed, spec })),
+                None => tracing::error!(%agent, %version, "the store lacks the agent version that the deployment runs"),
+            }
         }
         self.lock().revision = changes.revision;
         Ok(())
     }
 
-    /// Offers the versions of the files. Returns whether anything was offered or removed.
-    async fn offer(&self, store: &dyn StateStore) -> Result<bool, StoreError> {
-        let files = self.files.current();
-        let Some(clock) = &self.clock else { return Ok(false) };
-        let (mut offers, mut offered) = (Vec::new(), HashMap::with_capacity(files.len()));
-        let mut gone = Vec::new();
-        {
-            let state = self.lock();
-            for (name, entry) in files.iter() {
-                let Some(spec) = &entry.spec else { continue };
-                offered.insert(name.clone(), spec.version.clone());
-                let current = state.agents.get(name);
-                if current.is_some_and(|current| current.version == spec.version && !current.removed) {
-                    continue;
-                }
-                if current.is_some_and(|current| current.version == spec.version)
-                    && (!state.has_offered || state.offered.get(name) == Some(&spec.version))
-                {
-                    if !state.has_offered {
-                        tracing::warn!(
-                            agent = %name, version = %spec.version,
-                            "this agent was removed from the deployment, and its file does not bring it back: delete the \
-                             file, or run `agentry agents activate {name} {}`", spec.version
-                        );
-                    }
-                    continue;
-                }
-                // A file whose variables are not all set here never replaces a version that was whole.
-                if self.authority == Authority::Store && entry.has_unset_variables && current.is_some() {
-                    continue;
-                }
-                let replaces = match (self.authority, state.offered.get(name)) {
-                    (Authority::Folder, _) => Replaces::Any,
-                    (Authority::Store, Some(before)) => Replaces::Version(before.clone()),
-                    (Authority::Store, None) => Replaces::Nothing,
-                };
-                // An offer that was not accepted is not repeated.
-                if self.authority == Authority::Store && state.offered.get(name) == Some(&spec.version) {
-                    continue;
-                }
+    /// Compares the files with the deployment.
+    fn plan(&self) -> Changes {
+        let (files, state) = (self.files.current(), self.lock());
+        let mut offers = Vec::new();
+        for (name, entry) in files.iter() {
+            let Some(spec) = &entry.spec else { continue };
+            if let Some(replaces) = self.offer_of(&state, name, spec, entry.has_unset_variables) {
                 offers.push(VersionOffer { spec: Arc::clone(spec), replaces });
             }
-            // A folder without agents is more likely the wrong one than a deployment that ends; and an unreadable file
-            // may be that of any agent.
-            let is_readable = files.iter().all(|(_, entry)| entry.spec.is_some());
-            if self.authority == Authority::Folder && !files.is_empty() && is_readable {
-                let running = state.agents.iter().filter(|(_, current)| !current.removed);
-                gone.extend(running.map(|(name, _)| name.clone()).filter(|name| files.entry(name.as_str()).is_none()));
+        }
+        // A folder without agents is more likely the wrong one than a deployment that ends; and an unreadable file
+        // may be that of any agent.
+        let is_readable = files.iter().all(|(_, entry)| entry.spec.is_some());
+        let mut gone = Vec::new();
+        if self.authority == Authority::Folder && !files.is_empty() && is_readable {
+            let running = state.agents.iter().filter(|(_, current)| !current.removed);
+            gone.extend(running.map(|(name, _)| name.clone()).filter(|name| files.entry(name.as_str()).is_none()));
+        }
+        let good = files.iter().filter_map(|(name, entry)| Some((name, entry.spec.as_ref()?)));
+        let offered = good.map(|(name, spec)| (name.clone(), spec.version.clone())).collect();
+        Changes { offers, gone, offered }
+    }
+
+    /// Returns what a version in a file may replace; `None` if it is not offered.
+    fn offer_of(&self, state: &State, name: &AgentName, spec: &AgentSpec, has_unset: bool) -> Option<Replaces> {
+        let current = state.agents.get(name);
+        let is_offered = state.offered.get(name) == Some(&spec.version);
+        if let Some(current) = current.filter(|current| current.version == spec.version) {
+            if !current.removed {
+                return None;
+            }
+            if !state.has_offered {
+                tracing::warn!(
+                    agent = %name, version = %spec.version,
+                    "this agent was removed from the deployment, and its file does not bring it back: delete the \
+                     file, or run `agentry agents activate {name} {}`", spec.version
+                );
+            }
+            if !state.has_offered || is_offered {
+                return None;
             }
         }
+        if self.authority == Authority::Folder {
+            return Some(Replaces::Any);
+        }
+        // An offer that was not accepted is not repeated, and a file whose variables are not all set here never replaces
+        // a version that was whole.
+        if is_offered || (has_unset && current.is_some()) {
+            return None;
+        }
+        Some(state.offered.get(name).map_or(Replaces::Nothing, |before| Replaces::Version(before.clone())))
+    }
+
+    /// Takes over changes that the store is certain to accept, because the folder decides.
+    fn apply(&self, changes: &Changes) {
+        let mut state = self.lock();
+        for VersionOffer { spec, .. } in &changes.offers {
+            let current = Current { version: spec.version.clone(), removed: false, spec: Arc::clone(spec) };
+            state.agents.insert(spec.name.clone(), current);
+        }
+        for name in &changes.gone {
+            if let Some(current) = state.agents.get_mut(name) {
+                current.removed = true;
+            }
+        }
+        // Each of the two writes is a revision.
+        state.revision += u64::from(!changes.offers.is_empty()) + u64::from(!changes.gone.is_empty());
+    }
+
+    /// Writes changes to the store. Returns whether there were any.
+    async fn write(&self, store: &dyn StateStore, changes: Changes) -> Result<bool, StoreError> {
+        let Some(clock) = &self.clock else { return Ok(false) };
+        let Changes { offers, gone, offered } = changes;
         let changes = !offers.is_empty() || !gone.is_empty();
         if !offers.is_empty() {
             store.offer_versions(offers, clock.now()).await?;
@@ -337,8 +414,11 @@ impl Deployment {
         if !gone.is_empty() {
             store.remove_agents(gone, clock.now()).await?;
         }
-        let mut state = self.lock();
-        (state.offered, state.has_offered) = (offered, true);
+        {
+            let mut state = self.lock();
+            (state.offered, state.has_offered) = (offered, true);
+        }
+        self.announce(changes);
         Ok(changes)
     }
 

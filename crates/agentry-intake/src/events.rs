@@ -9,7 +9,7 @@ use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{MAX_HOPS, Submission, Task};
 use agentry_store::{EventAccepted, IncomingEvent, StoreError};
 
-use crate::{Intake, Order};
+use crate::{Intake, Order, Prepared};
 
 /// Maximum number of attempts to accept an event: each one after the first because the fleet changed meanwhile.
 const MAX_LOOKS: u32 = 10;
@@ -125,7 +125,7 @@ impl Intake {
     fn tasks_of(&self, event: &Event, audience: Audience<'_>) -> Result<Vec<Arc<Task>>, PublishError> {
         let (fleet, now) = (self.fleet(), self.now());
         if let Audience::Picked(pick) = audience {
-            return Ok(self.prepare(pick(&fleet)).into_iter().flatten().collect());
+            return Ok(self.prepare(pick(&fleet)).iter().filter_map(Prepared::task).cloned().collect());
         }
         let names = fleet.subscribers(&event.topic);
         if event.hops >= MAX_HOPS && !names.is_empty() {

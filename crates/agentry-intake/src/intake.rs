@@ -12,7 +12,6 @@ use agentry_core::trace::Trace;
 use agentry_core::wake::Wake;
 use agentry_store::StateStore;
 
-use crate::refusal::live_agent;
 use crate::{Deployment, Entropy, UnavailableAgent};
 
 /// The dependencies of an intake.
@@ -72,7 +71,7 @@ impl Intake {
     /// # Errors
     /// Returns the reason why it accepts none.
     pub fn live(&self, name: &str) -> Result<Arc<AgentSpec>, UnavailableAgent> {
-        live_agent(&self.fleet(), name).cloned()
+        self.deployment().live(&self.fleet(), name).cloned()
     }
 
     /// Returns a new task id.

@@ -30,4 +30,4 @@ pub use intake::{Intake, IntakeDeps};
 pub use refusal::{Refusal, UnavailableAgent};
 pub use replay::{ReplayError, Replayed};
 pub use slots::{DueSlot, FiredSlot};
-pub use submit::{Order, SubmitResult};
+pub use submit::{Order, Prepared, SubmitResult};

@@ -7,6 +7,8 @@ use agentry_core::fleet::Fleet;
 use agentry_core::id::TaskId;
 use agentry_store::{Refused, StoreError};
 
+use crate::Deployment;
+
 /// The reason why an agent accepts no tasks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnavailableAgent {
@@ -15,6 +17,16 @@ pub enum UnavailableAgent {
     Unknown {
         /// The requested name, cut to 80 characters.
         name: String,
+    },
+    /// The agent was removed from the deployment.
+    #[error(
+        "agent `{name}` was removed from the deployment; `agentry agents activate {name}` brings back version {version}"
+    )]
+    Removed {
+        /// The agent.
+        name: AgentName,
+        /// The version that ran last.
+        version: Box<str>,
     },
     /// The file says `enabled: false`.
     #[error("agent `{name}` is disabled; set `enabled: true` in {file}")]
@@ -68,17 +80,27 @@ impl From<Refused> for Refusal {
 /// Maximum length of an unknown name in a message.
 const SHOWN: usize = 80;
 
-/// Returns the live version of an agent that accepts tasks.
-pub(crate) fn live_agent<'f>(fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, UnavailableAgent> {
-    let unknown = || UnavailableAgent::Unknown { name: name.chars().take(SHOWN).collect() };
-    let agent = AgentName::new(name).map_err(|_| unknown())?;
-    let entry = fleet.entry(name).ok_or_else(unknown)?;
-    match (&entry.spec, &entry.error) {
-        (Some(spec), _) if spec.enabled => Ok(spec),
-        (Some(_), _) => Err(UnavailableAgent::Disabled { name: agent, file: Arc::clone(&entry.file) }),
-        (None, error) => {
-            let reason = error.clone().unwrap_or_else(|| "its file has no good version".into());
-            Err(UnavailableAgent::Invalid { name: agent, reason })
+impl Deployment {
+    /// Returns the live version of an agent that accepts tasks. `fleet` is a snapshot of this deployment's fleet.
+    pub(crate) fn live<'f>(&self, fleet: &'f Fleet, name: &str) -> Result<&'f Arc<AgentSpec>, UnavailableAgent> {
+        let entry = fleet.entry(name).ok_or_else(|| self.unknown(name))?;
+        let agent = || AgentName::new(name).map_err(|_| self.unknown(name));
+        match (&entry.spec, &entry.error) {
+            (Some(spec), _) if spec.enabled => Ok(spec),
+            (Some(_), _) => Err(UnavailableAgent::Disabled { name: agent()?, file: Arc::clone(&entry.file) }),
+            (None, error) => {
+                let reason = error.clone().unwrap_or_else(|| "its file has no good version".into());
+                Err(UnavailableAgent::Invalid { name: agent()?, reason })
+            }
+        }
+    }
+
+    /// Returns why a name is not one of an agent in the fleet.
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> UnavailableAgent {
+        match AgentName::new(name).ok().and_then(|agent| self.removed(&agent)) {
+            Some(spec) => UnavailableAgent::Removed { name: spec.name.clone(), version: spec.version.clone() },
+            None => UnavailableAgent::Unknown { name: name.chars().take(SHOWN).collect() },
         }
     }
 }

@@ -6,7 +6,6 @@ use agentry_core::agent::ExecutionMode;
 use agentry_core::task::{Submission, Task, TaskSource};
 use agentry_store::{DeadLetter, DeadLetterOrigin, StoreError};
 
-use crate::refusal::live_agent;
 use crate::{Intake, UnavailableAgent};
 
 /// The result of a replay.
@@ -58,7 +57,7 @@ impl Intake {
     async fn task_again(&self, letter: DeadLetter) -> Result<Task, ReplayError> {
         let old = self.store().task(letter.task).await?.map(|record| record.task);
         let fleet = self.fleet();
-        let spec = live_agent(&fleet, letter.agent.as_str())?;
+        let spec = self.deployment().live(&fleet, letter.agent.as_str())?;
         let trace = old.as_ref().map_or_else(|| self.new_trace(), Task::trace);
         let mut submission = Submission::new(letter.payload, TaskSource::Replay { of: letter.task }, trace);
         if let Some(old) = old {

@@ -8,7 +8,6 @@ use agentry_core::time::Timestamp;
 use agentry_core::trace::Trace;
 use agentry_store::{Firing, FiringResult, StoreError};
 
-use crate::refusal::live_agent;
 use crate::{Intake, Order, Refusal, SubmitResult};
 
 /// Number of slots that a backfill decides in one transaction.
@@ -95,7 +94,7 @@ impl Intake {
         trace: Trace,
     ) -> Result<usize, Refusal> {
         let fleet = self.fleet();
-        let spec = live_agent(&fleet, schedule.agent.as_str())?;
+        let spec = self.deployment().live(&fleet, schedule.agent.as_str())?;
         let firing = |slot: &Timestamp| {
             let submission = Submission::of_slot(schedule, *slot, trace);
             let task = Arc::new(Task::new(spec, submission, self.new_task_id(), self.now()));

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
-use agentry_core::task::{Submission, Task};
+use agentry_core::task::{IdempotencyKey, Submission, Task};
 use agentry_store::{Accepted, StoreError};
 
-use crate::refusal::live_agent;
-use crate::{Intake, Refusal, UnavailableAgent};
+use crate::{Deployment, Intake, Refusal, UnavailableAgent};
 
 /// A submission to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +27,21 @@ pub enum SubmitResult {
     Duplicate(agentry_core::id::TaskId),
 }
 
+/// A submission on its way: its task, or the reason why it has none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared(Result<Arc<Task>, (Refusal, Option<IdempotencyKey>)>);
+
+impl Prepared {
+    /// Returns the task.
+    #[must_use]
+    pub fn task(&self) -> Option<&Arc<Task>> {
+        self.0.as_ref().ok()
+    }
+}
+
 /// A snapshot of the agents. Caches the last lookup: the tasks of a batch are often for one agent.
 struct Agents<'f> {
+    deployment: &'f Deployment,
     fleet: &'f Fleet,
     last: Option<&'f Arc<AgentSpec>>,
 }
@@ -39,7 +51,7 @@ impl<'f> Agents<'f> {
         if let Some(spec) = self.last.filter(|spec| spec.name.as_str() == name) {
             return Ok(spec);
         }
-        let spec = live_agent(self.fleet, name)?;
+        let spec = self.deployment.live(self.fleet, name)?;
         self.last = Some(spec);
         Ok(spec)
     }
@@ -57,31 +69,39 @@ impl Intake {
 
     /// Creates the tasks of submissions without accepting them, for a caller that needs their ids before.
     #[must_use]
-    pub fn prepare(&self, orders: Vec<Order>) -> Vec<Result<Arc<Task>, Refusal>> {
+    pub fn prepare(&self, orders: Vec<Order>) -> Vec<Prepared> {
         let (fleet, now) = (self.fleet(), self.now());
-        let mut agents = Agents { fleet: &fleet, last: None };
-        let prepare = |order: Order| {
+        let mut agents = Agents { deployment: self.deployment(), fleet: &fleet, last: None };
+        let mut check = |order: &Order| {
             let spec = agents.live(&order.agent)?;
             if order.submission.session.is_some() && spec.mode != ExecutionMode::Continuous {
                 return Err(Refusal::NoSessions { agent: spec.name.clone(), mode: spec.mode });
             }
-            Ok(Arc::new(Task::new(spec, order.submission, self.new_task_id(), now)))
+            Ok(spec)
+        };
+        let prepare = |order: Order| match check(&order) {
+            Ok(spec) => Prepared(Ok(Arc::new(Task::new(spec, order.submission, self.new_task_id(), now)))),
+            Err(refusal) => Prepared(Err((refusal, order.submission.idempotency))),
         };
         orders.into_iter().map(prepare).collect()
     }
 
-    /// Accepts the tasks of [`Self::prepare`], and wakes workers for them.
+    /// Accepts the tasks of [`Self::prepare`], and wakes workers for them. A request whose idempotency key created a task
+    /// before has that task, even if its agent takes no more tasks.
     ///
     /// # Errors
     /// Fails when the store is unavailable: then nothing was accepted.
-    pub async fn accept(
-        &self,
-        prepared: Vec<Result<Arc<Task>, Refusal>>,
-    ) -> Result<Vec<Result<SubmitResult, Refusal>>, StoreError> {
+    pub async fn accept(&self, prepared: Vec<Prepared>) -> Result<Vec<Result<SubmitResult, Refusal>>, StoreError> {
         let mut places = Vec::with_capacity(prepared.len());
         let mut new = Vec::with_capacity(prepared.len());
-        for one in prepared {
-            places.push(one.inspect(|task| new.push(Arc::clone(task))));
+        for Prepared(one) in prepared {
+            places.push(match one {
+                Ok(task) => {
+                    new.push(Arc::clone(&task));
+                    Ok(task)
+                }
+                Err((refusal, key)) => Err(self.submitted_before(refusal, key).await?),
+            });
         }
         let answers = if new.is_empty() { Vec::new() } else { self.store().accept(new).await? };
         let mut answers = answers.into_iter();
@@ -89,7 +109,10 @@ impl Intake {
         let submitted = places
             .into_iter()
             .map(|place| {
-                let task = place?;
+                let task = match place {
+                    Ok(task) => task,
+                    Err(settled) => return settled,
+                };
                 match answers.next() {
                     Some(Ok(Accepted::New)) => {
                         accepted.push(Arc::clone(&task));
@@ -103,5 +126,19 @@ impl Intake {
             .collect();
         self.wake(accepted);
         Ok(submitted)
+    }
+
+    /// Returns what a refused request gets: the task that its key created, or the refusal.
+    async fn submitted_before(
+        &self,
+        refusal: Refusal,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Result<SubmitResult, Refusal>, StoreError> {
+        let Some(IdempotencyKey { key, fingerprint }) = key else { return Ok(Err(refusal)) };
+        Ok(match self.store().task_of_key(&key, self.now()).await? {
+            None => Err(refusal),
+            Some((task, before)) if before == fingerprint => Ok(SubmitResult::Duplicate(task)),
+            Some((task, _)) => Err(Refusal::KeyReused(task)),
+        })
     }
 }

@@ -34,6 +34,7 @@ macro_rules! for_each_store_method {
         $visit! {
             TaskStore, TaskLayer {
                 fn accept(tasks: Vec<Arc<Task>>) -> Vec<Result<Accepted, Refused>>;
+                fn task_of_key(key: &str, now: Timestamp) -> Option<(TaskId, u64)> [key];
                 fn claim(worker: WorkerId, want: Want, now: Timestamp) -> Vec<Claimed>;
                 fn owned(worker: WorkerId, limit: usize) -> Vec<Lease>;
                 fn advance(advance: Arc<Advance>) -> Advanced;

@@ -17,7 +17,7 @@ use agentry_orchestrator::{
 use agentry_server::{Access, Dependency, Limits, ServerDeps, SlackDoor, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_sim::slack::{SlackOptions, SlackSim};
-use agentry_store::StateStore;
+use agentry_store::{FleetChanges, StateStore, StoreError};
 use agentry_tools::{ToolBox, Tools};
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
@@ -111,13 +111,13 @@ impl Platform {
         let folder = settings.agents.clone();
         // Side by side: files are read while servers are connected.
         let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
-        let (loaded, opened) = tokio::join!(loading, Backends::open(settings));
-        let backends = opened?;
+        let (loaded, opened) = tokio::join!(loading, open(settings));
+        let (backends, known) = opened?;
         let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
         let (loader, fleet) = loaded.map_err(|error| Failure::new(format!("loading agent files broke: {error}")))??;
         let announced = if keyless { Some(crate::access::first_key(&*backends.store).await?) } else { None };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let deployment = join(settings, &backends, fleet.clone(), Arc::clone(&clock)).await?;
+        let deployment = join(settings, &backends, fleet.clone(), Arc::clone(&clock), known).await?;
         let watcher = FleetWatcher::resume(loader, fleet).map_err(|error| Failure::new(error.to_string()))?;
         let fleet = deployment.fleet().clone();
         let agents = fleet.current().len();
@@ -310,20 +310,31 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
+/// Connects to the servers, and reads the agents of the deployment.
+async fn open(settings: &Settings) -> Result<(Backends, FleetChanges), Failure> {
+    let backends = Backends::open(settings).await?;
+    let known = backends.store.fleet_since(0).await.map_err(|error| no_deployment(&error))?;
+    Ok((backends, known))
+}
+
+fn no_deployment(error: &StoreError) -> Failure {
+    Failure::new(format!("cannot read the agents of the deployment: {error}"))
+}
+
 /// Joins the deployment with the files of this process.
 async fn join(
     settings: &Settings,
     backends: &Backends,
     files: FleetHandle,
     clock: Arc<dyn Clock>,
+    known: FleetChanges,
 ) -> Result<Arc<Deployment>, Failure> {
     let authority = match settings.engine {
         Engine::Embedded => Authority::Folder,
         Engine::Cluster => Authority::Store,
     };
     let (store, bus) = (Arc::clone(&backends.store), Arc::clone(&backends.bus));
-    let joined = Deployment::join(store, bus, clock, files, authority).await;
-    joined.map(Arc::new).map_err(|error| Failure::new(format!("cannot read the agents of the deployment: {error}")))
+    Deployment::join(store, bus, clock, files, authority, known).await.map_err(|error| no_deployment(&error))
 }
 
 async fn start_orchestrator(

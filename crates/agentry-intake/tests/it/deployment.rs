@@ -1,12 +1,19 @@
 //! The version of an agent that runs when the files of processes differ.
 
-use agentry_core::agent::AgentName;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentry_config::FleetHandle;
+use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::Fleet;
-use agentry_intake::{Authority, UnavailableAgent};
+use agentry_intake::{Authority, Deployment, UnavailableAgent};
+use agentry_store::FleetChanges;
+use agentry_testkit::{Dice, FaultyStore, Outage, StoreFaults};
+use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Stage, files, name, spec};
+use crate::stage::{Stage, Still, files, name, spec};
 
-fn v(version: &str) -> agentry_core::agent::AgentSpec {
+fn v(version: &str) -> AgentSpec {
     spec("support", version, "ticket.created")
 }
 
@@ -65,16 +72,16 @@ async fn an_agent_leaves_when_it_is_removed_and_not_with_a_file() {
     assert_eq!(two.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
     one.deployment.refresh().await.unwrap();
     for process in [&one, &two] {
-        assert!(matches!(process.intake.live("support"), Err(UnavailableAgent::Unknown { .. })));
+        assert!(matches!(process.intake.live("support"), Err(UnavailableAgent::Removed { .. })));
         let last = process.deployment.removed(&name("support")).expect("its last version");
         assert_eq!(&*last.version, "v1", "for what was accepted before");
     }
     assert_eq!(two.deployment.remove(vec![name("support")]).await.unwrap(), [] as [AgentName; 0]);
     let late = stage.process(files(&[v("v1")], &[])).await;
     assert_eq!(late.version("support"), None, "a file that was left behind does not bring it back");
-    assert!(late.deployment.activate(&name("support"), "v1").await.unwrap());
+    assert!(late.deployment.activate(&name("support"), Some("v1")).await.unwrap().is_some());
     assert_eq!(late.version("support").as_deref(), Some("v1"));
-    assert!(!late.deployment.activate(&name("support"), "v9").await.unwrap());
+    assert_eq!(late.deployment.activate(&name("support"), Some("v9")).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -142,4 +149,56 @@ async fn where_one_folder_is_the_deployment_it_counts() {
     assert_eq!(empty.version("support").as_deref(), Some("v1"), "more likely the wrong folder");
     let gone = folder(files(&[v("v1")], &[])).await;
     assert_eq!((gone.version("support").as_deref(), gone.version("other")), (Some("v1"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_one_machine_a_start_does_not_wait_for_the_store_and_writes_again_after_a_failure() {
+    let stage = Stage::new();
+    let faulty = FaultyStore::new(Arc::clone(&stage.store) as _, Dice::new(1), StoreFaults::default());
+    let handle = FleetHandle::new(files(&[v("v1")], &[]));
+    let (bus, clock) = (Arc::clone(&stage.bus), Arc::new(Still));
+    faulty.begin_outage(Outage::Refusing, Duration::from_secs(3));
+    let (store, known) = (Arc::clone(&faulty) as _, FleetChanges::default());
+    let deployment = Deployment::join(store, bus, clock, handle, Authority::Folder, known).await.unwrap();
+    assert!(deployment.fleet().current().live(&name("support")).is_some());
+    let (end, following) = (CancellationToken::new(), Arc::clone(&deployment));
+    let follow = tokio::spawn({
+        let end = end.clone();
+        async move { following.follow(end).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.store.fleet_since(0).await.unwrap(), FleetChanges::default());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let kept = stage.store.fleet_since(0).await.unwrap();
+    assert_eq!((kept.rows.len(), kept.revision), (1, 1));
+    assert_eq!(deployment.fleet().current().revision(), 1);
+    end.cancel();
+    follow.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_revision_of_a_folder_is_that_of_the_store() {
+    let stage = Stage::new();
+    let folder = |files| stage.start(files, Authority::Folder);
+    let steps = [
+        files(&[v("v1"), spec("other", "o1", "x")], &[]),
+        files(&[v("v2"), spec("other", "o1", "x")], &[]),
+        files(&[v("v3")], &[]),
+        files(&[v("v3"), spec("third", "t1", "x")], &[]),
+        files(&[v("v3"), spec("third", "t1", "x")], &[]),
+    ];
+    for (step, files) in steps.into_iter().enumerate() {
+        let process = folder(files).await;
+        let used = process.deployment.fleet().current().revision();
+        process.deployment.refresh().await.unwrap();
+        assert_eq!(used, stage.store.fleet_revision().await.unwrap(), "start {step}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_without_files_loads_all_versions() {
+    let stage = Stage::new();
+    let specs: Vec<AgentSpec> = (0..100).map(|at| spec(&format!("agent-{at}"), "v1", "x")).collect();
+    stage.process(files(&specs, &[])).await;
+    assert_eq!(stage.process(files(&[], &[])).await.deployment.fleet().current().len(), 100);
 }

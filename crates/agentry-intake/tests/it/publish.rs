@@ -11,7 +11,7 @@ use agentry_intake::{Audience, Order, Refusal, SubmitResult, UnavailableAgent};
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::stage::{NOW, Stage, files, spec};
+use crate::stage::{NOW, Stage, files, name, spec};
 
 fn event(id: &str) -> Event {
     Event {
@@ -71,6 +71,16 @@ async fn submissions_are_accepted_or_refused_by_themselves() {
     assert_eq!(submitted[4], Ok(SubmitResult::Duplicate(task.id)));
     assert_eq!(submitted[5], Err(Refusal::KeyReused(task.id)));
     assert_eq!(stage.store.counts().await.unwrap().queued, 1);
+    process.deployment.remove(vec![name("support")]).await.unwrap();
+    let orders = vec![
+        order("support", None, Some(("k", 1))),
+        order("support", None, Some(("k", 2))),
+        order("support", None, Some(("l", 1))),
+    ];
+    let repeated = process.intake.submit(orders).await.unwrap();
+    assert_eq!(repeated[0], Ok(SubmitResult::Duplicate(task.id)), "its agent was removed since");
+    assert_eq!(repeated[1], Err(Refusal::KeyReused(task.id)));
+    assert!(matches!(&repeated[2], Err(Refusal::Agent(UnavailableAgent::Removed { .. }))));
 }
 
 /// A bus with external listeners that are unreachable.

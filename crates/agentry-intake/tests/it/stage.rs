@@ -27,7 +27,7 @@ pub struct Process {
     pub intake: Intake,
 }
 
-struct Still;
+pub struct Still;
 
 impl Clock for Still {
     fn now(&self) -> Timestamp {
@@ -81,11 +81,19 @@ impl Stage {
         self.join(files, Authority::Store).await
     }
 
+    /// Joins, and waits until everything is written.
     pub async fn join(&self, files: Fleet, authority: Authority) -> Process {
+        let process = self.start(files, authority).await;
+        process.deployment.refresh().await.unwrap();
+        process
+    }
+
+    /// Joins without waiting for what is written in the background.
+    pub async fn start(&self, files: Fleet, authority: Authority) -> Process {
         let files = FleetHandle::new(files);
         let (store, bus) = (Arc::clone(&self.store), Arc::clone(&self.bus));
-        let joined = Deployment::join(store, bus, Arc::new(Still), files.clone(), authority).await;
-        let deployment = Arc::new(joined.unwrap());
+        let known = self.store.fleet_since(0).await.unwrap();
+        let deployment = Deployment::join(store, bus, Arc::new(Still), files.clone(), authority, known).await.unwrap();
         let intake = Intake::new(IntakeDeps {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),

@@ -167,7 +167,7 @@ fn agent_state(word: &str) -> Answer<AgentState> {
 pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> Answer<Response> {
     let fleet = state.fleet();
     let found = AgentName::new(&name).ok().and_then(|checked| Some((fleet.entry(&name)?, checked)));
-    let Some((entry, name)) = found else { return Err(unknown_agent(&fleet, &name)) };
+    let Some((entry, name)) = found else { return Err(unknown_agent(&state, &name)) };
     let (seen, lately) = tokio::try_join!(Seen::read(&state), picture(&state))?;
     let spec = entry.spec.as_deref();
     let detail = AgentDetail {

@@ -27,7 +27,7 @@ pub(crate) fn process_file(worker: &WorkerRecord, agent: &AgentName, current: Op
 }
 
 fn agent_name(state: &AppState, name: &str) -> Answer<AgentName> {
-    AgentName::new(name).map_err(|_| unknown_agent(&state.fleet(), name))
+    AgentName::new(name).map_err(|_| unknown_agent(state, name))
 }
 
 /// Removes an agent from the deployment
@@ -45,14 +45,14 @@ pub(crate) async fn remove(State(state): State<AppState>, Id(name): Id<String>) 
     let agent = agent_name(&state, &name)?;
     let removed = state.intake().deployment().remove(vec![agent]).await?;
     if removed.is_empty() {
-        return Err(unknown_agent(&state.fleet(), &name));
+        return Err(unknown_agent(&state, &name));
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Brings a version of an agent back
 ///
-/// For a rollback, or for an agent that was removed. Files that have another version do not replace it, unless they
+/// For a rollback, or for an agent that was removed: then the last version is the default. Files that have another version do not replace it, unless they
 /// change.
 #[utoipa::path(
     post, path = "/v1/agents/{name}/activate", tag = "agents", params(("name" = String, Path)),
@@ -69,9 +69,16 @@ pub(crate) async fn activate(
     Json(request): Json<ActivateRequest>,
 ) -> Answer<Response> {
     let agent = agent_name(&state, &name)?;
-    if !state.intake().deployment().activate(&agent, &request.version).await? {
-        let shown: String = request.version.chars().take(80).collect();
-        return Err(Problem::new(Code::UnknownAgent, format!("agent `{agent}` never had a version `{shown}`")));
+    let version = request.version.as_deref();
+    match (state.intake().deployment().activate(&agent, version).await?, version) {
+        (Some(active), _) => Ok(axum::Json(ActivateReply { name: agent, version: active.into() }).into_response()),
+        (None, Some(version)) => {
+            let shown: String = version.chars().take(80).collect();
+            Err(Problem::new(Code::UnknownAgent, format!("agent `{agent}` never had a version `{shown}`")))
+        }
+        (None, None) if state.fleet().entry(agent.as_str()).is_none() => Err(unknown_agent(&state, agent.as_str())),
+        (None, None) => {
+            Err(Problem::field("/version", format!("agent `{agent}` was not removed: say which version it is to run")))
+        }
     }
-    Ok(axum::Json(ActivateReply { name: agent, version: request.version }).into_response())
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use agentry_api::TaskRequest;
-use agentry_core::fleet::Fleet;
 use agentry_core::money::NanoUsd;
 use agentry_core::session::MAX_SESSION_KEY_BYTES;
 use agentry_core::task::{DEFAULT_TIMEOUT, IdempotencyKey, MAX_TIMEOUT, Submission, TaskSource};
@@ -59,18 +58,20 @@ pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
 /// Returns the problem that an agent takes no tasks.
 pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> Problem {
     match why {
-        UnavailableAgent::Unknown { name } => unknown_agent(&state.fleet(), name),
+        UnavailableAgent::Unknown { name } => {
+            let hint = did_you_mean(name, state.fleet().iter().map(|(name, _)| name.as_str()));
+            let hint = if hint.is_empty() { "; GET /v1/agents lists them".to_owned() } else { hint };
+            Problem::new(Code::UnknownAgent, format!("{why}{hint}"))
+        }
+        UnavailableAgent::Removed { .. } => Problem::new(Code::UnknownAgent, why.to_string()),
         UnavailableAgent::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
         UnavailableAgent::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
     }
 }
 
-/// The answer to a name that no agent has.
-pub(crate) fn unknown_agent(fleet: &Fleet, name: &str) -> Problem {
-    let shown: String = name.chars().take(80).collect();
-    let hint = did_you_mean(&shown, fleet.iter().map(|(name, _)| name.as_str()));
-    let hint = if hint.is_empty() { "; GET /v1/agents lists them".to_owned() } else { hint };
-    Problem::new(Code::UnknownAgent, format!("no agent is called `{shown}`{hint}"))
+/// Returns the problem of a name that no agent of the fleet has.
+pub(crate) fn unknown_agent(state: &AppState, name: &str) -> Problem {
+    unavailable_agent(state, &state.intake().deployment().unknown(name))
 }
 
 fn check_session_key(key: &str) -> Answer<()> {

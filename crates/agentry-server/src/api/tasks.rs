@@ -11,7 +11,7 @@ use agentry_core::id::TaskId;
 use agentry_core::session::SessionId;
 use agentry_core::task::{TaskRecord, TaskStatus};
 use agentry_core::words::UnknownWord;
-use agentry_intake::{CancelOutcome, SubmitResult};
+use agentry_intake::{CancelOutcome, Prepared, SubmitResult};
 use agentry_store::{MAX_PAGE, TaskFilter};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -58,7 +58,7 @@ pub(crate) async fn create(
     let order = order(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
     let prepared = state.intake().prepare(vec![order]);
     // Watched before it is accepted: an end between accepting and watching would not be heard.
-    let id = prepared.first().and_then(|task| Some(task.as_ref().ok()?.id));
+    let id = prepared.first().and_then(Prepared::task).map(|task| task.id);
     let watch = id.filter(|_| wait.is_some()).map(|id| state.bus().watch(id));
     match state.intake().accept(prepared).await?.pop() {
         Some(Ok(SubmitResult::New(task))) => {

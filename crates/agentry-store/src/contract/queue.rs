@@ -31,6 +31,9 @@ pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
     let answers =
         store.accept(vec![keyed(first, u64::MAX), keyed(task(at(1)), u64::MAX), keyed(task(at(1)), 2)]).await.unwrap();
     assert_eq!(answers, [Ok(Accepted::New), Ok(Accepted::Duplicate(id)), Err(Refused::KeyReused(id))]);
+    assert_eq!(store.task_of_key("key", at(86_399)).await.unwrap(), Some((id, u64::MAX)));
+    assert_eq!(store.task_of_key("key", at(86_400)).await.unwrap(), None);
+    assert_eq!(store.task_of_key("other", T0).await.unwrap(), None);
     let later = store.accept(vec![keyed(task(at(86_400)), 2)]).await.unwrap();
     assert_eq!(later, [Ok(Accepted::New)]);
 }

@@ -239,6 +239,9 @@ pub trait TaskStore: Send + Sync + 'static {
     /// When it fails, none of them was accepted.
     async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
 
+    /// Returns the task that an idempotency key of the last 24 h created, and the fingerprint of its request.
+    async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError>;
+
     /// Claims queued tasks that are due: the loser of a claim gets nothing. When it returns, the claim survives the death
     /// of this process; a loss of power may undo it, together with everything that was written after it.
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError>;

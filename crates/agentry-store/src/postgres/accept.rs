@@ -185,10 +185,8 @@ async fn answer_keyed(
     let kept = kept_keys(client, &keys).await?;
     for (arrival, answer) in arrivals.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
         let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency else { continue };
-        let Some(known_as) = kept.get(key.as_str()) else { continue };
-        if arrival.task.created_at.0.saturating_sub(known_as.created_at.0) >= KEY_LIFE_US {
-            continue;
-        }
+        let young = |known_as: &&Key| known_as.is_young(arrival.task.created_at);
+        let Some(known_as) = kept.get(key.as_str()).filter(young) else { continue };
         *answer = Some(if known_as.fingerprint == fingerprint.cast_signed() {
             Ok(known(arrival.task.id, known_as.task, tries))
         } else {
@@ -202,6 +200,19 @@ struct Key {
     task: TaskId,
     fingerprint: i64,
     created_at: Timestamp,
+}
+
+impl Key {
+    fn is_young(&self, now: Timestamp) -> bool {
+        now.0.saturating_sub(self.created_at.0) < KEY_LIFE_US
+    }
+}
+
+/// Returns the task and fingerprint of a key that is not older than 24 h.
+pub(super) async fn task_of_key(db: &Db, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, Failure> {
+    let kept = kept_keys(&db.conn().await?, &[key]).await?;
+    let young = kept.into_values().find(|kept| kept.is_young(now));
+    Ok(young.map(|kept| (kept.task, kept.fingerprint.cast_unsigned())))
 }
 
 async fn kept_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::claim::Known;
 use super::rows::{SqlId, signed32};
-use super::{PostgresStore, advance, cancel, claim, counts, recover, task_list};
+use super::{PostgresStore, accept, advance, cancel, claim, counts, recover, task_list};
 use crate::sql::arrival::Arrival;
 use crate::sql::columns::Columns;
 use crate::sql::decode;
@@ -27,6 +27,10 @@ use crate::{
 impl TaskStore for PostgresStore {
     async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
         self.batches.accepts.call(Arrival::all(tasks)?).await
+    }
+
+    async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
+        self.db.retrying(|_| accept::task_of_key(&self.db, key, now)).await
     }
 
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use agentry_core::id::TaskId;
 use agentry_core::task::{IdempotencyKey, TaskStatus};
+use agentry_core::time::Timestamp;
+use rusqlite::Connection;
 
 use super::db::Db;
 use super::failure::Failure;
@@ -31,7 +33,7 @@ pub(super) fn has_room(db: &Db, more: usize) -> bool {
 pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, Refused>, Failure> {
     let task = &arrival.task;
     if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency
-        && let Some((kept, first)) = known_key(db, key, task.created_at)?
+        && let Some((kept, first)) = known_key(&db.conn, key, task.created_at)?
     {
         let same = kept == fingerprint.cast_signed();
         return Ok(if same { Ok(Accepted::Duplicate(first)) } else { Err(Refused::KeyReused(first)) });
@@ -52,9 +54,9 @@ pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, 
 }
 
 /// The fingerprint and task of a key that is not older than 24 h.
-fn known_key(db: &Db, key: &str, now: agentry_core::time::Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
+pub(super) fn known_key(conn: &Connection, key: &str, now: Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
     let sql = "SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1";
-    let known = row(&db.conn, sql, [key], |row| Ok((row.number(0)?, row.id(1)?, row.number(2)?)))?;
+    let known = row(conn, sql, [key], |row| Ok((row.number(0)?, row.id(1)?, row.number(2)?)))?;
     let young = known.filter(|(_, _, created_at)| micros(*created_at, now) < KEY_LIFE_US);
     Ok(young.map(|(fingerprint, task, _)| (fingerprint, task)))
 }

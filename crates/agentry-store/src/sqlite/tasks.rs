@@ -29,6 +29,12 @@ impl TaskStore for SqliteStore {
         self.write(arrivals.len(), move |db| arrivals.iter().map(|arrival| accept::accept(db, arrival)).collect()).await
     }
 
+    async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
+        let key = key.to_owned();
+        let known = self.read(move |conn| accept::known_key(conn, &key, now)).await?;
+        Ok(known.map(|(fingerprint, task)| (task, fingerprint.cast_unsigned())))
+    }
+
     async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
         let weight = match &want {
             Want::Known(tasks) => tasks.len(),

@@ -34,8 +34,8 @@ pub enum AgentAct {
 pub struct Activate {
     /// The agent
     pub name: String,
-    /// The version, as `agentry agents NAME` shows it
-    pub version: String,
+    /// The version, as `agentry agents NAME` shows it [default: the last one of an agent that was removed]
+    pub version: Option<String>,
     /// The server.
     #[command(flatten)]
     pub server: Server,

@@ -13,7 +13,7 @@ use crate::render::{self, Column, Format, cost, moment, number, shown, text};
 const AGENTS: &[Column<AgentView>] = &[
     text("agent", |agent| shown(&agent.name)),
     text("mode", |agent| shown(&agent.mode)),
-    text("version", |agent| shown(&agent.version).chars().take(8).collect()),
+    text("version", |agent| shown(&agent.version)),
     text("state", |agent| shown(&agent.status)),
     text("model", |agent| shown(&agent.model)),
     text("note", note),
@@ -32,8 +32,8 @@ pub async fn agents(args: &Agents) -> Result<(), Failure> {
         }
         Some(AgentAct::Activate(args)) => {
             let version = ActivateRequest { version: args.version.clone() };
-            args.server.client()?.activate(&args.name, &version).await?;
-            return out::line(&format!("{} runs version {}", args.name, args.version));
+            let active = args.server.client()?.activate(&args.name, &version).await?;
+            return out::line(&format!("{} runs version {}", active.name, active.version));
         }
         None => {}
     }

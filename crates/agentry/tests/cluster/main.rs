@@ -12,6 +12,7 @@
 
 mod deployment;
 mod edges;
+mod file_matrix;
 mod files_differ;
 mod foreign;
 mod freezes;

@@ -38,11 +38,21 @@ fn an_agent_is_removed_and_brought_back_by_a_verb() {
     let refused = http.post("/v1/tasks", &[], &json!({"agent": "clerk", "input": "hi"}));
     assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("unknown_agent")));
     let again = run(path, &["agents", "remove", "clerk", "--url", &server.url]);
-    assert!(again.contains("no agent is called `clerk`"), "{again}");
+    let hint = format!("`agentry agents activate clerk` brings back version {}", first.as_str().unwrap());
+    assert!(again.contains(&hint), "{again}");
+    for verb in [&["agents", "clerk"][..], &["run", "clerk", "hi"]] {
+        let refused = run(path, &[verb, &["--url", &server.url]].concat());
+        assert!(refused.contains(&hint), "{refused}");
+    }
     let unknown = run(path, &["agents", "activate", "clerk", "0123456789ab", "--url", &server.url]);
     assert!(unknown.contains("never had a version `0123456789ab`"), "{unknown}");
     run(path, &["agents", "activate", "clerk", first.as_str().unwrap(), "--url", &server.url]);
     assert_eq!(version(path, &server.url), first);
+    let running = run(path, &["agents", "activate", "clerk", "--url", &server.url]);
+    assert!(running.contains("say which version it is to run"), "{running}");
+    run(path, &["agents", "remove", "clerk", "--url", &server.url]);
+    let back = run(path, &["agents", "activate", "clerk", "--url", &server.url]);
+    assert!(back.contains(&format!("clerk runs version {}", first.as_str().unwrap())), "{back}");
     assert_eq!(http.post("/v1/tasks", &[], &json!({"agent": "clerk", "input": "hi"})).status, 202);
 }
 
