@@ -7,13 +7,19 @@ use crate::agent::{AgentName, AgentSpec};
 use crate::event::Subscription;
 use crate::words::words;
 
-/// All agents of a deployment at one moment. Immutable; a reload makes a new one.
+/// All agents of a deployment at one moment. Immutable; a reload makes a new one. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
+    index: Arc<Index>,
+    revision: u64,
+}
+
+/// Agents by name, and their subscriptions by topic.
+#[derive(Debug, Default)]
+struct Index {
     agents: HashMap<AgentName, AgentEntry>,
     literal: HashMap<Box<str>, Vec<AgentName>>,
     wildcard: Vec<Subscription>,
-    revision: u64,
 }
 
 /// One agent of a fleet.
@@ -60,7 +66,7 @@ impl Fleet {
                 }
             }
         }
-        Self { agents, literal, wildcard, revision: 0 }
+        Self { index: Arc::new(Index { agents, literal, wildcard }), revision: 0 }
     }
 
     /// Returns the same fleet with this revision, its position in the order of the deployment's changes.
@@ -79,6 +85,9 @@ impl Fleet {
     /// warnings.
     #[must_use]
     pub fn same_entries(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.index, &other.index) {
+            return true;
+        }
         self.len() == other.len()
             && self.iter().all(|(name, entry)| other.entry(name.as_str()).is_some_and(|other| entry.is_same(other)))
     }
@@ -86,37 +95,37 @@ impl Fleet {
     /// Returns the entry of an agent.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&AgentEntry> {
-        self.agents.get(name)
+        self.index.agents.get(name)
     }
 
     /// Returns the live version of an agent that accepts tasks.
     #[must_use]
     pub fn live(&self, name: &AgentName) -> Option<&Arc<AgentSpec>> {
-        self.agents.get(name).and_then(|entry| entry.spec.as_ref()).filter(|spec| spec.enabled)
+        self.index.agents.get(name).and_then(|entry| entry.spec.as_ref()).filter(|spec| spec.enabled)
     }
 
     /// Returns every agent, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&AgentName, &AgentEntry)> {
-        self.agents.iter()
+        self.index.agents.iter()
     }
 
     /// Returns the number of agents, invalid ones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.agents.len()
+        self.index.agents.len()
     }
 
     /// Returns whether there are no agents.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.agents.is_empty()
+        self.index.agents.is_empty()
     }
 
     /// Returns the agents that receive an event on `topic`, each once, sorted by name.
     #[must_use]
     pub fn subscribers(&self, topic: &str) -> Vec<AgentName> {
-        let mut names: Vec<AgentName> = self.literal.get(topic).cloned().unwrap_or_default();
-        names.extend(self.wildcard.iter().filter(|s| s.pattern.matches(topic)).map(|s| s.agent.clone()));
+        let mut names: Vec<AgentName> = self.index.literal.get(topic).cloned().unwrap_or_default();
+        names.extend(self.index.wildcard.iter().filter(|s| s.pattern.matches(topic)).map(|s| s.agent.clone()));
         names.sort();
         names.dedup();
         names
@@ -125,7 +134,7 @@ impl Fleet {
     /// Returns whether any agent receives events on `topic`.
     #[must_use]
     pub fn has_subscribers(&self, topic: &str) -> bool {
-        self.literal.contains_key(topic) || self.wildcard.iter().any(|s| s.pattern.matches(topic))
+        self.index.literal.contains_key(topic) || self.index.wildcard.iter().any(|s| s.pattern.matches(topic))
     }
 }
 

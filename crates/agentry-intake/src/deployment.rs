@@ -52,17 +52,29 @@ pub struct Deployment {
     fleet: FleetHandle,
     state: Mutex<State>,
     /// One update at a time, so that an older answer never replaces a newer one.
-    looking: Arc<tokio::sync::Mutex<()>>,
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     revision: u64,
     agents: HashMap<AgentName, Current>,
-    /// Versions of this process's files that were offered last.
-    offered: HashMap<AgentName, Box<str>>,
-    /// The files of this process were offered at least once.
-    has_offered: bool,
+    /// The files of this process that were offered last.
+    offered: Option<Arc<Fleet>>,
+    /// Changes that are in use and not written yet.
+    unwritten: Option<Changes>,
+}
+
+impl State {
+    /// Returns the version of an agent that was offered last.
+    fn offered(&self, agent: &AgentName) -> Option<&str> {
+        version_in(self.offered.as_deref()?, agent)
+    }
+}
+
+/// Returns the version of an agent that files have.
+fn version_in<'f>(files: &'f Fleet, agent: &AgentName) -> Option<&'f str> {
+    Some(&files.entry(agent.as_str())?.spec.as_ref()?.version)
 }
 
 /// Differences between the files of this process and the deployment.
@@ -71,13 +83,12 @@ struct Changes {
     offers: Vec<VersionOffer>,
     /// Agents to remove.
     gone: Vec<AgentName>,
-    /// The versions of all files.
-    offered: HashMap<AgentName, Box<str>>,
+    /// The files.
+    files: Arc<Fleet>,
 }
 
 /// The current version of an agent.
 struct Current {
-    version: Box<str>,
     removed: bool,
     spec: Arc<AgentSpec>,
 }
@@ -94,14 +105,14 @@ impl Deployment {
             files: fleet.clone(),
             fleet,
             state: Mutex::default(),
-            looking: Arc::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
     /// Joins the deployment with the files of this process: offers what they have. `known` is the content of the store
     /// ([`FleetStore::fleet_since`](agentry_store::FleetStore::fleet_since) 0), which can be read while files are loaded.
     ///
-    /// If the folder decides, what it has is in use when this returns, and is written to the store in the background.
+    /// If the folder decides, what it has is in use when this returns, and [`Self::follow`] writes it to the store.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
@@ -112,8 +123,8 @@ impl Deployment {
         files: FleetHandle,
         authority: Authority,
         known: FleetChanges,
-    ) -> Result<Arc<Self>, StoreError> {
-        let deployment = Arc::new(Self {
+    ) -> Result<Self, StoreError> {
+        let deployment = Self {
             store: Some(Arc::clone(&store)),
             bus: Some(bus),
             clock: Some(clock),
@@ -121,28 +132,17 @@ impl Deployment {
             files,
             fleet: FleetHandle::new(Fleet::default()),
             state: Mutex::default(),
-            looking: Arc::default(),
-        });
-        let one = Arc::clone(&deployment.looking).lock_owned().await;
+            looking: tokio::sync::Mutex::default(),
+        };
         deployment.take(&*store, known).await?;
         let changes = deployment.plan();
         if authority == Authority::Folder {
             deployment.apply(&changes);
-            deployment.assemble();
-            let writing = Arc::clone(&deployment);
-            tokio::spawn(async move {
-                let _one = one;
-                if let Err(error) = writing.write(&*store, changes).await {
-                    *writing.lock() = State::default();
-                    tracing::warn!(%error, "writing the versions of agents to the store failed; it is tried again");
-                }
-            });
-        } else {
-            if deployment.write(&*store, changes).await? {
-                deployment.read(&*store).await?;
-            }
-            deployment.assemble();
+            deployment.lock().unwritten = Some(changes);
+        } else if deployment.write(&*store, changes).await? {
+            deployment.read(&*store).await?;
         }
+        deployment.assemble();
         Ok(deployment)
     }
 
@@ -156,6 +156,10 @@ impl Deployment {
     pub async fn follow(&self, end: CancellationToken) {
         let (mut files, mut signals) = (self.files.changes(), self.bus.as_ref().map(|bus| bus.signals()));
         loop {
+            let offer = self.has_unoffered();
+            if let Err(error) = self.look(offer).await {
+                tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
+            }
             let changed = async {
                 match &mut signals {
                     Some(signals) => loop {
@@ -168,20 +172,15 @@ impl Deployment {
                     None => std::future::pending().await,
                 }
             };
-            let offer = tokio::select! {
+            tokio::select! {
                 () = end.cancelled() => return,
                 changed = files.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    true
                 }
-                () = changed => false,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
-            let offer = offer || self.has_unoffered();
-            if let Err(error) = self.look(offer).await {
-                tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
+                () = changed => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
@@ -254,7 +253,7 @@ impl Deployment {
                 let entry = files.entry(agent.as_str());
                 let version = entry.and_then(|entry| entry.spec.as_ref()).map(|spec| spec.version.clone());
                 let error = entry.and_then(finding_of);
-                let same = error.is_none() && version.as_deref() == Some(&*current.version);
+                let same = error.is_none() && version.as_deref() == Some(&*current.spec.version);
                 (!same).then(|| FileReport { agent: agent.clone(), version, error })
             })
             .collect();
@@ -277,14 +276,17 @@ impl Deployment {
     /// Returns whether a file of this process has a version that was not offered yet.
     fn has_unoffered(&self) -> bool {
         let (files, state) = (self.files.current(), self.lock());
-        files.iter().any(|(name, entry)| {
-            entry.spec.as_ref().is_some_and(|spec| state.offered.get(name).is_none_or(|known| *known != spec.version))
-        })
+        let is_offered = |files: &Arc<Fleet>| state.offered.as_ref().is_some_and(|offered| Arc::ptr_eq(offered, files));
+        !is_offered(&files)
     }
 
     async fn look(&self, offer: bool) -> Result<(), StoreError> {
         let Some(store) = &self.store else { return Ok(()) };
         let _one = self.looking.lock().await;
+        let unwritten = self.lock().unwritten.take();
+        if let Some(changes) = unwritten {
+            self.write(&**store, changes).await.inspect_err(|_| *self.lock() = State::default())?;
+        }
         self.read(&**store).await?;
         if offer && self.write(&**store, self.plan()).await? {
             self.read(&**store).await?;
@@ -314,7 +316,7 @@ impl Deployment {
                 let here = files.entry(agent.as_str()).and_then(|entry| entry.spec.as_ref()).filter(same);
                 let known = || state.agents.get(&agent).map(|current| &current.spec).filter(same);
                 match here.or_else(known).cloned() {
-                    Some(spec) => drop(state.agents.insert(agent, Current { version, removed, spec })),
+                    Some(spec) => drop(state.agents.insert(agent, Current { removed, spec })),
                     None => missing.push((agent, version, removed)),
                 }
             }
@@ -326,7 +328,7 @@ impl Deployment {
         let mut loaded = futures_util::stream::iter(missing.into_iter().map(load)).buffer_unordered(LOADED_AT_ONCE);
         while let Some((agent, version, removed, spec)) = loaded.try_next().await? {
             match spec.map(Arc::new) {
-                Some(spec) => drop(self.lock().agents.insert(agent, Current { version, removed, spec })),
+                Some(spec) => drop(self.lock().agents.insert(agent, Current { removed, spec })),
                 None => tracing::error!(%agent, %version, "the store lacks the agent version that the deployment runs"),
             }
         }
@@ -352,27 +354,26 @@ impl Deployment {
             let running = state.agents.iter().filter(|(_, current)| !current.removed);
             gone.extend(running.map(|(name, _)| name.clone()).filter(|name| files.entry(name.as_str()).is_none()));
         }
-        let good = files.iter().filter_map(|(name, entry)| Some((name, entry.spec.as_ref()?)));
-        let offered = good.map(|(name, spec)| (name.clone(), spec.version.clone())).collect();
-        Changes { offers, gone, offered }
+        drop(state);
+        Changes { offers, gone, files }
     }
 
     /// Returns what a version in a file may replace; `None` if it is not offered.
     fn offer_of(&self, state: &State, name: &AgentName, spec: &AgentSpec, has_unset: bool) -> Option<Replaces> {
         let current = state.agents.get(name);
-        let is_offered = state.offered.get(name) == Some(&spec.version);
-        if let Some(current) = current.filter(|current| current.version == spec.version) {
+        let is_offered = state.offered(name) == Some(&*spec.version);
+        if let Some(current) = current.filter(|current| current.spec.version == spec.version) {
             if !current.removed {
                 return None;
             }
-            if !state.has_offered {
+            if state.offered.is_none() {
                 tracing::warn!(
                     agent = %name, version = %spec.version,
                     "this agent was removed from the deployment, and its file does not bring it back: delete the \
                      file, or run `agentry agents activate {name} {}`", spec.version
                 );
             }
-            if !state.has_offered || is_offered {
+            if state.offered.is_none() || is_offered {
                 return None;
             }
         }
@@ -384,15 +385,14 @@ impl Deployment {
         if is_offered || (has_unset && current.is_some()) {
             return None;
         }
-        Some(state.offered.get(name).map_or(Replaces::Nothing, |before| Replaces::Version(before.clone())))
+        Some(state.offered(name).map_or(Replaces::Nothing, |before| Replaces::Version(before.into())))
     }
 
     /// Takes over changes that the store is certain to accept, because the folder decides.
     fn apply(&self, changes: &Changes) {
         let mut state = self.lock();
         for VersionOffer { spec, .. } in &changes.offers {
-            let current = Current { version: spec.version.clone(), removed: false, spec: Arc::clone(spec) };
-            state.agents.insert(spec.name.clone(), current);
+            state.agents.insert(spec.name.clone(), Current { removed: false, spec: Arc::clone(spec) });
         }
         for name in &changes.gone {
             if let Some(current) = state.agents.get_mut(name) {
@@ -406,7 +406,7 @@ impl Deployment {
     /// Writes changes to the store. Returns whether there were any.
     async fn write(&self, store: &dyn StateStore, changes: Changes) -> Result<bool, StoreError> {
         let Some(clock) = &self.clock else { return Ok(false) };
-        let Changes { offers, gone, offered } = changes;
+        let Changes { offers, gone, files } = changes;
         let changes = !offers.is_empty() || !gone.is_empty();
         if !offers.is_empty() {
             store.offer_versions(offers, clock.now()).await?;
@@ -414,10 +414,7 @@ impl Deployment {
         if !gone.is_empty() {
             store.remove_agents(gone, clock.now()).await?;
         }
-        {
-            let mut state = self.lock();
-            (state.offered, state.has_offered) = (offered, true);
-        }
+        self.lock().offered = Some(files);
         self.announce(changes);
         Ok(changes)
     }
@@ -431,24 +428,39 @@ impl Deployment {
     /// Builds the fleet from the deployment's versions and the findings in this process's files.
     fn assemble(&self) {
         let (files, state) = (self.files.current(), self.lock());
-        let mut agents: HashMap<AgentName, AgentEntry> = HashMap::with_capacity(state.agents.len());
-        for (name, current) in state.agents.iter().filter(|(_, current)| !current.removed) {
+        let fleet = if state.runs(&files) { Fleet::clone(&files) } else { state.fleet(&files) };
+        let (fleet, before) = (fleet.with_revision(state.revision), self.fleet.current());
+        if before.revision() != fleet.revision() || !before.same_entries(&fleet) {
+            drop(state);
+            self.fleet.replace(fleet);
+        }
+    }
+}
+
+impl State {
+    /// Returns whether the deployment runs what these files have.
+    fn runs(&self, files: &Fleet) -> bool {
+        let is_same = |(agent, current): (&AgentName, &Current)| {
+            !current.removed && version_in(files, agent) == Some(&*current.spec.version)
+        };
+        self.agents.len() == files.len() && self.agents.iter().all(is_same)
+    }
+
+    /// Returns the agents of the deployment with the findings in these files.
+    fn fleet(&self, files: &Fleet) -> Fleet {
+        let mut agents: HashMap<AgentName, AgentEntry> = HashMap::with_capacity(self.agents.len());
+        for (name, current) in self.agents.iter().filter(|(_, current)| !current.removed) {
             agents.insert(name.clone(), entry(current, files.entry(name.as_str())));
         }
         let removed: HashSet<&AgentName> =
-            state.agents.iter().filter(|(_, current)| current.removed).map(|(name, _)| name).collect();
+            self.agents.iter().filter(|(_, current)| current.removed).map(|(name, _)| name).collect();
         for (name, entry) in files.iter().filter(|(name, _)| !removed.contains(name)) {
             // A file without a good version, of an agent that is not deployed.
             if entry.spec.is_none() && !agents.contains_key(name) {
                 agents.insert(name.clone(), entry.clone());
             }
         }
-        let fleet = Fleet::new(agents).with_revision(state.revision);
-        let before = self.fleet.current();
-        if before.revision() != fleet.revision() || !before.same_entries(&fleet) {
-            drop(state);
-            self.fleet.replace(fleet);
-        }
+        Fleet::new(agents)
     }
 }
 
@@ -461,8 +473,10 @@ fn finding_of(file: &AgentEntry) -> Option<String> {
 /// Returns the entry of a deployed agent, with the findings in its file.
 fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
     let Some(file) = file else {
-        let warning =
-            format!("this process has no file of the agent; it runs version {} of the deployment", current.version);
+        let warning = format!(
+            "this process has no file of the agent; it runs version {} of the deployment",
+            current.spec.version
+        );
         let spec = Some(Arc::clone(&current.spec));
         return AgentEntry {
             spec,
@@ -473,8 +487,8 @@ fn entry(current: &Current, file: Option<&AgentEntry>) -> AgentEntry {
         };
     };
     let mut warnings = file.warnings.clone();
-    if let Some(spec) = file.spec.as_ref().filter(|spec| spec.version != current.version) {
-        let (here, runs) = (&spec.version, &current.version);
+    if let Some(spec) = file.spec.as_ref().filter(|spec| spec.version != current.spec.version) {
+        let (here, runs) = (&spec.version, &current.spec.version);
         warnings.push(format!("the file of this process has version {here}; the deployment runs {runs}").into());
     }
     let spec = Some(Arc::clone(&current.spec));

@@ -334,7 +334,10 @@ async fn join(
         Engine::Cluster => Authority::Store,
     };
     let (store, bus) = (Arc::clone(&backends.store), Arc::clone(&backends.bus));
-    Deployment::join(store, bus, clock, files, authority, known).await.map_err(|error| no_deployment(&error))
+    Deployment::join(store, bus, clock, files, authority, known)
+        .await
+        .map(Arc::new)
+        .map_err(|error| no_deployment(&error))
 }
 
 async fn start_orchestrator(

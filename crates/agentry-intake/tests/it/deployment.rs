@@ -159,7 +159,7 @@ async fn on_one_machine_a_start_does_not_wait_for_the_store_and_writes_again_aft
     let (bus, clock) = (Arc::clone(&stage.bus), Arc::new(Still));
     faulty.begin_outage(Outage::Refusing, Duration::from_secs(3));
     let (store, known) = (Arc::clone(&faulty) as _, FleetChanges::default());
-    let deployment = Deployment::join(store, bus, clock, handle, Authority::Folder, known).await.unwrap();
+    let deployment = Arc::new(Deployment::join(store, bus, clock, handle, Authority::Folder, known).await.unwrap());
     assert!(deployment.fleet().current().live(&name("support")).is_some());
     let (end, following) = (CancellationToken::new(), Arc::clone(&deployment));
     let follow = tokio::spawn({

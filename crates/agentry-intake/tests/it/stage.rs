@@ -93,7 +93,8 @@ impl Stage {
         let files = FleetHandle::new(files);
         let (store, bus) = (Arc::clone(&self.store), Arc::clone(&self.bus));
         let known = self.store.fleet_since(0).await.unwrap();
-        let deployment = Deployment::join(store, bus, Arc::new(Still), files.clone(), authority, known).await.unwrap();
+        let joined = Deployment::join(store, bus, Arc::new(Still), files.clone(), authority, known).await;
+        let deployment = Arc::new(joined.unwrap());
         let intake = Intake::new(IntakeDeps {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),
