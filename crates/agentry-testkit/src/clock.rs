@@ -1,4 +1,4 @@
-//! Time and chance under a seed.
+//! Time and randomness under a seed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
-/// A wall clock over tokio's (paused) time. It outlives runtimes: a new one goes on where the last one stopped.
+/// A wall clock over tokio's (paused) time. It outlives runtimes: a new one continues where the last one stopped.
 #[derive(Debug)]
 pub struct SimClock {
     base: AtomicI64,
@@ -16,13 +16,13 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// A clock that shows `start` now.
+    /// Creates a clock that shows `start` now.
     #[must_use]
     pub fn new(start: Timestamp) -> Arc<Self> {
         Arc::new(Self { base: AtomicI64::new(start.0), started: Mutex::new(None) })
     }
 
-    /// Joins the runtime that this is called in; time goes on from what the clock shows.
+    /// Joins the current runtime; time continues from what the clock shows.
     pub fn enter(&self) {
         let now = self.now();
         self.base.store(now.0, Ordering::SeqCst);
@@ -52,28 +52,28 @@ impl Clock for SimClock {
 
 /// Random numbers of one seed, shared by everything in a simulation.
 #[derive(Debug, Clone)]
-pub struct Dice(Arc<Mutex<StdRng>>);
+pub struct SeededRng(Arc<Mutex<StdRng>>);
 
-impl Dice {
-    /// The dice of a seed.
+impl SeededRng {
+    /// Creates the generator of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     #[must_use]
     pub fn bits(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
-    /// Whether something with this probability happens.
+    /// Returns true with this probability.
     #[must_use]
     pub fn happens(&self, probability: f64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_bool(probability.clamp(0.0, 1.0))
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     #[must_use]
     pub fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..bound.max(1))

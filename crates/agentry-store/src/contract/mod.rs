@@ -1,6 +1,6 @@
-//! The rules of the port as functions over any backend: `contract_tests!` makes a test of each.
+//! The contract of the port as functions over any backend: `contract_tests!` makes a test of each.
 //!
-//! A rule panics when the backend breaks it. Time is data here: rules begin at [`T0`] and say how it passes.
+//! A function panics when the backend violates it. Time is a parameter: tests start at [`T0`] and state how it passes.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a rule panics when it is broken")]
 
 pub mod access;
@@ -19,8 +19,8 @@ pub mod sessions;
 
 pub use build::T0;
 
-/// Makes a test of every rule: `contract_tests!(open)`, where `open()` gives `(guard, Arc<dyn StateStore>)`; the guard is
-/// kept until the rule has run, and implements [`build::AgeHeartbeats`].
+/// Makes a test of every function: `contract_tests!(open)`, where `open()` returns `(guard, Arc<dyn StateStore>)`; the
+/// guard is kept until the test ends and implements [`build::AgeHeartbeats`].
 #[macro_export]
 macro_rules! contract_tests {
     ($open:expr) => {
@@ -30,7 +30,7 @@ macro_rules! contract_tests {
             queue: delayed_tasks_are_claimed_when_due, queue: young_tasks_are_left_to_those_who_were_woken,
             queue: pages_join_without_gaps, queue: counts_follow_the_tasks;
             advance: stale_leases_are_fenced, advance: a_task_ends_once, advance: a_task_cannot_end_as_running,
-            advance: retry_begins_a_new_attempt_later, advance: hand_back_keeps_the_attempt_and_its_time,
+            advance: retry_begins_a_new_attempt_later, advance: a_release_keeps_the_attempt_and_its_time,
             advance: journals_number_on, advance: cancel_ends_what_nobody_runs_and_asks_who_runs;
             recovery: tasks_of_the_deregistered_are_queued_at_once, recovery: versions_and_statuses_are_kept;
             sessions: an_inbox_is_worked_in_order_by_one, sessions: messages_have_no_gaps_and_stale_fences_write_nothing,
@@ -52,7 +52,7 @@ macro_rules! contract_tests {
             access: keys_are_kept_and_found, access: revoked_and_expired_keys_count_as_none,
             access: browser_sessions_are_kept_until_they_end, access: browser_sessions_end_with_their_key,
             access: browser_sessions_of_a_key_are_bounded,
-            access: the_audit_log_is_paged_and_bounded, access: the_pulse_is_the_newest_tasks;
+            access: the_audit_log_is_paged_and_bounded, access: recent_tasks_are_the_newest;
             deployment: an_old_version_stays_old, deployment: a_removed_agent_keeps_its_last_version,
             deployment: an_event_waits_for_the_fleet_that_it_was_looked_up_in,
             deployment: an_event_takes_its_message_along, deployment: a_claim_tells_the_version;

@@ -1,4 +1,4 @@
-//! Forgetting: what is old and over goes, what is open or young stays.
+//! Contract tests of retention: old data of closed items is deleted, open or recent items stay.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use agentry_core::time::Timestamp;
 use super::build::{T0, accept, agent, at, claim, finish, message, paid, take, task, turn, worker};
 use crate::{Horizon, StateStore, UsageGroup};
 
-/// A task made `seconds` after [`T0`], by its id too.
+/// Returns a task created `seconds` after [`T0`], with an id of that time.
 fn made(n: u128, seconds: i64) -> Task {
     let created = at(seconds);
     let id = TaskId::from_parts(u64::try_from(created.0 / 1_000).unwrap(), n << 70);
     Task { id, ..task(created) }
 }
 
-/// Accepts, claims and ends a task, with an entry in its journal and a paid call.
+/// Accepts, claims and ends a task, with a journal entry and a paid call.
 async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) -> TaskId {
     let id = accept(store, task).await;
     let lease = claim(store, by, id, at(end)).await.unwrap().lease;
@@ -37,8 +37,8 @@ fn tasks(before: Timestamp) -> Horizon {
     Horizon { tasks: Some(before), ..Horizon::events(T0) }
 }
 
-/// A task goes with its journal when it was both made and ended before; its ledger rows stay for the sums, and never
-/// come back under another task.
+/// A task is deleted with its journal when it was both created and ended before; its ledger rows stay for the sums, and
+/// never appear under another task.
 pub async fn ended_tasks_go_and_open_ones_stay(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     let old = ended(&store, by, made(1, 1), 2).await;
@@ -64,7 +64,7 @@ pub async fn ended_tasks_go_and_open_ones_stay(store: Arc<dyn StateStore>) {
     assert!(store.task(open).await.unwrap().is_some());
 }
 
-/// Ledger rows go by their own age.
+/// Ledger rows are deleted by their own age.
 pub async fn the_ledger_has_an_age_of_its_own(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     ended(&store, by, made(1, 1), 2).await;
@@ -73,7 +73,7 @@ pub async fn the_ledger_has_an_age_of_its_own(store: Arc<dyn StateStore>) {
     assert_eq!(store.usage(UsageGroup::Agent, T0, at(100)).await.unwrap()[0].calls, 1);
 }
 
-/// A conversation goes with its messages when nobody touched it for long and nothing waits in it.
+/// A session is deleted with its messages after long inactivity and with an empty inbox.
 pub async fn idle_conversations_go(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     let (idle, waiting) = (SessionId::new(&agent(), "idle"), SessionId::new(&agent(), "waiting"));

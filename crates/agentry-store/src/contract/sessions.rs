@@ -1,4 +1,4 @@
-//! Sessions: order, one owner, fences.
+//! Contract tests of sessions: order, one owner, fences.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use agentry_core::id::WorkerId;
 use agentry_core::session::{SessionId, SessionRecord, Summary};
 
 use super::build::{self, T0, accept, agent, at, claim, finish, message, worker};
-use crate::{Advance, Claimed, SessionClaim, StateStore, Step, StoreError};
+use crate::{Advance, ClaimedTask, SessionClaim, StateStore, Step, StoreError};
 
 fn thread() -> SessionId {
     SessionId::new(&agent(), "thread")
 }
 
-async fn take(store: &Arc<dyn StateStore>, worker: WorkerId, seconds: i64) -> (Claimed, SessionRecord) {
+async fn take(store: &Arc<dyn StateStore>, worker: WorkerId, seconds: i64) -> (ClaimedTask, SessionRecord) {
     build::take(store, worker, &thread(), at(seconds)).await
 }
 
-fn turn(claimed: &Claimed, session: &SessionRecord, seconds: i64, texts: &[&str]) -> Advance {
+fn turn(claimed: &ClaimedTask, session: &SessionRecord, seconds: i64, texts: &[&str]) -> Advance {
     build::turn(claimed.lease, session, at(seconds), texts)
 }
 
-/// The oldest first; while it runs, or a living owner has the session, others hear `Busy`.
+/// The oldest task first; while it runs, or a live owner has the session, other workers get `Busy`.
 pub async fn an_inbox_is_worked_in_order_by_one(store: Arc<dyn StateStore>) {
     let (one, two) = (worker(&store, at(9)).await, worker(&store, at(9)).await);
     let first = accept(&store, message(&thread(), T0)).await;
@@ -67,7 +67,7 @@ pub async fn messages_have_no_gaps_and_stale_fences_write_nothing(store: Arc<dyn
     assert_eq!(view.record.updated_at, at(2));
 }
 
-/// A first task that is to wait holds up the others, and nobody owns the session meanwhile.
+/// A delayed first task holds up the others, and nobody owns the session meanwhile.
 pub async fn later_tasks_wait_behind_the_first(store: Arc<dyn StateStore>) {
     let (one, two) = (worker(&store, T0).await, worker(&store, T0).await);
     let first = accept(&store, message(&thread(), T0)).await;
@@ -80,7 +80,7 @@ pub async fn later_tasks_wait_behind_the_first(store: Arc<dyn StateStore>) {
     assert_eq!((claimed.lease.task, claimed.attempt, session.fence), (first, 2, 2));
 }
 
-/// Last touched first; a session with work cannot be deleted.
+/// Latest activity first; a session with open tasks cannot be deleted.
 pub async fn sessions_are_listed_and_deleted(store: Arc<dyn StateStore>) {
     let one = worker(&store, T0).await;
     let mut names = Vec::new();

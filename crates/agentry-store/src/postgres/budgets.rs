@@ -11,16 +11,16 @@ use super::pool::{Db, Tx};
 use super::rows::{SqlId, execute, only};
 use crate::port::REREAD_US;
 use crate::sql::columns::Columns;
-use crate::{BudgetStore, Reservation, Reserved, StoreError};
+use crate::{BudgetStore, Reservation, ReserveResult, StoreError};
 
-/// Makes the agent's row, and locks it. A row that is new was never read.
+/// Creates the agent's row and locks it. The ledger sum of a new row was never read.
 const LOCK: &str = "INSERT INTO budget_days AS b (agent, day, spent, read_at) VALUES ($1, 0, 0, 0)
     ON CONFLICT (agent) DO UPDATE SET read_at = b.read_at RETURNING day, spent, read_at";
 
 const RESERVED: &str = "SELECT coalesce(sum(amount), 0)::bigint FROM reservations WHERE agent = $1 AND call <> $2";
 
 /// Sums the ledger, and ends the reservations of calls that are in that sum or whose worker is dead: one statement, so
-/// that both see the same moment and no call is in neither.
+/// that both see the same snapshot and no call is in neither.
 const READ_AGAIN: &str = concat!(
     "WITH sums AS (
         SELECT coalesce(sum(cost), 0)::bigint AS spent FROM ledger WHERE agent = $1 AND at >= $2 AND at < $3
@@ -37,10 +37,10 @@ const READ_AGAIN: &str = concat!(
 const INSERT: &str = "INSERT INTO reservations (call, task, agent, worker, amount) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (call) DO UPDATE SET amount = excluded.amount";
 
-async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
+async fn reserve(db: &Db, want: &Reservation) -> Result<ReserveResult, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    // A reservation that a crash of the server undoes is one of a call that it holds no journal of either.
+    // A reservation that a crash of the server undoes belongs to a call without a journal entry.
     execute(&tx, "SET LOCAL synchronous_commit = off", &[]).await?;
     let agent = want.agent.as_str();
     let (known_day, known, read_at) =
@@ -56,15 +56,15 @@ async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
         let (call, task) = (SqlId(*want.call.as_bytes()), SqlId(*want.task.as_bytes()));
         let worker = SqlId(*want.worker.as_bytes());
         execute(&tx, INSERT, &[&call, &task, &agent, &worker, &want.amount.0]).await?;
-        Reserved::Yes
+        ReserveResult::Reserved
     } else {
-        Reserved::No { spent: NanoUsd(spent), reserved: NanoUsd(reserved) }
+        ReserveResult::OverCap { spent: NanoUsd(spent), reserved: NanoUsd(reserved) }
     };
     tx.commit().await?;
     Ok(answer)
 }
 
-/// What is set aside for other calls of the agent.
+/// Returns the sum of the reservations for other calls of the agent.
 async fn sum(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
     let call = SqlId(*want.call.as_bytes());
     only(tx, RESERVED, &[&want.agent.as_str(), &call], |row| row.number(0)).await
@@ -78,7 +78,7 @@ async fn read_again(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
 
 #[async_trait]
 impl BudgetStore for PostgresStore {
-    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
+    async fn reserve(&self, reservation: Reservation) -> Result<ReserveResult, StoreError> {
         self.db.retrying(|_| reserve(&self.db, &reservation)).await
     }
 

@@ -1,4 +1,4 @@
-//! A write by an owner as columns: what it appends, as arrays for one statement.
+//! A write by an owner as columns: the appended rows as arrays for one statement.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use tokio_postgres::types::ToSql;
 use super::rows::{SqlId, signed32};
 use super::text;
 use crate::Step;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
 
 /// How a write is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The task goes on: in batches.
+    /// The task continues: in batches.
     Step,
     /// The task ends: in batches.
     End,
@@ -25,8 +25,7 @@ pub(super) enum Shape {
     Alone,
 }
 
-impl Write {
-    /// How it is carried out.
+impl EncodedWrite {
     pub(super) fn shape(&self) -> Shape {
         let advance = &self.advance;
         match (&advance.step, &advance.session) {
@@ -46,7 +45,7 @@ impl Write {
         SqlId(*self.task().as_bytes())
     }
 
-    /// The version of the agent as its column has it.
+    /// Returns the agent version as stored.
     pub(super) fn version(&self) -> Option<Cow<'_, str>> {
         self.advance.agent_version.as_deref().map(text::escape)
     }
@@ -105,18 +104,18 @@ pub(super) struct Messages<'a> {
     pub(super) body: Vec<&'a str>,
 }
 
-/// What writes append. Numbers `n` count within a write, from 1: the store knows what came before.
+/// Rows that writes append. Numbers `n` count within a write, from 1: the store knows the numbers before.
 #[derive(Default)]
-pub(super) struct Appended<'a> {
+pub(super) struct AppendedRows<'a> {
     pub(super) journal: Journal<'a>,
     pub(super) ledger: Ledger<'a>,
     pub(super) outbox: Outbox<'a>,
     pub(super) messages: Messages<'a>,
 }
 
-impl<'a> Appended<'a> {
-    /// Of several writes.
-    pub(super) fn of(writes: impl IntoIterator<Item = &'a Write>) -> Self {
+impl<'a> AppendedRows<'a> {
+    /// Collects the rows of several writes.
+    pub(super) fn of(writes: impl IntoIterator<Item = &'a EncodedWrite>) -> Self {
         let mut all = Self::default();
         for write in writes {
             all.journal.add(write);
@@ -133,7 +132,7 @@ impl<'a> Journal<'a> {
         [&self.task, &self.n, &self.attempt, &self.at, &self.scope, &self.body]
     }
 
-    fn add(&mut self, write: &'a Write) {
+    fn add(&mut self, write: &'a EncodedWrite) {
         for (n, (entry, body)) in (1..).zip(write.advance.journal.iter().zip(&write.journal)) {
             self.task.push(write.id());
             self.n.push(n);
@@ -155,7 +154,7 @@ impl<'a> Ledger<'a> {
         ]
     }
 
-    fn add(&mut self, write: &'a Write) {
+    fn add(&mut self, write: &'a EncodedWrite) {
         for row in &write.advance.ledger {
             self.task.push(write.id());
             self.call.push(SqlId(*row.call.as_bytes()));
@@ -182,7 +181,7 @@ impl<'a> Outbox<'a> {
         [&self.id, &self.task, &self.ready_at, &self.message]
     }
 
-    fn add(&mut self, write: &'a Write) {
+    fn add(&mut self, write: &'a EncodedWrite) {
         for (message, body) in write.advance.outbox.iter().zip(&write.outbox) {
             self.id.push(SqlId(*message.id.as_bytes()));
             self.task.push(write.id());
@@ -193,7 +192,7 @@ impl<'a> Outbox<'a> {
 }
 
 impl<'a> Messages<'a> {
-    fn add(&mut self, write: &'a Write) {
+    fn add(&mut self, write: &'a EncodedWrite) {
         for (n, body) in (1..).zip(&write.messages) {
             self.task.push(write.id());
             self.n.push(n);

@@ -10,9 +10,9 @@ use super::rows::{exists, row, rows, value};
 use super::{SqliteStore, recover};
 use crate::port::REREAD_US;
 use crate::sql::columns::Columns;
-use crate::{BudgetStore, Reservation, Reserved, StoreError};
+use crate::{BudgetStore, Reservation, ReserveResult, StoreError};
 
-fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
+fn reserve(db: &Db, want: &Reservation) -> Result<ReserveResult, Failure> {
     let (day, _) = want.day();
     let sql = "SELECT spent FROM budget_days WHERE agent = ?1 AND day = ?2 AND read_at > ?3";
     let known = row(&db.conn, sql, (want.agent.as_str(), day, want.now.0 - REREAD_US), |row| row.number(0))?;
@@ -22,16 +22,16 @@ fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
     };
     let reserved = reserved(db, want)?;
     if !want.fits(spent, reserved) {
-        return Ok(Reserved::No { spent: NanoUsd(spent), reserved: NanoUsd(reserved) });
+        return Ok(ReserveResult::OverCap { spent: NanoUsd(spent), reserved: NanoUsd(reserved) });
     }
     db.execute(
         "INSERT OR REPLACE INTO reservations (call, task, agent, worker, amount) VALUES (?1, ?2, ?3, ?4, ?5)",
         (want.call.as_bytes(), want.task.as_bytes(), want.agent.as_str(), want.worker.as_bytes(), want.amount.0),
     )?;
-    Ok(Reserved::Yes)
+    Ok(ReserveResult::Reserved)
 }
 
-/// What is set aside for other calls of the agent.
+/// Returns the sum of the reservations for other calls of the agent.
 fn reserved(db: &Db, want: &Reservation) -> Result<i64, Failure> {
     let sql = "SELECT coalesce(sum(amount), 0) FROM reservations WHERE agent = ?1 AND call <> ?2";
     value(&db.conn, sql, (want.agent.as_str(), want.call.as_bytes()))
@@ -66,13 +66,13 @@ fn release(db: &Db, call: CallId) -> Result<(), Failure> {
 
 #[async_trait]
 impl BudgetStore for SqliteStore {
-    /// Need not reach the disk before the call is made: the folder belongs to one process, and with it every reservation
-    /// dies.
-    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
-        self.write_soon(2, move |db| reserve(db, &reservation)).await
+    /// Need not reach the disk before the call is made: the folder belongs to one process, and every reservation ends
+    /// with it.
+    async fn reserve(&self, reservation: Reservation) -> Result<ReserveResult, StoreError> {
+        self.write_relaxed(2, move |db| reserve(db, &reservation)).await
     }
 
     async fn release(&self, call: CallId) -> Result<(), StoreError> {
-        self.write_soon(1, move |db| release(db, call)).await
+        self.write_relaxed(1, move |db| release(db, call)).await
     }
 }

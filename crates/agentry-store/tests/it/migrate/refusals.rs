@@ -1,4 +1,4 @@
-//! What is not moved, and what is said about it.
+//! Refused migrations, and their messages.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use agentry_store::sqlite::DATABASE_FILE;
 use super::{filled, sqlite};
 use crate::schema::{Schema, client};
 
-/// What every error says: the thing and the way out.
+/// Asserts that an error names the cause and the way out.
 fn says(error: &MigrateError, thing: &str, way_out: &str) {
     let (text, help) = (error.to_string(), error.help());
     assert!(text.contains(thing), "{text}");
@@ -74,7 +74,7 @@ async fn a_target_that_is_not_empty_is_left_alone() {
     assert_eq!(dry.to_string(), error.to_string());
     assert_eq!(store.tasks(&Default::default(), None, 10).await.unwrap().items[0].task.id, there);
     assert_eq!(store.counts().await.unwrap().queued, 1);
-    // The second time is refused by what the first one brought.
+    // The second migration is refused because of the first one's rows.
     let schema = Schema::new();
     schema.take(folder.path()).await.unwrap();
     assert!(matches!(schema.take(folder.path()).await, Err(MigrateError::NotEmpty { .. })));
