@@ -116,7 +116,7 @@ mod tests {
     /// Whatever the length of a stall and the phases of two workers: when the judge sends its first heartbeats after
     /// it, the other one, whose next heartbeat is in flight, has at least half a second to deliver it.
     #[test]
-    fn a_stall_of_any_length_kills_nobody() {
+    fn a_stall_of_any_length_counts_as_no_death() {
         for stall in (0..12 * SECOND).step_by(50_000) {
             for (own, other) in [(0, 0), (0, 999_000), (999_000, 0), (500_000, 999_000), (1, 500_000)] {
                 // Both sent heartbeats at their phase of every second until the stall began at 60 s; the judge's next

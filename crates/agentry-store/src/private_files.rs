@@ -85,7 +85,7 @@ mod unix {
         }
         // The owner's own bits stay: a read-only file is not made writable.
         if let Err(error) = set(Permissions::from_mode(mode & (most | !ALL))) {
-            tracing::warn!(path = %path.display(), %error, "other users of this machine may read this, and that cannot be changed");
+            tracing::warn!(path = %path.display(), %error, "other users of this machine may read this path: its mode cannot be changed");
         }
     }
 }

@@ -17,7 +17,6 @@ pub struct SimClock {
 
 impl SimClock {
     /// Creates a clock that shows `start` now.
-    #[must_use]
     pub fn new(start: Timestamp) -> Arc<Self> {
         Arc::new(Self { base: AtomicI64::new(start.0), started: Mutex::new(None) })
     }
@@ -56,25 +55,21 @@ pub struct SeededRng(Arc<Mutex<StdRng>>);
 
 impl SeededRng {
     /// Creates the generator of a seed.
-    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
     /// Returns the next 64 bits.
-    #[must_use]
     pub fn bits(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
     /// Returns true with this probability.
-    #[must_use]
     pub fn happens(&self, probability: f64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_bool(probability.clamp(0.0, 1.0))
     }
 
     /// Returns a number below `bound`.
-    #[must_use]
     pub fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..bound.max(1))
     }

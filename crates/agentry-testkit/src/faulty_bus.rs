@@ -35,7 +35,6 @@ enum Fate {
 
 impl FaultyBus {
     /// Creates a bus that loses wakes and signals with probability `loss`.
-    #[must_use]
     pub fn new(inner: Arc<dyn EventBus>, dice: SeededRng, loss: f64) -> Arc<Self> {
         Arc::new(Self {
             inner,
@@ -59,7 +58,6 @@ impl FaultyBus {
     }
 
     /// Returns the number of injections of each fault.
-    #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.all()
     }

@@ -20,7 +20,6 @@ pub struct FaultyStore {
 
 impl FaultyStore {
     /// Creates a store with faults in front of `inner`.
-    #[must_use]
     pub fn new(inner: Arc<dyn StateStore>, dice: SeededRng, faults: StoreFaults) -> Arc<Self> {
         Arc::new(Self { inner, faults: Faults::new(dice, faults) })
     }
@@ -47,7 +46,6 @@ impl FaultyStore {
     }
 
     /// Returns the number of injections of each fault.
-    #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.faults.counts.all()
     }

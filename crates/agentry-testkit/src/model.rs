@@ -67,7 +67,6 @@ struct Calls {
 
 impl ScriptedModel {
     /// Creates a model.
-    #[must_use]
     pub fn new(dice: SeededRng, faults: ModelFaults) -> Arc<Self> {
         Arc::new(Self { dice, faults, active: AtomicBool::new(true), calls: Mutex::default() })
     }
@@ -78,13 +77,11 @@ impl ScriptedModel {
     }
 
     /// Returns all received calls, in order.
-    #[must_use]
     pub fn calls(&self) -> Vec<CallRecord> {
         self.lock().records.clone()
     }
 
     /// Returns all answered calls.
-    #[must_use]
     pub fn answered(&self) -> Vec<CallId> {
         let answered = |record: &&CallRecord| matches!(record.end, CallEnd::Answered(_));
         self.lock().records.iter().filter(answered).map(|record| record.id).collect()

@@ -77,7 +77,7 @@ pub fn finish(lease: Lease) -> Advance {
     let content = "The customer cannot sign in.".to_owned();
     let outcome = Outcome::completed(content.clone().into());
     let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model: "echo".to_owned() };
-    let row = LedgerRow { provider, usage, cost, at, duration_us, ..build::paid(lease.task, "echo") };
+    let row = LedgerRow { provider, usage, cost, at, duration_us, ..build::ledger_row(lease.task, "echo") };
     let body = JournalBody::ModelCompleted {
         call: row.call,
         turn: 0,

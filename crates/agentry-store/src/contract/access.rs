@@ -24,7 +24,7 @@ fn key(number: u8, expires_at: Option<Timestamp>) -> ApiKey {
 }
 
 /// A key is found by its hash and by its id, unchanged, and no other key is.
-pub async fn keys_are_kept_and_found(store: Arc<dyn StateStore>) {
+pub async fn keys_are_stored_and_found(store: Arc<dyn StateStore>) {
     assert!(!store.has_active_keys(T0).await.unwrap());
     let (first, second) = (key(1, None), key(2, Some(at(60))));
     store.add_key(&second).await.unwrap();
@@ -56,7 +56,7 @@ fn session(number: u8, key: KeyId, opened: i64, ends: i64) -> BrowserSession {
 }
 
 /// A session is found by the hash of its token until it is deleted; opening another one deletes those that ended.
-pub async fn browser_sessions_are_kept_until_they_end(store: Arc<dyn StateStore>) {
+pub async fn browser_sessions_are_stored_until_they_end(store: Arc<dyn StateStore>) {
     let key = key(1, None);
     store.add_key(&key).await.unwrap();
     let (first, second) = (session(11, key.id, 1, 50), session(12, key.id, 2, 90));

@@ -8,7 +8,7 @@ use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::task::{Outcome, TaskStatus};
 use futures_util::future::join_all;
 
-use super::build::{T0, accept, at, claim, finish, paid, running, task};
+use super::build::{T0, accept, at, claim, finish, ledger_row, running, task};
 use super::outbox::callback;
 use crate::{Advance, CancelResult, Lease, StateStore, Step, StoreError};
 
@@ -49,7 +49,7 @@ pub async fn a_task_cannot_end_as_running(store: Arc<dyn StateStore>) {
 }
 
 /// A retry is a new attempt, not before its time, and with its full time budget.
-pub async fn retry_begins_a_new_attempt_later(store: Arc<dyn StateStore>) {
+pub async fn a_retry_is_a_later_attempt(store: Arc<dyn StateStore>) {
     let worker = WorkerId::generate();
     let lease = running(&store, worker).await.lease;
     store.advance(Advance::new(lease, at(1), Step::Retry { at: at(5) }).into()).await.unwrap();
@@ -70,14 +70,13 @@ pub async fn a_release_keeps_the_attempt_and_its_time(store: Arc<dyn StateStore>
 }
 
 /// Returns an arbitrary entry.
-#[must_use]
 pub fn entry(seq: u32) -> JournalEntry {
     let body = JournalBody::PlanRejected { problems: vec![format!("problem {seq}")] };
     JournalEntry { seq, attempt: 1, scope: Scope::MAIN, at: T0, body }
 }
 
 /// Entries are numbered from 1 without gaps, whatever numbers the caller gave.
-pub async fn journals_number_on(store: Arc<dyn StateStore>) {
+pub async fn journal_entries_are_numbered_without_gaps(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     for seqs in [vec![1, 2], vec![2], vec![9]] {
         let mut write = Advance::new(lease, at(1), Step::Continue);
@@ -100,7 +99,7 @@ pub async fn a_broken_write_fails_alone(store: Arc<dyn StateStore>, break_one: i
     let ends = leases.iter().enumerate().map(|(n, lease)| {
         let mut end = finish(*lease, at(1));
         end.journal.push(entry(1));
-        end.ledger.push(paid(lease.task, "a"));
+        end.ledger.push(ledger_row(lease.task, "a"));
         if n == 7 {
             break_one(&mut end);
         }
@@ -121,7 +120,7 @@ pub async fn a_broken_write_fails_alone(store: Arc<dyn StateStore>, break_one: i
 }
 
 /// A task that is not running ends, with its messages; the owner of a running one is asked, and nothing is sent.
-pub async fn cancel_ends_what_nobody_runs_and_asks_who_runs(store: Arc<dyn StateStore>) {
+pub async fn cancel_ends_idle_tasks_and_asks_owners(store: Arc<dyn StateStore>) {
     let queued = accept(&store, task(T0)).await;
     assert_eq!(store.cancel(queued, at(1), vec![callback(queued)]).await.unwrap(), CancelResult::Ended);
     let again = store.cancel(queued, at(2), vec![callback(queued)]).await.unwrap();

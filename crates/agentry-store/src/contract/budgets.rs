@@ -6,7 +6,7 @@ use agentry_core::id::{CallId, WorkerId};
 use agentry_core::money::{LedgerRow, NanoUsd};
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, agent, at, beat, paid, running, worker};
+use super::build::{T0, agent, at, heartbeat, ledger_row, running, worker};
 use crate::{Advance, Lease, Reservation, ReserveResult, StateStore, Step};
 
 /// Daily budget of the test agent, in nano-dollars.
@@ -27,7 +27,7 @@ fn want(lease: Lease, amount: i64, now: Timestamp) -> Reservation {
 /// Writes the ledger row of a reserved call.
 async fn pay(store: &Arc<dyn StateStore>, lease: Lease, call: CallId, cost: i64, at: Timestamp) {
     let mut write = Advance::new(lease, at, Step::Continue);
-    write.ledger.push(LedgerRow { call, cost: Some(NanoUsd(cost)), at, ..paid(lease.task, "m") });
+    write.ledger.push(LedgerRow { call, cost: Some(NanoUsd(cost)), at, ..ledger_row(lease.task, "m") });
     store.advance(write.into()).await.unwrap();
 }
 
@@ -64,7 +64,7 @@ pub async fn a_ledger_row_takes_the_place_of_its_reservation(store: Arc<dyn Stat
 }
 
 /// Releasing a call that was not made frees its reservation.
-pub async fn what_is_released_is_free(store: Arc<dyn StateStore>) {
+pub async fn a_released_reservation_is_free(store: Arc<dyn StateStore>) {
     let lease = running(&store, worker(&store, T0).await).await.lease;
     let first = want(lease, CAP, T0);
     assert_eq!(store.reserve(first.clone()).await.unwrap(), ReserveResult::Reserved);
@@ -88,12 +88,12 @@ pub async fn a_new_day_has_its_cap(store: Arc<dyn StateStore>) {
 }
 
 /// The reservations of a dead worker are free once it is declared dead.
-pub async fn the_dead_hold_nothing(store: Arc<dyn StateStore>) {
+pub async fn a_dead_worker_holds_no_reservation(store: Arc<dyn StateStore>) {
     let (dead, alive) = (worker(&store, T0).await, WorkerId::generate());
     let lost = running(&store, dead).await.lease;
     assert_eq!(store.reserve(want(lost, CAP, T0)).await.unwrap(), ReserveResult::Reserved);
     store.deregister(dead).await.unwrap();
-    beat(&store, alive, at(60)).await;
+    heartbeat(&store, alive, at(60)).await;
     store.recover(alive, at(60), 10).await.unwrap();
     let next = running(&store, alive).await.lease;
     assert_eq!(store.reserve(want(next, CAP, at(60))).await.unwrap(), ReserveResult::Reserved);

@@ -22,19 +22,16 @@ use crate::{Acceptance, Advance, ClaimRequest, ClaimedTask, Firing, Lease, Sessi
 pub const T0: Timestamp = Timestamp(1_767_225_600_000_000);
 
 /// Returns the time `seconds` after [`T0`].
-#[must_use]
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp(T0.0 + seconds * 1_000_000)
 }
 
 /// Returns the agent of the tests.
-#[must_use]
 pub fn agent() -> AgentName {
     AgentName::new("writer").unwrap()
 }
 
 /// Returns a version of the agent.
-#[must_use]
 pub fn spec() -> AgentSpec {
     let json = serde_json::json!({
         "name": agent(), "version": "v1", "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
@@ -49,7 +46,6 @@ pub fn spec() -> AgentSpec {
 }
 
 /// Returns a task created at `created`.
-#[must_use]
 pub fn task(created: Timestamp) -> Task {
     Task {
         id: TaskId::generate(),
@@ -74,13 +70,11 @@ pub fn task(created: Timestamp) -> Task {
 }
 
 /// Returns a task of a session.
-#[must_use]
 pub fn message(session: &SessionId, created: Timestamp) -> Task {
     Task { mode: ExecutionMode::Continuous, session: Some(session.clone()), ..task(created) }
 }
 
 /// Sets the idempotency key of a task.
-#[must_use]
 pub fn keyed(task: Task, key: &str, fingerprint: u64) -> Arc<Task> {
     let idempotency = Some(IdempotencyKey { key: key.to_owned(), fingerprint });
     Arc::new(Task { idempotency, ..task })
@@ -107,12 +101,12 @@ pub async fn claim(store: &Arc<dyn StateStore>, worker: WorkerId, id: TaskId, no
 /// Registers a worker with a heartbeat at `now`.
 pub async fn worker(store: &Arc<dyn StateStore>, now: Timestamp) -> WorkerId {
     let id = WorkerId::generate();
-    beat(store, id, now).await;
+    heartbeat(store, id, now).await;
     id
 }
 
 /// Sends a heartbeat.
-pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
+pub async fn heartbeat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
     let record = WorkerRecord {
         id,
         host: "here".to_owned(),
@@ -136,7 +130,7 @@ pub trait AgeHeartbeats: Send + Sync {
     /// The default sends them, which suits backends that use the worker's time.
     async fn age(&self, store: &Arc<dyn StateStore>, worker: WorkerId, now: Timestamp, age: Duration) {
         for before in (0..HEARTBEATS_BEFORE).rev() {
-            beat(store, worker, now.before(age + HEARTBEAT * before)).await;
+            heartbeat(store, worker, now.before(age + HEARTBEAT * before)).await;
         }
     }
 }
@@ -147,21 +141,18 @@ const HEARTBEATS_BEFORE: u32 = 2 * MISSED_HEARTBEATS;
 impl AgeHeartbeats for () {}
 
 /// Ends a task as completed.
-#[must_use]
 pub fn finish(lease: Lease, now: Timestamp) -> Advance {
     Advance::new(lease, now, Step::Finish { outcome: Outcome::completed("done".into()), dead_letter: false })
 }
 
 /// Ends a task with an error and a dead letter.
-#[must_use]
 pub fn give_up(lease: Lease, now: Timestamp) -> Advance {
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
     Advance::new(lease, now, Step::Finish { outcome, dead_letter: true })
 }
 
 /// Returns a completed call without a price, at [`T0`].
-#[must_use]
-pub fn paid(task: TaskId, model: &str) -> LedgerRow {
+pub fn ledger_row(task: TaskId, model: &str) -> LedgerRow {
     LedgerRow {
         call: CallId::generate(),
         task,
@@ -178,7 +169,6 @@ pub fn paid(task: TaskId, model: &str) -> LedgerRow {
 }
 
 /// Returns an open question, asked at [`T0`].
-#[must_use]
 pub fn question(task: TaskId) -> Clarification {
     Clarification {
         id: ClarificationId::generate(),
@@ -205,7 +195,6 @@ pub async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: 
 }
 
 /// Returns an event of [`T0`].
-#[must_use]
 pub fn event(id: &str) -> Event {
     Event {
         id: id.to_owned(),
@@ -221,7 +210,6 @@ pub fn event(id: &str) -> Event {
 }
 
 /// Returns a schedule from a file, created at [`T0`].
-#[must_use]
 pub fn schedule(name: &str, every_ms: u64) -> ScheduleRecord {
     ScheduleRecord {
         name: name.to_owned(),
@@ -245,14 +233,13 @@ pub fn schedule(name: &str, every_ms: u64) -> ScheduleRecord {
 }
 
 /// Returns a slot with a task, `seconds` after [`T0`].
-#[must_use]
 pub fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
     let (schedule, slot) = (schedule.to_owned(), at(seconds));
     Firing { schedule, slot, task: Some(Arc::new(task(slot))), max_open, buffer: false, backfill: false }
 }
 
 /// Claims a session that must be available.
-pub async fn take(
+pub async fn take_session(
     store: &Arc<dyn StateStore>,
     worker: WorkerId,
     session: &SessionId,
@@ -265,7 +252,6 @@ pub async fn take(
 }
 
 /// Returns a write that ends a turn with these messages.
-#[must_use]
 pub fn turn(lease: Lease, session: &SessionRecord, now: Timestamp, texts: &[&str]) -> Advance {
     let messages = texts.iter().map(|text| Message::User { content: (*text).to_owned() }).collect();
     let session = SessionWrite { session: session.id.clone(), fence: session.fence, messages, summary: None };

@@ -77,7 +77,7 @@ fn in_slack() -> ReplyTo {
 }
 
 /// The end of a question is posted where it was asked, in the write that ends it: once, whatever ended it.
-pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn StateStore>) {
+pub async fn the_end_of_a_question_is_posted_where_it_was_asked(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let mut asked: Vec<_> = (0..3).map(|_| question(lease.task)).collect();
     for question in &mut asked[..2] {

@@ -73,7 +73,7 @@ pub async fn an_event_waits_for_the_fleet_that_it_was_looked_up_in(store: Arc<dy
 }
 
 /// The message to outside listeners is durable together with the event, once.
-pub async fn an_event_takes_its_message_along(store: Arc<dyn StateStore>) {
+pub async fn an_event_is_stored_with_its_message(store: Arc<dyn StateStore>) {
     let me = worker(&store, T0).await;
     let bring = || {
         let body = OutboxBody::Event { event: event("1"), is_accepted: true };
@@ -89,7 +89,7 @@ pub async fn an_event_takes_its_message_along(store: Arc<dyn StateStore>) {
 }
 
 /// A claim returns the version of a started task, and the worker's leases are listed.
-pub async fn a_claim_tells_the_version(store: Arc<dyn StateStore>) {
+pub async fn a_claim_returns_the_version(store: Arc<dyn StateStore>) {
     let me = worker(&store, T0).await;
     let first = running(&store, me).await;
     assert_eq!(first.version, None);

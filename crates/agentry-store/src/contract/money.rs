@@ -8,7 +8,7 @@ use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::TaskUsage;
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, agent, at, paid, running};
+use super::build::{T0, agent, at, ledger_row, running};
 use crate::{Advance, CallCursor, StateStore, Step, UsageGroup};
 
 fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow {
@@ -26,7 +26,7 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
         cost: cost.map(NanoUsd),
         at,
         duration_us: 7,
-        ..paid(task, model)
+        ..ledger_row(task, model)
     }
 }
 

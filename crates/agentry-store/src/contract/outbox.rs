@@ -10,7 +10,6 @@ use super::build::{T0, at, finish, give_up, running, task, worker};
 use crate::{DeadLetterOrigin, DeadLetterState, Delivery, StateStore};
 
 /// Returns a callback of a task.
-#[must_use]
 pub fn callback(task: TaskId) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"a": 1}) };
     OutboxMessage { id: OutboxId::generate(), task: Some(task), created_at: T0, trace: None, body }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A task is returned as it was submitted.
-pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateStore>) {
+pub async fn accepted_tasks_are_returned_as_submitted(store: Arc<dyn StateStore>) {
     let asked =
         Task { priority: Priority::High, callback_url: Some("https://example.com/done".to_owned()), ..task(T0) };
     accept(&store, asked.clone()).await;
@@ -26,7 +26,7 @@ pub async fn accepted_tasks_are_shown_as_they_were_asked(store: Arc<dyn StateSto
 }
 
 /// The same key and request is the same task, another request is refused, and after a day the key is free.
-pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
+pub async fn a_key_returns_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
     let keyed = |task: Task, fingerprint| keyed(task, "key", fingerprint);
     let first = task(T0);
     let id = first.id;
@@ -41,7 +41,7 @@ pub async fn a_key_brings_the_same_task_for_a_day(store: Arc<dyn StateStore>) {
 }
 
 /// Many workers claim the same tasks; each task has one winner.
-pub async fn known_tasks_are_claimed_by_one_of_many(store: Arc<dyn StateStore>) {
+pub async fn each_task_is_claimed_by_one_of_many(store: Arc<dyn StateStore>) {
     let tasks: Vec<Task> = (0..50).map(|_| task(T0)).collect();
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
     store.accept(tasks.into_iter().map(Arc::new).collect()).await.unwrap();
@@ -60,7 +60,7 @@ pub async fn known_tasks_are_claimed_by_one_of_many(store: Arc<dyn StateStore>) 
 }
 
 /// High before normal before low, older before newer, and only of the requested modes.
-pub async fn the_next_go_by_priority_and_age(store: Arc<dyn StateStore>) {
+pub async fn next_tasks_are_claimed_by_priority_and_age(store: Arc<dyn StateStore>) {
     let mut ids = Vec::new();
     for priority in [Priority::Low, Priority::Normal, Priority::High, Priority::Normal] {
         ids.push(accept(&store, Task { priority, ..task(T0) }).await);
@@ -90,7 +90,7 @@ pub async fn delayed_tasks_are_claimed_when_due(store: Arc<dyn StateStore>) {
 }
 
 /// Tasks that became due after `due_by` are left to the workers that were woken for them.
-pub async fn young_tasks_are_left_to_those_who_were_woken(store: Arc<dyn StateStore>) {
+pub async fn tasks_due_later_are_left_to_woken_workers(store: Arc<dyn StateStore>) {
     let old = accept(&store, task(T0)).await;
     let young = accept(&store, task(at(5))).await;
     let worker = WorkerId::generate();

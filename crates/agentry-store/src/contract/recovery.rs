@@ -13,7 +13,9 @@ use agentry_core::task::TaskStatus;
 use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 
-use super::build::{AgeHeartbeats, T0, accept, agent, at, beat, claim, finish, message, running, take, turn, worker};
+use super::build::{
+    AgeHeartbeats, T0, accept, agent, at, claim, finish, heartbeat, message, running, take_session, turn, worker,
+};
 use super::outbox::leave;
 use crate::{AgentStatus, Lease, Reservation, ReserveResult, SessionClaim, StateStore, StoreError};
 
@@ -21,7 +23,7 @@ use crate::{AgentStatus, Lease, Reservation, ReserveResult, SessionClaim, StateS
 const MISSED: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
 /// A worker that misses its heartbeats loses its tasks; live workers keep theirs.
-pub async fn tasks_of_the_dead_are_queued_again(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+pub async fn tasks_of_dead_workers_are_requeued(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
     let (dead, living, other) = (worker(&store, T0).await, worker(&store, T0).await, worker(&store, T0).await);
     let (lost, kept) = (running(&store, dead).await.lease, running(&store, other).await.lease);
     heartbeats.age(&store, living, at(5), Duration::ZERO).await;
@@ -56,15 +58,15 @@ pub async fn a_late_judge_declares_nobody_dead(store: Arc<dyn StateStore>, heart
 }
 
 /// After a stall of the store all heartbeats are old; the first worker back gives the others time to send theirs.
-pub async fn after_a_stall_the_living_have_time(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+pub async fn after_a_stall_live_workers_have_time(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
     let (first, second) = (worker(&store, T0).await, worker(&store, T0).await);
     let lease = running(&store, second).await.lease;
     for worker in [first, second] {
         heartbeats.age(&store, worker, at(10), MISSED * 2).await;
     }
-    beat(&store, first, at(10)).await;
+    heartbeat(&store, first, at(10)).await;
     assert!(store.recover(first, at(10), 10).await.unwrap().is_empty(), "the second had no time to come back");
-    beat(&store, second, at(10)).await;
+    heartbeat(&store, second, at(10)).await;
     heartbeats.age(&store, first, at(20), Duration::ZERO).await;
     heartbeats.age(&store, second, at(20), HEARTBEAT).await;
     assert!(store.recover(first, at(20), 10).await.unwrap().is_empty());
@@ -77,19 +79,19 @@ pub async fn a_judge_never_declares_itself_dead(store: Arc<dyn StateStore>, hear
     let lease = running(&store, judge).await.lease;
     heartbeats.age(&store, judge, at(3_600), Duration::from_secs(3_000)).await;
     assert!(store.recover(judge, at(3_600), 10).await.unwrap().is_empty());
-    beat(&store, judge, at(3_600)).await;
+    heartbeat(&store, judge, at(3_600)).await;
     assert!(store.recover(judge, at(3_600), 10).await.unwrap().is_empty());
     store.advance(finish(lease, at(3_600)).into()).await.unwrap();
 }
 
 /// Claims of outbox messages and sessions, and reservations, end when their worker is declared dead, and not before.
-pub async fn what_the_dead_had_claimed_is_free(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
+pub async fn claims_of_a_dead_worker_are_released(store: Arc<dyn StateStore>, heartbeats: &dyn AgeHeartbeats) {
     let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
     let session = SessionId::new(&agent(), "thread");
     leave(&store).await;
     assert_eq!(store.claim_outbox(dead, at(1), 10, &[]).await.unwrap().len(), 1);
     accept(&store, message(&session, T0)).await;
-    let (claimed, record) = take(&store, dead, &session, at(1)).await;
+    let (claimed, record) = take_session(&store, dead, &session, at(1)).await;
     store.advance(turn(claimed.lease, &record, at(1), &[]).into()).await.unwrap();
     accept(&store, message(&session, T0)).await;
     let lost = running(&store, dead).await.lease;
@@ -119,7 +121,7 @@ pub async fn what_the_dead_had_claimed_is_free(store: Arc<dyn StateStore>, heart
 }
 
 /// A worker that deregistered, or was never registered, owns nothing.
-pub async fn tasks_of_the_deregistered_are_queued_at_once(store: Arc<dyn StateStore>) {
+pub async fn tasks_of_deregistered_workers_are_requeued_at_once(store: Arc<dyn StateStore>) {
     let (left, judge) = (worker(&store, T0).await, worker(&store, T0).await);
     let lease = running(&store, left).await.lease;
     store.deregister(left).await.unwrap();
@@ -129,7 +131,7 @@ pub async fn tasks_of_the_deregistered_are_queued_at_once(store: Arc<dyn StateSt
 }
 
 /// Versions and statuses are stored; statuses are replaced and deleted.
-pub async fn versions_and_statuses_are_kept(store: Arc<dyn StateStore>) {
+pub async fn versions_and_statuses_are_stored(store: Arc<dyn StateStore>) {
     let status = |state, restarts| AgentStatus {
         agent: agent(),
         state,

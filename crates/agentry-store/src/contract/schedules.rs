@@ -51,7 +51,7 @@ pub async fn a_slot_is_decided_once(store: Arc<dyn StateStore>) {
 }
 
 /// With too many open tasks a slot is skipped, or left undecided when it is to be buffered.
-pub async fn overlap_is_held(store: Arc<dyn StateStore>) {
+pub async fn the_overlap_policy_applies(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     let FiringResult::Fired(open) = fire(&store, firing(5, 0)).await else { panic!("the first slot fires") };
     assert_eq!(fire(&store, firing(10, 0)).await, FiringResult::Skipped);
@@ -68,7 +68,7 @@ pub async fn overlap_is_held(store: Arc<dyn StateStore>) {
 }
 
 /// A definition from a file keeps pause and counters; changed timing starts anew; resuming skips the pause.
-pub async fn changes_keep_what_was_decided(store: Arc<dyn StateStore>) {
+pub async fn changes_keep_decided_slots(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     fire(&store, Firing { task: None, ..firing(5, 0) }).await;
     assert!(store.set_paused("report", true, at(6)).await.unwrap().is_some_and(|kept| kept.paused));
@@ -87,7 +87,7 @@ pub async fn changes_keep_what_was_decided(store: Arc<dyn StateStore>) {
 
 /// A backfill fires undecided and missed slots, in a pause too; fired and skipped ones stay. `last_slot` and the
 /// counters do not move.
-pub async fn a_backfill_fires_once_what_did_not_fire(store: Arc<dyn StateStore>) {
+pub async fn a_backfill_fires_unfired_slots_once(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     fire(&store, Firing { task: None, ..firing(5, 0) }).await;
     assert!(matches!(fire(&store, firing(10, 0)).await, FiringResult::Fired(_)));

@@ -28,7 +28,7 @@ pub use outbox::{Delivery, OutboxStore, PendingMessage};
 pub(crate) use recent_tasks::timestamp_of_id;
 pub use recent_tasks::{MAX_RECENT_TASKS, RecentTask, RecentTaskStore};
 pub use retention::{Horizon, RetentionStore};
-pub(crate) use schedules::merged;
+pub(crate) use schedules::merge;
 pub use schedules::{Firing, FiringResult, ScheduleChanges, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{

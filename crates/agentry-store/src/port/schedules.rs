@@ -83,7 +83,7 @@ pub struct ScheduleChanges {
 }
 
 /// Merges a new record into the stored one of the same name; every backend uses it.
-pub(crate) fn merged(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleRecord {
+pub(crate) fn merge(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleRecord {
     if new.from_file {
         (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
     }

@@ -138,7 +138,7 @@ async fn accept(
             if inserted.contains(&id) {
                 answers[at] = Some(Ok(Acceptance::New));
             } else if key_of(submissions[at]).is_none() {
-                answers[at] = Some(Ok(known(id, id, tries)));
+                answers[at] = Some(Ok(duplicate_of(id, id, tries)));
             }
         }
         answer_keyed(client, submissions, &mut answers, tries).await?;
@@ -148,7 +148,7 @@ async fn accept(
 
 /// Returns the answer for a task whose id or key exists as `of`. When an earlier try may have succeeded, its own id is
 /// its own work.
-fn known(own: TaskId, of: TaskId, tries: Tries) -> Acceptance {
+fn duplicate_of(own: TaskId, of: TaskId, tries: Tries) -> Acceptance {
     if own == of && tries.maybe_done { Acceptance::New } else { Acceptance::Duplicate(of) }
 }
 
@@ -191,13 +191,13 @@ async fn answer_keyed(
     if keys.is_empty() {
         return Ok(());
     }
-    let kept = kept_keys(client, &keys).await?;
+    let kept = find_keys(client, &keys).await?;
     for (submission, answer) in submissions.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
         let Some(IdempotencyKey { key, fingerprint }) = &submission.task.idempotency else { continue };
-        let young = |known_as: &&Key| known_as.is_young(submission.task.created_at);
+        let young = |known_as: &&Key| known_as.is_valid(submission.task.created_at);
         let Some(known_as) = kept.get(key.as_str()).filter(young) else { continue };
         *answer = Some(if known_as.fingerprint == fingerprint.cast_signed() {
-            Ok(known(submission.task.id, known_as.task, tries))
+            Ok(duplicate_of(submission.task.id, known_as.task, tries))
         } else {
             Err(AcceptError::KeyReused(known_as.task))
         });
@@ -212,19 +212,19 @@ struct Key {
 }
 
 impl Key {
-    fn is_young(&self, now: Timestamp) -> bool {
+    fn is_valid(&self, now: Timestamp) -> bool {
         now.0.saturating_sub(self.created_at.0) < KEY_LIFE_US
     }
 }
 
 /// Returns the task and fingerprint of a key that has not expired.
 pub(super) async fn task_of_key(db: &Db, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, Failure> {
-    let kept = kept_keys(&db.conn().await?, &[key]).await?;
-    let young = kept.into_values().find(|kept| kept.is_young(now));
+    let kept = find_keys(&db.conn().await?, &[key]).await?;
+    let young = kept.into_values().find(|kept| kept.is_valid(now));
     Ok(young.map(|kept| (kept.task, kept.fingerprint.cast_unsigned())))
 }
 
-async fn kept_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {
+async fn find_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {
     let sql = "SELECT key, task, fingerprint, created_at FROM idempotency WHERE key = ANY($1::text[])";
     let keys: Vec<Cow<'_, str>> = keys.iter().map(|key| text::escape(key)).collect();
     let kept = rows(client, sql, &[&keys], |row| {

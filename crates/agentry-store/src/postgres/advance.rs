@@ -1,4 +1,4 @@
-//! Writes by owners, in batches: one statement checks the leases, moves the tasks, and appends the rows of those whose
+//! Writes by owners, in batches: one statement checks the leases, changes the tasks, and appends the rows of those whose
 //! lease is valid. The others are written one by one ([`super::single_write`]), which finds out why.
 
 use std::borrow::Cow;
@@ -197,14 +197,7 @@ impl BatchKind for EndBatch {
     }
 
     async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<BatchResult>, Failure> {
-        let (sorted, appended) = sorted(items);
-        let mut params = Params::new(&appended);
-        let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
-        leases.add_to(&mut params);
-        outcomes.add_to(&mut params);
-        let rows = query(&db.batch_conn().await?, END, &params.0).await?;
-        db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        answers(items, &rows, tries)
+        end(db, items, tries, false).await
     }
 }
 
@@ -223,23 +216,29 @@ impl BatchKind for TurnBatch {
     }
 
     async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<BatchResult>, Failure> {
-        let (sorted, appended) = sorted(items);
-        let turns = || sorted.iter().filter_map(|write| write.advance.session.as_ref());
-        let sessions: Vec<Cow<'_, str>> = turns().map(|turn| text::escape(turn.session.as_str())).collect();
-        let fences: Vec<i64> = turns().map(|turn| signed(turn.fence)).collect();
-        let counts: Vec<i32> = turns().map(|turn| count(turn.messages.len())).collect();
-        let summaries: Vec<Option<&str>> = sorted.iter().map(|write| write.summary.as_deref()).collect();
-        let mut params = Params::new(&appended);
-        let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
-        leases.add_to(&mut params);
-        outcomes.add_to(&mut params);
-        params.0.extend([&sessions as &(dyn ToSql + Sync), &fences, &counts, &summaries]);
-        let messages = &appended.messages;
-        params.0.extend([&messages.task as &(dyn ToSql + Sync), &messages.n, &messages.body]);
-        let rows = query(&db.batch_conn().await?, TURN, &params.0).await?;
-        db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        answers(items, &rows, tries)
+        end(db, items, tries, true).await
     }
+}
+
+/// Ends tasks, with a turn of a session each or without.
+async fn end(db: &Db, items: &Writes, tries: Tries, with_turns: bool) -> Result<Vec<BatchResult>, Failure> {
+    let (sorted, appended) = sorted(items);
+    let turns = || sorted.iter().filter_map(|write| write.advance.session.as_ref());
+    let sessions: Vec<Cow<'_, str>> = turns().map(|turn| text::escape(turn.session.as_str())).collect();
+    let fences: Vec<i64> = turns().map(|turn| signed(turn.fence)).collect();
+    let counts: Vec<i32> = turns().map(|turn| count(turn.messages.len())).collect();
+    let summaries: Vec<Option<&str>> = sorted.iter().map(|write| write.summary.as_deref()).collect();
+    let mut params = Params::new(&appended);
+    let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
+    leases.add_to(&mut params);
+    outcomes.add_to(&mut params);
+    if with_turns {
+        params.0.extend([&sessions as &(dyn ToSql + Sync), &fences, &counts, &summaries]);
+        params.0.extend(appended.messages.params());
+    }
+    let rows = query(&db.batch_conn().await?, if with_turns { TURN } else { END }, &params.0).await?;
+    db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
+    answers(items, &rows, tries)
 }
 
 /// Sorts writes by task id, the order in which every batch locks tasks.
@@ -260,11 +259,8 @@ struct Params<'a>(Vec<&'a (dyn ToSql + Sync)>);
 impl<'a> Params<'a> {
     /// Returns parameters 1 to 26.
     fn new(appended: &'a AppendedRows<'a>) -> Self {
-        let mut all: Vec<&'a (dyn ToSql + Sync)> = Vec::with_capacity(40);
-        all.extend(appended.journal.params());
-        all.extend(appended.ledger.params());
-        all.extend(appended.outbox.params());
-        Self(all)
+        let AppendedRows { journal, ledger, outbox, .. } = appended;
+        Self([journal.params(), ledger.params(), outbox.params()].concat())
     }
 }
 
@@ -292,7 +288,7 @@ impl<'a> Leases<'a> {
     }
 }
 
-/// Outcomes of the tasks: parameters 28 to 30.
+/// Outcomes of the tasks: parameters 31 to 33.
 struct Outcomes<'a> {
     ats: Vec<i64>,
     statuses: Vec<i16>,

@@ -10,7 +10,7 @@ use super::counts::{self, StatusChanges};
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{SqlId, execute, row};
-use super::single_write::{TaskEnd, put_end};
+use super::single_write::{TaskEnd, store_end};
 use super::{clarifications, outbox};
 use crate::CancelResult;
 use crate::sql::columns::{Columns, to_json};
@@ -43,7 +43,7 @@ pub(super) async fn cancel(
         version: None,
         outcome: &to_json(&outcome)?,
     };
-    put_end(&tx, id, &end).await?;
+    store_end(&tx, id, &end).await?;
     if questions > 0 {
         clarifications::withdraw(&tx, task, &Resolution::Withdrawn { at: now }).await?;
     }

@@ -36,7 +36,7 @@ pub(super) async fn insert(tx: &Tx<'_>, task: TaskId, attempt: u32, question: &C
 }
 
 /// Returns whether a task has an open question.
-pub(super) async fn any_open(tx: &Tx<'_>, task: TaskId) -> Result<bool, Failure> {
+pub(super) async fn has_open(tx: &Tx<'_>, task: TaskId) -> Result<bool, Failure> {
     let sql = "SELECT 1 FROM clarifications WHERE task = $1 AND resolution IS NULL LIMIT 1";
     Ok(row(tx, sql, &[&SqlId(*task.as_bytes())], |_| Ok(())).await?.is_some())
 }
@@ -46,11 +46,11 @@ pub(super) async fn withdraw(tx: &Tx<'_>, task: TaskId, resolution: &Resolution)
     let sql = "UPDATE clarifications SET resolution = $2 WHERE task = $1 AND resolution IS NULL
                RETURNING body, resolution";
     let params: Params<'_> = &[&SqlId(*task.as_bytes()), &to_json(resolution)?];
-    tell(tx, &rows(tx, sql, params, decode::clarification).await?).await
+    send_notices(tx, &rows(tx, sql, params, decode::clarification).await?).await
 }
 
 /// Puts the notices of ended questions into the outbox.
-async fn tell(tx: &Tx<'_>, ended: &[Clarification]) -> Result<(), Failure> {
+async fn send_notices(tx: &Tx<'_>, ended: &[Clarification]) -> Result<(), Failure> {
     let messages: Vec<_> = ended.iter().filter_map(question_ended).collect();
     outbox::insert_all(tx, &messages).await
 }
@@ -107,12 +107,12 @@ async fn resolve(
         Some(_) => execute(&tx, sql, &[&SqlId(*id.as_bytes()), &to_json(resolution)?]).await? == 1,
         None => false,
     };
-    let Some(asker) = asker.filter(|_| won) else { return lost(&tx, id, resolution, tries).await };
+    let Some(asker) = asker.filter(|_| won) else { return already_resolved(&tx, id, resolution, tries).await };
     let at = resolved_at(resolution);
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(&tx, task, attempt, &question.scope, at, &entry).await?;
     question.resolution = Some(resolution.clone());
-    tell(&tx, std::slice::from_ref(&question)).await?;
+    send_notices(&tx, std::slice::from_ref(&question)).await?;
     let wake = wake(&tx, asker, at).await?;
     tx.commit().await?;
     Ok(ResolveResult::Accepted { clarification: Box::new(question), wake })
@@ -121,7 +121,7 @@ async fn resolve(
 /// Queues a waiting task again when it has no open question.
 async fn wake(tx: &Tx<'_>, asker: AskingTask, at: Timestamp) -> Result<Option<Wake>, Failure> {
     let task = asker.recovered.task;
-    if asker.status != TaskStatus::Waiting || any_open(tx, task).await? {
+    if asker.status != TaskStatus::Waiting || has_open(tx, task).await? {
         return Ok(None);
     }
     let sql = "UPDATE open_tasks SET status = 0, lane = 0, ready_at = $2 WHERE id = $1";
@@ -131,7 +131,12 @@ async fn wake(tx: &Tx<'_>, asker: AskingTask, at: Timestamp) -> Result<Option<Wa
 }
 
 /// Returns the answer when the question was resolved before, by another resolution or by an earlier try of this one.
-async fn lost(tx: &Tx<'_>, id: ClarificationId, own: &Resolution, tries: Tries) -> Result<ResolveResult, Failure> {
+async fn already_resolved(
+    tx: &Tx<'_>,
+    id: ClarificationId,
+    own: &Resolution,
+    tries: Tries,
+) -> Result<ResolveResult, Failure> {
     let Some(kept) = find(tx, id).await? else { return Ok(ResolveResult::Unknown) };
     let question = Box::new(kept.question);
     match &question.resolution {

@@ -1,6 +1,6 @@
 //! Counts of tasks by status, and the queue's bound.
 //!
-//! The table `counters` is authoritative: a transaction that moves tasks adds the difference to the row of its own
+//! The table `counters` is authoritative: a transaction that changes tasks adds the difference to the row of its own
 //! connection. Sums are exact and need no scan.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,15 +31,15 @@ pub(super) struct StatusChanges {
     pub(super) waiting: i64,
 }
 
-/// Adds changes to the counters, in the transaction that moves the tasks.
-pub(super) async fn add(client: &impl GenericClient, moves: StatusChanges) -> Result<(), Failure> {
-    if moves == StatusChanges::default() {
+/// Adds changes to the counters, in the transaction that changes the tasks.
+pub(super) async fn add(client: &impl GenericClient, changes: StatusChanges) -> Result<(), Failure> {
+    if changes == StatusChanges::default() {
         return Ok(());
     }
     let sql = "INSERT INTO counters AS c (pid, queued, running, waiting) VALUES (pg_backend_pid(), $1, $2, $3)
                ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued,
                    running = c.running + excluded.running, waiting = c.waiting + excluded.waiting";
-    execute(client, sql, &[&moves.queued, &moves.running, &moves.waiting]).await.map(drop)
+    execute(client, sql, &[&changes.queued, &changes.running, &changes.waiting]).await.map(drop)
 }
 
 /// Returns the sums.

@@ -1,3 +1,5 @@
+//! [`DeadLetterStore`] on PostgreSQL.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

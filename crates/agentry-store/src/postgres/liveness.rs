@@ -86,11 +86,11 @@ impl WorkerLocks {
         *holder = match timeout(LOCK_TIMEOUT, take(options, worker)).await {
             Ok(Ok(held)) => held,
             Ok(Err(failure)) => {
-                tracing::warn!(%worker, ?failure, "the worker's lock could not be taken; its heartbeats speak for it");
+                tracing::warn!(%worker, ?failure, "the worker's lock could not be taken; only its heartbeats count");
                 None
             }
             Err(_) => {
-                tracing::warn!(%worker, "the worker's lock could not be taken in time; its heartbeats speak for it");
+                tracing::warn!(%worker, "the worker's lock could not be taken in time; only its heartbeats count");
                 None
             }
         };

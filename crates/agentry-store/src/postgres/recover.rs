@@ -116,7 +116,7 @@ pub(super) async fn recover(
         return Ok(Vec::new());
     }
     let db = &*store.db;
-    tidy(db).await;
+    vacuum(db).await;
     let dead = dead(store, judge).await?;
     if dead.is_empty() {
         return Ok(Vec::new());
@@ -142,7 +142,7 @@ pub(super) async fn recover(
 
 /// Vacuums the hot table after many tasks have ended, unless another process is doing so. A failure is harmless: the
 /// server's own vacuum comes later.
-async fn tidy(db: &Db) {
+async fn vacuum(db: &Db) {
     if db.ended.load(Ordering::Relaxed) < VACUUM_AFTER {
         return;
     }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::pool::{Conn, Db, Tries, Tx};
 use super::rows::{Params, execute, only, row, rows};
 use super::{PostgresStore, text};
-use crate::port::merged;
+use crate::port::merge;
 use crate::sql::columns::{Columns, all_to_json};
 use crate::sql::decode;
 use crate::sql::encode::EncodedFiring;
@@ -32,14 +32,14 @@ async fn put(db: &Db, mut records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRe
     let tx = conn.transaction().await?;
     let revision = next_revision(&tx).await?;
     let names: Vec<_> = records.iter().map(|record| text::escape(&record.name)).collect();
-    // Nobody else creates or deletes schedules now; slots are decided, which moves counters and `last_slot`.
+    // Nobody else creates or deletes schedules now; slots are decided, which changes counters and `last_slot`.
     let sql = format!("SELECT {COLUMNS} FROM schedules WHERE name = ANY($1) ORDER BY name FOR UPDATE");
     let old = rows(&tx, &sql, &[&names], decode::schedule).await?;
     drop(names);
     let mut kept: HashMap<String, ScheduleRecord> = old.into_iter().map(|old| (old.name.clone(), old)).collect();
     for new in &mut records {
         if let Some(old) = kept.get(&new.name) {
-            *new = merged(old, new.clone());
+            *new = merge(old, new.clone());
         }
         kept.insert(new.name.clone(), new.clone());
     }

@@ -75,7 +75,7 @@ pub(super) async fn advance(db: &Db, write: &EncodedWrite, tries: Tries) -> Resu
     let open = lock(&tx, write.id()).await?;
     let held = open.as_ref().filter(|open| open.runs() && open.is_of(write));
     if tries.maybe_done
-        && let Some(advanced) = own_work(&tx, write, open.as_ref()).await?
+        && let Some(advanced) = earlier_result(&tx, write, open.as_ref()).await?
     {
         return Ok(advanced);
     }
@@ -107,7 +107,7 @@ async fn lock(tx: &Tx<'_>, id: SqlId) -> Result<Option<OpenTask>, Failure> {
 }
 
 /// Returns the result of an earlier try of this write, when its answer was lost; `None` when there was none.
-async fn own_work(
+async fn earlier_result(
     tx: &Tx<'_>,
     write: &EncodedWrite,
     open: Option<&OpenTask>,
@@ -201,7 +201,7 @@ async fn step(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask) -> Result<bool
         Step::Release => requeue(tx, write, task, &NextState::queued(task, at, at)).await?,
         Step::Wait => {
             let asked = task.questions > 0 || !write.advance.clarifications.is_empty();
-            let answered = !asked || !clarifications::any_open(tx, write.task()).await?;
+            let answered = !asked || !clarifications::has_open(tx, write.task()).await?;
             let queued = NextState::queued(task, at, at);
             let place = if answered { queued } else { NextState { status: TaskStatus::Waiting, lane: 2, ..queued } };
             requeue(tx, write, task, &place).await?;
@@ -280,7 +280,7 @@ async fn finish(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask) -> Result<()
         version: write.version(),
         outcome: write.outcome.as_deref().unwrap_or_default(),
     };
-    put_end(tx, write.id(), &end).await?;
+    store_end(tx, write.id(), &end).await?;
     if task.questions > 0 || !write.advance.clarifications.is_empty() {
         clarifications::withdraw(tx, write.task(), &Resolution::Withdrawn { at }).await?;
     }
@@ -302,7 +302,7 @@ pub(super) struct TaskEnd<'a> {
 }
 
 /// Moves a task from the open to the ended ones. The caller holds the lock of its row.
-pub(super) async fn put_end(tx: &Tx<'_>, id: SqlId, end: &TaskEnd<'_>) -> Result<(), Failure> {
+pub(super) async fn store_end(tx: &Tx<'_>, id: SqlId, end: &TaskEnd<'_>) -> Result<(), Failure> {
     let sql = "WITH t AS (DELETE FROM open_tasks WHERE id = $1 RETURNING *)
                INSERT INTO ended_tasks (id, owner, ready_at, started_at, finished_at, used_us, attempt, epoch, recoveries,
                    status, cancel, version, outcome)

@@ -1,3 +1,5 @@
+//! [`TaskStore`] on PostgreSQL.
+
 use std::sync::Arc;
 
 use agentry_core::id::{TaskId, WorkerId};

@@ -33,7 +33,7 @@ pub(super) fn has_room(db: &Db, more: usize) -> bool {
 pub(super) fn accept(db: &mut Db, submission: &EncodedTask) -> Result<Result<Acceptance, AcceptError>, Failure> {
     let task = &submission.task;
     if let Some(IdempotencyKey { key, fingerprint }) = &submission.task.idempotency
-        && let Some((kept, first)) = known_key(&db.conn, key, task.created_at)?
+        && let Some((kept, first)) = find_key(&db.conn, key, task.created_at)?
     {
         let same = kept == fingerprint.cast_signed();
         return Ok(if same { Ok(Acceptance::Duplicate(first)) } else { Err(AcceptError::KeyReused(first)) });
@@ -54,7 +54,7 @@ pub(super) fn accept(db: &mut Db, submission: &EncodedTask) -> Result<Result<Acc
 }
 
 /// Returns the fingerprint and task of a key that has not expired.
-pub(super) fn known_key(conn: &Connection, key: &str, now: Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
+pub(super) fn find_key(conn: &Connection, key: &str, now: Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
     let sql = "SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1";
     let known = row(conn, sql, [key], |row| Ok((row.number(0)?, row.id(1)?, row.number(2)?)))?;
     let young = known.filter(|(_, _, created_at)| micros(*created_at, now) < KEY_LIFE_US);
@@ -87,6 +87,6 @@ fn insert(db: &mut Db, submission: &EncodedTask) -> Result<bool, Failure> {
     }
     let seq = db.conn.last_insert_rowid();
     db.execute("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)", (seq, &submission.body))?;
-    db.moved(None, TaskStatus::Queued);
+    db.count_transition(None, TaskStatus::Queued);
     Ok(true)
 }

@@ -155,7 +155,7 @@ fn step(db: &mut Db, write: &EncodedWrite, task: &OwnedTask) -> Result<bool, Fai
         }
         Step::Release => requeue(db, task, &here(TaskStatus::Queued), advance.at)?,
         Step::Wait => {
-            let answered = task.questions == 0 || !clarifications::any_open(db, task.seq)?;
+            let answered = task.questions == 0 || !clarifications::has_open(db, task.seq)?;
             let to = if answered { TaskStatus::Queued } else { TaskStatus::Waiting };
             requeue(db, task, &here(to), advance.at)?;
             return Ok(answered);
@@ -172,7 +172,7 @@ fn finish(db: &mut Db, write: &EncodedWrite, task: &OwnedTask, used: i64, outcom
         (task.seq, outcome.status as u8, at.0, used, task.version, task.journal, task.questions),
     )?;
     if let Some(outcome) = &write.outcome {
-        put_outcome(db, task.seq, outcome)?;
+        store_outcome(db, task.seq, outcome)?;
     }
     if task.questions > 0 {
         clarifications::withdraw(db, task.seq, &Resolution::Withdrawn { at })?;
@@ -180,11 +180,11 @@ fn finish(db: &mut Db, write: &EncodedWrite, task: &OwnedTask, used: i64, outcom
     if let Step::Finish { dead_letter: true, .. } = write.advance.step {
         dead_letters::insert_task(db, task.seq, outcome, at)?;
     }
-    db.moved(Some(TaskStatus::Running), outcome.status);
+    db.count_transition(Some(TaskStatus::Running), outcome.status);
     Ok(())
 }
 
-pub(super) fn put_outcome(db: &Db, seq: i64, outcome: &str) -> Result<(), Failure> {
+pub(super) fn store_outcome(db: &Db, seq: i64, outcome: &str) -> Result<(), Failure> {
     db.execute("INSERT INTO task_outcomes (seq, outcome) VALUES (?1, ?2)", (seq, outcome)).map(drop)
 }
 
@@ -208,7 +208,7 @@ fn requeue(db: &mut Db, task: &OwnedTask, to: &NextState, now: Timestamp) -> Res
     if let Some(session) = session {
         sessions::release(db, &session)?;
     }
-    db.moved(Some(TaskStatus::Running), to.status);
+    db.count_transition(Some(TaskStatus::Running), to.status);
     Ok(())
 }
 
@@ -222,11 +222,11 @@ pub(super) fn end_idle(
 ) -> Result<(), Failure> {
     let sql = "UPDATE tasks SET status = ?2, finished_at = ?3, cancel = 1 WHERE seq = ?1 RETURNING questions";
     let questions: i64 = value(&db.conn, sql, (seq, outcome.status as u8, at.0))?;
-    put_outcome(db, seq, &to_json(outcome)?)?;
+    store_outcome(db, seq, &to_json(outcome)?)?;
     if questions > 0 {
         clarifications::withdraw(db, seq, &Resolution::Withdrawn { at })?;
     }
-    db.moved(Some(from), outcome.status);
+    db.count_transition(Some(from), outcome.status);
     Ok(())
 }
 
@@ -254,6 +254,6 @@ pub(super) fn recover_one(
     if let Some(session) = session {
         sessions::forget_owner(db, &session)?;
     }
-    db.moved(Some(TaskStatus::Running), TaskStatus::Queued);
+    db.count_transition(Some(TaskStatus::Running), TaskStatus::Queued);
     Ok(())
 }

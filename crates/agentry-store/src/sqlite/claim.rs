@@ -19,7 +19,7 @@ use crate::{ClaimedTask, Lease};
 const QUEUED: &str = "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks WHERE status = 0";
 
 /// Claims those of the tasks that are queued, due and outside sessions.
-pub(super) fn known(
+pub(super) fn tasks(
     db: &mut Db,
     worker: WorkerId,
     tasks: &[TaskId],
@@ -105,7 +105,7 @@ fn own(db: &mut Db, seq: i64, claimed: ClaimedTask, now: Timestamp) -> Result<Cl
         "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4, started_at = ?4 WHERE seq = ?1"
     };
     db.execute(sql, (seq, claimed.lease.epoch, claimed.lease.worker.as_bytes(), now.0))?;
-    db.moved(Some(TaskStatus::Queued), TaskStatus::Running);
+    db.count_transition(Some(TaskStatus::Queued), TaskStatus::Running);
     Ok(claimed)
 }
 

@@ -32,7 +32,7 @@ pub(super) fn insert(db: &Db, task: i64, attempt: u32, question: &Clarification)
 }
 
 /// Returns whether a task has an open question.
-pub(super) fn any_open(db: &Db, task: i64) -> Result<bool, Failure> {
+pub(super) fn has_open(db: &Db, task: i64) -> Result<bool, Failure> {
     exists(&db.conn, "SELECT 1 FROM clarifications WHERE task = ?1 AND resolution IS NULL LIMIT 1", [task])
 }
 
@@ -40,11 +40,11 @@ pub(super) fn any_open(db: &Db, task: i64) -> Result<bool, Failure> {
 pub(super) fn withdraw(db: &Db, task: i64, resolution: &Resolution) -> Result<(), Failure> {
     let sql =
         "UPDATE clarifications SET resolution = ?2 WHERE task = ?1 AND resolution IS NULL RETURNING body, resolution";
-    tell(db, &rows(&db.conn, sql, (task, to_json(resolution)?), |row| clarification(row))?)
+    send_notices(db, &rows(&db.conn, sql, (task, to_json(resolution)?), |row| clarification(row))?)
 }
 
 /// Puts the notices of ended questions into the outbox.
-fn tell(db: &Db, ended: &[Clarification]) -> Result<(), Failure> {
+fn send_notices(db: &Db, ended: &[Clarification]) -> Result<(), Failure> {
     let messages: Vec<_> = ended.iter().filter_map(question_ended).collect();
     outbox::insert_all(db, &messages)
 }
@@ -61,7 +61,7 @@ fn resolve(db: &mut Db, id: ClarificationId, resolution: &Resolution) -> Result<
     let entry = JournalBody::Answered { clarification: id, resolution: resolution.clone() };
     advance::append_own(db, task, attempt, &question.scope, at, &entry)?;
     question.resolution = Some(resolution.clone());
-    tell(db, std::slice::from_ref(&question))?;
+    send_notices(db, std::slice::from_ref(&question))?;
     Ok(ResolveResult::Accepted { clarification: Box::new(question), wake: wake(db, task, at)? })
 }
 
@@ -71,9 +71,9 @@ fn wake(db: &mut Db, task: i64, at: Timestamp) -> Result<Option<Wake>, Failure> 
         Ok((row.status(0)?, Wake::requeued(row.id(1)?, row.mode(2)?, row.session_or_none(3)?)))
     })?;
     match found {
-        Some((TaskStatus::Waiting, woken)) if !any_open(db, task)? => {
+        Some((TaskStatus::Waiting, woken)) if !has_open(db, task)? => {
             db.execute("UPDATE tasks SET status = 0, ready_at = ?2, delayed = 0 WHERE seq = ?1", (task, at.0))?;
-            db.moved(Some(TaskStatus::Waiting), TaskStatus::Queued);
+            db.count_transition(Some(TaskStatus::Waiting), TaskStatus::Queued);
             Ok(Some(woken))
         }
         _ => Ok(None),

@@ -74,7 +74,7 @@ impl Db {
     }
 
     /// Counts a task's transition from one status to another; `None` stands for acceptance.
-    pub(super) fn moved(&mut self, from: Option<TaskStatus>, to: TaskStatus) {
+    pub(super) fn count_transition(&mut self, from: Option<TaskStatus>, to: TaskStatus) {
         if let Some(count) = from.and_then(|status| place(&mut self.counts, status)) {
             *count = count.saturating_sub(1);
         }
@@ -134,7 +134,7 @@ impl Db {
         if !self.conn.is_autocommit()
             && let Err(error) = self.conn.execute_batch("ROLLBACK")
         {
-            tracing::error!(%error, "the store could not roll back");
+            tracing::error!(%error, "rollback of the store failed");
         }
         self.counts = self.committed;
         self.names.clear();

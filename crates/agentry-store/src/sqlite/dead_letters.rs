@@ -1,3 +1,5 @@
+//! [`DeadLetterStore`] on SQLite.
+
 use std::sync::Arc;
 
 use agentry_core::id::DeadLetterId;
@@ -15,10 +17,9 @@ use super::rows::row;
 use super::{SqliteStore, claim, outbox};
 use crate::port::outbox_body;
 use crate::sql::columns::{Columns, to_json};
-use crate::sql::dead_letter;
-use crate::sql::decode::dead_letter;
 use crate::sql::encode::EncodedTask;
 use crate::sql::limits::one_more;
+use crate::sql::{dead_letter, decode};
 use crate::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
@@ -54,7 +55,9 @@ pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at:
 }
 
 fn one(conn: &Connection, id: DeadLetterId) -> Result<Option<DeadLetter>, Failure> {
-    row(conn, &format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1"), [id.as_bytes()], |row| dead_letter(row))
+    row(conn, &format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1"), [id.as_bytes()], |row| {
+        decode::dead_letter(row)
+    })
 }
 
 fn open_one(db: &Db, id: DeadLetterId) -> Result<Option<DeadLetter>, Failure> {
@@ -99,7 +102,7 @@ impl DeadLetterStore for SqliteStore {
              WHERE (?1 IS NULL OR seq < (SELECT seq FROM dead_letters WHERE id = ?1)){open} ORDER BY seq DESC LIMIT ?2"
         );
         let params = (before.map(|id| *id.as_bytes()), one_more(limit));
-        Ok(Page::cut(self.rows(sql, params, |row| dead_letter(row)).await?, limit))
+        Ok(Page::cut(self.rows(sql, params, |row| decode::dead_letter(row)).await?, limit))
     }
 
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -11,7 +11,7 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::{row, rows, value};
 use super::{SqliteStore, advance};
-use crate::port::merged;
+use crate::port::merge;
 use crate::sql::columns::{Columns, to_json};
 use crate::sql::decode::{schedule, slot, slot_state};
 use crate::sql::encode::EncodedFiring;
@@ -44,7 +44,7 @@ fn put_all(db: &Db, records: &[ScheduleRecord]) -> Result<Vec<ScheduleRecord>, F
 
 fn put(db: &Db, mut new: ScheduleRecord, revision: i64) -> Result<ScheduleRecord, Failure> {
     if let Some(old) = one(&db.conn, &new.name)? {
-        new = merged(&old, new);
+        new = merge(&old, new);
     }
     db.execute(
         &format!(

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_few_tasks_are_is_found_without_going_through_all() {
+    fn rare_statuses_are_found_by_their_index() {
         let agent = Some(AgentName::new("a").unwrap());
         for status in [TaskStatus::Failed, TaskStatus::TimedOut, TaskStatus::Cancelled] {
             for agent in [None, agent.clone()] {

@@ -1,3 +1,5 @@
+//! [`TaskStore`] on SQLite.
+
 use std::sync::Arc;
 
 use agentry_core::id::{TaskId, WorkerId};
@@ -32,7 +34,7 @@ impl TaskStore for SqliteStore {
 
     async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
         let key = key.to_owned();
-        let known = self.read(move |conn| accept::known_key(conn, &key, now)).await?;
+        let known = self.read(move |conn| accept::find_key(conn, &key, now)).await?;
         Ok(known.map(|(fingerprint, task)| (task, fingerprint.cast_unsigned())))
     }
 
@@ -47,7 +49,7 @@ impl TaskStore for SqliteStore {
             ClaimRequest::Next { limit, .. } => *limit,
         };
         self.write_relaxed(weight, move |db| match &want {
-            ClaimRequest::Tasks(tasks) => claim::known(db, worker, tasks, now),
+            ClaimRequest::Tasks(tasks) => claim::tasks(db, worker, tasks, now),
             ClaimRequest::Next { modes, limit, due_by } => claim::next(db, worker, *modes, *limit, *due_by, now),
         })
         .await

@@ -221,7 +221,7 @@ fn watch_log(db: &mut Db) -> Arc<AtomicU64> {
         Ok(())
     };
     if let Err(error) = db.conn.wal_hook(Some(hook)) {
-        tracing::error!(%error, "the store cannot watch its log; SQLite's own checkpoint stays");
+        tracing::error!(%error, "the store cannot track the size of its write-ahead log; SQLite's own checkpoint stays on");
     }
     pages
 }
@@ -235,7 +235,7 @@ fn checkpoint(db: &Db, log_pages: &AtomicU64) {
         // The log starts again with the next write; until then the hook would repeat the old number.
         Ok(()) => log_pages.store(0, Ordering::Relaxed),
         Err(error) => {
-            tracing::warn!(%error, "the store's log could not be copied into its file; it grows until it can")
+            tracing::warn!(%error, "checkpoint failed: the write-ahead log of the store grows until one succeeds")
         }
     }
 }

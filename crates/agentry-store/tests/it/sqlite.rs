@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentry_core::id::WorkerId;
 use agentry_core::task::TaskStatus;
 use agentry_store::contract::advance::a_broken_write_fails_alone;
-use agentry_store::contract::build::{T0, accept, at, beat, claim, finish, paid, running, task};
+use agentry_store::contract::build::{T0, accept, at, claim, finish, heartbeat, ledger_row, running, task};
 use agentry_store::contract::queue::a_bound_of_two_tasks_holds;
 use agentry_store::sqlite::{DATABASE_FILE, LOCK_FILE, OpenError, SqliteOptions, SqliteStore};
 use agentry_store::{Advance, StateStore, Step, StoreError};
@@ -20,7 +20,7 @@ fn shared(folder: &Path) -> Arc<dyn StateStore> {
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_there_after_a_reopen() {
+async fn accepted_tasks_survive_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let store = shared(folder.path());
     let queued = accept(&store, task(T0)).await;
@@ -40,7 +40,7 @@ async fn a_reopen_proves_earlier_workers_dead_and_their_last_heartbeat_ends_the_
         let store = shared(folder.path());
         let dead = WorkerId::generate();
         let lost = running(&store, dead).await.lease.task;
-        beat(&store, dead, at(1)).await;
+        heartbeat(&store, dead, at(1)).await;
         drop(store);
         let store = shared(folder.path());
         let recovered = store.recover(WorkerId::generate(), now, 10).await.unwrap();
@@ -62,7 +62,7 @@ fn a_second_store_on_the_folder_is_refused_with_the_first_ones_pid() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_says_so() {
+fn a_read_only_folder_is_reported() {
     // Nobody, not even root, may create files there.
     let error = open(Path::new("/sys/kernel")).err().unwrap();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
@@ -70,7 +70,7 @@ fn a_folder_that_may_not_be_written_says_so() {
 }
 
 #[test]
-fn a_path_that_is_a_file_a_damaged_file_and_a_newer_file_say_so() {
+fn wrong_paths_damaged_and_newer_files_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "x").unwrap();
@@ -138,7 +138,7 @@ async fn a_failing_command_fails_alone() {
         "CREATE TRIGGER poison BEFORE INSERT ON names WHEN NEW.name = '' BEGIN SELECT RAISE(ABORT, 'poison'); END",
     )
     .unwrap();
-    a_broken_write_fails_alone(store, |end| end.ledger.push(paid(end.lease.task, ""))).await;
+    a_broken_write_fails_alone(store, |end| end.ledger.push(ledger_row(end.lease.task, ""))).await;
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn redis_flushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_back_with_old_memory() {
+async fn redis_restarted_with_old_data() {
     let mut redis = OwnRedis::start();
     let (cache, store) = cache(&memory(), &redis.url()).await;
     let (session, lease) = (thread("saved"), open(&store).await);
@@ -167,7 +167,7 @@ async fn redis_out_of_reach_for_the_writer_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_never_there() {
+async fn redis_unreachable_from_the_start() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let options = RedisOptions::new(&format!("redis://127.0.0.1:{port}")).unwrap();
     let cache = Arc::new(CachedStore::connect(memory(), options));

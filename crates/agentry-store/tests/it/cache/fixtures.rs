@@ -7,7 +7,7 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::{SessionId, SessionRecord};
 use agentry_core::task::TaskStatus;
 use agentry_store::cache::{CacheStats, CachedStore, RedisOptions};
-use agentry_store::contract::build::{self, AgeHeartbeats, accept, agent, claim, finish, message, take, task};
+use agentry_store::contract::build::{self, AgeHeartbeats, accept, agent, claim, finish, message, take_session, task};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{ClaimedTask, Lease, StateStore};
 
@@ -80,7 +80,7 @@ pub fn thread(name: &str) -> SessionId {
 /// Accepts a message and claims it with its session, as an unregistered worker, so that another one may claim next.
 pub async fn begin_turn(store: &Arc<dyn StateStore>, session: &SessionId) -> (ClaimedTask, SessionRecord) {
     accept(store, message(session, now())).await;
-    take(store, WorkerId::generate(), session, now()).await
+    take_session(store, WorkerId::generate(), session, now()).await
 }
 
 /// Ends a turn with these messages.

@@ -130,7 +130,7 @@ async fn a_deleted_session_leaves_redis_and_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_make_no_sense_are_passed_over() {
+async fn invalid_entries_are_ignored() {
     let prefix = Prefix::new();
     let (inner, [one, two]) = pair(&prefix).await;
     let second: Arc<dyn StateStore> = two.clone();

@@ -17,7 +17,7 @@ use agentry_core::session::{SessionId, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
 use agentry_core::trace::Trace;
 use agentry_store::contract::build::{
-    self, T0, accept, agent, at, beat, claim, finish, keyed, message, running, take, task, worker,
+    self, T0, accept, agent, at, claim, finish, heartbeat, keyed, message, running, take_session, task, worker,
 };
 use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, StateStore, Step};
 use serde_json::json;
@@ -72,7 +72,7 @@ fn entry(scope: Scope, text: &str) -> JournalEntry {
     JournalEntry { seq: 0, attempt: 1, scope, at: at(1), body }
 }
 
-fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
+fn ledger_row(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
     LedgerRow {
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
         usage: Usage {
@@ -87,7 +87,7 @@ fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow
         cost: cost.map(NanoUsd),
         at: at(seconds),
         duration_us: 1_234_567,
-        ..build::paid(lease.task, model)
+        ..build::ledger_row(lease.task, model)
     }
 }
 
@@ -184,8 +184,11 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     let mut write = Advance::new(lease, at(3), Step::Continue);
     write.agent_version = Some("0123456789ab".into());
     write.journal = vec![entry(Scope::MAIN, ODD), entry(Scope::step(NAME), "plain")];
-    write.ledger =
-        vec![paid(lease, "gpt", Some(100), 2), paid(lease, ODD, None, 3), paid(lease, "gpt", Some(0), 86_400)];
+    write.ledger = vec![
+        ledger_row(lease, "gpt", Some(100), 2),
+        ledger_row(lease, ODD, None, 3),
+        ledger_row(lease, "gpt", Some(0), 86_400),
+    ];
     store.advance(write.into()).await.unwrap();
     running(store, WorkerId::generate()).await;
     let cancelled = running(store, owner).await.lease;
@@ -199,7 +202,7 @@ async fn ended(store: &Arc<dyn StateStore>, owner: WorkerId) {
         let lease = running(store, owner).await.lease;
         let mut end = finish(lease, at(5));
         end.journal.push(entry(Scope::MAIN, "end"));
-        end.ledger.push(paid(lease, "gpt", Some(41_000), number));
+        end.ledger.push(ledger_row(lease, "gpt", Some(41_000), number));
         store.advance(end.into()).await.unwrap();
     }
     for code in [ErrorCode::Internal, ErrorCode::TimedOut, ErrorCode::Cancelled] {
@@ -238,7 +241,7 @@ async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<Sess
     for session in &names[..3] {
         for turn in 0..2 {
             accept(store, message(session, at(9))).await;
-            let (claimed, record) = take(store, owner, session, at(10)).await;
+            let (claimed, record) = take_session(store, owner, session, at(10)).await;
             let mut end = build::turn(claimed.lease, &record, at(11 + turn), &[ODD, "plain"]);
             if let Some(write) = end.session.as_mut().filter(|_| turn == 1) {
                 write.summary = Some(Summary { text: ODD.to_owned(), through: 2 });
@@ -249,7 +252,7 @@ async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<Sess
     for session in [&names[0], &names[0], &names[1], &names[1], &names[3]] {
         accept(store, message(session, at(20))).await;
     }
-    take(store, owner, &names[1], at(21)).await;
+    take_session(store, owner, &names[1], at(21)).await;
     names
 }
 
@@ -277,7 +280,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
         end.outbox.push(sent[sent.len() - 1].clone());
         store.advance(end.into()).await.unwrap();
     }
-    beat(store, owner, at(35)).await;
+    heartbeat(store, owner, at(35)).await;
     assert_eq!(store.claim_outbox(owner, at(35), 5, &[]).await.unwrap().len(), 5);
     let results = vec![
         (sent[0].id, Delivery::RetryAt(at(60))),

@@ -11,7 +11,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
-use agentry_store::contract::build::{accept, agent, at, beat, claim, keyed, message, task, worker};
+use agentry_store::contract::build::{accept, agent, at, claim, heartbeat, keyed, message, task, worker};
 use agentry_store::migrate::{MigrateError, Migration, Phase, Report, count, migrate};
 use agentry_store::sqlite::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use agentry_store::{
@@ -41,7 +41,7 @@ impl Schema {
     }
 
     /// Migrates a folder into the schema.
-    async fn take(&self, folder: &Path) -> Result<Report, MigrateError> {
+    async fn migrate_from(&self, folder: &Path) -> Result<Report, MigrateError> {
         migrate(&Migration { from: folder.to_owned(), to: self.options() }, |_| {}).await
     }
 }
@@ -92,7 +92,7 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_in_the_same_order() {
     let ((folder, filled), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let (one, two) = (sqlite(folder.path()), schema.store().await);
 
     // Running tasks belong to a dead worker: queued again with their journal, no call is paid twice.
@@ -112,7 +112,7 @@ async fn work_goes_on_in_the_same_order() {
     compare::same_state(&one, &two, &filled).await;
 
     let living = worker(&one, at(200)).await;
-    beat(&two, living, at(200)).await;
+    heartbeat(&two, living, at(200)).await;
     compare::same_claims(&one, &two, living, at(200)).await;
     compare::same_state(&one, &two, &filled).await;
     // Recovered at once, it has used what it had used at its owner's last heartbeat (35 s; claimed at 2 s).
@@ -127,7 +127,7 @@ async fn work_goes_on_in_the_same_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_decided_stays_decided() {
     let ((folder, filled), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let store = schema.store().await;
 
     let with = |print| keyed(task(at(50)), KEY.0, print);
@@ -155,7 +155,7 @@ async fn what_was_decided_stays_decided() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_later_comes_after() {
     let ((folder, _), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let store = schema.store().await;
     let living = worker(&store, at(300)).await;
 
@@ -199,7 +199,7 @@ async fn a_folder_of_a_killed_server_is_moved_with_its_log() {
     for name in [DATABASE_FILE, &log] {
         std::fs::copy(live.path().join(name), copy.path().join(name)).unwrap();
     }
-    let report = schema.take(copy.path()).await.unwrap();
+    let report = schema.migrate_from(copy.path()).await.unwrap();
     assert_eq!(report.counts, store.counts().await.unwrap());
     assert!(report.counts.running > 0);
 }
@@ -221,7 +221,7 @@ async fn names_with_nul_are_moved_in_the_form_of_the_store() {
         write.journal.push(JournalEntry { seq: 0, attempt: 1, scope, at: at(2), body });
         store.advance(write.into()).await.unwrap();
     }
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let columns = format!(
         "SELECT s.id, t.session, o.session, j.scope
          FROM {0}.sessions s, {0}.tasks t, {0}.open_tasks o, {0}.journal j",
@@ -238,7 +238,7 @@ async fn names_with_nul_are_moved_in_the_form_of_the_store() {
 async fn an_empty_folder_is_moved() {
     let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
     drop(sqlite(folder.path()));
-    assert_eq!(schema.take(folder.path()).await.unwrap().rows(), 0);
+    assert_eq!(schema.migrate_from(folder.path()).await.unwrap().rows(), 0);
     let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{}'", schema.0);
     let row = client().await.query_one(&tables, &[]).await.unwrap();
     assert!(row.get::<_, i64>(0) > 15);

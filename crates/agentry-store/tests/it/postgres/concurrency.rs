@@ -14,8 +14,8 @@ use agentry_core::session::SessionId;
 use agentry_core::task::TaskStatus;
 use agentry_store::contract::advance::entry;
 use agentry_store::contract::build::{
-    self, T0, accept, agent, ask, at, claim, event, finish, firing, give_up, keyed, message, paid, question, running,
-    take, task, turn, worker,
+    self, T0, accept, agent, ask, at, claim, event, finish, firing, give_up, keyed, ledger_row, message, question,
+    running, take_session, task, turn, worker,
 };
 use agentry_store::contract::outbox::callback;
 use agentry_store::{
@@ -110,7 +110,7 @@ async fn the_last_of_several_answers_wakes_once() {
 
 /// The answer and the wait for it meet in either order: one of them queues the task again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_and_the_wait_cannot_pass_each_other() {
+async fn an_answer_and_the_wait_cannot_miss_each_other() {
     let cluster = Cluster::start().await;
     for _ in 0..ROUNDS {
         let lease = running(cluster.one(), WorkerId::generate()).await.lease;
@@ -293,7 +293,7 @@ async fn a_claim_that_could_not_be_settled_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_brought_by_four_starts_its_tasks_once() {
+async fn an_event_from_four_processes_starts_its_tasks_once() {
     let cluster = Cluster::start().await;
     for round in 0..ROUNDS {
         let brought = cluster
@@ -324,7 +324,7 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
 
 /// Many concurrent events, some of them twice: all are answered, each is stored once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_in_crowds_are_kept_once() {
+async fn concurrent_events_are_stored_once() {
     let cluster = Cluster::start().await;
     let new_ones: Vec<usize> = cluster
         .all(|n, store| async move {
@@ -368,7 +368,7 @@ async fn a_session_is_not_deleted_under_a_turn() {
     for round in 0..ROUNDS {
         let session = SessionId::new(&agent(), &format!("thread-{round}"));
         accept(one, message(&session, T0)).await;
-        let (claimed, deleted) = tokio::join!(take(one, owner, &session, at(1)), two.delete_session(&session));
+        let (claimed, deleted) = tokio::join!(take_session(one, owner, &session, at(1)), two.delete_session(&session));
         let (claimed, record) = claimed;
         assert!(!deleted.unwrap(), "its inbox held a task");
         let end = turn(claimed.lease, &record, at(1), &["a"]);
@@ -381,7 +381,7 @@ async fn a_session_is_not_deleted_under_a_turn() {
 
 /// NUL is not allowed in a `text` column; it is returned from every place that stores outside text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nul_comes_back_from_everywhere() {
+async fn nul_is_returned_from_every_column() {
     const ODD: &str = "a\0b\u{1}0";
     let cluster = Cluster::start().await;
     let store = cluster.one();
@@ -424,7 +424,7 @@ async fn nul_comes_back_from_everywhere() {
     write.journal.push(JournalEntry { scope: Scope::step(ODD), body, ..entry(1) });
     let asked = Clarification { question: ODD.to_owned(), scope: ODD.to_owned(), ..question(lease.task) };
     write.clarifications.push(asked.clone());
-    let paid = paid(lease.task, ODD);
+    let paid = ledger_row(lease.task, ODD);
     write.ledger.push(paid.clone());
     write.agent_version = Some(ODD.into());
     store.advance(write.into()).await.unwrap();
@@ -449,7 +449,7 @@ async fn a_session_may_have_nul_in_its_key() {
     let owner = worker(store, at(1)).await;
     accept(store, message(&session, T0)).await;
     assert_eq!(store.due_sessions(at(1), 10).await.unwrap(), std::slice::from_ref(&session));
-    let (claimed, record) = take(store, owner, &session, at(1)).await;
+    let (claimed, record) = take_session(store, owner, &session, at(1)).await;
     assert_eq!(record.id, session);
     assert_eq!(store.session(&session).await.unwrap().unwrap().open_tasks, 1);
     store.advance(turn(claimed.lease, &record, at(1), &["\0"]).into()).await.unwrap();
@@ -462,7 +462,7 @@ async fn a_session_may_have_nul_in_its_key() {
 
 /// Concurrent pruning deletes old rows, keeps the others, and leaves the counters unchanged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_prune_and_the_sums_stand() {
+async fn concurrent_pruning_keeps_the_counters() {
     let cluster = Cluster::start().await;
     let client = cluster.schema.client().await;
     let rows = "INSERT INTO events (source, id, at, body) SELECT 's', n::text, n, '' FROM generate_series(1, 12000) n;
@@ -493,7 +493,7 @@ async fn four_prune_and_the_sums_stand() {
 
 /// Concurrent statuses, in any order, do not deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statuses_said_at_once_do_not_clash() {
+async fn concurrent_statuses_do_not_deadlock() {
     let cluster = Cluster::start().await;
     for round in 0..ROUNDS as u32 {
         cluster

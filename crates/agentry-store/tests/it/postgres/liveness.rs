@@ -11,7 +11,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 use agentry_lab::{FaultProxy, Shape};
-use agentry_store::contract::build::{T0, accept, at, beat, claim, finish, running, task, worker};
+use agentry_store::contract::build::{T0, accept, at, claim, finish, heartbeat, running, task, worker};
 use agentry_store::contract::outbox::callback;
 use agentry_store::{Lease, StateStore, StoreError};
 use tokio::sync::watch;
@@ -75,7 +75,7 @@ impl Process {
             tokio::spawn(async move {
                 sleep(offset).await;
                 loop {
-                    beat(&store, worker, now()).await;
+                    heartbeat(&store, worker, now()).await;
                     sleep(HEARTBEAT).await;
                 }
             })
@@ -108,7 +108,7 @@ impl Drop for Process {
 /// Freezes of many lengths, around the limits of two and of three heartbeats, count as nobody's death. Afterwards a
 /// worker that falls silent is noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_server_costs_no_live_worker_its_tasks() {
+async fn a_frozen_server_counts_as_no_death() {
     let (schema, (proxy, url)) = (Schema::new(), proxy().await);
     let mut processes = Vec::new();
     for n in 0..4 {
@@ -210,7 +210,7 @@ async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
 
 /// Terminating all connections frees all locks, and counts as nobody's death.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn terminated_connections_are_nobodys_death() {
+async fn terminated_connections_count_as_no_death() {
     let schema = Schema::new();
     let (store, other) = (schema.store().await, schema.store().await);
     let judge = judge(&schema, &store).await;
@@ -220,13 +220,13 @@ async fn terminated_connections_are_nobodys_death() {
     assert!(schema.terminate(&client().await).await > 0);
     for _ in 0..5 {
         // The judge is back at once, the other one is slow to connect.
-        beat(&store, judge, now()).await;
+        heartbeat(&store, judge, now()).await;
         schema.age(judge, Duration::ZERO).await;
         schema.age(worker, MISSED - HEARTBEAT).await;
         assert!(store.recover(judge, now(), 10).await.unwrap().is_empty());
         sleep(HEARTBEAT / 4).await;
     }
-    beat(&other, worker, now()).await;
+    heartbeat(&other, worker, now()).await;
     sleep(MISSED).await;
     schema.age(judge, Duration::ZERO).await;
     schema.age(worker, MISSED - HEARTBEAT).await;
@@ -256,7 +256,7 @@ async fn a_heartbeat_does_not_wait_for_busy_connections() {
         (client().await.query(sql, &[&schema.0]).await.unwrap().len() >= 2).then_some(())
     })
     .await;
-    let sent = tokio::time::timeout(HEARTBEAT, beat(&store, worker, now())).await;
+    let sent = tokio::time::timeout(HEARTBEAT, heartbeat(&store, worker, now())).await;
     holder.batch_execute("ROLLBACK").await.unwrap();
     sent.expect("the heartbeat waited");
     for call in waiting {

@@ -11,7 +11,7 @@ use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_store::contract::T0;
 use agentry_store::contract::advance::{a_broken_write_fails_alone, entry};
-use agentry_store::contract::build::{accept, agent, at, claim, finish, message, paid, running, task, worker};
+use agentry_store::contract::build::{accept, agent, at, claim, finish, ledger_row, message, running, task, worker};
 use agentry_store::contract::queue::a_bound_of_two_tasks_holds;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
 use agentry_store::{Advance, ClaimRequest, QueueCounts, SessionClaim, StateStore, Step};
@@ -41,7 +41,7 @@ async fn a_newer_database_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_out_of_reach_says_so() {
+async fn an_unreachable_server_is_reported() {
     // Port 1 of the loopback has no listener.
     let options = PostgresOptions::new("postgres://postgres:secret@127.0.0.1:1/postgres");
     let error = PostgresStore::connect(options).await.err().unwrap();
@@ -113,7 +113,7 @@ async fn work(store: Arc<dyn StateStore>, worker: WorkerId) -> TaskId {
     store.advance(step.into()).await.unwrap();
     let mut end = finish(claimed.lease, at(2));
     end.journal.push(entry(3));
-    end.ledger.push(paid(id, "a"));
+    end.ledger.push(ledger_row(id, "a"));
     store.advance(end.into()).await.unwrap();
     id
 }
@@ -162,7 +162,7 @@ async fn cut_connections_lose_nothing_and_repeat_nothing() {
 
 /// A task that another transaction has locked is skipped, and recovered by the next recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
+async fn a_locked_task_is_recovered_by_the_next_recovery() {
     let (schema, store) = open();
     let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
     schema.age(judge, Duration::ZERO).await;
@@ -181,7 +181,7 @@ async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_recover_at_once_and_each_task_once() {
+async fn concurrent_recoveries_requeue_each_task_once() {
     let (schema, one) = open();
     let two = schema.store().await;
     let (dead, first, second) = (worker(&one, T0).await, worker(&one, T0).await, worker(&two, T0).await);
