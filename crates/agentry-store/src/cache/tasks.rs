@@ -69,10 +69,10 @@ impl TaskLayer for CachedStore {
     async fn claim(
         &self,
         worker: WorkerId,
-        want: ClaimRequest,
+        request: ClaimRequest,
         now: Timestamp,
     ) -> Result<Vec<ClaimedTask>, StoreError> {
-        let claimed = self.inner.claim(worker, want, now).await?;
+        let claimed = self.inner.claim(worker, request, now).await?;
         claimed
             .iter()
             .filter(|one| one.task.is_none())

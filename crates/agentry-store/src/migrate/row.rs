@@ -31,7 +31,7 @@ pub(super) struct Column {
     /// Name in PostgreSQL.
     pub(super) name: &'static str,
     pub(super) kind: ColumnType,
-    /// Whether it may be NULL.
+    /// True when it may be NULL.
     pub(super) optional: bool,
 }
 

@@ -243,8 +243,12 @@ pub trait TaskStore: Send + Sync + 'static {
 
     /// Claims queued tasks that are due; the loser of a race gets nothing. Once this returns, the claim survives the
     /// death of this process; a loss of power may undo it together with everything that was written after it.
-    async fn claim(&self, worker: WorkerId, want: ClaimRequest, now: Timestamp)
-    -> Result<Vec<ClaimedTask>, StoreError>;
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedTask>, StoreError>;
 
     /// Returns up to `limit` leases of running tasks that a worker holds, in any order. A worker compares them with the
     /// tasks it runs, because a claim may have succeeded although its answer was lost.

@@ -34,7 +34,7 @@ pub(crate) enum Failure {
 pub(super) enum RetryAdvice {
     /// Another connection, after a pause. `unknown`: the work may have been done.
     Reconnect { unknown: bool },
-    /// The same again at once, because another transaction conflicted.
+    /// An immediate retry, because another transaction conflicted.
     Again,
     /// Retrying does not help.
     None,

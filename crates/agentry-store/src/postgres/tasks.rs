@@ -36,10 +36,10 @@ impl TaskStore for PostgresStore {
     async fn claim(
         &self,
         worker: WorkerId,
-        want: ClaimRequest,
+        request: ClaimRequest,
         now: Timestamp,
     ) -> Result<Vec<ClaimedTask>, StoreError> {
-        match want {
+        match request {
             ClaimRequest::Tasks(tasks) => self.batches.claims.call(TaskClaim { worker, tasks, now }).await,
             ClaimRequest::Next { modes, limit, due_by } => {
                 let wanted = claim::Next { worker, modes, limit, due_by: due_by.min(now), now };

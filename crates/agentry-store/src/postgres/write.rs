@@ -12,7 +12,7 @@ use crate::Step;
 use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
 
-/// How a write is carried out.
+/// Execution of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// The task continues: in batches.

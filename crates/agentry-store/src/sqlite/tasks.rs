@@ -41,14 +41,14 @@ impl TaskStore for SqliteStore {
     async fn claim(
         &self,
         worker: WorkerId,
-        want: ClaimRequest,
+        request: ClaimRequest,
         now: Timestamp,
     ) -> Result<Vec<ClaimedTask>, StoreError> {
-        let weight = match &want {
+        let weight = match &request {
             ClaimRequest::Tasks(tasks) => tasks.len(),
             ClaimRequest::Next { limit, .. } => *limit,
         };
-        self.write_relaxed(weight, move |db| match &want {
+        self.write_relaxed(weight, move |db| match &request {
             ClaimRequest::Tasks(tasks) => claim::tasks(db, worker, tasks, now),
             ClaimRequest::Next { modes, limit, due_by } => claim::next(db, worker, *modes, *limit, *due_by, now),
         })

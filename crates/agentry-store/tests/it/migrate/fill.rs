@@ -24,7 +24,7 @@ use serde_json::json;
 
 /// Text that is not ASCII and that a `text` column of PostgreSQL rejects.
 pub const ODD: &str = "zürich \u{1f980} nul\0 one\u{1}0 \\ \"quoted\"";
-/// The same without what PostgreSQL rejects, for names.
+/// A name with special characters that PostgreSQL accepts.
 pub const NAME: &str = "zürich \u{1f980} \\ \"quoted\"";
 /// Idempotency key of one task, and the fingerprint of its request.
 pub const KEY: (&str, u64) = ("order-7 ü", u64::MAX - 5);

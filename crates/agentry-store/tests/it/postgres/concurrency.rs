@@ -440,7 +440,7 @@ async fn nul_is_returned_from_every_column() {
     assert_eq!((journal[0].scope.as_str(), journal[1].scope.as_str()), ("step/a\0b\u{1}0", ODD));
 }
 
-/// The same for sessions: key, messages, lists.
+/// NUL in the key of a session is returned in its record, messages and lists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_may_have_nul_in_its_key() {
     let cluster = Cluster::start().await;
