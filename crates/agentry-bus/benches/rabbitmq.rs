@@ -136,7 +136,7 @@ fn task() -> Arc<Task> {
 }
 
 /// Calls `something` 10,000 times a second, in batches every millisecond.
-async fn at_a_steady_rate(mut something: impl FnMut()) {
+async fn at_a_fixed_rate(mut something: impl FnMut()) {
     let mut ticks = tokio::time::interval(TASKS_EVERY);
     for _ in 0..TASK_SECONDS * 1_000 {
         ticks.tick().await;
@@ -344,7 +344,7 @@ impl Place {
         let task = task();
         let total = TASKS_AT_ONCE * 1_000 * TASK_SECONDS as usize;
         let before = Used::now();
-        let sending = at_a_steady_rate(|| self.bus.wake(vec![agentry_bus::Wake::of(Arc::clone(&task))]));
+        let sending = at_a_fixed_rate(|| self.bus.wake(vec![agentry_bus::Wake::of(Arc::clone(&task))]));
         let taking = async {
             let mut taken = 0;
             while taken < total {
@@ -364,7 +364,7 @@ impl Place {
         }
         let status = agentry_core::task::TaskStatus::Running;
         let before = Used::now();
-        at_a_steady_rate(|| self.bus.signal(agentry_bus::Signal::Progress { task: TaskId::generate(), status })).await;
+        at_a_fixed_rate(|| self.bus.signal(agentry_bus::Signal::Progress { task: TaskId::generate(), status })).await;
         let name = if watched { "a signal at 10,000/s, heard elsewhere" } else { "a signal at 10,000/s, unroutable" };
         before.print(name, TASKS_AT_ONCE * 1_000 * TASK_SECONDS as usize);
     }

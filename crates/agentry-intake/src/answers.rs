@@ -5,7 +5,7 @@ use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::id::ClarificationId;
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
-use agentry_store::{Answered, StoreError};
+use agentry_store::{ResolveResult, StoreError};
 
 use crate::Intake;
 
@@ -71,14 +71,14 @@ impl Intake {
 
     async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<ResolvedQuestion, AnswerRefused> {
         match self.store().resolve(id, resolution).await? {
-            Answered::Accepted { clarification, wake } => {
+            ResolveResult::Accepted { clarification, wake } => {
                 self.wake_again(wake);
                 // The signal also notifies the relays, which update the channels in which the question was asked.
                 self.bus().signal(Signal::Resolved(clarification.task));
                 Ok(clarification)
             }
-            Answered::AlreadyResolved(question) => Err(AnswerRefused::Ended(question)),
-            Answered::Unknown => Err(AnswerRefused::Unknown(id)),
+            ResolveResult::AlreadyResolved(question) => Err(AnswerRefused::Ended(question)),
+            ResolveResult::Unknown => Err(AnswerRefused::Unknown(id)),
         }
     }
 

@@ -9,7 +9,7 @@ use agentry_core::outbox::{EndEvent, OutboxMessage, messages_of_end};
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskRecord, TaskStatus};
 use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
-use agentry_store::{Cancelled, StoreError};
+use agentry_store::{CancelResult, StoreError};
 
 use crate::Intake;
 
@@ -41,10 +41,10 @@ impl Intake {
         Ok(self.after(cancelled, record))
     }
 
-    fn after(&self, cancelled: Cancelled, record: TaskRecord) -> CancelOutcome {
+    fn after(&self, cancelled: CancelResult, record: TaskRecord) -> CancelOutcome {
         let id = record.task.id;
         match cancelled {
-            Cancelled::Ended => {
+            CancelResult::Ended => {
                 self.bus().signal(Signal::Progress { task: id, status: TaskStatus::Cancelled });
                 if record.task.session.is_some() {
                     // The next message of the session may continue.
@@ -52,12 +52,12 @@ impl Intake {
                 }
                 CancelOutcome::Ended
             }
-            Cancelled::Requested => {
+            CancelResult::Requested => {
                 self.bus().signal(Signal::Cancel(id));
                 CancelOutcome::Requested
             }
-            Cancelled::AlreadyEnded(status) => CancelOutcome::AlreadyEnded(status),
-            Cancelled::Unknown => CancelOutcome::Unknown,
+            CancelResult::AlreadyEnded(status) => CancelOutcome::AlreadyEnded(status),
+            CancelResult::Unknown => CancelOutcome::Unknown,
         }
     }
 

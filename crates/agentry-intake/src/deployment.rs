@@ -20,7 +20,7 @@ use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::{AgentEntry, Fleet};
 use agentry_core::time::Clock;
 use agentry_core::worker::FileReport;
-use agentry_store::{FleetChanges, FleetRow, Replaces, StateStore, StoreError, VersionOffer};
+use agentry_store::{FleetChanges, FleetRow, ReplacePolicy, StateStore, StoreError, VersionOffer};
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -233,7 +233,7 @@ impl Deployment {
         };
         let Some(spec) = found else { return Ok(None) };
         let active = spec.version.clone();
-        let offer = VersionOffer { spec, replaces: Replaces::Any };
+        let offer = VersionOffer { spec, replaces: ReplacePolicy::Any };
         store.offer_versions(vec![offer], clock.now()).await?;
         self.announce(true);
         self.look(false).await?;
@@ -359,7 +359,7 @@ impl Deployment {
     }
 
     /// Returns what a version in a file may replace; `None` if it is not offered.
-    fn offer_of(&self, state: &State, name: &AgentName, spec: &AgentSpec, has_unset: bool) -> Option<Replaces> {
+    fn offer_of(&self, state: &State, name: &AgentName, spec: &AgentSpec, has_unset: bool) -> Option<ReplacePolicy> {
         let current = state.agents.get(name);
         let is_offered = state.offered(name) == Some(&*spec.version);
         if let Some(current) = current.filter(|current| current.spec.version == spec.version) {
@@ -378,14 +378,14 @@ impl Deployment {
             }
         }
         if self.authority == Authority::Folder {
-            return Some(Replaces::Any);
+            return Some(ReplacePolicy::Any);
         }
         // An offer that was not accepted is not repeated, and a file whose variables are not all set here never replaces
         // a version that was whole.
         if is_offered || (has_unset && current.is_some()) {
             return None;
         }
-        Some(state.offered(name).map_or(Replaces::Nothing, |before| Replaces::Version(before.into())))
+        Some(state.offered(name).map_or(ReplacePolicy::Nothing, |before| ReplacePolicy::Version(before.into())))
     }
 
     /// Takes over changes that the store is certain to accept, because the folder decides.

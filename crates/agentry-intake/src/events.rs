@@ -7,7 +7,7 @@ use agentry_core::event::Event;
 use agentry_core::fleet::Fleet;
 use agentry_core::outbox::{OutboxBody, OutboxMessage};
 use agentry_core::task::{MAX_HOPS, Submission, Task};
-use agentry_store::{EventAccepted, IncomingEvent, StoreError};
+use agentry_store::{EventAcceptance, IncomingEvent, StoreError};
 
 use crate::{Intake, Order, Prepared};
 
@@ -107,15 +107,15 @@ impl Intake {
                 fleet_revision: fleet.revision(),
             };
             match self.store().accept_event(incoming).await? {
-                EventAccepted::New => {
+                EventAcceptance::New => {
                     self.wake(tasks.iter().cloned());
                     if outside == Outside::Publish {
                         self.tell(event, heard).await;
                     }
                     return Ok(Published { duplicate: false, tasks });
                 }
-                EventAccepted::Duplicate => return Ok(Published { duplicate: true, tasks: Vec::new() }),
-                EventAccepted::FleetChanged => self.deps.deployment.refresh().await?,
+                EventAcceptance::Duplicate => return Ok(Published { duplicate: true, tasks: Vec::new() }),
+                EventAcceptance::FleetChanged => self.deps.deployment.refresh().await?,
             }
         }
         Err(StoreError::Unavailable("the fleet changes too often to accept the event; try again".to_owned()).into())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::agent::{AgentName, AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
 use agentry_core::id::TaskId;
-use agentry_store::{Refused, StoreError};
+use agentry_store::{AcceptError, StoreError};
 
 use crate::Deployment;
 
@@ -68,11 +68,11 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::KeyReused(task) => Self::KeyReused(task),
-            Refused::Store(error) => Self::Store(error),
+impl From<AcceptError> for Refusal {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::KeyReused(task) => Self::KeyReused(task),
+            AcceptError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentry_core::agent::{AgentSpec, ExecutionMode};
 use agentry_core::fleet::Fleet;
 use agentry_core::task::{IdempotencyKey, Submission, Task};
-use agentry_store::{Accepted, StoreError};
+use agentry_store::{Acceptance, StoreError};
 
 use crate::{Deployment, Intake, Refusal, UnavailableAgent};
 
@@ -114,11 +114,11 @@ impl Intake {
                     Err(settled) => return settled,
                 };
                 match answers.next() {
-                    Some(Ok(Accepted::New)) => {
+                    Some(Ok(Acceptance::New)) => {
                         accepted.push(Arc::clone(&task));
                         Ok(SubmitResult::New(task))
                     }
-                    Some(Ok(Accepted::Duplicate(id))) => Ok(SubmitResult::Duplicate(id)),
+                    Some(Ok(Acceptance::Duplicate(id))) => Ok(SubmitResult::Duplicate(id)),
                     Some(Err(refused)) => Err(refused.into()),
                     None => Err(StoreError::Broken("the store gave no answer for a task".to_owned()).into()),
                 }

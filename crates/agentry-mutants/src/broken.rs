@@ -1,4 +1,4 @@
-//! A store that breaks one promise and hands everything else on.
+//! A store that breaks one promise and forwards everything else.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use crate::interval::LastRuns;
 use crate::mutant::Mutant;
 
-/// How much later than its acknowledgement a task becomes durable: a moment in which a process may die.
+/// Delay between the acknowledgement of a task and its durability, in which a process may die.
 const COMMITS_LATER: Duration = Duration::from_millis(300);
-/// How long a session is read from the cache.
+/// Time that a session is read from the cache.
 const CACHED: Duration = Duration::from_secs(2);
 
 /// The store of a broken platform.
@@ -23,13 +23,13 @@ pub struct Store {
     inner: Arc<dyn StateStore>,
     mutant: Mutant,
     runs: LastRuns,
-    /// Events so far.
+    /// Number of events so far.
     events: AtomicU64,
     sessions: Mutex<HashMap<SessionId, (Instant, Option<SessionView>)>>,
 }
 
 impl Store {
-    /// Stands before a store.
+    /// Creates a store with a defect in front of `inner`.
     pub fn new(inner: Arc<dyn StateStore>, mutant: Mutant) -> Self {
         Self { inner, mutant, runs: LastRuns::default(), events: AtomicU64::new(0), sessions: Mutex::default() }
     }
@@ -50,11 +50,11 @@ impl BudgetLayer for Store {}
 impl ClarificationLayer for Store {}
 impl DeadLetterLayer for Store {}
 impl FleetLayer for Store {}
-impl PulseLayer for Store {}
+impl RecentTaskLayer for Store {}
 impl RetentionLayer for Store {}
 impl UsageLayer for Store {}
 
-/// As money looks after it was dollars in single precision.
+/// Converts a cost to single-precision dollars and back.
 fn through_floats(cost: NanoUsd) -> NanoUsd {
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "this is the fault")]
     NanoUsd((f64::from(cost.0 as f32 / 1e9) * 1e9) as i64)
@@ -62,28 +62,28 @@ fn through_floats(cost: NanoUsd) -> NanoUsd {
 
 #[async_trait]
 impl TaskLayer for Store {
-    async fn accept(&self, mut tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
+    async fn accept(&self, mut tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Acceptance, AcceptError>>, StoreError> {
         if self.is(Mutant::NoDedupe) {
             tasks.iter_mut().for_each(|task| Arc::make_mut(task).idempotency = None);
         }
         if !self.is(Mutant::AckBeforeCommit) {
             return self.inner.accept(tasks).await;
         }
-        let (inner, answers) = (Arc::clone(&self.inner), vec![Ok(Accepted::New); tasks.len()]);
+        let (inner, answers) = (Arc::clone(&self.inner), vec![Ok(Acceptance::New); tasks.len()]);
         tokio::spawn(async move {
             tokio::time::sleep(COMMITS_LATER).await;
-            // Nobody waits for this any more: that is the fault.
+            // The defect: nobody waits for this any more.
             let _ = inner.accept(tasks).await;
         });
         Ok(answers)
     }
 
-    async fn advance(&self, mut advance: Arc<Advance>) -> Result<Advanced, StoreError> {
+    async fn advance(&self, mut advance: Arc<Advance>) -> Result<AdvanceResult, StoreError> {
         if self.is(Mutant::FloatCost) {
             Arc::make_mut(&mut advance).ledger.iter_mut().for_each(|row| row.cost = row.cost.map(through_floats));
         }
         match self.inner.advance(advance).await {
-            Err(StoreError::Fenced) if self.is(Mutant::NoFencing) => Ok(Advanced::default()),
+            Err(StoreError::Fenced) if self.is(Mutant::NoFencing) => Ok(AdvanceResult::default()),
             other => other,
         }
     }
@@ -109,7 +109,7 @@ impl SessionLayer for Store {
 
 #[async_trait]
 impl EventLayer for Store {
-    async fn accept_event(&self, mut incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
+    async fn accept_event(&self, mut incoming: IncomingEvent) -> Result<EventAcceptance, StoreError> {
         if self.is(Mutant::NoDedupe) {
             incoming.tasks.iter_mut().for_each(|task| Arc::make_mut(task).idempotency = None);
             let number = self.events.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Intervals as a naive scheduler counts them: from the last run.
+//! Intervals counted from the last run, as a naive scheduler counts them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,12 @@ use agentry_core::task::TaskSource;
 use agentry_core::time::Timestamp;
 use agentry_store::Firing;
 
-/// Intervals of schedules and when each ran last.
+/// Intervals of schedules, and the time of each one's last run.
 #[derive(Debug, Default)]
 pub struct LastRuns(Mutex<HashMap<String, (Duration, Option<Timestamp>)>>);
 
 impl LastRuns {
-    /// Learns the intervals of schedules.
+    /// Records the intervals of schedules.
     pub fn learn<'a>(&self, records: impl IntoIterator<Item = &'a ScheduleRecord>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for record in records {
@@ -24,7 +24,7 @@ impl LastRuns {
         }
     }
 
-    /// Moves a slot to where a count from the last run has it, and notes this run.
+    /// Moves a slot to an interval after the last run, and records this run.
     pub fn shift(&self, firing: &mut Firing, now: Timestamp) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((every, last)) = known.get_mut(&firing.schedule) else { return };

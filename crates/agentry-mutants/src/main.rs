@@ -1,7 +1,8 @@
-//! `agentry-mutant`: the program with one promise of the platform broken, which `MUTANT` names; without it nothing is.
+//! `agentry-mutant`: the program with one promise of the platform broken. `MUTANT` names the promise; without it the
+//! program is unchanged.
 //!
-//! A checker that has never failed is no evidence. The tests of this crate run the validation suite with each mutant and
-//! demand that the scenario which should notice does. The shipped binary knows nothing of this.
+//! A checker that has never failed is no evidence. The tests of this crate run the validation suite with each mutant
+//! and require that the scenario which should notice it does. The shipped binary contains none of this.
 
 mod broken;
 mod interval;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use mutant::Mutant;
 
-/// Exit code of wrong use, as the program itself has it.
+/// Exit code of a usage error, the same as the program's.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
             _ => inner,
         }),
         Err(error) => {
-            // There is nowhere else to say it.
+            // There is no other place to report it.
             let _ = writeln!(std::io::stderr().lock(), "error: {error}");
             return ExitCode::from(USAGE);
         }

@@ -1,25 +1,25 @@
-//! What can be broken.
+//! The mutants.
 
-/// The variable that names a mutant. Its name begins otherwise than those of settings, which the validation suite keeps from
-/// the processes that it starts.
+/// Variable that names a mutant. Its prefix differs from that of settings, which the validation suite removes from the
+/// environment of the processes that it starts.
 const VARIABLE: &str = "MUTANT";
 
-/// A promise that is broken.
+/// A broken promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// Tasks are acknowledged before they are durable.
     AckBeforeCommit,
-    /// Idempotency keys and ids of events are not looked at.
+    /// Idempotency keys and event ids are ignored.
     NoDedupe,
-    /// What must leave is taken from the outbox and thrown away.
+    /// Outbox messages are claimed and discarded.
     DropOutbox,
-    /// Costs go through single-precision dollars.
+    /// Costs pass through single-precision dollars.
     FloatCost,
     /// An interval counts from the last run instead of the clock.
     IntervalFromLastRun,
-    /// A worker that lost a task goes on with it.
+    /// A worker that lost a task continues it.
     NoFencing,
-    /// Sessions are read from a cache that nobody tells of writes.
+    /// Sessions are read from a cache without invalidation.
     UnversionedCache,
 }
 
@@ -34,10 +34,10 @@ impl Mutant {
         ("unversioned-cache", Self::UnversionedCache),
     ];
 
-    /// The one that the environment names, if any.
+    /// Returns the mutant that the environment names, if any.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// There is no mutant of that name.
     pub fn of_environment() -> Result<Option<Self>, String> {
         let Some(name) = std::env::var_os(VARIABLE) else { return Ok(None) };
         let known = || Self::ALL.map(|(name, _)| name).join(", ");

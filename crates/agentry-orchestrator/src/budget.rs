@@ -15,7 +15,7 @@ use agentry_core::id::CallId;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::{ErrorCode, TaskError};
 use agentry_llm::Call;
-use agentry_store::{Reservation, Reserved, StoreError};
+use agentry_store::{Reservation, ReserveResult, StoreError};
 use tokio::sync::oneshot;
 
 use crate::context::Context;
@@ -73,8 +73,8 @@ pub(crate) async fn reserve(
         now: run.ctx.now(),
     };
     match reserve_day(run, reservation).await {
-        Ok(Reserved::Yes) => Ok(()),
-        Ok(Reserved::No { spent, reserved }) => {
+        Ok(ReserveResult::Reserved) => Ok(()),
+        Ok(ReserveResult::OverCap { spent, reserved }) => {
             run.release(first);
             Err(exhausted(format!(
                 "agent `{}` has spent {spent} of {cap} today ({reserved} more is reserved), and the next call may cost \
@@ -91,7 +91,7 @@ pub(crate) async fn reserve(
 
 /// Reserves money of a daily budget in the store. The run's future may be dropped meanwhile, and the store may execute
 /// the reservation although its answer is lost: then the background task releases it.
-async fn reserve_day(run: &Run, reservation: Reservation) -> Result<Reserved, StoreError> {
+async fn reserve_day(run: &Run, reservation: Reservation) -> Result<ReserveResult, StoreError> {
     let call = reservation.call;
     run.day_reservation_opens(call);
     let (answer, answered) = oneshot::channel();

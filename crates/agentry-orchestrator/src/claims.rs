@@ -118,7 +118,7 @@ pub(crate) async fn reconcile(ctx: &Arc<Context>) {
     if lock(&ctx.claims.state).not_before.is_some_and(|at| began < at) {
         return;
     }
-    let owned = match ctx.store.owned(ctx.worker, MAX_LEASES).await {
+    let owned = match ctx.store.leases_of(ctx.worker, MAX_LEASES).await {
         Ok(owned) => owned,
         Err(error) => {
             tracing::warn!(%error, "comparing this worker's leases with the store failed");
@@ -130,7 +130,7 @@ pub(crate) async fn reconcile(ctx: &Arc<Context>) {
     let orphans = ctx.claims.orphans(&owned);
     let mut requeued = 0_u64;
     for lease in orphans {
-        match ctx.store.advance(Arc::new(Advance::new(lease, ctx.now(), Step::HandBack))).await {
+        match ctx.store.advance(Arc::new(Advance::new(lease, ctx.now(), Step::Release))).await {
             Ok(_) => requeued += 1,
             // The task has ended or has another owner by now.
             Err(StoreError::Fenced) => {}

@@ -257,12 +257,12 @@ impl Context {
     }
 
     /// Stores the version of an agent, once per process, before work on it leaves the first trace.
-    pub async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
+    pub async fn store_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
         let key = (spec.name.clone(), spec.version.clone());
         if lock(&self.kept_versions).contains(&key) {
             return Ok(());
         }
-        self.store.keep_version(spec).await?;
+        self.store.store_version(spec).await?;
         lock(&self.kept_versions).insert(key);
         Ok(())
     }

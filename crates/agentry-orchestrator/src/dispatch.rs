@@ -8,7 +8,7 @@ use agentry_bus::{Wake, Wakes};
 use agentry_core::id::TaskId;
 use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
-use agentry_store::{Claimed, Want};
+use agentry_store::{ClaimRequest, ClaimedTask};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -124,7 +124,7 @@ fn start_batch(ctx: &Arc<Context>, batch: Vec<Wake>) -> Option<JoinHandle<Backlo
     let tracker = ctx.runs.clone();
     Some(tracker.spawn(async move {
         // The claim holds no slots, so it may return a few tasks too many; they wait for a slot.
-        claim(&ctx, Want::Known(ids), ctx.now(), bodies).await;
+        claim(&ctx, ClaimRequest::Tasks(ids), ctx.now(), bodies).await;
         Backlog::Unknown
     }))
 }
@@ -132,7 +132,7 @@ fn start_batch(ctx: &Arc<Context>, batch: Vec<Wake>) -> Option<JoinHandle<Backlo
 /// Claims queued tasks that have been due for longer than `older`.
 async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> Backlog {
     let now = ctx.now();
-    let want = Want::Next { modes: ctx.options.modes, limit, due_by: now.before(older) };
+    let want = ClaimRequest::Next { modes: ctx.options.modes, limit, due_by: now.before(older) };
     let Some(claimed) = claim(ctx, want, now, HashMap::new()).await else { return Backlog::Unknown };
     if !older.is_zero() {
         ctx.metrics.missed_wakes.inc_by(claimed as u64);
@@ -143,7 +143,7 @@ async fn claim_next(ctx: &Arc<Context>, limit: usize, older: Duration) -> Backlo
 /// Claims tasks and starts them. Returns their number; `None` if the store did not answer.
 async fn claim(
     ctx: &Arc<Context>,
-    want: Want,
+    want: ClaimRequest,
     now: Timestamp,
     mut bodies: HashMap<TaskId, Option<Arc<Task>>>,
 ) -> Option<usize> {
@@ -168,7 +168,7 @@ async fn claim(
     }
 }
 
-fn spawn(ctx: &Arc<Context>, mut claimed: Claimed, body: Option<Arc<Task>>) {
+fn spawn(ctx: &Arc<Context>, mut claimed: ClaimedTask, body: Option<Arc<Task>>) {
     let held = HeldLease::new(ctx, claimed.lease);
     let ctx = Arc::clone(ctx);
     let permit = Arc::clone(&ctx.slots).try_acquire_owned().ok();

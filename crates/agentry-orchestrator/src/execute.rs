@@ -9,7 +9,7 @@ use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::{SessionRecord, SessionWrite};
 use agentry_core::slack::ReplacedPost;
 use agentry_core::task::{ErrorCode, Outcome, Task, TaskError, TaskStatus};
-use agentry_store::{Advance, Claimed, Lease, Step, StoreError};
+use agentry_store::{Advance, ClaimedTask, Lease, Step, StoreError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -44,7 +44,7 @@ pub(crate) enum ModeEnd {
 /// Executes a task to the end of this claim. Returns the status of the task then, if this worker knows it.
 pub(crate) async fn execute(
     ctx: &Arc<Context>,
-    claimed: Claimed,
+    claimed: ClaimedTask,
     task: Arc<Task>,
     session: Option<&SessionRecord>,
 ) -> Option<TaskStatus> {
@@ -56,7 +56,7 @@ pub(crate) async fn execute(
 
 async fn perform(
     ctx: &Arc<Context>,
-    claimed: Claimed,
+    claimed: ClaimedTask,
     task: Arc<Task>,
     session: Option<&SessionRecord>,
 ) -> Option<TaskStatus> {
@@ -103,7 +103,7 @@ impl From<StoreError> for StartError {
 /// Loads the agent's version and the journal.
 async fn begin(
     ctx: &Arc<Context>,
-    claimed: &Claimed,
+    claimed: &ClaimedTask,
     task: Arc<Task>,
     cancel: CancellationToken,
 ) -> Result<Run, StartError> {
@@ -116,7 +116,7 @@ async fn begin(
         let message = format!("agent `{}` is not in the fleet any more, or is disabled", task.agent);
         return Err(StartError::End(TaskError::new(ErrorCode::AgentUnavailable, message), past));
     };
-    ctx.keep_version(&spec).await?;
+    ctx.store_version(&spec).await?;
     if !claimed.resumes {
         ctx.metrics.started(&task, ctx.now());
     }
@@ -197,7 +197,7 @@ async fn settle(run: &Run, ended: Result<ModeEnd, Stop>) -> Option<TaskStatus> {
         }
         Err(Stop::Draining) => {
             run.defer(&Scope::MAIN, vec![JournalBody::HandedBack { worker: run.lease.worker }], Vec::new());
-            (run.advance(Step::HandBack), TaskStatus::Queued)
+            (run.advance(Step::Release), TaskStatus::Queued)
         }
         // Handled above.
         Err(Stop::Fenced) => return None,
@@ -301,6 +301,6 @@ async fn end_before_start(
 }
 
 async fn release(ctx: &Context, lease: Lease, task: &Arc<Task>) -> Option<TaskStatus> {
-    let advance = Advance::new(lease, ctx.now(), Step::HandBack);
+    let advance = Advance::new(lease, ctx.now(), Step::Release);
     write_end(ctx, task, advance, TaskStatus::Queued).await
 }

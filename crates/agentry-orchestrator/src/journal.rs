@@ -14,7 +14,7 @@ use agentry_core::journal::JournalEntry;
 use agentry_core::money::LedgerRow;
 use agentry_core::outbox::OutboxMessage;
 use agentry_core::time::Timestamp;
-use agentry_store::{Advance, Advanced, Lease, Step};
+use agentry_store::{Advance, AdvanceResult, Lease, Step};
 
 use crate::context::{Context, lock};
 use crate::run::Stop;
@@ -79,7 +79,7 @@ impl Journal {
 
     /// Writes all pending rows while the task continues. Durable when it returns; if the future is dropped before, the
     /// rows stay pending.
-    pub async fn flush(&self, ctx: &Context) -> Result<Advanced, Stop> {
+    pub async fn flush(&self, ctx: &Context) -> Result<AdvanceResult, Stop> {
         let write = Unconfirmed { journal: self, advance: Some(Arc::new(self.take(ctx.now(), Step::Continue))) };
         write.persist(ctx).await
     }
@@ -101,8 +101,8 @@ struct Unconfirmed<'j> {
 }
 
 impl Unconfirmed<'_> {
-    async fn persist(mut self, ctx: &Context) -> Result<Advanced, Stop> {
-        let Some(advance) = self.advance.clone() else { return Ok(Advanced::default()) };
+    async fn persist(mut self, ctx: &Context) -> Result<AdvanceResult, Stop> {
+        let Some(advance) = self.advance.clone() else { return Ok(AdvanceResult::default()) };
         let end = persist(ctx, advance).await;
         let advance = self.advance.take();
         if let (Err(Stop::Broken(_)), Some(advance)) = (&end, advance) {
@@ -176,7 +176,7 @@ mod tests {
         };
         let journal = journal();
         journal.ask(vec![question.clone()], Vec::new());
-        assert_eq!(journal.take(Timestamp(0), Step::HandBack).clarifications.len(), 1);
+        assert_eq!(journal.take(Timestamp(0), Step::Release).clarifications.len(), 1);
         journal.ask(vec![question], Vec::new());
         let outcome = Outcome::completed(serde_json::Value::Null);
         let end = journal.take(Timestamp(0), Step::Finish { outcome, dead_letter: false });

@@ -13,7 +13,7 @@ use agentry_core::slack::ReplacedPost;
 use agentry_core::task::{Task, TaskStatus};
 use agentry_core::trace::{SpanContext, SpanId};
 use agentry_llm::Call;
-use agentry_store::{Advance, Claimed, Lease, Step};
+use agentry_store::{Advance, ClaimedTask, Lease, Step};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
@@ -69,7 +69,7 @@ impl Run {
         ctx: Arc<Context>,
         task: Arc<Task>,
         spec: Arc<AgentSpec>,
-        claimed: &Claimed,
+        claimed: &ClaimedTask,
         cancel: CancellationToken,
         past: Vec<JournalEntry>,
     ) -> Self {

@@ -54,7 +54,7 @@ impl StatusReporter {
             return;
         }
         gone.sort_unstable();
-        match ctx.store.forget_agents(gone.clone()).await {
+        match ctx.store.remove_agent_statuses(gone.clone()).await {
             Ok(()) => self.found.retain(|name, _| !gone.contains(name)),
             Err(error) => tracing::warn!(%error, "removing statuses of deleted agents failed"),
         }

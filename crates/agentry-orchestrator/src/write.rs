@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_store::{Advance, Advanced, StoreError};
+use agentry_store::{Advance, AdvanceResult, StoreError};
 use tokio::time::Instant;
 
 use crate::context::Context;
@@ -19,7 +19,7 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Fails with [`Stop::Fenced`] if the task has another owner, with [`Stop::Broken`] if retries cannot help.
-pub(crate) async fn persist(ctx: &Context, advance: Arc<Advance>) -> Result<Advanced, Stop> {
+pub(crate) async fn persist(ctx: &Context, advance: Arc<Advance>) -> Result<AdvanceResult, Stop> {
     let (mut delay, began) = (MIN_DELAY, Instant::now());
     loop {
         match ctx.store.advance(Arc::clone(&advance)).await {

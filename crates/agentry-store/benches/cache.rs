@@ -1,9 +1,9 @@
-//! How long reads take through the cache: hits, misses with their fill, and the store alone, each offered 500 times a
-//! second by a clock: a late answer does not delay the next question. The clock ticks in milliseconds, so a read is timed
-//! from when it began.
+//! Latency of reads through the cache: hits, misses with their fill, and the store alone, each offered 500 times a
+//! second by a clock, so a late answer does not delay the next read. The clock ticks in milliseconds, so a read is
+//! timed from its start.
 //!
-//! `cargo bench -p agentry-store --bench cache`; Redis at `AGENTRY_TEST_REDIS_URL`, else on the standard port. The store
-//! behind it is SQLite on disk.
+//! Run `cargo bench -p agentry-store --bench cache` with Redis at `AGENTRY_TEST_REDIS_URL`, or else on the standard
+//! port. The store behind the cache is SQLite on disk.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints what it measures")]
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use agentry_store::contract::build::{accept, claim, finish, task};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, StateStore, Step};
 
-/// Reads of each kind; at 500/s they take 5 s.
+/// Number of reads of each kind; at 500/s they take 5 s.
 const READS: usize = 2_500;
 const INTERVAL: Duration = Duration::from_millis(2);
-/// Journal entries of each task.
+/// Journal entries per task.
 const ENTRIES: u32 = 4;
-/// Measurements of each kind; the middle one is quoted.
+/// Measurements of each kind; the median is quoted.
 const ROUNDS: usize = 3;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -35,7 +35,7 @@ async fn main() {
         let tasks = ended(&store).await;
         let mut options = RedisOptions::new(&url).unwrap();
         options.prefix = format!("agentry-bench-{}", TaskId::generate());
-        // The keys leave by themselves.
+        // The keys expire by themselves.
         options.ttl = Duration::from_secs(120);
         let cache = CachedStore::connect(Arc::clone(&store), options);
         let began = Instant::now();
@@ -46,7 +46,7 @@ async fn main() {
         let cache: Arc<CachedStore> = Arc::new(cache);
         measure(round, "store alone", Arc::clone(&store), &tasks).await;
         measure(round, "miss and fill", cache.clone(), &tasks).await;
-        // The last entries are on their way.
+        // The last entries are still being written.
         tokio::time::sleep(Duration::from_millis(500)).await;
         measure(round, "hit", cache.clone(), &tasks).await;
         let stats = cache.stats();
@@ -55,7 +55,7 @@ async fn main() {
     }
 }
 
-/// Tasks that have ended, with a few entries each.
+/// Creates ended tasks with a few journal entries each.
 async fn ended(store: &Arc<dyn StateStore>) -> Vec<TaskId> {
     let one = || async {
         let id = accept(store, task(T0)).await;
@@ -69,7 +69,7 @@ async fn ended(store: &Arc<dyn StateStore>) -> Vec<TaskId> {
     futures_util::future::join_all((0..READS).map(|_| one())).await
 }
 
-/// Reads each task once, the next one when its time has come.
+/// Reads each task once, at its scheduled time.
 async fn measure(round: usize, name: &str, store: Arc<dyn StateStore>, tasks: &[TaskId]) {
     let start = Instant::now() + INTERVAL;
     let reads = tasks.iter().zip(1u32..).map(|(id, number)| {

@@ -1,7 +1,7 @@
-//! Layers: what stands before another store and changes some of its methods.
+//! Layers: stores in front of another store that change some of its methods.
 //!
-//! Each trait of the port has a layer, whose methods hand the call on unless they are written otherwise. A type with all
-//! layers is a [`StateStore`]:
+//! Each trait of the port has a layer, whose methods forward the call by default. A type with all layers is a
+//! [`StateStore`]:
 //!
 //! ```text
 //! impl Layer for Patient { fn inner(&self) -> &dyn StateStore { &*self.inner } }
@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use crate::table::names::*;
 use crate::{StateStore, StoreError};
 
-/// A store before another one.
+/// A store in front of another one.
 pub trait Layer: Send + Sync + 'static {
-    /// Returns the store behind.
+    /// Returns the inner store.
     fn inner(&self) -> &dyn StateStore;
 }
 

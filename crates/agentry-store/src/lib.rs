@@ -1,7 +1,7 @@
-//! The state store: the truth about every task, session, schedule and dollar.
+//! The state store, which is authoritative for every task, session, schedule and dollar.
 //!
 //! [`StateStore`] is the port; [`sqlite`] is its backend for one machine, [`postgres`] the one for many, and [`cache`]
-//! stands before either. One contract suite runs on every backend; [`migrate`] moves what one holds to the other.
+//! stands in front of either. One contract suite runs on every backend; [`migrate`] moves a SQLite store to PostgreSQL.
 
 pub mod cache;
 #[cfg(feature = "contract")]
@@ -12,7 +12,7 @@ mod liveness;
 pub mod migrate;
 mod port;
 pub mod postgres;
-pub mod private;
+pub mod private_files;
 mod sql;
 pub mod sqlite;
 pub mod table;

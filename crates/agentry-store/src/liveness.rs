@@ -1,15 +1,15 @@
-//! The decision who counts as dead, the same for every backend.
+//! The decision which workers count as dead, shared by all backends.
 //!
-//! It is made in one place, [`crate::TaskStore::recover`], by a registered worker, the *judge*; claims and reservations are
-//! freed by what was decided there. All times here are microseconds of the store's own clock.
+//! It is made in one place, [`crate::TaskStore::recover`], by a registered worker, the *judge*, and releases claims and
+//! reservations. All times here are microseconds of the store's own clock.
 //!
-//! An old heartbeat has two causes: its worker fell silent, or the store stood still and executed nobody's heartbeats. The
-//! judge tells them apart by its own:
+//! An old heartbeat has two causes: its worker fell silent, or the store stalled and executed no heartbeats. The judge
+//! tells them apart by its own:
 //!
-//! - it judges only while its heartbeats have come without a gap for [`GRACE`], so that after a stall everybody has that
-//!   long to send the next one;
-//! - it measures the age of another heartbeat at the moment of its own last one, so that a stall that has just ended, or
-//!   one in the middle of its question, makes nobody older.
+//! - it judges only while its heartbeats have arrived without a gap for [`GRACE`], so that after a stall every worker
+//!   has that long to send the next one;
+//! - it measures the age of another heartbeat at the time of its own last one, so that a stall that has just ended, or
+//!   one in the middle of its query, ages nobody.
 
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 
@@ -17,9 +17,9 @@ use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
 const DEAD_AFTER: i64 = HEARTBEAT.as_micros() as i64 * MISSED_HEARTBEATS as i64;
 /// Age from which a heartbeat is late, and distance of two heartbeats that is a gap.
 pub(crate) const LATE: i64 = HEARTBEAT.as_micros() as i64 * 2;
-/// How long a judge's heartbeats must have come without a gap.
+/// Time for which a judge's heartbeats must have arrived without a gap.
 pub(crate) const GRACE: i64 = DEAD_AFTER;
-/// Age of a heartbeat from which a worker whose lock nobody holds counts as dead. A process that lost only the connection
+/// Age of a heartbeat from which a worker without a held lock counts as dead. A process that lost only the connection
 /// of its lock takes it again with its next heartbeat, within [`HEARTBEAT`].
 const UNLOCKED_AFTER: i64 = HEARTBEAT.as_micros() as i64 * 3 / 2;
 
@@ -33,7 +33,7 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// The heartbeats with one more. A clock that was set back makes no gap.
+    /// Returns the heartbeats with one more. A clock that was set back makes no gap.
     #[must_use]
     pub(crate) fn with(before: Option<Self>, at: i64) -> Self {
         let steady_since =
@@ -42,14 +42,14 @@ impl Heartbeats {
     }
 }
 
-/// What a judge finds about a worker.
+/// Verdict on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// It counts as alive.
+pub(crate) enum Liveness {
+    /// The worker counts as alive.
     Alive,
-    /// It counts as dead if it had a lock and nobody holds it now.
+    /// The worker counts as dead if it had a lock that nobody holds now.
     DeadIfUnlocked,
-    /// It counts as dead.
+    /// The worker counts as dead.
     Dead,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// The judge with these heartbeats. `None`: it may judge nobody now.
+    /// Creates a judge from its own heartbeats; `None` when it may not judge now.
     #[must_use]
     pub(crate) fn new(own: Heartbeats, now: i64) -> Option<Self> {
         let is_late = now.saturating_sub(own.last) >= LATE;
@@ -72,15 +72,15 @@ impl Judge {
 
     /// Judges a worker by its last heartbeat.
     ///
-    /// Locks survive a stall, so a free one is looked for by the age at this moment.
+    /// Locks survive a stall, so a free lock is judged by the current age.
     #[must_use]
-    pub(crate) fn life(&self, last: i64) -> Life {
+    pub(crate) fn liveness(&self, last: i64) -> Liveness {
         if self.last.saturating_sub(last) >= DEAD_AFTER {
-            Life::Dead
+            Liveness::Dead
         } else if self.now.saturating_sub(last) >= UNLOCKED_AFTER {
-            Life::DeadIfUnlocked
+            Liveness::DeadIfUnlocked
         } else {
-            Life::Alive
+            Liveness::Alive
         }
     }
 }
@@ -113,26 +113,26 @@ mod tests {
         assert_eq!(back, Heartbeats { last: 3 * SECOND, steady_since: 0 });
     }
 
-    /// Whatever the length of a stall and the phases of two workers: when the judge sends its first heartbeats after it,
-    /// the other one, whose next heartbeat is under way, has at least half a second to get it through.
+    /// Whatever the length of a stall and the phases of two workers: when the judge sends its first heartbeats after
+    /// it, the other one, whose next heartbeat is in flight, has at least half a second to deliver it.
     #[test]
-    fn a_stall_of_any_length_kills_nobody() {
+    fn a_stall_of_any_length_counts_as_no_death() {
         for stall in (0..12 * SECOND).step_by(50_000) {
             for (own, other) in [(0, 0), (0, 999_000), (999_000, 0), (500_000, 999_000), (1, 500_000)] {
-                // Both sent heartbeats at their phase of every second until the stall began at 60 s; the judge's next one
-                // is executed when it ends, and then one a second.
+                // Both sent heartbeats at their phase of every second until the stall began at 60 s; the judge's next
+                // one is executed when it ends, and then one a second.
                 let begin = 60 * SECOND;
                 let end = begin + stall;
                 let mut judge = beats(&(0..60).map(|n| own + n * SECOND).collect::<Vec<_>>());
                 let last = other + 59 * SECOND;
                 for look in [begin, end, end + 1] {
-                    let found = Judge::new(judge, look).map(|judge| judge.life(last));
-                    assert_ne!(found, Some(Life::Dead), "{stall} {own} {other} before the judge's heartbeat");
+                    let found = Judge::new(judge, look).map(|judge| judge.liveness(last));
+                    assert_ne!(found, Some(Liveness::Dead), "{stall} {own} {other} before the judge's heartbeat");
                 }
                 judge = Heartbeats::with(Some(judge), end.max(own + begin));
                 let look = judge.last + SECOND / 2;
-                let found = Judge::new(judge, look).map(|judge| judge.life(last));
-                assert_ne!(found, Some(Life::Dead), "{stall} {own} {other} after the judge's heartbeat");
+                let found = Judge::new(judge, look).map(|judge| judge.liveness(last));
+                assert_ne!(found, Some(Liveness::Dead), "{stall} {own} {other} after the judge's heartbeat");
             }
         }
     }
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn the_silent_are_dead_after_three_heartbeats() {
         let judge = Judge::new(beats(&[0, SECOND, 2 * SECOND, 3 * SECOND]), 3 * SECOND).unwrap();
-        assert_eq!(judge.life(0), Life::Dead);
-        assert_eq!(judge.life(1), Life::DeadIfUnlocked);
-        assert_eq!(judge.life(2 * SECOND), Life::Alive);
-        assert_eq!(judge.life(9 * SECOND), Life::Alive, "its heartbeat came after the judge's");
+        assert_eq!(judge.liveness(0), Liveness::Dead);
+        assert_eq!(judge.liveness(1), Liveness::DeadIfUnlocked);
+        assert_eq!(judge.liveness(2 * SECOND), Liveness::Alive);
+        assert_eq!(judge.liveness(9 * SECOND), Liveness::Alive, "its heartbeat came after the judge's");
     }
 }

@@ -1,8 +1,8 @@
-//! The table of the port: every trait with its methods, once. Whatever stands before a store is made from it.
+//! The table of the port: every trait with its methods, once. Stores in front of other stores are generated from it.
 //!
-//! A new method of the port is written in its trait and here, and nowhere else.
+//! A new method of the port is added to its trait and here, and nowhere else.
 
-/// The names that the table uses, for whoever visits it from another crate.
+/// The names that the table uses, for crates that expand it.
 pub mod names {
     pub use std::sync::Arc;
 
@@ -26,19 +26,19 @@ pub mod names {
 }
 
 /// Calls a macro with the whole port: each trait, the name of its layer ([`crate::layer`]), and its methods without
-/// `&self`, `async` and the error. Arguments that are lent are named behind the result: references in brackets, options of
+/// `&self`, `async` and the error. Borrowed arguments are listed after the result: references in brackets, options of
 /// references in braces. The caller imports [`names`].
 #[macro_export]
 macro_rules! for_each_store_method {
     ($visit:ident) => {
         $visit! {
             TaskStore, TaskLayer {
-                fn accept(tasks: Vec<Arc<Task>>) -> Vec<Result<Accepted, Refused>>;
+                fn accept(tasks: Vec<Arc<Task>>) -> Vec<Result<Acceptance, AcceptError>>;
                 fn task_of_key(key: &str, now: Timestamp) -> Option<(TaskId, u64)> [key];
-                fn claim(worker: WorkerId, want: Want, now: Timestamp) -> Vec<Claimed>;
-                fn owned(worker: WorkerId, limit: usize) -> Vec<Lease>;
-                fn advance(advance: Arc<Advance>) -> Advanced;
-                fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Cancelled;
+                fn claim(worker: WorkerId, request: ClaimRequest, now: Timestamp) -> Vec<ClaimedTask>;
+                fn leases_of(worker: WorkerId, limit: usize) -> Vec<Lease>;
+                fn advance(advance: Arc<Advance>) -> AdvanceResult;
+                fn cancel(task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> CancelResult;
                 fn recover(judge: WorkerId, now: Timestamp, limit: usize) -> Vec<Wake>;
                 fn due_sessions(now: Timestamp, limit: usize) -> Vec<SessionId>;
                 fn next_due(now: Timestamp) -> Option<Timestamp>;
@@ -57,11 +57,11 @@ macro_rules! for_each_store_method {
                 fn delete_session(session: &SessionId) -> bool [session];
             }
             ClarificationStore, ClarificationLayer {
-                fn resolve(id: ClarificationId, resolution: Resolution) -> Answered;
+                fn resolve(id: ClarificationId, resolution: Resolution) -> ResolveResult;
                 fn clarification(id: ClarificationId) -> Option<Clarification>;
                 fn clarifications(only_open: bool, after: Option<ClarificationId>, limit: usize) -> Page<Clarification>;
-                fn asked_in(id: ClarificationId, thread: &str) -> () [thread];
-                fn clarifications_in(thread: &str, limit: usize) -> Vec<Clarification> [thread];
+                fn set_clarification_thread(id: ClarificationId, thread: &str) -> () [thread];
+                fn clarifications_in_thread(thread: &str, limit: usize) -> Vec<Clarification> [thread];
                 fn expired_clarifications(now: Timestamp, limit: usize) -> Vec<Clarification>;
             }
             ScheduleStore, ScheduleLayer {
@@ -77,11 +77,11 @@ macro_rules! for_each_store_method {
                 fn slots_at(name: &str, slots: &[Timestamp]) -> Vec<SlotRecord> [name, slots];
             }
             EventStore, EventLayer {
-                fn accept_event(incoming: IncomingEvent) -> EventAccepted;
+                fn accept_event(incoming: IncomingEvent) -> EventAcceptance;
                 fn recent_events(limit: usize) -> Vec<Event>;
             }
             BudgetStore, BudgetLayer {
-                fn reserve(reservation: Reservation) -> Reserved;
+                fn reserve(reservation: Reservation) -> ReserveResult;
                 fn release(call: CallId) -> ();
             }
             RetentionStore, RetentionLayer {
@@ -104,14 +104,14 @@ macro_rules! for_each_store_method {
                 fn heartbeat(worker: &WorkerRecord) -> () [worker];
                 fn deregister(worker: WorkerId) -> ();
                 fn workers(now: Timestamp) -> Vec<WorkerRecord>;
-                fn keep_version(spec: &AgentSpec) -> () [spec];
+                fn store_version(spec: &AgentSpec) -> () [spec];
                 fn version(agent: &AgentName, version: &str) -> Option<AgentSpec> [agent, version];
                 fn fleet_revision() -> u64;
                 fn fleet_since(revision: u64) -> FleetChanges;
                 fn offer_versions(offers: Vec<VersionOffer>, now: Timestamp) -> u64;
                 fn remove_agents(agents: Vec<AgentName>, now: Timestamp) -> Vec<AgentName>;
                 fn put_agent_status(statuses: Vec<AgentStatus>) -> ();
-                fn forget_agents(agents: Vec<AgentName>) -> ();
+                fn remove_agent_statuses(agents: Vec<AgentName>) -> ();
                 fn agent_statuses() -> Vec<AgentStatus>;
             }
             UsageStore, UsageLayer {
@@ -120,8 +120,8 @@ macro_rules! for_each_store_method {
                 fn calls(from: Timestamp, to: Timestamp, after: Option<CallCursor>, limit: usize) -> Page<LedgerRow>;
                 fn ledger(task: TaskId) -> Vec<LedgerRow>;
             }
-            PulseStore, PulseLayer {
-                fn pulse(since: Timestamp, limit: usize) -> Vec<TaskPulse>;
+            RecentTaskStore, RecentTaskLayer {
+                fn recent_tasks(since: Timestamp, limit: usize) -> Vec<RecentTask>;
             }
             AccessStore, AccessLayer {
                 fn add_key(key: &ApiKey) -> () [key];
@@ -129,8 +129,8 @@ macro_rules! for_each_store_method {
                 fn revoke_key(key: KeyId, at: Timestamp) -> bool;
                 fn key_by_hash(hash: KeyHash) -> Option<ApiKey>;
                 fn key(key: KeyId) -> Option<ApiKey>;
-                fn has_keys(now: Timestamp) -> bool;
-                fn key_used(key: KeyId, at: Timestamp) -> ();
+                fn has_active_keys(now: Timestamp) -> bool;
+                fn record_key_use(key: KeyId, at: Timestamp) -> ();
                 fn add_browser_session(session: &BrowserSession) -> bool [session];
                 fn browser_session(hash: KeyHash) -> Option<BrowserSession>;
                 fn end_browser_session(hash: KeyHash) -> bool;

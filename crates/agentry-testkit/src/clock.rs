@@ -1,4 +1,4 @@
-//! Time and chance under a seed.
+//! Time and randomness under a seed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
-/// A wall clock over tokio's (paused) time. It outlives runtimes: a new one goes on where the last one stopped.
+/// A wall clock over tokio's (paused) time. It outlives runtimes: a new one continues where the last one stopped.
 #[derive(Debug)]
 pub struct SimClock {
     base: AtomicI64,
@@ -16,13 +16,12 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// A clock that shows `start` now.
-    #[must_use]
+    /// Creates a clock that shows `start` now.
     pub fn new(start: Timestamp) -> Arc<Self> {
         Arc::new(Self { base: AtomicI64::new(start.0), started: Mutex::new(None) })
     }
 
-    /// Joins the runtime that this is called in; time goes on from what the clock shows.
+    /// Joins the current runtime; time continues from what the clock shows.
     pub fn enter(&self) {
         let now = self.now();
         self.base.store(now.0, Ordering::SeqCst);
@@ -52,29 +51,25 @@ impl Clock for SimClock {
 
 /// Random numbers of one seed, shared by everything in a simulation.
 #[derive(Debug, Clone)]
-pub struct Dice(Arc<Mutex<StdRng>>);
+pub struct SeededRng(Arc<Mutex<StdRng>>);
 
-impl Dice {
-    /// The dice of a seed.
-    #[must_use]
+impl SeededRng {
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// The next 64 bits.
-    #[must_use]
+    /// Returns the next 64 bits.
     pub fn bits(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
-    /// Whether something with this probability happens.
-    #[must_use]
+    /// Returns true with this probability.
     pub fn happens(&self, probability: f64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_bool(probability.clamp(0.0, 1.0))
     }
 
-    /// A number below `bound`.
-    #[must_use]
+    /// Returns a number below `bound`.
     pub fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..bound.max(1))
     }

@@ -14,7 +14,6 @@ impl FaultCounts {
     }
 
     /// Returns all counters.
-    #[must_use]
     pub fn all(&self) -> BTreeMap<String, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -13,20 +13,20 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::outage::Outages;
-use crate::{Dice, FaultCounts, Outage};
+use crate::{FaultCounts, Outage, SeededRng};
 
 /// A bus that loses some wakes and signals. While it refuses, it loses all of them and publishes nothing; while it is
 /// frozen, all of them arrive when that is over.
 pub struct FaultyBus {
     inner: Arc<dyn EventBus>,
-    dice: Dice,
+    dice: SeededRng,
     loss: f64,
     active: AtomicBool,
     outages: Outages,
     counts: FaultCounts,
 }
 
-/// What becomes of a hint or an event.
+/// Treatment of a hint or an event.
 enum Fate {
     Pass,
     Lost,
@@ -34,9 +34,8 @@ enum Fate {
 }
 
 impl FaultyBus {
-    /// Loses wakes and signals with probability `loss`.
-    #[must_use]
-    pub fn new(inner: Arc<dyn EventBus>, dice: Dice, loss: f64) -> Arc<Self> {
+    /// Creates a bus that loses wakes and signals with probability `loss`.
+    pub fn new(inner: Arc<dyn EventBus>, dice: SeededRng, loss: f64) -> Arc<Self> {
         Arc::new(Self {
             inner,
             dice,
@@ -47,19 +46,18 @@ impl FaultyBus {
         })
     }
 
-    /// Injects no faults from here on. What is late already arrives in its own time.
+    /// Stops injecting faults. Delayed messages still arrive in their time.
     pub fn heal(&self) {
         self.outages.end();
         self.active.store(false, Ordering::SeqCst);
     }
 
-    /// Begins an outage of this length, in the runtime that this is called in.
+    /// Starts an outage of this length, in the current runtime.
     pub fn begin_outage(&self, outage: Outage, length: Duration) {
         self.outages.begin(outage, length);
     }
 
-    /// Returns how often each fault was injected.
-    #[must_use]
+    /// Returns the number of injections of each fault.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.all()
     }

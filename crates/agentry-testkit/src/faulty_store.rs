@@ -1,4 +1,4 @@
-//! A store that is late, refuses, hangs, or does what it is asked and then says that it did not.
+//! A store that is late, refuses, hangs, or executes a call and then reports a failure.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -10,50 +10,48 @@ use agentry_store::{StateStore, StoreError};
 use async_trait::async_trait;
 
 use crate::store_faults::Faults;
-use crate::{Dice, Outage, StoreFaults};
+use crate::{Outage, SeededRng, StoreFaults};
 
-/// See the module. A call that hangs is carried out even when its caller's future is dropped.
+/// A store with faults; see the module. A call that hangs is executed even when its caller's future is dropped.
 pub struct FaultyStore {
     inner: Arc<dyn StateStore>,
     faults: Faults,
 }
 
 impl FaultyStore {
-    /// A store with faults in front of `inner`.
-    #[must_use]
-    pub fn new(inner: Arc<dyn StateStore>, dice: Dice, faults: StoreFaults) -> Arc<Self> {
+    /// Creates a store with faults in front of `inner`.
+    pub fn new(inner: Arc<dyn StateStore>, dice: SeededRng, faults: StoreFaults) -> Arc<Self> {
         Arc::new(Self { inner, faults: Faults::new(dice, faults) })
     }
 
-    /// Begins to inject faults (again). A new store does so from the start.
+    /// Starts injecting faults again. A new store injects faults from the start.
     pub fn break_again(&self) {
         self.faults.set_active(true);
     }
 
-    /// Injects no faults from here on. Calls that hang already come to their end in their own time.
+    /// Stops injecting faults. Hanging calls still end in their time.
     pub fn heal(&self) {
         self.faults.set_active(false);
     }
 
-    /// Begins an outage of this length, in the runtime that this is called in.
+    /// Starts an outage of this length, in the current runtime.
     pub fn begin_outage(&self, outage: Outage, length: Duration) {
         self.faults.outages.begin(outage, length);
     }
 
-    /// To be called when the runtime of the callers is gone, as after kill -9: of the calls that hung, which the server
-    /// has, some are carried out and the others are lost.
+    /// Executes some of the hanging calls, which the server has, and drops the others. To be called when the runtime of
+    /// the callers is gone, as after kill -9.
     pub async fn carry_out_orphans(&self) {
         self.faults.carry_out_orphans().await;
     }
 
-    /// Returns how often each fault was injected.
-    #[must_use]
+    /// Returns the number of injections of each fault.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.faults.counts.all()
     }
 }
 
-/// Counts what a call shows before it meets its fate.
+/// Counts the observable properties of a call before its fate is decided.
 macro_rules! observe {
     (put_agent_status($statuses:ident), $faults:expr) => {
         if $statuses.iter().any(|status| status.state == AgentState::Restarting) {
@@ -63,8 +61,8 @@ macro_rules! observe {
     ($($other:tt)*) => {};
 }
 
-/// Implements the port: every call goes to the inner store through the faults. A call may outlive its caller, so it owns
-/// what it was lent.
+/// Implements the port: every call goes to the inner store through the faults. A call may outlive its caller, so it
+/// owns its arguments.
 macro_rules! pass_on {
     ($($port:ident, $layer:ident {
         $(

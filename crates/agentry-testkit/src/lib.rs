@@ -1,4 +1,4 @@
-//! What tests share: a clock and random numbers that a seed owns, stores and buses with faults, scripted models.
+//! Shared parts of tests: a clock and random numbers under a seed, stores and buses with faults, scripted models.
 
 mod clock;
 mod counts;
@@ -9,7 +9,7 @@ mod outage;
 mod script;
 mod store_faults;
 
-pub use clock::{Dice, SimClock};
+pub use clock::{SeededRng, SimClock};
 pub use counts::FaultCounts;
 pub use faulty_bus::FaultyBus;
 pub use faulty_store::FaultyStore;

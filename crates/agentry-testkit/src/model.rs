@@ -1,5 +1,5 @@
-//! A model that answers by script, takes its time, fails by the dice, and keeps a ledger of its own: every call that it
-//! was sent, and how it ended.
+//! A model that answers by script, with latency and random failures, and keeps a ledger of its own: every call that it
+//! received, and its end.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,25 +11,25 @@ use agentry_core::id::CallId;
 use agentry_llm::{Call, LlmError, LlmErrorKind, LlmProvider, TimedReply, TokenSink};
 use async_trait::async_trait;
 
-use crate::{Dice, script};
+use crate::{SeededRng, script};
 
-/// How many times longer than `max_latency` a slow call may take.
+/// Largest latency of a slow call, as a multiple of `max_latency`.
 const SLOW: u32 = 20;
 
-/// Probabilities of the faults of a model, for each call.
+/// Probabilities of the faults of a model, per call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ModelFaults {
     /// The provider is unavailable; nothing is counted.
     pub unavailable: f64,
     /// The answer is cut off after the provider has counted tokens: the call fails and is paid for.
     pub cut_off: f64,
-    /// The provider takes up to twenty times `max_latency`, or until the time of the call is up.
+    /// The provider takes up to twenty times `max_latency`, or until the call times out.
     pub slow: f64,
-    /// The provider answers after this long at most.
+    /// Largest latency of an answer.
     pub max_latency: Duration,
 }
 
-/// How a call ended, as the provider knows it.
+/// End of a call as the provider knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallEnd {
     /// It has not ended.
@@ -38,22 +38,22 @@ pub enum CallEnd {
     Abandoned,
     /// It was answered.
     Answered(Usage),
-    /// It failed, with what was counted until then.
+    /// It failed, with the usage counted until then.
     Failed(Usage),
 }
 
-/// A call that was sent to the model.
+/// A call that the model received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallRecord {
-    /// The call.
+    /// Id of the call.
     pub id: CallId,
-    /// How it ended.
+    /// End of the call.
     pub end: CallEnd,
 }
 
-/// See the module; what it answers is in `script`.
+/// The model; see the module. Its answers are defined in `script`.
 pub struct ScriptedModel {
-    dice: Dice,
+    dice: SeededRng,
     faults: ModelFaults,
     active: AtomicBool,
     calls: Mutex<Calls>,
@@ -66,9 +66,8 @@ struct Calls {
 }
 
 impl ScriptedModel {
-    /// A model under these dice.
-    #[must_use]
-    pub fn new(dice: Dice, faults: ModelFaults) -> Arc<Self> {
+    /// Creates a model.
+    pub fn new(dice: SeededRng, faults: ModelFaults) -> Arc<Self> {
         Arc::new(Self { dice, faults, active: AtomicBool::new(true), calls: Mutex::default() })
     }
 
@@ -77,14 +76,12 @@ impl ScriptedModel {
         self.active.store(faulty, Ordering::SeqCst);
     }
 
-    /// Returns every call that was sent, in order.
-    #[must_use]
+    /// Returns all received calls, in order.
     pub fn calls(&self) -> Vec<CallRecord> {
         self.lock().records.clone()
     }
 
-    /// Returns every call that it answered.
-    #[must_use]
+    /// Returns all answered calls.
     pub fn answered(&self) -> Vec<CallId> {
         let answered = |record: &&CallRecord| matches!(record.end, CallEnd::Answered(_));
         self.lock().records.iter().filter(answered).map(|record| record.id).collect()
@@ -103,7 +100,7 @@ impl ScriptedModel {
     }
 }
 
-/// A call under way: abandoned when it is dropped before it ended.
+/// A call in flight, which counts as abandoned when it is dropped before its end.
 struct InFlight<'a> {
     model: &'a ScriptedModel,
     index: usize,
@@ -111,7 +108,7 @@ struct InFlight<'a> {
 
 impl<'a> InFlight<'a> {
     /// # Panics
-    /// When a call of this id was sent before: an id names one call.
+    /// A call of this id was received before: an id names one call.
     fn begin(model: &'a ScriptedModel, id: CallId) -> Self {
         let mut calls = model.lock();
         let index = calls.records.len();

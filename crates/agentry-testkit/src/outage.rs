@@ -1,25 +1,25 @@
-//! Outages: seconds in which a server behind a port refuses every call, or holds every call up.
+//! Outages: seconds in which a server behind a port refuses or holds up every call.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The kind of an outage.
+/// Kind of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// Every call is refused at once; nothing is carried out.
+    /// Every call is refused at once; nothing is executed.
     Refusing,
-    /// Every call waits until the outage is over and is then carried out, whether its caller still waits or not.
+    /// Every call waits until the outage is over and is then executed, whether its caller still waits or not.
     Frozen,
 }
 
-/// The outage of one server, if it has one now. Time is tokio's, so an outage ends with its runtime at the latest.
+/// The current outage of one server, if any. Time is tokio's, so an outage ends with its runtime at the latest.
 #[derive(Debug, Default)]
 pub(crate) struct Outages(Mutex<Option<(Outage, Instant)>>);
 
 impl Outages {
-    /// Begins an outage of this length; it replaces the one before.
+    /// Starts an outage of this length, which replaces the current one.
     pub(crate) fn begin(&self, outage: Outage, length: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((outage, Instant::now() + length));
     }
@@ -29,7 +29,7 @@ impl Outages {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns the outage and when it ends.
+    /// Returns the outage and its end.
     pub(crate) fn current(&self) -> Option<(Outage, Instant)> {
         let current = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         current.filter(|(_, end)| *end > Instant::now())

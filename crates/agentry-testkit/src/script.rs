@@ -1,4 +1,4 @@
-//! The script of a [`ScriptedModel`](crate::ScriptedModel): words in what the user says decide what it answers.
+//! The script of a [`ScriptedModel`](crate::ScriptedModel): words in the user's message select the answer.
 //!
 //! | word | answer |
 //! |---|---|
@@ -7,7 +7,8 @@
 //! | `twins` | two tool calls with one id, in one answer |
 //! | `again` | a tool call, then another one with the same id in the next answer |
 //!
-//! Else, and when the tools have returned, it is `echo: ` and what was said last. A plan is answered where one is asked for.
+//! In all other cases, and when the tools have returned, the answer is `echo: ` and the last message. A plan is
+//! answered where one is requested.
 
 use agentry_core::agent_loop::ASK_HUMAN;
 use agentry_core::chat::{ChatReply, Message, StopReason, ToolCall, Usage};
@@ -39,8 +40,8 @@ fn says(text: &str, word: &str) -> bool {
     text.split_whitespace().any(|found| found == word)
 }
 
-/// The tool calls of this turn of the conversation. Their arguments name turn and place, so that a receiver can tell
-/// them apart whatever their ids are.
+/// Returns the tool calls of this turn of the conversation. Their arguments name turn and position, so that a receiver
+/// can tell them apart whatever their ids are.
 fn tools(call: &Call) -> Vec<ToolCall> {
     let names: Vec<&str> =
         call.request.tools.iter().map(|tool| tool.name.as_str()).filter(|name| *name != ASK_HUMAN).collect();
@@ -65,7 +66,8 @@ fn tools(call: &Call) -> Vec<ToolCall> {
     ids.iter().enumerate().filter_map(tool_call).collect()
 }
 
-/// One step for each agent of the schema, and a last one that needs them all. The words of the request go on to the first.
+/// Returns a plan with one step per agent of the schema, and a last one that needs them all. The first step gets the
+/// words of the request.
 fn plan(schema: &Value, request: &str) -> String {
     let names = schema["properties"]["steps"]["items"]["properties"]["agent"]["enum"].as_array();
     let names: Vec<&Value> = names.into_iter().flatten().collect();

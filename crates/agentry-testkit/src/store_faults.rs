@@ -1,4 +1,4 @@
-//! The faults of a [`FaultyStore`](crate::FaultyStore): which call is refused, late or held up, and whose answer is lost.
+//! The faults of a [`FaultyStore`](crate::FaultyStore): refused, late or hanging calls, and lost answers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,31 +11,31 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::outage::Outages;
-use crate::{Dice, FaultCounts, Outage};
+use crate::{FaultCounts, Outage, SeededRng};
 
-/// The longest time by which calls that an outage held up are carried out one after another when it is over.
+/// Longest time over which the calls that an outage held up are executed after its end.
 const THAW: Duration = Duration::from_millis(50);
-/// A probe of the dispatcher is given up after this long: a claim that hangs for longer keeps one from being answered.
+/// Timeout of a probe of the dispatcher: a claim that hangs for longer keeps a probe from being answered.
 const PROBE_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Probabilities and sizes of the faults of a store, for each call.
+/// Probabilities and sizes of the faults of a store, per call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StoreFaults {
-    /// The call is not made and answers `Unavailable`.
+    /// The call is not executed and fails with `Unavailable`.
     pub refuse: f64,
-    /// The call is made, and answers `Unavailable` all the same: its outcome is unknown to the caller.
+    /// The call is executed, and fails with `Unavailable` all the same: its outcome is unknown to the caller.
     pub lose_answer: f64,
     /// The call is late.
     pub delay: f64,
-    /// By at most this long.
+    /// Longest delay.
     pub max_delay: Duration,
-    /// The call hangs, and is carried out even when its caller gives up.
+    /// The call hangs, and is executed even when its caller gives up.
     pub hang: f64,
-    /// For at most this long.
+    /// Longest hang.
     pub max_hang: Duration,
 }
 
-/// What becomes of a call.
+/// Treatment of a call.
 #[derive(Debug)]
 enum Fate {
     Pass,
@@ -45,12 +45,12 @@ enum Fate {
     Hang { until: Instant, made_first: bool, answer_lost: bool },
 }
 
-/// A call that the server has and has not carried out.
+/// A call that the server has and has not executed.
 type Pending = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
 
 /// Decides the fate of calls and carries it out.
 pub(crate) struct Faults {
-    dice: Dice,
+    dice: SeededRng,
     odds: StoreFaults,
     active: AtomicBool,
     pub(crate) outages: Outages,
@@ -59,7 +59,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) fn new(dice: Dice, odds: StoreFaults) -> Self {
+    pub(crate) fn new(dice: SeededRng, odds: StoreFaults) -> Self {
         Self {
             dice,
             odds,
@@ -75,7 +75,7 @@ impl Faults {
         self.active.store(active, Ordering::SeqCst);
     }
 
-    /// Makes a call, or what the dice make of it.
+    /// Executes a call, or applies the fault that the random numbers select.
     pub(crate) async fn around<T: Send + 'static>(
         &self,
         method: &'static str,
@@ -94,7 +94,7 @@ impl Faults {
                 if answer_lost { Err(self.answer_lost()) } else { answer }
             }
             Fate::AnswerLost => {
-                // Whatever it says, the caller does not hear it.
+                // The caller does not get its result.
                 let _ = call.await;
                 Err(self.answer_lost())
             }
@@ -132,7 +132,7 @@ impl Faults {
         }
     }
 
-    /// The call runs in a task of its own, as a server goes on with a statement whose client is gone.
+    /// Executes the call in a task of its own, as a server continues a statement whose client is gone.
     async fn hang<T: Send + 'static>(
         &self,
         method: &'static str,
@@ -180,7 +180,7 @@ impl Faults {
         pending
     }
 
-    /// The process of the callers was killed: some of the calls that the server has are carried out all the same.
+    /// Executes some of the calls that the server has after the process of the callers was killed.
     pub(crate) async fn carry_out_orphans(&self) {
         let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         for call in pending.iter().filter_map(take) {

@@ -56,7 +56,7 @@ fn unavailable(error: StoreError) -> Failure {
 /// When a key is needed, there is none, and standard error is no terminal.
 pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bool, Failure> {
     let beyond = !settings.listen.ip().is_loopback() && !settings.allow_unauthenticated;
-    if (!beyond && !settings.auth_required) || store.has_keys(now()).await.map_err(unavailable)? {
+    if (!beyond && !settings.auth_required) || store.has_active_keys(now()).await.map_err(unavailable)? {
         return Ok(false);
     }
     if std::io::stderr().is_terminal() { Ok(true) } else { Err(refusal(settings, beyond)) }

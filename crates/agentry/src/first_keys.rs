@@ -10,7 +10,7 @@ use std::path::Path;
 
 use agentry_core::access::{ApiKey, Scope};
 use agentry_core::time::Timestamp;
-use agentry_store::{StateStore, private};
+use agentry_store::{StateStore, private_files};
 use secrecy::ExposeSecret as _;
 
 use crate::failure::Failure;
@@ -70,8 +70,8 @@ fn in_file(path: &Path, good: &[ApiKey]) -> bool {
 async fn make(store: &dyn StateStore, path: &Path, wanted: &FirstKey, now: Timestamp) -> Result<(), Failure> {
     let (key, text) = agentry_server::new_key(wanted.name, wanted.scope, now, None).map_err(Failure::new)?;
     let write = || {
-        path.parent().map_or(Ok(()), private::make_folder)?;
-        let mut file = private::open(File::options().write(true).create(true).truncate(true), path)?;
+        path.parent().map_or(Ok(()), private_files::make_folder)?;
+        let mut file = private_files::open(File::options().write(true).create(true).truncate(true), path)?;
         #[cfg(unix)]
         if wanted.for_group {
             file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(GROUP_READS))?;

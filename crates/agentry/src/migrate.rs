@@ -107,7 +107,7 @@ impl Lines {
             return;
         }
         (self.said, self.last) = (Instant::now(), Some(now));
-        let Progress { doing, table, rows, of } = now;
-        out::complain(&format!("{:<9}{table:<15}{rows} of {of}\n", doing.as_str()));
+        let Progress { phase, table, rows, of } = now;
+        out::complain(&format!("{:<9}{table:<15}{rows} of {of}\n", phase.as_str()));
     }
 }

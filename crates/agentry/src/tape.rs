@@ -134,7 +134,7 @@ impl Sink {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         // What was said and answered.
-        let file = agentry_store::private::open(&mut options, path).map_err(|error| {
+        let file = agentry_store::private_files::open(&mut options, path).map_err(|error| {
             Failure::new(format!("cannot record to {}: {error}", path.display()))
                 .help("name a file in a folder that exists")
         })?;

@@ -38,7 +38,7 @@ async fn contract_signals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_not_there_is_named_without_the_password() {
+async fn an_unreachable_broker_is_named_without_the_password() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let options = RabbitOptions::new(format!("amqp://someone:hunter2@127.0.0.1:{port}/%2f"));
     let error = within("an answer", RabbitBus::connect(options)).await.unwrap_err().to_string();
@@ -47,7 +47,7 @@ async fn a_broker_that_is_not_there_is_named_without_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_says_nothing_is_given_up() {
+async fn a_silent_broker_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = RabbitOptions::new(format!("amqp://127.0.0.1:{port}/%2f"));

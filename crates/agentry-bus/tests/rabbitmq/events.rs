@@ -107,7 +107,7 @@ async fn an_event_that_nobody_is_bound_to_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unheard_topic_is_asked_about_again_within_a_second() {
+async fn an_unroutable_topic_is_probed_again_within_a_second() {
     with_names(|names| async move {
         let bus = names.bus().await;
         let (heard, other) = ("agent.output.writer", "agent.output.reader");
@@ -131,7 +131,7 @@ async fn an_unheard_topic_is_asked_about_again_within_a_second() {
 
 /// The client library attaches returned messages to any of the publications that one confirm settles.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn side_by_side_a_return_counts_for_its_own_topic() {
+async fn a_concurrent_return_counts_for_its_own_topic() {
     with_names(|names| async move {
         let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
@@ -153,7 +153,7 @@ async fn side_by_side_a_return_counts_for_its_own_topic() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_foreign_event_comes_in_until_it_is_acknowledged() {
+async fn a_foreign_event_is_delivered_until_it_is_acknowledged() {
     with_names(|names| async move {
         let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
@@ -191,7 +191,7 @@ async fn a_foreign_event_comes_in_until_it_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_taken_is_kept_apart_with_the_reason() {
+async fn rejected_events_are_stored_with_the_reason() {
     with_names(|names| async move {
         let bus = names.bus().await;
         let (_connection, channel) = foreign().await;
@@ -217,7 +217,7 @@ async fn what_cannot_be_taken_is_kept_apart_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_share_the_way_in() {
+async fn two_processes_share_the_inbound_queue() {
     with_names(|names| async move {
         let (one_bus, two_bus) = (names.bus().await, names.bus().await);
         let (_connection, channel) = foreign().await;

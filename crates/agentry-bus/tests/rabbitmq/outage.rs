@@ -44,7 +44,7 @@ async fn survives(names: Arc<TestNames>, cut: Wire, outage: Duration) {
     far.publish(&event("before")).await.unwrap();
 
     proxy.set(cut);
-    let publishing = tokio::spawn(publish_until_well(far.clone()));
+    let publishing = tokio::spawn(publish_until_confirmed_once(far.clone()));
     tokio::time::sleep(outage).await;
     assert!(!publishing.is_finished(), "the fault bit: nothing is confirmed over a wire that is cut");
     proxy.set(Wire::Up);
@@ -76,7 +76,7 @@ async fn survives(names: Arc<TestNames>, cut: Wire, outage: Duration) {
 }
 
 /// Publishes concurrently, as the relay does, and retries refused events until one round is confirmed.
-async fn publish_until_well(bus: RabbitBus) -> Vec<String> {
+async fn publish_until_confirmed_once(bus: RabbitBus) -> Vec<String> {
     let round = (0..20).map(|n| {
         let bus = bus.clone();
         async move {
@@ -100,12 +100,12 @@ async fn a_wire_that_refuses() {
 
 /// Longer than a confirm may take, so that the bus itself gives the connection up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wire_that_says_nothing() {
+async fn events_survive_a_silent_connection() {
     with_names(|names| survives(names, Wire::Silent, Duration::from_secs(7))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_wire_without_traffic_is_noticed_by_its_heartbeat() {
+async fn a_silent_idle_connection_is_noticed_by_its_heartbeat() {
     with_names(|names| async move {
         let proxy = Proxy::start().await;
         let bus = names.bus_at(&proxy.url).await;
@@ -123,7 +123,7 @@ async fn a_silent_wire_without_traffic_is_noticed_by_its_heartbeat() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_refused_when_the_broker_stays_away() {
+async fn an_event_is_refused_when_the_broker_stays_unreachable() {
     with_names(|names| async move {
         let proxy = Proxy::start().await;
         let bus = names.bus_at(&proxy.url).await;
@@ -137,7 +137,7 @@ async fn an_event_is_refused_when_the_broker_stays_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_broker_gets_everything_back() {
+async fn an_empty_broker_is_declared_anew() {
     with_names(|names| async move {
         let proxy = Proxy::start().await;
         let (far, near) = (names.bus_at(&proxy.url).await, names.bus().await);

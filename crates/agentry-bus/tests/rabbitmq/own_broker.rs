@@ -26,7 +26,7 @@ async fn publish_until_confirmed(bus: RabbitBus, id: &'static str) -> (u32, Inst
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_lost_its_disk_gets_everything_back() {
+async fn a_broker_without_its_data_is_declared_anew() {
     let mut broker = Broker::start().await;
     let url = broker.url();
     let (sender, worker) = (connect(&broker).await, connect(&broker).await);
@@ -60,7 +60,7 @@ async fn a_broker_that_lost_its_disk_gets_everything_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_short_of_memory_blocks_publishers_only_until_it_has_some() {
+async fn a_broker_short_of_memory_blocks_publishers_until_it_has_some() {
     let broker = Broker::start().await;
     let (sender, worker) = (connect(&broker).await, connect(&broker).await);
     let (mut own, mut wakes) = (sender.wakes(ModeSet::NONE), worker.wakes(ModeSet::ALL));

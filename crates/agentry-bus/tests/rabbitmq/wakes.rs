@@ -43,7 +43,7 @@ async fn each_wake_reaches_one_of_the_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_wake_carries_arrives() {
+async fn the_content_of_a_wake_arrives() {
     with_names(|names| async move {
         let (sender, worker) = (names.bus().await, names.bus().await);
         let mut wakes = worker.wakes(ModeSet::ALL);
@@ -100,7 +100,7 @@ async fn five_equal_workers_get_equal_shares() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_without_free_places_leaves_wakes_to_others() {
+async fn a_worker_without_free_slots_leaves_wakes_to_others() {
     with_names(|names| async move {
         let (sender, full) = (names.bus().await, names.bus().await);
         let _never_asks = full.wakes(autonomous());
@@ -131,7 +131,7 @@ async fn a_worker_without_free_places_leaves_wakes_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_that_leaves_gives_its_mode_back() {
+async fn a_consumer_that_leaves_releases_its_mode() {
     with_names(|names| async move {
         let (sender, worker) = (names.bus().await, names.bus().await);
         let leaving = worker.wakes(autonomous());

@@ -22,7 +22,7 @@ async fn next(signals: &mut Box<dyn Signals>) -> Signal {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_hears_a_signal_once() {
+async fn every_process_receives_a_signal_once() {
     with_names(|names| async move {
         let (one, two) = (names.bus().await, names.bus().await);
         let (mut own, mut other) = (one.signals(), two.signals());
@@ -43,7 +43,7 @@ async fn everybody_hears_a_signal_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_elsewhere_hears_progress_and_deltas() {
+async fn a_watcher_in_another_process_receives_progress_and_deltas() {
     with_names(|names| async move {
         let (api, worker) = (names.bus().await, names.bus().await);
         let (task, other) = (TaskId::from_parts(1, 1 << 64), TaskId::from_parts(2, 2 << 64));

@@ -8,7 +8,7 @@ use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::Fleet;
 use agentry_intake::{Authority, Deployment, UnavailableAgent};
 use agentry_store::FleetChanges;
-use agentry_testkit::{Dice, FaultyStore, Outage, StoreFaults};
+use agentry_testkit::{FaultyStore, Outage, SeededRng, StoreFaults};
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{Stage, Still, files, name, spec};
@@ -154,7 +154,7 @@ async fn where_one_folder_is_the_deployment_it_counts() {
 #[tokio::test(start_paused = true)]
 async fn on_one_machine_a_start_does_not_wait_for_the_store_and_writes_again_after_a_failure() {
     let stage = Stage::new();
-    let faulty = FaultyStore::new(Arc::clone(&stage.store) as _, Dice::new(1), StoreFaults::default());
+    let faulty = FaultyStore::new(Arc::clone(&stage.store) as _, SeededRng::new(1), StoreFaults::default());
     let handle = FleetHandle::new(files(&[v("v1")], &[]));
     let (bus, clock) = (Arc::clone(&stage.bus), Arc::new(Still));
     faulty.begin_outage(Outage::Refusing, Duration::from_secs(3));

@@ -1,4 +1,4 @@
-//! A server that stands still is seen in the percentiles; a generator that stands still proves nothing.
+//! A stalled server shows in the percentiles; a stalled load generator makes the run invalid.
 
 #![allow(clippy::disallowed_methods, reason = "test threads that wait for processes")]
 
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use crate::suite::{Ending, Verdict, bench};
 
-/// How long the server stands still.
+/// Duration of the stall.
 const HALT: Duration = Duration::from_secs(5);
-/// Within this time everything that is waited for has come.
+/// Timeout of every wait.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn send(process: &Ending, signal: Signal) {
@@ -22,7 +22,7 @@ fn send(process: &Ending, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// Looks again and again for something that must come.
+/// Polls until a condition that must come true does.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -34,7 +34,7 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The address that a log says.
+/// Returns the address in a log.
 fn address(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let (_, rest) = text.split_once("listening on http://")?;
@@ -47,7 +47,7 @@ fn serve(folder: &TempDir) -> (Ending, String) {
     let log = folder.path().join("log");
     let out = std::fs::File::create(&log).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentry-mutant"));
-    // What tests are told is no setting of the server's.
+    // Settings for tests are not settings of the server.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AGENTRY_")) {
         command.env_remove(name);
     }
@@ -75,14 +75,14 @@ async fn five_seconds_of_a_frozen_server_are_in_its_percentiles() {
     tokio::time::sleep(HALT).await;
     send(&server, Signal::CONT);
     let (seen, _) = running.end().await.unwrap();
-    // A third of all arrivals fell into the halt: the middle one of them waited half of it, the first the whole.
+    // A third of all arrivals fell into the stall: the median of them waited half of it, the first the whole.
     assert_eq!((seen.failed(), seen.ok), (0, seen.offered), "{seen:?}");
     assert!(seen.ms(0.99) > 4_000.0, "p99 {} ms", seen.ms(0.99));
     assert!(seen.ms(0.80) > 1_000.0, "p80 {} ms", seen.ms(0.80));
     assert!(seen.ms(0.50) < 1_000.0, "p50 {} ms", seen.ms(0.50));
 }
 
-/// The logs of the platform's processes that the suite started.
+/// Returns the logs of the platform's processes that the suite started.
 fn logs(folder: &TempDir) -> Vec<PathBuf> {
     let deployments = std::fs::read_dir(folder.path()).unwrap().flatten();
     let ours = deployments.filter(|entry| entry.file_name().to_string_lossy().starts_with("agentry-bench-"));
@@ -95,7 +95,7 @@ fn a_generator_that_stood_still_proves_nothing() {
     let child = bench(None, &["3.1"], &folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut suite = Ending(child);
     let address = until("the platform under test", || logs(&folder).iter().find_map(|log| address(log)));
-    // It is under load once it has taken some hundred events.
+    // The server is under load once it has accepted some hundred events.
     until("events", || events(&address).filter(|count| *count > 300.0));
     send(&suite, Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
@@ -108,7 +108,7 @@ fn a_generator_that_stood_still_proves_nothing() {
     assert_eq!(verdict.exit, 3, "{found:?}");
 }
 
-/// Events that a server has accepted.
+/// Returns the number of events that a server has accepted.
 fn events(address: &str) -> Option<f64> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).ok()?;

@@ -1,4 +1,4 @@
-//! `bench run --live`: a simulator stands in for the providers, at the address that the environment names.
+//! `bench run --live`: a simulator stands in for the providers, at the address in the environment.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,20 +12,20 @@ use tempfile::TempDir;
 
 use crate::suite::{Ending, Verdict, bench};
 
-/// Prices of gpt-4.1-mini and claude-haiku-4-5 in billionths of a dollar a token, input and output, as their providers
-/// publish them: a witness beside the platform's own table.
+/// Prices of gpt-4.1-mini and claude-haiku-4-5 in billionths of a dollar per token, input and output, as their
+/// providers publish them, independent of the platform's own table.
 const PRICES: [(&str, [i64; 2]); 2] = [("gpt-4.1-mini", [400, 1_600]), ("claude-haiku-4-5", [1_000, 5_000])];
 const BOTH: [&str; 4] = ["--model", "openai=gpt-4.1-mini", "--model", "anthropic=claude-haiku-4-5"];
 
 /// The simulator as a provider. It ends with its test.
 struct Provider {
     _child: Ending,
-    /// Kept open, for the simulator writes to it.
+    /// Kept open, because the simulator writes to it.
     _out: BufReader<ChildStdout>,
     address: String,
 }
 
-/// A provider with its ledger in `folder`.
+/// Starts a provider with its ledger in `folder`.
 fn provider(folder: &TempDir, more: &[&str]) -> Provider {
     let child = Command::new(env!("CARGO_BIN_EXE_agentry-mutant"))
         .args(["sim", "llm", "--listen", "127.0.0.1:0", "--profile", "fast", "--ledger", "provider.jsonl"])
@@ -47,13 +47,13 @@ fn provider(folder: &TempDir, more: &[&str]) -> Provider {
     Provider { _child: child, _out: out, address }
 }
 
-/// Lines of the provider's ledger.
+/// Returns the lines of the provider's ledger.
 fn sold(folder: &TempDir) -> Vec<Value> {
     let text = std::fs::read_to_string(folder.path().join("provider.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A run of 5.1 whose providers are at an address.
+/// Returns the command of a 5.1 run with providers at an address.
 fn live(folder: &TempDir, address: &str, args: &[&str]) -> Command {
     let mut command = bench(None, &["5.1", "--profile", "quick", "--live"], folder);
     for (name, _) in std::env::vars_os() {
@@ -77,7 +77,7 @@ fn verdict(output: &Output, folder: &Path) -> Verdict {
     Verdict::read(output.status.code().unwrap(), folder)
 }
 
-/// A part of the only test of a report, by its name.
+/// Returns a part of the only test of a report, by its name.
 fn part<'a>(verdict: &'a Verdict, list: &str, key: &str, name: &str) -> &'a Value {
     let all = verdict.report["tests"][0][list].as_array().unwrap();
     all.iter().find(|part| part[key] == name).unwrap_or_else(|| panic!("no {name} among {list}: {all:#?}"))
@@ -87,7 +87,7 @@ fn metric(verdict: &Verdict, name: &str) -> f64 {
     part(verdict, "metrics", "name", name)["value"].as_f64().unwrap()
 }
 
-/// Dollars as the report has them, in billionths.
+/// Converts dollars of a report to billionths.
 fn nanos(dollars: f64) -> i64 {
     format!("{:.0}", dollars * 1e9).parse().unwrap()
 }
@@ -112,8 +112,8 @@ fn live_calls_are_judged_and_cost_what_the_provider_sold() {
     for name in ["openai", "anthropic"] {
         assert!(metric(&verdict, &format!("llm.live.{name}.overall_rate")) > 0.0);
     }
-    // Ten calls show no 95th percentile: the figure is there, and the reason names the profile that decides it. On a machine
-    // that did something else meanwhile it is invalid.
+    // Ten calls show no 95th percentile: the figure is there, and the reason names the profile that decides it. On a
+    // busy machine it is invalid.
     let judged = part(&verdict, "criteria", "id", "5.1/ttft-openai");
     assert!(judged["observed"].as_f64().is_some_and(|ms| ms > 0.0 && ms < 1_000.0), "{judged:#}");
     assert_eq!(judged["n"], 20);
@@ -161,14 +161,14 @@ fn live_calls_stop_when_the_budget_is_spent() {
     let verdict = verdict(&output, folder.path());
     let judged = part(&verdict, "criteria", "id", "5.1/ttft-openai");
     assert!(judged["reason"].as_str().unwrap().contains("holds no further call"), "{judged:#}");
-    // Each call counts 0.2 dollars: after two there is room for one more, which is the last. On a busy machine
-    // the ledger may be read a call later.
+    // Each call counts 0.2 dollars: after two there is room for one more, which is the last. On a busy machine the
+    // ledger may be read a call later.
     let sold = calls.load(Ordering::Relaxed);
     assert!((3..=4).contains(&sold), "{sold}: {judged:#}");
     assert_eq!(nanos(metric(&verdict, "llm.live.spent")), i64::try_from(sold).unwrap() * 200_016_000);
 }
 
-/// A provider that counts half a million tokens for each question, and the calls that it has answered.
+/// Starts a provider that counts half a million tokens per question; returns its address and its call counter.
 fn greedy() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -183,7 +183,7 @@ fn greedy() -> (String, Arc<AtomicUsize>) {
     (address, calls)
 }
 
-/// Answers the request of a connection, if one comes, and closes it.
+/// Answers the request of a connection, if one arrives, and closes it.
 fn answer(stream: &TcpStream, calls: &AtomicUsize) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);

@@ -1,8 +1,8 @@
-//! Each mutant is caught by the scenario that should catch it, and the platform that is not broken by none.
+//! Each mutant is caught by the scenario that should catch it, and the correct platform by none.
 
 use crate::suite::{BROKEN, run};
 
-/// The mutant breaks the invariant, and nothing else in the verdict outweighs that.
+/// Asserts that the mutant breaks the invariant, and that nothing else in the verdict outweighs it.
 fn caught(mutant: &str, args: &[&str], invariant: &str) {
     let verdict = run(Some(mutant), args);
     assert_eq!(verdict.holds(invariant), Some(false), "{mutant} was not caught: {}", verdict.safety());

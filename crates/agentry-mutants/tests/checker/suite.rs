@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The exit code of a run in which an invariant does not hold.
+/// Exit code of a run with a violated invariant.
 pub const BROKEN: i32 = 5;
 
 /// A process that ends with its test, also when it is stopped.
@@ -19,34 +19,34 @@ impl Drop for Ending {
     }
 }
 
-/// What a run came to.
+/// Result of a run.
 pub struct Verdict {
-    /// The exit code.
+    /// Exit code.
     pub exit: i32,
     /// `report.json`.
     pub report: Value,
 }
 
 impl Verdict {
-    /// Reads the report of a run that has ended.
+    /// Reads the report of a finished run.
     pub fn read(exit: i32, folder: &Path) -> Self {
         let text = std::fs::read_to_string(folder.join("report/report.json")).unwrap();
         Self { exit, report: serde_json::from_str(&text).unwrap() }
     }
 
-    /// Whether an invariant was checked and holds.
+    /// Returns whether an invariant was checked and holds.
     pub fn holds(&self, invariant: &str) -> Option<bool> {
         let all = self.report["safety"].as_array().unwrap();
         let found: Vec<&Value> = all.iter().filter(|safety| safety["invariant"] == invariant).collect();
         (!found.is_empty()).then(|| found.iter().all(|safety| safety["valid"] == true))
     }
 
-    /// Invariants as a failed test shows them.
+    /// Returns the invariants as text for a failed assertion.
     pub fn safety(&self) -> String {
         format!("exit {}: {:#}", self.exit, self.report["safety"])
     }
 
-    /// The verdicts of all criteria that were not left out.
+    /// Returns the verdicts of all criteria that were not skipped.
     pub fn verdicts(&self) -> Vec<String> {
         let tests = self.report["tests"].as_array().unwrap().iter();
         let criteria = tests.flat_map(|test| test["criteria"].as_array().unwrap());
@@ -54,7 +54,8 @@ impl Verdict {
     }
 }
 
-/// `agentry bench run` with a mutant, or with none, whose report and temporary files lie in `folder`.
+/// Returns the command `agentry bench run` with a mutant, or with none, whose report and temporary files are in
+/// `folder`.
 pub fn bench(mutant: Option<&str>, args: &[&str], folder: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentry-mutant"));
     command.args(["bench", "run"]).args(args).args(["--out", "report"]);
@@ -66,7 +67,7 @@ pub fn bench(mutant: Option<&str>, args: &[&str], folder: &TempDir) -> Command {
     command
 }
 
-/// Runs to the end.
+/// Runs the suite to its end.
 pub fn run(mutant: Option<&str>, args: &[&str]) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
     let output = bench(mutant, args, &folder).output().unwrap();

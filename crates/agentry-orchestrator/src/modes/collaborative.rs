@@ -131,7 +131,7 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Pl
 async fn keep_versions(run: &Run, team: &[Arc<AgentSpec>], plan: &Plan) -> Result<Versions, TaskError> {
     let mut versions = Versions::new();
     for spec in team.iter().filter(|spec| plan.steps.iter().any(|step| step.agent == spec.name)) {
-        run.ctx.keep_version(spec).await.map_err(|error| {
+        run.ctx.store_version(spec).await.map_err(|error| {
             let message = format!("cannot keep the version of agent `{}` for the plan: {error}", spec.name);
             TaskError::new(ErrorCode::Internal, message)
         })?;

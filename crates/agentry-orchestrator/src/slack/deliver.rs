@@ -188,7 +188,7 @@ impl Sender<'_> {
     async fn note_thread(&self, question: &Clarification, ts: String) {
         let place = SlackAddress { thread: Some(ts), ..self.place.clone() };
         let Some(thread) = place.thread_key() else { return };
-        if let Err(error) = self.ctx.store.asked_in(question.id, &thread).await {
+        if let Err(error) = self.ctx.store.set_clarification_thread(question.id, &thread).await {
             tracing::warn!(question = %question.id, %error, "recording the thread of a question failed: replies in Slack will not answer it");
         }
     }

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex};
 use agentry_core::id::OutboxId;
 use agentry_core::time::Timestamp;
 use agentry_orchestrator::{CallbackError, CallbackSender};
-use agentry_testkit::Dice;
+use agentry_testkit::SeededRng;
 use async_trait::async_trait;
 use serde_json::Value;
 
 pub struct CallbackReceiver {
-    dice: Dice,
+    dice: SeededRng,
     faulty: AtomicBool,
     bodies: Mutex<Vec<(OutboxId, Value)>>,
 }
 
 impl CallbackReceiver {
-    pub fn new(dice: Dice) -> Arc<Self> {
+    pub fn new(dice: SeededRng) -> Arc<Self> {
         Arc::new(Self { dice, faulty: true.into(), bodies: Mutex::default() })
     }
 

@@ -10,8 +10,8 @@ use agentry_core::journal::JournalBody;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::{Clock, Timestamp};
-use agentry_store::{Reservation, Reserved};
-use agentry_testkit::{Dice, FaultyBus};
+use agentry_store::{Reservation, ReserveResult};
+use agentry_testkit::{FaultyBus, SeededRng};
 
 use crate::fleet::{BUDGETED, PER_DAY, name};
 use crate::people;
@@ -39,7 +39,7 @@ pub enum End {
 }
 
 impl End {
-    pub fn roll(dice: &Dice) -> Self {
+    pub fn roll(dice: &SeededRng) -> Self {
         match dice.below(10) {
             0..5 => Self::Kill,
             5..7 => Self::DrainInFaults,
@@ -212,7 +212,7 @@ async fn reserved(stage: &Stage) -> Vec<String> {
             cap: PER_DAY,
             now: stage.clock.now(),
         };
-        let Reserved::No { reserved, .. } = stage.store.reserve(probe).await.expect("an answer") else {
+        let ReserveResult::OverCap { reserved, .. } = stage.store.reserve(probe).await.expect("an answer") else {
             panic!("more than the cap was reserved")
         };
         if reserved != NanoUsd::ZERO {

@@ -10,7 +10,7 @@ use agentry_core::outbox::{EndEvent, messages_of_end};
 use agentry_core::task::{ErrorCode, IdempotencyKey, Outcome, Submission, Task, TaskError, TaskSource};
 use agentry_core::time::Clock;
 use agentry_core::trace::Trace;
-use agentry_store::{Accepted, Answered, Cancelled, TaskStore};
+use agentry_store::{Acceptance, CancelResult, ResolveResult, TaskStore};
 use agentry_testkit::{FaultyBus, Outage};
 use serde_json::json;
 
@@ -31,7 +31,7 @@ pub async fn submit(stage: &Stage, bus: &dyn EventBus) {
     loop {
         match stage.faulty.accept(vec![Arc::clone(&task)]).await {
             Ok(answers) => {
-                assert!(matches!(answers[..], [Ok(Accepted::New | Accepted::Duplicate(_))]), "{answers:?}");
+                assert!(matches!(answers[..], [Ok(Acceptance::New | Acceptance::Duplicate(_))]), "{answers:?}");
                 break;
             }
             Err(_) => tokio::time::sleep(RETRY).await,
@@ -85,7 +85,7 @@ pub async fn answer_questions(stage: &Stage, bus: &dyn EventBus, most: usize) {
         let resolution = Resolution::Answered { answer: "US".to_owned(), by: "test".to_owned(), at: stage.clock.now() };
         let answered = stage.store.resolve(question.id, resolution).await.expect("an answer");
         stage.counts.add("people.answered");
-        if let Answered::Accepted { wake: Some(task), .. } = answered {
+        if let ResolveResult::Accepted { wake: Some(task), .. } = answered {
             bus.wake(vec![task]);
         }
     }
@@ -105,12 +105,12 @@ async fn cancel_one(stage: &Stage, bus: &dyn EventBus) {
             OutboxId::from_parts(u64::try_from(now.millis()).unwrap_or(0), u128::from(stage.dice.bits()) << 64)
         });
         match stage.faulty.cancel(task.id, now, outbox).await {
-            Ok(Cancelled::Requested) => {
+            Ok(CancelResult::Requested) => {
                 stage.counts.add("people.cancelled_running");
                 return bus.signal(Signal::Cancel(task.id));
             }
-            Ok(Cancelled::Ended) => return stage.counts.add("people.cancelled_idle"),
-            Ok(Cancelled::AlreadyEnded(_) | Cancelled::Unknown) => return,
+            Ok(CancelResult::Ended) => return stage.counts.add("people.cancelled_idle"),
+            Ok(CancelResult::AlreadyEnded(_) | CancelResult::Unknown) => return,
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     }

@@ -22,7 +22,7 @@ use agentry_llm::LlmProvider;
 use agentry_orchestrator::{CallbackError, CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{SlotState, StateStore, TaskFilter};
-use agentry_testkit::{Dice, ModelFaults, ScriptedModel, SimClock};
+use agentry_testkit::{ModelFaults, ScriptedModel, SeededRng, SimClock};
 use agentry_tools::Tools;
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ impl Cluster {
     /// Starts a process with these roles and files.
     pub async fn process(&self, roles: &[Role], fleet: Fleet) -> Running {
         let faults = ModelFaults { max_latency: Duration::from_millis(50), ..ModelFaults::default() };
-        let model: Arc<dyn LlmProvider> = ScriptedModel::new(Dice::new(1), faults);
+        let model: Arc<dyn LlmProvider> = ScriptedModel::new(SeededRng::new(1), faults);
         let (store, bus, clock) = (Arc::clone(&self.store), Arc::clone(&self.bus), Arc::clone(&self.clock));
         let common = intake_deps(store, bus, clock, OsEntropy, fleet);
         let options = Options { roles: roles.to_vec(), ..Options::default() };

@@ -10,7 +10,7 @@ use agentry_core::outbox::{EndEvent, messages_of_end};
 use agentry_core::schedule::Overlap;
 use agentry_core::task::{ErrorCode, Outcome, TaskError};
 use agentry_core::worker::Role;
-use agentry_store::{Cancelled, SlotState};
+use agentry_store::{CancelResult, SlotState};
 
 use crate::fleet::{fleet, name};
 use crate::log::warnings_of;
@@ -41,7 +41,7 @@ async fn end_task_of(cluster: &Cluster, second: i64) {
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, "cancelled by the test"));
     let outbox = messages_of_end(&record.task, &outcome, START, EndEvent::Omitted, || OutboxId::from_parts(1, 1));
     let cancelled = cluster.store.cancel(id, START, outbox).await.expect("a cancel");
-    assert!(matches!(cancelled, Cancelled::Ended));
+    assert!(matches!(cancelled, CancelResult::Ended));
 }
 
 /// Even while the schedules are reloaded repeatedly, and though buffered slots are older than the catch-up window.

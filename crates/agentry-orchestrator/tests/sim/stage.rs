@@ -13,7 +13,9 @@ use agentry_llm::LlmProvider;
 use agentry_orchestrator::{CallbackSender, Options, Orchestrator, OrchestratorDeps, Running};
 use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_testkit::{Dice, FaultCounts, FaultyBus, FaultyStore, ModelFaults, ScriptedModel, SimClock, StoreFaults};
+use agentry_testkit::{
+    FaultCounts, FaultyBus, FaultyStore, ModelFaults, ScriptedModel, SeededRng, SimClock, StoreFaults,
+};
 use agentry_tools::ToolBox;
 
 use crate::callbacks::CallbackReceiver;
@@ -37,7 +39,7 @@ const MODEL_FAULTS: ModelFaults =
 const HINT_LOSS: f64 = 0.1;
 
 pub struct Stage {
-    pub dice: Dice,
+    pub dice: SeededRng,
     pub clock: Arc<SimClock>,
     /// The store without faults.
     pub store: Arc<dyn StateStore>,
@@ -57,7 +59,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(seed: u64) -> Arc<Self> {
-        let dice = Dice::new(seed);
+        let dice = SeededRng::new(seed);
         let store: Arc<dyn StateStore> =
             Arc::new(SqliteStore::in_memory(SqliteOptions::default()).expect("a store in memory"));
         Arc::new(Self {
@@ -144,7 +146,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
 }
 
-struct DiceEntropy(Dice);
+struct DiceEntropy(SeededRng);
 
 impl Entropy for DiceEntropy {
     fn next(&self) -> u64 {

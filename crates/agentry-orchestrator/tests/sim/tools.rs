@@ -8,7 +8,7 @@ use agentry_core::agent::AgentSpec;
 use agentry_core::chat::ToolDefinition;
 use agentry_core::id::TaskId;
 use agentry_store::StateStore;
-use agentry_testkit::{Dice, FaultCounts};
+use agentry_testkit::{FaultCounts, SeededRng};
 use agentry_tools::{Invocation, ToolBox, ToolError, ToolOutput};
 use async_trait::async_trait;
 use serde_json::json;
@@ -41,7 +41,7 @@ enum Fate {
 
 /// Tools that act once for each idempotency key.
 pub struct ScriptedTools {
-    dice: Dice,
+    dice: SeededRng,
     store: Arc<dyn StateStore>,
     faulty: AtomicBool,
     tries: Arc<Mutex<Vec<Try>>>,
@@ -55,7 +55,7 @@ pub fn result_of(tool: &str, arguments: &str) -> String {
 
 impl ScriptedTools {
     /// `store` provides the attempt of a task; it is read without faults.
-    pub fn new(dice: Dice, store: Arc<dyn StateStore>) -> Arc<Self> {
+    pub fn new(dice: SeededRng, store: Arc<dyn StateStore>) -> Arc<Self> {
         Arc::new(Self { dice, store, faulty: true.into(), tries: Arc::default(), counts: FaultCounts::default() })
     }
 

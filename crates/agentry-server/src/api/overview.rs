@@ -12,7 +12,7 @@ use agentry_core::agent::AgentName;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
-use agentry_store::{MAX_PAGE, TaskPulse};
+use agentry_store::{MAX_PAGE, RecentTask};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use tokio::time::Instant;
@@ -63,7 +63,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
     let (seen, counts, pulse, questions, letters, workers) = tokio::try_join!(
         Seen::read(state),
         async { Ok(store.counts().await?) },
-        async { Ok(store.pulse(since, SAMPLE).await?) },
+        async { Ok(store.recent_tasks(since, SAMPLE).await?) },
         async { Ok(store.clarifications(true, None, MAX_PAGE).await?.items.len()) },
         async { Ok(store.dead_letters(true, None, MAX_PAGE).await?.items.len()) },
         async { Ok(store.workers(now).await?) },
@@ -113,7 +113,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, task: &TaskPulse, from: Timestamp, window: Duration) {
+    fn add(&mut self, task: &RecentTask, from: Timestamp, window: Duration) {
         let counted = &mut self.activity;
         counted.accepted += 1;
         counted.queued += u64::from(task.status == TaskStatus::Queued);
@@ -182,7 +182,7 @@ mod tests {
                 _ => TaskStatus::Completed,
             };
             let agent = AgentName::new("a").unwrap();
-            tally.add(&TaskPulse { agent, status, created_at: created, finished_at: ended }, Timestamp(0), window);
+            tally.add(&RecentTask { agent, status, created_at: created, finished_at: ended }, Timestamp(0), window);
         }
         let seen = tally.finish(window);
         assert_eq!((seen.accepted, seen.ended, seen.failed, seen.queued), (20, 19, 1, 1));

@@ -112,7 +112,7 @@ async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> An
 async fn used(state: &AppState, key: &agentry_core::access::ApiKey) -> Answer<()> {
     state.keys.admit(key.id).map_err(|wait| too_many("requests with this key", wait))?;
     if state.keys.should_note(key.id)
-        && let Err(error) = state.store().key_used(key.id, state.now()).await
+        && let Err(error) = state.store().record_key_use(key.id, state.now()).await
     {
         tracing::warn!(%error, "the use of an API key could not be written down");
     }

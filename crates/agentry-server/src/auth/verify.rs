@@ -122,7 +122,7 @@ impl Keys {
         if let Some((needed, _)) = last.filter(|(_, asked)| asked.elapsed() < FRESH) {
             return Ok(needed);
         }
-        match (store.has_keys(now).await, last) {
+        match (store.has_active_keys(now).await, last) {
             (Ok(needed), _) => {
                 *locked(&self.needed) = Some((needed, Instant::now()));
                 Ok(needed)

@@ -31,7 +31,7 @@ pub(super) enum Reply {
 /// Takes a reply as the answer to the oldest open question of its thread that it can answer.
 pub(super) async fn take(state: &AppState, place: &SlackAddress, text: &str) -> Answer<Reply> {
     let Some(thread) = place.thread_key() else { return Ok(Reply::Other) };
-    let asked = state.store().clarifications_in(&thread, MAX_ASKED).await?;
+    let asked = state.store().clarifications_in_thread(&thread, MAX_ASKED).await?;
     let Some(newest) = asked.first() else { return Ok(Reply::Other) };
     let by = format!("Slack {}", place.user.as_deref().unwrap_or("user"));
     let now = state.now();

@@ -8,7 +8,7 @@ use agentry_core::task::Outcome;
 use agentry_core::time::Clock as _;
 use agentry_server::Limits;
 use agentry_store::sqlite::SqliteOptions;
-use agentry_store::{Advance, Claimed, Step, TaskStore as _};
+use agentry_store::{Advance, ClaimedTask, Step, TaskStore as _};
 use axum::body::{Body, BodyDataStream};
 use axum::http::Request;
 use futures_util::StreamExt as _;
@@ -63,7 +63,7 @@ impl Reader {
     }
 }
 
-async fn journal(server: &Server, claimed: &Claimed, seq: u32, step: Step) {
+async fn journal(server: &Server, claimed: &ClaimedTask, seq: u32, step: Step) {
     let mut advance = Advance::new(claimed.lease, server.clock.now(), step);
     let body = JournalBody::PlanRejected { problems: vec![seq.to_string()] };
     let at = server.clock.now();

@@ -20,7 +20,7 @@ use agentry_core::worker::{Role, WorkerRecord};
 use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_server::{BadLogFilter, Limits, LogControl, LogState, ServerDeps, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
+use agentry_store::{Advance, ClaimRequest, ClaimedTask, FleetStore as _, StateStore, Step, TaskStore as _};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -249,14 +249,14 @@ impl Server {
     }
 
     /// The test's worker claims the next task.
-    pub async fn claim(&self) -> Claimed {
+    pub async fn claim(&self) -> ClaimedTask {
         let now = self.clock.now();
-        let want = Want::Next { modes: ModeSet::ALL, limit: 1, due_by: now };
+        let want = ClaimRequest::Next { modes: ModeSet::ALL, limit: 1, due_by: now };
         self.store.claim(self.worker, want, now).await.unwrap().remove(0)
     }
 
     /// Ends a claimed task and tells watchers.
-    pub async fn finish(&self, claimed: &Claimed, outcome: Outcome, dead_letter: bool) {
+    pub async fn finish(&self, claimed: &ClaimedTask, outcome: Outcome, dead_letter: bool) {
         let status = outcome.status;
         let step = Step::Finish { outcome, dead_letter };
         self.store.advance(Advance::new(claimed.lease, self.clock.now(), step).into()).await.unwrap();

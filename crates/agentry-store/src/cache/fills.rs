@@ -1,6 +1,6 @@
-//! Writing entries: in the background, in batches, never awaited by a read or a write of the store.
+//! Writes of cache entries: in the background, in batches, never awaited by a read or a write of the store.
 //!
-//! Entries are facts that cannot change, so it does not matter when or in which order they are written, nor whether.
+//! Entries are facts that cannot change, so the time and order of their writes do not matter, nor does a lost one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use std::time::Duration;
 use redis::Pipeline;
 use tokio::sync::mpsc;
 
-use super::link::{Asked, Link};
+use super::redis_link::{RedisLink, RedisReply};
 use super::stats::{Counters, add};
 
-/// Fills that wait at most; more are refused. With [`MAX_ENTRY_BYTES`] each they take 32 MiB.
+/// Largest number of waiting fills; further ones are dropped. With [`MAX_ENTRY_BYTES`] each they take 32 MiB.
 const MAX_WAITING: usize = 256;
-/// The largest entry. Beyond it one answer would hold up the others on the connection for longer than the store takes.
+/// Largest entry, in bytes. A larger one would hold up other answers on the connection for longer than the store takes.
 pub(super) const MAX_ENTRY_BYTES: usize = 128 * 1024;
-/// A batch is sent once it holds so many bytes: a quarter of a millisecond on a loopback, well within the timeout.
+/// Size at which a batch is sent, in bytes: a quarter of a millisecond on a loopback, well within the timeout.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Commands in a batch at most.
+/// Largest number of commands per batch.
 const BATCH_FILLS: usize = 64;
 
-/// Something to write.
+/// A write to the cache.
 pub(super) enum Fill {
     /// A value under a key.
     Value { key: String, value: Vec<u8> },
@@ -30,21 +30,21 @@ pub(super) enum Fill {
     Remove { keys: Vec<String> },
 }
 
-/// The queue before the task that writes. The task ends when this is dropped and what waits is written.
+/// The queue of the writing task, which ends when this is dropped and the queue is empty.
 pub(super) struct Fills {
     queue: mpsc::Sender<Fill>,
     counters: Arc<Counters>,
 }
 
 impl Fills {
-    /// Starts the task that writes. Must be called within a runtime.
-    pub(super) fn start(link: Arc<Link>, ttl: Duration, counters: Arc<Counters>) -> Self {
+    /// Starts the writing task. Must be called within a runtime.
+    pub(super) fn start(link: Arc<RedisLink>, ttl: Duration, counters: Arc<Counters>) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         tokio::spawn(run(waiting, link, ttl, Arc::clone(&counters)));
         Self { queue, counters }
     }
 
-    /// Hands over something to write, or drops it when it is too large or too much waits.
+    /// Enqueues a fill, or drops it when it is too large or the queue is full.
     pub(super) fn put(&self, fill: Fill) {
         if fill.bytes() > MAX_ENTRY_BYTES || self.queue.try_send(fill).is_err() {
             add(&self.counters.refused_fills, 1);
@@ -62,8 +62,8 @@ impl Fill {
     }
 }
 
-async fn run(mut waiting: mpsc::Receiver<Fill>, link: Arc<Link>, ttl: Duration, counters: Arc<Counters>) {
-    // Redis refuses a life of nothing.
+async fn run(mut waiting: mpsc::Receiver<Fill>, link: Arc<RedisLink>, ttl: Duration, counters: Arc<Counters>) {
+    // Redis refuses a lifetime of zero.
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
     while let Some(first) = waiting.recv().await {
         let mut batch = Batch::default();
@@ -74,12 +74,12 @@ async fn run(mut waiting: mpsc::Receiver<Fill>, link: Arc<Link>, ttl: Duration, 
         {
             batch.add(more, ttl_ms);
         }
-        match link.ask::<()>(&batch.pipeline).await {
-            Asked::Answer(()) => {
+        match link.query::<()>(&batch.pipeline).await {
+            RedisReply::Answer(()) => {
                 add(&counters.fills, batch.fills);
                 add(&counters.invalidations, batch.removed);
             }
-            Asked::Failed | Asked::Away => add(&counters.refused_fills, batch.fills + batch.removed),
+            RedisReply::Failed | RedisReply::Unavailable => add(&counters.refused_fills, batch.fills + batch.removed),
         }
     }
 }

@@ -1,65 +1,68 @@
-//! Redis in front of a store: it answers reads whose answer is proved, and nothing else.
+//! Redis in front of a store: it answers reads whose answer is proved current, and nothing else.
 //!
-//! [`CachedStore`] implements the whole port over any backend. Writes go to the store, and so do reads of what can
-//! change, except as said below. Redis is never the truth: losing it, flushing it, or finding it filled with old entries
-//! changes how long reads take and nothing else.
+//! [`CachedStore`] implements the whole port over any backend. Writes go to the store, and so do reads of mutable data,
+//! except as described below. Redis is never authoritative: losing it, flushing it, or finding old entries in it only
+//! changes the latency of reads.
 //!
-//! # Why nothing stale is served
+//! # Why no stale entry is served
 //!
-//! The rule: a read that begins after a write was acknowledged, by any process, sees that write. Invalidation cannot keep
-//! it: the writer may die between commit and invalidation, may not reach Redis while readers do, may be overtaken by a
-//! reader that fills in the old value, and Redis may come back with old memory. Marking entries before each commit keeps
-//! it only if a writer that cannot reach Redis waits until entries have expired, on every write. So here **no entry is
-//! ever invalidated for correctness**: every entry is a fact that stays true, under a key that names the fact, and a
-//! reader uses it only when it knows that this fact is its answer. Fills may then race, repeat, be late or be lost.
+//! The rule: a read that starts after a write was acknowledged, by any process, sees that write. Invalidation cannot
+//! keep it: the writer may die between commit and invalidation, may fail to reach Redis while readers do, may be
+//! overtaken by a reader that fills in the old value, and Redis may come back with old data. Marking entries before
+//! each commit keeps it only if a writer that cannot reach Redis waits until entries have expired, on every write. So
+//! here **no entry is ever invalidated for correctness**: every entry is a fact that stays true, under a key that names
+//! the fact, and a reader uses it only when it knows that this fact is its answer. Fills may then race, repeat, be late
+//! or be lost.
 //!
-//! 1. *Tasks that have ended.* Nothing follows a terminal status ([`may_become`](agentry_core::task::TaskStatus::may_become)): no lease is valid any
-//!    more, a cancellation answers "already ended", open questions were withdrawn with the end. So the record and the
-//!    journal that a store shows after the end are final. A record is filled only when the store showed it as ended; a
-//!    page of a journal only when this process knew before reading it that the task had ended. Whoever finds the entry
-//!    has found the present state. Tasks that have not ended are read from the store: they are written more often than
-//!    they are read, and nothing a reader holds would prove a copy current.
-//! 2. *Agent versions.* A version is named by the hash of its content and never replaced. Versions stay in this process,
-//!    too.
-//! 3. *Messages of a session: version-checked.* Messages are only appended, numbered without gaps; message *n* of one life
-//!    of a session never changes. Entries are filed under the session's name **and birth** (`created_at`). A reader must
-//!    bring a *proof*: a session record that the store gave to this process (`session`, `claim_session`) by a call that
-//!    began at most [`PROOF_LIFE`] ago. It serves only ranges that end at or before the proof's last message: those are
+//! 1. *Ended tasks.* Nothing follows a terminal status ([`may_become`](agentry_core::task::TaskStatus::may_become)): no
+//!    lease is valid any more, a cancellation answers "already ended", open questions were withdrawn with the end. So
+//!    the record and the journal that a store returns after the end are final. A record is filled only when the store
+//!    returned it as ended; a journal page only when this process knew before the read that the task had ended. An
+//!    entry that exists is therefore current. Other tasks are read from the store: they are written more often than
+//!    read, and nothing a reader has would prove a copy current.
+//! 2. *Agent versions.* A version is named by the hash of its content and never replaced. Versions are also kept in
+//!    this process.
+//! 3. *Messages of a session.* Messages are only appended, numbered without gaps; message *n* of one life of a session
+//!    never changes. Entries are filed under the session's name **and creation time** (`created_at`). A reader needs a
+//!    *proof*: a session record that the store gave to this process (`session`, `claim_session`) in a call that started
+//!    at most [`PROOF_LIFE`] ago. Only ranges that end at or before the proof's last message are served: they are
 //!    complete whatever was appended since. Appending cannot make them stale; only deleting the session can. Therefore
-//!    [`SessionStore::delete_session`](crate::SessionStore::delete_session) acknowledges [`DELETE_WAIT`] after the commit:
-//!    by then every proof from before the commit has run out, in every process, whether or not it can reach Redis. The
-//!    age of a proof is measured by the monotonic and the wall clock, so that a machine that was suspended does not
-//!    believe an old one. Messages enter in two ways: the owner whose end of a turn was acknowledged knows their numbers,
-//!    because task and fence held from its claim to its write (and only if that claim wrote to the session once); or a
-//!    reader's range ended exactly at its proof's last message, and that message was written when the proof says the
-//!    session was last touched, so that the range belongs to the proved life.
+//!    [`SessionStore::delete_session`](crate::SessionStore::delete_session) acknowledges [`DELETE_WAIT`] after the
+//!    commit: by then every proof from before the commit has expired, in every process, whether or not it can reach
+//!    Redis. The age of a proof is measured by the monotonic and the wall clock, so that a suspended machine does not
+//!    trust an old one. Messages enter in two ways: the owner whose turn was acknowledged knows their numbers, because
+//!    task and fence were valid from its claim to its write (and only if that claim wrote to the session once); or a
+//!    reader's range ended exactly at its proof's last message, and that message was written at the proof's last update
+//!    of the session, so that the range belongs to the proved life.
 //!
-//! Everything that is served is checked against what was asked for: the id of the task, the name and version of the
-//! agent, the numbers of the messages. An entry is written only if it reads back equal.
+//! Everything served is checked against the request: the id of the task, the name and version of the agent, the numbers
+//! of the messages. An entry is written only if it decodes to an equal value.
 //!
-//! # What is assumed
+//! # Assumptions
 //!
 //! - All processes of a deployment delete sessions through a [`CachedStore`] as long as one of them reads through one.
-//! - A store reads a task's record from one snapshot, so that one which shows the end shows all that came with it.
-//! - One prefix belongs to one database. After the database was restored to an earlier moment, change the prefix or flush
-//!   Redis: what had ended may then run again.
-//! - A session that is deleted and made again is not born in the same microsecond again. Deletion also removes its
-//!   entries as far as Redis can be reached; what remains goes with the TTL.
-//! - Pruning by age is forgetting, not a change: a pruned task may be shown until its TTL is over.
-//! - The clocks of two machines run equally fast within a factor of two over half a second (not: show the same time).
+//! - A store reads a task's record from one snapshot, so that a record with the end has everything that came with it.
+//! - One prefix belongs to one database. After the database was restored to an earlier state, change the prefix or
+//!   flush Redis: ended tasks may then run again.
+//! - A session that is deleted and created again does not get the same creation time, in microseconds. Deletion also
+//!   removes its entries as far as Redis is reachable; the rest expires.
+//! - Pruning by age is not a change: a pruned task may be returned until its TTL is over.
+//! - The clocks of two machines run equally fast within a factor of two over half a second (they need not show the same
+//!   time).
 //!
 //! # When Redis fails
 //!
 //! A failed or slow answer becomes a read of the store; the caller never sees it. After a few in a row, or one that
-//! shows a broken connection, Redis is given up until it answers again (the `link` module). Starting never waits for it.
+//! shows a broken connection, Redis is given up until it answers again (the `redis_link` module). Starting never waits
+//! for it.
 
-mod bounded;
+mod bounded_map;
 mod fills;
 mod fleet;
 mod keys;
-mod link;
 mod options;
 mod proofs;
+mod redis_link;
 mod sessions;
 mod stats;
 mod tasks;
@@ -72,28 +75,28 @@ use serde::de::DeserializeOwned;
 
 use crate::StateStore;
 use crate::layer::{
-    AccessLayer, BudgetLayer, ClarificationLayer, DeadLetterLayer, EventLayer, Layer, OutboxLayer, PulseLayer,
+    AccessLayer, BudgetLayer, ClarificationLayer, DeadLetterLayer, EventLayer, Layer, OutboxLayer, RecentTaskLayer,
     RetentionLayer, ScheduleLayer, UsageLayer,
 };
 use fills::{Fill, Fills, MAX_ENTRY_BYTES};
 use keys::Keys;
-use link::{Asked, Link};
 pub use options::{DEFAULT_PREFIX, DEFAULT_TIMEOUT, DEFAULT_TTL, InvalidRedisUrl, RedisOptions};
 pub use proofs::{DELETE_WAIT, PROOF_LIFE};
-use stats::{Answer, Counters, Kind, add};
+use redis_link::{RedisLink, RedisReply};
+use stats::{Answer, Counters, ReadKind, add};
 pub use stats::{CacheStats, LATENCY_BOUNDS_US, Latency, ReadStats};
 
 /// A store behind a cache.
 pub struct CachedStore {
     inner: Arc<dyn StateStore>,
-    link: Arc<Link>,
+    link: Arc<RedisLink>,
     fills: Fills,
     keys: Keys,
     counters: Arc<Counters>,
-    seen: tasks::Seen,
+    seen: tasks::TaskStates,
     versions: fleet::Versions,
     proofs: proofs::Proofs,
-    turns: proofs::Turns,
+    turns: proofs::ClaimedSessions,
 }
 
 impl Layer for CachedStore {
@@ -102,26 +105,26 @@ impl Layer for CachedStore {
     }
 }
 
-// Not cached: what these read changes, and nothing would prove a copy current. (Of keys a server keeps its own copy, for
-// seconds.)
+// Not cached: these reads are of mutable data, and nothing would prove a copy current. (A server caches keys by itself,
+// for seconds.)
 impl AccessLayer for CachedStore {}
 impl BudgetLayer for CachedStore {}
 impl ClarificationLayer for CachedStore {}
 impl DeadLetterLayer for CachedStore {}
 impl EventLayer for CachedStore {}
 impl OutboxLayer for CachedStore {}
-impl PulseLayer for CachedStore {}
+impl RecentTaskLayer for CachedStore {}
 impl RetentionLayer for CachedStore {}
 impl ScheduleLayer for CachedStore {}
 impl UsageLayer for CachedStore {}
 
 impl CachedStore {
-    /// Puts a cache before a store. Returns at once: Redis is connected in the background, and until then, or if it never
-    /// answers, every call goes to the store. Must be called within a Tokio runtime.
+    /// Puts a cache in front of a store. Returns at once: Redis is connected in the background, and until then, or if
+    /// it never answers, every call goes to the store. Must be called within a Tokio runtime.
     #[must_use]
     pub fn connect(inner: Arc<dyn StateStore>, options: RedisOptions) -> Self {
         let counters = Arc::new(Counters::default());
-        let link = Arc::new(Link::open(&options, Arc::clone(&counters)));
+        let link = Arc::new(RedisLink::open(&options, Arc::clone(&counters)));
         Self {
             inner,
             fills: Fills::start(Arc::clone(&link), options.ttl, Arc::clone(&counters)),
@@ -131,27 +134,28 @@ impl CachedStore {
             seen: tasks::seen(),
             versions: fleet::versions(),
             proofs: proofs::Proofs::new(),
-            turns: proofs::Turns::new(),
+            turns: proofs::ClaimedSessions::new(),
         }
     }
 
-    /// What the cache did since it was made.
+    /// Returns the counters of the cache.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.counters.stats()
     }
 
-    /// The entry under a key, when Redis has one that `fits`. Counts the read, unless it is a hit that the caller refuses.
-    async fn lookup<T: DeserializeOwned>(&self, kind: Kind, key: &str, fits: impl FnOnce(&T) -> bool) -> Option<T> {
+    /// Returns the entry under a key when Redis has one that `fits`. Counts the read, unless it is a hit that the
+    /// caller refuses.
+    async fn lookup<T: DeserializeOwned>(&self, kind: ReadKind, key: &str, fits: impl FnOnce(&T) -> bool) -> Option<T> {
         let mut get = Pipeline::with_capacity(1);
         get.cmd("GET").arg(key);
-        let (found, answer) = match self.link.ask_timed::<(Option<Vec<u8>>,)>(&get).await {
-            Asked::Answer((Some(bytes),)) => match self.decode(&bytes).filter(fits) {
+        let (found, answer) = match self.link.query_timed::<(Option<Vec<u8>>,)>(&get).await {
+            RedisReply::Answer((Some(bytes),)) => match self.decode(&bytes).filter(fits) {
                 Some(value) => (Some(value), Answer::Hit),
                 None => (None, Answer::Miss),
             },
-            Asked::Answer((None,)) | Asked::Failed => (None, Answer::Miss),
-            Asked::Away => (None, Answer::Bypass),
+            RedisReply::Answer((None,)) | RedisReply::Failed => (None, Answer::Miss),
+            RedisReply::Unavailable => (None, Answer::Bypass),
         };
         self.counters.read(kind, answer);
         found
@@ -160,7 +164,7 @@ impl CachedStore {
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Option<T> {
         let decoded = serde_json::from_slice(bytes);
         if decoded.is_err() {
-            // Of another version of Agentry, or damaged: the store answers, and the entry is written anew.
+            // Written by another version of Agentry, or damaged: the store answers, and the entry is overwritten.
             add(&self.counters.errors, 1);
         }
         decoded.ok()
@@ -178,8 +182,8 @@ impl CachedStore {
     }
 }
 
-/// A value as it is kept, if it is not too large and reads back equal. The last is not a matter of course: the shortest
-/// text of a floating-point number may read back as its neighbour.
+/// Encodes a value, if it is not too large and decodes to an equal one, which is not guaranteed: the shortest text of a
+/// floating-point number may decode to its neighbour.
 fn encode<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> Option<Vec<u8>> {
     let bytes = serde_json::to_vec(value).ok().filter(|bytes| bytes.len() <= MAX_ENTRY_BYTES)?;
     let back: T = serde_json::from_slice(&bytes).ok()?;

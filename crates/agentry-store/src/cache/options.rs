@@ -1,42 +1,42 @@
-//! Where Redis is and how long it may take.
+//! Address and timeouts of Redis.
 
 use std::fmt;
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
 
-/// What keys begin with when nobody said otherwise.
+/// Default prefix of keys.
 pub const DEFAULT_PREFIX: &str = "agentry";
-/// How long an entry is kept after it was last written when nobody said otherwise. No answer is wrong after it: the bound
-/// is on memory, and on how long Redis holds what was deleted or pruned from the store.
+/// Default lifetime of an entry after its last write. No answer is wrong after it: it bounds memory, and the time that
+/// Redis holds data that was deleted or pruned from the store.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(600);
-/// How long Redis may take to answer when nobody said otherwise: ten times what a read of the store may take (2 ms), so
-/// that a slow Redis is noticed and a busy one is not.
+/// Default timeout of Redis: ten times what a read of the store may take (2 ms), so that a slow Redis is noticed and a
+/// busy one is not.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// A text that does not say where Redis is.
+/// A text that is no Redis URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address of Redis cannot be used ({0}): expected redis://[user:password@]host[:port][/database]")]
 pub struct InvalidRedisUrl(String);
 
-/// Settings of the cache.
+/// Options of the cache.
 #[derive(Clone)]
 pub struct RedisOptions {
     pub(super) client: Client,
-    /// What every key begins with. One prefix belongs to one database of the store.
+    /// Prefix of every key. One prefix belongs to one database of the store.
     pub prefix: String,
-    /// How long an entry is kept after it was last written; at least a millisecond.
+    /// Lifetime of an entry after its last write; at least a millisecond.
     pub ttl: Duration,
-    /// How long Redis may take to answer.
+    /// Timeout of requests.
     pub timeout: Duration,
 }
 
 impl RedisOptions {
-    /// Redis at a URL, with the defaults. Nothing is connected yet.
+    /// Returns options with defaults for the Redis at a URL, without connecting.
     ///
     /// # Errors
-    /// When the text is not a URL of Redis, or asks for what is not built in (TLS). The error does not repeat the text,
-    /// which may hold a password.
+    /// The text is no Redis URL, or requires TLS, which is not built in. The error does not repeat the text, which may
+    /// contain a password.
     pub fn new(url: &str) -> Result<Self, InvalidRedisUrl> {
         let why = |error: redis::RedisError| InvalidRedisUrl(error.category().to_owned());
         let info = url.into_connection_info().map_err(why)?;
@@ -47,7 +47,7 @@ impl RedisOptions {
         Ok(Self { client, prefix: DEFAULT_PREFIX.to_owned(), ttl: DEFAULT_TTL, timeout: DEFAULT_TIMEOUT })
     }
 
-    /// Host and port (or path), without user and password.
+    /// Returns host and port (or path), without user and password.
     #[must_use]
     pub fn address(&self) -> String {
         match self.client.get_connection_info().addr() {

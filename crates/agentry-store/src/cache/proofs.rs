@@ -1,4 +1,4 @@
-//! What this process knows of sessions from the store, and for how long it may rely on it.
+//! Records of sessions that this process got from the store, and the time for which it may rely on them.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,24 +6,24 @@ use agentry_core::id::TaskId;
 use agentry_core::session::{SessionId, SessionRecord, SessionWrite};
 use agentry_core::time::Timestamp;
 
-use super::bounded::Bounded;
+use super::bounded_map::BoundedMap;
 use crate::{Advance, Lease};
 
-/// How long a session's record proves that the session lives, from before the store was asked for it. A claim is followed
-/// by the read of its messages within milliseconds; a busy machine may take more.
+/// Time that a session's record proves its existence, counted from before the store was asked. A claim is followed by
+/// the read of its messages within milliseconds; a busy machine may take longer.
 pub const PROOF_LIFE: Duration = Duration::from_millis(250);
-/// How long after its commit a deletion is acknowledged: twice [`PROOF_LIFE`], for clocks that run unequally.
+/// Delay between commit and acknowledgement of a deletion: twice [`PROOF_LIFE`], for clocks that run unequally.
 pub const DELETE_WAIT: Duration = Duration::from_millis(500);
-/// Sessions whose record is remembered at most; those beyond are read from the store.
+/// Largest number of remembered session records; further sessions are read from the store.
 const MAX_PROOFS: usize = 10_000;
-/// Claims of sessions that are remembered at most, many times what a process works on at once.
+/// Largest number of remembered session claims, many times what a process works on at once.
 const MAX_TURNS: usize = 10_000;
 
-/// Which life of a session: when it was born. A session that is deleted and made again begins another.
+/// One life of a session, identified by its creation time; a session that is deleted and created again begins another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life(pub(super) Timestamp);
+pub(super) struct SessionLife(pub(super) Timestamp);
 
-/// A moment by both clocks: the monotonic one stands still while a machine is suspended, the other one may be set.
+/// A time by both clocks: the monotonic clock stands still while a machine is suspended, the wall clock may be set.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     monotonic: Instant,
@@ -35,90 +35,90 @@ impl Moment {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// Whether `now` lies within `life` of this moment by both clocks.
+    /// Returns whether `now` is within `life` after this moment by both clocks.
     fn is_within(&self, life: Duration, now: &Self) -> bool {
         let by_wall = now.wall.duration_since(self.wall);
         now.monotonic.saturating_duration_since(self.monotonic) <= life && by_wall.is_ok_and(|age| age <= life)
     }
 }
 
-/// A session's record as the store gave it.
+/// A session record as the store returned it.
 #[derive(Clone, Copy)]
 pub(super) struct Proof {
-    pub(super) life: Life,
-    /// The number of its last message.
+    pub(super) life: SessionLife,
+    /// Number of its last message.
     pub(super) messages: u64,
-    /// When a turn last ended.
+    /// Time of the end of its last turn.
     pub(super) updated_at: Timestamp,
     asked: Moment,
 }
 
 /// The latest proof of each session.
-pub(super) struct Proofs(Bounded<SessionId, Proof>);
+pub(super) struct Proofs(BoundedMap<SessionId, Proof>);
 
 impl Proofs {
     pub(super) fn new() -> Self {
-        Self(Bounded::new(MAX_PROOFS))
+        Self(BoundedMap::new(MAX_PROOFS))
     }
 
-    /// Remembers a record that the store gave to a call which began at `asked`.
+    /// Stores a record that the store returned to a call which started at `asked`.
     pub(super) fn remember(&self, record: &SessionRecord, asked: Moment) {
-        let (life, messages, updated_at) = (Life(record.created_at), record.messages, record.updated_at);
+        let (life, messages, updated_at) = (SessionLife(record.created_at), record.messages, record.updated_at);
         self.0.update(&record.id, |known| {
             let newer = known.is_none_or(|known| known.asked.monotonic <= asked.monotonic);
             newer.then_some(Proof { life, messages, updated_at, asked })
         });
     }
 
-    /// A proof that still holds for a call that begins now.
+    /// Returns the proof that is valid for a call which starts now.
     pub(super) fn holding(&self, session: &SessionId) -> Option<Proof> {
         let now = Moment::now();
         self.0.get(session, |proof| *proof).filter(|proof| proof.asked.is_within(PROOF_LIFE, &now))
     }
 
-    /// The session is gone.
+    /// Removes the proof of a deleted session.
     pub(super) fn forget(&self, session: &SessionId) {
         self.0.remove(session);
     }
 }
 
-/// What a claim said of its session.
-struct Turn {
+/// A session as it was claimed.
+struct ClaimedSession {
     epoch: u32,
     session: SessionId,
     fence: u64,
-    life: Life,
-    /// The number of the last message before the turn.
+    life: SessionLife,
+    /// Number of the last message before the turn.
     messages: u64,
-    /// Writes to the session that began under this claim.
+    /// Writes to the session that started under this claim.
     writes: u32,
 }
 
-/// The sessions that this process has claimed, by the task it claimed with them.
-pub(super) struct Turns(Bounded<TaskId, Turn>);
+/// Sessions that this process has claimed, by the claimed task.
+pub(super) struct ClaimedSessions(BoundedMap<TaskId, ClaimedSession>);
 
-impl Turns {
+impl ClaimedSessions {
     pub(super) fn new() -> Self {
-        Self(Bounded::new(MAX_TURNS))
+        Self(BoundedMap::new(MAX_TURNS))
     }
 
-    /// Remembers a claim.
+    /// Records a claim.
     pub(super) fn claimed(&self, lease: &Lease, record: &SessionRecord) {
         self.0.update(&lease.task, |_| {
-            Some(Turn {
+            Some(ClaimedSession {
                 epoch: lease.epoch,
                 session: record.id.clone(),
                 fence: record.fence,
-                life: Life(record.created_at),
+                life: SessionLife(record.created_at),
                 messages: record.messages,
                 writes: 0,
             })
         });
     }
 
-    /// A write to a session begins. Returns the life it adds to and the number of its first message, as the store will
-    /// give it if the write is accepted and remains the only one of its claim.
-    pub(super) fn begin(&self, lease: &Lease, write: &SessionWrite) -> Option<(Life, u64)> {
+    /// Starts a write to the session. Returns its life and the number of its first message, as the store will assign it
+    /// if the write is accepted and remains the only one of its claim.
+    pub(super) fn begin(&self, lease: &Lease, write: &SessionWrite) -> Option<(SessionLife, u64)> {
         let begun = self.0.change(&lease.task, |turn| {
             turn.writes += 1;
             let same = turn.epoch == lease.epoch && turn.session == write.session && turn.fence == write.fence;
@@ -127,13 +127,13 @@ impl Turns {
         begun.flatten()
     }
 
-    /// A write that ended the claim was acknowledged. True: it was the only one to the session.
+    /// Ends a claim whose last write was acknowledged. Returns true when that write was the only one to the session.
     pub(super) fn end(&self, advance: &Lease) -> bool {
         self.0.remove(&advance.task).is_some_and(|turn| turn.epoch == advance.epoch && turn.writes == 1)
     }
 }
 
-/// Whether a write ends its claim.
+/// Returns whether a write ends its claim.
 pub(super) fn ends(advance: &Advance) -> bool {
     !matches!(advance.step, crate::Step::Continue)
 }
@@ -179,17 +179,17 @@ mod tests {
         proofs.remember(&record(2, 1), second);
         proofs.remember(&record(1, 9), first);
         let known = proofs.0.get(&record(1, 9).id, |proof| proof.life);
-        assert_eq!(known, Some(Life(Timestamp(2))));
+        assert_eq!(known, Some(SessionLife(Timestamp(2))));
     }
 
     #[test]
     fn numbers_are_known_only_to_the_single_write_of_a_claim() {
-        let turns = Turns::new();
+        let turns = ClaimedSessions::new();
         let lease = Lease { task: TaskId::generate(), epoch: 1, worker: WorkerId::generate() };
         let session = record(7, 4);
         let write = SessionWrite { session: session.id.clone(), fence: 1, messages: Vec::new(), summary: None };
         turns.claimed(&lease, &session);
-        assert_eq!(turns.begin(&lease, &write), Some((Life(Timestamp(7)), 5)));
+        assert_eq!(turns.begin(&lease, &write), Some((SessionLife(Timestamp(7)), 5)));
         assert!(turns.end(&lease));
         assert!(!turns.end(&lease), "the claim is over");
         turns.claimed(&lease, &session);

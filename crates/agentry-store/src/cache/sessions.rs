@@ -1,4 +1,4 @@
-//! [`SessionStore`] behind the cache: messages are checked against a record that the store gave a moment ago.
+//! [`SessionStore`] behind the cache: messages are checked against a recent record of the session.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,28 @@ use redis::Pipeline;
 
 use super::fills::Fill;
 use super::keys::{CHUNK, chunk};
-use super::link::Asked;
-use super::proofs::{DELETE_WAIT, Life, Moment, Proof};
-use super::stats::{Answer, Kind};
+use super::proofs::{DELETE_WAIT, Moment, Proof, SessionLife};
+use super::redis_link::RedisReply;
+use super::stats::{Answer, ReadKind};
 use super::{CachedStore, encode};
 use crate::layer::SessionLayer;
 use crate::{Advance, MAX_PAGE, SessionClaim, SessionView, StoreError};
 
-/// Messages that are read from Redis at once; a longer range is read from the store. Windows are far shorter.
+/// Largest number of messages per read from Redis; a longer range is read from the store. Windows are far shorter.
 const MAX_RANGE: u64 = 512;
-/// Hashes of a deleted session that are removed by name: the newest ones. What is older goes with its TTL.
+/// Largest number of hashes of a deleted session that are removed: the newest ones. Older ones expire.
 const MAX_REMOVED: u64 = 256;
 
-/// Messages that a write appends, as they are kept; made before the write takes them.
-pub(super) struct Appended {
+/// Messages that a write appends, encoded before the write takes them.
+pub(super) struct TurnMessages {
     session: SessionId,
-    life: Life,
+    life: SessionLife,
     messages: Vec<(u64, Vec<u8>)>,
 }
 
-impl Appended {
-    /// What a write appends, if its numbers are known. Every write to a session must pass here before the store sees it.
+impl TurnMessages {
+    /// Returns the messages of a write, if their numbers are known. Every write to a session must pass here before the
+    /// store sees it.
     pub(super) fn of(cache: &CachedStore, advance: &Advance) -> Option<Self> {
         let write = advance.session.as_ref()?;
         let (life, first) = cache.turns.begin(&advance.lease, write)?;
@@ -44,14 +45,14 @@ impl Appended {
         Some(Self { session: write.session.clone(), life, messages: encoded.collect() })
     }
 
-    /// Writes them in the background: the store has accepted them.
+    /// Writes them in the background once the store has accepted them.
     pub(super) fn fill(self, cache: &CachedStore) {
         cache.fill_messages(&self.session, self.life, self.messages);
     }
 }
 
 impl CachedStore {
-    fn fill_messages(&self, session: &SessionId, life: Life, messages: Vec<(u64, Vec<u8>)>) {
+    fn fill_messages(&self, session: &SessionId, life: SessionLife, messages: Vec<(u64, Vec<u8>)>) {
         let mut chunks: BTreeMap<u64, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
         for (number, bytes) in messages {
             chunks.entry(chunk(number)).or_default().push((number, bytes));
@@ -61,8 +62,14 @@ impl CachedStore {
         }
     }
 
-    /// The messages `after + 1 ..= last` of a life, when Redis has them all.
-    async fn range(&self, session: &SessionId, life: Life, after: u64, last: u64) -> Option<Vec<SessionMessage>> {
+    /// Returns the messages `after + 1 ..= last` of a life, when Redis has all of them.
+    async fn range(
+        &self,
+        session: &SessionId,
+        life: SessionLife,
+        after: u64,
+        last: u64,
+    ) -> Option<Vec<SessionMessage>> {
         let mut get = Pipeline::new();
         let mut first = after + 1;
         while first <= last {
@@ -71,8 +78,8 @@ impl CachedStore {
             get.cmd("HMGET").arg(self.keys.messages(session, life, chunk(first))).arg(fields);
             first = end + 1;
         }
-        let (found, answer) = match self.link.ask_timed::<Vec<Vec<Option<Vec<u8>>>>>(&get).await {
-            Asked::Answer(chunks) => {
+        let (found, answer) = match self.link.query_timed::<Vec<Vec<Option<Vec<u8>>>>>(&get).await {
+            RedisReply::Answer(chunks) => {
                 let values = chunks.into_iter().flatten().zip(after + 1..);
                 let decode = |(bytes, number): (Option<Vec<u8>>, u64)| {
                     bytes.and_then(|bytes| self.decode::<SessionMessage>(&bytes)).filter(|kept| kept.number == number)
@@ -82,15 +89,15 @@ impl CachedStore {
                 let answer = if found.is_some() { Answer::Hit } else { Answer::Miss };
                 (found, answer)
             }
-            Asked::Failed => (None, Answer::Miss),
-            Asked::Away => (None, Answer::Bypass),
+            RedisReply::Failed => (None, Answer::Miss),
+            RedisReply::Unavailable => (None, Answer::Bypass),
         };
-        self.counters.read(Kind::Messages, answer);
+        self.counters.read(ReadKind::Messages, answer);
         found
     }
 
-    /// Fills in what the store gave for a range that ends with the last message of a proof. That message being written
-    /// when the proof says the session was last touched, the range is of the proved life: the store read it at once.
+    /// Writes a range from the store that ends with the last message of a proof. When that message was written at the
+    /// proof's last update of the session, the range belongs to the proved life: the store read it at once.
     fn fill_range(&self, session: &SessionId, proof: &Proof, messages: &[SessionMessage]) {
         let last = messages.last();
         if last.is_some_and(|last| last.number == proof.messages && last.at == proof.updated_at) && self.link.is_up() {
@@ -99,13 +106,13 @@ impl CachedStore {
         }
     }
 
-    /// The keys of a session that is about to be deleted. Nothing depends on them being found.
+    /// Returns the keys of a session that is about to be deleted. Missing some of them is harmless.
     async fn keys_of(&self, session: &SessionId) -> Vec<String> {
         if !self.link.is_up() {
             return Vec::new();
         }
         let Ok(Some(view)) = self.inner.session(session).await else { return Vec::new() };
-        let (life, count) = (Life(view.record.created_at), view.record.messages.div_ceil(CHUNK));
+        let (life, count) = (SessionLife(view.record.created_at), view.record.messages.div_ceil(CHUNK));
         (count.saturating_sub(MAX_REMOVED)..count).map(|chunk| self.keys.messages(session, life, chunk)).collect()
     }
 }
@@ -127,12 +134,12 @@ impl SessionLayer for CachedStore {
         Ok(claim)
     }
 
-    /// Cached for a range that a recent record of the session shows to be complete.
+    /// Cached for a range that a recent record of the session proves complete.
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError> {
         let last = after.saturating_add(limit.min(MAX_PAGE) as u64);
         let proof = self.proofs.holding(session).filter(|proof| after < last && last <= proof.messages);
         let Some(proof) = proof.filter(|_| last - after <= MAX_RANGE) else {
-            self.counters.read(Kind::Messages, Answer::Bypass);
+            self.counters.read(ReadKind::Messages, Answer::Bypass);
             return self.inner.messages(session, after, limit).await;
         };
         if let Some(messages) = self.range(session, proof.life, after, last).await {
@@ -153,8 +160,8 @@ impl SessionLayer for CachedStore {
         Ok(view)
     }
 
-    /// Acknowledged [`DELETE_WAIT`] after the commit: until then another process may rely on what it was told of the
-    /// session before.
+    /// Acknowledged [`DELETE_WAIT`] after the commit: until then another process may rely on an earlier record of the
+    /// session.
     async fn delete_session(&self, session: &SessionId) -> Result<bool, StoreError> {
         let keys = self.keys_of(session).await;
         let deleted = self.inner.delete_session(session).await?;

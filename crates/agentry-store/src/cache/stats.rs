@@ -1,34 +1,34 @@
-//! What the cache counts, for `/metrics`.
+//! Counters of the cache for `/metrics`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the latency buckets, in microseconds; a last bucket holds the rest. 250 is the goal of a hit.
+/// Upper bounds of the latency buckets, in microseconds; a last bucket holds the rest. The goal for a hit is 250.
 pub const LATENCY_BOUNDS_US: [u64; 9] = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 20_000];
 
-/// What one kind of read came to.
+/// Results of one kind of read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadStats {
     /// Answered by this process or Redis.
     pub hits: u64,
-    /// Redis was asked and had no (usable) entry: answered by the store.
+    /// Answered by the store, because Redis had no usable entry.
     pub misses: u64,
-    /// Redis was not asked, because its answer could not be proved current or because it is away: answered by the store.
+    /// Answered by the store without asking Redis, because its answer could not be proved current or it is unavailable.
     pub bypasses: u64,
 }
 
-/// How long Redis took to answer reads.
+/// Latency of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Latency {
-    /// Answers in each bucket of [`LATENCY_BOUNDS_US`], and in the one after them; not cumulative.
+    /// Answers per bucket of [`LATENCY_BOUNDS_US`], and in the one after them; not cumulative.
     pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
-    /// All of them together, in microseconds.
+    /// Sum of all latencies, in microseconds.
     pub sum_us: u64,
-    /// How many answers.
+    /// Number of answers.
     pub count: u64,
 }
 
-/// What the cache did since it was made.
+/// Counters since the cache was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
     /// Reads of single tasks.
@@ -39,32 +39,32 @@ pub struct CacheStats {
     pub messages: ReadStats,
     /// Reads of agent versions.
     pub versions: ReadStats,
-    /// Commands that failed or took too long, and entries that could not be read.
+    /// Commands that failed or timed out, and entries that could not be decoded.
     pub errors: u64,
     /// Entries written.
     pub fills: u64,
-    /// Entries that were made and not written: too large, too many at once, or Redis failed meanwhile.
+    /// Entries that were not written: too large, too many at once, or Redis failed meanwhile.
     pub refused_fills: u64,
     /// Entries removed because their session was deleted.
     pub invalidations: u64,
-    /// How often Redis was given up until it answered again.
+    /// Number of times that Redis was given up until it answered again.
     pub breaker_openings: u64,
-    /// Whether Redis is in use now.
+    /// True while Redis is in use.
     pub connected: bool,
-    /// How long Redis took to answer reads.
+    /// Latency of reads from Redis.
     pub latency: Latency,
 }
 
-/// What is read through the cache.
+/// Kinds of cached reads.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum ReadKind {
     Task,
     Journal,
     Messages,
     Version,
 }
 
-/// How a read was answered.
+/// Source of the answer to a read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Hit,
@@ -86,37 +86,36 @@ pub(super) struct Counters {
     sum_us: AtomicU64,
 }
 
-/// Adds to a counter.
 pub(super) fn add(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::Relaxed);
 }
 
 impl Counters {
     /// Counts a read.
-    pub(super) fn read(&self, kind: Kind, answer: Answer) {
+    pub(super) fn read(&self, kind: ReadKind, answer: Answer) {
         add(&self.reads[kind as usize][answer as usize], 1);
     }
 
-    /// Counts how long an answer took.
+    /// Records the latency of an answer.
     pub(super) fn answered(&self, after: Duration) {
         let us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         add(&self.buckets[LATENCY_BOUNDS_US.partition_point(|bound| *bound < us)], 1);
         add(&self.sum_us, us);
     }
 
-    /// All of them, now.
+    /// Returns all counters.
     pub(super) fn stats(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let read = |kind: Kind| {
+        let read = |kind: ReadKind| {
             let [hits, misses, bypasses] = &self.reads[kind as usize];
             ReadStats { hits: get(hits), misses: get(misses), bypasses: get(bypasses) }
         };
         let buckets = self.buckets.each_ref().map(get);
         CacheStats {
-            tasks: read(Kind::Task),
-            journals: read(Kind::Journal),
-            messages: read(Kind::Messages),
-            versions: read(Kind::Version),
+            tasks: read(ReadKind::Task),
+            journals: read(ReadKind::Journal),
+            messages: read(ReadKind::Messages),
+            versions: read(ReadKind::Version),
             errors: get(&self.errors),
             fills: get(&self.fills),
             refused_fills: get(&self.refused_fills),

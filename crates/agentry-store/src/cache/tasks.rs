@@ -1,4 +1,4 @@
-//! [`TaskStore`] behind the cache: tasks that have ended are facts.
+//! [`TaskStore`] behind the cache: ended tasks do not change.
 
 use std::sync::Arc;
 
@@ -10,32 +10,32 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::bounded::Bounded;
-use super::stats::{Answer, Kind};
+use super::bounded_map::BoundedMap;
+use super::stats::{Answer, ReadKind};
 use super::{CachedStore, proofs, sessions};
 use crate::layer::TaskLayer;
-use crate::{Advance, Advanced, Cancelled, Claimed, MAX_PAGE, Step, StoreError, Want};
+use crate::{Advance, AdvanceResult, CancelResult, ClaimRequest, ClaimedTask, MAX_PAGE, Step, StoreError};
 
-/// Tasks of which this process remembers whether they had ended.
-const MAX_SEEN: usize = 20_000;
+/// Largest number of tasks whose last seen state this process remembers.
+const MAX_TASK_STATES: usize = 20_000;
 
-/// What this process last knew of a task.
+/// Last state of a task that this process has seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// It had not ended: asking Redis would be in vain, as a rule.
+pub(super) enum TaskState {
+    /// It had not ended, so Redis usually has no entry.
     Open,
-    /// It has ended, for good.
+    /// It has ended, which is final.
     Ended,
 }
 
-/// What this process last knew of tasks.
-pub(super) type Seen = Bounded<TaskId, Known>;
+/// Last seen states of tasks.
+pub(super) type TaskStates = BoundedMap<TaskId, TaskState>;
 
-pub(super) fn seen() -> Seen {
-    Bounded::new(MAX_SEEN)
+pub(super) fn seen() -> TaskStates {
+    BoundedMap::new(MAX_TASK_STATES)
 }
 
-/// A page of a journal as it is kept.
+/// An encoded page of a journal.
 #[derive(Serialize, Deserialize, PartialEq)]
 struct Entries {
     task: TaskId,
@@ -43,20 +43,20 @@ struct Entries {
 }
 
 impl CachedStore {
-    /// Remembers where a task stands; an end is never forgotten for something older.
-    fn saw(&self, task: TaskId, known: Known) {
-        self.seen.update(&task, |before| (before != Some(&Known::Ended)).then_some(known));
+    /// Records the state of a task; an end is never overwritten by an older state.
+    fn record_state(&self, task: TaskId, known: TaskState) {
+        self.seen.update(&task, |before| (before != Some(&TaskState::Ended)).then_some(known));
     }
 
-    /// A task from the store; filled in when it has ended.
+    /// Reads a task from the store; fills the cache when it has ended.
     async fn task_from_store(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let record = self.inner.task(id).await?;
         if let Some(record) = &record {
             if record.status.is_terminal() {
-                self.saw(id, Known::Ended);
+                self.record_state(id, TaskState::Ended);
                 self.fill(self.keys.task(id), record);
             } else {
-                self.saw(id, Known::Open);
+                self.record_state(id, TaskState::Open);
             }
         }
         Ok(record)
@@ -66,43 +66,56 @@ impl CachedStore {
 #[async_trait]
 impl TaskLayer for CachedStore {
     /// Tasks that come without their body are about to be read: they have not ended.
-    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
-        let claimed = self.inner.claim(worker, want, now).await?;
-        claimed.iter().filter(|one| one.task.is_none()).for_each(|one| self.saw(one.lease.task, Known::Open));
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedTask>, StoreError> {
+        let claimed = self.inner.claim(worker, request, now).await?;
+        claimed
+            .iter()
+            .filter(|one| one.task.is_none())
+            .for_each(|one| self.record_state(one.lease.task, TaskState::Open));
         Ok(claimed)
     }
 
-    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
+    async fn advance(&self, advance: Arc<Advance>) -> Result<AdvanceResult, StoreError> {
         let lease = advance.lease;
         let (finishes, ends) = (matches!(advance.step, Step::Finish { .. }), proofs::ends(&advance));
-        let turn = sessions::Appended::of(self, &advance);
+        let turn = sessions::TurnMessages::of(self, &advance);
         let advanced = self.inner.advance(advance).await?;
         if ends && self.turns.end(&lease) && finishes {
             turn.into_iter().for_each(|turn| turn.fill(self));
         }
         if finishes {
-            self.saw(lease.task, Known::Ended);
+            self.record_state(lease.task, TaskState::Ended);
         }
         Ok(advanced)
     }
 
-    async fn cancel(&self, task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Result<Cancelled, StoreError> {
+    async fn cancel(
+        &self,
+        task: TaskId,
+        now: Timestamp,
+        outbox: Vec<OutboxMessage>,
+    ) -> Result<CancelResult, StoreError> {
         let cancelled = self.inner.cancel(task, now, outbox).await?;
-        if matches!(cancelled, Cancelled::Ended | Cancelled::AlreadyEnded(_)) {
-            self.saw(task, Known::Ended);
+        if matches!(cancelled, CancelResult::Ended | CancelResult::AlreadyEnded(_)) {
+            self.record_state(task, TaskState::Ended);
         }
         Ok(cancelled)
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        if self.seen.get(&id, |known| *known) == Some(Known::Open) {
-            self.counters.read(Kind::Task, Answer::Bypass);
+        if self.seen.get(&id, |known| *known) == Some(TaskState::Open) {
+            self.counters.read(ReadKind::Task, Answer::Bypass);
             return self.task_from_store(id).await;
         }
         let fits = |record: &TaskRecord| record.task.id == id && record.status.is_terminal();
-        match self.lookup(Kind::Task, &self.keys.task(id), fits).await {
+        match self.lookup(ReadKind::Task, &self.keys.task(id), fits).await {
             Some(record) => {
-                self.saw(id, Known::Ended);
+                self.record_state(id, TaskState::Ended);
                 Ok(Some(record))
             }
             None => self.task_from_store(id).await,
@@ -111,13 +124,13 @@ impl TaskLayer for CachedStore {
 
     /// Cached when this process knows, before it reads, that the task has ended.
     async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
-        if self.seen.get(&task, |known| *known) != Some(Known::Ended) {
-            self.counters.read(Kind::Journal, Answer::Bypass);
+        if self.seen.get(&task, |known| *known) != Some(TaskState::Ended) {
+            self.counters.read(ReadKind::Journal, Answer::Bypass);
             return self.inner.journal(task, after, limit).await;
         }
         let key = self.keys.journal(task, after, limit.min(MAX_PAGE));
         let fits = |page: &Entries| page.task == task;
-        if let Some(page) = self.lookup(Kind::Journal, &key, fits).await {
+        if let Some(page) = self.lookup(ReadKind::Journal, &key, fits).await {
             return Ok(page.entries);
         }
         let page = Entries { task, entries: self.inner.journal(task, after, limit).await? };

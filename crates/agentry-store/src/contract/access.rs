@@ -1,4 +1,4 @@
-//! Keys, the audit log, and the look at the newest tasks.
+//! Contract tests of keys, the audit log and the list of the newest tasks.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ fn key(number: u8, expires_at: Option<Timestamp>) -> ApiKey {
     }
 }
 
-/// A key is found by its hash and by its id, as it was made, and only its own.
-pub async fn keys_are_kept_and_found(store: Arc<dyn StateStore>) {
-    assert!(!store.has_keys(T0).await.unwrap());
+/// A key is found by its hash and by its id, unchanged, and no other key is.
+pub async fn keys_are_stored_and_found(store: Arc<dyn StateStore>) {
+    assert!(!store.has_active_keys(T0).await.unwrap());
     let (first, second) = (key(1, None), key(2, Some(at(60))));
     store.add_key(&second).await.unwrap();
     store.add_key(&first).await.unwrap();
@@ -33,12 +33,12 @@ pub async fn keys_are_kept_and_found(store: Arc<dyn StateStore>) {
     assert_eq!(store.key_by_hash(second.hash).await.unwrap(), Some(second.clone()));
     assert_eq!(store.key(first.id).await.unwrap(), Some(first.clone()));
     assert_eq!(store.key_by_hash(KeyHash([9; 32])).await.unwrap(), None);
-    store.key_used(first.id, at(7)).await.unwrap();
-    store.key_used(first.id, at(5)).await.unwrap();
+    store.record_key_use(first.id, at(7)).await.unwrap();
+    store.record_key_use(first.id, at(5)).await.unwrap();
     assert_eq!(store.key(first.id).await.unwrap().unwrap().last_used_at, Some(at(7)), "the latest use counts");
 }
 
-/// A key that was revoked or has expired no longer demands one; the first end stands.
+/// Revoked and expired keys do not count as valid; the first revocation stands.
 pub async fn revoked_and_expired_keys_count_as_none(store: Arc<dyn StateStore>) {
     let (lasting, expiring) = (key(1, None), key(2, Some(at(60))));
     store.add_key(&lasting).await.unwrap();
@@ -47,16 +47,16 @@ pub async fn revoked_and_expired_keys_count_as_none(store: Arc<dyn StateStore>) 
     assert!(store.revoke_key(lasting.id, at(20)).await.unwrap());
     assert_eq!(store.key(lasting.id).await.unwrap().unwrap().revoked_at, Some(at(10)));
     assert!(!store.revoke_key(KeyId::generate(), at(10)).await.unwrap(), "unknown");
-    assert!(store.has_keys(at(59)).await.unwrap());
-    assert!(!store.has_keys(at(60)).await.unwrap());
+    assert!(store.has_active_keys(at(59)).await.unwrap());
+    assert!(!store.has_active_keys(at(60)).await.unwrap());
 }
 
 fn session(number: u8, key: KeyId, opened: i64, ends: i64) -> BrowserSession {
     BrowserSession { hash: KeyHash([number; 32]), key, created_at: at(opened), ends_at: at(ends) }
 }
 
-/// A session is found by the hash of its token until it is forgotten; opening another forgets those that ended.
-pub async fn browser_sessions_are_kept_until_they_end(store: Arc<dyn StateStore>) {
+/// A session is found by the hash of its token until it is deleted; opening another one deletes those that ended.
+pub async fn browser_sessions_are_stored_until_they_end(store: Arc<dyn StateStore>) {
     let key = key(1, None);
     store.add_key(&key).await.unwrap();
     let (first, second) = (session(11, key.id, 1, 50), session(12, key.id, 2, 90));
@@ -71,7 +71,7 @@ pub async fn browser_sessions_are_kept_until_they_end(store: Arc<dyn StateStore>
     assert_eq!(store.browser_session(first.hash).await.unwrap(), None, "it had ended");
 }
 
-/// A session ends with its key, however that ends, and a key that is no longer good opens none.
+/// A session ends when its key is revoked or expires, and an invalid key opens none.
 pub async fn browser_sessions_end_with_their_key(store: Arc<dyn StateStore>) {
     let (lasting, expiring) = (key(1, None), key(2, Some(at(60))));
     store.add_key(&lasting).await.unwrap();
@@ -94,7 +94,7 @@ pub async fn browser_sessions_end_with_their_key(store: Arc<dyn StateStore>) {
     assert_eq!(store.browser_session(KeyHash([16; 32])).await.unwrap(), None);
 }
 
-/// The sessions of a key are bounded: one more ends its oldest, and nobody else's.
+/// The number of sessions per key is bounded: one more ends its oldest, and no other key's.
 pub async fn browser_sessions_of_a_key_are_bounded(store: Arc<dyn StateStore>) {
     let (one, other) = (key(1, None), key(2, None));
     store.add_key(&one).await.unwrap();
@@ -108,7 +108,7 @@ pub async fn browser_sessions_of_a_key_are_bounded(store: Arc<dyn StateStore>) {
     assert!(!kept(1).await && kept(2).await && kept(most + 1).await && kept(200).await);
 }
 
-/// The log is read backwards in pages, and forgets what is too old.
+/// The log is read backwards in pages, and drops entries that are too old.
 pub async fn the_audit_log_is_paged_and_bounded(store: Arc<dyn StateStore>) {
     let entry = |second: i64, random: u128| AuditEntry {
         id: AuditId::from_parts(u64::try_from(at(second).0 / 1_000).unwrap(), random),
@@ -133,14 +133,14 @@ pub async fn the_audit_log_is_paged_and_bounded(store: Arc<dyn StateStore>) {
     assert_eq!(store.audit_log(None, 10).await.unwrap().items, [late, entries[2].clone()]);
 }
 
-/// The newest tasks come first, with where they stand, and older ones than asked for not at all.
-pub async fn the_pulse_is_the_newest_tasks(store: Arc<dyn StateStore>) {
+/// The newest tasks come first, with their status; tasks from before the requested time are left out.
+pub async fn recent_tasks_are_the_newest(store: Arc<dyn StateStore>) {
     let ended = running(&store, WorkerId::generate()).await;
     store.advance(finish(ended.lease, at(2)).into()).await.unwrap();
     running(&store, WorkerId::generate()).await;
-    let pulse = store.pulse(Timestamp(0), 10).await.unwrap();
-    assert_eq!(pulse.iter().map(|one| one.status).collect::<Vec<_>>(), [TaskStatus::Running, TaskStatus::Completed]);
-    assert_eq!((&pulse[1].agent, pulse[1].finished_at, pulse[0].finished_at), (&agent(), Some(at(2)), None));
-    assert_eq!(store.pulse(Timestamp(0), 1).await.unwrap(), pulse[..1]);
-    assert_eq!(store.pulse(Timestamp(i64::MAX / 2), 10).await.unwrap(), []);
+    let recent = store.recent_tasks(Timestamp(0), 10).await.unwrap();
+    assert_eq!(recent.iter().map(|one| one.status).collect::<Vec<_>>(), [TaskStatus::Running, TaskStatus::Completed]);
+    assert_eq!((&recent[1].agent, recent[1].finished_at, recent[0].finished_at), (&agent(), Some(at(2)), None));
+    assert_eq!(store.recent_tasks(Timestamp(0), 1).await.unwrap(), recent[..1]);
+    assert_eq!(store.recent_tasks(Timestamp(i64::MAX / 2), 10).await.unwrap(), []);
 }

@@ -1,4 +1,4 @@
-//! What the rules are made of: tasks, workers, writes, with ids and times of their own.
+//! Builders of the contract tests: tasks, workers and writes with unique ids and fixed times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,22 @@ use agentry_core::time::Timestamp;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS, WorkerRecord};
 use async_trait::async_trait;
 
-use crate::{Accepted, Advance, Claimed, Firing, Lease, SessionClaim, StateStore, Step, Want};
+use crate::{Acceptance, Advance, ClaimRequest, ClaimedTask, Firing, Lease, SessionClaim, StateStore, Step};
 
-/// When rules begin: 2026-01-01T00:00:00Z.
+/// Start time of every test: 2026-01-01T00:00:00Z.
 pub const T0: Timestamp = Timestamp(1_767_225_600_000_000);
 
-/// So many seconds after [`T0`].
-#[must_use]
+/// Returns the time `seconds` after [`T0`].
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp(T0.0 + seconds * 1_000_000)
 }
 
-/// The agent of the rules.
-#[must_use]
+/// Returns the agent of the tests.
 pub fn agent() -> AgentName {
     AgentName::new("writer").unwrap()
 }
 
-/// A version of the agent.
-#[must_use]
+/// Returns a version of the agent.
 pub fn spec() -> AgentSpec {
     let json = serde_json::json!({
         "name": agent(), "version": "v1", "mode": "autonomous", "enabled": true, "tags": [], "system_prompt": "You test.",
@@ -48,8 +45,7 @@ pub fn spec() -> AgentSpec {
     serde_json::from_value(json).unwrap()
 }
 
-/// A task accepted at `created`.
-#[must_use]
+/// Returns a task created at `created`.
 pub fn task(created: Timestamp) -> Task {
     Task {
         id: TaskId::generate(),
@@ -73,14 +69,12 @@ pub fn task(created: Timestamp) -> Task {
     }
 }
 
-/// A task of a session.
-#[must_use]
+/// Returns a task of a session.
 pub fn message(session: &SessionId, created: Timestamp) -> Task {
     Task { mode: ExecutionMode::Continuous, session: Some(session.clone()), ..task(created) }
 }
 
-/// A task that was submitted under a key.
-#[must_use]
+/// Sets the idempotency key of a task.
 pub fn keyed(task: Task, key: &str, fingerprint: u64) -> Arc<Task> {
     let idempotency = Some(IdempotencyKey { key: key.to_owned(), fingerprint });
     Arc::new(Task { idempotency, ..task })
@@ -89,30 +83,30 @@ pub fn keyed(task: Task, key: &str, fingerprint: u64) -> Arc<Task> {
 /// Accepts a task.
 pub async fn accept(store: &Arc<dyn StateStore>, task: Task) -> TaskId {
     let id = task.id;
-    assert_eq!(store.accept(vec![Arc::new(task)]).await.unwrap(), [Ok(Accepted::New)]);
+    assert_eq!(store.accept(vec![Arc::new(task)]).await.unwrap(), [Ok(Acceptance::New)]);
     id
 }
 
 /// Accepts and claims a task.
-pub async fn running(store: &Arc<dyn StateStore>, worker: WorkerId) -> Claimed {
+pub async fn running(store: &Arc<dyn StateStore>, worker: WorkerId) -> ClaimedTask {
     let id = accept(store, task(T0)).await;
     claim(store, worker, id, T0).await.unwrap()
 }
 
-/// Claims a task; `None`: it was not to be had.
-pub async fn claim(store: &Arc<dyn StateStore>, worker: WorkerId, id: TaskId, now: Timestamp) -> Option<Claimed> {
-    store.claim(worker, Want::Known(vec![id]), now).await.unwrap().pop()
+/// Claims a task; returns `None` when it cannot be claimed.
+pub async fn claim(store: &Arc<dyn StateStore>, worker: WorkerId, id: TaskId, now: Timestamp) -> Option<ClaimedTask> {
+    store.claim(worker, ClaimRequest::Tasks(vec![id]), now).await.unwrap().pop()
 }
 
-/// A worker that lives at `now`.
+/// Registers a worker with a heartbeat at `now`.
 pub async fn worker(store: &Arc<dyn StateStore>, now: Timestamp) -> WorkerId {
     let id = WorkerId::generate();
-    beat(store, id, now).await;
+    heartbeat(store, id, now).await;
     id
 }
 
-/// A worker says that it lives.
-pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
+/// Sends a heartbeat.
+pub async fn heartbeat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
     let record = WorkerRecord {
         id,
         host: "here".to_owned(),
@@ -127,41 +121,38 @@ pub async fn beat(store: &Arc<dyn StateStore>, id: WorkerId, now: Timestamp) {
     store.heartbeat(&record).await.unwrap();
 }
 
-/// Moves the heartbeats of a worker in time, for the rules about who lives: a backend may stamp heartbeats with a clock
-/// that no rule can set. What `contract_tests!` opens implements it.
+/// Moves the heartbeats of a worker in time: a backend may stamp heartbeats with a clock that tests cannot set. The
+/// guard of `contract_tests!` implements it.
 #[async_trait]
 pub trait AgeHeartbeats: Send + Sync {
-    /// Makes the last heartbeat of a registered worker `age` old at `now`, after others that came without a gap.
+    /// Makes the last heartbeat of a registered worker `age` old at `now`, after others without a gap.
     ///
-    /// The default sends them, which suits backends that take the worker's word for the time.
+    /// The default sends them, which suits backends that use the worker's time.
     async fn age(&self, store: &Arc<dyn StateStore>, worker: WorkerId, now: Timestamp, age: Duration) {
         for before in (0..HEARTBEATS_BEFORE).rev() {
-            beat(store, worker, now.before(age + HEARTBEAT * before)).await;
+            heartbeat(store, worker, now.before(age + HEARTBEAT * before)).await;
         }
     }
 }
 
-/// Heartbeats that an aged one has before it: more than a judge needs.
+/// Heartbeats before an aged one: more than a judge needs.
 const HEARTBEATS_BEFORE: u32 = 2 * MISSED_HEARTBEATS;
 
 impl AgeHeartbeats for () {}
 
-/// Ends a task well.
-#[must_use]
+/// Ends a task as completed.
 pub fn finish(lease: Lease, now: Timestamp) -> Advance {
     Advance::new(lease, now, Step::Finish { outcome: Outcome::completed("done".into()), dead_letter: false })
 }
 
-/// Ends a task with an error and keeps it as a dead letter.
-#[must_use]
+/// Ends a task with an error and a dead letter.
 pub fn give_up(lease: Lease, now: Timestamp) -> Advance {
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Internal, "broken"));
     Advance::new(lease, now, Step::Finish { outcome, dead_letter: true })
 }
 
-/// A completed call without a price, at [`T0`].
-#[must_use]
-pub fn paid(task: TaskId, model: &str) -> LedgerRow {
+/// Returns a completed call without a price, at [`T0`].
+pub fn ledger_row(task: TaskId, model: &str) -> LedgerRow {
     LedgerRow {
         call: CallId::generate(),
         task,
@@ -177,8 +168,7 @@ pub fn paid(task: TaskId, model: &str) -> LedgerRow {
     }
 }
 
-/// An open question, asked at [`T0`].
-#[must_use]
+/// Returns an open question, asked at [`T0`].
 pub fn question(task: TaskId) -> Clarification {
     Clarification {
         id: ClarificationId::generate(),
@@ -195,7 +185,7 @@ pub fn question(task: TaskId) -> Clarification {
     }
 }
 
-/// Asks questions with a write that goes on with `step`.
+/// Asks questions with a write whose transition is `step`.
 pub async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: Step) -> Vec<Clarification> {
     let questions: Vec<_> = (0..count).map(|_| question(lease.task)).collect();
     let mut write = Advance::new(lease, at(1), step);
@@ -204,8 +194,7 @@ pub async fn ask(store: &Arc<dyn StateStore>, lease: Lease, count: usize, step: 
     questions
 }
 
-/// An event of [`T0`].
-#[must_use]
+/// Returns an event of [`T0`].
 pub fn event(id: &str) -> Event {
     Event {
         id: id.to_owned(),
@@ -220,8 +209,7 @@ pub fn event(id: &str) -> Event {
     }
 }
 
-/// A schedule from a file, made at [`T0`].
-#[must_use]
+/// Returns a schedule from a file, created at [`T0`].
 pub fn schedule(name: &str, every_ms: u64) -> ScheduleRecord {
     ScheduleRecord {
         name: name.to_owned(),
@@ -244,28 +232,26 @@ pub fn schedule(name: &str, every_ms: u64) -> ScheduleRecord {
     }
 }
 
-/// A slot with a task, so many seconds after [`T0`].
-#[must_use]
+/// Returns a slot with a task, `seconds` after [`T0`].
 pub fn firing(schedule: &str, seconds: i64, max_open: u32) -> Firing {
     let (schedule, slot) = (schedule.to_owned(), at(seconds));
     Firing { schedule, slot, task: Some(Arc::new(task(slot))), max_open, buffer: false, backfill: false }
 }
 
-/// Claims a session that is to be had.
-pub async fn take(
+/// Claims a session that must be available.
+pub async fn take_session(
     store: &Arc<dyn StateStore>,
     worker: WorkerId,
     session: &SessionId,
     now: Timestamp,
-) -> (Claimed, SessionRecord) {
+) -> (ClaimedTask, SessionRecord) {
     match store.claim_session(worker, session, now).await.unwrap() {
         SessionClaim::Claimed { claimed, session } => (*claimed, *session),
         other => panic!("expected a claim, got {other:?}"),
     }
 }
 
-/// Ends a turn with these messages.
-#[must_use]
+/// Returns a write that ends a turn with these messages.
 pub fn turn(lease: Lease, session: &SessionRecord, now: Timestamp, texts: &[&str]) -> Advance {
     let messages = texts.iter().map(|text| Message::User { content: (*text).to_owned() }).collect();
     let session = SessionWrite { session: session.id.clone(), fence: session.fence, messages, summary: None };

@@ -1,4 +1,4 @@
-//! Questions to humans.
+//! Contract tests of questions to humans.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use agentry_core::time::Timestamp;
 
 use super::advance::entry;
 use super::build::{ask, at, claim, finish, question, running, worker};
-use crate::{Advance, Answered, Delivery, StateStore, Step};
+use crate::{Advance, Delivery, ResolveResult, StateStore, Step};
 
 fn answer(text: &str) -> Resolution {
     Resolution::Answered { answer: text.to_owned(), by: "ada".to_owned(), at: at(2) }
@@ -29,13 +29,16 @@ pub async fn the_first_answer_wins_and_wakes(store: Arc<dyn StateStore>) {
     assert_eq!(store.clarifications(true, Some(asked[0].id), 10).await.unwrap().items, asked[1..]);
 
     let first = store.resolve(asked[0].id, answer("this")).await.unwrap();
-    assert!(matches!(first, Answered::Accepted { wake: None, .. }), "{first:?}");
+    assert!(matches!(first, ResolveResult::Accepted { wake: None, .. }), "{first:?}");
     let late = store.resolve(asked[0].id, answer("that")).await.unwrap();
-    assert!(matches!(&late, Answered::AlreadyResolved(kept) if kept.resolution == Some(answer("this"))), "{late:?}");
+    assert!(
+        matches!(&late, ResolveResult::AlreadyResolved(kept) if kept.resolution == Some(answer("this"))),
+        "{late:?}"
+    );
     assert!(store.expired_clarifications(at(59), 10).await.unwrap().is_empty());
     assert_eq!(store.expired_clarifications(at(60), 10).await.unwrap(), asked[1..]);
     let last = store.resolve(asked[1].id, Resolution::Expired { at: at(60) }).await.unwrap();
-    assert!(matches!(&last, Answered::Accepted { wake: Some(woken), .. } if woken.task == lease.task), "{last:?}");
+    assert!(matches!(&last, ResolveResult::Accepted { wake: Some(woken), .. } if woken.task == lease.task), "{last:?}");
 
     let journal = store.journal(lease.task, 0, 10).await.unwrap();
     let first = JournalBody::Answered { clarification: asked[0].id, resolution: answer("this") };
@@ -49,7 +52,7 @@ pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let asked = ask(&store, lease, 1, Step::Continue).await;
     let early = store.resolve(asked[0].id, answer("this")).await.unwrap();
-    assert!(matches!(early, Answered::Accepted { wake: None, .. }), "{early:?}");
+    assert!(matches!(early, ResolveResult::Accepted { wake: None, .. }), "{early:?}");
     let mut wait = Advance::new(lease, at(3), Step::Wait);
     wait.journal.push(entry(1));
     assert!(store.advance(wait.into()).await.unwrap().requeued);
@@ -58,7 +61,7 @@ pub async fn an_answer_before_the_wait_is_found(store: Arc<dyn StateStore>) {
     assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
 }
 
-/// What the outbox holds is claimed, sent and gone.
+/// Claims and settles the whole outbox; returns its messages.
 async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
     let claimer = worker(store, now).await;
     let claimed = store.claim_outbox(claimer, now, 10, &[]).await.unwrap();
@@ -67,14 +70,14 @@ async fn sent(store: &Arc<dyn StateStore>, now: Timestamp) -> Vec<OutboxBody> {
     claimed.into_iter().map(|pending| pending.message.body).collect()
 }
 
-/// A thread of a channel.
+/// Returns the address of a channel thread.
 fn in_slack() -> ReplyTo {
     let (team, channel) = ("T1".to_owned(), "C1".to_owned());
     ReplyTo::Slack(SlackAddress { team, channel, thread: Some("1.2".to_owned()), user: None, response_url: None })
 }
 
-/// Where a question was asked is told how it ended, in the write that ends it: once, whatever ended it.
-pub async fn the_end_of_a_question_is_told_where_it_was_asked(store: Arc<dyn StateStore>) {
+/// The end of a question is posted where it was asked, in the write that ends it: once, whatever ended it.
+pub async fn the_end_of_a_question_is_posted_where_it_was_asked(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let mut asked: Vec<_> = (0..3).map(|_| question(lease.task)).collect();
     for question in &mut asked[..2] {
@@ -102,11 +105,11 @@ pub async fn the_end_withdraws_questions(store: Arc<dyn StateStore>) {
     store.advance(finish(lease, at(5)).into()).await.unwrap();
     let kept = store.clarification(asked[0].id).await.unwrap().unwrap();
     assert_eq!(kept.resolution, Some(Resolution::Withdrawn { at: at(5) }));
-    assert!(matches!(store.resolve(asked[0].id, answer("this")).await.unwrap(), Answered::AlreadyResolved(_)));
+    assert!(matches!(store.resolve(asked[0].id, answer("this")).await.unwrap(), ResolveResult::AlreadyResolved(_)));
 }
 
-/// Questions are found by the thread that they were asked in, known beforehand or noted later; newest first, ended ones
-/// too.
+/// Questions are found by the thread in which they were asked, known beforehand or recorded later; newest first, closed
+/// ones too.
 pub async fn questions_are_found_by_their_thread(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let in_thread = || Clarification { reply_to: Some(in_slack()), ..question(lease.task) };
@@ -115,15 +118,15 @@ pub async fn questions_are_found_by_their_thread(store: Arc<dyn StateStore>) {
     write.clarifications = vec![first.clone(), second.clone(), elsewhere.clone()];
     store.advance(write.into()).await.unwrap();
     let ids = async |thread: &str, limit| {
-        let found = store.clarifications_in(thread, limit).await.unwrap();
+        let found = store.clarifications_in_thread(thread, limit).await.unwrap();
         found.iter().map(|question| question.id).collect::<Vec<_>>()
     };
     store.resolve(first.id, answer("this")).await.unwrap();
     assert_eq!(ids("T1/C1/1.2", 10).await, [second.id, first.id]);
     assert_eq!(ids("T1/C1/1.2", 1).await, [second.id]);
     assert!(ids("T1/C1/7.7", 10).await.is_empty());
-    store.asked_in(elsewhere.id, "T1/C1/7.7").await.unwrap();
+    store.set_clarification_thread(elsewhere.id, "T1/C1/7.7").await.unwrap();
     assert_eq!(ids("T1/C1/7.7", 10).await, [elsewhere.id]);
-    let kept = store.clarifications_in("T1/C1/1.2", 10).await.unwrap();
+    let kept = store.clarifications_in_thread("T1/C1/1.2", 10).await.unwrap();
     assert!(kept[0].resolution.is_none() && kept[1].resolution.is_some());
 }

@@ -1,4 +1,4 @@
-//! Money: sums are sums of rows.
+//! Contract tests of spending: sums are sums of rows.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::task::TaskUsage;
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, agent, at, paid, running};
+use super::build::{T0, agent, at, ledger_row, running};
 use crate::{Advance, CallCursor, StateStore, Step, UsageGroup};
 
 fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow {
@@ -26,11 +26,11 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
         cost: cost.map(NanoUsd),
         at,
         duration_us: 7,
-        ..paid(task, model)
+        ..ledger_row(task, model)
     }
 }
 
-/// Task, agent, model and day sums are those of the rows; `to` is not part of a range.
+/// Sums by task, agent, model and day are those of the rows; `to` is exclusive.
 pub async fn sums_are_sums_of_rows(store: Arc<dyn StateStore>) {
     let task = running(&store, WorkerId::generate()).await.lease;
     let rows = vec![
@@ -62,7 +62,7 @@ pub async fn sums_are_sums_of_rows(store: Arc<dyn StateStore>) {
     assert_eq!(store.usage(UsageGroup::Day, T0, at(1)).await.unwrap(), []);
 }
 
-/// Pages of calls join without gaps, in one order on every backend.
+/// Pages of calls join without gaps, in the same order on every backend.
 pub async fn calls_are_listed_in_pages(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     let mut rows: Vec<LedgerRow> = (0..7).map(|n| row(lease.task, "a", Some(n), at(n / 3))).collect();

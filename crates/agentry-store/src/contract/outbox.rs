@@ -1,4 +1,4 @@
-//! The outbox and dead letters.
+//! Contract tests of the outbox and of dead letters.
 
 use std::sync::Arc;
 
@@ -9,14 +9,13 @@ use serde_json::json;
 use super::build::{T0, at, finish, give_up, running, task, worker};
 use crate::{DeadLetterOrigin, DeadLetterState, Delivery, StateStore};
 
-/// A callback of a task.
-#[must_use]
+/// Returns a callback of a task.
 pub fn callback(task: TaskId) -> OutboxMessage {
     let body = OutboxBody::Callback { url: "https://example.com".to_owned(), payload: json!({"a": 1}) };
     OutboxMessage { id: OutboxId::generate(), task: Some(task), created_at: T0, trace: None, body }
 }
 
-/// Ends a task and leaves a callback.
+/// Ends a task with a callback.
 pub(super) async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
     let lease = running(store, WorkerId::generate()).await.lease;
     let message = callback(lease.task);
@@ -26,7 +25,7 @@ pub(super) async fn leave(store: &Arc<dyn StateStore>) -> OutboxMessage {
     message
 }
 
-/// One claimer gets a message; a failed try comes again when due; a sent one is gone.
+/// One claimer gets a message; a failed attempt is due again later; a sent message is gone.
 pub async fn messages_are_claimed_once_and_settled(store: Arc<dyn StateStore>) {
     let message = leave(&store).await;
     let (one, two) = (worker(&store, at(1)).await, worker(&store, at(1)).await);
@@ -43,7 +42,7 @@ pub async fn messages_are_claimed_once_and_settled(store: Arc<dyn StateStore>) {
     assert_eq!(store.next_outbox().await.unwrap(), None);
 }
 
-/// A message whose claimer does not know that it has it, because an answer was lost, comes again to it and to nobody else.
+/// A message whose claim got lost on its way to the claimer is claimed again by the same worker and by no other.
 pub async fn a_claim_whose_answer_was_lost_comes_again(store: Arc<dyn StateStore>) {
     let message = leave(&store).await;
     let (one, two) = (worker(&store, at(1)).await, worker(&store, at(1)).await);
@@ -53,7 +52,7 @@ pub async fn a_claim_whose_answer_was_lost_comes_again(store: Arc<dyn StateStore
     assert_eq!((again[0].message.id, again[0].attempt), (message.id, 2));
 }
 
-/// A message that was given up is kept, edited, and sent again with fresh tries.
+/// A dead message can be edited and sent again with a fresh attempt count.
 pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateStore>) {
     let message = leave(&store).await;
     let one = worker(&store, at(1)).await;
@@ -71,7 +70,7 @@ pub async fn a_dead_message_can_be_edited_and_sent_again(store: Arc<dyn StateSto
     assert!(matches!(&again[0].message.body, OutboxBody::Callback { url, .. } if url == "https://example.org"));
 }
 
-/// A task that was given up keeps its input; its replay is accepted with the mark, once.
+/// A dead task keeps its input; its replay is accepted once, marked as a replay.
 pub async fn a_dead_task_can_be_replayed_once(store: Arc<dyn StateStore>) {
     let lease = running(&store, WorkerId::generate()).await.lease;
     store.advance(give_up(lease, at(1)).into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Forgetting: what is old and over goes, what is open or young stays.
+//! Contract tests of retention: old data of closed items is deleted, open or recent items stay.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use agentry_core::session::SessionId;
 use agentry_core::task::Task;
 use agentry_core::time::Timestamp;
 
-use super::build::{T0, accept, agent, at, claim, finish, message, paid, take, task, turn, worker};
+use super::build::{T0, accept, agent, at, claim, finish, ledger_row, message, take_session, task, turn, worker};
 use crate::{Horizon, StateStore, UsageGroup};
 
-/// A task made `seconds` after [`T0`], by its id too.
+/// Returns a task created `seconds` after [`T0`], with an id of that time.
 fn made(n: u128, seconds: i64) -> Task {
     let created = at(seconds);
     let id = TaskId::from_parts(u64::try_from(created.0 / 1_000).unwrap(), n << 70);
     Task { id, ..task(created) }
 }
 
-/// Accepts, claims and ends a task, with an entry in its journal and a paid call.
+/// Accepts, claims and ends a task, with a journal entry and a paid call.
 async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) -> TaskId {
     let id = accept(store, task).await;
     let lease = claim(store, by, id, at(end)).await.unwrap().lease;
@@ -28,7 +28,7 @@ async fn ended(store: &Arc<dyn StateStore>, by: WorkerId, task: Task, end: i64) 
     let body = JournalBody::HandedBack { worker: by };
     write.journal.push(JournalEntry { seq: 0, attempt: 1, scope: Scope::MAIN, at: at(end), body });
     let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
-    write.ledger.push(LedgerRow { usage, cost: Some(NanoUsd(7)), at: at(end), ..paid(id, "m") });
+    write.ledger.push(LedgerRow { usage, cost: Some(NanoUsd(7)), at: at(end), ..ledger_row(id, "m") });
     store.advance(write.into()).await.unwrap();
     id
 }
@@ -37,9 +37,9 @@ fn tasks(before: Timestamp) -> Horizon {
     Horizon { tasks: Some(before), ..Horizon::events(T0) }
 }
 
-/// A task goes with its journal when it was both made and ended before; its ledger rows stay for the sums, and never
-/// come back under another task.
-pub async fn ended_tasks_go_and_open_ones_stay(store: Arc<dyn StateStore>) {
+/// A task is deleted with its journal when it was both created and ended before; its ledger rows stay for the sums, and
+/// never appear under another task.
+pub async fn ended_tasks_are_deleted_and_open_ones_stay(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     let old = ended(&store, by, made(1, 1), 2).await;
     let ended_late = ended(&store, by, made(2, 1), 50).await;
@@ -64,8 +64,8 @@ pub async fn ended_tasks_go_and_open_ones_stay(store: Arc<dyn StateStore>) {
     assert!(store.task(open).await.unwrap().is_some());
 }
 
-/// Ledger rows go by their own age.
-pub async fn the_ledger_has_an_age_of_its_own(store: Arc<dyn StateStore>) {
+/// Ledger rows are deleted by their own age.
+pub async fn the_ledger_has_its_own_age_limit(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     ended(&store, by, made(1, 1), 2).await;
     ended(&store, by, made(2, 50), 50).await;
@@ -73,13 +73,13 @@ pub async fn the_ledger_has_an_age_of_its_own(store: Arc<dyn StateStore>) {
     assert_eq!(store.usage(UsageGroup::Agent, T0, at(100)).await.unwrap()[0].calls, 1);
 }
 
-/// A conversation goes with its messages when nobody touched it for long and nothing waits in it.
-pub async fn idle_conversations_go(store: Arc<dyn StateStore>) {
+/// A session is deleted with its messages after long inactivity and with an empty inbox.
+pub async fn idle_sessions_are_deleted(store: Arc<dyn StateStore>) {
     let by = worker(&store, T0).await;
     let (idle, waiting) = (SessionId::new(&agent(), "idle"), SessionId::new(&agent(), "waiting"));
     for session in [&idle, &waiting] {
         accept(&store, message(session, T0)).await;
-        let (claimed, record) = take(&store, by, session, at(1)).await;
+        let (claimed, record) = take_session(&store, by, session, at(1)).await;
         store.advance(turn(claimed.lease, &record, at(1), &["hello"]).into()).await.unwrap();
     }
     accept(&store, message(&waiting, at(2))).await;

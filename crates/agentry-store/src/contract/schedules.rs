@@ -1,4 +1,4 @@
-//! Slots and events: each once.
+//! Contract tests of slots and events: each once.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use agentry_core::id::WorkerId;
 use agentry_core::schedule::ScheduleRecord;
 
 use super::build::{self, T0, at, claim, event, finish, schedule, task};
-use crate::{EventAccepted, Firing, FiringResult, Horizon, IncomingEvent, ScheduleChanges, SlotState, StateStore};
+use crate::{EventAcceptance, Firing, FiringResult, Horizon, IncomingEvent, ScheduleChanges, SlotState, StateStore};
 
 fn record(every_ms: u64) -> ScheduleRecord {
     schedule("report", every_ms)
@@ -51,7 +51,7 @@ pub async fn a_slot_is_decided_once(store: Arc<dyn StateStore>) {
 }
 
 /// With too many open tasks a slot is skipped, or left undecided when it is to be buffered.
-pub async fn overlap_is_held(store: Arc<dyn StateStore>) {
+pub async fn the_overlap_policy_applies(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     let FiringResult::Fired(open) = fire(&store, firing(5, 0)).await else { panic!("the first slot fires") };
     assert_eq!(fire(&store, firing(10, 0)).await, FiringResult::Skipped);
@@ -67,8 +67,8 @@ pub async fn overlap_is_held(store: Arc<dyn StateStore>) {
     assert_eq!((kept.missed, kept.skipped, kept.last_slot), (1, 1, Some(at(15))));
 }
 
-/// A file's definition keeps pause and counters; other timing begins anew; resuming passes over the pause.
-pub async fn changes_keep_what_was_decided(store: Arc<dyn StateStore>) {
+/// A definition from a file keeps pause and counters; changed timing starts anew; resuming skips the pause.
+pub async fn changes_keep_decided_slots(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     fire(&store, Firing { task: None, ..firing(5, 0) }).await;
     assert!(store.set_paused("report", true, at(6)).await.unwrap().is_some_and(|kept| kept.paused));
@@ -85,9 +85,9 @@ pub async fn changes_keep_what_was_decided(store: Arc<dyn StateStore>) {
     assert_eq!(store.delete_schedules(&both).await.unwrap(), 0);
 }
 
-/// A backfill fires slots without a row and missed ones, in a pause too; what fired or was skipped stays. `last_slot`
-/// and the counters do not move.
-pub async fn a_backfill_fires_once_what_did_not_fire(store: Arc<dyn StateStore>) {
+/// A backfill fires undecided and missed slots, in a pause too; fired and skipped ones stay. `last_slot` and the
+/// counters do not move.
+pub async fn a_backfill_fires_unfired_slots_once(store: Arc<dyn StateStore>) {
     put(&store, record(5_000)).await;
     fire(&store, Firing { task: None, ..firing(5, 0) }).await;
     assert!(matches!(fire(&store, firing(10, 0)).await, FiringResult::Fired(_)));
@@ -124,8 +124,8 @@ pub async fn a_backfill_fires_once_what_did_not_fire(store: Arc<dyn StateStore>)
     );
 }
 
-/// Every change, and nothing else, moves the revision; what was changed since one is found, and what was removed is
-/// counted out. Many changes at once are none fewer.
+/// Every change, and nothing else, increases the revision; changes since a revision are found, and deletions reduce the
+/// total. Concurrent changes are not lost.
 pub async fn changes_of_schedules_are_found_by_revision(store: Arc<dyn StateStore>) {
     let start = store.schedule_revision().await.unwrap();
     let named = |name: &str| ScheduleRecord { name: name.to_owned(), ..record(5_000) };
@@ -188,16 +188,16 @@ pub async fn schedules_are_listed_in_pages(store: Arc<dyn StateStore>) {
     assert_eq!(store.schedule("s9").await.unwrap(), None);
 }
 
-/// (source, id) brings its tasks once; a forgotten event is new.
+/// A source and id is accepted once with its tasks; a deleted event is new again.
 pub async fn an_event_is_accepted_once(store: Arc<dyn StateStore>) {
     let event = event("1");
     let bring =
         || store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(at(5))), Arc::new(task(at(5)))]));
-    assert_eq!(bring().await.unwrap(), EventAccepted::New);
-    assert_eq!(bring().await.unwrap(), EventAccepted::Duplicate);
+    assert_eq!(bring().await.unwrap(), EventAcceptance::New);
+    assert_eq!(bring().await.unwrap(), EventAcceptance::Duplicate);
     assert_eq!(store.counts().await.unwrap().queued, 2);
     assert_eq!(store.recent_events(10).await.unwrap(), std::slice::from_ref(&event));
     assert_eq!(store.prune(Horizon::events(at(5))).await.unwrap(), 0, "it came at 5 s");
     assert_eq!(store.prune(Horizon::events(at(6))).await.unwrap(), 1);
-    assert_eq!(bring().await.unwrap(), EventAccepted::New);
+    assert_eq!(bring().await.unwrap(), EventAcceptance::New);
 }

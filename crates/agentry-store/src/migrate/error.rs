@@ -1,4 +1,4 @@
-//! Why a migration did not happen: the thing, the place and the way out. Nothing was moved, except perhaps after
+//! Errors of a migration, each with the place and a remedy. Nothing was moved, except perhaps after
 //! [`MigrateError::Unknown`].
 
 use std::path::{Path, PathBuf};
@@ -7,97 +7,97 @@ use crate::StoreError;
 use crate::postgres::failure::describe;
 use crate::sqlite::OpenError;
 
-/// Why a migration did not happen. The target is as it was before, except that its empty tables may have been made (and
-/// see [`Self::Unknown`]).
+/// Errors of a migration. The target is unchanged, except that its empty tables may have been created (and see
+/// [`Self::Unknown`]).
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// There is no such folder.
+    /// The folder does not exist.
     #[error("there is no data folder {}", path.display())]
     NoFolder {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
-    /// The folder holds no database of ours.
+    /// The folder has no database of Agentry.
     #[error("{} is not a data folder of agentry: it holds no {}", path.display(), crate::sqlite::DATABASE_FILE)]
     NotADataFolder {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
-    /// A server runs on the folder.
+    /// A server uses the folder.
     #[error("another agentry (pid {pid}) uses the data folder {}", path.display())]
     InUse {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The process, as it wrote into the lock file; `unknown` when that cannot be read.
+        /// Process id from the lock file, or `unknown`.
         pid: String,
     },
     /// The file has another schema than this version reads.
     #[error("{} has schema {found}, and this agentry reads schema {known}", path.display())]
     SourceSchema {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema of the file.
         found: u32,
-        /// The schema of this version.
+        /// Schema of this version.
         known: u32,
     },
     /// The folder or the file cannot be read.
     #[error("cannot read {}: {detail}", path.display())]
     Source {
-        /// The folder or the file.
+        /// Path of the folder or the file.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// Error of the system or SQLite.
         detail: String,
     },
-    /// A row cannot be what Agentry wrote.
+    /// A row was not written by Agentry.
     #[error("row {row} of `{table}` in {} is damaged: {detail}", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The table.
+        /// Name of the table.
         table: &'static str,
-        /// Its place among the table's rows, from 1.
+        /// Position of the row in the table, from 1.
         row: u64,
-        /// What is wrong with it.
+        /// Description of the damage.
         detail: String,
     },
-    /// The target's address or schema is not one.
+    /// The target's address or schema is invalid.
     #[error("{0}")]
     Address(String),
-    /// No connection could be made.
+    /// The target cannot be reached.
     #[error("cannot connect to PostgreSQL at {at}: {detail}")]
     Unreachable {
-        /// The hosts, without the password.
+        /// Hosts, without the password.
         at: String,
-        /// What the system or the server says.
+        /// Error of the system or the server.
         detail: String,
     },
-    /// The target cannot be used or refused a statement.
+    /// The target is unusable or refused a statement.
     #[error("{0}")]
     Target(String),
-    /// The connection was lost when everything was to become visible at once.
+    /// The connection was lost during the commit.
     #[error(
         "the connection to PostgreSQL was lost during the commit ({0}); whether everything was moved or nothing is not known"
     )]
     Unknown(String),
-    /// The target holds state already.
+    /// The target already holds state.
     #[error("schema `{schema}` holds state already: {}", found.join(", "))]
     NotEmpty {
-        /// The schema.
+        /// Name of the schema.
         schema: String,
-        /// What, such as `12 tasks`.
+        /// Contents, such as `12 tasks`.
         found: Vec<String>,
     },
-    /// Somebody writes into the target's tables.
+    /// Another client writes into the target's tables.
     #[error("schema `{schema}` is being written to by others")]
     Busy {
-        /// The schema.
+        /// Name of the schema.
         schema: String,
     },
-    /// What the target holds is not what was read.
+    /// The target does not hold what was read.
     #[error("`{table}` did not arrive as it was read: {read} became {kept}; everything was rolled back")]
     Mismatch {
-        /// The table.
+        /// Name of the table.
         table: &'static str,
         /// Rows and checksum as read.
         read: String,
@@ -107,7 +107,7 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
-    /// The way out.
+    /// Returns advice for the operator.
     #[must_use]
     pub fn help(&self) -> String {
         let text = match self {
@@ -143,13 +143,13 @@ impl MigrateError {
         text.to_owned()
     }
 
-    /// Whether it was asked for in a way that cannot be.
+    /// Returns whether the arguments were invalid.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Address(_))
     }
 
-    /// What it means that the folder cannot be opened.
+    /// Converts an error of opening the folder.
     pub(super) fn opening(folder: &Path, error: OpenError) -> Self {
         match error {
             OpenError::InUse { path, pid } => Self::InUse { path, pid },
@@ -164,12 +164,12 @@ impl MigrateError {
         }
     }
 
-    /// What it means that the store on the target could not be opened.
+    /// Converts an error of opening the store on the target.
     pub(super) fn of_store(error: &StoreError) -> Self {
         Self::Target(error.to_string())
     }
 
-    /// What it means that a statement about `what` failed.
+    /// Converts an error of a statement about `what`.
     pub(super) fn statement(what: &str, error: &tokio_postgres::Error) -> Self {
         let why = describe(error);
         Self::Target(match error.as_db_error() {
@@ -178,7 +178,7 @@ impl MigrateError {
         })
     }
 
-    /// What it means that a commit failed.
+    /// Converts an error of the commit.
     pub(super) fn commit(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(_) => Self::statement("the commit", error),

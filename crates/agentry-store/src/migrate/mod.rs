@@ -1,8 +1,8 @@
-//! From one machine to many: moves the state of an embedded deployment (SQLite) to PostgreSQL.
+//! Migration of an embedded deployment's state (SQLite) to PostgreSQL.
 //!
-//! Everything is read from one view of the locked folder and written in one transaction. Before it is committed, every
-//! table is read back; its rows and its checksum must be those that were read. So there are two outcomes: all of it is
-//! there and right, or nothing of it is there. The folder stays as it is.
+//! Everything is read from one snapshot of the locked folder and written in one transaction. Before the commit, every
+//! table is read back; its rows and its checksum must equal those that were read. So either all of it is moved and
+//! correct, or nothing is. The folder stays unchanged.
 
 mod error;
 mod row;
@@ -20,33 +20,33 @@ pub use error::MigrateError;
 
 use crate::QueueCounts;
 use crate::postgres::{PostgresOptions, PostgresStore};
-use row::Sum;
+use row::Checksum;
 use source::Source;
 use tables::{TABLES, Table};
 use target::{Import, Target};
 
-/// What is to be moved where.
+/// Source and target of a migration.
 #[derive(Debug, Clone)]
 pub struct Migration {
-    /// The data folder of the server that was stopped.
+    /// Data folder of the stopped server.
     pub from: PathBuf,
-    /// Where to.
+    /// Target.
     pub to: PostgresOptions,
 }
 
-/// What a migration is doing.
+/// Phase of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
-    /// It reads, to see that it can (see [`count`]).
+pub enum Phase {
+    /// Reading the source, as a check (see [`count`]).
     Reading,
-    /// It reads and writes.
+    /// Reading and writing.
     Copying,
-    /// It reads back what was written.
+    /// Reading back.
     Checking,
 }
 
-impl Doing {
-    /// Its word.
+impl Phase {
+    /// Returns the phase as shown to users.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,59 +57,59 @@ impl Doing {
     }
 }
 
-/// How far a migration is.
+/// Progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What it is doing.
-    pub doing: Doing,
-    /// With which table.
+    /// Current phase.
+    pub phase: Phase,
+    /// Current table.
     pub table: &'static str,
-    /// Rows of the table that are done.
+    /// Finished rows of the table.
     pub rows: u64,
-    /// Rows that the table has.
+    /// Total rows of the table.
     pub of: u64,
 }
 
 /// A table that was moved, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MovedTable {
-    /// Its name in PostgreSQL.
+    /// Name in PostgreSQL.
     pub table: &'static str,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// The sum modulo 2^64 of the first eight bytes of the SHA-256 of each of its rows, as 16 hex digits.
+    /// Sum modulo 2^64 of the first eight bytes of the SHA-256 of each row, as 16 hex digits.
     pub checksum: String,
-    /// Whether rows and checksum were found again in PostgreSQL; false when nothing was moved.
+    /// True when rows and checksum were found again in PostgreSQL; false when nothing was moved.
     pub verified: bool,
 }
 
-/// What was moved, or would be.
+/// Result of a migration or of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Every table.
+    /// All tables.
     pub tables: Vec<MovedTable>,
-    /// How many tasks stand where.
+    /// Number of open tasks by status.
     pub counts: QueueCounts,
 }
 
 impl Report {
-    /// The rows of all tables.
+    /// Returns the number of rows of all tables.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.tables.iter().map(|table| table.rows).sum()
     }
 }
 
-/// Moves a folder's state. `progress` hears of it often: before, every some thousand rows of, and after each table.
+/// Moves a folder's state. `progress` is called before, every some thousand rows of, and after each table.
 ///
-/// Running tasks are moved with their owner, which counts as dead where they arrive: recovery there queues them again, and
-/// their journal goes on where it ended.
+/// Running tasks are moved with their owner, which counts as dead at the target: recovery there queues them again, and
+/// they resume from their journal.
 ///
 /// # Errors
-/// Why nothing was moved, and what to do about it.
+/// The reason for which nothing was moved, with advice.
 pub async fn migrate(migration: &Migration, mut progress: impl FnMut(Progress) + Send) -> Result<Report, MigrateError> {
     let source = Reader::open(migration.from.clone()).await?;
-    // First a plain connection, whose errors come at once; the store tries for a while.
+    // A plain connection first, whose errors come at once; the store retries for a while.
     let mut target = Target::connect(&migration.to).await?;
     let store = PostgresStore::connect(migration.to.clone()).await;
     drop(store.map_err(|error| MigrateError::of_store(&error))?);
@@ -133,11 +133,11 @@ pub async fn migrate(migration: &Migration, mut progress: impl FnMut(Progress) +
     Ok(Report { tables: moved, counts })
 }
 
-/// Reads a folder's state as [`migrate`] would, and changes nothing anywhere. With a target it also looks whether that can
+/// Reads a folder's state as [`migrate`] would, and changes nothing anywhere. With a target it also checks that it can
 /// be reached and is empty.
 ///
 /// # Errors
-/// Why it could not be moved, and what to do about it.
+/// The reason for which it could not be moved, with advice.
 pub async fn count(
     from: PathBuf,
     to: Option<&PostgresOptions>,
@@ -150,23 +150,23 @@ pub async fn count(
     let mut tables = Vec::with_capacity(TABLES.len());
     for table in &TABLES {
         let of = source.call(|source| source.count(table)).await?;
-        progress(Progress { doing: Doing::Reading, table: table.name, rows: 0, of });
+        progress(Progress { phase: Phase::Reading, table: table.name, rows: 0, of });
         let sum = source.call(|source| source.read(table, |_, _| Ok(()))).await?;
-        progress(Progress { doing: Doing::Reading, table: table.name, rows: sum.rows, of });
+        progress(Progress { phase: Phase::Reading, table: table.name, rows: sum.rows, of });
         tables.push(moved(table, sum, false));
     }
     Ok(Report { tables, counts: source.call(Source::counts).await? })
 }
 
-/// Moves the rows of a table.
+/// Copies the rows of a table.
 async fn copy(
     source: &Reader,
     import: &Import<'_>,
     table: &'static Table,
     progress: &mut (impl FnMut(Progress) + Send),
-) -> Result<Sum, MigrateError> {
+) -> Result<Checksum, MigrateError> {
     let of = source.call(|source| source.count(table)).await?;
-    let mut say = |rows| progress(Progress { doing: Doing::Copying, table: table.name, rows, of });
+    let mut say = |rows| progress(Progress { phase: Phase::Copying, table: table.name, rows, of });
     say(0);
     let (chunks, received) = mpsc::channel(source::CHUNKS_AHEAD);
     let read = source.call(move |source| source.send(table, &chunks));
@@ -174,32 +174,32 @@ async fn copy(
     let read = read?;
     written?;
     let last = source.call(|source| source.last_number(table)).await?;
-    import.number_on(table, last).await?;
+    import.continue_numbering(table, last).await?;
     Ok(read)
 }
 
-/// Reads a table back and compares.
+/// Reads a table back and compares it.
 async fn check(
     import: &Import<'_>,
     table: &'static Table,
-    read: Sum,
+    read: Checksum,
     progress: &mut (impl FnMut(Progress) + Send),
 ) -> Result<MovedTable, MigrateError> {
-    let mut say = |rows| progress(Progress { doing: Doing::Checking, table: table.name, rows, of: read.rows });
+    let mut say = |rows| progress(Progress { phase: Phase::Checking, table: table.name, rows, of: read.rows });
     say(0);
     let kept = import.sum(table, say).await?;
     if kept != read {
-        let shown = |sum: Sum| format!("{} rows with checksum {:016x}", sum.rows, sum.checksum);
+        let shown = |sum: Checksum| format!("{} rows with checksum {:016x}", sum.rows, sum.checksum);
         return Err(MigrateError::Mismatch { table: table.name, read: shown(read), kept: shown(kept) });
     }
     Ok(moved(table, kept, true))
 }
 
-fn moved(table: &Table, sum: Sum, verified: bool) -> MovedTable {
+fn moved(table: &Table, sum: Checksum, verified: bool) -> MovedTable {
     MovedTable { table: table.name, rows: sum.rows, checksum: format!("{:016x}", sum.checksum), verified }
 }
 
-/// A folder that is read on threads that may block.
+/// A folder that is read on blocking threads.
 struct Reader {
     source: Arc<Mutex<Source>>,
     folder: PathBuf,

@@ -1,12 +1,12 @@
-//! A row as both sides understand it, and the checksum of a table: the sum of its rows' hashes, whatever their order.
+//! Rows in the form that both sides share, and the checksum of a table: the sum of its rows' hashes, in any order.
 
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-/// What a column holds, and with it how each side writes it.
+/// Type of a column, and with it how each side writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnType {
     /// 16 bytes; `uuid` in PostgreSQL.
     Id,
     /// A number; `smallint` in PostgreSQL.
@@ -15,28 +15,27 @@ pub(super) enum Kind {
     Int,
     /// A number; `bigint` in PostgreSQL.
     Big,
-    /// A moment, which SQLite gives as JSON text and PostgreSQL keeps as microseconds in a `bigint`.
+    /// A time, which SQLite returns as JSON text and PostgreSQL stores as microseconds in a `bigint`.
     Moment,
     /// 0 or 1; `boolean` in PostgreSQL.
     Bool,
-    /// Any text; escaped in PostgreSQL, which takes no NUL.
+    /// Any text; escaped in PostgreSQL, which rejects NUL.
     Text,
-    /// JSON text as serde wrote it, kept byte by byte on both sides.
+    /// JSON text as serde wrote it, identical on both sides.
     Json,
 }
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
-    /// Its name in PostgreSQL.
+    /// Name in PostgreSQL.
     pub(super) name: &'static str,
-    /// What it holds.
-    pub(super) kind: Kind,
-    /// Whether it may hold nothing.
+    pub(super) kind: ColumnType,
+    /// True when it may be NULL.
     pub(super) optional: bool,
 }
 
-/// What a column of a row holds.
+/// Value of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Null,
@@ -45,17 +44,16 @@ pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
 }
 
-/// Rows that were seen, and their checksum.
+/// Row count and checksum of a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    /// How many.
+pub(super) struct Checksum {
     pub(super) rows: u64,
-    /// The sum modulo 2^64 of the first eight bytes of the SHA-256 of each row. A sum and not an exclusive or, because
-    /// two equal rows would cancel each other there.
+    /// Sum modulo 2^64 of the first eight bytes of the SHA-256 of each row. A sum and not an exclusive or, in which two
+    /// equal rows would cancel each other.
     pub(super) checksum: u64,
 }
 
-impl Sum {
+impl Checksum {
     /// Adds a row. `buffer` is scratch space.
     pub(super) fn add(&mut self, row: &[Value<'_>], buffer: &mut Vec<u8>) {
         buffer.clear();
@@ -67,7 +65,7 @@ impl Sum {
     }
 }
 
-/// Writes a value so that different rows have different bytes: a tag, and lengths before what varies.
+/// Encodes a value so that different rows have different bytes: a tag, and lengths before variable parts.
 fn canonical(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
@@ -91,8 +89,8 @@ fn canonical(value: &Value<'_>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn sum(rows: &[Vec<Value<'_>>]) -> Sum {
-        let (mut sum, mut buffer) = (Sum::default(), Vec::new());
+    fn sum(rows: &[Vec<Value<'_>>]) -> Checksum {
+        let (mut sum, mut buffer) = (Checksum::default(), Vec::new());
         rows.iter().for_each(|row| sum.add(row, &mut buffer));
         sum
     }

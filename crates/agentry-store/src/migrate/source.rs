@@ -1,4 +1,4 @@
-//! The folder that is left: locked against a server, and only read.
+//! The source folder: locked against a server, and only read.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,31 +10,31 @@ use rusqlite::{Connection, Row};
 use tokio::sync::mpsc;
 
 use super::error::MigrateError;
-use super::row::{Column, Kind, Sum, Value};
+use super::row::{Checksum, Column, ColumnType, Value};
 use super::tables::Table;
-use super::wire::Copy;
+use super::wire::CopyBuffer;
 use crate::QueueCounts;
 use crate::sqlite::DATABASE_FILE;
 use crate::sqlite::migrations::{SCHEMA_VERSION, version};
 use crate::sqlite::open::{self, FolderLock};
 
-/// Every table is read once from its beginning to its end, so that a large cache and a mapped file would only take memory.
-/// Then one view of everything, and no way to write.
+/// Every table is read once from its beginning to its end, so a large cache and a mapped file would only take memory.
+/// One snapshot of everything, and no writes.
 const SETTINGS: &str = "PRAGMA cache_size = -8192; PRAGMA mmap_size = 0; PRAGMA query_only = ON; BEGIN";
-/// Bytes sent at once: enough that a message costs little, little enough that memory stays small.
+/// Size of a chunk in bytes: large enough to make messages cheap, small enough to bound memory.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Chunks that may wait for PostgreSQL; with more the reading pauses.
+/// Chunks that may wait for PostgreSQL; with more, reading pauses.
 pub(super) const CHUNKS_AHEAD: usize = 4;
 
-/// Rows on their way.
+/// Encoded rows.
 pub(super) struct Chunk {
-    /// In the format of COPY.
+    /// Rows in the COPY format.
     pub(super) bytes: Bytes,
-    /// How many rows of the table were read with this chunk.
+    /// Number of rows of the table read so far.
     pub(super) rows: u64,
 }
 
-/// An open folder. Everything is read as of the moment it was opened; nobody else can use it until this is dropped.
+/// An open folder. Everything is read as of its opening; nobody else can use it until this is dropped.
 pub(super) struct Source {
     conn: Connection,
     file: PathBuf,
@@ -63,17 +63,17 @@ impl Source {
         Ok(source)
     }
 
-    /// How many rows of a table there are.
+    /// Returns the number of rows of a table.
     pub(super) fn count(&self, table: &Table) -> Result<u64, MigrateError> {
         self.one(&format!("SELECT count(*) FROM ({})", table.select))
     }
 
-    /// The last number that was given to a row of a table; `None`: it has no numbers, or none was given.
+    /// Returns the last number assigned to a row of a table; `None` when the table has no numbers or assigned none.
     pub(super) fn last_number(&self, table: &Table) -> Result<Option<i64>, MigrateError> {
-        table.numbered.map_or(Ok(None), |(_, sql)| self.one(sql))
+        table.last_number.map_or(Ok(None), |sql| self.one(sql))
     }
 
-    /// How many tasks stand where.
+    /// Returns the number of open tasks by status.
     pub(super) fn counts(&self) -> Result<QueueCounts, MigrateError> {
         let count = |status: u8| self.one(&format!("SELECT count(*) FROM tasks WHERE status = {status}"));
         Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
@@ -88,10 +88,10 @@ impl Source {
         &self,
         table: &Table,
         mut each: impl FnMut(&[Value<'_>], u64) -> Result<(), String>,
-    ) -> Result<Sum, MigrateError> {
+    ) -> Result<Checksum, MigrateError> {
         let mut statement = self.conn.prepare(table.select).map_err(|error| self.failed(&error))?;
         let mut rows = statement.query([]).map_err(|error| self.failed(&error))?;
-        let (mut sum, mut buffer) = (Sum::default(), Vec::new());
+        let (mut sum, mut buffer) = (Checksum::default(), Vec::new());
         while let Some(row) = rows.next().map_err(|error| self.failed(&error))? {
             let damaged = |detail| self.damaged(table, sum.rows + 1, detail);
             let values = values(table.columns, row).map_err(damaged)?;
@@ -101,9 +101,9 @@ impl Source {
         Ok(sum)
     }
 
-    /// Reads a table into chunks. Ends early when nobody takes them any more.
-    pub(super) fn send(&self, table: &Table, chunks: &mpsc::Sender<Chunk>) -> Result<Sum, MigrateError> {
-        let mut copy = Copy::new();
+    /// Reads a table into chunks. Ends early when the receiver is gone.
+    pub(super) fn send(&self, table: &Table, chunks: &mpsc::Sender<Chunk>) -> Result<Checksum, MigrateError> {
+        let mut copy = CopyBuffer::new();
         let mut gone = false;
         let sum = self.read(table, |values, rows| {
             if gone {
@@ -115,7 +115,7 @@ impl Source {
             }
             Ok(())
         })?;
-        // Whoever is gone says why by itself.
+        // A receiver that is gone reports its own error.
         let _ = chunks.blocking_send(Chunk { bytes: copy.finish(), rows: sum.rows });
         Ok(sum)
     }
@@ -140,18 +140,18 @@ fn values<'r>(columns: &[Column], row: &'r Row<'_>) -> Result<Vec<Value<'r>>, St
 fn value<'r>(column: &Column, raw: ValueRef<'r>) -> Result<Value<'r>, String> {
     match (column.kind, raw) {
         (_, ValueRef::Null) if column.optional => Ok(Value::Null),
-        // Nothing stands where a row of another table is named that is not there.
+        // The row of another table that a column names does not exist.
         (_, ValueRef::Null) => Err("is missing".to_owned()),
-        (Kind::Id, ValueRef::Blob(bytes)) => {
+        (ColumnType::Id, ValueRef::Blob(bytes)) => {
             Ok(Value::Id(bytes.try_into().map_err(|_| format!("is an id of {} bytes", bytes.len()))?))
         }
-        (Kind::Bool, ValueRef::Integer(number @ (0 | 1))) => Ok(Value::Number(number)),
-        (Kind::Small | Kind::Int | Kind::Big, ValueRef::Integer(number)) => Ok(Value::Number(number)),
-        (Kind::Moment, ValueRef::Text(json)) => {
+        (ColumnType::Bool, ValueRef::Integer(number @ (0 | 1))) => Ok(Value::Number(number)),
+        (ColumnType::Small | ColumnType::Int | ColumnType::Big, ValueRef::Integer(number)) => Ok(Value::Number(number)),
+        (ColumnType::Moment, ValueRef::Text(json)) => {
             let moment: Timestamp = serde_json::from_slice(json).map_err(|error| format!("is no moment: {error}"))?;
             Ok(Value::Number(moment.0))
         }
-        (Kind::Text | Kind::Json, ValueRef::Text(bytes)) => {
+        (ColumnType::Text | ColumnType::Json, ValueRef::Text(bytes)) => {
             let text = std::str::from_utf8(bytes).map_err(|error| format!("is no text: {error}"))?;
             Ok(Value::Text(Cow::Borrowed(text)))
         }

@@ -1,5 +1,5 @@
-//! The schema that is moved to: locked, filled, read back and committed, all in one transaction, so that nobody sees
-//! anything of it before it is known to be right.
+//! The target schema: locked, filled, read back and committed in one transaction, so that nobody sees any of it before
+//! it is known to be correct.
 
 use std::pin::pin;
 
@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Transaction};
 
 use super::error::MigrateError;
-use super::row::{Column, Kind, Sum, Value};
+use super::row::{Checksum, Column, ColumnType, Value};
 use super::source::Chunk;
 use super::tables::{TABLES, Table};
 use crate::postgres::failure::describe;
@@ -20,13 +20,13 @@ use crate::postgres::rows::SqlId;
 use crate::postgres::{PostgresOptions, text};
 use crate::{QueueCounts, StoreError};
 
-/// Settings of the transaction. Statements may take as long as they need, and sequential reads are what checking wants.
-/// A lock that others hold for longer than 5 s is held by a server; a transaction that is idle for 5 min is frozen.
+/// Settings of the transaction. Statements may take as long as they need, and checking wants sequential reads. A lock
+/// that is held by others for longer than 5 s is held by a server; a transaction that is idle for 5 min is frozen.
 const SETTINGS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; SET LOCAL lock_timeout = '5s';
     SET LOCAL idle_in_transaction_session_timeout = '5min'";
-/// Rows of what is there already that are counted for the message.
+/// Rows of existing content that are counted for the message.
 const COUNTED: i64 = 10_000;
-/// Rows between two reports of progress.
+/// Rows between two progress reports.
 const REPORT_EVERY: u64 = 10_000;
 
 /// A connection to the target.
@@ -36,7 +36,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Connects, without a look at the schema.
+    /// Connects without checking the schema.
     pub(super) async fn connect(options: &PostgresOptions) -> Result<Self, MigrateError> {
         let refused = |error: StoreError| match error {
             StoreError::Broken(why) => MigrateError::Address(why),
@@ -55,7 +55,7 @@ impl Target {
         Ok(Self { client, schema: options.schema.clone() })
     }
 
-    /// Refuses a schema that holds anything. One that does not exist yet is empty.
+    /// Refuses a schema that holds anything. A missing schema is empty.
     pub(super) async fn check_empty(&mut self) -> Result<(), MigrateError> {
         let exists = "SELECT to_regclass('tasks') IS NOT NULL";
         let row = self.client.query_one(exists, &[]).await.map_err(|error| refused("a look at its tables", &error))?;
@@ -67,7 +67,7 @@ impl Target {
         Import { tx, schema }.check_empty().await
     }
 
-    /// Begins the transaction: locks the tables against writers and refuses them when they hold anything.
+    /// Starts the transaction: locks the tables against writers and refuses them when they hold anything.
     pub(super) async fn begin(&mut self) -> Result<Import<'_>, MigrateError> {
         let schema = self.schema.clone();
         let tx = self.client.transaction().await.map_err(|error| refused("a transaction", &error))?;
@@ -83,7 +83,7 @@ impl Target {
         Ok(import)
     }
 
-    /// Tells the planner about the rows that came. Without it the first hour is slower, and nothing else.
+    /// Updates the planner's statistics. Without it only the first hour is slower.
     pub(super) async fn analyze(&self) {
         let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
         let sql = format!("SET statement_timeout = 0; ANALYZE {}", names.join(", "));
@@ -97,7 +97,7 @@ fn refused(what: &str, error: &tokio_postgres::Error) -> MigrateError {
     MigrateError::statement(what, error)
 }
 
-/// The hosts and the database of an address, without user and password.
+/// Returns hosts and database of an address, without user and password.
 fn place(config: &tokio_postgres::Config) -> String {
     let hosts = config.get_hosts().iter().map(|host| match host {
         tokio_postgres::config::Host::Tcp(name) => name.clone(),
@@ -132,7 +132,7 @@ impl Import<'_> {
         if found.is_empty() { Ok(()) } else { Err(MigrateError::NotEmpty { schema: self.schema.clone(), found }) }
     }
 
-    /// Writes the rows of a table as they come.
+    /// Writes the rows of a table as they arrive.
     pub(super) async fn copy(
         &self,
         table: &Table,
@@ -140,7 +140,7 @@ impl Import<'_> {
         mut progress: impl FnMut(u64),
     ) -> Result<(), MigrateError> {
         let fail = |error: tokio_postgres::Error| refused(&format!("rows of `{}`", table.name), &error);
-        // Numbers are written as they are, whatever the column says about who gives them.
+        // Numbers are written as they are, whatever the column says about generated values.
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.names());
         let mut sink = pin!(self.tx.copy_in::<_, Bytes>(&sql).await.map_err(fail)?);
         while let Some(chunk) = chunks.recv().await {
@@ -150,13 +150,13 @@ impl Import<'_> {
         sink.finish().await.map(drop).map_err(fail)
     }
 
-    /// Reads a table back as the store there reads it.
-    pub(super) async fn sum(&self, table: &Table, mut progress: impl FnMut(u64)) -> Result<Sum, MigrateError> {
+    /// Reads a table back as the store on the target reads it.
+    pub(super) async fn sum(&self, table: &Table, mut progress: impl FnMut(u64)) -> Result<Checksum, MigrateError> {
         let fail = |error: tokio_postgres::Error| refused(&format!("the reading back of `{}`", table.name), &error);
         let sql = format!("SELECT {} FROM {}", table.names(), table.name);
         let none = std::iter::empty::<&(dyn ToSql + Sync)>();
         let mut rows = pin!(self.tx.query_raw(&sql, none).await.map_err(fail)?);
-        let (mut sum, mut buffer) = (Sum::default(), Vec::new());
+        let (mut sum, mut buffer) = (Checksum::default(), Vec::new());
         while let Some(row) = rows.try_next().await.map_err(fail)? {
             sum.add(&values(table.columns, &row).map_err(fail)?, &mut buffer);
             if sum.rows.is_multiple_of(REPORT_EVERY) {
@@ -167,15 +167,15 @@ impl Import<'_> {
         Ok(sum)
     }
 
-    /// Makes the numbers of a table go on after `last`.
-    pub(super) async fn number_on(&self, table: &Table, last: Option<i64>) -> Result<(), MigrateError> {
-        let (Some((column, _)), Some(last)) = (table.numbered, last) else { return Ok(()) };
-        let sql = format!("SELECT setval(pg_get_serial_sequence('{}', '{column}'), $1)", table.name);
+    /// Makes the numbers of a table continue after `last`.
+    pub(super) async fn continue_numbering(&self, table: &Table, last: Option<i64>) -> Result<(), MigrateError> {
+        let Some(last) = last else { return Ok(()) };
+        let sql = format!("SELECT setval(pg_get_serial_sequence('{}', 'seq'), $1)", table.name);
         let fail = |error: tokio_postgres::Error| refused(&format!("numbers for `{}`", table.name), &error);
         self.tx.execute(&sql, &[&last]).await.map(drop).map_err(fail)
     }
 
-    /// Counts the open tasks into the sums that the store keeps, in the row of nobody.
+    /// Counts the open tasks into the sums that the store maintains, in the row without a connection.
     pub(super) async fn count(&self) -> Result<QueueCounts, MigrateError> {
         let fail = |error: tokio_postgres::Error| refused("the counts of tasks", &error);
         self.tx.batch_execute("DELETE FROM counters").await.map_err(fail)?;
@@ -189,7 +189,7 @@ impl Import<'_> {
         Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
     }
 
-    /// Makes it durable and visible.
+    /// Commits the transaction.
     pub(super) async fn commit(self) -> Result<(), MigrateError> {
         self.tx.commit().await.map_err(|error| MigrateError::commit(&error))
     }
@@ -199,15 +199,17 @@ fn values<'r>(columns: &[Column], row: &'r Row) -> Result<Vec<Value<'r>>, tokio_
     columns.iter().enumerate().map(|(at, column)| value(column.kind, row, at)).collect()
 }
 
-fn value<'r>(kind: Kind, row: &'r Row, at: usize) -> Result<Value<'r>, tokio_postgres::Error> {
+fn value<'r>(kind: ColumnType, row: &'r Row, at: usize) -> Result<Value<'r>, tokio_postgres::Error> {
     let number = |number: Option<i64>| number.map_or(Value::Null, Value::Number);
     Ok(match kind {
-        Kind::Id => row.try_get::<_, Option<SqlId>>(at)?.map_or(Value::Null, |id| Value::Id(id.0)),
-        Kind::Small => number(row.try_get::<_, Option<i16>>(at)?.map(i64::from)),
-        Kind::Int => number(row.try_get::<_, Option<i32>>(at)?.map(i64::from)),
-        Kind::Big | Kind::Moment => number(row.try_get(at)?),
-        Kind::Bool => number(row.try_get::<_, Option<bool>>(at)?.map(i64::from)),
-        Kind::Text => row.try_get::<_, Option<&str>>(at)?.map_or(Value::Null, |text| Value::Text(text::unescape(text))),
-        Kind::Json => row.try_get::<_, Option<&str>>(at)?.map_or(Value::Null, |text| Value::Text(text.into())),
+        ColumnType::Id => row.try_get::<_, Option<SqlId>>(at)?.map_or(Value::Null, |id| Value::Id(id.0)),
+        ColumnType::Small => number(row.try_get::<_, Option<i16>>(at)?.map(i64::from)),
+        ColumnType::Int => number(row.try_get::<_, Option<i32>>(at)?.map(i64::from)),
+        ColumnType::Big | ColumnType::Moment => number(row.try_get(at)?),
+        ColumnType::Bool => number(row.try_get::<_, Option<bool>>(at)?.map(i64::from)),
+        ColumnType::Text => {
+            row.try_get::<_, Option<&str>>(at)?.map_or(Value::Null, |text| Value::Text(text::unescape(text)))
+        }
+        ColumnType::Json => row.try_get::<_, Option<&str>>(at)?.map_or(Value::Null, |text| Value::Text(text.into())),
     })
 }

@@ -1,4 +1,4 @@
-//! Budgets of a day: money is set aside before a call, by whichever process makes it.
+//! Daily budgets: a process reserves money before it makes a call.
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::{CallId, TaskId, WorkerId};
@@ -8,68 +8,69 @@ use async_trait::async_trait;
 
 use crate::StoreError;
 
-/// How old a sum of the ledger may be when money is set aside; a refusal is never based on an old one.
+/// Largest age of the cached ledger sum when money is reserved, in microseconds; a refusal is never based on a cached
+/// sum.
 pub(crate) const REREAD_US: i64 = 1_000_000;
-/// A UTC day.
+/// Length of a UTC day in microseconds.
 const DAY_US: i64 = 86_400_000_000;
 
-/// What a call may cost at most.
+/// A request to reserve the highest possible cost of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// The call; its ledger row takes the reservation's place. Retries of it stand under the same reservation.
+    /// Id of the call. Its ledger row replaces the reservation; retries of the call share it.
     pub call: CallId,
-    /// The task it is made for.
+    /// Task of the call.
     pub task: TaskId,
-    /// Whose budget.
+    /// Agent whose budget is charged.
     pub agent: AgentName,
-    /// Who makes it; when it dies, the reservation goes.
+    /// Worker that makes the call; the reservation ends when the worker dies.
     pub worker: WorkerId,
-    /// What the call may cost.
+    /// Highest possible cost of the call.
     pub amount: NanoUsd,
-    /// What the agent may spend on the UTC day of `now`.
+    /// Budget of the agent on the UTC day of `now`.
     pub cap: NanoUsd,
-    /// Now.
+    /// Current time.
     pub now: Timestamp,
 }
 
 impl Reservation {
-    /// The first moments of today and of tomorrow (UTC).
+    /// Returns the start of the current and of the next UTC day, in microseconds since the Unix epoch.
     pub(crate) fn day(&self) -> (i64, i64) {
         let start = self.now.0 - self.now.0.rem_euclid(DAY_US);
         (start, start + DAY_US)
     }
 
-    /// Returns whether it stays within its cap beside what was spent and what is reserved, in nano-dollars.
+    /// Returns whether the amount fits under the cap on top of `spent` and `reserved` nano-dollars.
     pub(crate) fn fits(&self, spent: i64, reserved: i64) -> bool {
         spent.saturating_add(reserved).saturating_add(self.amount.0) <= self.cap.0
     }
 }
 
-/// What became of it.
+/// Result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reserved {
-    /// It is set aside.
-    Yes,
-    /// It does not fit under the cap any more.
-    No {
-        /// What the ledger has for today.
+pub enum ReserveResult {
+    /// The amount is reserved.
+    Reserved,
+    /// The amount does not fit under the cap.
+    OverCap {
+        /// Today's sum of the ledger.
         spent: NanoUsd,
-        /// What is set aside for calls under way.
+        /// Sum of the reservations of calls in flight.
         reserved: NanoUsd,
     },
 }
 
-/// Budgets of a day.
+/// Stores reservations of daily budgets.
 #[async_trait]
 pub trait BudgetStore: Send + Sync + 'static {
-    /// Sets money aside: what the ledger has for today, what is set aside, and this together stay within the cap, over
+    /// Reserves money, so that today's ledger sum, all reservations and this one together stay within the cap, across
     /// all processes. The same call may be reserved again. A reservation ends with the ledger row of its call, with its
     /// worker, or by [`BudgetStore::release`].
     ///
     /// # Errors
-    /// When the store is unavailable; then nothing is known of the reservation, and reserving again is safe.
-    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError>;
+    /// The store is unavailable. Whether the money is reserved is unknown then, and reserving again is safe.
+    async fn reserve(&self, reservation: Reservation) -> Result<ReserveResult, StoreError>;
 
-    /// Gives back what was set aside for a call that was not made.
+    /// Releases the reservation of a call that was not made.
     async fn release(&self, call: CallId) -> Result<(), StoreError>;
 }

@@ -9,24 +9,24 @@ use async_trait::async_trait;
 use super::Page;
 use crate::StoreError;
 
-/// What became of an answer.
+/// Result of resolving a question.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answered {
-    /// It stands. The task is queued again when it was waiting and no other question of it is open (`wake`); when it
-    /// still runs, its owner finds the answer in the journal.
+pub enum ResolveResult {
+    /// The resolution stands. A waiting task without further open questions is queued again (`wake`); the owner of a
+    /// running task finds the answer in the journal.
     Accepted {
-        /// The question, resolved.
+        /// The resolved question.
         clarification: Box<Clarification>,
-        /// The task to wake.
+        /// Task to wake, if it was queued again.
         wake: Option<Wake>,
     },
-    /// The question had ended before; the first answer stands.
+    /// The question was resolved before; the first resolution stands.
     AlreadyResolved(Box<Clarification>),
     /// There is no such question.
     Unknown,
 }
 
-/// The time of a resolution.
+/// Returns the time of a resolution.
 pub(crate) fn resolved_at(resolution: &Resolution) -> Timestamp {
     match resolution {
         Resolution::Answered { at, .. }
@@ -36,17 +36,17 @@ pub(crate) fn resolved_at(resolution: &Resolution) -> Timestamp {
     }
 }
 
-/// Clarifications.
+/// Stores questions to humans.
 #[async_trait]
 pub trait ClarificationStore: Send + Sync + 'static {
-    /// Resolves an open question and appends [`agentry_core::journal::JournalBody::Answered`] to its task's journal
-    /// (scope and attempt of the entry that asked). The first resolution wins.
-    async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<Answered, StoreError>;
+    /// Resolves an open question and appends [`agentry_core::journal::JournalBody::Answered`] to its task's journal,
+    /// with scope and attempt of the entry that asked. The first resolution wins.
+    async fn resolve(&self, id: ClarificationId, resolution: Resolution) -> Result<ResolveResult, StoreError>;
 
-    /// A question.
+    /// Returns a question.
     async fn clarification(&self, id: ClarificationId) -> Result<Option<Clarification>, StoreError>;
 
-    /// Questions, open or all; oldest first after `after`.
+    /// Returns questions after `after`, oldest first, open ones only or all.
     async fn clarifications(
         &self,
         only_open: bool,
@@ -54,13 +54,13 @@ pub trait ClarificationStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Clarification>, StoreError>;
 
-    /// Notes the thread of a question that was asked in a channel: it began with the question's own post. See
+    /// Records the thread of a question that was posted in a channel; the thread starts with the post itself. See
     /// [`agentry_core::slack::SlackAddress::thread_key`].
-    async fn asked_in(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError>;
+    async fn set_clarification_thread(&self, id: ClarificationId, thread: &str) -> Result<(), StoreError>;
 
-    /// Questions that were asked in a thread, open or not, newest first, at most `limit`.
-    async fn clarifications_in(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError>;
+    /// Returns up to `limit` questions that were asked in a thread, open or not, newest first.
+    async fn clarifications_in_thread(&self, thread: &str, limit: usize) -> Result<Vec<Clarification>, StoreError>;
 
-    /// Open questions whose time is up at `now`.
+    /// Returns open questions whose deadline has passed at `now`.
     async fn expired_clarifications(&self, now: Timestamp, limit: usize) -> Result<Vec<Clarification>, StoreError>;
 }

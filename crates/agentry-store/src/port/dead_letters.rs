@@ -1,4 +1,4 @@
-//! Dead letters: given up, kept, replayable.
+//! Dead letters: tasks and messages that were given up and can be replayed.
 
 use std::sync::Arc;
 
@@ -15,28 +15,28 @@ use serde_json::Value;
 use super::Page;
 use crate::StoreError;
 
-/// Something that was given up.
+/// A task or message that was given up.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct DeadLetter {
-    /// Its name.
+    /// Id of the dead letter.
     pub id: DeadLetterId,
-    /// What it was.
+    /// Kind of the origin.
     pub origin: DeadLetterOrigin,
-    /// The task it belongs to.
+    /// Task that it belongs to.
     pub task: TaskId,
-    /// The agent of the task.
+    /// Agent of the task.
     pub agent: AgentName,
-    /// Why it was given up.
+    /// Reason for giving up.
     pub reason: TaskError,
-    /// What can be edited and replayed: a task's input as it was, or an outbox message's body.
+    /// Editable content of a replay: a task's input, or an outbox message's body.
     pub payload: Value,
-    /// When it was given up.
+    /// Time at which it was given up.
     pub created_at: Timestamp,
-    /// What became of it since.
+    /// Current state.
     pub state: DeadLetterState,
 }
 
-/// The payload of a letter that was a callback.
+/// Payload of a callback.
 #[derive(Deserialize)]
 struct CallbackPayload {
     url: String,
@@ -44,20 +44,20 @@ struct CallbackPayload {
 }
 
 impl DeadLetter {
-    /// What a letter of the outbox says is to be sent, with fresh tries.
+    /// Builds the outbox message of a replay, with a fresh attempt count.
     ///
     /// # Errors
-    /// When its payload cannot be sent.
+    /// The payload cannot be sent.
     pub(crate) fn message(&self, now: Timestamp) -> Result<OutboxMessage, StoreError> {
         let id = OutboxId::from_bytes(*self.id.as_bytes());
         Ok(OutboxMessage { id, task: Some(self.task), created_at: now, trace: None, body: outbox_body(&self.payload)? })
     }
 }
 
-/// What the payload of a letter of the outbox says is to be sent.
+/// Parses the payload of an outbox dead letter.
 ///
 /// # Errors
-/// When it is nothing that can be sent: somebody edited it.
+/// The payload was edited into something that cannot be sent.
 pub(crate) fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
     if let Ok(event) = serde_json::from_value::<Event>(payload.clone()) {
         return Ok(OutboxBody::Event { event, is_accepted: false });
@@ -71,21 +71,21 @@ pub(crate) fn outbox_body(payload: &Value) -> Result<OutboxBody, StoreError> {
         .map_err(|_| StoreError::Broken(text.to_owned()))
 }
 
-/// What a dead letter was.
+/// Origin of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterOrigin {
-    /// A task that failed.
+    /// A failed task.
     Task = 0,
-    /// A callback or event that could not be delivered.
+    /// A callback, event or Slack message that could not be delivered.
     Outbox = 1,
 }
 
-/// What became of a dead letter.
+/// State of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterState {
-    /// It waits for a decision.
+    /// No decision has been made.
     Open = 0,
     /// It was replayed.
     Replayed = 1,
@@ -93,10 +93,10 @@ pub enum DeadLetterState {
     Dropped = 2,
 }
 
-/// Dead letters.
+/// Stores dead letters.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync + 'static {
-    /// Dead letters, newest first, older than `before`; only open ones, or all.
+    /// Returns dead letters older than `before`, newest first, open ones only or all.
     async fn dead_letters(
         &self,
         only_open: bool,
@@ -104,15 +104,15 @@ pub trait DeadLetterStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<DeadLetter>, StoreError>;
 
-    /// A dead letter.
+    /// Returns a dead letter.
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
 
-    /// Replaces the payload of an open one. False: unknown or no longer open.
+    /// Replaces the payload of an open dead letter. Returns false for an unknown or closed one.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError>;
 
-    /// Marks an open one as replayed and, in the same transaction, accepts the new task (origin `Task`) or puts the
-    /// message back into the outbox with fresh tries (origin `Outbox`, `task` is `None`). False: unknown or no longer
-    /// open.
+    /// Marks an open dead letter as replayed and, in the same transaction, accepts the new task (origin `Task`) or puts
+    /// the message back into the outbox with a fresh attempt count (origin `Outbox`, `task` is `None`). Returns false
+    /// for an unknown or closed one.
     async fn replay_dead_letter(
         &self,
         id: DeadLetterId,
@@ -120,6 +120,6 @@ pub trait DeadLetterStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Drops an open one. False: unknown or no longer open.
+    /// Drops an open dead letter. Returns false for an unknown or closed one.
     async fn drop_dead_letter(&self, id: DeadLetterId) -> Result<bool, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Events that are accepted.
+//! Accepted events.
 
 use std::sync::Arc;
 
@@ -14,42 +14,42 @@ use crate::StoreError;
 pub struct IncomingEvent {
     /// The event.
     pub event: Event,
-    /// The tasks of its subscribers.
+    /// Tasks of its subscribers.
     pub tasks: Vec<Arc<Task>>,
-    /// Its way to listeners outside, when there may be some.
+    /// Message to consumers outside the deployment, when there may be some.
     pub outbox: Option<OutboxMessage>,
-    /// The revision of the fleet whose subscribers these are; 0: whichever it is.
+    /// Fleet revision in which the subscribers were looked up; 0 accepts any.
     pub fleet_revision: u64,
 }
 
 impl IncomingEvent {
-    /// An event with the tasks that it starts, that nobody outside listens to, whatever the fleet is.
+    /// Creates an event with the tasks that it starts, without a message to the outside and for any fleet revision.
     #[must_use]
     pub fn new(event: Event, tasks: Vec<Arc<Task>>) -> Self {
         Self { event, tasks, outbox: None, fleet_revision: 0 }
     }
 }
 
-/// What became of an event.
+/// Result of accepting an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EventAccepted {
-    /// It is durable, and so are its tasks.
+pub enum EventAcceptance {
+    /// The event and its tasks are durable.
     New,
-    /// (source, id) is known: nothing was done.
+    /// An event with this source and id exists: nothing was done.
     Duplicate,
-    /// The deployment's fleet has another revision: nothing was done, and its subscribers are to be looked up again.
+    /// The deployment's fleet has another revision: nothing was done, and the subscribers must be looked up again.
     FleetChanged,
 }
 
-/// Events.
+/// Stores events.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Makes an event, the tasks of its subscribers and its message durable in one transaction, once per (source, id).
+    /// Makes an event, the tasks of its subscribers and its message durable in one transaction, once per source and id.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when the queue cannot take its tasks; then nothing was accepted.
-    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError>;
+    /// [`StoreError::Full`] when the queue cannot take its tasks; nothing was accepted then.
+    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAcceptance, StoreError>;
 
-    /// The last events on topics, newest first.
+    /// Returns the latest events, newest first.
     async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Workers, agent versions and how agents are doing.
+//! Workers, agent versions and agent statuses.
 
 use std::sync::Arc;
 
@@ -11,120 +11,120 @@ use async_trait::async_trait;
 
 use crate::StoreError;
 
-/// How an agent is doing, as the workers see it.
+/// Status of an agent, as reported by the workers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AgentStatus {
-    /// The agent.
+    /// Name of the agent.
     pub agent: AgentName,
-    /// How it is.
+    /// Health of the agent.
     pub state: AgentState,
-    /// The version that this is about.
+    /// Version that the status is about.
     pub version: Option<Box<str>>,
-    /// Restarts since it was last healthy.
+    /// Number of restarts since it was last healthy.
     pub restarts: u32,
-    /// Why it is not healthy.
+    /// Reason for not being healthy.
     pub reason: Option<String>,
-    /// Since when.
+    /// Time of the last change of state.
     pub since: Timestamp,
 }
 
 /// An agent of the deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetRow {
-    /// The agent.
+    /// Name of the agent.
     pub agent: AgentName,
-    /// The version that the deployment runs, or ran last.
+    /// Version that the deployment runs, or ran last.
     pub version: Box<str>,
-    /// Whether it was removed: it takes no more work.
+    /// True when the agent was removed and takes no more work.
     pub removed: bool,
 }
 
-/// What has changed in the fleet since a revision.
+/// Changes of the fleet since a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FleetChanges {
-    /// The revision that these changes lead to.
+    /// Revision after these changes.
     pub revision: u64,
-    /// The agents that changed, by name.
+    /// Changed agents, by name.
     pub rows: Vec<FleetRow>,
 }
 
-/// A version of an agent that a process has.
+/// A version of an agent that a process offers to the deployment.
 #[derive(Debug, Clone)]
 pub struct VersionOffer {
     /// The version.
     pub spec: Arc<AgentSpec>,
-    /// Which version it may take the place of.
-    pub replaces: Replaces,
+    /// Current versions that it may replace.
+    pub replaces: ReplacePolicy,
 }
 
-/// Which version of an agent an offered one may take the place of. A version that nobody offered before, or of an agent
-/// that the deployment does not have, is always taken.
+/// Versions that an offered version may replace. A version that was never offered before, or whose agent is not in the
+/// deployment, always becomes current.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Replaces {
-    /// None: an old version stays old.
+pub enum ReplacePolicy {
+    /// None, so that an old version does not become current again.
     Nothing,
-    /// This one.
+    /// This version only.
     Version(Box<str>),
-    /// Whichever is current.
+    /// Any version.
     Any,
 }
 
 impl VersionOffer {
-    /// Returns whether it takes the place of the current version, given with whether its agent was removed. `is_new`:
-    /// nobody offered it before.
+    /// Returns whether the offered version replaces the current one, which is given as version and removed flag.
+    /// `is_new`: it was never offered before.
     pub(crate) fn takes_over(&self, current: Option<(&str, bool)>, is_new: bool) -> bool {
         let Some((current, removed)) = current else { return true };
         if *current == *self.spec.version && !removed {
             return false;
         }
         match &self.replaces {
-            Replaces::Any => true,
-            Replaces::Nothing => is_new,
-            Replaces::Version(replaced) => is_new || **replaced == *current,
+            ReplacePolicy::Any => true,
+            ReplacePolicy::Nothing => is_new,
+            ReplacePolicy::Version(replaced) => is_new || **replaced == *current,
         }
     }
 }
 
-/// Workers, agent versions and states.
+/// Stores workers, agent versions and agent statuses.
 #[async_trait]
 pub trait FleetStore: Send + Sync + 'static {
-    /// Registers a worker, or records its heartbeat. One row for each worker process. A backend that several processes
-    /// share stamps the heartbeat with its own clock when it executes it, so that neither the worker's clock nor the time
-    /// that the heartbeat waited for the server counts.
+    /// Registers a worker, or records its heartbeat; every worker process has one row. A backend that several processes
+    /// share stamps the heartbeat with its own clock on execution, so that neither the worker's clock nor the time that
+    /// the heartbeat waited for the server counts.
     async fn heartbeat(&self, worker: &WorkerRecord) -> Result<(), StoreError>;
 
-    /// A worker leaves in good order; what it still owns may be recovered at once.
+    /// Deregisters a worker that shuts down; what it still owns may be recovered at once.
     async fn deregister(&self, worker: WorkerId) -> Result<(), StoreError>;
 
-    /// All workers that are registered. `heartbeat_at` of each is as far before `now` as its last heartbeat is old by the
-    /// store's clock.
+    /// Returns all registered workers. `heartbeat_at` of each is as far before `now` as its last heartbeat is old by
+    /// the store's clock.
     async fn workers(&self, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError>;
 
-    /// Keeps a version of an agent, so that work which began on it can end on it. Known versions are left alone.
-    async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError>;
+    /// Stores a version of an agent, so that work that started on it can finish on it. A known version stays unchanged.
+    async fn store_version(&self, spec: &AgentSpec) -> Result<(), StoreError>;
 
-    /// A kept version.
+    /// Returns a stored version.
     async fn version(&self, agent: &AgentName, version: &str) -> Result<Option<AgentSpec>, StoreError>;
 
-    /// The revision of the deployment's fleet: it grows with every change. 0: nothing was ever offered.
+    /// Returns the revision of the deployment's fleet, which grows with every change; 0 before the first offer.
     async fn fleet_revision(&self) -> Result<u64, StoreError>;
 
-    /// The agents of the deployment that changed after a revision; all for 0.
+    /// Returns the agents of the deployment that changed after a revision; all for 0.
     async fn fleet_since(&self, revision: u64) -> Result<FleetChanges, StoreError>;
 
-    /// Keeps versions, and makes those current that may be (see [`Replaces`]), in one transaction. Offered again, they
-    /// change nothing. Returns the revision afterwards.
+    /// Stores versions and makes those current that may be (see [`ReplacePolicy`]), in one transaction. Offering them
+    /// again changes nothing. Returns the resulting revision.
     async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// Removes agents from the deployment; they keep their last version. Returns those that were there.
+    /// Removes agents from the deployment; they keep their last version. Returns those that were in it.
     async fn remove_agents(&self, agents: Vec<AgentName>, now: Timestamp) -> Result<Vec<AgentName>, StoreError>;
 
-    /// Says how agents are doing; replaces what was said of them before.
+    /// Replaces the statuses of these agents.
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError>;
 
-    /// Forgets agents that are no longer in the fleet.
-    async fn forget_agents(&self, agents: Vec<AgentName>) -> Result<(), StoreError>;
+    /// Deletes the statuses of agents that are no longer in the fleet.
+    async fn remove_agent_statuses(&self, agents: Vec<AgentName>) -> Result<(), StoreError>;
 
-    /// How all agents are doing, by name.
+    /// Returns the statuses of all agents, by name.
     async fn agent_statuses(&self) -> Result<Vec<AgentStatus>, StoreError>;
 }

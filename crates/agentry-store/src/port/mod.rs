@@ -1,4 +1,4 @@
-//! The port, one trait for each concern. A backend implements them all.
+//! The port: one trait per concern. A backend implements them all.
 
 mod access;
 mod budgets;
@@ -7,7 +7,7 @@ mod dead_letters;
 mod events;
 mod fleet;
 mod outbox;
-mod pulse;
+mod recent_tasks;
 mod retention;
 mod schedules;
 mod sessions;
@@ -17,39 +17,39 @@ mod usage;
 pub use access::{AUDIT_KEPT, AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, REVOKED_KEPT};
 pub(crate) use access::{audit_horizon, revoked_horizon};
 pub(crate) use budgets::REREAD_US;
-pub use budgets::{BudgetStore, Reservation, Reserved};
+pub use budgets::{BudgetStore, Reservation, ReserveResult};
 pub(crate) use clarifications::resolved_at;
-pub use clarifications::{Answered, ClarificationStore};
+pub use clarifications::{ClarificationStore, ResolveResult};
 pub(crate) use dead_letters::outbox_body;
 pub use dead_letters::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore};
-pub use events::{EventAccepted, EventStore, IncomingEvent};
-pub use fleet::{AgentStatus, FleetChanges, FleetRow, FleetStore, Replaces, VersionOffer};
+pub use events::{EventAcceptance, EventStore, IncomingEvent};
+pub use fleet::{AgentStatus, FleetChanges, FleetRow, FleetStore, ReplacePolicy, VersionOffer};
 pub use outbox::{Delivery, OutboxStore, PendingMessage};
-pub(crate) use pulse::moment_of;
-pub use pulse::{MAX_PULSE, PulseStore, TaskPulse};
+pub(crate) use recent_tasks::timestamp_of_id;
+pub use recent_tasks::{MAX_RECENT_TASKS, RecentTask, RecentTaskStore};
 pub use retention::{Horizon, RetentionStore};
-pub(crate) use schedules::merged;
+pub(crate) use schedules::merge;
 pub use schedules::{Firing, FiringResult, ScheduleChanges, ScheduleStore, SlotRecord, SlotState};
 pub use sessions::{SessionClaim, SessionStore, SessionView};
 pub use tasks::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Queued, Refused, Step,
-    TaskFilter, TaskStore, Want,
+    AcceptError, Acceptance, Advance, AdvanceResult, Backlog, CancelResult, ClaimRequest, ClaimedTask, Lease, Page,
+    QueueCounts, QueuedTasks, Step, TaskFilter, TaskStore,
 };
 pub(crate) use usage::FORGOTTEN;
 pub use usage::{CallCursor, UsageGroup, UsageRow, UsageStore};
 
-/// The most rows any list returns at once.
+/// Largest number of rows that any list returns at once.
 pub const MAX_PAGE: usize = 1_000;
 
 macro_rules! state_store {
     ($($port:ident, $layer:ident { $($method:tt)* })*) => {
-        /// Everything Agentry asks of a state store.
+        /// Everything that Agentry needs from a state store.
         ///
         /// # Errors
         ///
-        /// Every method of every concern fails with [`StoreError::Unavailable`] when the store cannot be reached or cannot
-        /// write now, with [`StoreError::Full`] when too many calls wait for it, and with [`StoreError::Broken`] when it
-        /// holds what it cannot read. Further errors are named at the methods.
+        /// Every method of every trait fails with [`StoreError::Unavailable`] when the store cannot be reached or
+        /// cannot write now, with [`StoreError::Full`] when too many calls are waiting for it, and with
+        /// [`StoreError::Broken`] when it holds unreadable data. Methods document further errors.
         ///
         /// [`StoreError::Unavailable`]: crate::StoreError::Unavailable
         /// [`StoreError::Full`]: crate::StoreError::Full

@@ -1,4 +1,4 @@
-//! The outbox: claimed before it is sent.
+//! The outbox: messages are claimed before they are sent.
 
 use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::outbox::OutboxMessage;
@@ -10,29 +10,29 @@ use crate::StoreError;
 /// A message to send, claimed by the caller.
 #[derive(Debug, Clone)]
 pub struct PendingMessage {
-    /// What to send.
+    /// The message.
     pub message: OutboxMessage,
-    /// Which try this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
 }
 
-/// What became of a try.
+/// Result of an attempt to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// It arrived.
+    /// The message was sent.
     Sent,
-    /// Again, not before this moment.
+    /// Try again, not before this time.
     RetryAt(Timestamp),
-    /// Given up: it becomes a dead letter with this reason.
+    /// The message is given up: it becomes a dead letter with this reason.
     Dead(String),
 }
 
-/// The outbox.
+/// Stores outgoing messages.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// Claims due messages, oldest first, at most `limit`. A claim holds until it is settled or its owner is dead. Messages
-    /// that this worker claimed before and that are not among `held` come again: the answer to that claim, or the settling,
-    /// was lost.
+    /// Claims up to `limit` due messages, oldest first. A claim holds until it is settled or its owner is declared
+    /// dead. Messages that this worker claimed before and that are not in `held` are claimed again, because the answer
+    /// to that claim, or the settlement, was lost.
     async fn claim_outbox(
         &self,
         worker: WorkerId,
@@ -41,9 +41,9 @@ pub trait OutboxStore: Send + Sync + 'static {
         held: &[OutboxId],
     ) -> Result<Vec<PendingMessage>, StoreError>;
 
-    /// Says what became of claimed messages.
+    /// Settles claimed messages.
     async fn settle_outbox(&self, results: Vec<(OutboxId, Delivery)>, now: Timestamp) -> Result<(), StoreError>;
 
-    /// When the next message will be due; `None` when none waits.
+    /// Returns the time at which the next message is due; `None` when there is none.
     async fn next_outbox(&self) -> Result<Option<Timestamp>, StoreError>;
 }

@@ -14,27 +14,27 @@ use crate::StoreError;
 /// A slot to decide.
 #[derive(Debug, Clone)]
 pub struct Firing {
-    /// The schedule.
+    /// Name of the schedule.
     pub schedule: String,
-    /// The slot's nominal time.
+    /// Nominal time of the slot.
     pub slot: Timestamp,
-    /// The task to accept in the same transaction; `None`: the slot is recorded as missed.
+    /// Task to accept in the same transaction; `None` records the slot as missed.
     pub task: Option<Arc<Task>>,
-    /// How many earlier tasks of the schedule may be open (queued, running or waiting); with more, the slot is
-    /// recorded as skipped. `AllowAll` is `u32::MAX`, the other policies are 0.
+    /// Largest number of open earlier tasks (queued, running or waiting); with more, the slot is recorded as skipped.
+    /// `AllowAll` is `u32::MAX`, the other policies are 0.
     pub max_open: u32,
-    /// With more open tasks the slot is left undecided ([`FiringResult::Deferred`]) instead of skipped, so that the
-    /// caller can try it again.
+    /// Leaves the slot undecided ([`FiringResult::Deferred`]) instead of skipping it when too many tasks are open, so
+    /// that the caller can try again.
     pub buffer: bool,
-    /// A slot of the past that somebody asks for: it fires in a pause, too, and when it was recorded as missed.
-    /// `last_slot` stays where it is, so that slots which nobody has decided yet are decided as ever.
+    /// True for a past slot that a user requested: it fires in a pause too, and when it was recorded as missed.
+    /// `last_slot` does not move, so that undecided slots are decided as usual.
     pub backfill: bool,
 }
 
-/// What became of a slot.
+/// Result of deciding a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FiringResult {
-    /// Its task is accepted.
+    /// Its task was accepted.
     Fired(TaskId),
     /// Recorded as skipped: too many earlier tasks are open.
     Skipped,
@@ -44,24 +44,24 @@ pub enum FiringResult {
     Missed,
     /// Another replica decided it before.
     AlreadyDecided,
-    /// The schedule is gone, or paused and this no backfill.
+    /// The schedule does not exist, or is paused and this is no backfill.
     NotActive,
 }
 
-/// A slot that was decided.
+/// A decided slot.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SlotRecord {
-    /// The nominal time.
+    /// Nominal time.
     pub slot: Timestamp,
-    /// What became of it.
+    /// Decision.
     pub state: SlotState,
-    /// Its task, when it fired.
+    /// Its task, if it fired.
     pub task: Option<TaskId>,
-    /// When it was decided.
+    /// Time of the decision.
     pub decided_at: Timestamp,
 }
 
-/// What became of a slot, as kept.
+/// Stored decision about a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
@@ -69,21 +69,21 @@ pub enum SlotState {
     Fired = 0,
     /// The overlap policy skipped it.
     Skipped = 1,
-    /// It came and went while nobody was there.
+    /// It passed while no process was running.
     Missed = 2,
 }
 
-/// What became of the schedules; see [`ScheduleStore::schedules_since`].
+/// Changes of schedules; see [`ScheduleStore::schedules_since`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleChanges {
-    /// Those that were changed.
+    /// Changed schedules.
     pub changed: Vec<ScheduleRecord>,
-    /// How many schedules there are.
+    /// Total number of schedules.
     pub total: u64,
 }
 
-/// What a record becomes when one of its name is kept already: the same in every store.
-pub(crate) fn merged(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleRecord {
+/// Merges a new record into the stored one of the same name; every backend uses it.
+pub(crate) fn merge(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleRecord {
     if new.from_file {
         (new.paused, new.missed, new.skipped) = (old.paused, old.missed, old.skipped);
     }
@@ -91,48 +91,48 @@ pub(crate) fn merged(old: &ScheduleRecord, mut new: ScheduleRecord) -> ScheduleR
         new.last_slot = None;
     } else {
         new.created_at = old.created_at;
-        // What was decided stays decided, whatever the caller had read before.
+        // Decided slots stay decided, whatever the caller had read before.
         new.last_slot = if new.from_file { old.last_slot } else { new.last_slot.max(old.last_slot) };
     }
     new
 }
 
-/// Schedules.
+/// Stores schedules and their slots.
 #[async_trait]
 pub trait ScheduleStore: Send + Sync + 'static {
-    /// Makes or changes schedules, all in one transaction; of several with one name the last counts. `paused`,
-    /// `last_slot` and the counters of an existing one are kept when the definition comes from a file. A schedule whose
-    /// timing changed starts at `record.created_at` again. Returns them as they are kept, in the order of `records`.
+    /// Creates or changes schedules in one transaction; of several with one name the last counts. A definition from a
+    /// file keeps `paused`, `last_slot` and the counters of an existing schedule. A schedule with changed timing starts
+    /// at `record.created_at` again. Returns the stored records in the order of `records`.
     async fn put_schedules(&self, records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRecord>, StoreError>;
 
-    /// Pauses or resumes. On resume slots of the pause are passed over: `last_slot` becomes `now`. `None`: unknown.
+    /// Pauses or resumes a schedule. Resuming skips the slots of the pause: `last_slot` becomes `now`. Returns `None`
+    /// for an unknown schedule.
     async fn set_paused(&self, name: &str, paused: bool, now: Timestamp) -> Result<Option<ScheduleRecord>, StoreError>;
 
-    /// Removes schedules; their slots are kept for the record. How many there were.
+    /// Deletes schedules and retains their slots. Returns the number of deleted schedules.
     async fn delete_schedules(&self, names: &[String]) -> Result<u64, StoreError>;
 
-    /// A schedule; `None`: unknown.
+    /// Returns a schedule.
     async fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>, StoreError>;
 
-    /// Schedules by name, those after `after`, at most `limit`.
+    /// Returns up to `limit` schedules after `after`, by name.
     async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Page<ScheduleRecord>, StoreError>;
 
-    /// A number that grows with every change of a schedule (made, changed, paused, removed), and not when slots are
-    /// decided. At least 1. Cheap however many schedules there are.
+    /// Returns a number, at least 1, that grows whenever a schedule is created, changed, paused or deleted, and not
+    /// when slots are decided. Its cost does not depend on the number of schedules.
     async fn schedule_revision(&self) -> Result<u64, StoreError>;
 
-    /// Schedules that were changed after a revision, in any order: all of them after 0, none after `u64::MAX`. What was
-    /// removed is not among them: it shows in `total`.
+    /// Returns schedules that changed after a revision, in any order: all after 0, none after `u64::MAX`. Deleted ones
+    /// only show in `total`.
     async fn schedules_since(&self, revision: u64) -> Result<ScheduleChanges, StoreError>;
 
-    /// Decides slots, each by itself: the slot row (unique), its task, `last_slot` and the counters in one
-    /// transaction. Answers stand in the order of the firings.
-    /// When it fails, none was decided.
+    /// Decides slots independently of one another: the unique slot row, its task, `last_slot` and the counters in one
+    /// transaction. The results are in the order of the firings. After an error no slot was decided.
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError>;
 
-    /// The last slots of a schedule, newest first.
+    /// Returns the last slots of a schedule, newest first.
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError>;
 
-    /// Those of `slots` that are decided, in any order.
+    /// Returns the decided ones of `slots`, in any order.
     async fn slots_at(&self, name: &str, slots: &[Timestamp]) -> Result<Vec<SlotRecord>, StoreError>;
 }

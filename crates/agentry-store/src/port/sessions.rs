@@ -1,4 +1,4 @@
-//! Sessions: one writer at a time, ordered inbox.
+//! Sessions: one writer at a time, and an ordered inbox.
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::WorkerId;
@@ -6,43 +6,43 @@ use agentry_core::session::{SessionId, SessionMessage, SessionRecord};
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 
-use super::{Claimed, Page};
+use super::{ClaimedTask, Page};
 use crate::StoreError;
 
-/// What a worker gets of a session.
+/// Result of claiming a session.
 #[derive(Debug, Clone)]
 pub enum SessionClaim {
-    /// The oldest task of its inbox, and the session's state as of now.
+    /// The caller owns the session and the oldest task of its inbox.
     Claimed {
         /// The task, with its body.
-        claimed: Box<Claimed>,
-        /// The session; `fence` is the owner's token.
+        claimed: Box<ClaimedTask>,
+        /// The current session; `fence` is the owner's token.
         session: Box<SessionRecord>,
     },
-    /// Another live worker owns it, or its oldest task runs.
+    /// Another live worker owns the session, or its oldest task is running.
     Busy,
-    /// The oldest task waits for a human; later ones wait behind it.
+    /// The oldest task is waiting for a human; later ones wait behind it.
     Waiting,
-    /// The oldest task is not due before this moment; later ones wait behind it.
+    /// The oldest task is not due before this time; later ones wait behind it.
     NotBefore(Timestamp),
     /// The inbox is empty; the session has no owner now.
     Empty,
 }
 
-/// A session with what lists show.
+/// A session as shown in lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionView {
-    /// What is kept of it.
+    /// The stored session.
     pub record: SessionRecord,
-    /// Tasks in its inbox that have not ended.
+    /// Number of tasks in its inbox that have not ended.
     pub open_tasks: u64,
 }
 
-/// Sessions.
+/// Stores sessions.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Claims the oldest task of a session's inbox that has not ended, and with it the session. The fence grows
-    /// whenever the owner changes. A session that does not exist yet is made.
+    /// whenever the owner changes. A missing session is created.
     async fn claim_session(
         &self,
         worker: WorkerId,
@@ -50,13 +50,13 @@ pub trait SessionStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<SessionClaim, StoreError>;
 
-    /// Messages of a session numbered above `after`, oldest first, at most `limit`.
+    /// Returns up to `limit` messages of a session with numbers above `after`, oldest first.
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError>;
 
-    /// A session.
+    /// Returns a session.
     async fn session(&self, session: &SessionId) -> Result<Option<SessionView>, StoreError>;
 
-    /// Sessions, last touched first, of an agent or of all; those touched before the one named `before`.
+    /// Returns sessions by last activity, latest first, of one agent or of all, starting after the session `before`.
     async fn sessions(
         &self,
         agent: Option<&AgentName>,
@@ -64,6 +64,7 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<SessionView>, StoreError>;
 
-    /// Removes a session and its messages; refused (`false`) while its inbox holds a task that has not ended.
+    /// Deletes a session and its messages. Returns false, and deletes nothing, while its inbox holds a task that has
+    /// not ended.
     async fn delete_session(&self, session: &SessionId) -> Result<bool, StoreError>;
 }

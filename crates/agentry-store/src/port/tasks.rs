@@ -16,40 +16,40 @@ use async_trait::async_trait;
 
 use crate::StoreError;
 
-/// What became of a task to accept.
+/// Result of accepting a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
-    /// It is durable.
+pub enum Acceptance {
+    /// The task is durable.
     New,
-    /// The same key brought the same task before: this one.
+    /// The idempotency key created this task before.
     Duplicate(TaskId),
 }
 
-/// Why a single task was not accepted.
+/// Reason for which a single task was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The key was used for something else.
+pub enum AcceptError {
+    /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request (task {0})")]
     KeyReused(TaskId),
-    /// The store's answer for this one.
+    /// The store failed for this task.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a worker wants to claim.
+/// Tasks that a worker asks for.
 #[derive(Debug, Clone)]
-pub enum Want {
-    /// These tasks, as far as they are still queued and due; their bodies are known to the caller and not read again.
-    /// Tasks of sessions are never among them: see [`crate::SessionStore::claim_session`].
-    Known(Vec<TaskId>),
-    /// The next tasks of these modes that are due, by priority and age, outside sessions.
+pub enum ClaimRequest {
+    /// These tasks, as far as they are queued and due. The caller has their bodies, so they are not read again. Tasks
+    /// of sessions are never among them: see [`crate::SessionStore::claim_session`].
+    Tasks(Vec<TaskId>),
+    /// The next due tasks of these modes outside sessions, by priority and age.
     Next {
-        /// Which modes.
+        /// Modes to claim.
         modes: ModeSet,
-        /// How many at most.
+        /// Largest number of tasks.
         limit: usize,
-        /// Only those that were due by then: the claim's own moment, or an earlier one to leave those alone whose wakes
-        /// may be under way to another worker.
+        /// Time by which the tasks were due: the claim's own, or an earlier one that leaves out tasks whose wakes may
+        /// be in flight to another worker.
         due_by: Timestamp,
     },
 }
@@ -57,58 +57,58 @@ pub enum Want {
 /// The right to work on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// The task.
+    /// Id of the task.
     pub task: TaskId,
-    /// The claim's number: a later claim makes this one stale.
+    /// Number of the claim: a later claim makes this one stale.
     pub epoch: u32,
-    /// The owner.
+    /// Owner of the task.
     pub worker: WorkerId,
 }
 
-/// A task that was claimed.
+/// A task that a worker claimed.
 #[derive(Debug, Clone)]
-pub struct Claimed {
-    /// The right to work on it.
+pub struct ClaimedTask {
+    /// Lease of the owner.
     pub lease: Lease,
-    /// What is asked; `None` when the caller knew it ([`Want::Known`]).
+    /// Body of the task; `None` when the caller has it ([`ClaimRequest::Tasks`]).
     pub task: Option<Arc<Task>>,
-    /// The version of the agent that it began on; `None` before its first write.
+    /// Agent version that it started on; `None` before its first write.
     pub version: Option<Box<str>>,
-    /// Which attempt this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// How often workers died over it.
+    /// Number of workers that died while running it.
     pub recoveries: u32,
-    /// Running time already used by earlier claims of this attempt, in microseconds.
+    /// Running time used by earlier claims of this attempt, in microseconds.
     pub used_us: u64,
-    /// Whether a journal may exist, to be loaded before anything is done: false on a first claim.
+    /// True when a journal may exist and must be loaded first; false on a first claim.
     pub resumes: bool,
 }
 
-/// A write by the owner of a task: everything in it happens in one transaction, or nothing when the lease is stale.
+/// A write by the owner of a task: all of it happens in one transaction, or none when the lease is stale.
 #[derive(Debug, Clone)]
 pub struct Advance {
-    /// The owner's right.
+    /// Lease of the owner.
     pub lease: Lease,
-    /// When.
+    /// Time of the write.
     pub at: Timestamp,
-    /// The version of the agent it runs on; kept from the first write that names it.
+    /// Agent version that the task runs on; the first write that names one sets it.
     pub agent_version: Option<Box<str>>,
-    /// Entries to append, in order. The store numbers them: it may have appended an entry of its own meanwhile.
+    /// Entries to append, in order. The store numbers them, because it may have appended an entry of its own.
     pub journal: Vec<JournalEntry>,
-    /// Provider calls that ended.
+    /// Finished provider calls.
     pub ledger: Vec<LedgerRow>,
     /// Questions to ask.
     pub clarifications: Vec<Clarification>,
-    /// What the turn adds to its session; refused as [`StoreError::Fenced`] when its fence is stale.
+    /// Messages that the turn adds to its session; a stale fence is refused as [`StoreError::Fenced`].
     pub session: Option<SessionWrite>,
-    /// What must leave.
+    /// Messages to send.
     pub outbox: Vec<OutboxMessage>,
-    /// Where the task goes.
+    /// Transition of the task.
     pub step: Step,
 }
 
 impl Advance {
-    /// A write that changes nothing yet.
+    /// Creates a write with nothing but its transition.
     #[must_use]
     pub fn new(lease: Lease, at: Timestamp, step: Step) -> Self {
         Self {
@@ -124,163 +124,173 @@ impl Advance {
         }
     }
 
-    /// The attempt of the entry that asked a question; `otherwise` when no entry of this write did.
+    /// Returns the attempt of the entry that asked a question, or `otherwise` when no entry of this write did.
     pub(crate) fn attempt_of(&self, question: &Clarification, otherwise: u32) -> u32 {
         let asked = |entry: &&JournalEntry| matches!(&entry.body, JournalBody::Asked { clarification, .. } if *clarification == question.id);
         self.journal.iter().find(asked).map_or(otherwise, |entry| entry.attempt)
     }
 }
 
-/// Where a task goes with a write.
+/// Transition of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// It goes on running.
+    /// It keeps running.
     Continue,
-    /// It ends. `dead_letter`: it is given up and kept for replay. Open questions are withdrawn.
+    /// It ends, and its open questions are withdrawn.
     Finish {
-        /// How.
+        /// Outcome of the task.
         outcome: Outcome,
-        /// Whether it becomes a dead letter.
+        /// True to store it as a dead letter for replay.
         dead_letter: bool,
     },
-    /// Back to the queue as a new attempt, not before this moment.
+    /// It is queued as a new attempt.
     Retry {
-        /// Not before.
+        /// Earliest time of the attempt.
         at: Timestamp,
     },
-    /// It waits for a human. When every open question of it has been answered meanwhile, it is queued at once.
+    /// It waits for a human. If all its open questions were answered meanwhile, it is queued at once.
     Wait,
-    /// Back to the queue, to go on from its journal: the owner is shutting down.
-    HandBack,
+    /// It is queued to resume from its journal, because the owner is shutting down.
+    Release,
 }
 
-/// What the owner learns from a write.
+/// Result of a write by the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Advanced {
-    /// Somebody asked to cancel the task.
+pub struct AdvanceResult {
+    /// True when cancellation of the task was requested.
     pub cancel_requested: bool,
-    /// After [`Step::Wait`]: the answers were already there and the task is queued again (wake it).
+    /// True when a task that was to wait was queued again because its answers were already there; wake it.
     pub requeued: bool,
 }
 
-/// What became of a request to cancel.
+/// Result of a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It was not running and has ended now.
+pub enum CancelResult {
+    /// The task was not running and has ended now.
     Ended,
-    /// It runs; its owner has been asked.
+    /// The task is running; its owner was asked to stop it.
     Requested,
-    /// It had ended before.
+    /// The task had ended before.
     AlreadyEnded(TaskStatus),
     /// There is no such task.
     Unknown,
 }
 
-/// Which tasks to list.
+/// Filter of a task list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
-    /// Of this agent.
+    /// Agent of the tasks.
     pub agent: Option<AgentName>,
-    /// In this status.
+    /// Status of the tasks.
     pub status: Option<TaskStatus>,
-    /// In this mode.
+    /// Mode of the tasks.
     pub mode: Option<ExecutionMode>,
-    /// Of this session.
+    /// Session of the tasks.
     pub session: Option<SessionId>,
 }
 
-/// A page of a list: newest first.
+/// A page of a list, newest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// The rows.
+    /// Rows of the page.
     pub items: Vec<T>,
-    /// Whether there are older ones: ask again from the last row.
+    /// True when there are older rows; ask again from the last one.
     pub more: bool,
 }
 
-/// How many tasks stand where.
+/// Number of open tasks by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueCounts {
-    /// Queued, due or not.
+    /// Queued tasks, due or not.
     pub queued: u64,
-    /// Running.
+    /// Running tasks.
     pub running: u64,
-    /// Waiting for a human.
+    /// Tasks that wait for a human.
     pub waiting: u64,
 }
 
 /// Queued tasks of one mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Queued {
-    /// How many, due or not.
+pub struct QueuedTasks {
+    /// Number of tasks, due or not.
     pub count: u64,
-    /// Since when the oldest of those that are due could have been claimed.
+    /// Time at which the oldest due task became due.
     pub due_since: Option<Timestamp>,
 }
 
-/// What waits in a store: what pools are scaled by and people are warned of.
+/// Pending work of a store, for autoscaling and alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Queued tasks of each mode, in the order of [`ExecutionMode::ALL`].
-    pub queued: [Queued; 4],
+    pub queued: [QueuedTasks; 4],
     /// Messages in the outbox.
     pub outbox: u64,
-    /// Dead letters that nobody has replayed or dropped.
+    /// Open dead letters.
     pub dead_letters: u64,
 }
 
-/// Tasks.
+/// Stores tasks.
 #[async_trait]
 pub trait TaskStore: Send + Sync + 'static {
-    /// Makes tasks durable, each by itself, none that its idempotency key brought before, each to be claimed from its
-    /// `not_before` on: the answers stand in the order of the tasks. When this returns, accepted
-    /// tasks survive kill -9. Refuses with [`StoreError::Full`] beyond the queue's bound (about, where several processes share
-    /// the store).
-    /// When it fails, none of them was accepted.
-    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError>;
+    /// Makes tasks durable, independently of one another and once per idempotency key. Each can be claimed from its
+    /// `not_before` on. The results are in the order of the tasks. Accepted tasks survive kill -9 once this returns.
+    /// Tasks beyond the queue's bound fail with [`StoreError::Full`]; the bound is approximate where several processes
+    /// share the store. After an error none of them was accepted.
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Acceptance, AcceptError>>, StoreError>;
 
     /// Returns the task that an idempotency key of the last 24 h created, and the fingerprint of its request.
     async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError>;
 
-    /// Claims queued tasks that are due: the loser of a claim gets nothing. When it returns, the claim survives the death
-    /// of this process; a loss of power may undo it, together with everything that was written after it.
-    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError>;
+    /// Claims queued tasks that are due; the loser of a race gets nothing. Once this returns, the claim survives the
+    /// death of this process; a loss of power may undo it together with everything that was written after it.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedTask>, StoreError>;
 
-    /// The leases that a worker holds: of tasks that are running. A worker compares them with what it runs, because a
-    /// claim may be carried out whose answer it never got. At most `limit`, in no order.
-    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError>;
+    /// Returns up to `limit` leases of running tasks that a worker holds, in any order. A worker compares them with the
+    /// tasks it runs, because a claim may have succeeded although its answer was lost.
+    async fn leases_of(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError>;
 
-    /// Writes as the owner of a task. Durable when it returns. The same write may come again when its answer was lost:
-    /// ledger rows and outbox messages are kept once, by their ids.
+    /// Writes as the owner of a task; durable once it returns. The same write may be repeated when its answer was lost:
+    /// ids keep ledger rows and outbox messages unique.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease or the session's fence is stale.
-    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError>;
+    async fn advance(&self, advance: Arc<Advance>) -> Result<AdvanceResult, StoreError>;
 
-    /// Asks to cancel. Ended at once when nobody runs it, with the callback and event of its end in the outbox.
-    async fn cancel(&self, task: TaskId, now: Timestamp, outbox: Vec<OutboxMessage>) -> Result<Cancelled, StoreError>;
+    /// Requests cancellation. A task that is not running ends at once, with `outbox` as the callback and event of its
+    /// end.
+    async fn cancel(
+        &self,
+        task: TaskId,
+        now: Timestamp,
+        outbox: Vec<OutboxMessage>,
+    ) -> Result<CancelResult, StoreError>;
 
-    /// Declares workers dead and requeues their tasks: counts a recovery of each and appends
-    /// [`agentry_core::journal::JournalBody::Recovered`]. At most `limit` tasks.
+    /// Declares workers dead and requeues up to `limit` of their tasks: counts a recovery of each and appends
+    /// [`agentry_core::journal::JournalBody::Recovered`].
     ///
-    /// This is the only place where a worker is declared dead; claims of outbox messages, sessions and reservations of
-    /// budgets are freed by what it decided. `judge` is the calling worker. It declares others dead by the store's clock,
-    /// and nobody while its own heartbeat is late, nor before its heartbeats have come without a gap for
-    /// `MISSED_HEARTBEATS * HEARTBEAT`: after a stall of the store all heartbeats are old, the judge's own included, and
-    /// the living need time to send the next one. The judge itself is never declared dead. Workers that deregistered or
-    /// were never registered need no judgement; their tasks are requeued whoever calls.
+    /// Workers are declared dead here and nowhere else; this also releases their claims of outbox messages and sessions
+    /// and their budget reservations. `judge` is the calling worker. It declares others dead by the store's clock, but
+    /// nobody while its own heartbeat is late, nor before its heartbeats have arrived without a gap for
+    /// `MISSED_HEARTBEATS * HEARTBEAT`: after a stall of the store all heartbeats are old, the judge's included, and
+    /// live workers need time to send the next one. The judge never declares itself dead. Workers that deregistered or
+    /// were never registered need no judgement; any caller requeues their tasks.
     async fn recover(&self, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, StoreError>;
 
-    /// Sessions whose inbox holds a queued task that is due: to be woken. At most `limit`, in no order.
+    /// Returns up to `limit` sessions whose inbox holds a due task, in any order; wake them.
     async fn due_sessions(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
-    /// When the next queued task that is not due at `now` will be.
+    /// Returns the time at which the next queued task that is not due at `now` becomes due.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// A task.
+    /// Returns a task.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
-    /// Tasks, newest first, older than `before`.
+    /// Returns tasks older than `before`, newest first.
     async fn tasks(
         &self,
         filter: &TaskFilter,
@@ -288,12 +298,12 @@ pub trait TaskStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<TaskRecord>, StoreError>;
 
-    /// The entries of a task's journal after number `after`, in order, at most `limit`.
+    /// Returns up to `limit` entries of a task's journal after number `after`, in order.
     async fn journal(&self, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
 
-    /// How many tasks stand where.
+    /// Returns the number of open tasks by status.
     async fn counts(&self) -> Result<QueueCounts, StoreError>;
 
-    /// What waits. Counted afresh by each call, so it is for a scrape every few seconds.
+    /// Returns the pending work. Every call counts it afresh, so call it every few seconds at most.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! What was spent: sums of ledger rows.
+//! Spending: sums of ledger rows.
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::{CallId, TaskId};
@@ -8,65 +8,65 @@ use async_trait::async_trait;
 
 use crate::{Page, StoreError};
 
-/// The key of what was spent by tasks that are forgotten.
+/// Key of the sum over deleted tasks.
 pub(crate) const FORGOTTEN: &str = "(forgotten)";
 
-/// What to sum over.
+/// Grouping of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageGroup {
-    /// One row for each agent.
+    /// One row per agent.
     Agent,
-    /// One row for each provider and model.
+    /// One row per provider and model.
     Model,
-    /// One row for each UTC day.
+    /// One row per UTC day.
     Day,
-    /// One row for each task, the most expensive first: at most [`crate::MAX_PAGE`].
+    /// One row per task, the most expensive first, at most [`crate::MAX_PAGE`].
     Task,
 }
 
-/// A place in the list of calls: after this agent's call of this moment.
+/// A position in the list of calls: the last row that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallCursor {
-    /// The agent.
+    /// Agent of the call.
     pub agent: AgentName,
-    /// When the call ended.
+    /// End of the call.
     pub at: Timestamp,
-    /// The call.
+    /// Id of the call.
     pub call: CallId,
 }
 
-/// A sum.
+/// Sums of a group.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct UsageRow {
-    /// The agent, `provider/model`, day, or task.
+    /// Agent, `provider/model`, day, or task.
     pub key: String,
-    /// Provider calls.
+    /// Number of provider calls.
     pub calls: u64,
-    /// Those that failed.
+    /// Number of failed calls.
     pub failed_calls: u64,
-    /// Those without a price.
+    /// Number of calls without a price.
     pub unpriced_calls: u64,
     /// Tokens sent.
     pub input_tokens: u64,
-    /// Those of them found in the provider's cache.
+    /// Sent tokens that were found in the provider's cache.
     pub cached_tokens: u64,
     /// Tokens received.
     pub output_tokens: u64,
-    /// What the priced calls cost.
+    /// Cost of the priced calls.
     pub cost_nanos: NanoUsd,
 }
 
-/// What was spent.
+/// Sums of the ledger.
 #[async_trait]
 pub trait UsageStore: Send + Sync + 'static {
-    /// Sums over `[from, to)`, by key.
+    /// Returns sums over `[from, to)`, by key.
     async fn usage(&self, group: UsageGroup, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, StoreError>;
 
-    /// What an agent spent in `[from, to)`.
+    /// Returns an agent's spending in `[from, to)`.
     async fn spent(&self, agent: &AgentName, from: Timestamp, to: Timestamp) -> Result<NanoUsd, StoreError>;
 
-    /// The ledger rows of `[from, to)` by agent, time and call, after a place in that order, at most `limit`. A row whose
-    /// task is forgotten may name the call in its place.
+    /// Returns up to `limit` ledger rows of `[from, to)` by agent, time and call, after a position in that order. A row
+    /// whose task was deleted may name the call in its place.
     async fn calls(
         &self,
         from: Timestamp,
@@ -75,6 +75,6 @@ pub trait UsageStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<LedgerRow>, StoreError>;
 
-    /// The ledger rows of a task, oldest first.
+    /// Returns the ledger rows of a task, oldest first.
     async fn ledger(&self, task: TaskId) -> Result<Vec<LedgerRow>, StoreError>;
 }

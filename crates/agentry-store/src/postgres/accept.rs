@@ -1,4 +1,4 @@
-//! Tasks at the door: durable, bounded, once per idempotency key.
+//! Acceptance of submissions: durable, bounded, once per idempotency key.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -9,19 +9,19 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
 
-use super::batch::Kind;
+use super::batch::BatchKind;
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{Params, SqlId, query, rows};
 use super::text;
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::Columns;
-use crate::{Accepted, Refused};
+use crate::sql::encode::EncodedTask;
+use crate::{AcceptError, Acceptance};
 
-/// How long idempotency keys are kept, in microseconds (the port: 24 h).
+/// Retention of idempotency keys in microseconds (24 h by the port).
 const KEY_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
 
-/// What follows from new rows `t`: their hot rows and the count.
+/// The tail of an insertion of new rows `t`: their rows in `open_tasks` and the counter.
 macro_rules! insert_rest {
     () => {
         " o AS (
@@ -35,7 +35,7 @@ macro_rules! insert_rest {
     };
 }
 
-/// Inserts tasks without keys. Identifiers that are known come back missing.
+/// Inserts tasks without keys. Existing ids are missing from the result.
 const INSERT: &str = concat!(
     "WITH t AS (
          INSERT INTO tasks (id, created_at, ready_at, mode, rank, agent, session, body)
@@ -47,7 +47,7 @@ const INSERT: &str = concat!(
     insert_rest!()
 );
 
-/// The same with keys: only tasks whose key is new (or older than its life) are inserted. Keys are locked in order.
+/// Inserts tasks with keys: only those whose key is new, or expired. Keys are locked in order.
 const INSERT_KEYED: &str = concat!(
     "WITH input AS (
          SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::smallint[], $5::smallint[], $6::text[],
@@ -70,18 +70,18 @@ const INSERT_KEYED: &str = concat!(
     insert_rest!()
 );
 
-fn key_of(arrival: &Arrival) -> Option<&str> {
-    arrival.task.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
+fn key_of(submission: &EncodedTask) -> Option<&str> {
+    submission.task.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
 }
 
-type Answers = Vec<Result<Accepted, Refused>>;
+type Answers = Vec<Result<Acceptance, AcceptError>>;
 
-/// Batches of acceptance; an item is what one caller brought.
-pub(super) enum Accepts {}
+/// Batches of submissions; an item is one caller's.
+pub(super) enum AcceptBatch {}
 
 #[async_trait]
-impl Kind for Accepts {
-    type Item = Vec<Arrival>;
+impl BatchKind for AcceptBatch {
+    type Item = Vec<EncodedTask>;
     type Answer = Answers;
     type Key = ();
 
@@ -96,56 +96,65 @@ impl Kind for Accepts {
     async fn run(db: &Db, items: &[Self::Item], tries: Tries) -> Result<Vec<Answers>, Failure> {
         let conn = db.batch_conn().await?;
         db.room.refresh(&conn).await?;
-        let all: Vec<&Arrival> = items.iter().flatten().collect();
+        let all: Vec<&EncodedTask> = items.iter().flatten().collect();
         let room = usize::try_from(db.room.left()).unwrap_or(usize::MAX).min(all.len());
         let mut answers = accept(db, &conn, &all[..room], tries).await?;
-        answers.resize_with(all.len(), || Err(Refused::Store(db.room.full())));
+        answers.resize_with(all.len(), || Err(AcceptError::Store(db.room.full())));
         let mut answers = answers.into_iter();
         Ok(items.iter().map(|item| answers.by_ref().take(item.len()).collect()).collect())
     }
 }
 
 /// Accepts tasks within a transaction of the caller, who has checked that there is room.
-pub(super) async fn accept_all(db: &Db, tx: &Tx<'_>, arrivals: &[&Arrival]) -> Result<Answers, Failure> {
-    accept(db, tx, arrivals, Tries::default()).await
+pub(super) async fn accept_all(db: &Db, tx: &Tx<'_>, submissions: &[&EncodedTask]) -> Result<Answers, Failure> {
+    accept(db, tx, submissions, Tries::default()).await
 }
 
-/// Accepts tasks, each by itself. Tasks that share a key are inserted one after the other, so that the first one wins.
-async fn accept(db: &Db, client: &impl GenericClient, arrivals: &[&Arrival], tries: Tries) -> Result<Answers, Failure> {
-    let mut answers: Vec<Option<Result<Accepted, Refused>>> = arrivals.iter().map(|_| None).collect();
+/// Accepts tasks independently of one another. Tasks that share a key are inserted one after the other, so that the
+/// first one wins.
+async fn accept(
+    db: &Db,
+    client: &impl GenericClient,
+    submissions: &[&EncodedTask],
+    tries: Tries,
+) -> Result<Answers, Failure> {
+    let mut answers: Vec<Option<Result<Acceptance, AcceptError>>> = submissions.iter().map(|_| None).collect();
     loop {
         let (mut keys, mut ids) = (HashSet::new(), HashSet::new());
-        let round: Vec<usize> = (0..arrivals.len())
+        let round: Vec<usize> = (0..submissions.len())
             .filter(|&at| answers[at].is_none())
-            .filter(|&at| key_of(arrivals[at]).is_none_or(|key| keys.insert(key)) && ids.insert(arrivals[at].task.id))
+            .filter(|&at| {
+                key_of(submissions[at]).is_none_or(|key| keys.insert(key)) && ids.insert(submissions[at].task.id)
+            })
             .collect();
         if round.is_empty() {
             break;
         }
-        let these: Vec<&Arrival> = round.iter().map(|&at| arrivals[at]).collect();
+        let these: Vec<&EncodedTask> = round.iter().map(|&at| submissions[at]).collect();
         let inserted = insert(client, &these).await?;
         db.room.moved(i64::try_from(inserted.len()).unwrap_or(0));
         for &at in &round {
-            let id = arrivals[at].task.id;
+            let id = submissions[at].task.id;
             if inserted.contains(&id) {
-                answers[at] = Some(Ok(Accepted::New));
-            } else if key_of(arrivals[at]).is_none() {
-                answers[at] = Some(Ok(known(id, id, tries)));
+                answers[at] = Some(Ok(Acceptance::New));
+            } else if key_of(submissions[at]).is_none() {
+                answers[at] = Some(Ok(duplicate_of(id, id, tries)));
             }
         }
-        answer_keyed(client, arrivals, &mut answers, tries).await?;
+        answer_keyed(client, submissions, &mut answers, tries).await?;
     }
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// What a task hears whose id or key is known as `of`. After a try whose answer was lost, its own id is its own work.
-fn known(own: TaskId, of: TaskId, tries: Tries) -> Accepted {
-    if own == of && tries.maybe_done { Accepted::New } else { Accepted::Duplicate(of) }
+/// Returns the answer for a task whose id or key exists as `of`. When an earlier try may have succeeded, its own id is
+/// its own work.
+fn duplicate_of(own: TaskId, of: TaskId, tries: Tries) -> Acceptance {
+    if own == of && tries.maybe_done { Acceptance::New } else { Acceptance::Duplicate(of) }
 }
 
 /// Inserts tasks whose ids and keys differ. Returns the ids of those that are new.
-async fn insert(client: &impl GenericClient, arrivals: &[&Arrival]) -> Result<HashSet<TaskId>, Failure> {
-    let tasks = || arrivals.iter().map(|arrival| &*arrival.task);
+async fn insert(client: &impl GenericClient, submissions: &[&EncodedTask]) -> Result<HashSet<TaskId>, Failure> {
+    let tasks = || submissions.iter().map(|submission| &*submission.task);
     let ids: Vec<SqlId> = tasks().map(|task| SqlId(*task.id.as_bytes())).collect();
     let created: Vec<i64> = tasks().map(|task| task.created_at.0).collect();
     let ready: Vec<i64> = tasks().map(|task| task.not_before.unwrap_or(task.created_at).0).collect();
@@ -154,12 +163,12 @@ async fn insert(client: &impl GenericClient, arrivals: &[&Arrival]) -> Result<Ha
     let agents: Vec<&str> = tasks().map(|task| task.agent.as_str()).collect();
     let session = |task: &Task| task.session.as_ref().map(|session| text::escape(session.as_str()).into_owned());
     let sessions: Vec<Option<String>> = tasks().map(session).collect();
-    let bodies: Vec<&str> = arrivals.iter().map(|arrival| arrival.body.as_str()).collect();
-    let rows = if arrivals.iter().all(|arrival| arrival.task.idempotency.is_none()) {
+    let bodies: Vec<&str> = submissions.iter().map(|submission| submission.body.as_str()).collect();
+    let rows = if submissions.iter().all(|submission| submission.task.idempotency.is_none()) {
         query(client, INSERT, &[&ids, &created, &ready, &modes, &ranks, &agents, &sessions, &bodies]).await?
     } else {
         let keys: Vec<Option<Cow<'_, str>>> =
-            arrivals.iter().map(|arrival| key_of(arrival).map(text::escape)).collect();
+            submissions.iter().map(|submission| key_of(submission).map(text::escape)).collect();
         let fingerprints: Vec<Option<i64>> =
             tasks().map(|task| task.idempotency.as_ref().map(|key| key.fingerprint.cast_signed())).collect();
         let params: Params<'_> =
@@ -169,28 +178,28 @@ async fn insert(client: &impl GenericClient, arrivals: &[&Arrival]) -> Result<Ha
     rows.iter().map(|row| row.id(0)).collect()
 }
 
-/// Answers tasks whose key is known. One that still is not (its key was older than its life when another task of the
-/// same batch came first) stays without an answer and is tried again.
+/// Answers tasks whose key exists. A key that had expired when another task of the batch came first leaves its task
+/// without an answer, to be tried again.
 async fn answer_keyed(
     client: &impl GenericClient,
-    arrivals: &[&Arrival],
-    answers: &mut [Option<Result<Accepted, Refused>>],
+    submissions: &[&EncodedTask],
+    answers: &mut [Option<Result<Acceptance, AcceptError>>],
     tries: Tries,
 ) -> Result<(), Failure> {
     let open = |at: &usize| answers[*at].is_none();
-    let keys: Vec<&str> = (0..arrivals.len()).filter(open).filter_map(|at| key_of(arrivals[at])).collect();
+    let keys: Vec<&str> = (0..submissions.len()).filter(open).filter_map(|at| key_of(submissions[at])).collect();
     if keys.is_empty() {
         return Ok(());
     }
-    let kept = kept_keys(client, &keys).await?;
-    for (arrival, answer) in arrivals.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
-        let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency else { continue };
-        let young = |known_as: &&Key| known_as.is_young(arrival.task.created_at);
+    let kept = find_keys(client, &keys).await?;
+    for (submission, answer) in submissions.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
+        let Some(IdempotencyKey { key, fingerprint }) = &submission.task.idempotency else { continue };
+        let young = |known_as: &&Key| known_as.is_valid(submission.task.created_at);
         let Some(known_as) = kept.get(key.as_str()).filter(young) else { continue };
         *answer = Some(if known_as.fingerprint == fingerprint.cast_signed() {
-            Ok(known(arrival.task.id, known_as.task, tries))
+            Ok(duplicate_of(submission.task.id, known_as.task, tries))
         } else {
-            Err(Refused::KeyReused(known_as.task))
+            Err(AcceptError::KeyReused(known_as.task))
         });
     }
     Ok(())
@@ -203,19 +212,19 @@ struct Key {
 }
 
 impl Key {
-    fn is_young(&self, now: Timestamp) -> bool {
+    fn is_valid(&self, now: Timestamp) -> bool {
         now.0.saturating_sub(self.created_at.0) < KEY_LIFE_US
     }
 }
 
-/// Returns the task and fingerprint of a key that is not older than 24 h.
+/// Returns the task and fingerprint of a key that has not expired.
 pub(super) async fn task_of_key(db: &Db, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, Failure> {
-    let kept = kept_keys(&db.conn().await?, &[key]).await?;
-    let young = kept.into_values().find(|kept| kept.is_young(now));
+    let kept = find_keys(&db.conn().await?, &[key]).await?;
+    let young = kept.into_values().find(|kept| kept.is_valid(now));
     Ok(young.map(|kept| (kept.task, kept.fingerprint.cast_unsigned())))
 }
 
-async fn kept_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {
+async fn find_keys(client: &impl GenericClient, keys: &[&str]) -> Result<HashMap<String, Key>, Failure> {
     let sql = "SELECT key, task, fingerprint, created_at FROM idempotency WHERE key = ANY($1::text[])";
     let keys: Vec<Cow<'_, str>> = keys.iter().map(|key| text::escape(key)).collect();
     let kept = rows(client, sql, &[&keys], |row| {

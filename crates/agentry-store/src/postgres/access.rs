@@ -1,4 +1,4 @@
-//! [`AccessStore`] and [`PulseStore`] on PostgreSQL.
+//! [`AccessStore`] and [`RecentTaskStore`] on PostgreSQL.
 
 use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash};
 use agentry_core::id::{AuditId, KeyId, TaskId};
@@ -12,7 +12,10 @@ use crate::port::{audit_horizon, revoked_horizon};
 use crate::sql::columns::{Columns, to_json};
 use crate::sql::decode;
 use crate::sql::limits::signed;
-use crate::{AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
+use crate::{
+    AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_RECENT_TASKS, Page, RecentTask, RecentTaskStore,
+    StoreError,
+};
 
 const KEY: &str = "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys";
 
@@ -23,18 +26,18 @@ impl PostgresStore {
 }
 
 #[async_trait]
-impl PulseStore for PostgresStore {
-    async fn pulse(&self, since: Timestamp, limit: usize) -> Result<Vec<TaskPulse>, StoreError> {
+impl RecentTaskStore for PostgresStore {
+    async fn recent_tasks(&self, since: Timestamp, limit: usize) -> Result<Vec<RecentTask>, StoreError> {
         let first = TaskId::from_parts(u64::try_from(since.0 / 1_000).unwrap_or(0), 0);
         let sql = "SELECT t.agent, coalesce(o.status, e.status), t.created_at, e.finished_at
                    FROM (SELECT id, agent, created_at FROM tasks WHERE id >= $1 ORDER BY id DESC LIMIT $2) t
                        LEFT JOIN open_tasks o ON o.id = t.id LEFT JOIN ended_tasks e ON e.id = t.id
                    WHERE o.id IS NOT NULL OR e.id IS NOT NULL ORDER BY t.id DESC";
-        let params: Params<'_> = &[&SqlId(*first.as_bytes()), &signed(limit.min(MAX_PULSE) as u64)];
+        let params: Params<'_> = &[&SqlId(*first.as_bytes()), &signed(limit.min(MAX_RECENT_TASKS) as u64)];
         self.db
             .rows(sql, params, |row| {
                 let (agent, status) = (row.agent(0)?, row.status(1)?);
-                Ok(TaskPulse { agent, status, created_at: row.time(2)?, finished_at: row.time_or_none(3)? })
+                Ok(RecentTask { agent, status, created_at: row.time(2)?, finished_at: row.time_or_none(3)? })
             })
             .await
     }
@@ -43,7 +46,7 @@ impl PulseStore for PostgresStore {
 #[async_trait]
 impl AccessStore for PostgresStore {
     async fn add_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        // About: two processes may each add the last one.
+        // The bound is approximate: two processes may each add the last key.
         let sql = "WITH old AS (DELETE FROM api_keys WHERE revoked_at < $8)
                    INSERT INTO api_keys (id, hash, name, scope, created_at, expires_at)
                    SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT count(*) FROM api_keys) < $7
@@ -79,19 +82,20 @@ impl AccessStore for PostgresStore {
         self.one_key("id", &SqlId(*key.as_bytes())).await
     }
 
-    async fn has_keys(&self, now: Timestamp) -> Result<bool, StoreError> {
+    async fn has_active_keys(&self, now: Timestamp) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE coalesce(revoked_at > $1, true)
                        AND coalesce(expires_at > $1, true))";
         self.db.only(sql, &[&now.0], |row| row.flag(0)).await
     }
 
-    async fn key_used(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError> {
+    async fn record_key_use(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError> {
         let sql = "UPDATE api_keys SET used_at = greatest(used_at, $2) WHERE id = $1";
         self.db.execute(sql, &[&SqlId(*key.as_bytes()), &at.0]).await.map(drop)
     }
 
     async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError> {
-        // The sessions before this one, without those that ended: one statement does not see its own deletions.
+        // Counts the sessions before this one without the ended ones, because a statement does not see its own
+        // deletions.
         let sql = "WITH old AS (DELETE FROM browser_sessions WHERE ends_at <= $3),
                        more AS (DELETE FROM browser_sessions WHERE hash IN (
                            SELECT hash FROM browser_sessions WHERE key = $2 AND ends_at > $3

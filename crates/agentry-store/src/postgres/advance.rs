@@ -1,5 +1,5 @@
-//! Writes by owners, in batches: one statement checks the leases, moves the tasks, and appends what belongs to those
-//! whose lease held. The others are looked at one by one ([`super::single_write`]), which says why.
+//! Writes by owners, in batches: one statement checks the leases, changes the tasks, and appends the rows of those whose
+//! lease is valid. The others are written one by one ([`super::single_write`]), which finds out why.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::batch::Kind;
+use super::batch::BatchKind;
 use super::failure::Failure;
 use super::pool::{Db, Tries};
 use super::rows::{SqlId, execute, query, signed32};
-use super::write::{Appended, Shape};
+use super::write::{AppendedRows, Shape};
 use super::{PostgresStore, single_write, text};
 use crate::sql::columns::{Columns, to_json};
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
-use crate::{Advance, Advanced, Step, StoreError};
+use crate::{Advance, AdvanceResult, Step, StoreError};
 
-/// What is appended for the tasks `held (id, journal)`; parameters 1 to 26 are those of [`Params::new`].
+/// Appends rows for the tasks `held (id, journal)`; parameters 1 to 26 are those of [`Params::new`].
 macro_rules! append {
     () => {
         ", j AS (
@@ -52,7 +52,7 @@ macro_rules! append {
     };
 }
 
-/// Adds ended tasks `held` to the sums and to `ended_tasks`.
+/// Adds ended tasks `held` to the counters and to `ended_tasks`.
 macro_rules! end {
     () => {
         ", e AS (
@@ -88,7 +88,7 @@ const STEP: &str = concat!(
     " SELECT id, cancel FROM held"
 );
 
-/// Tasks that asked questions end alone: what is still open must be withdrawn.
+/// Tasks that asked questions end in a single write, because open questions must be withdrawn.
 const END: &str = concat!(
     "WITH held AS (
          DELETE FROM open_tasks t
@@ -104,7 +104,7 @@ const END: &str = concat!(
     " SELECT id, cancel FROM held"
 );
 
-/// The same with a turn of a session each. Sessions are locked before tasks, as by claims.
+/// Like [`END`], with a turn of a session each. Sessions are locked before tasks, as by claims.
 const TURN: &str = concat!(
     "WITH fenced AS MATERIALIZED (
          SELECT s.id, s.seq, s.messages FROM sessions s
@@ -135,41 +135,41 @@ const TURN: &str = concat!(
     " SELECT id, cancel FROM held"
 );
 
-/// What became of a write in a batch.
-pub(super) enum Batched {
-    /// It is committed.
-    Done(Advanced),
-    /// Its lease did not hold, or it must be looked at alone. Nothing of it was written by this try.
+/// Result of a write in a batch.
+pub(super) enum BatchResult {
+    /// The write is committed.
+    Done(AdvanceResult),
+    /// Its lease was not valid, or it must be written alone. This try wrote nothing of it.
     Alone(Tries),
 }
 
-/// Batches of writes after which tasks go on.
-pub(super) enum Steps {}
+/// Batches of writes after which tasks continue.
+pub(super) enum StepBatch {}
 /// Batches of writes that end tasks.
-pub(super) enum Ends {}
+pub(super) enum EndBatch {}
 /// Batches of writes that end tasks with turns of sessions.
-pub(super) enum Turns {}
+pub(super) enum TurnBatch {}
 
-type Writes = [Arc<Write>];
+type Writes = [Arc<EncodedWrite>];
 
 #[async_trait]
-impl Kind for Steps {
-    type Item = Arc<Write>;
-    type Answer = Batched;
+impl BatchKind for StepBatch {
+    type Item = Arc<EncodedWrite>;
+    type Answer = BatchResult;
     type Key = TaskId;
 
-    fn rows(item: &Arc<Write>) -> usize {
+    fn rows(item: &Arc<EncodedWrite>) -> usize {
         item.rows()
     }
 
-    fn key(item: &Arc<Write>) -> Option<TaskId> {
+    fn key(item: &Arc<EncodedWrite>) -> Option<TaskId> {
         Some(item.task())
     }
 
-    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<Batched>, Failure> {
-        // A step that may be written already holds its lease all the same: each must look for its own entries.
+    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<BatchResult>, Failure> {
+        // A step that may have been written still has a valid lease: each must look for its own entries.
         if tries.maybe_done {
-            return Ok(items.iter().map(|_| Batched::Alone(tries)).collect());
+            return Ok(items.iter().map(|_| BatchResult::Alone(tries)).collect());
         }
         let (sorted, appended) = sorted(items);
         let mut params = Params::new(&appended);
@@ -183,70 +183,69 @@ impl Kind for Steps {
 }
 
 #[async_trait]
-impl Kind for Ends {
-    type Item = Arc<Write>;
-    type Answer = Batched;
+impl BatchKind for EndBatch {
+    type Item = Arc<EncodedWrite>;
+    type Answer = BatchResult;
     type Key = TaskId;
 
-    fn rows(item: &Arc<Write>) -> usize {
+    fn rows(item: &Arc<EncodedWrite>) -> usize {
         item.rows()
     }
 
-    fn key(item: &Arc<Write>) -> Option<TaskId> {
+    fn key(item: &Arc<EncodedWrite>) -> Option<TaskId> {
         Some(item.task())
     }
 
-    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<Batched>, Failure> {
-        let (sorted, appended) = sorted(items);
-        let mut params = Params::new(&appended);
-        let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
-        leases.add_to(&mut params);
-        outcomes.add_to(&mut params);
-        let rows = query(&db.batch_conn().await?, END, &params.0).await?;
-        db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        answers(items, &rows, tries)
+    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<BatchResult>, Failure> {
+        end(db, items, tries, false).await
     }
 }
 
 #[async_trait]
-impl Kind for Turns {
-    type Item = Arc<Write>;
-    type Answer = Batched;
+impl BatchKind for TurnBatch {
+    type Item = Arc<EncodedWrite>;
+    type Answer = BatchResult;
     type Key = String;
 
-    fn rows(item: &Arc<Write>) -> usize {
+    fn rows(item: &Arc<EncodedWrite>) -> usize {
         item.rows()
     }
 
-    fn key(item: &Arc<Write>) -> Option<String> {
+    fn key(item: &Arc<EncodedWrite>) -> Option<String> {
         item.advance.session.as_ref().map(|session| session.session.to_string())
     }
 
-    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<Batched>, Failure> {
-        let (sorted, appended) = sorted(items);
-        let turns = || sorted.iter().filter_map(|write| write.advance.session.as_ref());
-        let sessions: Vec<Cow<'_, str>> = turns().map(|turn| text::escape(turn.session.as_str())).collect();
-        let fences: Vec<i64> = turns().map(|turn| signed(turn.fence)).collect();
-        let counts: Vec<i32> = turns().map(|turn| count(turn.messages.len())).collect();
-        let summaries: Vec<Option<&str>> = sorted.iter().map(|write| write.summary.as_deref()).collect();
-        let mut params = Params::new(&appended);
-        let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
-        leases.add_to(&mut params);
-        outcomes.add_to(&mut params);
-        params.0.extend([&sessions as &(dyn ToSql + Sync), &fences, &counts, &summaries]);
-        let messages = &appended.messages;
-        params.0.extend([&messages.task as &(dyn ToSql + Sync), &messages.n, &messages.body]);
-        let rows = query(&db.batch_conn().await?, TURN, &params.0).await?;
-        db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        answers(items, &rows, tries)
+    async fn run(db: &Db, items: &Writes, tries: Tries) -> Result<Vec<BatchResult>, Failure> {
+        end(db, items, tries, true).await
     }
 }
 
-/// In the order of ids, in which every batch locks tasks.
-fn sorted(items: &Writes) -> (Vec<&Write>, Appended<'_>) {
-    let mut sorted: Vec<&Write> = items.iter().map(|write| &**write).collect();
+/// Ends tasks, with a turn of a session each or without.
+async fn end(db: &Db, items: &Writes, tries: Tries, with_turns: bool) -> Result<Vec<BatchResult>, Failure> {
+    let (sorted, appended) = sorted(items);
+    let turns = || sorted.iter().filter_map(|write| write.advance.session.as_ref());
+    let sessions: Vec<Cow<'_, str>> = turns().map(|turn| text::escape(turn.session.as_str())).collect();
+    let fences: Vec<i64> = turns().map(|turn| signed(turn.fence)).collect();
+    let counts: Vec<i32> = turns().map(|turn| count(turn.messages.len())).collect();
+    let summaries: Vec<Option<&str>> = sorted.iter().map(|write| write.summary.as_deref()).collect();
+    let mut params = Params::new(&appended);
+    let (leases, outcomes) = (Leases::new(&sorted), Outcomes::new(&sorted));
+    leases.add_to(&mut params);
+    outcomes.add_to(&mut params);
+    if with_turns {
+        params.0.extend([&sessions as &(dyn ToSql + Sync), &fences, &counts, &summaries]);
+        params.0.extend(appended.messages.params());
+    }
+    let rows = query(&db.batch_conn().await?, if with_turns { TURN } else { END }, &params.0).await?;
+    db.ended.fetch_add(rows.len() as u64, Ordering::Relaxed);
+    answers(items, &rows, tries)
+}
+
+/// Sorts writes by task id, the order in which every batch locks tasks.
+fn sorted(items: &Writes) -> (Vec<&EncodedWrite>, AppendedRows<'_>) {
+    let mut sorted: Vec<&EncodedWrite> = items.iter().map(|write| &**write).collect();
     sorted.sort_unstable_by_key(|write| write.task());
-    let appended = Appended::of(sorted.iter().copied());
+    let appended = AppendedRows::of(sorted.iter().copied());
     (sorted, appended)
 }
 
@@ -258,17 +257,14 @@ fn count(len: usize) -> i32 {
 struct Params<'a>(Vec<&'a (dyn ToSql + Sync)>);
 
 impl<'a> Params<'a> {
-    /// Parameters 1 to 26.
-    fn new(appended: &'a Appended<'a>) -> Self {
-        let mut all: Vec<&'a (dyn ToSql + Sync)> = Vec::with_capacity(40);
-        all.extend(appended.journal.params());
-        all.extend(appended.ledger.params());
-        all.extend(appended.outbox.params());
-        Self(all)
+    /// Returns parameters 1 to 26.
+    fn new(appended: &'a AppendedRows<'a>) -> Self {
+        let AppendedRows { journal, ledger, outbox, .. } = appended;
+        Self([journal.params(), ledger.params(), outbox.params()].concat())
     }
 }
 
-/// Whose right the writes stand on, and the version they run on: parameters 27 to 30.
+/// Leases of the writes, and the agent versions they run on: parameters 27 to 30.
 struct Leases<'a> {
     ids: Vec<SqlId>,
     epochs: Vec<i32>,
@@ -277,7 +273,7 @@ struct Leases<'a> {
 }
 
 impl<'a> Leases<'a> {
-    fn new(writes: &[&'a Write]) -> Self {
+    fn new(writes: &[&'a EncodedWrite]) -> Self {
         let leases = || writes.iter().map(|write| &write.advance.lease);
         Self {
             ids: leases().map(|lease| SqlId(*lease.task.as_bytes())).collect(),
@@ -292,7 +288,7 @@ impl<'a> Leases<'a> {
     }
 }
 
-/// How tasks end: parameters 28 to 30.
+/// Outcomes of the tasks: parameters 31 to 33.
 struct Outcomes<'a> {
     ats: Vec<i64>,
     statuses: Vec<i16>,
@@ -300,10 +296,10 @@ struct Outcomes<'a> {
 }
 
 impl<'a> Outcomes<'a> {
-    fn new(writes: &[&'a Write]) -> Self {
-        let status = |write: &&Write| match &write.advance.step {
+    fn new(writes: &[&'a EncodedWrite]) -> Self {
+        let status = |write: &&EncodedWrite| match &write.advance.step {
             Step::Finish { outcome: Outcome { status, .. }, .. } => i16::from(*status as u8),
-            // Never sent: only ends come here, and the column refuses a row without an outcome.
+            // Never sent: only ends come here, and the column rejects a row without an outcome.
             _ => -1,
         };
         Self {
@@ -318,36 +314,37 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-/// Answers in the order of the items from rows `id, cancel` of those that held.
-fn answers(items: &Writes, rows: &[Row], tries: Tries) -> Result<Vec<Batched>, Failure> {
+/// Returns the results in the order of the items, from rows `id, cancel` of those with a valid lease.
+fn answers(items: &Writes, rows: &[Row], tries: Tries) -> Result<Vec<BatchResult>, Failure> {
     let read = |row: &Row| Ok::<_, Failure>((row.id::<TaskId>(0)?, row.flag(1)?));
     let held = rows.iter().map(read).collect::<Result<std::collections::HashMap<_, _>, _>>()?;
-    let answer = |write: &Arc<Write>| match held.get(&write.task()) {
-        Some(cancel) => Batched::Done(Advanced { cancel_requested: *cancel, requeued: false }),
-        None => Batched::Alone(tries),
+    let answer = |write: &Arc<EncodedWrite>| match held.get(&write.task()) {
+        Some(cancel) => BatchResult::Done(AdvanceResult { cancel_requested: *cancel, requeued: false }),
+        None => BatchResult::Alone(tries),
     };
     Ok(items.iter().map(answer).collect())
 }
 
 /// Writes as the owner of a task.
-pub(super) async fn advance(store: &PostgresStore, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
-    let write = Arc::new(Write::new(advance)?);
+pub(super) async fn advance(store: &PostgresStore, advance: Arc<Advance>) -> Result<AdvanceResult, StoreError> {
+    let write = Arc::new(EncodedWrite::new(advance)?);
     let batched = match write.shape() {
         Shape::Step => store.batches.steps.call(Arc::clone(&write)).await?,
         Shape::End => store.batches.ends.call(Arc::clone(&write)).await?,
         Shape::Turn => store.batches.turns.call(Arc::clone(&write)).await?,
-        Shape::Alone => Batched::Alone(Tries::default()),
+        Shape::Alone => BatchResult::Alone(Tries::default()),
     };
     match batched {
-        Batched::Done(advanced) => Ok(advanced),
-        Batched::Alone(before) => {
+        BatchResult::Done(advanced) => Ok(advanced),
+        BatchResult::Alone(before) => {
             let db = &*store.db;
             db.retrying(|tries| single_write::advance(db, &write, tries.or(before))).await
         }
     }
 }
 
-/// Appends an entry of the store's own to the journal of an open task, at its end. The caller holds the lock of its row.
+/// Appends an entry of the store's own to the journal of an open task, at its end. The caller holds the lock of its
+/// row.
 pub(super) async fn append_own(
     client: &impl GenericClient,
     task: TaskId,

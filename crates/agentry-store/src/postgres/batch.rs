@@ -1,7 +1,7 @@
-//! Group commit: callers wait on one queue for each kind of write; what waits goes out as one statement, one commit.
+//! Group commit: callers wait on one queue per kind of write; the queue is sent as one statement with one commit.
 //!
-//! Nothing waits while no batch is out: a lone caller's write leaves at once. While one is out, arrivals gather, so that
-//! batches grow by themselves with load.
+//! A write waits only while a batch is in flight: a lone caller's write is sent at once. Meanwhile further writes
+//! gather, so that batches grow with the load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,62 +12,61 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::accept::Accepts;
-use super::advance::{Ends, Steps, Turns};
-use super::claim::Claims;
-use super::events::Events;
+use super::accept::AcceptBatch;
+use super::advance::{EndBatch, StepBatch, TurnBatch};
+use super::claim::ClaimBatch;
+use super::events::EventBatch;
 use super::failure::Failure;
 use super::pool::{Db, Tries};
-use super::sessions_claim::SessionClaims;
+use super::sessions_claim::SessionClaimBatch;
 use crate::StoreError;
 
-/// Callers that wait for one kind of write at most; more are refused with [`StoreError::Full`].
+/// Largest number of waiting callers per kind of write; further ones fail with [`StoreError::Full`].
 pub const MAX_WAITING_WRITES: usize = 16_384;
-/// Rows after which a batch is closed: beyond some hundred the cost of a row falls no further, and the first caller of
-/// the batch waits for the last row.
+/// Number of rows after which a batch is closed: beyond some hundred the cost per row falls no further, and the first
+/// caller of the batch waits for the last row.
 const MAX_BATCH_ROWS: usize = 400;
-/// Batches of one kind that are in flight at once.
+/// Largest number of batches of one kind in flight.
 const MAX_IN_FLIGHT: usize = 2;
-/// How long a batch is out before the next one leaves beside it. A commit takes less, and arrivals that gather meanwhile
-/// make a larger, cheaper batch; a batch that waits for a lock takes more, and must not hold up the others.
+/// Time after which the next batch is sent beside one in flight. A commit takes less, and writes that gather meanwhile
+/// make a larger, cheaper batch; a batch that waits for a lock takes longer, and must not hold up the others.
 const OVERTAKE_AFTER: Duration = Duration::from_millis(5);
-/// When a caller may try again after [`MAX_WAITING_WRITES`]: the queue is worked off well within it.
+/// Retry delay for callers beyond [`MAX_WAITING_WRITES`]: the queue is empty well within it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A kind of write that goes in batches.
+/// A kind of write that is sent in batches.
 #[async_trait]
-pub(super) trait Kind: Send + Sync + 'static {
-    /// What one caller wants.
+pub(super) trait BatchKind: Send + Sync + 'static {
+    /// Write of one caller.
     type Item: Send + Sync + 'static;
-    /// What it hears.
+    /// Result for the caller.
     type Answer: Send + 'static;
-    /// What orders items that must not share a batch: the task or the session.
+    /// Key of items that must not share a batch: the task or the session.
     type Key: Eq + std::hash::Hash + Send;
 
-    /// About how many rows it writes.
+    /// Returns the approximate number of rows that an item writes.
     fn rows(item: &Self::Item) -> usize;
 
-    /// Its key; items with equal keys never share a batch.
+    /// Returns the key of an item; items with equal keys never share a batch.
     fn key(item: &Self::Item) -> Option<Self::Key>;
 
-    /// Writes all items with one commit and answers in their order. An error means that nothing was written, or that it
-    /// is not known (then `tries` says so when it runs again).
+    /// Writes all items with one commit and returns the results in their order. An error means that nothing was
+    /// written, or that this is unknown (then `tries` says so in the next run).
     async fn run(db: &Db, items: &[Self::Item], tries: Tries) -> Result<Vec<Self::Answer>, Failure>;
 }
 
-/// The queues.
 pub(super) struct Batches {
-    pub(super) accepts: Queue<Accepts>,
-    pub(super) claims: Queue<Claims>,
-    pub(super) steps: Queue<Steps>,
-    pub(super) ends: Queue<Ends>,
-    pub(super) turns: Queue<Turns>,
-    pub(super) session_claims: Queue<SessionClaims>,
-    pub(super) events: Queue<Events>,
+    pub(super) accepts: Queue<AcceptBatch>,
+    pub(super) claims: Queue<ClaimBatch>,
+    pub(super) steps: Queue<StepBatch>,
+    pub(super) ends: Queue<EndBatch>,
+    pub(super) turns: Queue<TurnBatch>,
+    pub(super) session_claims: Queue<SessionClaimBatch>,
+    pub(super) events: Queue<EventBatch>,
 }
 
 impl Batches {
-    /// Starts the queues on the current runtime; each ends when it is dropped and what waited is written.
+    /// Starts the queues on the current runtime; each ends when it is dropped and empty.
     pub(super) fn start(db: &Arc<Db>) -> Self {
         Self {
             accepts: Queue::start(db),
@@ -81,24 +80,24 @@ impl Batches {
     }
 }
 
-struct Waiting<K: Kind> {
+struct Waiting<K: BatchKind> {
     item: K::Item,
     reply: oneshot::Sender<Result<K::Answer, StoreError>>,
 }
 
-/// The callers' end of a queue.
-pub(super) struct Queue<K: Kind> {
+/// Sending end of a queue.
+pub(super) struct Queue<K: BatchKind> {
     waiting: mpsc::Sender<Waiting<K>>,
 }
 
-impl<K: Kind> Queue<K> {
+impl<K: BatchKind> Queue<K> {
     fn start(db: &Arc<Db>) -> Self {
         let (waiting, arrivals) = mpsc::channel(MAX_WAITING_WRITES);
         tokio::spawn(serve::<K>(Arc::clone(db), arrivals));
         Self { waiting }
     }
 
-    /// Writes with the next batch; returns once it is committed.
+    /// Writes an item with the next batch; returns once it is committed.
     pub(super) async fn call(&self, item: K::Item) -> Result<K::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.waiting.try_send(Waiting { item, reply }).map_err(|error| match error {
@@ -117,10 +116,10 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the store's write queue has stopped; restart Agentry".to_owned())
 }
 
-/// Sends batches until nobody can call any more and everything is answered.
-async fn serve<K: Kind>(db: Arc<Db>, mut arrivals: mpsc::Receiver<Waiting<K>>) {
+/// Sends batches until the queue is closed and everything is answered.
+async fn serve<K: BatchKind>(db: Arc<Db>, mut arrivals: mpsc::Receiver<Waiting<K>>) {
     let mut in_flight = FuturesUnordered::new();
-    // Items whose key was in the batch already; they go first in the next one.
+    // Items whose key was in the batch already; they come first in the next one.
     let mut held_back: Vec<Waiting<K>> = Vec::new();
     loop {
         if in_flight.len() >= MAX_IN_FLIGHT || (!held_back.is_empty() && !in_flight.is_empty()) {
@@ -145,8 +144,8 @@ async fn serve<K: Kind>(db: Arc<Db>, mut arrivals: mpsc::Receiver<Waiting<K>>) {
     while in_flight.next().await.is_some() {}
 }
 
-/// Takes what waits, up to a batch; what clashes stays in `held_back`.
-fn gather<K: Kind>(held_back: &mut Vec<Waiting<K>>, arrivals: &mut mpsc::Receiver<Waiting<K>>) -> Vec<Waiting<K>> {
+/// Takes waiting items, up to a batch; conflicting ones stay in `held_back`.
+fn gather<K: BatchKind>(held_back: &mut Vec<Waiting<K>>, arrivals: &mut mpsc::Receiver<Waiting<K>>) -> Vec<Waiting<K>> {
     let (mut batch, mut keys, mut rows) = (Vec::new(), std::collections::HashSet::new(), 0);
     let mut waiting = std::mem::take(held_back).into_iter();
     while rows < MAX_BATCH_ROWS
@@ -163,9 +162,9 @@ fn gather<K: Kind>(held_back: &mut Vec<Waiting<K>>, arrivals: &mut mpsc::Receive
     batch
 }
 
-/// Writes a batch and answers it. When the batch fails because of what is in it, each item is written alone, so that it
+/// Writes a batch and answers it. When the batch fails because of its content, each item is written alone, so that it
 /// fails alone.
-async fn flush<K: Kind>(db: &Db, batch: Vec<Waiting<K>>) {
+async fn flush<K: BatchKind>(db: &Db, batch: Vec<Waiting<K>>) {
     let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.item, one.reply)).unzip();
     let mut last = Tries::default();
     let once = |tries| {
@@ -178,13 +177,13 @@ async fn flush<K: Kind>(db: &Db, batch: Vec<Waiting<K>>) {
         Err(error) => items.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
     };
     for (reply, answer) in replies.into_iter().zip(answers) {
-        // The caller may have gone; what it asked for has happened or not all the same.
+        // A caller that has gone does not change the outcome.
         let _ = reply.send(answer);
     }
 }
 
 /// Writes each item alone; `before` says what is known of the tries of the whole batch.
-async fn one_by_one<K: Kind>(db: &Db, items: &[K::Item], before: Tries) -> Vec<Result<K::Answer, StoreError>> {
+async fn one_by_one<K: BatchKind>(db: &Db, items: &[K::Item], before: Tries) -> Vec<Result<K::Answer, StoreError>> {
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         let alone = db.retrying(|tries| K::run(db, std::slice::from_ref(item), tries.or(before))).await;

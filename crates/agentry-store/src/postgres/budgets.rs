@@ -11,16 +11,16 @@ use super::pool::{Db, Tx};
 use super::rows::{SqlId, execute, only};
 use crate::port::REREAD_US;
 use crate::sql::columns::Columns;
-use crate::{BudgetStore, Reservation, Reserved, StoreError};
+use crate::{BudgetStore, Reservation, ReserveResult, StoreError};
 
-/// Makes the agent's row, and locks it. A row that is new was never read.
+/// Creates the agent's row and locks it. The ledger sum of a new row was never read.
 const LOCK: &str = "INSERT INTO budget_days AS b (agent, day, spent, read_at) VALUES ($1, 0, 0, 0)
     ON CONFLICT (agent) DO UPDATE SET read_at = b.read_at RETURNING day, spent, read_at";
 
 const RESERVED: &str = "SELECT coalesce(sum(amount), 0)::bigint FROM reservations WHERE agent = $1 AND call <> $2";
 
 /// Sums the ledger, and ends the reservations of calls that are in that sum or whose worker is dead: one statement, so
-/// that both see the same moment and no call is in neither.
+/// that both see the same snapshot and no call is in neither.
 const READ_AGAIN: &str = concat!(
     "WITH sums AS (
         SELECT coalesce(sum(cost), 0)::bigint AS spent FROM ledger WHERE agent = $1 AND at >= $2 AND at < $3
@@ -37,48 +37,48 @@ const READ_AGAIN: &str = concat!(
 const INSERT: &str = "INSERT INTO reservations (call, task, agent, worker, amount) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (call) DO UPDATE SET amount = excluded.amount";
 
-async fn reserve(db: &Db, want: &Reservation) -> Result<Reserved, Failure> {
+async fn reserve(db: &Db, request: &Reservation) -> Result<ReserveResult, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
-    // A reservation that a crash of the server undoes is one of a call that it holds no journal of either.
+    // A reservation that a crash of the server undoes belongs to a call without a journal entry.
     execute(&tx, "SET LOCAL synchronous_commit = off", &[]).await?;
-    let agent = want.agent.as_str();
+    let agent = request.agent.as_str();
     let (known_day, known, read_at) =
         only(&tx, LOCK, &[&agent], |row| Ok((row.number(0)?, row.number(1)?, row.number(2)?))).await?;
-    let is_fresh = known_day == want.day().0 && read_at > want.now.0 - REREAD_US;
+    let is_fresh = known_day == request.day().0 && read_at > request.now.0 - REREAD_US;
     let mut spent = known;
-    let mut reserved = sum(&tx, want).await?;
-    if !is_fresh || !want.fits(spent, reserved) {
-        spent = read_again(&tx, want).await?;
-        reserved = sum(&tx, want).await?;
+    let mut reserved = sum(&tx, request).await?;
+    if !is_fresh || !request.fits(spent, reserved) {
+        spent = read_again(&tx, request).await?;
+        reserved = sum(&tx, request).await?;
     }
-    let answer = if want.fits(spent, reserved) {
-        let (call, task) = (SqlId(*want.call.as_bytes()), SqlId(*want.task.as_bytes()));
-        let worker = SqlId(*want.worker.as_bytes());
-        execute(&tx, INSERT, &[&call, &task, &agent, &worker, &want.amount.0]).await?;
-        Reserved::Yes
+    let answer = if request.fits(spent, reserved) {
+        let (call, task) = (SqlId(*request.call.as_bytes()), SqlId(*request.task.as_bytes()));
+        let worker = SqlId(*request.worker.as_bytes());
+        execute(&tx, INSERT, &[&call, &task, &agent, &worker, &request.amount.0]).await?;
+        ReserveResult::Reserved
     } else {
-        Reserved::No { spent: NanoUsd(spent), reserved: NanoUsd(reserved) }
+        ReserveResult::OverCap { spent: NanoUsd(spent), reserved: NanoUsd(reserved) }
     };
     tx.commit().await?;
     Ok(answer)
 }
 
-/// What is set aside for other calls of the agent.
-async fn sum(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
-    let call = SqlId(*want.call.as_bytes());
-    only(tx, RESERVED, &[&want.agent.as_str(), &call], |row| row.number(0)).await
+/// Returns the sum of the reservations for other calls of the agent.
+async fn sum(tx: &Tx<'_>, request: &Reservation) -> Result<i64, Failure> {
+    let call = SqlId(*request.call.as_bytes());
+    only(tx, RESERVED, &[&request.agent.as_str(), &call], |row| row.number(0)).await
 }
 
-async fn read_again(tx: &Tx<'_>, want: &Reservation) -> Result<i64, Failure> {
-    let (day, next) = want.day();
-    let worker = SqlId(*want.worker.as_bytes());
-    only(tx, READ_AGAIN, &[&want.agent.as_str(), &day, &next, &want.now.0, &worker], |row| row.number(0)).await
+async fn read_again(tx: &Tx<'_>, request: &Reservation) -> Result<i64, Failure> {
+    let (day, next) = request.day();
+    let worker = SqlId(*request.worker.as_bytes());
+    only(tx, READ_AGAIN, &[&request.agent.as_str(), &day, &next, &request.now.0, &worker], |row| row.number(0)).await
 }
 
 #[async_trait]
 impl BudgetStore for PostgresStore {
-    async fn reserve(&self, reservation: Reservation) -> Result<Reserved, StoreError> {
+    async fn reserve(&self, reservation: Reservation) -> Result<ReserveResult, StoreError> {
         self.db.retrying(|_| reserve(&self.db, &reservation)).await
     }
 

@@ -1,4 +1,4 @@
-//! Cancelling: ended at once when nobody runs it, asked for when somebody does.
+//! Cancellation: a task that is not running ends at once, a running one is marked.
 
 use agentry_core::clarification::Resolution;
 use agentry_core::id::TaskId;
@@ -6,23 +6,22 @@ use agentry_core::outbox::OutboxMessage;
 use agentry_core::task::{ErrorCode, Outcome, TaskError, TaskStatus};
 use agentry_core::time::Timestamp;
 
-use super::counts::{self, Moves};
+use super::counts::{self, StatusChanges};
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{SqlId, execute, row};
-use super::single_write::{End, put_end};
+use super::single_write::{TaskEnd, store_end};
 use super::{clarifications, outbox};
-use crate::Cancelled;
+use crate::CancelResult;
 use crate::sql::columns::{Columns, to_json};
 
-/// Cancels a task.
 pub(super) async fn cancel(
     db: &Db,
     task: TaskId,
     now: Timestamp,
     messages: &[OutboxMessage],
     tries: Tries,
-) -> Result<Cancelled, Failure> {
+) -> Result<CancelResult, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
     let id = SqlId(*task.as_bytes());
@@ -32,10 +31,10 @@ pub(super) async fn cancel(
     if status == TaskStatus::Running {
         execute(&tx, "UPDATE open_tasks SET cancel = true WHERE id = $1", &[&id]).await?;
         tx.commit().await?;
-        return Ok(Cancelled::Requested);
+        return Ok(CancelResult::Requested);
     }
     let outcome = Outcome::from_error(TaskError::new(ErrorCode::Cancelled, format!("cancelled while {status}")));
-    let end = End {
+    let end = TaskEnd {
         status: outcome.status,
         at: now,
         used_us,
@@ -44,22 +43,23 @@ pub(super) async fn cancel(
         version: None,
         outcome: &to_json(&outcome)?,
     };
-    put_end(&tx, id, &end).await?;
+    store_end(&tx, id, &end).await?;
     if questions > 0 {
         clarifications::withdraw(&tx, task, &Resolution::Withdrawn { at: now }).await?;
     }
     outbox::insert_all(&tx, messages).await?;
     let waited = status == TaskStatus::Waiting;
-    counts::add(&tx, Moves { queued: -i64::from(!waited), waiting: -i64::from(waited), running: 0 }).await?;
+    counts::add(&tx, StatusChanges { queued: -i64::from(!waited), waiting: -i64::from(waited), running: 0 }).await?;
     tx.commit().await?;
-    Ok(Cancelled::Ended)
+    Ok(CancelResult::Ended)
 }
 
-/// The answer for a task that is not open. After a try whose answer was lost, an end by nobody at this moment is its own.
-async fn ended(tx: &Tx<'_>, id: SqlId, now: Timestamp, tries: Tries) -> Result<Cancelled, Failure> {
+/// Returns the answer for a task that is not open. When an earlier try may have succeeded, a cancellation at this time
+/// is its own.
+async fn ended(tx: &Tx<'_>, id: SqlId, now: Timestamp, tries: Tries) -> Result<CancelResult, Failure> {
     let sql = "SELECT status, owner IS NULL AND finished_at = $2 FROM ended_tasks WHERE id = $1";
     let found = row(tx, sql, &[&id, &now.0], |row| Ok((row.status(0)?, row.flag(1)?))).await?;
-    let Some((status, by_nobody_now)) = found else { return Ok(Cancelled::Unknown) };
+    let Some((status, by_nobody_now)) = found else { return Ok(CancelResult::Unknown) };
     let own = tries.maybe_done && status == TaskStatus::Cancelled && by_nobody_now;
-    Ok(if own { Cancelled::Ended } else { Cancelled::AlreadyEnded(status) })
+    Ok(if own { CancelResult::Ended } else { CancelResult::AlreadyEnded(status) })
 }

@@ -1,7 +1,7 @@
-//! How many tasks stand where, and whether the queue has room.
+//! Counts of tasks by status, and the queue's bound.
 //!
-//! The truth is in the table `counters`: whoever moves tasks adds the difference to the row of its own connection in
-//! the same transaction. Sums are exact and cost no scan.
+//! The table `counters` is authoritative: a transaction that changes tasks adds the difference to the row of its own
+//! connection. Sums are exact and need no scan.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,51 +16,51 @@ use super::pool::Db;
 use super::rows::{execute, only, rows};
 use crate::sql::columns::Columns;
 use crate::sql::limits::signed;
-use crate::{Backlog, QueueCounts, Queued, StoreError};
+use crate::{Backlog, QueueCounts, QueuedTasks, StoreError};
 
-/// How old the count of queued tasks may be when the queue's bound is checked.
+/// Largest age of the count of queued tasks when the queue's bound is checked.
 const ROOM_AGE: Duration = Duration::from_millis(200);
-/// When a caller may try again after a full queue: a worker slot or two have come free by then.
+/// Retry delay for a full queue: one or two worker slots are free by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Tasks that came (positive) or went (negative), by status.
+/// Number of tasks that came (positive) or went (negative), by status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Moves {
+pub(super) struct StatusChanges {
     pub(super) queued: i64,
     pub(super) running: i64,
     pub(super) waiting: i64,
 }
 
-/// Adds moves to the sums. In the transaction that moves the tasks.
-pub(super) async fn add(client: &impl GenericClient, moves: Moves) -> Result<(), Failure> {
-    if moves == Moves::default() {
+/// Adds changes to the counters, in the transaction that changes the tasks.
+pub(super) async fn add(client: &impl GenericClient, changes: StatusChanges) -> Result<(), Failure> {
+    if changes == StatusChanges::default() {
         return Ok(());
     }
     let sql = "INSERT INTO counters AS c (pid, queued, running, waiting) VALUES (pg_backend_pid(), $1, $2, $3)
                ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued,
                    running = c.running + excluded.running, waiting = c.waiting + excluded.waiting";
-    execute(client, sql, &[&moves.queued, &moves.running, &moves.waiting]).await.map(drop)
+    execute(client, sql, &[&changes.queued, &changes.running, &changes.waiting]).await.map(drop)
 }
 
-/// The sums.
+/// Returns the sums.
 pub(super) async fn read(client: &impl GenericClient) -> Result<QueueCounts, Failure> {
     let sql = "SELECT coalesce(sum(queued), 0)::bigint, coalesce(sum(running), 0)::bigint,
                    coalesce(sum(waiting), 0)::bigint FROM counters";
-    // Sums of differences: not negative once everything is committed.
+    // Sums of differences are not negative once everything is committed.
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     let read = only(client, sql, &[], |row| Ok([row.number(0)?, row.number(1)?, row.number(2)?].map(count)));
     let [queued, running, waiting] = read.await?;
     Ok(QueueCounts { queued, running, waiting })
 }
 
-/// What waits: a count over the open tasks and two small tables.
+/// Returns the pending work by counting the open tasks and two small tables.
 pub(super) async fn backlog(client: &impl GenericClient) -> Result<Backlog, Failure> {
     let sql = "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM dead_letters WHERE state = 0)";
     let (outbox, dead_letters) = only(client, sql, &[], |row| Ok((row.count(0)?, row.count(1)?))).await?;
     let mut backlog = Backlog { outbox, dead_letters, ..Backlog::default() };
     let sql =
         "SELECT mode, count(*), min(ready_at) FILTER (WHERE lane = 0) FROM open_tasks WHERE status = 0 GROUP BY mode";
-    let queued = |row: &Row| Ok((row.count(0)?, Queued { count: row.count(1)?, due_since: row.time_or_none(2)? }));
+    let queued = |row: &Row| Ok((row.count(0)?, QueuedTasks { count: row.count(1)?, due_since: row.time_or_none(2)? }));
     for (mode, queued) in rows(client, sql, &[], queued).await? {
         if let Some(place) = backlog.queued.get_mut::<usize>(mode) {
             *place = queued;
@@ -69,7 +69,8 @@ pub(super) async fn backlog(client: &impl GenericClient) -> Result<Backlog, Fail
     Ok(backlog)
 }
 
-/// How full the queue is, about: what this process accepted counts at once, what others did after [`ROOM_AGE`].
+/// The approximate fill level of the queue: this process's own submissions count at once, those of others after
+/// [`ROOM_AGE`].
 pub(super) struct Room {
     bound: u64,
     queued: AtomicI64,
@@ -81,17 +82,17 @@ impl Room {
         Self { bound, queued: AtomicI64::new(0), read_at: Mutex::new(None) }
     }
 
-    /// How many more tasks the queue can take.
+    /// Returns the number of tasks that the queue can still take.
     pub(super) fn left(&self) -> u64 {
         self.bound.saturating_sub(u64::try_from(self.queued.load(Ordering::Relaxed)).unwrap_or(0))
     }
 
-    /// Counts tasks that were queued (or, negative, left the queue).
+    /// Counts tasks that were queued or, if negative, left the queue.
     pub(super) fn moved(&self, queued: i64) {
         self.queued.fetch_add(queued, Ordering::Relaxed);
     }
 
-    /// The answer when the queue cannot take more.
+    /// Returns the error of a full queue.
     pub(super) fn full(&self) -> StoreError {
         StoreError::Full { what: "the task queue", bound: self.bound, retry_after: RETRY_AFTER }
     }
@@ -115,7 +116,7 @@ impl Room {
 }
 
 impl Db {
-    /// Refuses when the queue cannot take `more` tasks.
+    /// Fails when the queue cannot take `more` tasks.
     pub(super) async fn check_room(&self, client: &impl GenericClient, more: usize) -> Result<(), Failure> {
         self.room.refresh(client).await?;
         if (more as u64) > self.room.left() {

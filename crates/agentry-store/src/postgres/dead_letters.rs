@@ -18,14 +18,14 @@ use super::pool::{Db, Tries, Tx};
 use super::rows::{Params, SqlId, execute, only, row, rows};
 use super::{PostgresStore, outbox};
 use crate::port::outbox_body;
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::{Columns, to_json};
-use crate::sql::{decode, letters};
+use crate::sql::encode::EncodedTask;
+use crate::sql::{dead_letter, decode};
 use crate::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
 
-/// Keeps a letter. One of the same id is replaced and is the newest from then on.
+/// Stores a dead letter. It replaces one of the same id and becomes the newest.
 async fn insert(tx: &Tx<'_>, letter: &DeadLetter) -> Result<(), Failure> {
     let sql = "INSERT INTO dead_letters (id, origin, task, agent, reason, payload, created_at, state)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -45,14 +45,15 @@ async fn insert(tx: &Tx<'_>, letter: &DeadLetter) -> Result<(), Failure> {
     execute(tx, sql, params).await.map(drop)
 }
 
-/// Keeps a task that was given up, with its input for replay.
+/// Stores a task that was given up as a dead letter, with its input for replay.
 pub(super) async fn insert_task(tx: &Tx<'_>, task: TaskId, outcome: &Outcome, at: Timestamp) -> Result<(), Failure> {
     let sql = "SELECT body FROM tasks WHERE id = $1";
     let asked = only(tx, sql, &[&SqlId(*task.as_bytes())], |row| row.json(0)).await?;
-    insert(tx, &letters::of_task(asked, outcome, at)).await
+    insert(tx, &dead_letter::of_task(asked, outcome, at)).await
 }
 
-/// Keeps messages that were given up, each with its reason. They are few: a message is tried for hours before.
+/// Stores messages that were given up, each with its reason. They are few, because a message is retried for hours
+/// first.
 pub(super) async fn insert_messages(
     tx: &Tx<'_>,
     messages: &[(OutboxMessage, &str)],
@@ -63,13 +64,13 @@ pub(super) async fn insert_messages(
     let agents = rows(tx, sql, &[&tasks], |row| Ok((row.id(0)?, row.agent(1)?))).await?;
     let agents: HashMap<TaskId, AgentName> = agents.into_iter().collect();
     for (message, reason) in messages {
-        let agent = agents.get(&letters::task_of(message)?).cloned();
-        insert(tx, &letters::of_message(message, agent, reason, at)?).await?;
+        let agent = agents.get(&dead_letter::task_of(message)?).cloned();
+        insert(tx, &dead_letter::of_message(message, agent, reason, at)?).await?;
     }
     Ok(())
 }
 
-/// A letter; with `suffix` ` FOR UPDATE` its row is locked, so that of many who decide about it one does.
+/// Returns a dead letter; the `suffix` ` FOR UPDATE` locks its row, so that only one of several decisions succeeds.
 async fn one(client: &impl GenericClient, id: DeadLetterId, suffix: &str) -> Result<Option<DeadLetter>, Failure> {
     let sql = format!("SELECT {COLUMNS} FROM dead_letters WHERE id = $1{suffix}");
     row(client, &sql, &[&SqlId(*id.as_bytes())], decode::dead_letter).await
@@ -108,7 +109,7 @@ async fn drop_one(db: &Db, id: DeadLetterId, tries: Tries) -> Result<bool, Failu
 async fn replay(
     db: &Db,
     id: DeadLetterId,
-    task: Option<&Arrival>,
+    task: Option<&EncodedTask>,
     now: Timestamp,
     tries: Tries,
 ) -> Result<bool, Failure> {
@@ -119,8 +120,8 @@ async fn replay(
         return Ok(tries.maybe_done && letter.state == DeadLetterState::Replayed && is_own(&tx, task).await?);
     }
     match (letter.origin, task) {
-        (DeadLetterOrigin::Task, Some(arrival)) => accept_replay(db, &tx, id, arrival).await?,
-        (DeadLetterOrigin::Task, None) => return Err(letters::needs_a_task(id).into()),
+        (DeadLetterOrigin::Task, Some(submission)) => accept_replay(db, &tx, id, submission).await?,
+        (DeadLetterOrigin::Task, None) => return Err(dead_letter::needs_a_task(id).into()),
         (DeadLetterOrigin::Outbox, _) => {
             let message = letter.message(now)?;
             outbox::insert_all(&tx, &[message]).await?;
@@ -131,18 +132,18 @@ async fn replay(
     Ok(true)
 }
 
-async fn accept_replay(db: &Db, tx: &Tx<'_>, id: DeadLetterId, arrival: &Arrival) -> Result<(), Failure> {
+async fn accept_replay(db: &Db, tx: &Tx<'_>, id: DeadLetterId, submission: &EncodedTask) -> Result<(), Failure> {
     db.check_room(tx, 1).await?;
-    match accept::accept_all(db, tx, &[arrival]).await?.pop() {
-        Some(accepted) => Ok(letters::check_replay(id, accepted)?),
+    match accept::accept_all(db, tx, &[submission]).await?.pop() {
+        Some(accepted) => Ok(dead_letter::check_replay(id, accepted)?),
         None => Err(Failure::Data(format!("nothing is known of the replay of {id}"))),
     }
 }
 
-/// Whether the replay that is there already was an earlier try of this one.
-async fn is_own(tx: &Tx<'_>, task: Option<&Arrival>) -> Result<bool, Failure> {
-    let Some(arrival) = task else { return Ok(true) };
-    let id = SqlId(*arrival.task.id.as_bytes());
+/// Returns whether the existing replay was an earlier try of this one.
+async fn is_own(tx: &Tx<'_>, task: Option<&EncodedTask>) -> Result<bool, Failure> {
+    let Some(submission) = task else { return Ok(true) };
+    let id = SqlId(*submission.task.id.as_bytes());
     Ok(row(tx, "SELECT 1 FROM tasks WHERE id = $1", &[&id], |_| Ok(())).await?.is_some())
 }
 
@@ -154,7 +155,7 @@ impl DeadLetterStore for PostgresStore {
         before: Option<DeadLetterId>,
         limit: usize,
     ) -> Result<Page<DeadLetter>, StoreError> {
-        // In the text and not a parameter, so that the server sees which partial index may be used.
+        // A literal and not a parameter, so that the planner can use the partial index.
         let open = if only_open { " AND state = 0" } else { "" };
         let end = format!("{open} ORDER BY seq DESC LIMIT $");
         let sql = format!("SELECT {COLUMNS} FROM dead_letters WHERE ");
@@ -169,7 +170,7 @@ impl DeadLetterStore for PostgresStore {
         self.db.retrying(|_| async move { one(&self.db.conn().await?, id, "").await }).await
     }
 
-    /// A message's payload must stay what it is: an event, a Slack message or `{url, payload}`.
+    /// The payload of a message must remain an event, a Slack message or `{url, payload}`.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError> {
         self.db.retrying(|_| edit(&self.db, id, &payload)).await
     }
@@ -180,7 +181,7 @@ impl DeadLetterStore for PostgresStore {
         task: Option<Arc<Task>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let task = task.map(Arrival::new).transpose()?;
+        let task = task.map(EncodedTask::new).transpose()?;
         self.db.retrying(|tries| replay(&self.db, id, task.as_ref(), now, tries)).await
     }
 

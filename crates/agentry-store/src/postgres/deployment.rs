@@ -1,5 +1,5 @@
-//! The fleet of the deployment on PostgreSQL: every change locks the one row of `fleet_revision`, so that changes have one
-//! order over all processes.
+//! The fleet of the deployment on PostgreSQL: every change locks the one row of `fleet_revision`, so that changes have
+//! one order across all processes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,32 +16,31 @@ use crate::sql::decode;
 use crate::sql::limits::signed;
 use crate::{FleetChanges, VersionOffer};
 
-/// Versions that are kept in one statement.
-const PIECE: usize = 1_000;
+/// Versions per statement.
+const BATCH_ROWS: usize = 1_000;
 
-/// The revision of the fleet.
 pub(super) async fn revision(db: &Db) -> Result<u64, Failure> {
     let found = row(&db.conn().await?, "SELECT revision FROM fleet_revision", &[], |row| row.count(0)).await?;
     Ok(found.unwrap_or(0))
 }
 
-/// The agents that changed after a revision.
+/// Returns the agents that changed after a revision.
 pub(super) async fn since(db: &Db, after: u64) -> Result<FleetChanges, Failure> {
     let sql = "SELECT agent, version, removed, revision FROM fleet WHERE revision > $1 ORDER BY agent";
     let found = rows(&db.conn().await?, sql, &[&signed(after)], decode::fleet_row).await?;
     Ok(decode::fleet_changes(after, found))
 }
 
-/// Keeps versions, and makes those current that may be.
+/// Stores versions and makes those current that may be.
 pub(super) async fn offer(db: &Db, offers: &[VersionOffer], now: Timestamp) -> Result<u64, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
     let before = lock(&tx).await?;
     let mut taken: Vec<&VersionOffer> = Vec::new();
-    for piece in offers.chunks(PIECE) {
-        let new = keep(&tx, piece).await?;
-        let current = current(&tx, piece).await?;
-        taken.extend(piece.iter().filter(|offer| {
+    for batch in offers.chunks(BATCH_ROWS) {
+        let new = keep(&tx, batch).await?;
+        let current = current(&tx, batch).await?;
+        taken.extend(batch.iter().filter(|offer| {
             let agent = offer.spec.name.as_str();
             let kept = current.get(agent).map(|(version, removed)| (version.as_str(), *removed));
             offer.takes_over(kept, new.contains(agent))
@@ -64,7 +63,7 @@ pub(super) async fn offer(db: &Db, offers: &[VersionOffer], now: Timestamp) -> R
     Ok(next)
 }
 
-/// Locks the order of changes until the transaction ends; the revision.
+/// Locks the order of changes until the transaction ends; returns the revision.
 async fn lock(tx: &Tx<'_>) -> Result<u64, Failure> {
     let found = row(tx, "SELECT revision FROM fleet_revision FOR UPDATE", &[], |row| row.count(0)).await?;
     Ok(found.unwrap_or(0))
@@ -74,7 +73,7 @@ async fn set(tx: &Tx<'_>, revision: u64) -> Result<(), Failure> {
     execute(tx, "UPDATE fleet_revision SET revision = $1", &[&signed(revision)]).await.map(drop)
 }
 
-/// Keeps versions. Returns the agents whose version nobody had offered.
+/// Stores versions. Returns the agents whose version is new.
 async fn keep<'a>(tx: &Tx<'_>, offers: &'a [VersionOffer]) -> Result<HashSet<&'a str>, Failure> {
     let agents: Vec<&str> = offers.iter().map(|offer| offer.spec.name.as_str()).collect();
     let versions: Vec<_> = offers.iter().map(|offer| text::escape(&offer.spec.version)).collect();
@@ -87,7 +86,7 @@ async fn keep<'a>(tx: &Tx<'_>, offers: &'a [VersionOffer]) -> Result<HashSet<&'a
     Ok(agents.into_iter().filter(|agent| new.contains(*agent)).collect())
 }
 
-/// What the deployment runs of these agents, and whether it was removed.
+/// Returns the current version of these agents, and whether they were removed.
 async fn current(tx: &Tx<'_>, offers: &[VersionOffer]) -> Result<HashMap<String, (String, bool)>, Failure> {
     let agents: Vec<&str> = offers.iter().map(|offer| offer.spec.name.as_str()).collect();
     let sql = "SELECT agent, version, removed FROM fleet WHERE agent = ANY($1)";
@@ -95,7 +94,7 @@ async fn current(tx: &Tx<'_>, offers: &[VersionOffer]) -> Result<HashMap<String,
     Ok(rows(tx, sql, &[&agents], read).await?.into_iter().collect())
 }
 
-/// Removes agents; those that were there.
+/// Removes agents; returns those that were in the deployment.
 pub(super) async fn remove(db: &Db, agents: &[AgentName], now: Timestamp) -> Result<Vec<AgentName>, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;

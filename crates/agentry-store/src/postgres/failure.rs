@@ -1,4 +1,4 @@
-//! Why a command of this backend did not succeed, whether to try it again, and what its caller hears of it.
+//! Failures of commands, whether to retry them, and the resulting errors of callers.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,57 +9,56 @@ use tokio_postgres::error::SqlState;
 use crate::StoreError;
 use crate::sql::columns::Unreadable;
 
-/// When a caller may try again after the pool had no connection to give: batches are over well within it.
+/// Retry delay when the pool has no free connection: batches are done well within it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why a command did not succeed.
+/// Failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was refused; nothing of it was written.
+    /// The command was refused and wrote nothing.
     Refused(StoreError),
-    /// A statement failed, or the connection under it.
+    /// A statement or its connection failed.
     Sql(tokio_postgres::Error),
-    /// No connection could be made; nothing was sent.
+    /// No connection could be opened; nothing was sent.
     Unreachable(String),
-    /// The server did not answer in time; whether it did the work is not known.
+    /// The server did not answer in time; whether it did the work is unknown.
     Silent,
-    /// Every connection was busy for too long.
+    /// No connection became free in time.
     Busy(u64),
-    /// A row says something that cannot be read.
+    /// A row is unreadable.
     Data(String),
 }
 
-/// What may help.
+/// Advice for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Help {
+pub(super) enum RetryAdvice {
     /// Another connection, after a pause. `unknown`: the work may have been done.
     Reconnect { unknown: bool },
-    /// The same again at once: another transaction was in the way.
+    /// An immediate retry, because another transaction conflicted.
     Again,
-    /// Nothing here.
+    /// Retrying does not help.
     None,
 }
 
 impl Failure {
-    /// What may help against it.
-    pub(super) fn help(&self) -> Help {
+    pub(super) fn retry_advice(&self) -> RetryAdvice {
         match self {
-            Self::Unreachable(_) => Help::Reconnect { unknown: false },
-            Self::Silent => Help::Reconnect { unknown: true },
+            Self::Unreachable(_) => RetryAdvice::Reconnect { unknown: false },
+            Self::Silent => RetryAdvice::Reconnect { unknown: true },
             Self::Sql(error) => match error.code() {
-                Some(code) if is_conflict(code) => Help::Again,
-                // The server said no before it did anything.
-                Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Help::Reconnect { unknown: false },
-                Some(code) if is_lost(code) => Help::Reconnect { unknown: true },
-                Some(_) => Help::None,
-                None if error.is_closed() || is_io(error) => Help::Reconnect { unknown: true },
-                None => Help::None,
+                Some(code) if is_conflict(code) => RetryAdvice::Again,
+                // The server refused before it did anything.
+                Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => RetryAdvice::Reconnect { unknown: false },
+                Some(code) if is_lost(code) => RetryAdvice::Reconnect { unknown: true },
+                Some(_) => RetryAdvice::None,
+                None if error.is_closed() || is_io(error) => RetryAdvice::Reconnect { unknown: true },
+                None => RetryAdvice::None,
             },
-            Self::Refused(_) | Self::Busy(_) | Self::Data(_) => Help::None,
+            Self::Refused(_) | Self::Busy(_) | Self::Data(_) => RetryAdvice::None,
         }
     }
 
-    /// What the caller hears.
+    /// Converts the failure into the caller's error.
     pub(super) fn to_store_error(&self) -> StoreError {
         match self {
             Self::Refused(error) => error.clone(),
@@ -73,12 +72,12 @@ impl Failure {
             Self::Busy(bound) => {
                 StoreError::Full { what: "the pool of PostgreSQL connections", bound: *bound, retry_after: RETRY_AFTER }
             }
-            Self::Sql(error) => sql_to_store_error(error, self.help()),
+            Self::Sql(error) => sql_to_store_error(error, self.retry_advice()),
         }
     }
 }
 
-fn sql_to_store_error(error: &tokio_postgres::Error, help: Help) -> StoreError {
+fn sql_to_store_error(error: &tokio_postgres::Error, help: RetryAdvice) -> StoreError {
     let text = describe(error);
     match error.code() {
         Some(code) if *code == SqlState::DISK_FULL => StoreError::Unavailable(
@@ -88,12 +87,12 @@ fn sql_to_store_error(error: &tokio_postgres::Error, help: Help) -> StoreError {
             StoreError::Unavailable(format!("PostgreSQL took too long: {text}"))
         }
         Some(code) if is_environment(code) => StoreError::Unavailable(format!("PostgreSQL: {text}")),
-        _ if help != Help::None => StoreError::Unavailable(format!("PostgreSQL: {text}")),
+        _ if help != RetryAdvice::None => StoreError::Unavailable(format!("PostgreSQL: {text}")),
         _ => StoreError::Broken(format!("PostgreSQL: {text}")),
     }
 }
 
-/// An error with its cause: the driver's own text is only `db error`.
+/// Returns an error with its cause: the driver's own text is only `db error`.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
@@ -102,12 +101,12 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Another transaction was in the way.
+/// Returns whether another transaction conflicted.
 fn is_conflict(code: &SqlState) -> bool {
     [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code)
 }
 
-/// The connection is gone, or the server is going, coming or standing by.
+/// Returns whether the connection is lost, or the server is stopping, starting or standing by.
 fn is_lost(code: &SqlState) -> bool {
     let going = [
         SqlState::ADMIN_SHUTDOWN,
@@ -119,7 +118,7 @@ fn is_lost(code: &SqlState) -> bool {
     going.contains(code) || code.code().starts_with("08")
 }
 
-/// Something about the server that may pass: its disk, memory, connections or time.
+/// Returns whether the server's disk, memory, connections or time ran out, which may pass.
 fn is_environment(code: &SqlState) -> bool {
     // 53: insufficient resources; 58: system errors such as IO.
     code.code().starts_with("53") || code.code().starts_with("58") || *code == SqlState::QUERY_CANCELED
@@ -130,7 +129,7 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 }
 
 impl Failure {
-    /// A connection that could not be had from a pool of `size`.
+    /// Converts an error of a pool of `size` connections.
     pub(super) fn from_pool(error: PoolError, size: usize) -> Self {
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy(size as u64),
@@ -143,7 +142,7 @@ impl Failure {
         }
     }
 
-    /// A connection that could not be made. A refusal that stays the same (password, database) is not tried again.
+    /// Converts an error of connecting. A permanent refusal (password, database) is not retried.
     pub(super) fn connecting(error: tokio_postgres::Error) -> Self {
         match error.code() {
             Some(code) if !is_lost(code) && !is_environment(code) => Self::Sql(error),

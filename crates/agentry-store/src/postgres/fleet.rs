@@ -1,4 +1,4 @@
-//! [`FleetStore`] on PostgreSQL: versions and how agents are doing. Whether workers live is in `liveness`.
+//! [`FleetStore`] on PostgreSQL: versions and agent statuses. Heartbeats are in `liveness`.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl FleetStore for PostgresStore {
         liveness::workers(self, now).await
     }
 
-    async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
+    async fn store_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
         let sql = "INSERT INTO versions (agent, version, spec) VALUES ($1, $2, $3)
                    ON CONFLICT (agent, version) DO NOTHING";
         let (agent, version) = (spec.name.as_str(), text::escape(&spec.version));
@@ -55,8 +55,8 @@ impl FleetStore for PostgresStore {
         self.db.retrying(|_| deployment::remove(&self.db, &agents, now)).await
     }
 
-    /// One statement. Names are sorted, so that processes which say it at the same time do not wait for each other in a
-    /// circle; of an agent named twice the last status counts.
+    /// One statement. Names are sorted, so that concurrent processes do not deadlock; of an agent named twice the last
+    /// status counts.
     async fn put_agent_status(&self, statuses: Vec<AgentStatus>) -> Result<(), StoreError> {
         if statuses.is_empty() {
             return Ok(());
@@ -76,7 +76,7 @@ impl FleetStore for PostgresStore {
         self.db.execute(sql, &[&agents, &states, &versions, &restarts, &reasons, &since]).await.map(drop)
     }
 
-    async fn forget_agents(&self, agents: Vec<AgentName>) -> Result<(), StoreError> {
+    async fn remove_agent_statuses(&self, agents: Vec<AgentName>) -> Result<(), StoreError> {
         let names: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
         let sql = "DELETE FROM agent_status WHERE agent IN (
                        SELECT agent FROM agent_status WHERE agent = ANY($1) ORDER BY agent FOR UPDATE)";

@@ -1,8 +1,8 @@
-//! Heartbeats, and a lock of the server that a worker's process holds through a connection of its own.
+//! Heartbeats, and an advisory lock that a worker's process holds through a connection of its own.
 //!
-//! The server frees the lock the moment the process is gone (its sockets close), which shows a killed worker at once; a
-//! frozen one keeps its lock and is shown by its heartbeats. Heartbeats go out over the same connection, because those of
-//! the pool may all be busy. Who counts as dead is decided in [`super::recover`].
+//! The server frees the lock the moment the process is gone (its sockets close), which reveals a killed worker at once;
+//! a frozen one keeps its lock and is revealed by its heartbeats. Heartbeats use the same connection, because those of
+//! the pool may all be busy. [`super::recover`] decides which workers count as dead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,9 +23,9 @@ use crate::StoreError;
 use crate::liveness::LATE;
 use crate::sql::columns::{Columns, to_json};
 
-/// How long taking the lock may hold up a heartbeat.
+/// Time that taking the lock may delay a heartbeat.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a heartbeat waits for an answer on the lock's connection before it goes out over another one.
+/// Time that a heartbeat waits for an answer on the lock's connection before it uses another one.
 const ANSWER_TIMEOUT: Duration = HEARTBEAT;
 
 /// The server's clock at the moment of its evaluation, in microseconds since the Unix epoch.
@@ -36,8 +36,8 @@ macro_rules! server_clock {
 }
 pub(super) use server_clock;
 
-/// Whether a row of `workers` is that of a worker that neither left nor was declared dead. Whatever a worker holds besides
-/// its tasks is free when this is false, or when there is no row.
+/// A condition on a row of `workers`: the worker neither deregistered nor was declared dead. Whatever a worker holds
+/// besides its tasks is free when this is false, or when there is no row.
 macro_rules! not_dead {
     ($row:literal) => {
         concat!("(NOT ", $row, ".gone AND ", $row, ".record IS NOT NULL)")
@@ -45,7 +45,7 @@ macro_rules! not_dead {
 }
 pub(super) use not_dead;
 
-/// Stamped when it is executed: neither the worker's clock nor the time that it waited for the server counts. See
+/// Stamped on execution: neither the worker's clock nor the waiting time counts. See
 /// [`crate::liveness::Heartbeats::with`] for `steady_since`.
 const HEARTBEAT_SQL: &str = concat!(
     "INSERT INTO workers AS w (id, heartbeat_at, steady_since, locked, gone, record)
@@ -72,8 +72,8 @@ struct HeldLock {
 }
 
 impl WorkerLocks {
-    /// Makes sure that a worker holds its lock; the connection that holds it. `None`: it does not, and its heartbeats
-    /// alone speak for it.
+    /// Makes sure that a worker holds its lock, and returns the connection that holds it; `None` when it does not, so
+    /// that only its heartbeats count.
     async fn hold(&self, options: &PostgresOptions, worker: WorkerId) -> Option<Arc<Client>> {
         let holder = {
             let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,21 +86,22 @@ impl WorkerLocks {
         *holder = match timeout(LOCK_TIMEOUT, take(options, worker)).await {
             Ok(Ok(held)) => held,
             Ok(Err(failure)) => {
-                tracing::warn!(%worker, ?failure, "the worker's lock could not be taken; its heartbeats speak for it");
+                tracing::warn!(%worker, ?failure, "the worker's lock could not be taken; only its heartbeats count");
                 None
             }
             Err(_) => {
-                tracing::warn!(%worker, "the worker's lock could not be taken in time; its heartbeats speak for it");
+                tracing::warn!(%worker, "the worker's lock could not be taken in time; only its heartbeats count");
                 None
             }
         };
         holder.as_ref().map(|held| Arc::clone(&held.client))
     }
 
-    /// For how long a worker of this process has held its lock without a break. `None`: it does not.
+    /// Returns the time for which a worker of this process has held its lock without a break; `None` when it does not
+    /// hold it.
     pub(super) fn held_for(&self, worker: WorkerId) -> Option<Duration> {
         let holder = self.holders.lock().unwrap_or_else(PoisonError::into_inner).get(&worker).map(Arc::clone)?;
-        // It is being taken while somebody has it locked.
+        // Locked while it is being taken.
         let held = holder.try_lock().ok()?;
         held.as_ref().filter(|held| !held.client.is_closed()).map(|held| held.since.elapsed())
     }
@@ -110,8 +111,8 @@ impl WorkerLocks {
     }
 }
 
-/// Takes a worker's lock on a connection that holds it until it is dropped. `None`: somebody has it, who can only be the
-/// worker's own old connection that the server has not given up yet.
+/// Takes a worker's lock on a connection that holds it until it is dropped. Returns `None` when the lock is held, which
+/// can only be by the worker's own old connection that the server has not closed yet.
 async fn take(options: &PostgresOptions, worker: WorkerId) -> Result<Option<HeldLock>, Failure> {
     let (client, connection) = options.config(Planner::General)?.connect(NoTls).await.map_err(Failure::connecting)?;
     // Ends with the client or the connection, whichever goes first.
@@ -125,7 +126,7 @@ async fn take(options: &PostgresOptions, worker: WorkerId) -> Result<Option<Held
     Ok(row.try_get::<_, bool>(0)?.then_some(held))
 }
 
-/// The key of a worker's lock: both halves of its id, so that its clock and its random bits count.
+/// Returns the key of a worker's lock: both halves of its id, so that its clock and its random bits count.
 pub(super) fn lock_key(worker: WorkerId) -> i64 {
     let id = u128::from_be_bytes(*worker.as_bytes());
     ((id >> 64) as u64 ^ id as u64).cast_signed()
@@ -157,7 +158,7 @@ pub(super) async fn heartbeat(store: &PostgresStore, worker: &WorkerRecord) -> R
     Ok(())
 }
 
-/// A worker leaves in good order. Its row stays until recovery has looked for what it owned.
+/// Deregisters a worker. Its row stays until recovery has looked for its tasks.
 pub(super) async fn deregister(store: &PostgresStore, worker: WorkerId) -> Result<(), StoreError> {
     store.locks.release(worker);
     let db = &*store.db;
@@ -166,7 +167,7 @@ pub(super) async fn deregister(store: &PostgresStore, worker: WorkerId) -> Resul
     db.execute(sql, &[&SqlId(*worker.as_bytes())]).await.map(drop)
 }
 
-/// All workers that are registered, their heartbeats moved from the server's clock to that of `now`.
+/// Returns all registered workers, their heartbeats converted from the server's clock to that of `now`.
 pub(super) async fn workers(store: &PostgresStore, now: Timestamp) -> Result<Vec<WorkerRecord>, StoreError> {
     const WORKERS: &str = concat!(
         "SELECT record, ",
@@ -179,8 +180,7 @@ pub(super) async fn workers(store: &PostgresStore, now: Timestamp) -> Result<Vec
     store.db.rows(WORKERS, &[], |row| Ok(WorkerRecord { heartbeat_at: at(row.number(1)?), ..row.json(0)? })).await
 }
 
-/// Those of the workers whose lock nobody holds. Shared probes do not hinder one another, and they end with the
-/// statement.
+/// Returns the workers whose lock nobody holds. Shared probes do not conflict, and end with the statement.
 pub(super) async fn unlocked(conn: &Conn, workers: &[WorkerId]) -> Result<Vec<WorkerId>, Failure> {
     if workers.is_empty() {
         return Ok(Vec::new());

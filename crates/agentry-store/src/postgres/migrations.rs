@@ -11,7 +11,7 @@ use super::failure::{Failure, describe};
 use super::options::{Planner, PostgresOptions};
 use crate::StoreError;
 
-/// Every migration, oldest first; its number is its place, from 1.
+/// Every migration, oldest first; its number is its position, from 1.
 const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/postgres/V1__state.sql"),
     include_str!("../../migrations/postgres/V2__ledger_and_budgets.sql"),
@@ -25,15 +25,15 @@ const MIGRATIONS: [&str; 8] = [
 
 /// The schema that this version of Agentry reads and writes.
 const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
-/// The oldest server that is supported (and tested).
+/// Oldest supported (and tested) server version.
 const MIN_SERVER: i32 = 150_000;
-/// The first key of the advisory lock (the second is a hash of the schema): "agry". Locks of workers have one key of
-/// 64 bits, which PostgreSQL keeps apart.
+/// First key of the advisory lock (the second is a hash of the schema): "agry". Locks of workers have one key of 64
+/// bits, which PostgreSQL keeps apart.
 const LOCK: i32 = 0x6167_7279;
-/// How long migrations may take, with waiting for another process that migrates: a large table needs minutes.
+/// Timeout of migrations, including the wait for another process that migrates: a large table needs minutes.
 pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Checks the server and applies what is missing.
+/// Checks the server and applies missing migrations.
 pub(super) async fn run(options: &PostgresOptions) -> Result<(), Failure> {
     let config = options.config(Planner::General)?;
     let (client, connection) = config.connect(NoTls).await.map_err(Failure::connecting)?;
@@ -60,7 +60,7 @@ async fn migrate(mut client: Client, schema: &str) -> Result<(), Failure> {
     }
     client.batch_execute("SET statement_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1, hashtext($2))", &[&LOCK, &schema]).await?;
-    // Asked first: making a schema needs a right that the owner of an existing one may lack.
+    // Checked first: creating a schema needs a right that the owner of an existing one may lack.
     let exists: bool =
         client.query_one("SELECT to_regnamespace($1::text) IS NOT NULL", &[&schema]).await?.try_get(0)?;
     if !exists {

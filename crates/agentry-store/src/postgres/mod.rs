@@ -1,8 +1,8 @@
 //! The PostgreSQL backend: any number of processes on one database.
 //!
-//! What comes often (accept, claim, advance) goes in batches: one statement over arrays for all callers that wait, one
-//! commit, then their answers. The rest is a transaction each. Whoever appends to a task's journal locks its row of
-//! `open_tasks` first; everything else follows from that order.
+//! Frequent writes (accept, claim, advance) are sent in batches: one statement over arrays for all waiting callers, one
+//! commit, then their answers. Every other write is a transaction of its own. A transaction that appends to a task's
+//! journal locks its row of `open_tasks` first; everything else follows from that order.
 
 mod accept;
 mod access;
@@ -54,25 +54,25 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, migrates the schema if need be, and is ready. Any number of processes may do so at once.
+    /// Connects and migrates the schema if necessary. Any number of processes may do so at once.
     ///
-    /// Dropping it lets batches that wait finish in the background and closes the connections.
+    /// Dropping the store lets waiting batches finish in the background and closes the connections.
     ///
     /// # Errors
-    /// Why the server cannot be used, and what to do.
+    /// The reason for which the server cannot be used, with advice.
     pub async fn connect(options: PostgresOptions) -> Result<Self, StoreError> {
         let db = Arc::new(Db::new(options)?);
         db.retrying_within(migrations::MIGRATION_TIMEOUT, |_| migrations::run(&db.options)).await?;
         Ok(Self { batches: batch::Batches::start(&db), locks: liveness::WorkerLocks::default(), db })
     }
 
-    /// How its connections are used now, without those that hold workers' locks.
+    /// Returns the state of the connection pools, without the connections that hold workers' locks.
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
         self.db.status()
     }
 
-    /// Shows in a registry what it measures.
+    /// Registers its metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.db.register(registry);
     }

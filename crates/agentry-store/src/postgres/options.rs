@@ -1,4 +1,4 @@
-//! Where the server is and how it is used.
+//! Address and limits of the server.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,50 +8,50 @@ use tokio_postgres::config::SslMode;
 
 use crate::StoreError;
 
-/// The schema (namespace) that holds the tables when nobody said otherwise.
+/// Default schema (namespace) of the tables.
 pub const DEFAULT_SCHEMA: &str = "agentry";
-/// Connections of one process when nobody said otherwise: enough for group commit and reads on small machines, and ten
-/// processes stay within a server's usual 100.
+/// Default number of connections per process: enough for group commit and reads on small machines, and ten processes
+/// stay within a server's usual 100.
 pub const DEFAULT_CONNECTIONS: usize = 8;
-/// Fewer would let a slow list hold up the group commit.
+/// Smallest number of connections; with fewer, a slow list would hold up the group commit.
 pub const MIN_CONNECTIONS: usize = 2;
-/// Queued tasks that are kept at most when nobody said otherwise.
+/// Default bound of the queue, in tasks.
 pub const DEFAULT_MAX_QUEUED: u64 = 1_000_000;
 
-/// How long a connection may take to be made: a server in reach answers in milliseconds, one that is out of reach must
-/// be noticed well before callers give up.
+/// Connect timeout: a reachable server answers in milliseconds, and an unreachable one must be noticed well before
+/// callers give up.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long sent bytes may stay unacknowledged before the connection counts as lost; otherwise the kernel tries for
-/// about 15 minutes.
+/// Time that sent bytes may stay unacknowledged before the connection counts as lost; the kernel's default is about 15
+/// minutes.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
-/// When an idle connection is probed, how often, and how many probes may fail: a silent cut is noticed within 11 s.
+/// Keepalive: idle time before the first probe, interval and number of probes. A silent cut is noticed within 11 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long the server works on one statement: far longer than any of ours needs, short enough that a bad plan or a
-/// lock that nobody frees shows up as an error.
+/// Statement timeout of the server: far longer than any statement needs, short enough that a bad plan or a leaked lock
+/// becomes an error.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a transaction may sit idle: its process is frozen or gone, and its locks hold up others.
+/// Time that a transaction may be idle: its process is frozen or gone, and its locks hold up others.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// PostgreSQL cuts longer names off.
+/// PostgreSQL truncates longer names.
 const MAX_SCHEMA_BYTES: usize = 63;
 
-/// Where the server is and how it is used.
+/// Options of the PostgreSQL store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database`; several hosts separated by commas for fail-over.
     pub url: String,
-    /// The schema (namespace) that holds the tables; made if need be. Lower-case letters, digits and underscores.
+    /// Schema (namespace) of the tables, created if necessary. Lower-case letters, digits and underscores.
     pub schema: String,
-    /// Connections at most, beside one for each worker of the process (it holds the worker's lock).
+    /// Largest number of connections, besides one per worker of the process (it holds the worker's lock).
     pub connections: usize,
-    /// Queued tasks (due or not) at most; more are refused with [`StoreError::Full`]. Several processes share the bound
-    /// approximately: each counts its own tasks at once and those of the others every 200 ms.
+    /// Largest number of queued tasks, due or not; further ones fail with [`StoreError::Full`]. Several processes share
+    /// the bound approximately: each counts its own tasks at once and those of the others every 200 ms.
     pub max_queued: u64,
 }
 
 impl PostgresOptions {
-    /// A server, with defaults for everything else.
+    /// Returns options with defaults for the server at `url`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl PostgresOptions {
         }
     }
 
-    /// The driver's settings for one kind of connection.
+    /// Returns the driver's configuration for one kind of connection.
     pub(crate) fn config(&self, planner: Planner) -> Result<Config, StoreError> {
         let mut config = self.parse()?;
         let own = format!(
@@ -104,7 +104,7 @@ impl PostgresOptions {
         Ok(config)
     }
 
-    /// The schema, as it may stand in SQL without quotes.
+    /// Returns the schema if it can be used in SQL without quotes.
     pub(super) fn checked_schema(&self) -> Result<&str, StoreError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let starts = self.schema.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
@@ -119,7 +119,7 @@ impl PostgresOptions {
 }
 
 impl fmt::Debug for PostgresOptions {
-    /// Without the URL, which may hold a password.
+    /// Omits the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.url.parse::<Config>().ok();
         f.debug_struct("PostgresOptions")
@@ -132,13 +132,14 @@ impl fmt::Debug for PostgresOptions {
     }
 }
 
-/// How the server plans the statements of a connection.
+/// Planner settings of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planner {
-    /// Batches: tables by index on an array of ids, arrays among themselves by hash, planned once. The planner believes
-    /// arrays to be short and young tables small; left alone it picks plans that are quadratic when they are not.
+    /// For batches: tables by index on an array of ids, arrays among themselves by hash, planned once. The planner
+    /// expects arrays to be short and young tables small; by default it picks plans that are quadratic when they are
+    /// not.
     Batches,
-    /// Everything else: by index where there is one, for the same reason.
+    /// For everything else: by index where there is one, for the same reason.
     General,
 }
 

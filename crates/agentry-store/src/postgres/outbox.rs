@@ -1,4 +1,4 @@
-//! [`OutboxStore`] on PostgreSQL. A message that was sent is deleted; one that was given up becomes a dead letter.
+//! [`OutboxStore`] on PostgreSQL. A sent message is deleted; one that is given up becomes a dead letter.
 
 use agentry_core::id::{OutboxId, WorkerId};
 use agentry_core::outbox::OutboxMessage;
@@ -14,11 +14,11 @@ use crate::sql::columns::{Columns, all_to_json};
 use crate::sql::limits::sql_limit;
 use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
 
-/// Due messages whose claimers are looked at with each claim. Messages of the dead are among the oldest; with more than
-/// this many claimed ones before them, they are found once those are settled.
+/// Number of due messages whose claimers are checked with each claim. Messages of dead workers are among the oldest;
+/// with more than this many claimed ones before them, they are found once those are settled.
 const MAX_LOOKED_AT: i64 = 4_096;
 
-/// Puts messages into the outbox, due at once. A message that is there already stays as it is.
+/// Inserts messages that are due at once. An existing message stays unchanged.
 pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Result<(), Failure> {
     if messages.is_empty() {
         return Ok(());
@@ -34,9 +34,9 @@ pub(super) async fn insert_all(tx: &Tx<'_>, messages: &[OutboxMessage]) -> Resul
     execute(tx, sql, &[&ids, &ready, &bodies]).await.map(drop)
 }
 
-/// Claimers of due messages that left or were declared dead.
+/// Returns claimers of due messages that deregistered or were declared dead.
 ///
-/// One snapshot shows claims and workers: a worker is registered before it claims, so its row is there with its claims.
+/// One snapshot has claims and workers: a worker is registered before it claims, so its row is there with its claims.
 async fn dead_claimers(conn: &Conn, now: Timestamp) -> Result<Vec<SqlId>, Failure> {
     const DEAD_CLAIMERS: &str = concat!(
         "SELECT DISTINCT claimed_by FROM (
@@ -77,7 +77,7 @@ async fn claim(
     Ok(claimed.into_iter().map(|(_, pending)| pending).collect())
 }
 
-/// What became of claimed messages, by kind.
+/// Results of attempts, by kind.
 #[derive(Default)]
 struct Results {
     sent: Vec<SqlId>,
@@ -89,7 +89,7 @@ struct Results {
 
 impl Results {
     fn new(mut results: Vec<(OutboxId, Delivery)>) -> Self {
-        // In the order of ids, so that two who settle the same messages do not wait for each other.
+        // In the order of ids, so that concurrent settlements of the same messages do not deadlock.
         results.sort_by_key(|(id, _)| *id.as_bytes());
         let mut sorted = Self::default();
         for (id, delivery) in results {

@@ -1,4 +1,4 @@
-//! Connections: two pools (batches, everything else), and trying again when a connection or the server is lost.
+//! Connections: two pools (batches, everything else), and retries when a connection or the server is lost.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,41 +9,40 @@ use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::NoTls;
 
-use super::claim::Registered;
+use super::claim::RegisteredWorkers;
 use super::counts::Room;
-use super::failure::{Failure, Help};
+use super::failure::{Failure, RetryAdvice};
 use super::options::{CONNECT_TIMEOUT, MIN_CONNECTIONS, Planner, PostgresOptions};
 use crate::StoreError;
 
-/// A connection of a pool; it goes back when it is dropped. A transaction is `conn.transaction().await?`, which rolls
-/// back when it is dropped without `commit`.
+/// A connection of a pool, which returns to it when dropped. A transaction is `conn.transaction().await?`, which is
+/// rolled back when it is dropped without `commit`.
 pub(super) type Conn = Object;
-/// A transaction.
 pub(super) type Tx<'a> = deadpool_postgres::Transaction<'a>;
 
-/// Batches in flight at most; each uses a connection of its own. More would make batches smaller, and a batch costs the
-/// server about as much as ten rows.
+/// Largest number of batches in flight; each uses a connection of its own. More would make batches smaller, and a batch
+/// costs the server about as much as ten rows.
 pub(super) const MAX_BATCH_CONNECTIONS: usize = 6;
-/// How long a caller waits for a connection before it hears `Full`: several batches and short transactions.
+/// Time that a caller waits for a connection before it fails with `Full`: several batches and short transactions.
 const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(2);
-/// Callers that may wait for a connection at once; more are refused at once.
+/// Largest number of callers that wait for a connection; further ones fail at once.
 const MAX_WAITING: usize = 1_024;
-/// How long a try of a command may take in all before its connection counts as cut: longer than the server's own bound on a
-/// statement, so that the server's answer, if there is one, comes first.
+/// Timeout of a try of a command, after which its connection counts as lost: longer than the server's statement
+/// timeout, so that the server's answer, if there is one, comes first.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a command is tried again while the server is away: restarts and fail-overs take seconds, and callers of the
+/// Time that a command is retried while the server is away: restarts and fail-overs take seconds, and callers of the
 /// API wait about this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// First and longest pause between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Tries when other transactions are in the way: the winner of a deadlock is done before the loser has tried thrice.
+/// Tries when other transactions conflict: the winner of a deadlock is done before the loser has tried three times.
 const MAX_CONFLICTS: u32 = 8;
 
-/// Upper bounds of waits for a connection, in seconds.
+/// Upper bounds of the histogram of waits for a connection, in seconds.
 const WAITS: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.25, 1.0, 2.0];
 
-/// Which try of a command this is.
+/// State of the earlier tries of a command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tries {
     /// An earlier try may have been committed although its answer was lost: the command must recognise its own work.
@@ -51,44 +50,44 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Together with what is known of tries before these.
+    /// Combines the state with that of earlier tries.
     pub(super) fn or(self, before: Self) -> Self {
         Self { maybe_done: self.maybe_done || before.maybe_done }
     }
 }
 
-/// What the files of the backend share.
+/// State shared by the modules of the backend.
 pub(super) struct Db {
     pub(super) options: PostgresOptions,
     pub(super) room: Room,
-    pub(super) registered: Registered,
+    pub(super) registered: RegisteredWorkers,
     /// Tasks that ended here since the hot table was last vacuumed.
     pub(super) ended: AtomicU64,
     batches: Pool,
     general: Pool,
-    /// How long callers waited for a connection.
+    /// Waits of callers for a connection.
     waits: Histogram,
 }
 
-/// How the connections of a store are used now.
+/// State of the connection pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStatus {
-    /// Connections that exist.
+    /// Open connections.
     pub size: usize,
-    /// Those of them that are idle.
+    /// Idle connections.
     pub available: usize,
-    /// Callers that wait for one.
+    /// Callers that wait for a connection.
     pub waiting: usize,
 }
 
 impl Db {
-    /// Pools that connect when they are first used.
+    /// Creates pools, which connect on first use.
     pub(super) fn new(options: PostgresOptions) -> Result<Self, StoreError> {
         let connections = options.connections.max(MIN_CONNECTIONS);
         let batches = (connections / 2).clamp(1, MAX_BATCH_CONNECTIONS);
         Ok(Self {
             room: Room::new(options.max_queued),
-            registered: Registered::default(),
+            registered: RegisteredWorkers::default(),
             ended: AtomicU64::new(0),
             batches: pool(&options, Planner::Batches, batches)?,
             general: pool(&options, Planner::General, connections - batches)?,
@@ -97,18 +96,18 @@ impl Db {
         })
     }
 
-    /// Shows in a registry how long callers waited.
+    /// Registers its metrics.
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Time that a caller waited for a connection to PostgreSQL";
         registry.register("agentry_postgres_wait_seconds", help, self.waits.clone());
     }
 
-    /// A connection for anything but batches.
+    /// Returns a connection for anything but batches.
     pub(super) async fn conn(&self) -> Result<Conn, Failure> {
         self.take(&self.general).await
     }
 
-    /// A connection whose planner is set for batches (see [`Planner::Batches`]).
+    /// Returns a connection with planner settings for batches (see [`Planner::Batches`]).
     pub(super) async fn batch_conn(&self) -> Result<Conn, Failure> {
         self.take(&self.batches).await
     }
@@ -124,9 +123,9 @@ impl Db {
         taken
     }
 
-    /// Runs a command until it succeeds or no try helps any more: it is tried again when the connection or the server is
-    /// lost (up to [`PATIENCE`]) and when other transactions are in the way. Every try begins anew: takes a connection,
-    /// begins, commits.
+    /// Runs a command until it succeeds or retrying does not help: it is retried when the connection or the server is
+    /// lost (up to [`PATIENCE`]) and when other transactions conflict. Every try starts anew: it takes a connection,
+    /// begins and commits.
     pub(super) async fn retrying<T, F>(&self, once: impl FnMut(Tries) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -134,7 +133,7 @@ impl Db {
         self.retrying_within(ANSWER_TIMEOUT, once).await
     }
 
-    /// The same with another bound on the time of each try.
+    /// Like [`Self::retrying`], with another timeout per try.
     pub(super) async fn retrying_within<T, F>(
         &self,
         answer: Duration,
@@ -153,9 +152,9 @@ impl Db {
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::Silent,
             };
-            match failure.help() {
-                Help::Again if conflicts < MAX_CONFLICTS => conflicts += 1,
-                Help::Reconnect { unknown } if start.elapsed() + pause < PATIENCE => {
+            match failure.retry_advice() {
+                RetryAdvice::Again if conflicts < MAX_CONFLICTS => conflicts += 1,
+                RetryAdvice::Reconnect { unknown } if start.elapsed() + pause < PATIENCE => {
                     tracing::warn!(?failure, "PostgreSQL is lost; trying again");
                     tries.maybe_done |= unknown;
                     self.drop_idle();
@@ -172,7 +171,7 @@ impl Db {
         }
     }
 
-    /// Closes idle connections: after a loss they lead to the same place, which is gone, silent or read-only now.
+    /// Closes idle connections: after a loss they lead to the same server, which is gone, silent or read-only now.
     pub(super) fn drop_idle(&self) {
         for pool in [&self.batches, &self.general] {
             pool.retain(|_, _| false);

@@ -1,4 +1,4 @@
-//! [`RetentionStore`] on PostgreSQL: in pieces, so that no statement and no lock lasts long.
+//! [`RetentionStore`] on PostgreSQL: in batches, so that no statement and no lock lasts long.
 
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -8,14 +8,14 @@ use super::pool::Db;
 use super::rows::{Params, SqlId};
 use crate::{Horizon, RetentionStore, StoreError};
 
-/// Rows deleted by one statement: some tens of milliseconds of work.
-const PIECE: i64 = 5_000;
-/// Tasks, conversations: each brings rows of other tables along.
-const WHOLE_PIECE: i64 = 500;
-/// Pieces of one table in one call: five million rows; what is left goes with the next call.
-const MAX_PIECES: usize = 1_000;
+/// Rows deleted per statement: some tens of milliseconds of work.
+const BATCH_ROWS: i64 = 5_000;
+/// Tasks or sessions deleted per statement, each with its rows of other tables.
+const BATCH_ENTITIES: i64 = 500;
+/// Largest number of batches of one table per call: five million rows; the next call deletes the rest.
+const MAX_BATCHES: usize = 1_000;
 
-/// Rows that another process deletes at the moment are passed over.
+/// Rows that another process deletes at the same time are skipped.
 const EVENTS: &str = "DELETE FROM events WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM events WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) AND at < $1";
 const KEYS: &str = "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
@@ -29,7 +29,7 @@ const DEAD_LETTERS: &str = "DELETE FROM dead_letters WHERE ctid = ANY (ARRAY(
 const LEDGER: &str = "DELETE FROM ledger WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM ledger WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)) AND at < $1";
 
-/// Ended tasks by age, with what belongs to them. The ledger stays.
+/// Ended tasks by age, with their rows of other tables except the ledger.
 const TASKS: &str = "WITH old AS MATERIALIZED (
         SELECT id FROM ended_tasks WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
     ), bodies AS (DELETE FROM tasks WHERE id = ANY (ARRAY(SELECT id FROM old))
@@ -37,8 +37,8 @@ const TASKS: &str = "WITH old AS MATERIALIZED (
     ), questions AS (DELETE FROM clarifications WHERE task = ANY (ARRAY(SELECT id FROM old)))
     DELETE FROM ended_tasks WHERE id = ANY (ARRAY(SELECT id FROM old))";
 
-/// Conversations that nobody touched for long and that nothing waits in, with their messages. One that is claimed at the
-/// moment is locked and passed over.
+/// Sessions without recent activity or open tasks, with their messages. One that is being claimed is locked and
+/// skipped.
 const SESSIONS: &str = "WITH old AS MATERIALIZED (
         SELECT seq FROM sessions s
         WHERE updated_at < $1 AND NOT EXISTS (SELECT 1 FROM open_tasks o WHERE o.session = s.id)
@@ -46,7 +46,7 @@ const SESSIONS: &str = "WITH old AS MATERIALIZED (
     ), said AS (DELETE FROM messages WHERE session = ANY (ARRAY(SELECT seq FROM old)))
     DELETE FROM sessions WHERE seq = ANY (ARRAY(SELECT seq FROM old))";
 
-/// Adds what connections that are gone have counted to the row of nobody, so that the sums stay short.
+/// Moves the counts of closed connections to the row without a connection, so that the table stays short.
 const FOLD: &str = "WITH old AS (
         SELECT pid FROM counters c
         WHERE pid <> 0 AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = c.pid)
@@ -59,41 +59,41 @@ const FOLD: &str = "WITH old AS (
     ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued, running = c.running + excluded.running,
         waiting = c.waiting + excluded.waiting";
 
-/// Deletes piece by piece until a piece finds nothing more.
+/// Deletes batch by batch until a batch finds no rows.
 async fn delete(db: &Db, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
     let mut deleted = 0;
-    for _ in 0..MAX_PIECES {
-        let piece = db.execute(sql, params).await?;
-        deleted += piece;
-        if piece == 0 {
+    for _ in 0..MAX_BATCHES {
+        let batch = db.execute(sql, params).await?;
+        deleted += batch;
+        if batch == 0 {
             break;
         }
     }
     Ok(deleted)
 }
 
-/// Tasks and all that follows their age.
+/// Deletes tasks and everything that follows their age.
 async fn tasks(db: &Db, before: Timestamp) -> Result<u64, StoreError> {
     let first = SqlId(*Horizon::first_id_of(before).as_bytes());
-    let tasks = delete(db, TASKS, &[&before.0, &WHOLE_PIECE, &first]).await?;
-    let sessions = delete(db, SESSIONS, &[&before.0, &WHOLE_PIECE]).await?;
-    let slots = delete(db, SLOTS, &[&before.0, &PIECE]).await?;
-    let letters = delete(db, DEAD_LETTERS, &[&before.0, &PIECE]).await?;
+    let tasks = delete(db, TASKS, &[&before.0, &BATCH_ENTITIES, &first]).await?;
+    let sessions = delete(db, SESSIONS, &[&before.0, &BATCH_ENTITIES]).await?;
+    let slots = delete(db, SLOTS, &[&before.0, &BATCH_ROWS]).await?;
+    let letters = delete(db, DEAD_LETTERS, &[&before.0, &BATCH_ROWS]).await?;
     Ok(tasks + sessions + slots + letters)
 }
 
 #[async_trait]
 impl RetentionStore for PostgresStore {
-    /// Outbox rows are deleted when they are settled, so there are none to forget.
+    /// Outbox rows are deleted when they are settled, so there are none to delete here.
     async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
         let db = &self.db;
-        let mut sum = delete(db, EVENTS, &[&horizon.events.0, &PIECE]).await?;
-        sum += delete(db, KEYS, &[&horizon.events.0, &PIECE]).await?;
+        let mut sum = delete(db, EVENTS, &[&horizon.events.0, &BATCH_ROWS]).await?;
+        sum += delete(db, KEYS, &[&horizon.events.0, &BATCH_ROWS]).await?;
         if let Some(before) = horizon.tasks {
             sum += tasks(db, before).await?;
         }
         if let Some(before) = horizon.usage {
-            sum += delete(db, LEDGER, &[&before.0, &PIECE]).await?;
+            sum += delete(db, LEDGER, &[&before.0, &BATCH_ROWS]).await?;
         }
         db.execute(FOLD, &[]).await?;
         Ok(sum)

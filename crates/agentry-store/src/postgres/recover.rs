@@ -1,9 +1,9 @@
-//! Recovery: dead workers are found, and their tasks requeued. Who is dead is decided here and nowhere else, see
+//! Recovery: finds dead workers and requeues their tasks. Workers are declared dead here and nowhere else, see
 //! [`crate::liveness`].
 //!
 //! It starts from the rows of `workers`, because an index of tasks by owner would cost every claim; the open tasks are
-//! read through only when a worker died. A worker that left or died stays in the table as `gone` for an hour and its
-//! tasks are looked for again every [`SWEEP_AGAIN`]: a claim may have been on its way when it was declared dead.
+//! scanned only when a worker died. A worker that left or died stays in the table as `gone` for an hour, and its tasks
+//! are looked for again every [`SWEEP_AGAIN`]: a claim may have been in flight when it was declared dead.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use super::failure::Failure;
 use super::liveness::{server_clock, unlocked};
 use super::pool::Db;
 use super::rows::{Params, SqlId, execute, query, rows};
-use crate::liveness::{GRACE, Heartbeats, Judge, Life};
+use crate::liveness::{GRACE, Heartbeats, Judge, Liveness};
 use crate::sql::columns::{Columns, all_to_json};
 use crate::sql::limits::sql_limit;
 
-/// How often the tasks of workers that are gone are looked for again, in seconds.
+/// Interval at which the tasks of gone workers are looked for again, in seconds.
 const SWEEP_AGAIN: f64 = 30.0;
-/// How long a worker that is gone is remembered, in seconds: longer than a process believes it to be registered.
+/// Retention of a gone worker's row, in seconds: longer than a process believes it to be registered.
 const REMEMBERED: f64 = 3_600.0;
 
-/// Tasks that end in this process before the hot table is vacuumed. The server's own vacuum looks once a minute; by then
-/// a busy table is mostly dead rows, and whoever asks for the next tasks has to pass over them.
+/// Number of tasks that end in this process before the hot table is vacuumed. The server's own vacuum runs once a
+/// minute; by then a busy table is mostly dead rows, which every claim of the next tasks has to skip.
 const VACUUM_AFTER: u64 = 50_000;
 
-/// How long a judge must have held its own lock before free locks of others count, and the server must have run: what
-/// terminates connections frees the locks of all, and nobody dies of it.
+/// Time for which a judge must have held its own lock, and the server must have run, before free locks of others count:
+/// terminating all connections frees all locks, and must not count as deaths.
 const LOCKS_COUNT_AFTER: Duration = Duration::from_micros(GRACE.unsigned_abs());
 
-/// Workers and the server's clock, and whether the server has run for long enough to judge them.
+/// Selects workers, the server's clock, and whether the server has run long enough to judge them.
 const WORKERS: &str = concat!(
     "WITH server AS MATERIALIZED (
          SELECT ",
@@ -49,9 +49,9 @@ const WORKERS: &str = concat!(
      FROM workers CROSS JOIN server"
 );
 
-/// Rows of the dead are locked first: a heartbeat comes before and is seen, or waits until its worker has lost its tasks.
-/// Then sessions, then tasks, as everywhere. What somebody else has locked is passed over: it is looked at again with the
-/// next recovery.
+/// Locks rows of dead workers first: a heartbeat comes before and is seen, or waits until its worker has lost its
+/// tasks. Then it locks sessions, then tasks, as everywhere. Rows that are locked by others are skipped until the next
+/// recovery.
 const RECOVER: &str = "
     WITH dead AS MATERIALIZED (
         SELECT d.* FROM workers w
@@ -85,7 +85,7 @@ const RECOVER: &str = "
         ON CONFLICT (pid) DO UPDATE SET queued = c.queued + excluded.queued, running = c.running + excluded.running
     ) SELECT id, mode, session FROM back";
 
-/// Marks dead workers that sent no heartbeat meanwhile, and of whose tasks none is left.
+/// Marks dead workers without a heartbeat meanwhile and without remaining tasks.
 const GONE: &str = "
     WITH busy AS MATERIALIZED (SELECT DISTINCT owner FROM open_tasks WHERE status = 1 AND owner = ANY($1)),
     dead AS MATERIALIZED (
@@ -97,11 +97,11 @@ const GONE: &str = "
     WHERE w.id = ANY(ARRAY(SELECT id FROM dead))";
 
 /// A worker whose tasks are to be requeued.
-struct Dead {
+struct DeadWorker {
     id: WorkerId,
     heartbeat_at: i64,
-    /// Until when its tasks ran, by the clock that said when they were claimed. `None`: it never sent a heartbeat, or
-    /// left; then they count as running until now, so that their time is not given twice.
+    /// Time until which its tasks ran, by the clock that stamped their claims; `None` when it never sent a heartbeat,
+    /// or left: then they count as running until now, so that their time is not granted twice.
     last_alive: Option<Timestamp>,
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn recover(
         return Ok(Vec::new());
     }
     let db = &*store.db;
-    tidy(db).await;
+    vacuum(db).await;
     let dead = dead(store, judge).await?;
     if dead.is_empty() {
         return Ok(Vec::new());
@@ -140,9 +140,9 @@ pub(super) async fn recover(
     Ok(recovered)
 }
 
-/// Vacuums the hot table after many tasks have ended, unless somebody does so just now. It is no loss when it fails: the
+/// Vacuums the hot table after many tasks have ended, unless another process is doing so. A failure is harmless: the
 /// server's own vacuum comes later.
-async fn tidy(db: &Db) {
+async fn vacuum(db: &Db) {
     if db.ended.load(Ordering::Relaxed) < VACUUM_AFTER {
         return;
     }
@@ -176,18 +176,18 @@ impl Worker {
         })
     }
 
-    fn into_dead(self) -> Dead {
+    fn into_dead(self) -> DeadWorker {
         let heartbeat_at = self.heartbeats.last;
-        // The worker's own clock, as with its claims. Without a record the time is that of its owner's claims, too.
+        // The worker's own clock, as for its claims. Without a record the time is that of its owner's claims, too.
         let sent = self.record.map(|record| record.heartbeat_at);
         let last_alive = sent.or((heartbeat_at != 0).then_some(Timestamp(heartbeat_at)));
-        Dead { id: self.id, heartbeat_at, last_alive }
+        DeadWorker { id: self.id, heartbeat_at, last_alive }
     }
 }
 
-/// Workers that are dead, and those that are gone and whose tasks are to be looked for again. Who left in good order, or
-/// was never registered, needs no judgement.
-async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failure> {
+/// Returns dead workers, and gone ones whose tasks are due for another look. Workers that deregistered or were never
+/// registered need no judgement.
+async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<DeadWorker>, Failure> {
     let conn = store.db.conn().await?;
     let found = query(&conn, WORKERS, &[&SWEEP_AGAIN, &LOCKS_COUNT_AFTER.as_secs_f64()]).await?;
     let workers = found.iter().map(Worker::read).collect::<Result<Vec<_>, _>>()?;
@@ -204,10 +204,10 @@ async fn dead(store: &PostgresStore, judge: WorkerId) -> Result<Vec<Dead>, Failu
         } else if worker.record.is_none() {
             dead.push(worker.into_dead());
         } else if let Some(judge) = &may_judge {
-            match judge.life(worker.heartbeats.last) {
-                Life::Dead => dead.push(worker.into_dead()),
-                Life::DeadIfUnlocked if worker.locked && locks_count => unsure.push(worker),
-                Life::DeadIfUnlocked | Life::Alive => {}
+            match judge.liveness(worker.heartbeats.last) {
+                Liveness::Dead => dead.push(worker.into_dead()),
+                Liveness::DeadIfUnlocked if worker.locked && locks_count => unsure.push(worker),
+                Liveness::DeadIfUnlocked | Liveness::Alive => {}
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Parameters and columns of PostgreSQL, and how statements are run.
+//! Parameters and columns of PostgreSQL, and functions that run statements.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ impl<'a> FromSql<'a> for SqlId {
     }
 }
 
-/// A column of whole numbers, whatever their width.
+/// A column of integers of any width.
 struct Number(i64);
 
 impl<'a> FromSql<'a> for Number {
@@ -107,7 +107,7 @@ pub(super) async fn row<T>(
     query(client, sql, params).await?.first().map(read).transpose()
 }
 
-/// Runs a statement, prepared once per connection, and reads the row that it always has.
+/// Runs a statement, prepared once per connection, and reads its only row.
 pub(super) async fn only<T>(
     client: &impl GenericClient,
     sql: &str,
@@ -124,13 +124,13 @@ pub(super) async fn query(client: &impl GenericClient, sql: &str, params: Params
     Ok(client.query(&statement, params).await?)
 }
 
-/// Runs a statement, prepared once per connection. Returns how many rows it touched.
+/// Runs a statement, prepared once per connection. Returns the number of affected rows.
 pub(super) async fn execute(client: &impl GenericClient, sql: &str, params: Params<'_>) -> Result<u64, Failure> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.execute(&statement, params).await?)
 }
 
-/// One statement as a command: tried again like every other.
+/// Single statements as commands, retried like all others.
 impl Db {
     pub(super) async fn rows<T: Send>(
         &self,
@@ -159,7 +159,7 @@ impl Db {
         self.retrying(|_| async move { only(&self.conn().await?, sql, params, read).await }).await
     }
 
-    /// Reads a page. The last parameter of the statement, its limit, is added here.
+    /// Reads a page. The limit is added as the last parameter of the statement.
     pub(super) async fn page<T: Send>(
         &self,
         sql: &str,
@@ -176,7 +176,7 @@ impl Db {
         self.retrying(|_| async move { execute(&self.conn().await?, sql, params).await }).await
     }
 
-    /// Returns whether a statement touched a row, now or in a try whose answer was lost.
+    /// Returns whether a statement affected a row, now or in a try whose answer was lost.
     pub(super) async fn touches(&self, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {
         self.retrying(
             |tries| async move { Ok(execute(&self.conn().await?, sql, params).await? > 0 || tries.maybe_done) },
@@ -185,7 +185,7 @@ impl Db {
     }
 }
 
-/// A number that PostgreSQL keeps as a signed one.
+/// Converts a number to the signed type of its column.
 pub(super) fn signed32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

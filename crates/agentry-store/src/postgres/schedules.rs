@@ -1,4 +1,4 @@
-//! [`ScheduleStore`] on PostgreSQL: a slot is decided once, whichever process is first.
+//! [`ScheduleStore`] on PostgreSQL: a slot is decided once, by whichever process is first.
 
 mod fire;
 
@@ -12,16 +12,16 @@ use super::failure::Failure;
 use super::pool::{Conn, Db, Tries, Tx};
 use super::rows::{Params, execute, only, row, rows};
 use super::{PostgresStore, text};
-use crate::port::merged;
-use crate::sql::arrival::Shot;
+use crate::port::merge;
 use crate::sql::columns::{Columns, all_to_json};
 use crate::sql::decode;
+use crate::sql::encode::EncodedFiring;
 use crate::sql::limits::{signed, sql_limit};
 use crate::{Firing, FiringResult, Page, ScheduleChanges, ScheduleStore, SlotRecord, StoreError};
 
 const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
 
-/// The revision of a change that is about to be made. Whoever makes another one waits until this one is committed.
+/// Returns the revision of a change that is about to be made. Further changes wait until this one is committed.
 async fn next_revision(tx: &Tx<'_>) -> Result<i64, Failure> {
     let sql = "UPDATE schedule_revision SET revision = revision + 1 RETURNING revision";
     only(tx, sql, &[], |row| row.number(0)).await
@@ -32,14 +32,14 @@ async fn put(db: &Db, mut records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRe
     let tx = conn.transaction().await?;
     let revision = next_revision(&tx).await?;
     let names: Vec<_> = records.iter().map(|record| text::escape(&record.name)).collect();
-    // Nobody else makes or removes schedules now; slots are decided, and that moves counters and `last_slot`.
+    // Nobody else creates or deletes schedules now; slots are decided, which changes counters and `last_slot`.
     let sql = format!("SELECT {COLUMNS} FROM schedules WHERE name = ANY($1) ORDER BY name FOR UPDATE");
     let old = rows(&tx, &sql, &[&names], decode::schedule).await?;
     drop(names);
     let mut kept: HashMap<String, ScheduleRecord> = old.into_iter().map(|old| (old.name.clone(), old)).collect();
     for new in &mut records {
         if let Some(old) = kept.get(&new.name) {
-            *new = merged(old, new.clone());
+            *new = merge(old, new.clone());
         }
         kept.insert(new.name.clone(), new.clone());
     }
@@ -50,7 +50,7 @@ async fn put(db: &Db, mut records: Vec<ScheduleRecord>) -> Result<Vec<ScheduleRe
     Ok(records)
 }
 
-/// Writes records of different names, whether they are there or not.
+/// Writes records of different names, new or existing.
 async fn write(tx: &Tx<'_>, records: &[&ScheduleRecord], revision: i64) -> Result<(), Failure> {
     let column = |of: fn(&ScheduleRecord) -> i64| records.iter().map(|record| of(record)).collect::<Vec<i64>>();
     let names: Vec<_> = records.iter().map(|record| text::escape(&record.name)).collect();
@@ -97,11 +97,11 @@ async fn delete(db: &Db, names: &[String], tries: Tries) -> Result<u64, Failure>
     let deleted = execute(&tx, "DELETE FROM schedules WHERE name = ANY($1)", &[&escaped]).await?;
     drop(escaped);
     tx.commit().await?;
-    // A try whose answer was lost may have removed them.
+    // A try whose answer was lost may have deleted them.
     Ok(if tries.maybe_done { deleted.max(names.len() as u64) } else { deleted })
 }
 
-/// Changes first and then the sum: what comes between them makes the sum differ, or has a later revision.
+/// Reads changes first and the total then: a change between them makes the total differ, or has a later revision.
 async fn since(conn: &Conn, revision: u64) -> Result<ScheduleChanges, Failure> {
     let sql = format!("SELECT {COLUMNS} FROM schedules WHERE revision > $1");
     let changed = rows(conn, &sql, &[&signed(revision)], decode::schedule).await?;
@@ -143,8 +143,8 @@ impl ScheduleStore for PostgresStore {
     }
 
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
-        let shots = &Shot::all(firings, |text| text::escape(text).into_owned())?;
-        self.db.retrying(|tries| fire::fire(&self.db, shots, now, tries)).await
+        let firings = &EncodedFiring::all(firings, |text| text::escape(text).into_owned())?;
+        self.db.retrying(|tries| fire::fire(&self.db, firings, now, tries)).await
     }
 
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError> {

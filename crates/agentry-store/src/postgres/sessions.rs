@@ -1,4 +1,4 @@
-//! [`SessionStore`] on PostgreSQL: reading sessions and removing them. Claims are in `sessions_claim`.
+//! [`SessionStore`] on PostgreSQL: reading and deleting sessions. Claims are in `sessions_claim`.
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::WorkerId;
@@ -26,7 +26,7 @@ fn view(row: &Row) -> Result<SessionView, Failure> {
     Ok(SessionView { record: decode::session(row, 0)?, open_tasks: row.count(7)? })
 }
 
-/// Whoever claims from the session's inbox must touch its row; while this transaction holds it, nobody begins a turn.
+/// A claim from the session's inbox must lock its row; while this transaction holds it, no turn starts.
 async fn delete(db: &Db, session: &str, tries: Tries) -> Result<bool, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;

@@ -1,7 +1,7 @@
-//! Sessions on the hot path: claims with their inbox, and turns of a write that goes alone.
+//! Session claims, and turns of single writes.
 //!
-//! A claim locks its session first and looks at the inbox then, so that a claimer that finds it empty and a task that
-//! arrives meanwhile cannot miss each other: whoever comes second sees what the first one left.
+//! A claim locks its session first and reads the inbox then, so that a claimer that finds it empty and a task that
+//! arrives meanwhile cannot miss each other: the second one sees the write of the first.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use agentry_core::time::Timestamp;
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::batch::Kind;
+use super::batch::BatchKind;
 use super::claim::{claimed, count_taken};
 use super::failure::Failure;
 use super::liveness::not_dead;
@@ -24,18 +24,18 @@ use super::write::Messages;
 use super::{PostgresStore, text};
 use crate::sql::columns::Columns;
 use crate::sql::decode;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
 use crate::{SessionClaim, StoreError};
 
-/// Tries when the head of an inbox changes between look and claim: only its end or a cancellation can do that.
+/// Tries when the head of an inbox changes between read and claim: only its end or a cancellation can do that.
 const MAX_RACES: u32 = 8;
 /// Pause between them, so that the other transaction can commit.
 const RACE_PAUSE: Duration = Duration::from_millis(2);
 
 const LOCK: &str = "SELECT 1 FROM sessions WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE";
 
-/// What a head means to its claimer (`what`): 0 empty, 1 busy, 2 waiting, 3 not before, 4 to be taken, 5 taken by an
+/// State of the head for its claimer (`what`): 0 empty, 1 busy, 2 waiting, 3 not before, 4 available, 5 taken by an
 /// earlier try of the same claim whose answer was lost.
 const CLAIM: &str = concat!(
     "WITH input AS MATERIALIZED (
@@ -86,32 +86,31 @@ const CLAIM: &str = concat!(
          ) b ON b.id = f.id"
 );
 
-/// A session that one caller wants.
-pub(super) struct Wanted {
+/// A session that one caller claims.
+pub(super) struct SessionRequest {
     worker: WorkerId,
     session: SessionId,
     now: Timestamp,
 }
 
-/// Batches of claims of sessions.
-pub(super) enum SessionClaims {}
+pub(super) enum SessionClaimBatch {}
 
 #[async_trait]
-impl Kind for SessionClaims {
-    type Item = Wanted;
-    /// `None`: the head changed under the claim; it is to be tried again.
+impl BatchKind for SessionClaimBatch {
+    type Item = SessionRequest;
+    /// `None` when the head changed under the claim, which is then tried again.
     type Answer = Option<SessionClaim>;
     type Key = SessionId;
 
-    fn rows(_: &Wanted) -> usize {
+    fn rows(_: &SessionRequest) -> usize {
         2
     }
 
-    fn key(item: &Wanted) -> Option<SessionId> {
+    fn key(item: &SessionRequest) -> Option<SessionId> {
         Some(item.session.clone())
     }
 
-    async fn run(db: &Db, items: &[Wanted], tries: Tries) -> Result<Vec<Option<SessionClaim>>, Failure> {
+    async fn run(db: &Db, items: &[SessionRequest], tries: Tries) -> Result<Vec<Option<SessionClaim>>, Failure> {
         let conn = db.batch_conn().await?;
         for worker in items.iter().map(|item| item.worker).collect::<HashSet<_>>() {
             db.registered.ensure(&conn, worker).await?;
@@ -122,8 +121,8 @@ impl Kind for SessionClaims {
         let (lock, claim) = (conn.prepare_cached(LOCK).await?, conn.prepare_cached(CLAIM).await?);
         let (locked, wanted): (Params<'_>, Params<'_>) =
             (&[&sessions], &[&sessions, &workers, &nows, &tries.maybe_done]);
-        // Polled together they travel together: one round trip for the whole transaction. When one of them fails, the
-        // server turns the commit into a rollback.
+        // Polled together, they are sent together: one round trip for the whole transaction. When one of them fails,
+        // the server turns the commit into a rollback.
         let (begun, locked, rows, committed) = tokio::join!(
             biased;
             conn.batch_execute("BEGIN"),
@@ -167,37 +166,37 @@ pub(super) async fn claim_session(
     now: Timestamp,
 ) -> Result<SessionClaim, StoreError> {
     for _ in 0..MAX_RACES {
-        let wanted = Wanted { worker, session: session.clone(), now };
+        let wanted = SessionRequest { worker, session: session.clone(), now };
         if let Some(claim) = store.batches.session_claims.call(wanted).await? {
             return Ok(claim);
         }
         tokio::time::sleep(RACE_PAUSE).await;
     }
-    // Somebody works on the inbox all the time.
+    // Other workers keep changing the inbox.
     Ok(SessionClaim::Busy)
 }
 
-/// A locked session whose fence and owner a write holds.
-pub(super) struct Fenced {
+/// A locked session whose fence and owner match a write.
+pub(super) struct FencedSession {
     seq: i64,
     said: i64,
 }
 
-/// The session of a write, which the caller has locked. `None`: it has none.
-pub(super) async fn fenced(tx: &Tx<'_>, write: &Write) -> Result<Option<Fenced>, Failure> {
+/// Returns the session of a write, which the caller has locked; `None` without a session.
+pub(super) async fn fenced(tx: &Tx<'_>, write: &EncodedWrite) -> Result<Option<FencedSession>, Failure> {
     let Some(turn) = &write.advance.session else { return Ok(None) };
     let sql = "SELECT seq, messages FROM sessions WHERE id = $1 AND fence = $2 AND owner = $3 FOR UPDATE";
     let owner = SqlId(*write.advance.lease.worker.as_bytes());
     let params: Params<'_> = &[&text::escape(turn.session.as_str()), &signed(turn.fence), &owner];
-    let fenced = row(tx, sql, params, |row| Ok(Fenced { seq: row.number(0)?, said: row.number(1)? })).await?;
+    let fenced = row(tx, sql, params, |row| Ok(FencedSession { seq: row.number(0)?, said: row.number(1)? })).await?;
     Ok(Some(fenced.ok_or(StoreError::Fenced)?))
 }
 
-/// Appends the messages of a turn, numbered on from the session's last one.
+/// Appends the messages of a turn, numbered from the session's last one.
 pub(super) async fn append_turn(
     tx: &Tx<'_>,
-    session: Fenced,
-    write: &Write,
+    session: FencedSession,
+    write: &EncodedWrite,
     messages: &Messages<'_>,
 ) -> Result<(), Failure> {
     let Some(turn) = &write.advance.session else { return Ok(()) };
@@ -213,8 +212,8 @@ pub(super) async fn append_turn(
         .map(drop)
 }
 
-/// Whether the turn of a write stands in its session; without a turn never.
-pub(super) async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failure> {
+/// Returns whether the session has the turn of a write; false without a turn.
+pub(super) async fn is_written(tx: &Tx<'_>, write: &EncodedWrite) -> Result<bool, Failure> {
     let Some(turn) = &write.advance.session else { return Ok(false) };
     let sql = "SELECT count(*) FROM messages m JOIN sessions s ON s.seq = m.session
                WHERE s.id = $1 AND m.number > s.messages - $2 AND m.task = $3 AND m.at = $4";
@@ -223,7 +222,7 @@ pub(super) async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failu
     Ok(count > 0 && only(tx, sql, params, |row| row.number(0)).await? == count)
 }
 
-/// The session has no owner until the next claim; when the same worker claims next, its fence stays.
+/// Releases the session until the next claim; when the same worker claims next, its fence stays.
 pub(super) async fn release(tx: &Tx<'_>, session: &str) -> Result<(), Failure> {
     execute(tx, "UPDATE sessions SET held = false WHERE id = $1 AND held", &[&session]).await.map(drop)
 }

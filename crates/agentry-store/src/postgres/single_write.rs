@@ -1,4 +1,4 @@
-//! A write by an owner in a transaction of its own: whatever does not go in batches, and what must be told why not.
+//! A write by an owner in a transaction of its own: every write that is not batched, or whose refusal needs a reason.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use tokio_postgres::Row;
 
-use super::counts::{self, Moves};
+use super::counts::{self, StatusChanges};
 use super::failure::Failure;
 use super::pool::{Db, Tries, Tx};
 use super::rows::{Params, SqlId, execute, row, rows, signed32};
-use super::write::Appended;
+use super::write::AppendedRows;
 use super::{clarifications, dead_letters, outbox, sessions_claim};
 use crate::sql::columns::Columns;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
-use crate::{Advanced, Step, StoreError};
+use crate::{AdvanceResult, Step, StoreError};
 
-/// Entries of the store's own that may stand behind those of a write whose answer was lost, when it is looked for.
+/// Entries of the store's own that may follow those of a write whose answer was lost.
 const OWN_ENTRIES: usize = 64;
 
 /// A locked row of `open_tasks`, as far as writes need it.
-struct Open {
+struct OpenTask {
     status: TaskStatus,
     epoch: u32,
     owner: Option<WorkerId>,
@@ -37,7 +37,7 @@ struct Open {
     session: Option<String>,
 }
 
-impl Open {
+impl OpenTask {
     fn read(row: &Row) -> Result<Self, Failure> {
         Ok(Self {
             status: row.status(0)?,
@@ -53,8 +53,8 @@ impl Open {
         })
     }
 
-    /// Whether the last claim is the write's.
-    fn is_of(&self, write: &Write) -> bool {
+    /// Returns whether the last claim is the write's.
+    fn is_of(&self, write: &EncodedWrite) -> bool {
         let lease = &write.advance.lease;
         self.epoch == lease.epoch && self.owner == Some(lease.worker)
     }
@@ -69,19 +69,19 @@ impl Open {
 }
 
 /// Writes as the owner of a task.
-pub(super) async fn advance(db: &Db, write: &Write, tries: Tries) -> Result<Advanced, Failure> {
+pub(super) async fn advance(db: &Db, write: &EncodedWrite, tries: Tries) -> Result<AdvanceResult, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
     let open = lock(&tx, write.id()).await?;
     let held = open.as_ref().filter(|open| open.runs() && open.is_of(write));
     if tries.maybe_done
-        && let Some(advanced) = own_work(&tx, write, open.as_ref()).await?
+        && let Some(advanced) = earlier_result(&tx, write, open.as_ref()).await?
     {
         return Ok(advanced);
     }
     let task = held.ok_or(StoreError::Fenced)?;
     let session = sessions_claim::fenced(&tx, write).await?;
-    let appended = Appended::of([write]);
+    let appended = AppendedRows::of([write]);
     append(&tx, write, task, &appended).await?;
     ask(&tx, write, task).await?;
     if let Some(session) = session {
@@ -90,25 +90,29 @@ pub(super) async fn advance(db: &Db, write: &Write, tries: Tries) -> Result<Adva
     outbox::insert_all(&tx, &write.advance.outbox).await?;
     let requeued = step(&tx, write, task).await?;
     tx.commit().await?;
-    Ok(Advanced { cancel_requested: task.cancel, requeued })
+    Ok(AdvanceResult { cancel_requested: task.cancel, requeued })
 }
 
-/// Locks a task, its session first as everywhere. `None`: it is not open.
-async fn lock(tx: &Tx<'_>, id: SqlId) -> Result<Option<Open>, Failure> {
+/// Locks a task, its session first as everywhere; returns `None` when it is not open.
+async fn lock(tx: &Tx<'_>, id: SqlId) -> Result<Option<OpenTask>, Failure> {
     let session = "SELECT 1 FROM sessions WHERE id = (SELECT session FROM tasks WHERE id = $1) FOR UPDATE";
     let task = "SELECT status, epoch, owner, attempt, claimed_at, used_us, journal, questions, cancel, session
                 FROM open_tasks WHERE id = $1 FOR UPDATE";
     let (session, task) = (tx.prepare_cached(session).await?, tx.prepare_cached(task).await?);
     let id: Params<'_> = &[&id];
-    // Polled together they travel together; the server runs them one after the other.
+    // Polled together, they are sent together; the server runs them one after the other.
     let (locked, open) = tokio::join!(biased; tx.query(&session, id), tx.query(&task, id));
     locked?;
-    open?.first().map(Open::read).transpose()
+    open?.first().map(OpenTask::read).transpose()
 }
 
-/// What an earlier try of this write has done, when its answer was lost; `None`: nothing.
-async fn own_work(tx: &Tx<'_>, write: &Write, open: Option<&Open>) -> Result<Option<Advanced>, Failure> {
-    let advanced = |cancel, requeued| Some(Advanced { cancel_requested: cancel, requeued });
+/// Returns the result of an earlier try of this write, when its answer was lost; `None` when there was none.
+async fn earlier_result(
+    tx: &Tx<'_>,
+    write: &EncodedWrite,
+    open: Option<&OpenTask>,
+) -> Result<Option<AdvanceResult>, Failure> {
+    let advanced = |cancel, requeued| Some(AdvanceResult { cancel_requested: cancel, requeued });
     Ok(match (&write.advance.step, open) {
         (Step::Finish { outcome, .. }, None) => {
             let sql = "SELECT cancel FROM ended_tasks
@@ -121,17 +125,17 @@ async fn own_work(tx: &Tx<'_>, write: &Write, open: Option<&Open>) -> Result<Opt
         (Step::Continue, Some(open)) if open.runs() && open.is_of(write) && is_written(tx, write).await? => {
             advanced(open.cancel, false)
         }
-        // Only its owner gives a task back and stays named in its row: recovery takes the name away.
-        (Step::Retry { .. } | Step::HandBack | Step::Wait, Some(open)) if !open.runs() && open.is_of(write) => {
+        // Only its owner gives a task back and stays named in its row: recovery removes the name.
+        (Step::Retry { .. } | Step::Release | Step::Wait, Some(open)) if !open.runs() && open.is_of(write) => {
             advanced(open.cancel, write.advance.step == Step::Wait && open.status == TaskStatus::Queued)
         }
         _ => None,
     })
 }
 
-/// Whether the entries of a write stand in the journal, in a row. A write without entries is never found: whatever else
-/// it holds may be written twice without harm, except a turn, which is looked for.
-async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failure> {
+/// Returns whether the entries of a write are in the journal, in a row. A write without entries is never found:
+/// whatever else it holds may be written twice without harm, except a turn, which is looked for.
+async fn is_written(tx: &Tx<'_>, write: &EncodedWrite) -> Result<bool, Failure> {
     let (entries, bodies) = (&write.advance.journal, &write.journal);
     if entries.is_empty() {
         return sessions_claim::is_written(tx, write).await;
@@ -146,7 +150,12 @@ async fn is_written(tx: &Tx<'_>, write: &Write) -> Result<bool, Failure> {
 }
 
 /// Appends to journal and ledger.
-async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>) -> Result<(), Failure> {
+async fn append(
+    tx: &Tx<'_>,
+    write: &EncodedWrite,
+    task: &OpenTask,
+    appended: &AppendedRows<'_>,
+) -> Result<(), Failure> {
     let j = &appended.journal;
     if !j.n.is_empty() {
         let sql = "INSERT INTO journal (task, seq, attempt, at, scope, body)
@@ -169,8 +178,8 @@ async fn append(tx: &Tx<'_>, write: &Write, task: &Open, appended: &Appended<'_>
     Ok(())
 }
 
-/// Keeps the questions of a write, under the attempt of the entry that asked.
-async fn ask(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<(), Failure> {
+/// Inserts the questions of a write, under the attempt of the entry that asked.
+async fn ask(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask) -> Result<(), Failure> {
     for question in &write.advance.clarifications {
         let attempt = write.advance.attempt_of(question, task.attempt);
         clarifications::insert(tx, write.task(), attempt, question).await?;
@@ -178,22 +187,23 @@ async fn ask(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Moves the task. True: it waits no longer, because its answers were there already.
-async fn step(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<bool, Failure> {
+/// Applies the transition. Returns true when the task no longer waits, because its answers were already there.
+async fn step(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask) -> Result<bool, Failure> {
     let at = write.at();
     match &write.advance.step {
-        Step::Continue => place(tx, write, task, &Place::running(task)).await?,
+        Step::Continue => place(tx, write, task, &NextState::running(task)).await?,
         Step::Finish { .. } => finish(tx, write, task).await?,
         Step::Retry { at: ready_at } => {
             let attempt = task.attempt.saturating_add(1);
-            requeue(tx, write, task, &Place { attempt, used_us: 0, ..Place::queued(task, *ready_at, at) }).await?;
+            requeue(tx, write, task, &NextState { attempt, used_us: 0, ..NextState::queued(task, *ready_at, at) })
+                .await?;
         }
-        Step::HandBack => requeue(tx, write, task, &Place::queued(task, at, at)).await?,
+        Step::Release => requeue(tx, write, task, &NextState::queued(task, at, at)).await?,
         Step::Wait => {
             let asked = task.questions > 0 || !write.advance.clarifications.is_empty();
-            let answered = !asked || !clarifications::any_open(tx, write.task()).await?;
-            let queued = Place::queued(task, at, at);
-            let place = if answered { queued } else { Place { status: TaskStatus::Waiting, lane: 2, ..queued } };
+            let answered = !asked || !clarifications::has_open(tx, write.task()).await?;
+            let queued = NextState::queued(task, at, at);
+            let place = if answered { queued } else { NextState { status: TaskStatus::Waiting, lane: 2, ..queued } };
             requeue(tx, write, task, &place).await?;
             return Ok(answered);
         }
@@ -201,22 +211,22 @@ async fn step(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<bool, Failure> 
     Ok(false)
 }
 
-/// Where a task stands after a write that does not end it.
-struct Place {
+/// State of a task after a write that does not end it.
+struct NextState {
     status: TaskStatus,
     attempt: u32,
     used_us: i64,
-    /// `None`: as before.
+    /// `None` leaves it as before.
     ready_at: Option<i64>,
     lane: i16,
 }
 
-impl Place {
-    fn running(task: &Open) -> Self {
+impl NextState {
+    fn running(task: &OpenTask) -> Self {
         Self { status: TaskStatus::Running, attempt: task.attempt, used_us: task.used_us, ready_at: None, lane: 0 }
     }
 
-    fn queued(task: &Open, ready_at: Timestamp, now: Timestamp) -> Self {
+    fn queued(task: &OpenTask, ready_at: Timestamp, now: Timestamp) -> Self {
         Self {
             status: TaskStatus::Queued,
             attempt: task.attempt,
@@ -227,7 +237,7 @@ impl Place {
     }
 }
 
-async fn place(tx: &Tx<'_>, write: &Write, task: &Open, place: &Place) -> Result<(), Failure> {
+async fn place(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask, place: &NextState) -> Result<(), Failure> {
     let sql =
         "UPDATE open_tasks SET status = $2, attempt = $3, used_us = $4, ready_at = coalesce($5, ready_at), lane = $6,
                    version = coalesce(version, $7), journal = $8, questions = $9
@@ -248,20 +258,20 @@ async fn place(tx: &Tx<'_>, write: &Write, task: &Open, place: &Place) -> Result
     execute(tx, sql, params).await.map(drop)
 }
 
-/// Ends the claim without ending the task; the session, if there is one, has no owner until the next claim.
-async fn requeue(tx: &Tx<'_>, write: &Write, task: &Open, to: &Place) -> Result<(), Failure> {
+/// Ends the claim without ending the task; its session, if any, has no owner until the next claim.
+async fn requeue(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask, to: &NextState) -> Result<(), Failure> {
     place(tx, write, task, to).await?;
     if let Some(session) = &task.session {
         sessions_claim::release(tx, session).await?;
     }
     let waits = to.status == TaskStatus::Waiting;
-    counts::add(tx, Moves { queued: i64::from(!waits), running: -1, waiting: i64::from(waits) }).await
+    counts::add(tx, StatusChanges { queued: i64::from(!waits), running: -1, waiting: i64::from(waits) }).await
 }
 
-async fn finish(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<(), Failure> {
+async fn finish(tx: &Tx<'_>, write: &EncodedWrite, task: &OpenTask) -> Result<(), Failure> {
     let Step::Finish { outcome, dead_letter } = &write.advance.step else { return Ok(()) };
     let at = write.at();
-    let end = End {
+    let end = TaskEnd {
         status: outcome.status,
         at,
         used_us: task.used(at),
@@ -270,18 +280,18 @@ async fn finish(tx: &Tx<'_>, write: &Write, task: &Open) -> Result<(), Failure> 
         version: write.version(),
         outcome: write.outcome.as_deref().unwrap_or_default(),
     };
-    put_end(tx, write.id(), &end).await?;
+    store_end(tx, write.id(), &end).await?;
     if task.questions > 0 || !write.advance.clarifications.is_empty() {
         clarifications::withdraw(tx, write.task(), &Resolution::Withdrawn { at }).await?;
     }
     if *dead_letter {
         dead_letters::insert_task(tx, write.task(), outcome, at).await?;
     }
-    counts::add(tx, Moves { running: -1, ..Moves::default() }).await
+    counts::add(tx, StatusChanges { running: -1, ..StatusChanges::default() }).await
 }
 
-/// How a task ends.
-pub(super) struct End<'a> {
+/// End of a task.
+pub(super) struct TaskEnd<'a> {
     pub(super) status: TaskStatus,
     pub(super) at: Timestamp,
     pub(super) used_us: i64,
@@ -292,7 +302,7 @@ pub(super) struct End<'a> {
 }
 
 /// Moves a task from the open to the ended ones. The caller holds the lock of its row.
-pub(super) async fn put_end(tx: &Tx<'_>, id: SqlId, end: &End<'_>) -> Result<(), Failure> {
+pub(super) async fn store_end(tx: &Tx<'_>, id: SqlId, end: &TaskEnd<'_>) -> Result<(), Failure> {
     let sql = "WITH t AS (DELETE FROM open_tasks WHERE id = $1 RETURNING *)
                INSERT INTO ended_tasks (id, owner, ready_at, started_at, finished_at, used_us, attempt, epoch, recoveries,
                    status, cancel, version, outcome)

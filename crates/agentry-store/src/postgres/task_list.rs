@@ -1,4 +1,4 @@
-//! Reading tasks: one, a page.
+//! Reading tasks: one, or a page.
 
 use agentry_core::id::{ClarificationId, TaskId};
 use agentry_core::task::TaskRecord;
@@ -12,8 +12,8 @@ use super::text;
 use crate::sql::decode;
 use crate::{Page, StoreError, TaskFilter};
 
-/// The columns of a record, from `t` (tasks), `o` (open_tasks) and `e` (ended_tasks). The sums and questions come with
-/// each row, so that a page is one statement.
+/// Columns of a record, from `t` (tasks), `o` (open_tasks) and `e` (ended_tasks). Sums and questions come with each
+/// row, so that a page is one statement.
 const COLUMNS: &str =
     "t.body, coalesce(o.status, e.status), coalesce(o.attempt, e.attempt), coalesce(o.epoch, e.epoch),
     o.owner, coalesce(o.version, e.version), coalesce(o.ready_at, e.ready_at), coalesce(o.started_at, e.started_at),
@@ -31,7 +31,7 @@ const SPENT: &str = "CROSS JOIN LATERAL (
         FROM ledger WHERE task = t.id
     ) l";
 
-/// A task.
+/// Returns a task.
 pub(super) async fn one(db: &Db, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM tasks t LEFT JOIN open_tasks o ON o.id = t.id LEFT JOIN ended_tasks e ON e.id = t.id {SPENT}
@@ -40,7 +40,7 @@ pub(super) async fn one(db: &Db, id: TaskId) -> Result<Option<TaskRecord>, Store
     db.row(&sql, &[&SqlId(*id.as_bytes())], record).await
 }
 
-/// Tasks, newest first.
+/// Returns tasks, newest first.
 pub(super) async fn page(
     db: &Db,
     filter: &TaskFilter,
@@ -64,8 +64,8 @@ pub(super) async fn page(
     db.page(&sql, &params, limit, record).await
 }
 
-/// The statement of a page. It starts from the table that the status says, and takes one page of ids before it looks at
-/// anything else. Statuses and modes are literals, so that the planner sees which partial index may be used.
+/// Builds the statement of a page. It starts from the table that the status implies, and takes one page of ids before
+/// it reads anything else. Statuses and modes are literals, so that the planner can use the partial indexes.
 fn select(filter: &TaskFilter, before: bool) -> String {
     let source = match filter.status {
         None => "tasks t",

@@ -11,39 +11,44 @@ use agentry_core::time::Timestamp;
 use agentry_core::wake::Wake;
 use async_trait::async_trait;
 
-use super::claim::Known;
+use super::claim::TaskClaim;
 use super::rows::{SqlId, signed32};
 use super::{PostgresStore, accept, advance, cancel, claim, counts, recover, task_list};
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::Columns;
 use crate::sql::decode;
+use crate::sql::encode::EncodedTask;
 use crate::sql::limits::sql_limit;
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
-    TaskFilter, TaskStore, Want,
+    AcceptError, Acceptance, Advance, AdvanceResult, Backlog, CancelResult, ClaimRequest, ClaimedTask, Lease, Page,
+    QueueCounts, StoreError, TaskFilter, TaskStore,
 };
 
 #[async_trait]
 impl TaskStore for PostgresStore {
-    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
-        self.batches.accepts.call(Arrival::all(tasks)?).await
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Acceptance, AcceptError>>, StoreError> {
+        self.batches.accepts.call(EncodedTask::all(tasks)?).await
     }
 
     async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
         self.db.retrying(|_| accept::task_of_key(&self.db, key, now)).await
     }
 
-    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
-        match want {
-            Want::Known(tasks) => self.batches.claims.call(Known { worker, tasks, now }).await,
-            Want::Next { modes, limit, due_by } => {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedTask>, StoreError> {
+        match request {
+            ClaimRequest::Tasks(tasks) => self.batches.claims.call(TaskClaim { worker, tasks, now }).await,
+            ClaimRequest::Next { modes, limit, due_by } => {
                 let wanted = claim::Next { worker, modes, limit, due_by: due_by.min(now), now };
                 self.db.retrying(|tries| claim::next(&self.db, &wanted, tries)).await
             }
         }
     }
 
-    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+    async fn leases_of(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
         let sql = "SELECT id, epoch FROM open_tasks WHERE status = 1 AND owner = $1 LIMIT $2";
         let params = (SqlId(*worker.as_bytes()), sql_limit(limit));
         self.db
@@ -51,7 +56,7 @@ impl TaskStore for PostgresStore {
             .await
     }
 
-    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
+    async fn advance(&self, advance: Arc<Advance>) -> Result<AdvanceResult, StoreError> {
         advance::advance(self, advance).await
     }
 
@@ -60,7 +65,7 @@ impl TaskStore for PostgresStore {
         task: TaskId,
         now: Timestamp,
         messages: Vec<OutboxMessage>,
-    ) -> Result<Cancelled, StoreError> {
+    ) -> Result<CancelResult, StoreError> {
         self.db.retrying(|tries| cancel::cancel(&self.db, task, now, &messages, tries)).await
     }
 

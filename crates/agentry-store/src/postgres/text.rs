@@ -1,15 +1,15 @@
-//! Text that PostgreSQL cannot hold as it is: a `text` column takes every character but NUL, and session keys, event
-//! ids, step names and reasons come from outside.
+//! Escapes for `text` columns, which hold every character but NUL: session keys, event ids, step names and reasons come
+//! from outside.
 //!
-//! NUL is written as U+0001 `0`, and U+0001 itself as U+0001 `1`; all other text stays as it is. JSON bodies need none of
-//! this: serde writes NUL as six plain characters, and the server never parses them.
+//! NUL is written as U+0001 `0`, and U+0001 itself as U+0001 `1`; all other text stays as it is. JSON bodies need no
+//! escapes: serde writes NUL as six plain characters, and the server never parses them.
 
 use std::borrow::Cow;
 
-/// Begins an escape.
+/// Start of an escape.
 const MARK: char = '\u{1}';
 
-/// The form for a `text` column. Equal texts have equal forms, different ones different forms.
+/// Returns the form for a `text` column; the mapping is injective.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| byte <= 1) {
         return Cow::Borrowed(text);
@@ -25,7 +25,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The text of a column that was written by [`escape`].
+/// Returns the text of a column that was written by [`escape`].
 pub(crate) fn unescape(column: &str) -> Cow<'_, str> {
     if !column.contains(MARK) {
         return Cow::Borrowed(column);

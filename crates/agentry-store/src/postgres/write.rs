@@ -1,4 +1,4 @@
-//! A write by an owner as columns: what it appends, as arrays for one statement.
+//! A write by an owner as columns: the appended rows as arrays for one statement.
 
 use std::borrow::Cow;
 
@@ -9,13 +9,13 @@ use tokio_postgres::types::ToSql;
 use super::rows::{SqlId, signed32};
 use super::text;
 use crate::Step;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
 
-/// How a write is carried out.
+/// Execution of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The task goes on: in batches.
+    /// The task continues: in batches.
     Step,
     /// The task ends: in batches.
     End,
@@ -25,8 +25,7 @@ pub(super) enum Shape {
     Alone,
 }
 
-impl Write {
-    /// How it is carried out.
+impl EncodedWrite {
     pub(super) fn shape(&self) -> Shape {
         let advance = &self.advance;
         match (&advance.step, &advance.session) {
@@ -46,7 +45,7 @@ impl Write {
         SqlId(*self.task().as_bytes())
     }
 
-    /// The version of the agent as its column has it.
+    /// Returns the agent version as stored.
     pub(super) fn version(&self) -> Option<Cow<'_, str>> {
         self.advance.agent_version.as_deref().map(text::escape)
     }
@@ -56,148 +55,99 @@ impl Write {
     }
 }
 
-/// Entries for the journal.
-#[derive(Default)]
-pub(super) struct Journal<'a> {
-    pub(super) task: Vec<SqlId>,
-    pub(super) n: Vec<i32>,
-    pub(super) attempt: Vec<i32>,
-    pub(super) at: Vec<i64>,
-    pub(super) scope: Vec<Cow<'a, str>>,
-    pub(super) body: Vec<&'a str>,
+/// Defines rows as arrays, one per column, and their parameters in the order of the columns.
+macro_rules! arrays {
+    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub(super) struct $name<'a> {
+            $(pub(super) $column: Vec<$type>),+
+        }
+
+        impl $name<'_> {
+            pub(super) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+                vec![$(&self.$column),+]
+            }
+        }
+    };
 }
 
-/// Rows for the ledger.
-#[derive(Default)]
-pub(super) struct Ledger<'a> {
-    pub(super) task: Vec<SqlId>,
-    pub(super) call: Vec<SqlId>,
-    pub(super) at: Vec<i64>,
-    pub(super) input: Vec<i64>,
-    pub(super) cached: Vec<i64>,
-    pub(super) output: Vec<i64>,
-    pub(super) reasoning: Vec<i64>,
-    pub(super) cost: Vec<Option<i64>>,
-    pub(super) duration_us: Vec<i64>,
-    pub(super) status: Vec<i16>,
-    pub(super) agent: Vec<&'a str>,
-    pub(super) provider: Vec<&'a str>,
-    pub(super) model: Vec<Cow<'a, str>>,
-    pub(super) cache_write: Vec<i64>,
-    pub(super) cache_write_1h: Vec<i64>,
-    pub(super) provider_call: Vec<Option<Cow<'a, str>>>,
+arrays! {
+    /// Entries for the journal.
+    Journal { task: SqlId, n: i32, attempt: i32, at: i64, scope: Cow<'a, str>, body: &'a str }
+}
+arrays! {
+    /// Rows for the ledger.
+    Ledger {
+        task: SqlId, call: SqlId, at: i64, input: i64, cached: i64, output: i64, reasoning: i64, cost: Option<i64>,
+        duration_us: i64, status: i16, agent: &'a str, provider: &'a str, model: Cow<'a, str>, cache_write: i64,
+        cache_write_1h: i64, provider_call: Option<Cow<'a, str>>,
+    }
+}
+arrays! {
+    /// Messages for the outbox.
+    Outbox { id: SqlId, task: SqlId, ready_at: i64, message: &'a str }
+}
+arrays! {
+    /// Messages for sessions.
+    Messages { task: SqlId, n: i64, body: &'a str }
 }
 
-/// Messages for the outbox.
+/// Rows that writes append. Numbers `n` count within a write, from 1: the store knows the numbers before.
 #[derive(Default)]
-pub(super) struct Outbox<'a> {
-    pub(super) id: Vec<SqlId>,
-    pub(super) task: Vec<SqlId>,
-    pub(super) ready_at: Vec<i64>,
-    pub(super) message: Vec<&'a str>,
-}
-
-/// Messages for sessions.
-#[derive(Default)]
-pub(super) struct Messages<'a> {
-    pub(super) task: Vec<SqlId>,
-    pub(super) n: Vec<i64>,
-    pub(super) body: Vec<&'a str>,
-}
-
-/// What writes append. Numbers `n` count within a write, from 1: the store knows what came before.
-#[derive(Default)]
-pub(super) struct Appended<'a> {
+pub(super) struct AppendedRows<'a> {
     pub(super) journal: Journal<'a>,
     pub(super) ledger: Ledger<'a>,
     pub(super) outbox: Outbox<'a>,
     pub(super) messages: Messages<'a>,
 }
 
-impl<'a> Appended<'a> {
-    /// Of several writes.
-    pub(super) fn of(writes: impl IntoIterator<Item = &'a Write>) -> Self {
+impl<'a> AppendedRows<'a> {
+    /// Collects the rows of several writes.
+    pub(super) fn of(writes: impl IntoIterator<Item = &'a EncodedWrite>) -> Self {
         let mut all = Self::default();
-        for write in writes {
-            all.journal.add(write);
-            all.ledger.add(write);
-            all.outbox.add(write);
-            all.messages.add(write);
-        }
+        writes.into_iter().for_each(|write| all.add(write));
         all
     }
-}
 
-impl<'a> Journal<'a> {
-    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 6] {
-        [&self.task, &self.n, &self.attempt, &self.at, &self.scope, &self.body]
-    }
-
-    fn add(&mut self, write: &'a Write) {
+    fn add(&mut self, write: &'a EncodedWrite) {
+        let Self { journal, ledger, outbox, messages } = self;
         for (n, (entry, body)) in (1..).zip(write.advance.journal.iter().zip(&write.journal)) {
-            self.task.push(write.id());
-            self.n.push(n);
-            self.attempt.push(signed32(entry.attempt));
-            self.at.push(entry.at.0);
-            self.scope.push(text::escape(entry.scope.as_str()));
-            self.body.push(body);
+            journal.task.push(write.id());
+            journal.n.push(n);
+            journal.attempt.push(signed32(entry.attempt));
+            journal.at.push(entry.at.0);
+            journal.scope.push(text::escape(entry.scope.as_str()));
+            journal.body.push(body);
         }
-    }
-}
-
-impl<'a> Ledger<'a> {
-    #[rustfmt::skip]
-    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 16] {
-        [
-            &self.task, &self.call, &self.at, &self.input, &self.cached, &self.output, &self.reasoning, &self.cost,
-            &self.duration_us, &self.status, &self.agent, &self.provider, &self.model, &self.cache_write,
-            &self.cache_write_1h, &self.provider_call,
-        ]
-    }
-
-    fn add(&mut self, write: &'a Write) {
         for row in &write.advance.ledger {
-            self.task.push(write.id());
-            self.call.push(SqlId(*row.call.as_bytes()));
-            self.at.push(row.at.0);
-            self.input.push(signed(row.usage.input_tokens));
-            self.cached.push(signed(row.usage.cached_tokens));
-            self.output.push(signed(row.usage.output_tokens));
-            self.reasoning.push(signed(row.usage.reasoning_tokens));
-            self.cost.push(row.cost.map(|cost| cost.0));
-            self.duration_us.push(signed(row.duration_us));
-            self.status.push(i16::from(row.status as u8));
-            self.agent.push(row.agent.as_str());
-            self.provider.push(row.provider.as_str());
-            self.model.push(text::escape(&row.model));
-            self.cache_write.push(signed(row.usage.cache_write_tokens));
-            self.cache_write_1h.push(signed(row.usage.cache_write_1h_tokens));
-            self.provider_call.push(row.provider_call.as_deref().map(text::escape));
+            ledger.task.push(write.id());
+            ledger.call.push(SqlId(*row.call.as_bytes()));
+            ledger.at.push(row.at.0);
+            ledger.input.push(signed(row.usage.input_tokens));
+            ledger.cached.push(signed(row.usage.cached_tokens));
+            ledger.output.push(signed(row.usage.output_tokens));
+            ledger.reasoning.push(signed(row.usage.reasoning_tokens));
+            ledger.cost.push(row.cost.map(|cost| cost.0));
+            ledger.duration_us.push(signed(row.duration_us));
+            ledger.status.push(i16::from(row.status as u8));
+            ledger.agent.push(row.agent.as_str());
+            ledger.provider.push(row.provider.as_str());
+            ledger.model.push(text::escape(&row.model));
+            ledger.cache_write.push(signed(row.usage.cache_write_tokens));
+            ledger.cache_write_1h.push(signed(row.usage.cache_write_1h_tokens));
+            ledger.provider_call.push(row.provider_call.as_deref().map(text::escape));
         }
-    }
-}
-
-impl<'a> Outbox<'a> {
-    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 4] {
-        [&self.id, &self.task, &self.ready_at, &self.message]
-    }
-
-    fn add(&mut self, write: &'a Write) {
         for (message, body) in write.advance.outbox.iter().zip(&write.outbox) {
-            self.id.push(SqlId(*message.id.as_bytes()));
-            self.task.push(write.id());
-            self.ready_at.push(message.created_at.0);
-            self.message.push(body);
+            outbox.id.push(SqlId(*message.id.as_bytes()));
+            outbox.task.push(write.id());
+            outbox.ready_at.push(message.created_at.0);
+            outbox.message.push(body);
         }
-    }
-}
-
-impl<'a> Messages<'a> {
-    fn add(&mut self, write: &'a Write) {
         for (n, body) in (1..).zip(&write.messages) {
-            self.task.push(write.id());
-            self.n.push(n);
-            self.body.push(body);
+            messages.task.push(write.id());
+            messages.n.push(n);
+            messages.body.push(body);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Columns of a row, whichever backend it comes from.
+//! Columns of a row of either backend.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
-/// A value that cannot be kept, or a column that does not hold what it should.
+/// A value that cannot be stored, or a column with unexpected content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unreadable(pub(crate) String);
 
@@ -28,26 +28,25 @@ impl From<serde_json::Error> for Unreadable {
     }
 }
 
-/// JSON text of a value.
+/// Encodes a value as JSON.
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, Unreadable> {
     serde_json::to_string(value).map_err(|error| Unreadable(format!("a value cannot be written as JSON: {error}")))
 }
 
-/// JSON texts of several values.
+/// Encodes several values as JSON.
 pub(crate) fn all_to_json<'a, T: Serialize + 'a>(
     values: impl IntoIterator<Item = &'a T>,
 ) -> Result<Vec<String>, Unreadable> {
     values.into_iter().map(to_json).collect()
 }
 
-/// The value of a JSON text.
+/// Decodes a value from JSON.
 pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
     Ok(serde_json::from_str(text)?)
 }
 
 /// An id of 16 bytes.
 pub(crate) trait Id: Sized {
-    /// The id with these bytes.
     fn of_bytes(bytes: [u8; 16]) -> Self;
 }
 
@@ -63,9 +62,9 @@ macro_rules! ids {
 
 ids!(AuditId, CallId, ClarificationId, DeadLetterId, KeyId, OutboxId, TaskId, WorkerId);
 
-/// A row, read by the places of its columns. `_or_none` is for columns that may be NULL.
+/// A row, read by the positions of its columns. `_or_none` is for nullable columns.
 pub(crate) trait Columns {
-    /// The failure of the backend.
+    /// Failure of the backend.
     type Failure: From<Unreadable>;
 
     fn number_or_none(&self, at: usize) -> Result<Option<i64>, Self::Failure>;
@@ -74,23 +73,23 @@ pub(crate) trait Columns {
 
     fn bytes_or_none(&self, at: usize) -> Result<Option<[u8; 16]>, Self::Failure>;
 
-    /// JSON, and names that hold no odd characters: as they stand in the column.
+    /// Returns the text as stored, for JSON and names without special characters.
     fn plain_or_none(&self, at: usize) -> Result<Option<&str>, Self::Failure>;
 
-    /// The text that a column stands for. A backend may keep it escaped.
+    /// Decodes the text of a column, which a backend may escape.
     fn unescaped<'a>(&self, column: &'a str) -> Cow<'a, str>;
 
     fn number(&self, at: usize) -> Result<i64, Self::Failure> {
         present(at, self.number_or_none(at)?)
     }
 
-    /// A number that is never negative.
+    /// Returns a number that is never negative.
     fn count<N: TryFrom<i64>>(&self, at: usize) -> Result<N, Self::Failure> {
         let number = self.number(at)?;
         N::try_from(number).map_err(|_| Unreadable(format!("{number} is not a count")).into())
     }
 
-    /// A number that stands for one of a few `what`.
+    /// Decodes an enum, called `what`, from its number.
     fn numbered<T>(&self, at: usize, what: &str, of: impl FnOnce(u8) -> Option<T>) -> Result<T, Self::Failure> {
         let number = self.number(at)?;
         let known = u8::try_from(number).ok().and_then(of);

@@ -1,4 +1,4 @@
-//! Rows of both SQL backends as words of the core: the columns are selected in the same order.
+//! Decoding of rows of both SQL backends, which select the columns in the same order.
 
 use agentry_core::access::{ApiKey, BrowserSession, KeyHash, Scope};
 use agentry_core::agent::ProviderKind;
@@ -16,7 +16,6 @@ use crate::{
     AgentStatus, DeadLetter, DeadLetterOrigin, DeadLetterState, FleetChanges, FleetRow, SlotRecord, SlotState, UsageRow,
 };
 
-/// What became of a row.
 type Decoded<T, R> = Result<T, <R as Columns>::Failure>;
 
 fn hash<R: Columns>(row: &R, at: usize) -> Decoded<KeyHash, R> {
@@ -59,7 +58,7 @@ pub(crate) fn fleet_row<R: Columns>(row: &R) -> Decoded<(FleetRow, u64), R> {
     Ok((FleetRow { agent: row.agent(0)?, version: row.text(1)?, removed: row.flag(2)? }, row.count(3)?))
 }
 
-/// The changes after a revision, from the rows that have a later one.
+/// Builds the changes after a revision from the rows with a later one.
 pub(crate) fn fleet_changes(after: u64, found: Vec<(FleetRow, u64)>) -> FleetChanges {
     let revision = found.iter().map(|(_, revision)| *revision).max().unwrap_or(after);
     FleetChanges { revision, rows: found.into_iter().map(|(row, _)| row).collect() }
@@ -103,7 +102,7 @@ pub(crate) fn schedule<R: Columns>(row: &R) -> Decoded<ScheduleRecord, R> {
     })
 }
 
-/// The state of a slot in a column.
+/// Decodes the state of a slot.
 pub(crate) fn slot_state<R: Columns>(row: &R, at: usize) -> Decoded<SlotState, R> {
     use SlotState::{Fired, Missed, Skipped};
     row.numbered(at, "slot state", |number| [Fired, Skipped, Missed].get(usize::from(number)).copied())

@@ -1,8 +1,7 @@
 //! Code that the SQLite and PostgreSQL stores share.
 
-pub(crate) mod arrival;
 pub(crate) mod columns;
+pub(crate) mod dead_letter;
 pub(crate) mod decode;
-pub(crate) mod letters;
+pub(crate) mod encode;
 pub(crate) mod limits;
-pub(crate) mod write;

@@ -1,4 +1,4 @@
-//! Tasks at the door: durable, bounded, once per idempotency key.
+//! Acceptance of submissions: durable, bounded, once per idempotency key.
 
 use std::time::Duration;
 
@@ -10,60 +10,60 @@ use rusqlite::Connection;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::{micros, row};
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::Columns;
-use crate::{Accepted, Refused, StoreError};
+use crate::sql::encode::EncodedTask;
+use crate::{AcceptError, Acceptance, StoreError};
 
-/// How long idempotency keys are kept, in microseconds (the port: 24 h).
+/// Retention of idempotency keys in microseconds (24 h by the port).
 const KEY_LIFE_US: i64 = 24 * 3_600 * 1_000_000;
-/// When a caller may try again after a full queue: a worker slot or two have come free by then.
+/// Retry delay for a full queue: one or two worker slots are free by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The answer when the queue cannot take more.
+/// Returns the error of a full queue.
 pub(super) fn full(db: &Db) -> StoreError {
     StoreError::Full { what: "the task queue", bound: db.max_queued, retry_after: RETRY_AFTER }
 }
 
-/// Whether the queue can take `more` tasks.
+/// Returns whether the queue can take `more` tasks.
 pub(super) fn has_room(db: &Db, more: usize) -> bool {
     db.counts.queued.saturating_add(more as u64) <= db.max_queued
 }
 
-/// Accepts one task, or says why not.
-pub(super) fn accept(db: &mut Db, arrival: &Arrival) -> Result<Result<Accepted, Refused>, Failure> {
-    let task = &arrival.task;
-    if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency
-        && let Some((kept, first)) = known_key(&db.conn, key, task.created_at)?
+/// Accepts one task, or returns the reason for a refusal.
+pub(super) fn accept(db: &mut Db, submission: &EncodedTask) -> Result<Result<Acceptance, AcceptError>, Failure> {
+    let task = &submission.task;
+    if let Some(IdempotencyKey { key, fingerprint }) = &submission.task.idempotency
+        && let Some((kept, first)) = find_key(&db.conn, key, task.created_at)?
     {
         let same = kept == fingerprint.cast_signed();
-        return Ok(if same { Ok(Accepted::Duplicate(first)) } else { Err(Refused::KeyReused(first)) });
+        return Ok(if same { Ok(Acceptance::Duplicate(first)) } else { Err(AcceptError::KeyReused(first)) });
     }
     if !has_room(db, 1) {
-        return Ok(Err(Refused::Store(full(db))));
+        return Ok(Err(AcceptError::Store(full(db))));
     }
-    if !insert(db, arrival)? {
-        return Ok(Ok(Accepted::Duplicate(task.id)));
+    if !insert(db, submission)? {
+        return Ok(Ok(Acceptance::Duplicate(task.id)));
     }
-    if let Some(IdempotencyKey { key, fingerprint }) = &arrival.task.idempotency {
+    if let Some(IdempotencyKey { key, fingerprint }) = &submission.task.idempotency {
         db.execute(
             "INSERT OR REPLACE INTO idempotency (key, fingerprint, task, created_at) VALUES (?1, ?2, ?3, ?4)",
             (key, fingerprint.cast_signed(), task.id.as_bytes(), task.created_at.0),
         )?;
     }
-    Ok(Ok(Accepted::New))
+    Ok(Ok(Acceptance::New))
 }
 
-/// The fingerprint and task of a key that is not older than 24 h.
-pub(super) fn known_key(conn: &Connection, key: &str, now: Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
+/// Returns the fingerprint and task of a key that has not expired.
+pub(super) fn find_key(conn: &Connection, key: &str, now: Timestamp) -> Result<Option<(i64, TaskId)>, Failure> {
     let sql = "SELECT fingerprint, task, created_at FROM idempotency WHERE key = ?1";
     let known = row(conn, sql, [key], |row| Ok((row.number(0)?, row.id(1)?, row.number(2)?)))?;
     let young = known.filter(|(_, _, created_at)| micros(*created_at, now) < KEY_LIFE_US);
     Ok(young.map(|(fingerprint, task, _)| (fingerprint, task)))
 }
 
-/// Inserts the rows of a task. False: a task of this id is there already.
-fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
-    let task = &arrival.task;
+/// Inserts the rows of a task. Returns false when a task of this id exists.
+fn insert(db: &mut Db, submission: &EncodedTask) -> Result<bool, Failure> {
+    let task = &submission.task;
     let agent = db.name(task.agent.as_str())?;
     let created = task.created_at.0;
     let ready_at = task.not_before.map_or(created, |at| at.0);
@@ -86,7 +86,7 @@ fn insert(db: &mut Db, arrival: &Arrival) -> Result<bool, Failure> {
         return Ok(false);
     }
     let seq = db.conn.last_insert_rowid();
-    db.execute("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)", (seq, &arrival.body))?;
-    db.moved(None, TaskStatus::Queued);
+    db.execute("INSERT INTO task_bodies (seq, body) VALUES (?1, ?2)", (seq, &submission.body))?;
+    db.count_transition(None, TaskStatus::Queued);
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! [`AccessStore`] and [`PulseStore`] on SQLite.
+//! [`AccessStore`] and [`RecentTaskStore`] on SQLite.
 
 use agentry_core::access::{ApiKey, AuditEntry, BrowserSession, KeyHash};
 use agentry_core::id::{AuditId, KeyId};
@@ -10,11 +10,14 @@ use super::SqliteStore;
 use super::db::Db;
 use super::failure::Failure;
 use super::rows::value;
-use crate::port::{audit_horizon, moment_of, revoked_horizon};
+use crate::port::{audit_horizon, revoked_horizon, timestamp_of_id};
 use crate::sql::columns::{Columns, to_json};
 use crate::sql::decode::{api_key, browser_session};
 use crate::sql::limits::{one_more, signed};
-use crate::{AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_PULSE, Page, PulseStore, StoreError, TaskPulse};
+use crate::{
+    AccessStore, MAX_BROWSER_SESSIONS_PER_KEY, MAX_KEYS, MAX_RECENT_TASKS, Page, RecentTask, RecentTaskStore,
+    StoreError,
+};
 
 const KEY: &str = "SELECT id, hash, name, scope, created_at, expires_at, used_at, revoked_at FROM api_keys";
 
@@ -44,29 +47,29 @@ fn add_browser_session(db: &Db, session: &BrowserSession) -> Result<bool, Failur
     Ok(kept)
 }
 
-/// The newest tasks, until one is too old.
-fn newest(conn: &Connection, since: Timestamp, limit: usize) -> Result<Vec<TaskPulse>, Failure> {
+/// Returns the newest tasks, until one is too old.
+fn newest(conn: &Connection, since: Timestamp, limit: usize) -> Result<Vec<RecentTask>, Failure> {
     let mut statement = conn.prepare_cached(
         "SELECT n.name, t.status, t.id, t.finished_at FROM tasks t JOIN names n ON n.id = t.agent
          ORDER BY t.seq DESC LIMIT ?1",
     )?;
-    let mut rows = statement.query([signed(limit.min(MAX_PULSE) as u64)])?;
+    let mut rows = statement.query([signed(limit.min(MAX_RECENT_TASKS) as u64)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let created_at = moment_of(&row.get(2)?);
+        let created_at = timestamp_of_id(&row.get(2)?);
         if created_at < since {
             break;
         }
         let (agent, status) = (row.agent(0)?, row.status(1)?);
         let finished_at = row.time_or_none(3)?.filter(|_| status.is_terminal());
-        found.push(TaskPulse { agent, status, created_at, finished_at });
+        found.push(RecentTask { agent, status, created_at, finished_at });
     }
     Ok(found)
 }
 
 #[async_trait]
-impl PulseStore for SqliteStore {
-    async fn pulse(&self, since: Timestamp, limit: usize) -> Result<Vec<TaskPulse>, StoreError> {
+impl RecentTaskStore for SqliteStore {
+    async fn recent_tasks(&self, since: Timestamp, limit: usize) -> Result<Vec<RecentTask>, StoreError> {
         self.read(move |conn| newest(conn, since, limit)).await
     }
 }
@@ -100,7 +103,7 @@ impl AccessStore for SqliteStore {
         self.row(format!("{KEY} WHERE id = ?1"), [*key.as_bytes()], |row| api_key(row)).await
     }
 
-    async fn has_keys(&self, now: Timestamp) -> Result<bool, StoreError> {
+    async fn has_active_keys(&self, now: Timestamp) -> Result<bool, StoreError> {
         self.read(move |conn| {
             let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE coalesce(revoked_at, ?1 + 1) > ?1
                            AND coalesce(expires_at, ?1 + 1) > ?1)";
@@ -109,9 +112,9 @@ impl AccessStore for SqliteStore {
         .await
     }
 
-    async fn key_used(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError> {
+    async fn record_key_use(&self, key: KeyId, at: Timestamp) -> Result<(), StoreError> {
         let sql = "UPDATE api_keys SET used_at = max(coalesce(used_at, ?2), ?2) WHERE id = ?1";
-        self.write_soon(1, move |db| db.execute(sql, (key.as_bytes(), at.0)).map(drop)).await
+        self.write_relaxed(1, move |db| db.execute(sql, (key.as_bytes(), at.0)).map(drop)).await
     }
 
     async fn add_browser_session(&self, session: &BrowserSession) -> Result<bool, StoreError> {

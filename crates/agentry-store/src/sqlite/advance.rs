@@ -12,12 +12,12 @@ use super::failure::Failure;
 use super::rows::{micros, row, value};
 use super::{clarifications, dead_letters, outbox, sessions};
 use crate::sql::columns::{Columns, to_json};
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::signed;
-use crate::sql::write::Write;
-use crate::{Advanced, Lease, Step, StoreError};
+use crate::{AdvanceResult, Lease, Step, StoreError};
 
-/// What a write needs to know of its task.
-pub(super) struct Owned {
+/// State of a task that a write needs.
+pub(super) struct OwnedTask {
     pub(super) seq: i64,
     pub(super) attempt: u32,
     claimed_at: i64,
@@ -30,16 +30,16 @@ pub(super) struct Owned {
 
 /// Writes as the owner of a task.
 ///
-/// Entries continue the journal: their numbers are given here, in the order of the entries, because the store itself may
-/// have appended one meanwhile (an answer, a recovery). The numbers that the caller gave are not used.
-pub(super) fn advance(db: &mut Db, write: &Write) -> Result<Advanced, Failure> {
+/// Entries continue the journal: they are numbered here, in order, because the store may have appended one of its own
+/// meanwhile (an answer, a recovery). The caller's numbers are not used.
+pub(super) fn advance(db: &mut Db, write: &EncodedWrite) -> Result<AdvanceResult, Failure> {
     let advance = &write.advance;
     let mut task = owned(db, &advance.lease)?.ok_or(StoreError::Fenced)?;
     let session = match &advance.session {
         Some(session) => Some(sessions::fenced(db, session, advance.lease.worker)?.ok_or(StoreError::Fenced)?),
         None => None,
     };
-    // Nothing was written up to here, and nothing is refused from here on.
+    // Nothing was written before this line, and nothing is refused after it.
     append(db, task.seq, &mut task.journal, &advance.journal, &write.journal)?;
     add_ledger(db, &task, &advance.ledger)?;
     for clarification in &advance.clarifications {
@@ -59,15 +59,15 @@ pub(super) fn advance(db: &mut Db, write: &Write) -> Result<Advanced, Failure> {
         task.version = db.name(version)?;
     }
     let requeued = step(db, write, &task)?;
-    Ok(Advanced { cancel_requested: task.cancel, requeued })
+    Ok(AdvanceResult { cancel_requested: task.cancel, requeued })
 }
 
-/// The task of a lease, while the lease holds.
-fn owned(db: &Db, lease: &Lease) -> Result<Option<Owned>, Failure> {
+/// Returns the task of a lease that is valid.
+fn owned(db: &Db, lease: &Lease) -> Result<Option<OwnedTask>, Failure> {
     let sql = "SELECT seq, attempt, claimed_at, used_us, version, cancel, journal, questions FROM tasks
                WHERE id = ?1 AND status = 1 AND epoch = ?2 AND owner = ?3";
     row(&db.conn, sql, (lease.task.as_bytes(), lease.epoch, lease.worker.as_bytes()), |row| {
-        Ok(Owned {
+        Ok(OwnedTask {
             seq: row.number(0)?,
             attempt: row.count(1)?,
             claimed_at: row.number(2)?,
@@ -82,7 +82,7 @@ fn owned(db: &Db, lease: &Lease) -> Result<Option<Owned>, Failure> {
 
 const APPEND: &str = "INSERT INTO journal (task, seq, attempt, at, scope, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
-/// Appends entries after number `last`, which moves on.
+/// Appends entries after number `last`, which advances.
 fn append(db: &Db, task: i64, last: &mut u32, entries: &[JournalEntry], bodies: &[String]) -> Result<(), Failure> {
     for (entry, body) in entries.iter().zip(bodies) {
         *last += 1;
@@ -105,8 +105,8 @@ pub(super) fn append_own(
     db.execute(APPEND, (task, number, attempt, at.0, scope, to_json(body)?)).map(drop)
 }
 
-/// Adds ledger rows; a call that is known already is left alone, so that a repeated write costs nothing twice.
-fn add_ledger(db: &mut Db, task: &Owned, rows: &[LedgerRow]) -> Result<(), Failure> {
+/// Adds ledger rows; a known call stays unchanged, so that a repeated write costs nothing twice.
+fn add_ledger(db: &mut Db, task: &OwnedTask, rows: &[LedgerRow]) -> Result<(), Failure> {
     for row in rows {
         let agent = db.name(row.agent.as_str())?;
         let provider = db.name(row.provider.as_str())?;
@@ -138,11 +138,11 @@ fn add_ledger(db: &mut Db, task: &Owned, rows: &[LedgerRow]) -> Result<(), Failu
     Ok(())
 }
 
-/// Moves the task. True: it waits no longer, because its answers were there already.
-fn step(db: &mut Db, write: &Write, task: &Owned) -> Result<bool, Failure> {
+/// Applies the transition. Returns true when the task no longer waits, because its answers were already there.
+fn step(db: &mut Db, write: &EncodedWrite, task: &OwnedTask) -> Result<bool, Failure> {
     let advance = &write.advance;
     let used = task.used_us.saturating_add(micros(task.claimed_at, advance.at));
-    let here = |status| Place { status, attempt: task.attempt, used, ready_at: advance.at };
+    let here = |status| NextState { status, attempt: task.attempt, used, ready_at: advance.at };
     match &advance.step {
         Step::Continue => {
             let sql = "UPDATE tasks SET version = ?2, journal = ?3, questions = ?4 WHERE seq = ?1";
@@ -150,12 +150,12 @@ fn step(db: &mut Db, write: &Write, task: &Owned) -> Result<bool, Failure> {
         }
         Step::Finish { outcome, .. } => finish(db, write, task, used, outcome)?,
         Step::Retry { at } => {
-            let place = Place { status: TaskStatus::Queued, attempt: task.attempt + 1, used: 0, ready_at: *at };
+            let place = NextState { status: TaskStatus::Queued, attempt: task.attempt + 1, used: 0, ready_at: *at };
             requeue(db, task, &place, advance.at)?;
         }
-        Step::HandBack => requeue(db, task, &here(TaskStatus::Queued), advance.at)?,
+        Step::Release => requeue(db, task, &here(TaskStatus::Queued), advance.at)?,
         Step::Wait => {
-            let answered = task.questions == 0 || !clarifications::any_open(db, task.seq)?;
+            let answered = task.questions == 0 || !clarifications::has_open(db, task.seq)?;
             let to = if answered { TaskStatus::Queued } else { TaskStatus::Waiting };
             requeue(db, task, &here(to), advance.at)?;
             return Ok(answered);
@@ -164,7 +164,7 @@ fn step(db: &mut Db, write: &Write, task: &Owned) -> Result<bool, Failure> {
     Ok(false)
 }
 
-fn finish(db: &mut Db, write: &Write, task: &Owned, used: i64, outcome: &Outcome) -> Result<(), Failure> {
+fn finish(db: &mut Db, write: &EncodedWrite, task: &OwnedTask, used: i64, outcome: &Outcome) -> Result<(), Failure> {
     let at = write.advance.at;
     db.execute(
         "UPDATE tasks SET status = ?2, finished_at = ?3, used_us = ?4, version = ?5, journal = ?6, questions = ?7
@@ -172,7 +172,7 @@ fn finish(db: &mut Db, write: &Write, task: &Owned, used: i64, outcome: &Outcome
         (task.seq, outcome.status as u8, at.0, used, task.version, task.journal, task.questions),
     )?;
     if let Some(outcome) = &write.outcome {
-        put_outcome(db, task.seq, outcome)?;
+        store_outcome(db, task.seq, outcome)?;
     }
     if task.questions > 0 {
         clarifications::withdraw(db, task.seq, &Resolution::Withdrawn { at })?;
@@ -180,25 +180,24 @@ fn finish(db: &mut Db, write: &Write, task: &Owned, used: i64, outcome: &Outcome
     if let Step::Finish { dead_letter: true, .. } = write.advance.step {
         dead_letters::insert_task(db, task.seq, outcome, at)?;
     }
-    db.moved(Some(TaskStatus::Running), outcome.status);
+    db.count_transition(Some(TaskStatus::Running), outcome.status);
     Ok(())
 }
 
-/// Keeps how a task ended.
-pub(super) fn put_outcome(db: &Db, seq: i64, outcome: &str) -> Result<(), Failure> {
+pub(super) fn store_outcome(db: &Db, seq: i64, outcome: &str) -> Result<(), Failure> {
     db.execute("INSERT INTO task_outcomes (seq, outcome) VALUES (?1, ?2)", (seq, outcome)).map(drop)
 }
 
-/// Where a task stands after a claim that did not end it.
-struct Place {
+/// State of a task after a claim that did not end it.
+struct NextState {
     status: TaskStatus,
     attempt: u32,
     used: i64,
     ready_at: Timestamp,
 }
 
-/// Ends the claim without ending the task; the session, if there is one, has no owner until the next claim.
-fn requeue(db: &mut Db, task: &Owned, to: &Place, now: Timestamp) -> Result<(), Failure> {
+/// Ends the claim without ending the task; its session, if any, has no owner until the next claim.
+fn requeue(db: &mut Db, task: &OwnedTask, to: &NextState, now: Timestamp) -> Result<(), Failure> {
     let sql = "UPDATE tasks SET status = ?2, attempt = ?3, used_us = ?4, ready_at = ?5, delayed = ?6, version = ?7,
                    journal = ?8, questions = ?9
                WHERE seq = ?1 RETURNING session";
@@ -209,11 +208,11 @@ fn requeue(db: &mut Db, task: &Owned, to: &Place, now: Timestamp) -> Result<(), 
     if let Some(session) = session {
         sessions::release(db, &session)?;
     }
-    db.moved(Some(TaskStatus::Running), to.status);
+    db.count_transition(Some(TaskStatus::Running), to.status);
     Ok(())
 }
 
-/// Ends a task that nobody runs, as cancelled. The caller has checked its status.
+/// Ends a task that is not running as cancelled. The caller has checked its status.
 pub(super) fn end_idle(
     db: &mut Db,
     seq: i64,
@@ -223,20 +222,20 @@ pub(super) fn end_idle(
 ) -> Result<(), Failure> {
     let sql = "UPDATE tasks SET status = ?2, finished_at = ?3, cancel = 1 WHERE seq = ?1 RETURNING questions";
     let questions: i64 = value(&db.conn, sql, (seq, outcome.status as u8, at.0))?;
-    put_outcome(db, seq, &to_json(outcome)?)?;
+    store_outcome(db, seq, &to_json(outcome)?)?;
     if questions > 0 {
         clarifications::withdraw(db, seq, &Resolution::Withdrawn { at })?;
     }
-    db.moved(Some(from), outcome.status);
+    db.count_transition(Some(from), outcome.status);
     Ok(())
 }
 
-/// The status of a task and its row.
+/// Returns the row and the status of a task.
 pub(super) fn find(db: &Db, id: &[u8; 16]) -> Result<Option<(i64, TaskStatus)>, Failure> {
     row(&db.conn, "SELECT seq, status FROM tasks WHERE id = ?1", [id], |row| Ok((row.number(0)?, row.status(1)?)))
 }
 
-/// Queues a running task again because its owner died; counts a recovery.
+/// Requeues a running task because its owner died; counts a recovery.
 pub(super) fn recover_one(
     db: &mut Db,
     seq: i64,
@@ -255,6 +254,6 @@ pub(super) fn recover_one(
     if let Some(session) = session {
         sessions::forget_owner(db, &session)?;
     }
-    db.moved(Some(TaskStatus::Running), TaskStatus::Queued);
+    db.count_transition(Some(TaskStatus::Running), TaskStatus::Queued);
     Ok(())
 }

@@ -13,13 +13,18 @@ use super::failure::Failure;
 use super::rows::{row, rows, value};
 use crate::sql::columns::{Columns, from_json};
 use crate::sql::limits::sql_limit;
-use crate::{Claimed, Lease};
+use crate::{ClaimedTask, Lease};
 
 /// Columns of [`queued`].
 const QUEUED: &str = "SELECT seq, id, epoch, attempt, recoveries, used_us, version FROM tasks WHERE status = 0";
 
 /// Claims those of the tasks that are queued, due and outside sessions.
-pub(super) fn known(db: &mut Db, worker: WorkerId, tasks: &[TaskId], now: Timestamp) -> Result<Vec<Claimed>, Failure> {
+pub(super) fn tasks(
+    db: &mut Db,
+    worker: WorkerId,
+    tasks: &[TaskId],
+    now: Timestamp,
+) -> Result<Vec<ClaimedTask>, Failure> {
     let mut claimed = Vec::with_capacity(tasks.len());
     let sql = format!("{QUEUED} AND id = ?1 AND session IS NULL AND ready_at <= ?2");
     for id in tasks {
@@ -39,7 +44,7 @@ pub(super) fn next(
     limit: usize,
     due_by: Timestamp,
     now: Timestamp,
-) -> Result<Vec<Claimed>, Failure> {
+) -> Result<Vec<ClaimedTask>, Failure> {
     promote(db, now)?;
     let mut found: Vec<(i64, i64)> = Vec::new();
     for mode in modes.iter() {
@@ -61,23 +66,23 @@ pub(super) fn next(
         .collect()
 }
 
-/// Moves delayed tasks whose time has come among the ready ones.
+/// Moves delayed tasks that are due to the ready lane.
 fn promote(db: &Db, now: Timestamp) -> Result<(), Failure> {
     let sql = "UPDATE tasks SET delayed = 0 WHERE status = 0 AND delayed = 1 AND ready_at <= ?1";
     db.execute(sql, [now.0]).map(drop)
 }
 
 /// Makes `worker` the owner of a queued task. The caller has checked that it is queued.
-pub(super) fn take(db: &mut Db, worker: WorkerId, seq: i64, now: Timestamp) -> Result<Claimed, Failure> {
+pub(super) fn take(db: &mut Db, worker: WorkerId, seq: i64, now: Timestamp) -> Result<ClaimedTask, Failure> {
     let found = row(&db.conn, &format!("{QUEUED} AND seq = ?1"), [seq], |row| queued(db, row, worker))?;
     let (seq, queued) = found.ok_or_else(|| Failure::Data(format!("task row {seq} is not queued")))?;
     own(db, seq, queued, now)
 }
 
-/// The claim that a queued row would become.
-fn queued(db: &Db, row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Failure> {
+/// Returns the claim that a queued row would become.
+fn queued(db: &Db, row: &Row<'_>, worker: WorkerId) -> Result<(i64, ClaimedTask), Failure> {
     let epoch = row.count::<u32>(2)? + 1;
-    let claimed = Claimed {
+    let claimed = ClaimedTask {
         lease: Lease { task: row.id(1)?, epoch, worker },
         task: None,
         version: match row.number(6)? {
@@ -93,18 +98,17 @@ fn queued(db: &Db, row: &Row<'_>, worker: WorkerId) -> Result<(i64, Claimed), Fa
 }
 
 /// Writes a claim. A plain update by row number: `RETURNING` would build a table in memory for each.
-fn own(db: &mut Db, seq: i64, claimed: Claimed, now: Timestamp) -> Result<Claimed, Failure> {
+fn own(db: &mut Db, seq: i64, claimed: ClaimedTask, now: Timestamp) -> Result<ClaimedTask, Failure> {
     let sql = if claimed.resumes {
         "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4 WHERE seq = ?1"
     } else {
         "UPDATE tasks SET status = 1, epoch = ?2, owner = ?3, claimed_at = ?4, started_at = ?4 WHERE seq = ?1"
     };
     db.execute(sql, (seq, claimed.lease.epoch, claimed.lease.worker.as_bytes(), now.0))?;
-    db.moved(Some(TaskStatus::Queued), TaskStatus::Running);
+    db.count_transition(Some(TaskStatus::Queued), TaskStatus::Running);
     Ok(claimed)
 }
 
-/// What was asked.
 pub(super) fn body(db: &Db, seq: i64) -> Result<Task, Failure> {
     let text: String = value(&db.conn, "SELECT body FROM task_bodies WHERE seq = ?1", [seq])?;
     Ok(from_json(&text)?)

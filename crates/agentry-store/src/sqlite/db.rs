@@ -1,4 +1,4 @@
-//! The connection that writes, with what it keeps in memory: how many tasks stand where, and the numbers of names.
+//! The writing connection, with its state in memory: the counts of tasks by status, and the numbers of names.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +12,21 @@ use super::{SqliteOptions, rows};
 use crate::QueueCounts;
 use crate::liveness::Heartbeats;
 
-/// Names (agents, versions, models) whose numbers are kept in memory; with more, the memory is dropped and filled anew.
+/// Largest number of names (agents, versions, models) whose numbers are cached; with more, the cache is cleared.
 const MAX_NAMES_IN_MEMORY: usize = 65_536;
 /// Prepared statements kept per connection: more than there are in this crate.
 pub(super) const STATEMENTS: usize = 256;
 
-/// How many tasks stand where, as of the last commit; shared with readers.
+/// Counts of tasks by status as of the last commit; shared with readers.
 pub(super) type PublishedCounts = Arc<Mutex<QueueCounts>>;
 
-/// The connection that writes.
+/// The writing connection.
 pub(super) struct Db {
     pub(super) conn: Connection,
     pub(super) counts: QueueCounts,
     pub(super) max_queued: u64,
-    /// Heartbeats of the workers of this process. The folder is locked: all others were there before, and are dead,
-    /// however fresh their last heartbeat is.
+    /// Heartbeats of the workers of this process. The folder is locked, so all others belong to earlier processes and
+    /// are dead, however fresh their last heartbeat is.
     pub(super) heartbeats: HashMap<WorkerId, Heartbeats>,
     syncs: bool,
     names: HashMap<Box<str>, i64>,
@@ -63,18 +63,18 @@ impl Db {
         Ok(db)
     }
 
-    /// A statement, prepared once.
+    /// Returns a statement, prepared once.
     pub(super) fn sql(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.conn.prepare_cached(sql)
     }
 
-    /// Runs a statement. Returns how many rows it touched.
+    /// Runs a statement. Returns the number of affected rows.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, Failure> {
         rows::execute(&self.conn, sql, params)
     }
 
-    /// Counts a task's way from one status to another; `None` as its beginning is acceptance.
-    pub(super) fn moved(&mut self, from: Option<TaskStatus>, to: TaskStatus) {
+    /// Counts a task's transition from one status to another; `None` stands for acceptance.
+    pub(super) fn count_transition(&mut self, from: Option<TaskStatus>, to: TaskStatus) {
         if let Some(count) = from.and_then(|status| place(&mut self.counts, status)) {
             *count = count.saturating_sub(1);
         }
@@ -83,7 +83,7 @@ impl Db {
         }
     }
 
-    /// The number of a name, given on first sight.
+    /// Returns the number of a name, which is assigned on first use.
     pub(super) fn name(&mut self, name: &str) -> Result<i64, Failure> {
         if let Some(number) = self.names.get(name) {
             return Ok(*number);
@@ -100,8 +100,8 @@ impl Db {
         Ok(number)
     }
 
-    /// Whether commits from here on wait for the disk. Those that do take what was written before them along: the
-    /// write-ahead log is one file, written from front to back.
+    /// Sets whether further commits wait for the disk. Those that do also make earlier writes durable: the write-ahead
+    /// log is one file, written from front to back.
     pub(super) fn sync_commits(&mut self, wanted: bool) -> rusqlite::Result<()> {
         if self.syncs != wanted {
             self.conn.execute_batch(if wanted {
@@ -134,13 +134,13 @@ impl Db {
         if !self.conn.is_autocommit()
             && let Err(error) = self.conn.execute_batch("ROLLBACK")
         {
-            tracing::error!(%error, "the store could not roll back");
+            tracing::error!(%error, "rollback of the store failed");
         }
         self.counts = self.committed;
         self.names.clear();
     }
 
-    /// Runs one command so that its failure undoes only itself. Within a transaction.
+    /// Runs one command within a transaction so that its failure undoes only itself.
     pub(super) fn isolated(&mut self, run: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
         let counts = self.counts;
         self.sql("SAVEPOINT command")?.execute([])?;

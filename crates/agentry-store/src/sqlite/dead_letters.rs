@@ -16,11 +16,10 @@ use super::failure::Failure;
 use super::rows::row;
 use super::{SqliteStore, claim, outbox};
 use crate::port::outbox_body;
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::{Columns, to_json};
-use crate::sql::decode::dead_letter;
-use crate::sql::letters;
+use crate::sql::encode::EncodedTask;
 use crate::sql::limits::one_more;
+use crate::sql::{dead_letter, decode};
 use crate::{DeadLetter, DeadLetterOrigin, DeadLetterState, DeadLetterStore, Page, StoreError};
 
 const COLUMNS: &str = "id, origin, task, agent, reason, payload, created_at, state";
@@ -42,21 +41,23 @@ fn insert(db: &Db, letter: &DeadLetter) -> Result<(), Failure> {
     .map(drop)
 }
 
-/// Keeps a task that was given up, with its input for replay.
+/// Stores a task that was given up as a dead letter, with its input for replay.
 pub(super) fn insert_task(db: &Db, seq: i64, outcome: &Outcome, at: Timestamp) -> Result<(), Failure> {
-    insert(db, &letters::of_task(claim::body(db, seq)?, outcome, at))
+    insert(db, &dead_letter::of_task(claim::body(db, seq)?, outcome, at))
 }
 
-/// Keeps a message that was given up.
+/// Stores a message that was given up as a dead letter.
 pub(super) fn insert_message(db: &Db, message: &OutboxMessage, reason: &str, at: Timestamp) -> Result<(), Failure> {
-    let task = letters::task_of(message)?;
+    let task = dead_letter::task_of(message)?;
     let sql = "SELECT n.name FROM tasks t JOIN names n ON n.id = t.agent WHERE t.id = ?1";
     let agent = row(&db.conn, sql, [task.as_bytes()], |row| row.agent(0))?;
-    insert(db, &letters::of_message(message, agent, reason, at)?)
+    insert(db, &dead_letter::of_message(message, agent, reason, at)?)
 }
 
 fn one(conn: &Connection, id: DeadLetterId) -> Result<Option<DeadLetter>, Failure> {
-    row(conn, &format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1"), [id.as_bytes()], |row| dead_letter(row))
+    row(conn, &format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1"), [id.as_bytes()], |row| {
+        decode::dead_letter(row)
+    })
 }
 
 fn open_one(db: &Db, id: DeadLetterId) -> Result<Option<DeadLetter>, Failure> {
@@ -77,11 +78,11 @@ fn edit(db: &Db, id: DeadLetterId, payload: &Value) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn replay(db: &mut Db, id: DeadLetterId, task: Option<&Arrival>, now: Timestamp) -> Result<bool, Failure> {
+fn replay(db: &mut Db, id: DeadLetterId, task: Option<&EncodedTask>, now: Timestamp) -> Result<bool, Failure> {
     let Some(letter) = open_one(db, id)? else { return Ok(false) };
     match (letter.origin, task) {
-        (DeadLetterOrigin::Task, Some(arrival)) => letters::check_replay(id, accept::accept(db, arrival)?)?,
-        (DeadLetterOrigin::Task, None) => return Err(letters::needs_a_task(id).into()),
+        (DeadLetterOrigin::Task, Some(submission)) => dead_letter::check_replay(id, accept::accept(db, submission)?)?,
+        (DeadLetterOrigin::Task, None) => return Err(dead_letter::needs_a_task(id).into()),
         (DeadLetterOrigin::Outbox, _) => outbox::insert_at(db, &letter.message(now)?, now)?,
     }
     close(db, id, DeadLetterState::Replayed)
@@ -101,14 +102,14 @@ impl DeadLetterStore for SqliteStore {
              WHERE (?1 IS NULL OR seq < (SELECT seq FROM dead_letters WHERE id = ?1)){open} ORDER BY seq DESC LIMIT ?2"
         );
         let params = (before.map(|id| *id.as_bytes()), one_more(limit));
-        Ok(Page::cut(self.rows(sql, params, |row| dead_letter(row)).await?, limit))
+        Ok(Page::cut(self.rows(sql, params, |row| decode::dead_letter(row)).await?, limit))
     }
 
     async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         self.read(move |conn| one(conn, id)).await
     }
 
-    /// A message's payload must stay what it is: an event, a Slack message or `{url, payload}`.
+    /// The payload of a message must remain an event, a Slack message or `{url, payload}`.
     async fn edit_dead_letter(&self, id: DeadLetterId, payload: Value) -> Result<bool, StoreError> {
         self.write(1, move |db| edit(db, id, &payload)).await
     }
@@ -119,7 +120,7 @@ impl DeadLetterStore for SqliteStore {
         task: Option<Arc<Task>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let task = task.map(Arrival::new).transpose()?;
+        let task = task.map(EncodedTask::new).transpose()?;
         self.write(3, move |db| replay(db, id, task.as_ref(), now)).await
     }
 

@@ -12,36 +12,35 @@ use crate::sql::decode::{fleet_changes, fleet_row};
 use crate::sql::limits::signed;
 use crate::{FleetChanges, VersionOffer};
 
-/// An offer with its version as it is kept; serialised by the caller, not by the writer.
-pub(super) struct Offered {
+/// An offer with its encoded version, so that the writer thread need not serialise it.
+pub(super) struct EncodedOffer {
     offer: VersionOffer,
     body: String,
 }
 
-impl Offered {
-    /// Serialises the versions of offers.
+impl EncodedOffer {
+    /// Encodes the versions of offers.
     pub(super) fn all(offers: Vec<VersionOffer>) -> Result<Vec<Self>, Unreadable> {
         offers.into_iter().map(|offer| Ok(Self { body: to_json(&*offer.spec)?, offer })).collect()
     }
 }
 
-/// The revision of the fleet.
 pub(super) fn revision(conn: &Connection) -> Result<u64, Failure> {
     value(conn, "SELECT coalesce(max(revision), 0) FROM fleet", [])
 }
 
-/// The agents that changed after a revision.
+/// Returns the agents that changed after a revision.
 pub(super) fn since(conn: &Connection, after: u64) -> Result<FleetChanges, Failure> {
     let sql = "SELECT agent, version, removed, revision FROM fleet WHERE revision > ?1 ORDER BY agent";
     Ok(fleet_changes(after, rows(conn, sql, [signed(after)], |row| fleet_row(row))?))
 }
 
-/// Keeps versions, and makes those current that may be.
-pub(super) fn offer(db: &Db, offers: &[Offered], now: Timestamp) -> Result<u64, Failure> {
+/// Stores versions and makes those current that may be.
+pub(super) fn offer(db: &Db, offers: &[EncodedOffer], now: Timestamp) -> Result<u64, Failure> {
     let before = revision(&db.conn)?;
     let next = before + 1;
     let mut changed = false;
-    for Offered { offer, body } in offers {
+    for EncodedOffer { offer, body } in offers {
         let (agent, version) = (offer.spec.name.as_str(), &*offer.spec.version);
         let sql = "INSERT OR IGNORE INTO versions (agent, version, spec) VALUES (?1, ?2, ?3)";
         let is_new = db.execute(sql, (agent, version, body))? > 0;
@@ -59,7 +58,7 @@ pub(super) fn offer(db: &Db, offers: &[Offered], now: Timestamp) -> Result<u64, 
     Ok(if changed { next } else { before })
 }
 
-/// Removes agents; those that were there.
+/// Removes agents; returns those that were in the deployment.
 pub(super) fn remove(db: &Db, agents: &[AgentName], now: Timestamp) -> Result<Vec<AgentName>, Failure> {
     let next = revision(&db.conn)? + 1;
     let mut removed = Vec::new();

@@ -8,18 +8,18 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::exists;
 use super::{SqliteStore, deployment, outbox};
-use crate::sql::arrival::Incoming;
 use crate::sql::columns::Columns;
+use crate::sql::encode::EncodedEvent;
 use crate::sql::limits::sql_limit;
-use crate::{EventAccepted, EventStore, IncomingEvent, Refused, StoreError};
+use crate::{AcceptError, EventAcceptance, EventStore, IncomingEvent, StoreError};
 
-fn accept_event(db: &mut Db, incoming: &Incoming) -> Result<EventAccepted, Failure> {
-    let Incoming { key: (source, id), at, body, tasks, outbox, fleet_revision } = incoming;
+fn accept_event(db: &mut Db, incoming: &EncodedEvent) -> Result<EventAcceptance, Failure> {
+    let EncodedEvent { key: (source, id), at, body, tasks, outbox, fleet_revision } = incoming;
     if exists(&db.conn, "SELECT 1 FROM events WHERE source = ?1 AND id = ?2", (source, id))? {
-        return Ok(EventAccepted::Duplicate);
+        return Ok(EventAcceptance::Duplicate);
     }
     if *fleet_revision != 0 && deployment::revision(&db.conn)? != *fleet_revision {
-        return Ok(EventAccepted::FleetChanged);
+        return Ok(EventAcceptance::FleetChanged);
     }
     if !accept::has_room(db, tasks.len()) {
         return Err(accept::full(db).into());
@@ -27,20 +27,20 @@ fn accept_event(db: &mut Db, incoming: &Incoming) -> Result<EventAccepted, Failu
     db.execute("INSERT INTO events (source, id, at, body) VALUES (?1, ?2, ?3, ?4)", (source, id, at.0, body))?;
     for task in tasks {
         match accept::accept(db, task)? {
-            Ok(_) | Err(Refused::KeyReused(_)) => {}
-            Err(Refused::Store(error)) => return Err(Failure::Data(error.to_string())),
+            Ok(_) | Err(AcceptError::KeyReused(_)) => {}
+            Err(AcceptError::Store(error)) => return Err(Failure::Data(error.to_string())),
         }
     }
     if let Some(message) = outbox {
         outbox::insert_at(db, message, message.created_at)?;
     }
-    Ok(EventAccepted::New)
+    Ok(EventAcceptance::New)
 }
 
 #[async_trait]
 impl EventStore for SqliteStore {
-    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAccepted, StoreError> {
-        let incoming = Incoming::new(incoming, str::to_owned)?;
+    async fn accept_event(&self, incoming: IncomingEvent) -> Result<EventAcceptance, StoreError> {
+        let incoming = EncodedEvent::new(incoming, str::to_owned)?;
         self.write(2 + incoming.tasks.len(), move |db| accept_event(db, &incoming)).await
     }
 

@@ -1,28 +1,29 @@
-//! Why a command of this backend did not succeed, and what its caller hears of it.
+//! Failures of commands, and the resulting errors of callers.
 
 use rusqlite::ErrorCode;
 
 use crate::StoreError;
 use crate::sql::columns::Unreadable;
 
-/// Why a command did not succeed.
+/// Failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was refused before it wrote anything.
+    /// The command was refused before it wrote anything.
     Refused(StoreError),
-    /// SQLite refused a statement; what the command wrote must be rolled back.
+    /// SQLite refused a statement; the command's writes must be rolled back.
     Sql(rusqlite::Error),
-    /// A row says something that cannot be read; what the command wrote must be rolled back.
+    /// A row is unreadable; the command's writes must be rolled back.
     Data(String),
 }
 
 impl Failure {
-    /// Whether the machine is the cause (disk full, IO error) and not the command, so that no other one would succeed.
+    /// Returns whether the machine is the cause (disk full, IO error) and not the command, so that no other one would
+    /// succeed.
     pub(super) fn is_environment(&self) -> bool {
         matches!(self, Self::Sql(error) if is_environment(error))
     }
 
-    /// What the caller hears.
+    /// Converts the failure into the caller's error.
     pub(super) fn to_store_error(&self) -> StoreError {
         match self {
             Self::Refused(error) => error.clone(),

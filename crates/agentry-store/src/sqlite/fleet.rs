@@ -1,4 +1,4 @@
-//! [`FleetStore`] on SQLite: workers, versions and how agents are doing.
+//! [`FleetStore`] on SQLite: workers, versions and agent statuses.
 
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::id::WorkerId;
@@ -6,7 +6,7 @@ use agentry_core::time::Timestamp;
 use agentry_core::worker::WorkerRecord;
 use async_trait::async_trait;
 
-use super::deployment::{self, Offered};
+use super::deployment::{self, EncodedOffer};
 use super::{SqliteStore, recover};
 use crate::liveness::Heartbeats;
 use crate::sql::columns::{Columns, to_json};
@@ -17,7 +17,7 @@ use crate::{AgentStatus, FleetChanges, FleetStore, StoreError, VersionOffer};
 impl FleetStore for SqliteStore {
     async fn heartbeat(&self, worker: &WorkerRecord) -> Result<(), StoreError> {
         let (id, at, record) = (worker.id, worker.heartbeat_at, to_json(worker)?);
-        self.write_soon(1, move |db| {
+        self.write_relaxed(1, move |db| {
             let sql = "INSERT OR REPLACE INTO workers (id, heartbeat_at, record) VALUES (?1, ?2, ?3)";
             db.execute(sql, (id.as_bytes(), at.0, &record))?;
             let before = db.heartbeats.get(&id).copied();
@@ -36,7 +36,7 @@ impl FleetStore for SqliteStore {
         self.rows("SELECT record FROM workers ORDER BY id", [], |row| row.json(0)).await
     }
 
-    async fn keep_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
+    async fn store_version(&self, spec: &AgentSpec) -> Result<(), StoreError> {
         let params = (spec.name.to_string(), spec.version.clone(), to_json(spec)?);
         let sql = "INSERT OR IGNORE INTO versions (agent, version, spec) VALUES (?1, ?2, ?3)";
         self.execute(sql, params).await.map(drop)
@@ -56,7 +56,7 @@ impl FleetStore for SqliteStore {
     }
 
     async fn offer_versions(&self, offers: Vec<VersionOffer>, now: Timestamp) -> Result<u64, StoreError> {
-        let offers = Offered::all(offers)?;
+        let offers = EncodedOffer::all(offers)?;
         self.write(2 * offers.len(), move |db| deployment::offer(db, &offers, now)).await
     }
 
@@ -76,7 +76,7 @@ impl FleetStore for SqliteStore {
         .await
     }
 
-    async fn forget_agents(&self, agents: Vec<AgentName>) -> Result<(), StoreError> {
+    async fn remove_agent_statuses(&self, agents: Vec<AgentName>) -> Result<(), StoreError> {
         self.write(agents.len(), move |db| {
             let forget = |agent: &AgentName| db.execute("DELETE FROM agent_status WHERE agent = ?1", [agent.as_str()]);
             agents.iter().try_for_each(|agent| forget(agent).map(drop))

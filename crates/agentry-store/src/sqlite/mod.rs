@@ -1,4 +1,4 @@
-//! The SQLite backend: one file, one writer thread with group commit, readers apart.
+//! The SQLite backend: one file, one writer thread with group commit, separate readers.
 //!
 //! In memory it runs without threads, every call on its caller: deterministic, for the seeded simulator.
 
@@ -41,13 +41,13 @@ use crate::{QueueCounts, StoreError};
 use db::{Db, PublishedCounts};
 use failure::Failure;
 
-/// Queued tasks that are kept at most when nobody said otherwise.
+/// Default bound of the queue, in tasks.
 pub const DEFAULT_MAX_QUEUED: u64 = 1_000_000;
 
-/// Settings of the backend.
+/// Options of the backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// Queued tasks (due or not) at most; more are refused with [`StoreError::Full`].
+    /// Largest number of queued tasks, due or not; further ones fail with [`StoreError::Full`].
     pub max_queued: u64,
 }
 
@@ -63,21 +63,21 @@ pub struct SqliteStore {
     counts: PublishedCounts,
 }
 
-/// Where commands run.
+/// Execution of commands.
 enum Engine {
-    /// On threads of their own. Fields are dropped in order: readers close first, the writer tidies the file, and only
-    /// then the folder is free for another process.
+    /// On threads of their own. Fields are dropped in order: readers close first, the writer cleans up the file, and
+    /// only then the folder is free for another process.
     Threads { readers: readers::Readers, writer: writer::Writer, _lock: open::FolderLock },
     /// On the caller.
     Inline(Box<Mutex<Db>>),
 }
 
 impl SqliteStore {
-    /// Opens the store in a folder, which is made if need be. Nobody else can use the folder until it is dropped.
-    /// Dropping finishes what waits; it blocks for as long as that takes.
+    /// Opens the store in a folder, which is created if necessary. Nobody else can use the folder until the store is
+    /// dropped. Dropping finishes waiting calls and blocks meanwhile.
     ///
     /// # Errors
-    /// Why the folder or the file in it cannot be used, and what to do.
+    /// The reason for which the folder or its file cannot be used, with advice.
     pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let lock = open::lock(dir)?;
         let file = dir.join(DATABASE_FILE);
@@ -89,10 +89,10 @@ impl SqliteStore {
         Ok(Self { engine: Engine::Threads { readers, writer, _lock: lock }, counts })
     }
 
-    /// A store in memory without threads: every call runs on its caller and is done when it returns.
+    /// Creates a store in memory without threads: every call runs on its caller and is done when it returns.
     ///
     /// # Errors
-    /// When SQLite cannot make it.
+    /// SQLite cannot create it.
     pub fn in_memory(options: SqliteOptions) -> Result<Self, OpenError> {
         let counts = PublishedCounts::default();
         let db = Db::new(open::memory()?, &options, Arc::clone(&counts))
@@ -100,11 +100,11 @@ impl SqliteStore {
         Ok(Self { engine: Engine::Inline(Box::new(Mutex::new(db))), counts })
     }
 
-    /// Bounds the size of the file in pages of 4 KiB, or takes the bound away (`None`). A full file answers like a full
+    /// Bounds the size of the file in pages of 4 KiB, or removes the bound (`None`). A full file behaves like a full
     /// disk: [`StoreError::Unavailable`] until there is room again.
     ///
     /// # Errors
-    /// When the store is unavailable.
+    /// The store is unavailable.
     pub async fn limit_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
         // SQLite's own largest bound stands for none.
         let pages = pages.unwrap_or(4_294_967_294);
@@ -112,7 +112,8 @@ impl SqliteStore {
             .await
     }
 
-    /// Runs a closure in a transaction; returns once it is durable. See [`writer::Writer::call`] for its duties.
+    /// Runs a closure in a transaction; returns once it is durable. See [`writer::Writer::call`] for the closure's
+    /// duties.
     async fn write<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -121,9 +122,9 @@ impl SqliteStore {
         self.write_with(Durability::Now, weight, run).await
     }
 
-    /// The same for a claim or a sign of life: see [`Durability::WithNext`]. Safe, because whoever claimed writes down
-    /// durably what it is about to do before it does anything that the outside can see.
-    async fn write_soon<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
+    /// Like [`Self::write`], for a claim or a heartbeat with [`Durability::WithNext`]. This is safe, because an owner
+    /// durably writes what it is about to do before any effect outside the process.
+    async fn write_relaxed<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Db) -> Result<T, Failure> + Send + 'static,
@@ -142,7 +143,7 @@ impl SqliteStore {
         }
     }
 
-    /// Runs a closure on a connection that only reads.
+    /// Runs a closure on a read-only connection.
     async fn read<T, F>(&self, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -185,7 +186,7 @@ impl SqliteStore {
         self.read(move |conn| rows::row(conn, sql.as_ref(), params, read)).await
     }
 
-    /// Runs one statement in a transaction; returns how many rows it touched, once that is durable.
+    /// Runs one statement in a transaction; returns the number of affected rows once that is durable.
     async fn execute<P: Params + Clone + Send + 'static>(
         &self,
         sql: &'static str,

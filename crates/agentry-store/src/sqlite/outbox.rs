@@ -1,4 +1,4 @@
-//! [`OutboxStore`] on SQLite. A message that was sent is deleted; one that was given up becomes a dead letter.
+//! [`OutboxStore`] on SQLite. A sent message is deleted; one that is given up becomes a dead letter.
 
 use std::collections::HashSet;
 
@@ -15,24 +15,23 @@ use crate::sql::columns::{Columns, to_json};
 use crate::sql::limits::sql_limit;
 use crate::{Delivery, OutboxStore, PendingMessage, StoreError};
 
-/// Puts messages into the outbox, due at once.
+/// Inserts messages that are due at once.
 pub(super) fn insert_all(db: &Db, messages: &[OutboxMessage]) -> Result<(), Failure> {
     messages.iter().try_for_each(|message| insert_at(db, message, message.created_at))
 }
 
-/// Puts a message into the outbox.
 pub(super) fn insert_at(db: &Db, message: &OutboxMessage, ready_at: Timestamp) -> Result<(), Failure> {
     insert(db, message.id, ready_at, &to_json(message)?)
 }
 
-/// Puts a message into the outbox as it is kept. One that is there already stays as it is.
+/// Inserts an encoded message. An existing one stays unchanged.
 pub(super) fn insert(db: &Db, id: OutboxId, ready_at: Timestamp, body: &str) -> Result<(), Failure> {
     let sql = "INSERT OR IGNORE INTO outbox (id, attempt, ready_at, message) VALUES (?1, 0, ?2, ?3)";
     db.execute(sql, (id.as_bytes(), ready_at.0, body)).map(drop)
 }
 
-/// Frees messages whose claimer left or was declared dead.
-pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
+/// Releases messages whose claimer deregistered or was declared dead.
+pub(super) fn release_dead_claims(db: &Db) -> Result<(), Failure> {
     let sql = "SELECT DISTINCT claimed_by FROM outbox WHERE claimed_by IS NOT NULL";
     for claimer in rows(&db.conn, sql, [], |row| row.id::<WorkerId>(0))? {
         if !recover::is_registered(db, claimer)? {
@@ -42,8 +41,8 @@ pub(super) fn free_of_the_dead(db: &Db) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Frees messages that their claimer does not know of: the answer to its claim, or the settling, was lost.
-fn free_of_nobody(db: &Db, claimer: WorkerId, held: &HashSet<OutboxId>) -> Result<(), Failure> {
+/// Releases messages that their claimer does not know of: the answer to its claim, or the settlement, was lost.
+fn release_unknown_claims(db: &Db, claimer: WorkerId, held: &HashSet<OutboxId>) -> Result<(), Failure> {
     let sql = "SELECT id FROM outbox WHERE claimed_by = ?1";
     let claimed: Vec<OutboxId> = rows(&db.conn, sql, [claimer.as_bytes()], |row| row.id(0))?;
     for id in claimed.iter().filter(|id| !held.contains(id)) {
@@ -59,8 +58,8 @@ fn claim(
     limit: usize,
     held: &HashSet<OutboxId>,
 ) -> Result<Vec<PendingMessage>, Failure> {
-    free_of_the_dead(db)?;
-    free_of_nobody(db, worker, held)?;
+    release_dead_claims(db)?;
+    release_unknown_claims(db, worker, held)?;
     let sql = "SELECT seq, attempt, message FROM outbox WHERE claimed_by IS NULL AND ready_at <= ?1
                ORDER BY ready_at, seq LIMIT ?2";
     let due = rows(&db.conn, sql, (now.0, sql_limit(limit)), |row| {

@@ -1,4 +1,4 @@
-//! [`RetentionStore`] on SQLite: in pieces, so that the writer is never held up for long.
+//! [`RetentionStore`] on SQLite: in batches, so that the writer is never held up for long.
 
 use agentry_core::time::Timestamp;
 use async_trait::async_trait;
@@ -12,9 +12,9 @@ use crate::sql::limits::sql_limit;
 use crate::{Horizon, RetentionStore, StoreError};
 
 /// Rows, or tasks with all their rows, that one transaction deletes: a few milliseconds of the writer's time.
-const PIECE: usize = 200;
-/// Pieces of one kind in one call; what is left goes with the next call.
-const MAX_PIECES: usize = 5_000;
+const BATCH_ROWS: usize = 200;
+/// Largest number of batches of one kind per call; the next call deletes the rest.
+const MAX_BATCHES: usize = 5_000;
 
 const EVENTS: &str = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ?1 LIMIT ?2)";
 const KEYS: &str = "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ?1 LIMIT ?2)";
@@ -26,11 +26,11 @@ const DEAD_LETTERS: &str = "DELETE FROM dead_letters WHERE seq IN
 const LEDGER: &str = "DELETE FROM ledger WHERE (task, call) IN
     (SELECT l.task, l.call FROM names a CROSS JOIN ledger l ON l.agent = a.id AND l.at < ?1 LIMIT ?2)";
 
-/// Tasks by age. The last row of the table stays, whatever it is: the next task gets the number after it, and a number
-/// that was used before would bring the ledger rows of a forgotten task to a new one.
+/// Tasks by age. The last row of the table stays in any case: the next task gets the number after it, and a reused
+/// number would attach the ledger rows of a deleted task to a new one.
 const TASKS: &str = "SELECT seq FROM tasks
     WHERE id < ?1 AND status >= 3 AND finished_at < ?2 AND seq < (SELECT max(seq) FROM tasks) ORDER BY id LIMIT ?3";
-/// What belongs to a task, and then the task itself. The ledger stays.
+/// Deletes the rows of a task, and then the task itself. The ledger stays.
 const OF_TASK: [&str; 5] = [
     "DELETE FROM task_bodies WHERE seq = ?1",
     "DELETE FROM task_outcomes WHERE seq = ?1",
@@ -44,19 +44,19 @@ const SESSIONS: &str = "SELECT seq FROM sessions s WHERE updated_at < ?1 AND NOT
     ORDER BY updated_at LIMIT ?2";
 const OF_SESSION: [&str; 2] = ["DELETE FROM messages WHERE session = ?1", "DELETE FROM sessions WHERE seq = ?1"];
 
-/// Deletes one piece by a statement that says itself what goes.
+/// Deletes one batch by a statement with a horizon and a limit.
 fn delete(db: &Db, sql: &'static str, before: Timestamp) -> Result<usize, Failure> {
-    db.execute(sql, (before.0, sql_limit(PIECE)))
+    db.execute(sql, (before.0, sql_limit(BATCH_ROWS)))
 }
 
 fn tasks(db: &Db, before: Timestamp) -> Result<usize, Failure> {
     let first = Horizon::first_id_of(before);
-    let old = rows(&db.conn, TASKS, (first.as_bytes(), before.0, sql_limit(PIECE)), |row| row.number(0))?;
+    let old = rows(&db.conn, TASKS, (first.as_bytes(), before.0, sql_limit(BATCH_ROWS)), |row| row.number(0))?;
     delete_each(db, &old, &OF_TASK)
 }
 
 fn sessions(db: &Db, before: Timestamp) -> Result<usize, Failure> {
-    let old = rows(&db.conn, SESSIONS, (before.0, sql_limit(PIECE)), |row| row.number(0))?;
+    let old = rows(&db.conn, SESSIONS, (before.0, sql_limit(BATCH_ROWS)), |row| row.number(0))?;
     delete_each(db, &old, &OF_SESSION)
 }
 
@@ -70,16 +70,16 @@ fn delete_each(db: &Db, old: &[i64], statements: &[&'static str]) -> Result<usiz
     Ok(old.len())
 }
 
-/// One kind of rows, piece by piece.
+/// Deletes one kind of rows, batch by batch.
 async fn all(
     store: &SqliteStore,
-    piece: impl Fn(&Db) -> Result<usize, Failure> + Send + Copy + 'static,
+    batch: impl Fn(&Db) -> Result<usize, Failure> + Send + Copy + 'static,
 ) -> Result<u64, StoreError> {
     let mut sum = 0;
-    for _ in 0..MAX_PIECES {
-        let deleted = store.write(PIECE, move |db| piece(db)).await?;
+    for _ in 0..MAX_BATCHES {
+        let deleted = store.write(BATCH_ROWS, move |db| batch(db)).await?;
         sum += deleted as u64;
-        if deleted < PIECE {
+        if deleted < BATCH_ROWS {
             break;
         }
     }
@@ -88,7 +88,7 @@ async fn all(
 
 #[async_trait]
 impl RetentionStore for SqliteStore {
-    /// Sent outbox rows are deleted when they are settled, so there are none to forget here.
+    /// Outbox rows are deleted when they are settled, so there are none to delete here.
     async fn prune(&self, horizon: Horizon) -> Result<u64, StoreError> {
         let before = horizon.events;
         let mut sum = all(self, move |db| delete(db, EVENTS, before)).await?;

@@ -1,4 +1,4 @@
-//! Readers: a few threads with read-only connections. A read begun after a commit sees it.
+//! Readers: a few threads with read-only connections. A read that starts after a commit sees it.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,7 +15,7 @@ use crate::StoreError;
 
 /// Reader threads: enough that one long list does not hold up the rest.
 const READERS: usize = 2;
-/// Reads that wait at most; more are refused with [`StoreError::Full`].
+/// Largest number of waiting reads; further ones fail with [`StoreError::Full`].
 pub const MAX_WAITING_READS: usize = 4_096;
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
@@ -52,7 +52,7 @@ impl Readers {
     {
         let (reply, answer) = oneshot::channel();
         let job: Read = Box::new(move |conn| {
-            // The caller may have gone; nothing depends on a read.
+            // A caller that has gone is ignored: nothing depends on a read.
             let _ = reply.send(read(conn).map_err(|failure| failure.to_store_error()));
         });
         let stopped = || StoreError::Unavailable("the store's readers have stopped; restart Agentry".to_owned());
@@ -80,7 +80,7 @@ impl Drop for Readers {
     }
 }
 
-/// Serves one read. False: nobody can send any more.
+/// Serves one read. Returns false when the queue is closed.
 fn serve(conn: &Connection, waiting: &Mutex<Receiver<Read>>) -> bool {
     let read = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
     match read {

@@ -1,5 +1,5 @@
-//! Recovery: dead workers are found, and their tasks requeued. Who is dead is decided here and nowhere else, see
-//! [`crate::liveness`]; whoever was declared dead is no longer registered.
+//! Recovery: finds dead workers and requeues their tasks. Workers are declared dead here and nowhere else, see
+//! [`crate::liveness`]; a dead worker is no longer registered.
 
 use agentry_core::id::WorkerId;
 use agentry_core::time::Timestamp;
@@ -10,12 +10,12 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::{exists, rows};
 use super::{advance, outbox};
-use crate::liveness::{Judge, Life};
+use crate::liveness::{Judge, Liveness};
 use crate::sql::columns::Columns;
 use crate::sql::limits::sql_limit;
 
-/// Declares workers dead, requeues their tasks and frees the outbox messages they had claimed. Workers that are dead and
-/// own nothing any more are forgotten.
+/// Declares workers dead, requeues their tasks and releases the outbox messages they had claimed. Dead workers without
+/// tasks are deleted.
 pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize) -> Result<Vec<Wake>, Failure> {
     let mut recovered = Vec::new();
     let records: Vec<WorkerRecord> = rows(&db.conn, "SELECT record FROM workers", [], |row| row.json(0))?;
@@ -40,15 +40,15 @@ pub(super) fn recover(db: &mut Db, judge: WorkerId, now: Timestamp, limit: usize
             forget(db, record.id)?;
         }
     }
-    outbox::free_of_the_dead(db)?;
+    outbox::release_dead_claims(db)?;
     Ok(recovered)
 }
 
-/// Whether a registered worker counts as dead. Those of earlier processes need no judgement.
+/// Returns whether a registered worker counts as dead. Those of earlier processes need no judgement.
 fn is_dead(db: &Db, judge: WorkerId, worker: WorkerId, now: Timestamp) -> bool {
     let Some(heartbeats) = db.heartbeats.get(&worker) else { return worker != judge };
-    let judged = || Judge::new(*db.heartbeats.get(&judge)?, now.0).map(|judge| judge.life(heartbeats.last));
-    worker != judge && judged() == Some(Life::Dead)
+    let judged = || Judge::new(*db.heartbeats.get(&judge)?, now.0).map(|judge| judge.liveness(heartbeats.last));
+    worker != judge && judged() == Some(Liveness::Dead)
 }
 
 fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Wake)>, Failure> {
@@ -58,12 +58,12 @@ fn owned_by(db: &Db, owner: WorkerId, limit: usize) -> Result<Vec<(i64, Wake)>, 
     })
 }
 
-/// Whether a worker neither left nor was declared dead.
+/// Returns whether a worker neither deregistered nor was declared dead.
 pub(super) fn is_registered(db: &Db, id: WorkerId) -> Result<bool, Failure> {
     Ok(db.heartbeats.contains_key(&id) && exists(&db.conn, "SELECT 1 FROM workers WHERE id = ?1", [id.as_bytes()])?)
 }
 
-/// Removes a worker that left or was declared dead.
+/// Deletes a worker that deregistered or was declared dead.
 pub(super) fn forget(db: &mut Db, id: WorkerId) -> Result<(), Failure> {
     db.execute("DELETE FROM workers WHERE id = ?1", [id.as_bytes()])?;
     db.heartbeats.remove(&id);

@@ -1,4 +1,4 @@
-//! Columns of SQLite, and how statements are run: each is prepared once.
+//! Columns of SQLite, and functions that run statements, each prepared once.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ impl Columns for Row<'_> {
     }
 }
 
-/// Microseconds between two moments; 0 when they are the wrong way round.
+/// Returns the microseconds between two times; 0 when they are reversed.
 pub(super) fn micros(since: i64, now: agentry_core::time::Timestamp) -> i64 {
     now.0.saturating_sub(since).max(0)
 }
@@ -65,7 +65,7 @@ pub(super) fn row<T>(
     rows.next()?.map(read).transpose()
 }
 
-/// Runs a query and reads the first column of the row that it always has.
+/// Runs a query and reads the first column of its only row.
 pub(super) fn value<T: FromSql>(conn: &Connection, sql: &str, params: impl Params) -> Result<T, Failure> {
     Ok(conn.prepare_cached(sql)?.query_row(params, |row| row.get(0))?)
 }
@@ -75,7 +75,7 @@ pub(super) fn exists(conn: &Connection, sql: &str, params: impl Params) -> Resul
     Ok(conn.prepare_cached(sql)?.exists(params)?)
 }
 
-/// Runs a statement. Returns how many rows it touched.
+/// Runs a statement. Returns the number of affected rows.
 pub(super) fn execute(conn: &Connection, sql: &str, params: impl Params) -> Result<usize, Failure> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }

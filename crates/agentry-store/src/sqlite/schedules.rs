@@ -11,12 +11,14 @@ use super::db::Db;
 use super::failure::Failure;
 use super::rows::{row, rows, value};
 use super::{SqliteStore, advance};
-use crate::port::merged;
-use crate::sql::arrival::Shot;
+use crate::port::merge;
 use crate::sql::columns::{Columns, to_json};
 use crate::sql::decode::{schedule, slot, slot_state};
+use crate::sql::encode::EncodedFiring;
 use crate::sql::limits::{one_more, signed, sql_limit};
-use crate::{Accepted, Firing, FiringResult, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError};
+use crate::{
+    Acceptance, Firing, FiringResult, Page, ScheduleChanges, ScheduleStore, SlotRecord, SlotState, StoreError,
+};
 
 const COLUMNS: &str = "name, agent, from_file, spec, paused, last_slot, missed, skipped, created_at";
 
@@ -30,7 +32,7 @@ fn since(conn: &Connection, revision: u64) -> Result<ScheduleChanges, Failure> {
     Ok(ScheduleChanges { changed, total: value(conn, "SELECT count(*) FROM schedules", [])? })
 }
 
-/// The revision of a change that is about to be made.
+/// Returns the revision of a change that is about to be made.
 fn next_revision(db: &Db) -> Result<i64, Failure> {
     value(&db.conn, "UPDATE schedule_revision SET revision = revision + 1 RETURNING revision", [])
 }
@@ -42,7 +44,7 @@ fn put_all(db: &Db, records: &[ScheduleRecord]) -> Result<Vec<ScheduleRecord>, F
 
 fn put(db: &Db, mut new: ScheduleRecord, revision: i64) -> Result<ScheduleRecord, Failure> {
     if let Some(old) = one(&db.conn, &new.name)? {
-        new = merged(&old, new);
+        new = merge(&old, new);
     }
     db.execute(
         &format!(
@@ -78,80 +80,80 @@ fn delete(db: &Db, names: &[String]) -> Result<u64, Failure> {
     names.iter().try_fold(0, |sum, name| Ok(sum + delete(name)? as u64))
 }
 
-fn fire_all(db: &mut Db, shots: &[Shot], now: Timestamp) -> Result<Vec<FiringResult>, Failure> {
+fn fire_all(db: &mut Db, firings: &[EncodedFiring], now: Timestamp) -> Result<Vec<FiringResult>, Failure> {
     // All or none: a slot whose task finds no room must stay undecided.
-    if !accept::has_room(db, shots.iter().filter(|shot| shot.task.is_some()).count()) {
+    if !accept::has_room(db, firings.iter().filter(|firing| firing.task.is_some()).count()) {
         return Err(accept::full(db).into());
     }
-    shots.iter().map(|shot| fire(db, shot, now)).collect()
+    firings.iter().map(|firing| fire(db, firing, now)).collect()
 }
 
-fn fire(db: &mut Db, shot: &Shot, now: Timestamp) -> Result<FiringResult, Failure> {
+fn fire(db: &mut Db, firing: &EncodedFiring, now: Timestamp) -> Result<FiringResult, Failure> {
     let sql = "SELECT paused FROM schedules WHERE name = ?1";
-    let Some(paused) = row(&db.conn, sql, [&shot.schedule], |row| row.flag(0))? else {
+    let Some(paused) = row(&db.conn, sql, [&firing.schedule], |row| row.flag(0))? else {
         return Ok(FiringResult::NotActive);
     };
-    if paused && !shot.backfill {
+    if paused && !firing.backfill {
         return Ok(FiringResult::NotActive);
     }
-    if let Some(state) = state_of(db, shot)?
-        && !(shot.backfill && state == SlotState::Missed)
+    if let Some(state) = state_of(db, firing)?
+        && !(firing.backfill && state == SlotState::Missed)
     {
         return Ok(FiringResult::AlreadyDecided);
     }
-    let (state, result, task) = match &shot.task {
+    let (state, result, task) = match &firing.task {
         None => (SlotState::Missed, FiringResult::Missed, None),
-        Some(_) if too_many_open(db, shot)? => {
-            if shot.buffer {
+        Some(_) if too_many_open(db, firing)? => {
+            if firing.buffer {
                 return Ok(FiringResult::Deferred);
             }
             (SlotState::Skipped, FiringResult::Skipped, None)
         }
-        Some(arrival) => {
-            let id = match shot.fired_before(accept::accept(db, arrival)?)? {
-                Accepted::New => arrival.task.id,
-                Accepted::Duplicate(id) => id,
+        Some(submission) => {
+            let id = match firing.fired_before(accept::accept(db, submission)?)? {
+                Acceptance::New => submission.task.id,
+                Acceptance::Duplicate(id) => id,
             };
             (SlotState::Fired, FiringResult::Fired(id), Some(id))
         }
     };
-    let watched = task.is_some() && shot.is_watched();
+    let watched = task.is_some() && firing.is_watched();
     db.execute(
         "INSERT OR REPLACE INTO slots (schedule, slot, state, task, open, decided_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (&shot.schedule, shot.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0),
+        (&firing.schedule, firing.slot.0, state as u8, task.map(|id| *id.as_bytes()), watched, now.0),
     )?;
-    if !shot.backfill {
+    if !firing.backfill {
         db.execute(
             "UPDATE schedules SET last_slot = max(?2, coalesce(last_slot, ?2)), missed = missed + ?3,
                  skipped = skipped + ?4 WHERE name = ?1",
-            (&shot.schedule, shot.slot.0, state == SlotState::Missed, state == SlotState::Skipped),
+            (&firing.schedule, firing.slot.0, state == SlotState::Missed, state == SlotState::Skipped),
         )?;
     }
     Ok(result)
 }
 
-/// What became of a slot before.
-fn state_of(db: &Db, shot: &Shot) -> Result<Option<SlotState>, Failure> {
+/// Returns the earlier decision about a slot.
+fn state_of(db: &Db, firing: &EncodedFiring) -> Result<Option<SlotState>, Failure> {
     let sql = "SELECT state FROM slots WHERE schedule = ?1 AND slot = ?2";
-    row(&db.conn, sql, (&shot.schedule, shot.slot.0), |row| slot_state(row, 0))
+    row(&db.conn, sql, (&firing.schedule, firing.slot.0), |row| slot_state(row, 0))
 }
 
-/// Whether too many earlier tasks of a schedule are open. Slots whose task has ended are passed over from then on.
-fn too_many_open(db: &Db, shot: &Shot) -> Result<bool, Failure> {
-    if !shot.is_watched() {
+/// Returns whether too many earlier tasks of a schedule are open. Slots whose task has ended are skipped from then on.
+fn too_many_open(db: &Db, firing: &EncodedFiring) -> Result<bool, Failure> {
+    if !firing.is_watched() {
         return Ok(false);
     }
     let sql = "SELECT slot, task FROM slots WHERE schedule = ?1 AND open = 1 ORDER BY slot";
-    let slots = rows(&db.conn, sql, [&shot.schedule], |row| Ok((row.number(0)?, row.id::<TaskId>(1)?)))?;
+    let slots = rows(&db.conn, sql, [&firing.schedule], |row| Ok((row.number(0)?, row.id::<TaskId>(1)?)))?;
     let mut open = 0;
     for (slot, task) in slots {
         if advance::find(db, task.as_bytes())?.is_some_and(|(_, status)| !status.is_terminal()) {
             open += 1;
         } else {
-            db.execute("UPDATE slots SET open = 0 WHERE schedule = ?1 AND slot = ?2", (&shot.schedule, slot))?;
+            db.execute("UPDATE slots SET open = 0 WHERE schedule = ?1 AND slot = ?2", (&firing.schedule, slot))?;
         }
     }
-    Ok(open > shot.max_open)
+    Ok(open > firing.max_open)
 }
 
 #[async_trait]
@@ -191,8 +193,8 @@ impl ScheduleStore for SqliteStore {
     }
 
     async fn fire(&self, firings: Vec<Firing>, now: Timestamp) -> Result<Vec<FiringResult>, StoreError> {
-        let shots = Shot::all(firings, str::to_owned)?;
-        self.write(shots.len() * 3, move |db| fire_all(db, &shots, now)).await
+        let firings = EncodedFiring::all(firings, str::to_owned)?;
+        self.write(firings.len() * 3, move |db| fire_all(db, &firings, now)).await
     }
 
     async fn slots(&self, name: &str, limit: usize) -> Result<Vec<SlotRecord>, StoreError> {

@@ -17,21 +17,21 @@ use super::rows::{row, rows, value};
 use super::{SqliteStore, claim, recover};
 use crate::sql::columns::Columns;
 use crate::sql::decode;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::{one_more, signed, sql_limit};
-use crate::sql::write::Write;
 use crate::{Page, SessionClaim, SessionStore, SessionView, StoreError};
 
 const COLUMNS: &str = "id, fence, messages, turns, summary, created_at, updated_at";
 
-/// The row of a session whose fence and owner a write holds. `None`: the fence is stale.
+/// Returns the row of a session whose fence and owner match a write; `None` when the fence is stale.
 pub(super) fn fenced(db: &Db, write: &SessionWrite, worker: WorkerId) -> Result<Option<i64>, Failure> {
     let sql = "SELECT seq FROM sessions WHERE id = ?1 AND fence = ?2 AND owner = ?3";
     let params = (write.session.as_str(), signed(write.fence), worker.as_bytes());
     row(&db.conn, sql, params, |row| row.number(0))
 }
 
-/// Appends the messages of a turn, numbered on from the last one of session row `seq`.
-pub(super) fn append(db: &Db, seq: i64, write: &Write) -> Result<(), Failure> {
+/// Appends the messages of a turn, numbered from the last one of session row `seq`.
+pub(super) fn append(db: &Db, seq: i64, write: &EncodedWrite) -> Result<(), Failure> {
     let (task, at) = (write.advance.lease.task, write.advance.at);
     let sql = "UPDATE sessions SET messages = messages + ?2, turns = turns + 1, summary = coalesce(?3, summary),
                    updated_at = ?4
@@ -45,12 +45,12 @@ pub(super) fn append(db: &Db, seq: i64, write: &Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The session has no owner until the next claim; when the same worker claims next, its fence stays.
+/// Releases the session until the next claim; when the same worker claims next, its fence stays.
 pub(super) fn release(db: &Db, session: &str) -> Result<(), Failure> {
     db.execute("UPDATE sessions SET held = 0 WHERE id = ?1 AND held = 1", [session]).map(drop)
 }
 
-/// The owner died: whoever claims next gets a new fence.
+/// Removes a dead owner: the next claim gets a new fence.
 pub(super) fn forget_owner(db: &Db, session: &str) -> Result<(), Failure> {
     db.execute("UPDATE sessions SET held = 0, owner = NULL WHERE id = ?1", [session]).map(drop)
 }
@@ -61,7 +61,7 @@ struct Head {
     ready_at: Timestamp,
 }
 
-/// Named by hand: the planner prefers `tasks_session`, which also holds every task of the session that has ended.
+/// The index is named, because the planner prefers `tasks_session`, which also holds every ended task of the session.
 fn head(db: &Db, session: &str) -> Result<Option<Head>, Failure> {
     let sql = "SELECT seq, status, ready_at FROM tasks INDEXED BY tasks_inbox
                WHERE session = ?1 AND session IS NOT NULL AND status < 3 ORDER BY seq LIMIT 1";
@@ -102,7 +102,7 @@ fn claim_session(db: &mut Db, worker: WorkerId, session: &SessionId, now: Timest
     Ok(SessionClaim::Claimed { claimed: Box::new(claimed), session: Box::new(record) })
 }
 
-/// Makes `worker` the session's owner; the fence grows unless it was the one before, too.
+/// Makes `worker` the session's owner; the fence grows unless it was the previous owner, too.
 fn own(db: &Db, worker: WorkerId, session: &SessionId, now: Timestamp) -> Result<SessionRecord, Failure> {
     let sql = "INSERT INTO sessions (id, agent, fence, owner, held, messages, turns, created_at, updated_at)
                    VALUES (?1, ?2, 1, ?3, 1, 0, 0, ?4, ?4)
@@ -163,7 +163,7 @@ impl SessionStore for SqliteStore {
         now: Timestamp,
     ) -> Result<SessionClaim, StoreError> {
         let session = session.clone();
-        self.write_soon(3, move |db| claim_session(db, worker, &session, now)).await
+        self.write_relaxed(3, move |db| claim_session(db, worker, &session, now)).await
     }
 
     async fn messages(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionMessage>, StoreError> {

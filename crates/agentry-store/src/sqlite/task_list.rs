@@ -1,4 +1,4 @@
-//! Reading tasks: one, a page, a journal.
+//! Reading tasks: one, a page, or a journal.
 
 use agentry_core::id::{ClarificationId, TaskId};
 use agentry_core::journal::JournalEntry;
@@ -11,27 +11,28 @@ use super::rows::{row, rows, value};
 use crate::sql::columns::Columns;
 use crate::sql::decode;
 use crate::sql::limits::{one_more, sql_limit};
-use crate::{Backlog, Page, Queued, TaskFilter};
+use crate::{Backlog, Page, QueuedTasks, TaskFilter};
 
 const SELECT: &str = "SELECT b.body, t.status, t.attempt, t.epoch, t.owner, v.name, t.ready_at, t.started_at,
         t.finished_at, t.cancel, o.outcome, t.seq, t.questions
     FROM tasks t JOIN task_bodies b ON b.seq = t.seq LEFT JOIN task_outcomes o ON o.seq = t.seq
         LEFT JOIN names v ON v.id = t.version";
 
-/// Queued tasks by the indexes that hold them, in no order.
+/// Selects queued tasks by the indexes that hold them, in no order.
 const QUEUED: &str = "SELECT seq FROM tasks WHERE status = 0 AND session IS NULL AND delayed = 0
     UNION ALL SELECT seq FROM tasks WHERE status = 0 AND delayed = 1
     UNION ALL SELECT seq FROM tasks INDEXED BY tasks_inbox
         WHERE status = 0 AND delayed = 0 AND session IS NOT NULL AND status < 3";
-/// So many queued tasks are found by their indexes and put in order. Of more, a page is found soon by going through all tasks.
+/// Number of queued tasks up to which a page is read by their indexes and sorted. With more, scanning all tasks finds a
+/// page soon.
 const FEW_QUEUED: usize = 5_000;
 
-/// A task.
+/// Returns a task.
 pub(super) fn one(conn: &Connection, id: TaskId) -> Result<Option<TaskRecord>, Failure> {
     row(conn, &format!("{SELECT} WHERE t.id = ?1"), [id.as_bytes()], |row| record(conn, row))
 }
 
-/// Tasks, newest first.
+/// Returns tasks, newest first.
 pub(super) fn page(
     conn: &Connection,
     filter: &TaskFilter,
@@ -55,7 +56,7 @@ fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (Stri
     let is_rare = |status: TaskStatus| status.is_terminal() && status != TaskStatus::Completed;
     let rare = filter.status.is_some_and(is_rare);
     if let Some(agent) = &filter.agent {
-        // `+` keeps SQLite from going through all tasks of the agent where the index of the few has them.
+        // `+` keeps SQLite from scanning all tasks of the agent where the index of the few has them.
         let few = if rare { "+" } else { "" };
         sql.push_str(&format!(" AND {few}t.agent = (SELECT id FROM names WHERE name = ?)"));
         values.push(Sql::Text(agent.to_string()));
@@ -64,7 +65,7 @@ fn query(filter: &TaskFilter, before: Option<TaskId>, few_queued: bool) -> (Stri
         sql.push_str(" AND t.session = ?");
         values.push(Sql::Text(session.to_string()));
     }
-    // As literals, so that SQLite sees which partial index may be used.
+    // Literals, so that SQLite can use the partial indexes.
     if let Some(status) = filter.status {
         sql.push_str(&format!(" AND t.status = {}", status as u8));
     }
@@ -91,7 +92,7 @@ fn record(conn: &Connection, row: &Row<'_>) -> Result<TaskRecord, Failure> {
     decode::task_record(row, spent(conn, seq)?, questions)
 }
 
-/// Sums of the task's ledger rows.
+/// Sums the task's ledger rows.
 fn spent(conn: &Connection, seq: i64) -> Result<TaskUsage, Failure> {
     let sql = "SELECT count(*), coalesce(sum(input), 0), coalesce(sum(output), 0), coalesce(sum(cost), 0),
                    count(*) - count(cost)
@@ -104,14 +105,14 @@ fn open_questions(conn: &Connection, seq: i64) -> Result<Vec<ClarificationId>, F
     rows(conn, sql, [seq], |row| row.id(0))
 }
 
-/// The entries of a task's journal after a number.
+/// Returns the entries of a task's journal after a number.
 pub(super) fn journal(conn: &Connection, task: TaskId, after: u32, limit: usize) -> Result<Vec<JournalEntry>, Failure> {
     let sql = "SELECT seq, attempt, scope, at, body FROM journal
                WHERE task = (SELECT seq FROM tasks WHERE id = ?1) AND seq > ?2 ORDER BY seq LIMIT ?3";
     rows(conn, sql, (task.as_bytes(), after, sql_limit(limit)), |row| decode::journal_entry(row))
 }
 
-/// What waits, from the indexes that hold it. The oldest task is the one that was accepted first.
+/// Returns the pending work, from the indexes that hold it. The oldest task is the one that was accepted first.
 pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
     let sql = "SELECT mode, count, (SELECT ready_at FROM tasks WHERE seq = oldest) FROM (
              SELECT mode, sum(count) AS count, min(oldest) AS oldest FROM (
@@ -128,7 +129,7 @@ pub(super) fn backlog(conn: &Connection) -> Result<Backlog, Failure> {
         ..Backlog::default()
     };
     let found = rows(conn, sql, [], |row| {
-        Ok((row.count::<usize>(0)?, Queued { count: row.count(1)?, due_since: row.time_or_none(2)? }))
+        Ok((row.count::<usize>(0)?, QueuedTasks { count: row.count(1)?, due_since: row.time_or_none(2)? }))
     })?;
     for (mode, queued) in found {
         if let Some(place) = backlog.queued.get_mut(mode) {
@@ -144,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// How SQLite goes about a page of a filter.
+    /// Returns SQLite's query plan for a page of a filter.
     fn way(filter: &TaskFilter, few_queued: bool) -> String {
         let conn = Connection::open_in_memory().unwrap();
         super::super::migrations::apply(&conn).unwrap();
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_few_tasks_are_is_found_without_going_through_all() {
+    fn rare_statuses_are_found_by_their_index() {
         let agent = Some(AgentName::new("a").unwrap());
         for status in [TaskStatus::Failed, TaskStatus::TimedOut, TaskStatus::Cancelled] {
             for agent in [None, agent.clone()] {

@@ -13,48 +13,56 @@ use async_trait::async_trait;
 use rusqlite::Row;
 
 use super::{SqliteStore, accept, advance, claim, outbox, recover, task_list};
-use crate::sql::arrival::Arrival;
 use crate::sql::columns::Columns;
+use crate::sql::encode::EncodedTask;
+use crate::sql::encode::EncodedWrite;
 use crate::sql::limits::sql_limit;
-use crate::sql::write::Write;
 use crate::{
-    Accepted, Advance, Advanced, Backlog, Cancelled, Claimed, Lease, Page, QueueCounts, Refused, StoreError,
-    TaskFilter, TaskStore, Want,
+    AcceptError, Acceptance, Advance, AdvanceResult, Backlog, CancelResult, ClaimRequest, ClaimedTask, Lease, Page,
+    QueueCounts, StoreError, TaskFilter, TaskStore,
 };
 
 #[async_trait]
 impl TaskStore for SqliteStore {
-    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Accepted, Refused>>, StoreError> {
-        let arrivals = Arrival::all(tasks)?;
-        self.write(arrivals.len(), move |db| arrivals.iter().map(|arrival| accept::accept(db, arrival)).collect()).await
-    }
-
-    async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
-        let key = key.to_owned();
-        let known = self.read(move |conn| accept::known_key(conn, &key, now)).await?;
-        Ok(known.map(|(fingerprint, task)| (task, fingerprint.cast_unsigned())))
-    }
-
-    async fn claim(&self, worker: WorkerId, want: Want, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
-        let weight = match &want {
-            Want::Known(tasks) => tasks.len(),
-            Want::Next { limit, .. } => *limit,
-        };
-        self.write_soon(weight, move |db| match &want {
-            Want::Known(tasks) => claim::known(db, worker, tasks, now),
-            Want::Next { modes, limit, due_by } => claim::next(db, worker, *modes, *limit, *due_by, now),
+    async fn accept(&self, tasks: Vec<Arc<Task>>) -> Result<Vec<Result<Acceptance, AcceptError>>, StoreError> {
+        let submissions = EncodedTask::all(tasks)?;
+        self.write(submissions.len(), move |db| {
+            submissions.iter().map(|submission| accept::accept(db, submission)).collect()
         })
         .await
     }
 
-    async fn owned(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
+    async fn task_of_key(&self, key: &str, now: Timestamp) -> Result<Option<(TaskId, u64)>, StoreError> {
+        let key = key.to_owned();
+        let known = self.read(move |conn| accept::find_key(conn, &key, now)).await?;
+        Ok(known.map(|(fingerprint, task)| (task, fingerprint.cast_unsigned())))
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        request: ClaimRequest,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedTask>, StoreError> {
+        let weight = match &request {
+            ClaimRequest::Tasks(tasks) => tasks.len(),
+            ClaimRequest::Next { limit, .. } => *limit,
+        };
+        self.write_relaxed(weight, move |db| match &request {
+            ClaimRequest::Tasks(tasks) => claim::tasks(db, worker, tasks, now),
+            ClaimRequest::Next { modes, limit, due_by } => claim::next(db, worker, *modes, *limit, *due_by, now),
+        })
+        .await
+    }
+
+    async fn leases_of(&self, worker: WorkerId, limit: usize) -> Result<Vec<Lease>, StoreError> {
         let sql = "SELECT id, epoch FROM tasks WHERE status = 1 AND owner = ?1 LIMIT ?2";
         let read = move |row: &Row<'_>| Ok(Lease { task: row.id(0)?, epoch: row.count(1)?, worker });
         self.rows(sql, (*worker.as_bytes(), sql_limit(limit)), read).await
     }
 
-    async fn advance(&self, advance: Arc<Advance>) -> Result<Advanced, StoreError> {
-        let write = Write::new(advance)?;
+    async fn advance(&self, advance: Arc<Advance>) -> Result<AdvanceResult, StoreError> {
+        let write = EncodedWrite::new(advance)?;
         self.write(write.rows(), move |db| advance::advance(db, &write)).await
     }
 
@@ -63,21 +71,21 @@ impl TaskStore for SqliteStore {
         task: TaskId,
         now: Timestamp,
         messages: Vec<OutboxMessage>,
-    ) -> Result<Cancelled, StoreError> {
+    ) -> Result<CancelResult, StoreError> {
         self.write(4, move |db| {
-            let Some((seq, status)) = advance::find(db, task.as_bytes())? else { return Ok(Cancelled::Unknown) };
+            let Some((seq, status)) = advance::find(db, task.as_bytes())? else { return Ok(CancelResult::Unknown) };
             match status {
                 TaskStatus::Queued | TaskStatus::Waiting => {
                     let error = TaskError::new(ErrorCode::Cancelled, format!("cancelled while {status}"));
                     advance::end_idle(db, seq, status, &Outcome::from_error(error), now)?;
                     outbox::insert_all(db, &messages)?;
-                    Ok(Cancelled::Ended)
+                    Ok(CancelResult::Ended)
                 }
                 TaskStatus::Running => {
                     db.execute("UPDATE tasks SET cancel = 1 WHERE seq = ?1", [seq])?;
-                    Ok(Cancelled::Requested)
+                    Ok(CancelResult::Requested)
                 }
-                ended => Ok(Cancelled::AlreadyEnded(ended)),
+                ended => Ok(CancelResult::AlreadyEnded(ended)),
             }
         })
         .await

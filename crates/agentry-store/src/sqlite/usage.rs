@@ -32,7 +32,7 @@ fn query(group: UsageGroup) -> String {
     )
 }
 
-/// The id of a task; those that are forgotten are one row.
+/// Returns the id of a task; deleted tasks share one row.
 fn task_key(id: Vec<u8>) -> String {
     <[u8; 16]>::try_from(id).map_or_else(|_| FORGOTTEN.to_owned(), |id| TaskId::from_bytes(id).to_string())
 }

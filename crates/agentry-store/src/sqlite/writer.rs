@@ -1,7 +1,8 @@
 //! The writer: one thread, group commit.
 //!
-//! It takes what waits, runs it in one transaction, commits, and only then answers. A batch runs without savepoints;
-//! when a command fails, the batch is rolled back and run again with a savepoint around each, so that it fails alone.
+//! It takes all waiting commands, runs them in one transaction, commits, and only then answers. A batch runs without
+//! savepoints; when a command fails, the batch is rolled back and run again with a savepoint around each, so that the
+//! command fails alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -15,35 +16,35 @@ use super::db::Db;
 use super::failure::Failure;
 use crate::StoreError;
 
-/// Commands that wait for the writer at most; more are refused with [`StoreError::Full`].
+/// Largest number of waiting commands; further ones fail with [`StoreError::Full`].
 pub const MAX_WAITING_COMMANDS: usize = 16_384;
-/// Weight (about rows) after which a transaction is closed, so that the first caller of a batch does not wait for ever.
+/// Weight (about rows) at which a transaction is closed, so that the first caller of a batch does not wait for too
+/// long.
 const MAX_BATCH_WEIGHT: usize = 4_000;
-/// Pages of the write-ahead log (4 KiB each) after which it is copied into the file, between two batches. 32 MiB keeps
-/// the copy short and lets pages that change often be copied once.
+/// Pages of the write-ahead log (4 KiB each) after which it is checkpointed, between two batches. 32 MiB keeps the
+/// checkpoint short and copies pages that change often only once.
 const CHECKPOINT_PAGES: u64 = 8_000;
-/// When a caller may try again after [`MAX_WAITING_COMMANDS`]: the writer empties the channel well within it.
+/// Retry delay for callers beyond [`MAX_WAITING_COMMANDS`]: the queue is empty well within it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// When what a command wrote must have reached the disk.
+/// Time by which a command's writes must have reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// Before its caller hears of it.
+    /// Before its caller is answered.
     Now,
-    /// With the next command that is durable. Its caller hears of it when it is committed: it survives the death of the
-    /// process, and when the machine loses power, it is lost only together with everything that followed from it.
+    /// With the next durable command. Its caller is answered on commit: it survives the death of the process, and a
+    /// loss of power loses it only together with everything that followed from it.
     WithNext,
 }
 
-/// Something to do in a transaction.
+/// A command to run in a transaction.
 pub(super) trait Command: Send {
-    /// About how many rows it writes.
+    /// Returns the approximate number of rows that it writes.
     fn weight(&self) -> usize;
-    /// When it must have reached the disk.
     fn durability(&self) -> Durability;
-    /// Does it; runs again after a rollback.
+    /// Runs the command; called again after a rollback.
     fn run(&mut self, db: &mut Db) -> Result<(), Failure>;
-    /// Tells the caller: what `run` found, or why nothing of it happened.
+    /// Answers the caller with the result of `run`, or with the reason for which nothing happened.
     fn answer(self: Box<Self>, end: Result<(), StoreError>);
 }
 
@@ -77,7 +78,7 @@ impl<T: Send, F: Fn(&mut Db) -> Result<T, Failure> + Send> Command for Call<T, F
     fn answer(self: Box<Self>, end: Result<(), StoreError>) {
         let lost = || Err(StoreError::Broken("a command was answered before it ran".to_owned()));
         let Self { found, reply, .. } = *self;
-        // The caller may have gone; what it asked for has happened or not all the same.
+        // A caller that has gone does not change the outcome.
         let _ = reply.send(end.and_then(|()| found.unwrap_or_else(lost)));
     }
 }
@@ -102,7 +103,7 @@ impl Writer {
     }
 
     /// Runs a closure in the next transaction; returns once it is committed. The closure may run twice, so it must not
-    /// consume what it captured, and it must refuse ([`Failure::Refused`]) before it writes.
+    /// consume its captures, and it must refuse ([`Failure::Refused`]) before it writes.
     pub(super) async fn call<T, F>(&self, weight: usize, durability: Durability, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -128,7 +129,7 @@ fn stopped() -> StoreError {
 }
 
 impl Drop for Writer {
-    /// Lets the thread finish what waits and close the file.
+    /// Lets the thread finish waiting commands and close the file.
     fn drop(&mut self) {
         self.commands = None;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -140,7 +141,7 @@ impl Drop for Writer {
     }
 }
 
-/// Serves one batch. False: nobody can send any more.
+/// Serves one batch. Returns false when the queue is closed.
 fn serve(db: &mut Db, waiting: &Receiver<Box<dyn Command>>) -> bool {
     let Ok(first) = waiting.recv() else { return false };
     let mut weight = first.weight();
@@ -210,8 +211,8 @@ fn fail_all(batch: Vec<Box<dyn Command>>, failure: &Failure) {
     batch.into_iter().for_each(|command| command.answer(Err(error.clone())));
 }
 
-/// Keeps the size of the write-ahead log in sight. This replaces SQLite's own checkpoint, which would run before the
-/// callers of a batch are answered.
+/// Tracks the size of the write-ahead log. This replaces SQLite's own checkpoint, which would run before the callers of
+/// a batch are answered.
 fn watch_log(db: &mut Db) -> Arc<AtomicU64> {
     let pages = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&pages);
@@ -220,7 +221,7 @@ fn watch_log(db: &mut Db) -> Arc<AtomicU64> {
         Ok(())
     };
     if let Err(error) = db.conn.wal_hook(Some(hook)) {
-        tracing::error!(%error, "the store cannot watch its log; SQLite's own checkpoint stays");
+        tracing::error!(%error, "the store cannot track the size of its write-ahead log; SQLite's own checkpoint stays on");
     }
     pages
 }
@@ -234,7 +235,7 @@ fn checkpoint(db: &Db, log_pages: &AtomicU64) {
         // The log starts again with the next write; until then the hook would repeat the old number.
         Ok(()) => log_pages.store(0, Ordering::Relaxed),
         Err(error) => {
-            tracing::warn!(%error, "the store's log could not be copied into its file; it grows until it can")
+            tracing::warn!(%error, "checkpoint failed: the write-ahead log of the store grows until one succeeds")
         }
     }
 }

@@ -19,7 +19,7 @@ fn file() -> (Folder, Arc<dyn StateStore>) {
 }
 
 fn memory() -> ((), Arc<dyn StateStore>) {
-    ((), crate::cache::behind::memory())
+    ((), crate::cache::fixtures::memory())
 }
 
 mod on_file {
@@ -35,5 +35,5 @@ mod postgres {
 }
 
 mod cached {
-    agentry_store::contract_tests!(crate::cache::behind::cached);
+    agentry_store::contract_tests!(crate::cache::fixtures::cached);
 }

@@ -20,14 +20,14 @@ pub fn url() -> String {
         .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
 }
 
-/// A connection beside the stores'.
+/// Opens a connection besides the stores'.
 pub async fn client() -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&url(), NoTls).await.expect(HINT);
     tokio::spawn(connection);
     client
 }
 
-/// A schema of a test; it goes when this is dropped.
+/// A schema of a test, which is dropped with this.
 pub struct Schema(pub String);
 
 impl Schema {
@@ -54,21 +54,21 @@ impl Schema {
         Arc::new(PostgresStore::connect(self.options_at(url)).await.expect(HINT))
     }
 
-    /// A connection beside the stores', in the schema.
+    /// Opens a connection besides the stores', in the schema.
     pub async fn client(&self) -> tokio_postgres::Client {
         let client = client().await;
         client.batch_execute(&format!("SET search_path = {}", self.0)).await.unwrap();
         client
     }
 
-    /// Terminates connections of the test's stores; returns how many.
+    /// Terminates connections of the test's stores; returns their number.
     pub async fn terminate(&self, client: &tokio_postgres::Client) -> usize {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         client.query(sql, &[&self.0]).await.unwrap().len()
     }
 
-    /// Makes the last heartbeat of a worker `age` old, after others that came without a gap. The server stamps heartbeats,
-    /// so they are moved in its table.
+    /// Makes the last heartbeat of a worker `age` old, after others without a gap. The server stamps heartbeats, so
+    /// they are moved in its table.
     pub async fn age(&self, worker: WorkerId, age: Duration) {
         let age = i64::try_from(age.as_micros()).unwrap();
         let sql = format!(
@@ -97,7 +97,7 @@ impl Drop for Schema {
     }
 }
 
-/// A schema with a store in it.
+/// Opens a store in a schema of its own.
 pub fn open() -> (Schema, Arc<dyn StateStore>) {
     let schema = Schema::new();
     let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(schema.store()));

@@ -1,14 +1,15 @@
-//! What only this backend promises: the file, its lock, group commit, a full disk.
+//! Guarantees of this backend only: the file, its lock, group commit, a full disk.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use agentry_core::id::WorkerId;
 use agentry_core::task::TaskStatus;
-use agentry_store::contract::advance::entry;
-use agentry_store::contract::build::{T0, accept, at, beat, claim, event, finish, paid, running, task};
+use agentry_store::contract::advance::a_broken_write_fails_alone;
+use agentry_store::contract::build::{T0, accept, at, claim, finish, heartbeat, ledger_row, running, task};
+use agentry_store::contract::queue::a_bound_of_two_tasks_holds;
 use agentry_store::sqlite::{DATABASE_FILE, LOCK_FILE, OpenError, SqliteOptions, SqliteStore};
-use agentry_store::{Advance, EventStore, IncomingEvent, Refused, StateStore, Step, StoreError, TaskStore};
+use agentry_store::{Advance, StateStore, Step, StoreError};
 
 fn open(folder: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(folder, SqliteOptions::default())
@@ -19,7 +20,7 @@ fn shared(folder: &Path) -> Arc<dyn StateStore> {
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_there_after_a_reopen() {
+async fn accepted_tasks_survive_a_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let store = shared(folder.path());
     let queued = accept(&store, task(T0)).await;
@@ -39,7 +40,7 @@ async fn a_reopen_proves_earlier_workers_dead_and_their_last_heartbeat_ends_the_
         let store = shared(folder.path());
         let dead = WorkerId::generate();
         let lost = running(&store, dead).await.lease.task;
-        beat(&store, dead, at(1)).await;
+        heartbeat(&store, dead, at(1)).await;
         drop(store);
         let store = shared(folder.path());
         let recovered = store.recover(WorkerId::generate(), now, 10).await.unwrap();
@@ -61,15 +62,15 @@ fn a_second_store_on_the_folder_is_refused_with_the_first_ones_pid() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_says_so() {
-    // Nobody, root included, may make files there.
+fn a_read_only_folder_is_reported() {
+    // Nobody, not even root, may create files there.
     let error = open(Path::new("/sys/kernel")).err().unwrap();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
     assert!(error.to_string().contains("choose another one with --data"));
 }
 
 #[test]
-fn a_path_that_is_a_file_a_damaged_file_and_a_newer_file_say_so() {
+fn wrong_paths_damaged_and_newer_files_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "x").unwrap();
@@ -88,7 +89,7 @@ fn a_path_that_is_a_file_a_damaged_file_and_a_newer_file_say_so() {
     assert!(matches!(open(&newer).err().unwrap(), OpenError::NewerSchema { found: 99, .. }));
 }
 
-/// Prompts, answers and hashes of keys are nobody's business but the owner's: also in a folder of an older version.
+/// Only the owner may read prompts, answers and hashes of keys, also in a folder of an older version.
 #[cfg(unix)]
 #[tokio::test]
 async fn other_users_are_kept_out_of_the_folder() {
@@ -115,7 +116,7 @@ async fn other_users_are_kept_out_of_the_folder() {
         let (of_folder, files) = modes();
         assert_eq!(of_folder, 0o700, "{loose:?}");
         assert!(files.len() >= 4 && files.iter().all(|(_, mode)| *mode == 0o600), "{loose:?}: {files:?}");
-        // As a kill leaves them.
+        // State after a kill.
         std::mem::forget(store);
         std::fs::remove_file(dir.join(LOCK_FILE)).unwrap();
     }
@@ -124,53 +125,20 @@ async fn other_users_are_kept_out_of_the_folder() {
 #[tokio::test]
 async fn the_queue_has_a_bound() {
     let store = SqliteStore::in_memory(SqliteOptions { max_queued: 2 }).unwrap();
-    let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
-    assert!(answers[..2].iter().all(Result::is_ok));
-    assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
-    let event = event("1");
-    assert!(matches!(
-        store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
-        Err(StoreError::Full { .. })
-    ));
-    assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
+    a_bound_of_two_tasks_holds(Arc::new(store)).await;
 }
 
 #[tokio::test]
 async fn a_failing_command_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = shared(folder.path());
-    let worker = WorkerId::generate();
-    let mut leases = Vec::new();
-    for _ in 0..20 {
-        leases.push(running(&store, worker).await.lease);
-    }
-    // From here on no row may be written into the ledger for an empty model.
+    // From here on no row of an empty model can be inserted into the ledger.
     let conn = rusqlite::Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
     conn.execute_batch(
         "CREATE TRIGGER poison BEFORE INSERT ON names WHEN NEW.name = '' BEGIN SELECT RAISE(ABORT, 'poison'); END",
     )
     .unwrap();
-    let ends = leases.iter().enumerate().map(|(n, lease)| {
-        let mut end = finish(*lease, at(1));
-        end.journal.push(entry(1));
-        if n == 7 {
-            end.ledger.push(paid(lease.task, ""));
-        }
-        store.advance(end.into())
-    });
-    let answers = futures_util::future::join_all(ends).await;
-    for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {
-        let entries = store.journal(lease.task, 0, 10).await.unwrap().len();
-        let status = store.task(lease.task).await.unwrap().unwrap().status;
-        if n == 7 {
-            assert!(matches!(answer, Err(StoreError::Broken(_))), "{answer:?}");
-            assert_eq!((entries, status), (0, TaskStatus::Running), "nothing of it was written");
-        } else {
-            assert!(answer.is_ok(), "{answer:?}");
-            assert_eq!((entries, status), (1, TaskStatus::Completed));
-        }
-    }
-    assert_eq!(store.counts().await.unwrap().running, 1);
+    a_broken_write_fails_alone(store, |end| end.ledger.push(ledger_row(end.lease.task, ""))).await;
 }
 
 #[tokio::test]
@@ -198,5 +166,5 @@ async fn a_full_disk_refuses_and_work_goes_on_when_there_is_room() {
     sqlite.limit_pages(None).await.unwrap();
     let after = accept(&store, task(T0)).await;
     assert!(claim(&store, worker, after, T0).await.is_some());
-    store.advance(Advance::new(kept, at(1), Step::HandBack).into()).await.unwrap();
+    store.advance(Advance::new(kept, at(1), Step::Release).into()).await.unwrap();
 }

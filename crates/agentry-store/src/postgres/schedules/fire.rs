@@ -1,7 +1,7 @@
-//! A round of firings: one short transaction, however many slots and schedules.
+//! Decisions about slots: one short transaction, however many slots and schedules.
 //!
-//! Schedules are locked in the order of their names. Under the locks it is read what was decided and what is open, then
-//! every firing is decided in memory, in order, then everything is written at once.
+//! Schedules are locked in the order of their names. Under the locks, decided slots and open tasks are read, then every
+//! firing is decided in memory, in order, then everything is written at once.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,48 +12,53 @@ use super::super::accept;
 use super::super::failure::Failure;
 use super::super::pool::{Db, Tries, Tx};
 use super::super::rows::{SqlId, execute, query, rows};
-use crate::sql::arrival::{Arrival, Shot};
 use crate::sql::columns::Columns;
 use crate::sql::decode::slot_state;
-use crate::{Accepted, FiringResult, Refused, SlotState};
+use crate::sql::encode::{EncodedFiring, EncodedTask};
+use crate::{AcceptError, Acceptance, FiringResult, SlotState};
 
 /// A schedule whose row is locked.
 struct Schedule {
     paused: bool,
-    /// Slots of this round that were decided: how, and with which task.
+    /// Decided slots of this round, with their state and task.
     decided: HashMap<i64, (SlotState, Option<TaskId>)>,
-    /// Watched tasks that are open.
+    /// Open tasks that count for the overlap policy.
     open: u32,
 }
 
-/// What is written for one slot.
-struct Decided {
-    shot: usize,
+/// The row to write for a slot.
+struct SlotDecision {
+    firing: usize,
     state: SlotState,
 }
 
 /// Decides a round of slots.
-pub(super) async fn fire(db: &Db, shots: &[Shot], now: Timestamp, tries: Tries) -> Result<Vec<FiringResult>, Failure> {
+pub(super) async fn fire(
+    db: &Db,
+    firings: &[EncodedFiring],
+    now: Timestamp,
+    tries: Tries,
+) -> Result<Vec<FiringResult>, Failure> {
     let mut conn = db.conn().await?;
     let tx = conn.transaction().await?;
     // All or none: a slot whose task finds no room must stay undecided.
-    let wanted = shots.iter().filter(|shot| shot.task.is_some()).count();
+    let wanted = firings.iter().filter(|firing| firing.task.is_some()).count();
     if wanted > 0 {
         db.check_room(&tx, wanted).await?;
     }
-    let mut schedules = lock(&tx, shots).await?;
-    find_decided(&tx, shots, &mut schedules).await?;
-    find_open(&tx, shots, &mut schedules).await?;
-    let (mut results, decided) = decide(shots, &mut schedules, tries);
-    accept_tasks(db, &tx, shots, &decided, &mut results).await?;
-    write_slots(&tx, shots, &decided, &results, now).await?;
-    count(&tx, shots, &decided).await?;
+    let mut schedules = lock(&tx, firings).await?;
+    find_decided(&tx, firings, &mut schedules).await?;
+    find_open(&tx, firings, &mut schedules).await?;
+    let (mut results, decided) = decide(firings, &mut schedules, tries);
+    accept_tasks(db, &tx, firings, &decided, &mut results).await?;
+    write_slots(&tx, firings, &decided, &results, now).await?;
+    count(&tx, firings, &decided).await?;
     tx.commit().await?;
     Ok(results)
 }
 
-async fn lock(tx: &Tx<'_>, shots: &[Shot]) -> Result<HashMap<String, Schedule>, Failure> {
-    let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
+async fn lock(tx: &Tx<'_>, firings: &[EncodedFiring]) -> Result<HashMap<String, Schedule>, Failure> {
+    let names: Vec<&str> = firings.iter().map(|firing| firing.schedule.as_str()).collect();
     let sql = "SELECT name, paused FROM schedules WHERE name = ANY($1) ORDER BY name FOR UPDATE";
     let locked = rows(tx, sql, &[&names], |row| {
         Ok((row.plain(0)?.to_owned(), Schedule { paused: row.flag(1)?, decided: HashMap::new(), open: 0 }))
@@ -62,9 +67,13 @@ async fn lock(tx: &Tx<'_>, shots: &[Shot]) -> Result<HashMap<String, Schedule>, 
     Ok(locked.into_iter().collect())
 }
 
-async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
-    let names: Vec<&str> = shots.iter().map(|shot| shot.schedule.as_str()).collect();
-    let slots: Vec<i64> = shots.iter().map(|shot| shot.slot.0).collect();
+async fn find_decided(
+    tx: &Tx<'_>,
+    firings: &[EncodedFiring],
+    schedules: &mut HashMap<String, Schedule>,
+) -> Result<(), Failure> {
+    let names: Vec<&str> = firings.iter().map(|firing| firing.schedule.as_str()).collect();
+    let slots: Vec<i64> = firings.iter().map(|firing| firing.slot.0).collect();
     let sql = "SELECT s.schedule, s.slot, s.state, s.task FROM UNNEST($1::text[], $2::bigint[]) AS f (schedule, slot)
                    JOIN slots s ON s.schedule = f.schedule AND s.slot = f.slot";
     for row in query(tx, sql, &[&names, &slots]).await? {
@@ -75,12 +84,16 @@ async fn find_decided(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<Strin
     Ok(())
 }
 
-/// Counts the open tasks of watched schedules. Slots whose task has ended are passed over from then on.
-async fn find_open(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, Schedule>) -> Result<(), Failure> {
-    let watched: Vec<&str> = shots
+/// Counts the open tasks of schedules with an overlap policy. Slots whose task has ended are skipped from then on.
+async fn find_open(
+    tx: &Tx<'_>,
+    firings: &[EncodedFiring],
+    schedules: &mut HashMap<String, Schedule>,
+) -> Result<(), Failure> {
+    let watched: Vec<&str> = firings
         .iter()
-        .filter(|shot| shot.is_watched() && shot.task.is_some() && schedules.contains_key(&shot.schedule))
-        .map(|shot| shot.schedule.as_str())
+        .filter(|firing| firing.is_watched() && firing.task.is_some() && schedules.contains_key(&firing.schedule))
+        .map(|firing| firing.schedule.as_str())
         .collect();
     if watched.is_empty() {
         return Ok(());
@@ -106,17 +119,17 @@ async fn find_open(tx: &Tx<'_>, shots: &[Shot], schedules: &mut HashMap<String, 
 }
 
 fn decide(
-    shots: &[Shot],
+    firings: &[EncodedFiring],
     schedules: &mut HashMap<String, Schedule>,
     tries: Tries,
-) -> (Vec<FiringResult>, Vec<Decided>) {
+) -> (Vec<FiringResult>, Vec<SlotDecision>) {
     let mut decided = Vec::new();
-    let results = shots.iter().enumerate().map(|(number, shot)| {
-        let found = schedules.get_mut(&shot.schedule).filter(|schedule| shot.backfill || !schedule.paused);
+    let results = firings.iter().enumerate().map(|(number, firing)| {
+        let found = schedules.get_mut(&firing.schedule).filter(|schedule| firing.backfill || !schedule.paused);
         let Some(schedule) = found else { return FiringResult::NotActive };
-        let own = shot.task.as_ref().map(|arrival| arrival.task.id);
-        if let Some((state, task)) = schedule.decided.get(&shot.slot.0)
-            && !(shot.backfill && *state == SlotState::Missed)
+        let own = firing.task.as_ref().map(|submission| submission.task.id);
+        if let Some((state, task)) = schedule.decided.get(&firing.slot.0)
+            && !(firing.backfill && *state == SlotState::Missed)
         {
             // A try whose answer was lost fired it: the task is this one's.
             return match task {
@@ -126,19 +139,19 @@ fn decide(
         }
         let (state, result) = match own {
             None => (SlotState::Missed, FiringResult::Missed),
-            Some(_) if shot.is_watched() && schedule.open > shot.max_open => {
-                if shot.buffer {
+            Some(_) if firing.is_watched() && schedule.open > firing.max_open => {
+                if firing.buffer {
                     return FiringResult::Deferred;
                 }
                 (SlotState::Skipped, FiringResult::Skipped)
             }
             Some(task) => {
-                schedule.open += u32::from(shot.is_watched());
+                schedule.open += u32::from(firing.is_watched());
                 (SlotState::Fired, FiringResult::Fired(task))
             }
         };
-        schedule.decided.insert(shot.slot.0, (state, own));
-        decided.push(Decided { shot: number, state });
+        schedule.decided.insert(firing.slot.0, (state, own));
+        decided.push(SlotDecision { firing: number, state });
         result
     });
     let results = results.collect();
@@ -149,26 +162,26 @@ fn decide(
 async fn accept_tasks(
     db: &Db,
     tx: &Tx<'_>,
-    shots: &[Shot],
-    decided: &[Decided],
+    firings: &[EncodedFiring],
+    decided: &[SlotDecision],
     results: &mut [FiringResult],
 ) -> Result<(), Failure> {
-    let fired: Vec<(usize, &Arrival)> = decided
+    let fired: Vec<(usize, &EncodedTask)> = decided
         .iter()
         .filter(|one| one.state == SlotState::Fired)
-        .filter_map(|one| Some((one.shot, shots[one.shot].task.as_ref()?)))
+        .filter_map(|one| Some((one.firing, firings[one.firing].task.as_ref()?)))
         .collect();
     if fired.is_empty() {
         return Ok(());
     }
-    let arrivals: Vec<&Arrival> = fired.iter().map(|(_, arrival)| *arrival).collect();
-    let accepted = accept::accept_all(db, tx, &arrivals).await?;
-    for ((shot, _), accepted) in fired.into_iter().zip(accepted) {
-        if let Err(Refused::Store(error)) = accepted {
+    let submissions: Vec<&EncodedTask> = fired.iter().map(|(_, submission)| *submission).collect();
+    let accepted = accept::accept_all(db, tx, &submissions).await?;
+    for ((firing, _), accepted) in fired.into_iter().zip(accepted) {
+        if let Err(AcceptError::Store(error)) = accepted {
             return Err(error.into());
         }
-        if let Accepted::Duplicate(first) = shots[shot].fired_before(accepted)? {
-            results[shot] = FiringResult::Fired(first);
+        if let Acceptance::Duplicate(first) = firings[firing].fired_before(accepted)? {
+            results[firing] = FiringResult::Fired(first);
         }
     }
     Ok(())
@@ -176,24 +189,24 @@ async fn accept_tasks(
 
 async fn write_slots(
     tx: &Tx<'_>,
-    shots: &[Shot],
-    decided: &[Decided],
+    firings: &[EncodedFiring],
+    decided: &[SlotDecision],
     results: &[FiringResult],
     now: Timestamp,
 ) -> Result<(), Failure> {
     if decided.is_empty() {
         return Ok(());
     }
-    let shot = |one: &Decided| &shots[one.shot];
-    let task = |one: &Decided| match results[one.shot] {
+    let firing = |one: &SlotDecision| &firings[one.firing];
+    let task = |one: &SlotDecision| match results[one.firing] {
         FiringResult::Fired(task) => Some(SqlId(*task.as_bytes())),
         _ => None,
     };
-    let names: Vec<&str> = decided.iter().map(|one| shot(one).schedule.as_str()).collect();
-    let slots: Vec<i64> = decided.iter().map(|one| shot(one).slot.0).collect();
+    let names: Vec<&str> = decided.iter().map(|one| firing(one).schedule.as_str()).collect();
+    let slots: Vec<i64> = decided.iter().map(|one| firing(one).slot.0).collect();
     let states: Vec<i16> = decided.iter().map(|one| one.state as i16).collect();
     let tasks: Vec<Option<SqlId>> = decided.iter().map(task).collect();
-    let open: Vec<bool> = decided.iter().map(|one| task(one).is_some() && shot(one).is_watched()).collect();
+    let open: Vec<bool> = decided.iter().map(|one| task(one).is_some() && firing(one).is_watched()).collect();
     let sql = "INSERT INTO slots (schedule, slot, state, task, open, decided_at)
                SELECT schedule, slot, state, task, open, $6
                FROM UNNEST($1::text[], $2::bigint[], $3::smallint[], $4::uuid[], $5::boolean[])
@@ -211,12 +224,12 @@ async fn write_slots(
 }
 
 /// Moves `last_slot` and the counters of the schedules.
-async fn count(tx: &Tx<'_>, shots: &[Shot], decided: &[Decided]) -> Result<(), Failure> {
+async fn count(tx: &Tx<'_>, firings: &[EncodedFiring], decided: &[SlotDecision]) -> Result<(), Failure> {
     let mut sums: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
-    for one in decided.iter().filter(|one| !shots[one.shot].backfill) {
-        let shot = &shots[one.shot];
-        let (last, missed, skipped) = sums.entry(&shot.schedule).or_insert((shot.slot.0, 0, 0));
-        *last = shot.slot.0.max(*last);
+    for one in decided.iter().filter(|one| !firings[one.firing].backfill) {
+        let firing = &firings[one.firing];
+        let (last, missed, skipped) = sums.entry(&firing.schedule).or_insert((firing.slot.0, 0, 0));
+        *last = firing.slot.0.max(*last);
         *missed += i64::from(one.state == SlotState::Missed);
         *skipped += i64::from(one.state == SlotState::Skipped);
     }

@@ -1,25 +1,26 @@
-//! Redis killed, frozen, flushed, brought back with old memory, out of reach: reads stay right.
+//! Redis killed, frozen, flushed, restored with old data, or unreachable: reads stay correct.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::id::TaskId;
 use agentry_core::task::TaskStatus;
+use agentry_lab::Shape;
 use agentry_store::StateStore;
 use agentry_store::cache::{CachedStore, RedisOptions};
 use agentry_store::contract::build::finish;
 
-use super::behind::{connected, ended, memory, now, open, status, thread, turn, until, window};
-use super::server::{OwnRedis, wire_to};
+use super::fixtures::{connected, ended, memory, now, open, status, thread, turn, until, window};
+use super::server::{OwnRedis, proxy_to};
 
-/// A cache on a Redis of the test's own, with a timeout as in earnest.
+/// Returns a cache on a Redis of the test's own, with the timeout of production.
 async fn cache(inner: &Arc<dyn StateStore>, url: &str) -> (Arc<CachedStore>, Arc<dyn StateStore>) {
     let cache = Arc::new(CachedStore::connect(Arc::clone(inner), RedisOptions::new(url).unwrap()));
     connected(&cache).await;
     (Arc::clone(&cache), cache)
 }
 
-/// Reads until a task is served from Redis: fills are lost while it is away.
+/// Reads until a task is served from Redis: fills are lost while it is unavailable.
 async fn until_hit(cache: &CachedStore, store: &Arc<dyn StateStore>, id: TaskId) {
     let before = cache.stats().tasks.hits;
     for _ in 0..2_000 {
@@ -32,7 +33,7 @@ async fn until_hit(cache: &CachedStore, store: &Arc<dyn StateStore>, id: TaskId)
     panic!("no hit: {:?}", cache.stats());
 }
 
-/// Changes and reads while Redis is away: every read is right.
+/// Writes and reads while Redis is unavailable: every read is correct.
 async fn work(store: &Arc<dyn StateStore>, rounds: usize) {
     for _ in 0..rounds {
         let lease = open(store).await;
@@ -94,7 +95,7 @@ async fn redis_flushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_back_with_old_memory() {
+async fn redis_restarted_with_old_data() {
     let mut redis = OwnRedis::start();
     let (cache, store) = cache(&memory(), &redis.url()).await;
     let (session, lease) = (thread("saved"), open(&store).await);
@@ -128,9 +129,9 @@ async fn redis_back_with_old_memory() {
 async fn redis_out_of_reach_for_the_writer_only() {
     let redis = OwnRedis::start();
     let inner = memory();
-    let (wire, wire_url) = wire_to(&redis.url()).await;
+    let (proxy, proxy_url) = proxy_to(&redis.url()).await;
     let (near, reader) = cache(&inner, &redis.url()).await;
-    let (far, writer) = cache(&inner, &wire_url).await;
+    let (far, writer) = cache(&inner, &proxy_url).await;
     for life in 0..3 {
         let session = thread("partition");
         let old = format!("old {life}");
@@ -140,8 +141,8 @@ async fn redis_out_of_reach_for_the_writer_only() {
         until(&near, "the window is kept", |stats| stats.fills >= fills).await;
         let task = open(&writer).await;
         assert_eq!(status(&reader, task.task).await, TaskStatus::Running);
-        wire.cut(true);
-        // The reader goes on relying on what it was told, until the deletion is acknowledged.
+        proxy.shape_both(Shape::black_hole());
+        // The reader keeps relying on its record until the deletion is acknowledged.
         let deleting = tokio::spawn({
             let (writer, session) = (Arc::clone(&writer), session.clone());
             async move { writer.delete_session(&session).await.unwrap() }
@@ -158,7 +159,7 @@ async fn redis_out_of_reach_for_the_writer_only() {
         assert_eq!(status(&writer, task.task).await, TaskStatus::Completed);
         work(&writer, 10).await;
         assert!(!far.stats().connected && near.stats().connected, "only the writer's way is cut");
-        wire.cut(false);
+        proxy.heal();
         connected(&far).await;
     }
     assert!(near.stats().messages.hits > 0 && near.stats().breaker_openings == 0, "{:?}", near.stats());
@@ -166,7 +167,7 @@ async fn redis_out_of_reach_for_the_writer_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_never_there() {
+async fn redis_unreachable_from_the_start() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let options = RedisOptions::new(&format!("redis://127.0.0.1:{port}")).unwrap();
     let cache = Arc::new(CachedStore::connect(memory(), options));

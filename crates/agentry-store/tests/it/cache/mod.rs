@@ -1,7 +1,7 @@
-//! The cache over the SQLite store and a real Redis: races, and Redis failing.
+//! The cache over the SQLite store and a real Redis: races, and failures of Redis.
 
-pub mod behind;
 mod faults;
+pub mod fixtures;
 mod races;
 mod reads;
 mod server;

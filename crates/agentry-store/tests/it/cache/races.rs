@@ -1,8 +1,8 @@
-//! Several processes write and read at once; what one of them was told is never contradicted to another.
+//! Several processes write and read concurrently; no read contradicts an earlier acknowledgement.
 //!
-//! Each test keeps a ledger of what was acknowledged. A reader looks into it *before* it reads, and may then see that or
-//! something newer. One of the caches reaches Redis over a wire that delays every piece, so that its entries arrive long
-//! after the state that they were read from has passed.
+//! Each test keeps a ledger of acknowledged writes. A reader looks at it *before* it reads, and may then see that state
+//! or a newer one. One of the caches reaches Redis through a link that delays every chunk, so that its entries arrive
+//! long after they became outdated.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::SessionId;
 use agentry_core::task::{TaskRecord, TaskStatus};
+use agentry_lab::{FaultProxy, Shape};
 use agentry_store::cache::CachedStore;
 use agentry_store::contract::advance::entry;
 use agentry_store::contract::build::{accept, claim, finish, task};
@@ -18,22 +19,21 @@ use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, StateStore, Step};
 use rand::seq::IndexedRandom;
 
-use super::behind::{begin_turn, connected, end_turn, now, options, thread};
-use super::server::{Prefix, shared_url, wire_to};
-use crate::wire::Wire;
+use super::fixtures::{begin_turn, connected, end_turn, now, options, thread};
+use super::server::{Prefix, proxy_to, shared_url};
 
-/// Tasks or sessions that change at once.
+/// Tasks or sessions that change concurrently.
 const SLOTS: usize = 4;
 const READERS: usize = 12;
 const TASKS_PER_SLOT: usize = 40;
 const LIVES_PER_SLOT: usize = 3;
 const TURNS_PER_LIFE: u64 = 12;
 
-/// Two caches over one store; the second one's Redis is late.
+/// Two caches over one store; the second one's link to Redis is slow.
 struct Deployment {
     caches: Vec<Arc<CachedStore>>,
     over: AtomicBool,
-    _wire: Wire,
+    _proxy: FaultProxy,
     _prefix: Prefix,
     _folder: tempfile::TempDir,
 }
@@ -42,23 +42,23 @@ impl Deployment {
     async fn new() -> Arc<Self> {
         let (prefix, folder) = (Prefix::new(), tempfile::tempdir().unwrap());
         let inner: Arc<dyn StateStore> = Arc::new(SqliteStore::open(folder.path(), SqliteOptions::default()).unwrap());
-        let (wire, wire_url) = wire_to(&shared_url()).await;
+        let (proxy, proxy_url) = proxy_to(&shared_url()).await;
         let make = |url: &str| Arc::new(CachedStore::connect(Arc::clone(&inner), options(url, &prefix)));
-        let caches = vec![make(&shared_url()), make(&wire_url)];
+        let caches = vec![make(&shared_url()), make(&proxy_url)];
         for cache in &caches {
             connected(cache).await;
         }
-        wire.delay(Duration::from_millis(15));
-        Arc::new(Self { caches, over: AtomicBool::new(false), _wire: wire, _prefix: prefix, _folder: folder })
+        proxy.shape_both(Shape::latency(Duration::ZERO, Duration::from_millis(15)));
+        Arc::new(Self { caches, over: AtomicBool::new(false), _proxy: proxy, _prefix: prefix, _folder: folder })
     }
 
-    /// Any of the caches.
+    /// Returns a random cache.
     fn any(&self) -> Arc<dyn StateStore> {
         let cache: Arc<CachedStore> = self.caches.choose(&mut rand::rng()).unwrap().clone();
         cache
     }
 
-    /// Runs writers to their end, and readers as long.
+    /// Runs writers to their end, and readers meanwhile.
     async fn run<W, R>(&self, writers: Vec<W>, readers: Vec<R>)
     where
         W: Future<Output = ()> + Send + 'static,
@@ -76,12 +76,12 @@ impl Deployment {
     }
 }
 
-/// A pause of up to so many milliseconds.
+/// Sleeps for up to `most_ms` milliseconds.
 async fn pause(most_ms: u64) {
     tokio::time::sleep(Duration::from_micros(rand::random_range(0..=most_ms * 1_000))).await;
 }
 
-/// How far a task has come: grows with every write to it.
+/// Progress of a task, which grows with every write to it.
 type Progress = (u32, u8, usize);
 
 fn progress(record: &TaskRecord, journal: usize) -> Progress {
@@ -93,7 +93,7 @@ fn progress(record: &TaskRecord, journal: usize) -> Progress {
     (record.epoch, phase, journal)
 }
 
-/// What was acknowledged of the tasks of a slot: all of them, newest last.
+/// Acknowledged progress of the tasks of a slot, newest last.
 type TaskLedger = Arc<Mutex<Vec<(TaskId, Progress)>>>;
 
 async fn write_tasks(deployment: Arc<Deployment>, ledger: TaskLedger) {
@@ -120,7 +120,7 @@ async fn write_tasks(deployment: Arc<Deployment>, ledger: TaskLedger) {
             acknowledge(id, (epoch, 0, journal));
             pause(15).await;
             let last = epoch == 2;
-            let write = if last { finish(lease, now()) } else { Advance::new(lease, now(), Step::HandBack) };
+            let write = if last { finish(lease, now()) } else { Advance::new(lease, now(), Step::Release) };
             deployment.any().advance(write.into()).await.unwrap();
             acknowledge(id, (epoch, if last { 2 } else { 1 }, journal));
         }
@@ -131,7 +131,7 @@ async fn read_tasks(deployment: Arc<Deployment>, ledgers: Vec<TaskLedger>) {
     while !deployment.over.load(Ordering::SeqCst) {
         let known = {
             let ledger = ledgers.choose(&mut rand::rng()).unwrap().lock().unwrap();
-            // Mostly the newest, at times one that has ended long ago.
+            // Mostly the newest, sometimes one that ended long ago.
             let recent = &ledger[ledger.len().saturating_sub(3)..];
             recent.choose(&mut rand::rng()).copied()
         };
@@ -161,14 +161,14 @@ async fn no_task_is_seen_older_than_acknowledged() {
     }
 }
 
-/// What was acknowledged of a session: which life it is in, and how many messages that has.
+/// Acknowledged state of a session: its life, and the number of its messages.
 type SessionLedger = Arc<Mutex<(u64, u64)>>;
 
 fn text(life: u64, number: u64) -> String {
     format!("{life}/{number}")
 }
 
-/// Life and number of a message.
+/// Parses life and number of a message.
 fn parse(text: &str) -> (u64, u64) {
     let (life, number) = text.split_once('/').unwrap();
     (life.parse().unwrap(), number.parse().unwrap())
@@ -179,7 +179,7 @@ async fn write_session(deployment: Arc<Deployment>, session: SessionId, ledger: 
         let mut count = 0;
         for _ in 0..TURNS_PER_LIFE {
             pause(10).await;
-            // The worker reads its window over the cache by which it claimed; the next turn may be another worker's.
+            // The worker reads its window through the cache by which it claimed; the next turn may be another worker's.
             let store = deployment.any();
             let (claimed, record) = begin_turn(&store, &session).await;
             assert_eq!(record.messages, count);
@@ -224,7 +224,8 @@ async fn read_session(deployment: Arc<Deployment>, slots: Vec<(SessionId, Sessio
     }
 }
 
-/// Whether an incomplete answer is explained: the life that the record spoke of is over, or about to be acknowledged so.
+/// Returns whether an incomplete answer is explained: the life of the record is over, or its end is about to be
+/// acknowledged.
 async fn ledger_moved(ledger: &SessionLedger, life: u64, seen: &[(u64, (u64, u64))], deployment: &Deployment) -> bool {
     if seen.first().is_some_and(|(_, (seen, _))| *seen != life) {
         return true;

@@ -1,4 +1,4 @@
-//! What is answered from where.
+//! Sources of answers.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use agentry_store::contract::build::finish;
 use agentry_store::{Advance, StateStore, Step};
 use serde_json::json;
 
-use super::behind::{self, connected, ended, memory, now, options, status, thread, turn, until, window};
+use super::fixtures::{self, connected, ended, memory, now, options, status, thread, turn, until, window};
 use super::server::{Prefix, connection, shared_url};
 
-/// Two caches over one store, as two processes have them.
+/// Returns two caches over one store, as two processes have them.
 async fn pair(prefix: &Prefix) -> (Arc<dyn StateStore>, [Arc<CachedStore>; 2]) {
     let inner = memory();
     let make = || Arc::new(CachedStore::connect(Arc::clone(&inner), options(&shared_url(), prefix)));
@@ -29,7 +29,7 @@ async fn an_ended_task_is_read_once_from_the_store() {
     let prefix = Prefix::new();
     let (inner, [one, two]) = pair(&prefix).await;
     let (first, second): (Arc<dyn StateStore>, Arc<dyn StateStore>) = (one.clone(), two.clone());
-    let lease = behind::open(&first).await;
+    let lease = fixtures::open(&first).await;
     let mut write = Advance::new(lease, now(), Step::Continue);
     write.journal = vec![entry(1), entry(2)];
     first.advance(write.into()).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_version_is_kept_in_redis_and_in_the_process() {
     let (first, second): (Arc<dyn StateStore>, Arc<dyn StateStore>) = (one.clone(), two.clone());
     let spec = spec();
     assert_eq!(first.version(&spec.name, &spec.version).await.unwrap(), None);
-    inner.keep_version(&spec).await.unwrap();
+    inner.store_version(&spec).await.unwrap();
     assert_eq!(
         first.version(&spec.name, &spec.version).await.unwrap(),
         Some(spec.clone()),
@@ -83,7 +83,7 @@ async fn a_window_moves_between_workers_without_the_store() {
         turn(&first, &session, &[&format!("question {n}"), &format!("answer {n}")]).await;
     }
     until(&one, "all turns are kept", |stats| stats.fills == 150).await;
-    let (_, record) = behind::begin_turn(&second, &session).await;
+    let (_, record) = fixtures::begin_turn(&second, &session).await;
     assert_eq!(record.messages, 150);
     let kept = second.messages(&session, 100, 50).await.unwrap();
     assert_eq!(two.stats().messages.hits, 1, "{:?}", two.stats());
@@ -130,7 +130,7 @@ async fn a_deleted_session_leaves_redis_and_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_make_no_sense_are_passed_over() {
+async fn invalid_entries_are_ignored() {
     let prefix = Prefix::new();
     let (inner, [one, two]) = pair(&prefix).await;
     let second: Arc<dyn StateStore> = two.clone();
@@ -142,7 +142,7 @@ async fn entries_that_make_no_sense_are_passed_over() {
     let mut redis = connection(&shared_url());
     let keys = prefix.keys(&mut redis);
     let key_of = |id: agentry_core::id::TaskId| keys.iter().find(|key| key.ends_with(&id.to_string())).unwrap();
-    // Another task's record under this task's key, and something that is no record at all.
+    // Another task's record under this task's key, and a value that is no record at all.
     redis::cmd("COPY").arg(key_of(other)).arg(key_of(task)).arg("REPLACE").exec(&mut redis).unwrap();
     redis::cmd("SET").arg(key_of(other)).arg("{").exec(&mut redis).unwrap();
     for id in [task, other] {

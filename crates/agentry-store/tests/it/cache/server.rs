@@ -6,16 +6,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agentry_core::id::TaskId;
+use agentry_lab::FaultProxy;
 
-use super::behind::LONG;
-use crate::wire::Wire;
+use super::fixtures::LONG;
 
-/// The Redis that tests share.
+/// Returns the URL of the Redis that tests share.
 pub fn shared_url() -> String {
     std::env::var("AGENTRY_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
-/// A connection of the test itself.
+/// Opens a connection of the test itself.
 pub fn connection(url: &str) -> redis::Connection {
     let connect = || redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(5));
     connect().unwrap_or_else(|error| {
@@ -23,7 +23,7 @@ pub fn connection(url: &str) -> redis::Connection {
     })
 }
 
-/// Keys of one test on the shared Redis; removed with it.
+/// Keys of one test on the shared Redis, which are deleted when this is dropped.
 pub struct Prefix(String);
 
 impl Prefix {
@@ -36,7 +36,7 @@ impl Prefix {
         &self.0
     }
 
-    /// The keys there are.
+    /// Returns the existing keys.
     pub fn keys(&self, connection: &mut redis::Connection) -> Vec<String> {
         let (mut keys, mut cursor) = (Vec::new(), 0_u64);
         loop {
@@ -61,7 +61,7 @@ impl Drop for Prefix {
     }
 }
 
-/// A Redis of a test's own, in a folder of its own. Nothing is saved unless the test says so.
+/// A Redis of a test's own, in a folder of its own, which saves only on request.
 pub struct OwnRedis {
     folder: tempfile::TempDir,
     port: u16,
@@ -87,19 +87,19 @@ impl OwnRedis {
         redis::cmd(command).exec(&mut connection(&self.url())).unwrap();
     }
 
-    /// kill -9.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again after [`Self::kill`], with what was saved.
+    /// Starts the server again after [`Self::kill`], with the saved data.
     pub fn restart(&mut self) {
         self.child = spawn(self.folder.path(), self.port);
         self.wait();
     }
 
-    /// Freezes it: connections stay, nobody answers.
+    /// Freezes the server: connections stay, nobody answers.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
@@ -140,11 +140,11 @@ fn spawn(folder: &Path, port: u16) -> Child {
         .unwrap_or_else(|error| panic!("redis-server cannot be started ({error}): run `cargo xtask services`"))
 }
 
-/// A wire to the Redis of a URL.
-pub async fn wire_to(url: &str) -> (Wire, String) {
+/// Starts a proxy in front of the Redis at `url`; returns it with its own URL.
+pub async fn proxy_to(url: &str) -> (FaultProxy, String) {
     let client = redis::Client::open(url).unwrap();
     let redis::ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else { panic!("{url}") };
-    let wire = Wire::to(host, *port).await;
-    let url = format!("redis://127.0.0.1:{}", wire.port());
-    (wire, url)
+    let proxy = crate::proxy_to(host, *port).await;
+    let url = format!("redis://{}", proxy.address());
+    (proxy, url)
 }

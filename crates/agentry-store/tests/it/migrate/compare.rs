@@ -1,4 +1,4 @@
-//! Whether two stores say the same, through the port.
+//! Comparison of two stores through the port.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use agentry_core::id::WorkerId;
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_store::contract::build::{T0, agent, at};
-use agentry_store::{SessionClaim, StateStore, TaskFilter, UsageGroup, Want};
+use agentry_store::{ClaimRequest, SessionClaim, StateStore, TaskFilter, UsageGroup};
 
 use super::fill::Filled;
 
-/// Long enough for everything in a test.
+/// A limit beyond everything in a test.
 const ALL: usize = 1_000;
-/// After everything in a test.
+/// A time after everything in a test.
 const END: Timestamp = Timestamp(T0.0 + 10 * 86_400 * 1_000_000);
 
 type Store = Arc<dyn StateStore>;
 
-/// Every list and every read.
+/// Compares every list and every read.
 pub async fn same_state(one: &Store, two: &Store, filled: &Filled) {
     same_tasks(one, two, filled).await;
     same_conversations(one, two).await;
@@ -28,7 +28,7 @@ pub async fn same_state(one: &Store, two: &Store, filled: &Filled) {
     assert_eq!(two.audit_log(None, ALL).await.unwrap(), one.audit_log(None, ALL).await.unwrap());
 }
 
-/// SQLite lists tasks by arrival and PostgreSQL by id, so that lists are compared by id.
+/// Compares tasks by id: SQLite lists them by arrival and PostgreSQL by id.
 async fn same_tasks(one: &Store, two: &Store, filled: &Filled) {
     let mut filters = vec![TaskFilter::default(), TaskFilter { agent: Some(agent()), ..Default::default() }];
     filters.extend(TaskStatus::ALL.map(|status| TaskFilter { status: Some(status), ..Default::default() }));
@@ -100,7 +100,7 @@ async fn same_rest(one: &Store, two: &Store, filled: &Filled) {
     assert_eq!(kept.as_ref(), Some(&filled.spec));
 }
 
-/// Everything that can be claimed, in its order. Changes both.
+/// Claims everything from both stores and compares it, in order.
 pub async fn same_claims(one: &Store, two: &Store, worker: WorkerId, now: Timestamp) {
     let claimed = claims(one, worker, now).await;
     assert!(claimed.len() > 10, "{} tasks tell something about order", claimed.len());
@@ -125,7 +125,8 @@ pub async fn same_claims(one: &Store, two: &Store, worker: WorkerId, now: Timest
 }
 
 async fn claims(store: &Store, worker: WorkerId, now: Timestamp) -> Vec<String> {
-    let claimed = store.claim(worker, Want::Next { modes: ModeSet::ALL, limit: ALL, due_by: now }, now).await.unwrap();
+    let claimed =
+        store.claim(worker, ClaimRequest::Next { modes: ModeSet::ALL, limit: ALL, due_by: now }, now).await.unwrap();
     // Without the running time: only one side knows when the dead owner was last alive.
     let shown = claimed.iter().map(|one| {
         format!(

@@ -1,4 +1,4 @@
-//! A laptop's life in short: a bit of everything that a store can hold.
+//! A store filled with some of everything that it can hold.
 
 use std::sync::Arc;
 
@@ -17,24 +17,24 @@ use agentry_core::session::{SessionId, Summary};
 use agentry_core::task::{ErrorCode, Outcome, Priority, Task, TaskError, TraceId};
 use agentry_core::trace::Trace;
 use agentry_store::contract::build::{
-    self, T0, accept, agent, at, beat, claim, finish, keyed, message, running, take, task, worker,
+    self, T0, accept, agent, at, claim, finish, heartbeat, keyed, message, running, take_session, task, worker,
 };
 use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, StateStore, Step};
 use serde_json::json;
 
-/// Text that is not ASCII and that a `text` column of PostgreSQL does not take.
+/// Text that is not ASCII and that a `text` column of PostgreSQL rejects.
 pub const ODD: &str = "zürich \u{1f980} nul\0 one\u{1}0 \\ \"quoted\"";
-/// The same without what PostgreSQL does not take, for names.
+/// A name with special characters that PostgreSQL accepts.
 pub const NAME: &str = "zürich \u{1f980} \\ \"quoted\"";
-/// The key of one task, and the fingerprint of what was asked under it.
+/// Idempotency key of one task, and the fingerprint of its request.
 pub const KEY: (&str, u64) = ("order-7 ü", u64::MAX - 5);
 
-/// What a test wants to meet again.
+/// Contents that a test checks later.
 pub struct Filled {
     pub keyed: TaskId,
-    /// Runs; its owner is registered and dead on the other side.
+    /// A running task; its owner is registered, and dead on the other side.
     pub running: Lease,
-    /// Its only open question.
+    /// The only open question.
     pub open_question: ClarificationId,
     pub sessions: Vec<SessionId>,
     pub schedule: String,
@@ -72,7 +72,7 @@ fn entry(scope: Scope, text: &str) -> JournalEntry {
     JournalEntry { seq: 0, attempt: 1, scope, at: at(1), body }
 }
 
-fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
+fn ledger_row(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow {
     LedgerRow {
         status: if cost == Some(0) { CallStatus::Failed } else { CallStatus::Completed },
         usage: Usage {
@@ -87,7 +87,7 @@ fn paid(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> LedgerRow
         cost: cost.map(NanoUsd),
         at: at(seconds),
         duration_us: 1_234_567,
-        ..build::paid(lease.task, model)
+        ..build::ledger_row(lease.task, model)
     }
 }
 
@@ -107,7 +107,7 @@ fn callback(task: TaskId, seconds: i64) -> OutboxMessage {
     OutboxMessage { id: OutboxId::generate(), task: Some(task), created_at, trace, body }
 }
 
-/// Fills a store; times lie between 0 and 40 s.
+/// Fills a store; times are between 0 and 40 s.
 pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
     let dead = worker(store, at(1)).await;
     let keyed = queued(store).await;
@@ -126,7 +126,7 @@ pub async fn fill(store: &Arc<dyn StateStore>) -> Filled {
     Filled { keyed, running, open_question, sessions, schedule, event, spec }
 }
 
-/// A good key that was used, one that ends and was revoked, and a line of the audit log.
+/// Adds a valid key that was used, one that expires and was revoked, and an audit entry.
 async fn access(store: &Arc<dyn StateStore>) {
     for (number, expires_at) in [(1, None), (2, Some(at(60)))] {
         let key = ApiKey {
@@ -141,7 +141,7 @@ async fn access(store: &Arc<dyn StateStore>) {
         };
         store.add_key(&key).await.unwrap();
     }
-    store.key_used(KeyId::from_parts(1_001, 0), at(5)).await.unwrap();
+    store.record_key_use(KeyId::from_parts(1_001, 0), at(5)).await.unwrap();
     store.revoke_key(KeyId::from_parts(1_002, 0), at(6)).await.unwrap();
     let line = AuditEntry {
         id: AuditId::generate(),
@@ -156,7 +156,7 @@ async fn access(store: &Arc<dyn StateStore>) {
     store.audit(&line).await.unwrap();
 }
 
-/// Priorities, modes, a delay and a key; tasks whose order in the queue is not the order of their ids.
+/// Queues tasks with priorities, modes, a delay and a key, whose order in the queue is not that of their ids.
 async fn queued(store: &Arc<dyn StateStore>) -> TaskId {
     let (early, late) = (task(T0), task(T0));
     accept(store, late).await;
@@ -174,7 +174,7 @@ async fn queued(store: &Arc<dyn StateStore>) -> TaskId {
     id
 }
 
-/// Tasks that run: one with a life before this one, one that is to be cancelled.
+/// Starts tasks: one that was recovered before, and one that is to be cancelled.
 async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     let fallen = worker(store, T0).await;
     let lease = running(store, fallen).await.lease;
@@ -184,8 +184,11 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     let mut write = Advance::new(lease, at(3), Step::Continue);
     write.agent_version = Some("0123456789ab".into());
     write.journal = vec![entry(Scope::MAIN, ODD), entry(Scope::step(NAME), "plain")];
-    write.ledger =
-        vec![paid(lease, "gpt", Some(100), 2), paid(lease, ODD, None, 3), paid(lease, "gpt", Some(0), 86_400)];
+    write.ledger = vec![
+        ledger_row(lease, "gpt", Some(100), 2),
+        ledger_row(lease, ODD, None, 3),
+        ledger_row(lease, "gpt", Some(0), 86_400),
+    ];
     store.advance(write.into()).await.unwrap();
     running(store, WorkerId::generate()).await;
     let cancelled = running(store, owner).await.lease;
@@ -193,13 +196,13 @@ async fn in_progress(store: &Arc<dyn StateStore>, owner: WorkerId) -> Lease {
     lease
 }
 
-/// Every way to end, and a retry and a hand-back, which are none.
+/// Ends tasks in every way, and adds a retry and a release.
 async fn ended(store: &Arc<dyn StateStore>, owner: WorkerId) {
     for number in 0..3 {
         let lease = running(store, owner).await.lease;
         let mut end = finish(lease, at(5));
         end.journal.push(entry(Scope::MAIN, "end"));
-        end.ledger.push(paid(lease, "gpt", Some(41_000), number));
+        end.ledger.push(ledger_row(lease, "gpt", Some(41_000), number));
         store.advance(end.into()).await.unwrap();
     }
     for code in [ErrorCode::Internal, ErrorCode::TimedOut, ErrorCode::Cancelled] {
@@ -212,10 +215,10 @@ async fn ended(store: &Arc<dyn StateStore>, owner: WorkerId) {
     let retried = running(store, owner).await.lease;
     store.advance(Advance::new(retried, at(8), Step::Retry { at: at(120) }).into()).await.unwrap();
     let back = running(store, owner).await.lease;
-    store.advance(Advance::new(back, at(9), Step::HandBack).into()).await.unwrap();
+    store.advance(Advance::new(back, at(9), Step::Release).into()).await.unwrap();
 }
 
-/// A task that waits with one question answered and one open; questions of a task that ended.
+/// Adds a waiting task with one answered and one open question, and an ended task with questions.
 async fn waiting(store: &Arc<dyn StateStore>, owner: WorkerId) -> ClarificationId {
     let ended = running(store, owner).await.lease;
     let mut write = Advance::new(ended, at(1), Step::Continue);
@@ -232,13 +235,13 @@ async fn waiting(store: &Arc<dyn StateStore>, owner: WorkerId) -> ClarificationI
     open
 }
 
-/// A conversation with turns and an inbox, one whose first task runs, one that is over, one that never began.
+/// Adds a session with turns and an inbox, one whose first task runs, one that is over, and one that never started.
 async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<SessionId> {
     let names = [NAME, "runs", "over", "not begun"].map(|key| SessionId::new(&agent(), key)).to_vec();
     for session in &names[..3] {
         for turn in 0..2 {
             accept(store, message(session, at(9))).await;
-            let (claimed, record) = take(store, owner, session, at(10)).await;
+            let (claimed, record) = take_session(store, owner, session, at(10)).await;
             let mut end = build::turn(claimed.lease, &record, at(11 + turn), &[ODD, "plain"]);
             if let Some(write) = end.session.as_mut().filter(|_| turn == 1) {
                 write.summary = Some(Summary { text: ODD.to_owned(), through: 2 });
@@ -249,7 +252,7 @@ async fn conversations(store: &Arc<dyn StateStore>, owner: WorkerId) -> Vec<Sess
     for session in [&names[0], &names[0], &names[1], &names[1], &names[3]] {
         accept(store, message(session, at(20))).await;
     }
-    take(store, owner, &names[1], at(21)).await;
+    take_session(store, owner, &names[1], at(21)).await;
     names
 }
 
@@ -267,7 +270,7 @@ async fn schedules(store: &Arc<dyn StateStore>) -> String {
     name
 }
 
-/// Messages that wait, that were tried, that are claimed, that were given up, and letters that were decided.
+/// Adds messages that wait, were tried, are claimed or were given up, and decided dead letters.
 async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
     let mut sent = Vec::new();
     for seconds in [33, 31, 32, 30, 34] {
@@ -277,7 +280,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
         end.outbox.push(sent[sent.len() - 1].clone());
         store.advance(end.into()).await.unwrap();
     }
-    beat(store, owner, at(35)).await;
+    heartbeat(store, owner, at(35)).await;
     assert_eq!(store.claim_outbox(owner, at(35), 5, &[]).await.unwrap().len(), 5);
     let results = vec![
         (sent[0].id, Delivery::RetryAt(at(60))),
@@ -292,7 +295,7 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
 
 async fn fleet(store: &Arc<dyn StateStore>) -> AgentSpec {
     let spec = spec();
-    store.keep_version(&spec).await.unwrap();
+    store.store_version(&spec).await.unwrap();
     let status = |agent, state, reason: Option<&str>| AgentStatus {
         agent,
         state,

@@ -1,4 +1,4 @@
-//! From one machine to many: a folder's state on PostgreSQL, seen through the port of both stores.
+//! Migration of a folder's state to PostgreSQL, seen through the port of both stores.
 
 mod compare;
 mod fill;
@@ -11,12 +11,12 @@ use agentry_core::id::WorkerId;
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
-use agentry_store::contract::build::{accept, agent, at, beat, claim, keyed, message, task, worker};
-use agentry_store::migrate::{Doing, MigrateError, Migration, Report, count, migrate};
+use agentry_store::contract::build::{accept, agent, at, claim, heartbeat, keyed, message, task, worker};
+use agentry_store::migrate::{MigrateError, Migration, Phase, Report, count, migrate};
 use agentry_store::sqlite::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use agentry_store::{
-    Accepted, Advance, Answered, EventAccepted, FiringResult, IncomingEvent, Refused, SessionClaim, StateStore, Step,
-    UsageGroup, Want,
+    AcceptError, Acceptance, Advance, ClaimRequest, EventAcceptance, FiringResult, IncomingEvent, ResolveResult,
+    SessionClaim, StateStore, Step, UsageGroup,
 };
 
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ impl Schema {
         self.client().await.batch_execute(sql).await.unwrap();
     }
 
-    /// Whether the schema holds no task, event or anything else that a folder brings.
+    /// Returns whether the schema holds no task, event or anything else from a folder.
     async fn is_empty(&self) -> bool {
         let store = self.store().await;
         store.tasks(&Default::default(), None, 1).await.unwrap().items.is_empty()
@@ -40,18 +40,18 @@ impl Schema {
             && store.counts().await.unwrap() == Default::default()
     }
 
-    /// Moves a folder here.
-    async fn take(&self, folder: &Path) -> Result<Report, MigrateError> {
+    /// Migrates a folder into the schema.
+    async fn migrate_from(&self, folder: &Path) -> Result<Report, MigrateError> {
         migrate(&Migration { from: folder.to_owned(), to: self.options() }, |_| {}).await
     }
 }
 
-/// The store of a folder.
+/// Opens the store of a folder.
 fn sqlite(folder: &Path) -> Arc<dyn StateStore> {
     Arc::new(SqliteStore::open(folder, SqliteOptions::default()).unwrap())
 }
 
-/// A folder with a bit of everything.
+/// Returns a folder with some of everything.
 async fn filled() -> (TempDir, Filled) {
     let folder = tempfile::tempdir().unwrap();
     let filled = fill(&sqlite(folder.path())).await;
@@ -73,10 +73,10 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
         let found = schema.store().await.tasks(&filter, None, 1).await.unwrap().items;
         assert!(!found.is_empty(), "there is something {status} to compare");
     }
-    let finished = |doing| said.iter().filter(|now| now.doing == doing && now.rows == now.of).count();
-    assert!(finished(Doing::Copying) >= report.tables.len() && finished(Doing::Checking) >= report.tables.len());
+    let finished = |phase| said.iter().filter(|now| now.phase == phase && now.rows == now.of).count();
+    assert!(finished(Phase::Copying) >= report.tables.len() && finished(Phase::Checking) >= report.tables.len());
 
-    // A dry run says the same of the folder.
+    // A dry run reports the same of the folder.
     let dry = count(folder.path().to_owned(), None, |_| {}).await.unwrap();
     let sums = |report: &agentry_store::migrate::Report| {
         report.tables.iter().map(|table| (table.table, table.rows, table.checksum.clone())).collect::<Vec<_>>()
@@ -92,10 +92,10 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_in_the_same_order() {
     let ((folder, filled), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let (one, two) = (sqlite(folder.path()), schema.store().await);
 
-    // Running tasks are work of a dead worker: queued again with their journal, nothing of it bought twice.
+    // Running tasks belong to a dead worker: queued again with their journal, no call is paid twice.
     let before = two.journal(filled.running.task, 0, 100).await.unwrap();
     let ids = |recovered: Vec<agentry_core::wake::Wake>| {
         recovered.into_iter().map(|one| one.task).collect::<std::collections::BTreeSet<_>>()
@@ -112,14 +112,14 @@ async fn work_goes_on_in_the_same_order() {
     compare::same_state(&one, &two, &filled).await;
 
     let living = worker(&one, at(200)).await;
-    beat(&two, living, at(200)).await;
+    heartbeat(&two, living, at(200)).await;
     compare::same_claims(&one, &two, living, at(200)).await;
     compare::same_state(&one, &two, &filled).await;
-    // Given back at once, it has used what it had used when its owner last said that it lives (35 s; claimed at 2 s).
+    // Recovered at once, it has used what it had used at its owner's last heartbeat (35 s; claimed at 2 s).
     let lease = two.task(filled.running.task).await.unwrap().unwrap();
     assert_eq!((lease.status, lease.owner), (TaskStatus::Running, Some(living)));
     let lease = agentry_store::Lease { task: lease.task.id, epoch: lease.epoch, worker: living };
-    two.advance(Advance::new(lease, at(200), Step::HandBack).into()).await.unwrap();
+    two.advance(Advance::new(lease, at(200), Step::Release).into()).await.unwrap();
     let again = claim(&two, living, filled.running.task, at(200)).await.unwrap();
     assert_eq!((again.used_us, again.recoveries, again.attempt), (34_000_000, 2, 1));
 }
@@ -127,17 +127,17 @@ async fn work_goes_on_in_the_same_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_decided_stays_decided() {
     let ((folder, filled), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let store = schema.store().await;
 
     let with = |print| keyed(task(at(50)), KEY.0, print);
     let answers = store.accept(vec![with(KEY.1)]).await.unwrap();
-    assert_eq!(answers, [Ok(Accepted::Duplicate(filled.keyed))]);
+    assert_eq!(answers, [Ok(Acceptance::Duplicate(filled.keyed))]);
     let answers = store.accept(vec![with(1)]).await.unwrap();
-    assert_eq!(answers, [Err(Refused::KeyReused(filled.keyed))]);
+    assert_eq!(answers, [Err(AcceptError::KeyReused(filled.keyed))]);
     assert_eq!(
         store.accept_event(IncomingEvent::new(filled.event.clone(), Vec::new())).await.unwrap(),
-        EventAccepted::Duplicate
+        EventAcceptance::Duplicate
     );
 
     let slots = [5, 20].map(|seconds| firing(&filled.schedule, seconds, Some(task(at(seconds))))).to_vec();
@@ -148,25 +148,26 @@ async fn what_was_decided_stays_decided() {
 
     let answer = agentry_core::clarification::Resolution::Expired { at: at(50) };
     let answered = store.resolve(filled.open_question, answer.clone()).await.unwrap();
-    assert!(matches!(&answered, Answered::Accepted { wake: Some(_), .. }), "{answered:?}");
-    assert!(matches!(store.resolve(filled.open_question, answer).await.unwrap(), Answered::AlreadyResolved(_)));
+    assert!(matches!(&answered, ResolveResult::Accepted { wake: Some(_), .. }), "{answered:?}");
+    assert!(matches!(store.resolve(filled.open_question, answer).await.unwrap(), ResolveResult::AlreadyResolved(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_later_comes_after() {
     let ((folder, _), schema) = (filled().await, Schema::new());
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let store = schema.store().await;
     let living = worker(&store, at(300)).await;
 
     let last =
         accept(&store, agentry_core::task::Task { priority: agentry_core::task::Priority::Low, ..task(at(300)) }).await;
     let modes = agentry_core::agent::ModeSet::ALL;
-    let claimed = store.claim(living, Want::Next { modes, limit: 1_000, due_by: at(300) }, at(300)).await.unwrap();
+    let claimed =
+        store.claim(living, ClaimRequest::Next { modes, limit: 1_000, due_by: at(300) }, at(300)).await.unwrap();
     assert_eq!(claimed.last().unwrap().lease.task, last, "its number is the highest");
 
     let event = fill::event("later");
-    assert_eq!(store.accept_event(IncomingEvent::new(event.clone(), Vec::new())).await.unwrap(), EventAccepted::New);
+    assert_eq!(store.accept_event(IncomingEvent::new(event.clone(), Vec::new())).await.unwrap(), EventAcceptance::New);
     assert_eq!(store.recent_events(1).await.unwrap(), [event]);
 
     let lease = claimed.last().unwrap().lease;
@@ -182,7 +183,7 @@ async fn what_comes_later_comes_after() {
     assert!(store.messages(&session, 0, 10).await.unwrap().is_empty());
     assert_eq!(store.sessions(None, None, 1).await.unwrap().items[0].record.id, session);
 
-    // The ledger goes on, too.
+    // The ledger continues, too.
     let calls = store.usage(UsageGroup::Agent, at(0), at(86_401)).await.unwrap()[0].calls;
     assert!(calls > 3 && store.ledger(last).await.unwrap().is_empty());
 }
@@ -192,18 +193,18 @@ async fn a_folder_of_a_killed_server_is_moved_with_its_log() {
     let (live, copy, schema) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Schema::new());
     let store = sqlite(live.path());
     fill(&store).await;
-    // As a kill leaves it: what is committed is in the write-ahead log.
+    // State after a kill: committed data is in the write-ahead log.
     let log = format!("{DATABASE_FILE}-wal");
     assert!(live.path().join(&log).metadata().unwrap().len() > 0);
     for name in [DATABASE_FILE, &log] {
         std::fs::copy(live.path().join(name), copy.path().join(name)).unwrap();
     }
-    let report = schema.take(copy.path()).await.unwrap();
+    let report = schema.migrate_from(copy.path()).await.unwrap();
     assert_eq!(report.counts, store.counts().await.unwrap());
     assert!(report.counts.running > 0);
 }
 
-/// NUL in names: they arrive in the form that the store on PostgreSQL writes and looks for.
+/// Names with NUL arrive in the form that the store on PostgreSQL writes and looks for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_with_nul_are_moved_in_the_form_of_the_store() {
     let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
@@ -220,7 +221,7 @@ async fn names_with_nul_are_moved_in_the_form_of_the_store() {
         write.journal.push(JournalEntry { seq: 0, attempt: 1, scope, at: at(2), body });
         store.advance(write.into()).await.unwrap();
     }
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
     let columns = format!(
         "SELECT s.id, t.session, o.session, j.scope
          FROM {0}.sessions s, {0}.tasks t, {0}.open_tasks o, {0}.journal j",
@@ -237,7 +238,7 @@ async fn names_with_nul_are_moved_in_the_form_of_the_store() {
 async fn an_empty_folder_is_moved() {
     let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
     drop(sqlite(folder.path()));
-    assert_eq!(schema.take(folder.path()).await.unwrap().rows(), 0);
+    assert_eq!(schema.migrate_from(folder.path()).await.unwrap().rows(), 0);
     let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{}'", schema.0);
     let row = client().await.query_one(&tables, &[]).await.unwrap();
     assert!(row.get::<_, i64>(0) > 15);

@@ -1,4 +1,4 @@
-//! What is not moved, and what is said about it.
+//! Refused migrations, and their messages.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use agentry_store::sqlite::DATABASE_FILE;
 use super::{filled, sqlite};
 use crate::schema::{Schema, client};
 
-/// What every error says: the thing and the way out.
+/// Asserts that an error names the cause and the way out.
 fn says(error: &MigrateError, thing: &str, way_out: &str) {
     let (text, help) = (error.to_string(), error.help());
     assert!(text.contains(thing), "{text}");
@@ -41,13 +41,13 @@ async fn a_row_that_changed_on_its_way_rolls_everything_back() {
         let schema = Schema::new();
         drop(schema.store().await);
         tamper(&schema, table, body).await;
-        let error = schema.take(folder.path()).await.unwrap_err();
+        let error = schema.migrate_from(folder.path()).await.unwrap_err();
         assert!(matches!(&error, MigrateError::Mismatch { table: found, .. } if *found == table), "{table}: {error:?}");
         says(&error, &format!("`{table}` did not arrive as it was read"), "trigger");
         assert!(schema.is_empty().await, "nothing of it is there");
         // Without the trigger it is moved.
         schema.run(&format!("DROP TRIGGER tamper ON {table}")).await;
-        schema.take(folder.path()).await.unwrap();
+        schema.migrate_from(folder.path()).await.unwrap();
     }
 }
 
@@ -56,10 +56,10 @@ async fn a_connection_that_is_lost_on_the_way_leaves_nothing() {
     let ((folder, _), schema) = (filled().await, Schema::new());
     drop(schema.store().await);
     tamper(&schema, "outbox", "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW;").await;
-    says(&schema.take(folder.path()).await.unwrap_err(), "`outbox`: ", "run this again");
+    says(&schema.migrate_from(folder.path()).await.unwrap_err(), "`outbox`: ", "run this again");
     assert!(schema.is_empty().await);
     schema.run("DROP TRIGGER tamper ON outbox").await;
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,17 +67,17 @@ async fn a_target_that_is_not_empty_is_left_alone() {
     let ((folder, _), schema) = (filled().await, Schema::new());
     let store = schema.store().await;
     let there = accept(&store, task(T0)).await;
-    let error = schema.take(folder.path()).await.unwrap_err();
+    let error = schema.migrate_from(folder.path()).await.unwrap_err();
     says(&error, &format!("schema `{}` holds state already: 1 tasks, 1 open_tasks", schema.0), "--postgres-schema");
     says(&error, "holds state", &format!("DROP SCHEMA {} CASCADE", schema.0));
     let dry = count(folder.path().to_owned(), Some(&schema.options()), |_| {}).await.unwrap_err();
     assert_eq!(dry.to_string(), error.to_string());
     assert_eq!(store.tasks(&Default::default(), None, 10).await.unwrap().items[0].task.id, there);
     assert_eq!(store.counts().await.unwrap().queued, 1);
-    // The second time is refused by what the first one brought.
+    // The second migration is refused because of the first one's rows.
     let schema = Schema::new();
-    schema.take(folder.path()).await.unwrap();
-    assert!(matches!(schema.take(folder.path()).await, Err(MigrateError::NotEmpty { .. })));
+    schema.migrate_from(folder.path()).await.unwrap();
+    assert!(matches!(schema.migrate_from(folder.path()).await, Err(MigrateError::NotEmpty { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,11 +87,11 @@ async fn a_target_that_is_written_to_is_not_waited_for() {
     let mut other = client().await;
     let tx = other.transaction().await.unwrap();
     tx.batch_execute(&format!("LOCK TABLE {}.events IN ROW EXCLUSIVE MODE", schema.0)).await.unwrap();
-    let error = schema.take(folder.path()).await.unwrap_err();
+    let error = schema.migrate_from(folder.path()).await.unwrap_err();
     assert!(matches!(error, MigrateError::Busy { .. }), "{error:?}");
     says(&error, &schema.0, "stop the servers");
     tx.rollback().await.unwrap();
-    schema.take(folder.path()).await.unwrap();
+    schema.migrate_from(folder.path()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,15 +107,15 @@ async fn a_dry_run_leaves_no_trace() {
 async fn a_folder_in_use_or_none_is_refused() {
     let (folder, schema) = (tempfile::tempdir().unwrap(), Schema::new());
     let store = sqlite(folder.path());
-    let error = schema.take(folder.path()).await.unwrap_err();
+    let error = schema.migrate_from(folder.path()).await.unwrap_err();
     says(&error, &format!("another agentry (pid {}) uses the data folder", std::process::id()), "stop that server");
     drop(store);
 
     let missing = folder.path().join("missing");
-    says(&schema.take(&missing).await.unwrap_err(), "there is no data folder", "--from");
+    says(&schema.migrate_from(&missing).await.unwrap_err(), "there is no data folder", "--from");
     assert!(!missing.exists());
     std::fs::create_dir(&missing).unwrap();
-    says(&schema.take(&missing).await.unwrap_err(), "it holds no agentry.db", "--from");
+    says(&schema.migrate_from(&missing).await.unwrap_err(), "it holds no agentry.db", "--from");
     assert_eq!(std::fs::read_dir(&missing).unwrap().count(), 0, "nothing was made in it");
 }
 
@@ -129,13 +129,13 @@ async fn schemas_of_other_versions_are_refused_on_both_sides() {
     for (version, way_out) in [(99, "newer"), (0, "agentry serve")] {
         let (folder, _) = filled().await;
         alter(folder.path(), &format!("PRAGMA user_version = {version}"));
-        let error = schema.take(folder.path()).await.unwrap_err();
+        let error = schema.migrate_from(folder.path()).await.unwrap_err();
         says(&error, &format!("has schema {version}, and this agentry reads schema"), way_out);
     }
     let (folder, _) = filled().await;
     drop(schema.store().await);
     schema.run("INSERT INTO schema_versions (version) VALUES (99)").await;
-    says(&schema.take(folder.path()).await.unwrap_err(), "is of version 99", "nothing was moved");
+    says(&schema.migrate_from(folder.path()).await.unwrap_err(), "is of version 99", "nothing was moved");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,14 +159,14 @@ async fn a_damaged_folder_is_named_with_its_row() {
     for (sql, row, why) in damages {
         let (folder, _) = filled().await;
         alter(folder.path(), sql);
-        let error = schema.take(folder.path()).await.unwrap_err();
+        let error = schema.migrate_from(folder.path()).await.unwrap_err();
         says(&error, row, "backup");
         says(&error, why, "backup");
         assert!(schema.is_empty().await);
     }
     let (folder, _) = filled().await;
     std::fs::write(folder.path().join(DATABASE_FILE), "no database ".repeat(1_000)).unwrap();
-    says(&schema.take(folder.path()).await.unwrap_err(), "cannot read", "check the disk");
+    says(&schema.migrate_from(folder.path()).await.unwrap_err(), "cannot read", "check the disk");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

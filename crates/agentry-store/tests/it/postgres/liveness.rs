@@ -1,8 +1,8 @@
-//! Who counts as dead on PostgreSQL: heartbeats by the server's clock, locks that a killed process frees, and a server
-//! that stands still for seconds, which is nobody's death.
+//! Liveness on PostgreSQL: heartbeats by the server's clock, locks that a killed process frees, and a server that
+//! stalls for seconds, which must not count as a death.
 //!
-//! A frozen server is a link that carries nothing: what was sent is executed when the link is healed, by a server
-//! whose clock went on.
+//! A frozen server is a link that carries nothing: pending statements run when the link is healed, by a server whose
+//! clock went on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use std::time::Duration;
 use agentry_core::id::WorkerId;
 use agentry_core::wake::Wake;
 use agentry_core::worker::{HEARTBEAT, MISSED_HEARTBEATS};
-use agentry_store::contract::build::{T0, accept, at, beat, claim, finish, running, task, worker};
+use agentry_lab::{FaultProxy, Shape};
+use agentry_store::contract::build::{T0, accept, at, claim, finish, heartbeat, running, task, worker};
 use agentry_store::contract::outbox::callback;
 use agentry_store::{Lease, StateStore, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::now;
 use crate::schema::{Schema, client, url};
-use crate::wire::Wire;
+use crate::{now, proxy_to};
 
-/// How long a test waits for what must come.
+/// Timeout of waits.
 const SOON: Duration = Duration::from_secs(20);
-/// Heartbeats after which a worker counts as dead.
+/// Age of a heartbeat from which a worker counts as dead.
 const MISSED: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
-/// A worker that may judge others as far as its heartbeats go.
+/// Returns a worker that may judge others as far as its heartbeats go.
 async fn judge(schema: &Schema, store: &Arc<dyn StateStore>) -> WorkerId {
     let judge = worker(store, T0).await;
     schema.age(judge, Duration::ZERO).await;
     judge
 }
 
-/// Waits until something is there.
+/// Polls until a value is there.
 async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
     let found = async {
         loop {
@@ -46,18 +46,18 @@ async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut
     tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("{what} did not come within {SOON:?}"))
 }
 
-/// A wire to the server, and the URL that leads over it.
-async fn wire() -> (Wire, String) {
+/// Starts a proxy in front of the server; returns it with its own URL.
+async fn proxy() -> (FaultProxy, String) {
     let config: tokio_postgres::Config = url().parse().unwrap();
     let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() else { panic!("one TCP host") };
-    let wire = Wire::to(host, config.get_ports().first().copied().unwrap_or(5432)).await;
+    let proxy = proxy_to(host, config.get_ports().first().copied().unwrap_or(5432)).await;
     let (user, password) = (config.get_user().unwrap_or("postgres"), config.get_password().unwrap_or_default());
-    let (password, port) = (std::str::from_utf8(password).unwrap(), wire.port());
-    let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/{}", config.get_dbname().unwrap_or(user));
-    (wire, url)
+    let (password, address) = (std::str::from_utf8(password).unwrap(), proxy.address());
+    let url = format!("postgres://{user}:{password}@{address}/{}", config.get_dbname().unwrap_or(user));
+    (proxy, url)
 }
 
-/// A process: a store of its own with a worker that sends heartbeats and looks for the dead, each once a second.
+/// A process: a store of its own with a worker that sends heartbeats and runs recovery, each once a second.
 struct Process {
     store: Arc<dyn StateStore>,
     worker: WorkerId,
@@ -66,7 +66,7 @@ struct Process {
 }
 
 impl Process {
-    /// `offset`: when within a second its heartbeats go out.
+    /// `offset`: phase of its heartbeats within a second.
     async fn start(store: Arc<dyn StateStore>, offset: Duration) -> Self {
         let worker = worker(&store, now()).await;
         let (recover, recovered) = watch::channel(Vec::new());
@@ -75,7 +75,7 @@ impl Process {
             tokio::spawn(async move {
                 sleep(offset).await;
                 loop {
-                    beat(&store, worker, now()).await;
+                    heartbeat(&store, worker, now()).await;
                     sleep(HEARTBEAT).await;
                 }
             })
@@ -105,11 +105,11 @@ impl Drop for Process {
     }
 }
 
-/// Freezes of many lengths, around the limits of two and of three heartbeats: nobody dies of them. Afterwards a worker
-/// that really falls silent is noticed.
+/// Freezes of many lengths, around the limits of two and of three heartbeats, count as nobody's death. Afterwards a
+/// worker that falls silent is noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_server_costs_no_live_worker_its_tasks() {
-    let (schema, (wire, url)) = (Schema::new(), wire().await);
+async fn a_frozen_server_counts_as_no_death() {
+    let (schema, (proxy, url)) = (Schema::new(), proxy().await);
     let mut processes = Vec::new();
     for n in 0..4 {
         processes.push(Process::start(schema.store_at(&url).await, HEARTBEAT / 4 * n).await);
@@ -121,9 +121,9 @@ async fn a_frozen_server_costs_no_live_worker_its_tasks() {
     // Long enough for every judge to be allowed to judge.
     sleep(MISSED + HEARTBEAT * 2).await;
     for freeze in [1_800, 2_200, 2_900, 4_000, 6_000] {
-        wire.cut(true);
+        proxy.shape_both(Shape::black_hole());
         sleep(Duration::from_millis(freeze)).await;
-        wire.cut(false);
+        proxy.heal();
         sleep(MISSED + HEARTBEAT).await;
         for process in &processes {
             assert_eq!(*process.recovered.borrow(), [], "restarted after a freeze of {freeze} ms");
@@ -142,7 +142,7 @@ async fn a_frozen_server_costs_no_live_worker_its_tasks() {
     }
 }
 
-/// The clock of a worker does not count: neither one that is months late nor one that is hours ahead.
+/// The clock of a worker does not count, neither one that is months late nor one that is hours ahead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_are_stamped_and_judged_by_the_servers_clock() {
     let schema = Schema::new();
@@ -164,8 +164,8 @@ async fn heartbeats_are_stamped_and_judged_by_the_servers_clock() {
     store.advance(finish(kept, at(1)).into()).await.unwrap();
 }
 
-/// A worker whose heartbeat arrives between the judgement and the recovery keeps its tasks: the recovery holds the rows
-/// of those it declares dead, and looks at their heartbeats again.
+/// A worker whose heartbeat arrives between the judgement and the recovery keeps its tasks: the recovery locks the rows
+/// of those it declares dead, and checks their heartbeats again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_heartbeat_during_the_judgement_counts() {
     let schema = Schema::new();
@@ -192,7 +192,7 @@ async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
     let judge = judge(&schema, &living).await;
     let dead = worker(&doomed, T0).await;
     let lease = running(&doomed, dead).await.lease;
-    // The lock that shows a death counts once the judge has held its own for as long as a death needs otherwise.
+    // A free lock counts as a death once the judge has held its own for as long as a death takes otherwise.
     sleep(MISSED).await;
     let recover = async || {
         schema.age(judge, Duration::ZERO).await;
@@ -208,9 +208,9 @@ async fn a_free_lock_shows_a_dead_worker_before_its_heartbeats_do() {
     assert_eq!(living.workers(now()).await.unwrap().iter().map(|one| one.id).collect::<Vec<_>>(), [judge]);
 }
 
-/// Whatever terminates all connections frees all locks, and says nothing about anybody's life.
+/// Terminating all connections frees all locks, and counts as nobody's death.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn terminated_connections_are_nobodys_death() {
+async fn terminated_connections_count_as_no_death() {
     let schema = Schema::new();
     let (store, other) = (schema.store().await, schema.store().await);
     let judge = judge(&schema, &store).await;
@@ -220,13 +220,13 @@ async fn terminated_connections_are_nobodys_death() {
     assert!(schema.terminate(&client().await).await > 0);
     for _ in 0..5 {
         // The judge is back at once, the other one is slow to connect.
-        beat(&store, judge, now()).await;
+        heartbeat(&store, judge, now()).await;
         schema.age(judge, Duration::ZERO).await;
         schema.age(worker, MISSED - HEARTBEAT).await;
         assert!(store.recover(judge, now(), 10).await.unwrap().is_empty());
         sleep(HEARTBEAT / 4).await;
     }
-    beat(&other, worker, now()).await;
+    heartbeat(&other, worker, now()).await;
     sleep(MISSED).await;
     schema.age(judge, Duration::ZERO).await;
     schema.age(worker, MISSED - HEARTBEAT).await;
@@ -234,7 +234,7 @@ async fn terminated_connections_are_nobodys_death() {
     other.advance(finish(lease, at(4)).into()).await.unwrap();
 }
 
-/// A heartbeat goes out over a connection of its own: those of the pool may all be busy.
+/// A heartbeat uses a connection of its own, because those of the pool may all be busy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_heartbeat_does_not_wait_for_busy_connections() {
     let schema = Schema::new();
@@ -256,7 +256,7 @@ async fn a_heartbeat_does_not_wait_for_busy_connections() {
         (client().await.query(sql, &[&schema.0]).await.unwrap().len() >= 2).then_some(())
     })
     .await;
-    let sent = tokio::time::timeout(HEARTBEAT, beat(&store, worker, now())).await;
+    let sent = tokio::time::timeout(HEARTBEAT, heartbeat(&store, worker, now())).await;
     holder.batch_execute("ROLLBACK").await.unwrap();
     sent.expect("the heartbeat waited");
     for call in waiting {

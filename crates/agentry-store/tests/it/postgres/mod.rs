@@ -1,5 +1,5 @@
-//! What only PostgreSQL promises: many processes on one database.
+//! Guarantees of PostgreSQL only: many processes on one database.
 
-mod concerns;
+mod concurrency;
 mod liveness;
 mod processes;

@@ -10,13 +10,11 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::task::TaskStatus;
 use agentry_core::time::Timestamp;
 use agentry_store::contract::T0;
-use agentry_store::contract::advance::entry;
-use agentry_store::contract::build::{accept, agent, at, claim, event, finish, message, paid, running, task, worker};
+use agentry_store::contract::advance::{a_broken_write_fails_alone, entry};
+use agentry_store::contract::build::{accept, agent, at, claim, finish, ledger_row, message, running, task, worker};
+use agentry_store::contract::queue::a_bound_of_two_tasks_holds;
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
-use agentry_store::{
-    Advance, EventAccepted, EventStore, IncomingEvent, QueueCounts, Refused, SessionClaim, StateStore, Step,
-    StoreError, TaskStore, Want,
-};
+use agentry_store::{Advance, ClaimRequest, QueueCounts, SessionClaim, StateStore, Step};
 
 use crate::schema::{HINT, Schema, client, open};
 
@@ -43,7 +41,7 @@ async fn a_newer_database_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_out_of_reach_says_so() {
+async fn an_unreachable_server_is_reported() {
     // Port 1 of the loopback has no listener.
     let options = PostgresOptions::new("postgres://postgres:secret@127.0.0.1:1/postgres");
     let error = PostgresStore::connect(options).await.err().unwrap();
@@ -64,8 +62,8 @@ async fn eight_claimers_never_claim_a_task_twice() {
                 let worker = WorkerId::generate();
                 let mut mine = Vec::new();
                 for part in ids.chunks(20) {
-                    mine.extend(store.claim(worker, Want::Known(part.to_vec()), T0).await.unwrap());
-                    let next = Want::Next { modes: ModeSet::ALL, limit: 5, due_by: T0 };
+                    mine.extend(store.claim(worker, ClaimRequest::Tasks(part.to_vec()), T0).await.unwrap());
+                    let next = ClaimRequest::Next { modes: ModeSet::ALL, limit: 5, due_by: T0 };
                     mine.extend(store.claim(worker, next, T0).await.unwrap());
                 }
                 assert!(mine.iter().all(|claimed| claimed.lease.worker == worker && claimed.lease.epoch == 1));
@@ -106,7 +104,7 @@ async fn a_session_has_one_owner_whoever_asks() {
     assert_eq!(won, [(first, 1)]);
 }
 
-/// One task through the store while its connections are cut all the time.
+/// Takes one task through the store while its connections are cut all the time.
 async fn work(store: Arc<dyn StateStore>, worker: WorkerId) -> TaskId {
     let id = accept(&store, task(T0)).await;
     let claimed = claim(&store, worker, id, T0).await.expect("nobody else wants it");
@@ -115,7 +113,7 @@ async fn work(store: Arc<dyn StateStore>, worker: WorkerId) -> TaskId {
     store.advance(step.into()).await.unwrap();
     let mut end = finish(claimed.lease, at(2));
     end.journal.push(entry(3));
-    end.ledger.push(paid(id, "a"));
+    end.ledger.push(ledger_row(id, "a"));
     store.advance(end.into()).await.unwrap();
     id
 }
@@ -162,9 +160,9 @@ async fn cut_connections_lose_nothing_and_repeat_nothing() {
     );
 }
 
-/// What somebody else holds at the moment is passed over, and found by the next look at the dead.
+/// A task that another transaction has locked is skipped, and recovered by the next recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
+async fn a_locked_task_is_recovered_by_the_next_recovery() {
     let (schema, store) = open();
     let (dead, judge) = (worker(&store, T0).await, worker(&store, T0).await);
     schema.age(judge, Duration::ZERO).await;
@@ -183,7 +181,7 @@ async fn a_task_that_was_locked_is_recovered_with_the_next_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_recover_at_once_and_each_task_once() {
+async fn concurrent_recoveries_requeue_each_task_once() {
     let (schema, one) = open();
     let two = schema.store().await;
     let (dead, first, second) = (worker(&one, T0).await, worker(&one, T0).await, worker(&two, T0).await);
@@ -201,7 +199,7 @@ async fn many_recover_at_once_and_each_task_once() {
         assert!(found.len() <= 7, "bounded");
         recovered.extend(found.into_iter().map(|one| one.task));
     }
-    // Rows that another recovery had locked are left to it; what nobody took comes with a later one.
+    // Rows that another recovery had locked are left to it; remaining ones come with a later recovery.
     while let Some(more) = Some(one.recover(first, at(9), 7).await.unwrap()).filter(|more| !more.is_empty()) {
         recovered.extend(more.into_iter().map(|one| one.task));
     }
@@ -214,50 +212,12 @@ async fn many_recover_at_once_and_each_task_once() {
 async fn the_queue_has_a_bound() {
     let schema = Schema::new();
     let store = PostgresStore::connect(PostgresOptions { max_queued: 2, ..schema.options() }).await.expect(HINT);
-    let answers = store.accept((0..3).map(|_| Arc::new(task(T0))).collect()).await.unwrap();
-    assert!(answers[..2].iter().all(Result::is_ok), "{answers:?}");
-    assert!(matches!(&answers[2], Err(Refused::Store(StoreError::Full { what: "the task queue", bound: 2, .. }))));
-    let event = event("1");
-    assert!(matches!(
-        store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await,
-        Err(StoreError::Full { .. })
-    ));
-    assert!(store.recent_events(1).await.unwrap().is_empty(), "nothing of it was accepted");
-    assert_eq!(
-        store.accept_event(IncomingEvent::new(event.clone(), Vec::new())).await,
-        Ok(EventAccepted::New),
-        "it needs no room"
-    );
-    let again = store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await;
-    assert_eq!(again, Ok(EventAccepted::Duplicate), "what is known needs no room");
+    a_bound_of_two_tasks_holds(Arc::new(store)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_write_fails_alone() {
     let (_schema, store) = open();
-    let worker = WorkerId::generate();
-    let mut leases = Vec::new();
-    for _ in 0..20 {
-        leases.push(running(&store, worker).await.lease);
-    }
-    let ends = leases.iter().enumerate().map(|(n, lease)| {
-        // The time it ran, up to such an end, is beyond PostgreSQL's numbers.
-        let mut end = finish(*lease, if n == 7 { Timestamp(i64::MIN) } else { at(1) });
-        end.journal.push(entry(1));
-        end.ledger.push(paid(lease.task, "a"));
-        store.advance(end.into())
-    });
-    let answers = futures_util::future::join_all(ends).await;
-    for (n, (answer, lease)) in answers.iter().zip(&leases).enumerate() {
-        let entries = store.journal(lease.task, 0, 10).await.unwrap().len();
-        let status = store.task(lease.task).await.unwrap().unwrap().status;
-        if n == 7 {
-            assert!(matches!(answer, Err(StoreError::Broken(_))), "{answer:?}");
-            assert_eq!((entries, status), (0, TaskStatus::Running), "nothing of it was written");
-        } else {
-            assert!(answer.is_ok(), "{answer:?}");
-            assert_eq!((entries, status), (1, TaskStatus::Completed));
-        }
-    }
-    assert_eq!(store.counts().await.unwrap().running, 1);
+    // The running time up to such an end is beyond PostgreSQL's numbers.
+    a_broken_write_fails_alone(store, |end| end.at = Timestamp(i64::MIN)).await;
 }

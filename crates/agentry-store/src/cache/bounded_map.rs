@@ -1,12 +1,12 @@
-//! A map that cannot grow: beyond its bound the oldest entry goes.
+//! A bounded map: beyond its bound the oldest entry is evicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A map of at most so many entries, shared by threads. First in, first out: what it holds may be lost at any time
-/// without harm, so a use need not be counted.
-pub(super) struct Bounded<K, V> {
+/// A bounded map, shared by threads, with first-in-first-out eviction: losing an entry at any time is harmless, so uses
+/// are not counted.
+pub(super) struct BoundedMap<K, V> {
     most: usize,
     inner: Mutex<Inner<K, V>>,
 }
@@ -16,19 +16,19 @@ struct Inner<K, V> {
     order: VecDeque<K>,
 }
 
-impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
-    /// An empty map of at most `most` entries.
+impl<K: Eq + Hash + Clone, V> BoundedMap<K, V> {
+    /// Creates an empty map with room for `most` entries.
     pub(super) fn new(most: usize) -> Self {
         Self { most, inner: Mutex::new(Inner { map: HashMap::new(), order: VecDeque::new() }) }
     }
 
-    /// Calls `change` with what is kept under a key; keeps what it returns. `None` leaves the map as it is.
+    /// Replaces the value of a key by what `change` returns; `None` leaves the map as it is.
     pub(super) fn update(&self, key: &K, change: impl FnOnce(Option<&V>) -> Option<V>) {
         let mut inner = self.lock();
         let Some(value) = change(inner.map.get(key)) else { return };
         if inner.map.insert(key.clone(), value).is_none() {
             inner.order.push_back(key.clone());
-            // `order` may hold keys that were removed since; they leave here too.
+            // `order` may hold keys that were removed since; they are dropped here too.
             while inner.order.len() > self.most {
                 if let Some(oldest) = inner.order.pop_front() {
                     inner.map.remove(&oldest);
@@ -37,17 +37,17 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
         }
     }
 
-    /// What is kept under a key, as far as `read` wants it.
+    /// Reads the value of a key.
     pub(super) fn get<T>(&self, key: &K, read: impl FnOnce(&V) -> T) -> Option<T> {
         self.lock().map.get(key).map(read)
     }
 
-    /// Changes what is kept under a key.
+    /// Changes the value of a key in place.
     pub(super) fn change<T>(&self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
         self.lock().map.get_mut(key).map(change)
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub(super) fn remove(&self, key: &K) -> Option<V> {
         self.lock().map.remove(key)
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_first_and_nothing_grows() {
-        let map = Bounded::new(2);
+        let map = BoundedMap::new(2);
         for n in 0..1_000 {
             map.update(&n, |_| Some(n));
             if n % 2 == 0 {

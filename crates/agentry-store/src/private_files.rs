@@ -1,23 +1,23 @@
-//! Files and folders that only their owner can read, whatever the umask is and whoever made them looser before.
+//! Files and folders that only their owner can read, whatever the umask is and whatever their modes were before.
 //!
-//! What holds prompts, answers or hashes of keys is no business of other users of the machine, nor of a backup that runs
-//! as one of them. What belongs to another user is left as it is; a file system without modes is no reason not to start.
+//! Prompts, answers and hashes of keys must not be readable by other users of the machine, nor by a backup that runs as
+//! one of them. Files of other users stay unchanged, and a file system without modes does not prevent a start.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// The mode of folders: their owner's.
+/// Mode of private folders.
 #[cfg(unix)]
 const FOLDER: u32 = 0o700;
-/// The mode of files: their owner's, and not to be executed.
+/// Mode of private files.
 #[cfg(unix)]
 const FILE: u32 = 0o600;
 
-/// Opens a file as `options` say. One that is made is private from its first moment; one that was there is made private.
+/// Opens a file with these options. A new file is private from the start; an existing one is made private.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// The file cannot be opened.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, FILE);
@@ -27,10 +27,10 @@ pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a folder, and those above it, private if they are not there. One that is there stays as it is.
+/// Creates a folder and its parents as private where they do not exist. An existing folder stays unchanged.
 ///
 /// # Errors
-/// When it cannot be made.
+/// The folder cannot be created.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -49,7 +49,7 @@ pub(crate) fn tighten_folder(path: &Path) {
     let _ = path;
 }
 
-/// Makes a file private if it is there. A link is not followed: what it leads to may be of another kind.
+/// Makes a file private if it exists. Links are not followed: the target may be of another kind.
 pub(crate) fn tighten_if_there(path: &Path) {
     #[cfg(unix)]
     if let Ok(metadata) = path.symlink_metadata()
@@ -68,12 +68,12 @@ mod unix {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::path::Path;
 
-    /// The bit of folders that everybody may make files in, such as `/tmp`.
+    /// Mode bit of shared folders in which everybody may create files, such as `/tmp`.
     const STICKY: u32 = 0o1000;
-    /// What the bits for owner, group and others are.
+    /// Mode bits of owner, group and others.
     const ALL: u32 = 0o777;
 
-    /// Takes away from a file of ours what `most` does not allow.
+    /// Removes mode bits beyond `most` from a file of this user.
     pub(super) fn tighten(path: &Path, found: &Metadata, most: u32, set: impl FnOnce(Permissions) -> io::Result<()>) {
         let mode = found.mode();
         if mode & ALL & !most == 0 || found.uid() != rustix::process::geteuid().as_raw() {
@@ -83,9 +83,9 @@ mod unix {
             tracing::warn!(folder = %path.display(), "the data folder is shared by all users of this machine: choose another with --data");
             return;
         }
-        // The owner's own bits stay: what is read-only on purpose is not made writable.
+        // The owner's own bits stay: a read-only file is not made writable.
         if let Err(error) = set(Permissions::from_mode(mode & (most | !ALL))) {
-            tracing::warn!(path = %path.display(), %error, "other users of this machine may read this, and that cannot be changed");
+            tracing::warn!(path = %path.display(), %error, "other users of this machine may read this path: its mode cannot be changed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Caches for tests: what stands behind them, and the tasks and turns that they see.
+//! Caches for tests, and the tasks and turns behind them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,19 +7,19 @@ use agentry_core::id::{TaskId, WorkerId};
 use agentry_core::session::{SessionId, SessionRecord};
 use agentry_core::task::TaskStatus;
 use agentry_store::cache::{CacheStats, CachedStore, RedisOptions};
-use agentry_store::contract::build::{self, AgeHeartbeats, accept, agent, claim, finish, message, take, task};
+use agentry_store::contract::build::{self, AgeHeartbeats, accept, agent, claim, finish, message, take_session, task};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
-use agentry_store::{Claimed, Lease, StateStore};
+use agentry_store::{ClaimedTask, Lease, StateStore};
 
 use super::server::{Prefix, shared_url};
 pub(super) use crate::now;
 
-/// How long anything is waited for: far longer than it takes, so that only a fault runs into it.
+/// Timeout of every wait: so long that only a defect reaches it.
 pub const LONG: Duration = Duration::from_secs(20);
 
 impl AgeHeartbeats for Prefix {}
 
-/// What `contract_tests!` opens: a cache on the shared Redis over a store in memory, connected.
+/// Opens a connected cache on the shared Redis over a store in memory, for `contract_tests!`.
 pub fn cached() -> (Prefix, Arc<dyn StateStore>) {
     let prefix = Prefix::new();
     let cache = Arc::new(CachedStore::connect(memory(), options(&shared_url(), &prefix)));
@@ -27,12 +27,12 @@ pub fn cached() -> (Prefix, Arc<dyn StateStore>) {
     (prefix, cache)
 }
 
-/// A store in memory.
+/// Returns a store in memory.
 pub fn memory() -> Arc<dyn StateStore> {
     Arc::new(SqliteStore::in_memory(SqliteOptions::default()).unwrap())
 }
 
-/// Settings for a test: nothing times out merely because the machine is busy.
+/// Returns options with a timeout that a busy machine does not reach.
 pub fn options(url: &str, prefix: &Prefix) -> RedisOptions {
     let mut options = RedisOptions::new(url).unwrap();
     options.prefix = prefix.name().to_owned();
@@ -45,7 +45,7 @@ pub async fn connected(cache: &CachedStore) {
     until(cache, "Redis is used", |stats| stats.connected).await;
 }
 
-/// Waits until the counters show something.
+/// Waits until the counters meet a condition.
 pub async fn until(cache: &CachedStore, what: &str, is_so: impl Fn(&CacheStats) -> bool) {
     let began = Instant::now();
     while !is_so(&cache.stats()) {
@@ -54,47 +54,47 @@ pub async fn until(cache: &CachedStore, what: &str, is_so: impl Fn(&CacheStats) 
     }
 }
 
-/// A task that has ended.
+/// Creates an ended task.
 pub async fn ended(store: &Arc<dyn StateStore>) -> TaskId {
     let lease = open(store).await;
     store.advance(finish(lease, now()).into()).await.unwrap();
     lease.task
 }
 
-/// A task that runs.
+/// Creates a running task.
 pub async fn open(store: &Arc<dyn StateStore>) -> Lease {
     let id = accept(store, task(now())).await;
     claim(store, WorkerId::generate(), id, now()).await.unwrap().lease
 }
 
-/// The status of a task that there is.
+/// Returns the status of an existing task.
 pub async fn status(store: &Arc<dyn StateStore>, id: TaskId) -> TaskStatus {
     store.task(id).await.unwrap().unwrap().status
 }
 
-/// A session of this test.
+/// Returns the id of a test session.
 pub fn thread(name: &str) -> SessionId {
     SessionId::new(&agent(), name)
 }
 
-/// Accepts a message and claims it with its session, as a worker that nobody knows: another one may claim next.
-pub async fn begin_turn(store: &Arc<dyn StateStore>, session: &SessionId) -> (Claimed, SessionRecord) {
+/// Accepts a message and claims it with its session, as an unregistered worker, so that another one may claim next.
+pub async fn begin_turn(store: &Arc<dyn StateStore>, session: &SessionId) -> (ClaimedTask, SessionRecord) {
     accept(store, message(session, now())).await;
-    take(store, WorkerId::generate(), session, now()).await
+    take_session(store, WorkerId::generate(), session, now()).await
 }
 
 /// Ends a turn with these messages.
-pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &Claimed, record: &SessionRecord, texts: &[&str]) {
+pub async fn end_turn(store: &Arc<dyn StateStore>, claimed: &ClaimedTask, record: &SessionRecord, texts: &[&str]) {
     store.advance(build::turn(claimed.lease, record, now(), texts).into()).await.unwrap();
 }
 
-/// A turn with these messages.
+/// Runs a turn with these messages.
 pub async fn turn(store: &Arc<dyn StateStore>, session: &SessionId, texts: &[&str]) {
     let (claimed, record) = begin_turn(store, session).await;
     end_turn(store, &claimed, &record, texts).await;
 }
 
-/// All messages of a session, read as a worker reads its window: the record first.
+/// Returns all messages of a session, read as a worker reads its window: the record first.
 pub async fn window(store: &Arc<dyn StateStore>, session: &SessionId) -> Vec<String> {
     let Some(view) = store.session(session).await.unwrap() else { return Vec::new() };
     let count = usize::try_from(view.record.messages).unwrap();

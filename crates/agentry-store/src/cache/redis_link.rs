@@ -1,10 +1,10 @@
-//! The way to Redis: one connection, given up when it fails, made again in the background. This is the breaker.
+//! The connection to Redis, with the circuit breaker: it is given up when it fails, and opened again in the background.
 //!
-//! While there is no connection every request is refused at once, so a Redis that is gone or silent costs its callers
-//! nothing. A connection is given up on its first broken answer, or after [`MAX_FAILURES`] slow or failed ones in a row.
-//! A supervisor then pauses, connects anew and asks for a PONG within the timeout before anybody else may use the
-//! connection: callers are never the probe. A new connection also leaves behind what a silent one still has in flight,
-//! which TCP would go on sending with ever longer pauses.
+//! Without a connection every request is refused at once, so a Redis that is down or silent costs callers nothing. A
+//! connection is given up on its first broken answer, or after [`MAX_FAILURES`] slow or failed ones in a row. A
+//! supervisor then pauses, connects anew and waits for a PONG within the timeout before anybody else may use the
+//! connection: callers are never the probe. A new connection also discards the unsent data of a silent one, which TCP
+//! would go on sending at ever longer intervals.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,29 +18,30 @@ use tokio::task::JoinHandle;
 use super::options::RedisOptions;
 use super::stats::{Counters, add};
 
-/// Failed answers in a row after which Redis is given up: one may be bad luck, and each costs its caller the timeout.
+/// Consecutive failed answers after which Redis is given up: a single one may be chance, and each costs its caller the
+/// timeout.
 const MAX_FAILURES: u32 = 5;
-/// How long making a connection may take.
+/// Connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The pause before the first try to connect again.
+/// Pause before the first reconnect.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between tries; it doubles up to here.
+/// Longest pause between reconnects; pauses double up to it.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// A connection that lasted this long has proved itself: the pauses begin from the first again.
+/// Lifetime of a connection after which pauses start at [`FIRST_PAUSE`] again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What a request came to.
-pub(super) enum Asked<T> {
+/// Result of a request to Redis.
+pub(super) enum RedisReply<T> {
     /// Redis answered.
     Answer(T),
-    /// Redis failed, or took too long.
+    /// Redis failed or timed out.
     Failed,
-    /// There is no connection now; Redis was not asked.
-    Away,
+    /// There is no connection; Redis was not asked.
+    Unavailable,
 }
 
-/// The way to Redis. Dropping it ends the connection.
-pub(super) struct Link {
+/// The connection to Redis, which ends when this is dropped.
+pub(super) struct RedisLink {
     shared: Arc<Shared>,
     supervisor: JoinHandle<()>,
 }
@@ -57,12 +58,12 @@ struct Shared {
 #[derive(Clone)]
 struct Live {
     connection: MultiplexedConnection,
-    /// Failures in a row; its address tells connections apart.
+    /// Consecutive failures; its address identifies the connection.
     failures: Arc<AtomicU32>,
 }
 
-impl Link {
-    /// Begins to connect in the background. Must be called within a runtime.
+impl RedisLink {
+    /// Starts connecting in the background. Must be called within a runtime.
     pub(super) fn open(options: &RedisOptions, counters: Arc<Counters>) -> Self {
         let shared = Arc::new(Shared {
             client: options.client.clone(),
@@ -76,38 +77,38 @@ impl Link {
         Self { shared, supervisor }
     }
 
-    /// Whether there is a connection now.
+    /// Returns true while there is a connection.
     pub(super) fn is_up(&self) -> bool {
         self.shared.live().is_some()
     }
 
-    /// Runs commands; the answers that are not ignored come back.
-    pub(super) async fn ask<T: FromRedisValue>(&self, commands: &Pipeline) -> Asked<T> {
-        let Some(mut live) = self.shared.live() else { return Asked::Away };
+    /// Runs commands; returns the answers that are not ignored.
+    pub(super) async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisReply<T> {
+        let Some(mut live) = self.shared.live() else { return RedisReply::Unavailable };
         match commands.query_async(&mut live.connection).await {
             Ok(answer) => {
                 live.failures.store(0, Ordering::Relaxed);
-                Asked::Answer(answer)
+                RedisReply::Answer(answer)
             }
             Err(error) => {
                 self.shared.failed(&live, &error);
-                Asked::Failed
+                RedisReply::Failed
             }
         }
     }
 
-    /// As [`Self::ask`], for a read that somebody waits for: counts how long it took.
-    pub(super) async fn ask_timed<T: FromRedisValue>(&self, commands: &Pipeline) -> Asked<T> {
+    /// Like [`Self::query`], for a read that a caller waits for: records its latency.
+    pub(super) async fn query_timed<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisReply<T> {
         let began = Instant::now();
-        let asked = self.ask(commands).await;
-        if matches!(asked, Asked::Answer(_)) {
+        let asked = self.query(commands).await;
+        if matches!(asked, RedisReply::Answer(_)) {
             self.shared.counters.answered(began.elapsed());
         }
         asked
     }
 }
 
-impl Drop for Link {
+impl Drop for RedisLink {
     fn drop(&mut self) {
         self.supervisor.abort();
     }
@@ -135,13 +136,13 @@ impl Shared {
         }
     }
 
-    /// A connection that has answered once.
+    /// Opens a connection and waits for its first answer.
     async fn connect(&self) -> Result<MultiplexedConnection, String> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(self.timeout));
         let connect = self.client.get_multiplexed_async_connection_with_config(&config);
-        // Once more around all of it: the library's own bound begins after the name was resolved.
+        // The library's own timeout starts only after the name is resolved.
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
         let mut connection = connected
             .map_err(|_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs_f32()))?
@@ -152,7 +153,7 @@ impl Shared {
     }
 }
 
-/// Keeps a connection for as long as the link lives.
+/// Keeps a connection open for the lifetime of the link.
 async fn supervise(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     let mut told = false;
@@ -170,7 +171,7 @@ async fn supervise(shared: Arc<Shared>) {
                     pause = FIRST_PAUSE;
                 }
             }
-            // Once for each outage, not once for each try.
+            // Logged once per outage, not once per attempt.
             Err(error) if !told => {
                 told = true;
                 tracing::warn!(redis = %shared.address, %error, "Redis cannot be reached: reads go to the store");

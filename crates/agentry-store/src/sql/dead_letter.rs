@@ -1,7 +1,7 @@
-//! What becomes a dead letter, and what a letter becomes when it is replayed.
+//! Creation and replay of dead letters.
 //!
-//! A dead letter has the id of what was given up (a task dies once; a message that dies again takes its old place), so
-//! that the store needs no random bits of its own.
+//! A dead letter has the id of its origin (a task dies once; a message that dies again replaces its dead letter), so
+//! that the store needs no random bits.
 
 use agentry_core::agent::AgentName;
 use agentry_core::id::{DeadLetterId, TaskId};
@@ -11,9 +11,9 @@ use agentry_core::time::Timestamp;
 use serde_json::json;
 
 use super::columns::Unreadable;
-use crate::{Accepted, DeadLetter, DeadLetterOrigin, DeadLetterState, Refused, StoreError};
+use crate::{AcceptError, Acceptance, DeadLetter, DeadLetterOrigin, DeadLetterState, StoreError};
 
-/// A task that was given up, with its input for replay.
+/// Returns the dead letter of a task that was given up, with its input for replay.
 pub(crate) fn of_task(task: Task, outcome: &Outcome, at: Timestamp) -> DeadLetter {
     let unknown =
         || TaskError::new(ErrorCode::Internal, format!("the task ended as {} without an error", outcome.status));
@@ -29,12 +29,12 @@ pub(crate) fn of_task(task: Task, outcome: &Outcome, at: Timestamp) -> DeadLette
     }
 }
 
-/// The task of a message that was given up.
+/// Returns the task of a message that was given up.
 pub(crate) fn task_of(message: &OutboxMessage) -> Result<TaskId, Unreadable> {
     message.task.ok_or_else(|| Unreadable("a message without a task is never given up".to_owned()))
 }
 
-/// A message that was given up. `agent` is that of its task, if there is one.
+/// Returns the dead letter of a message that was given up. `agent` is that of its task, if there is one.
 pub(crate) fn of_message(
     message: &OutboxMessage,
     agent: Option<AgentName>,
@@ -59,17 +59,17 @@ pub(crate) fn of_message(
     })
 }
 
-/// Refuses the replay of a task that was not accepted as a new one.
-pub(crate) fn check_replay(id: DeadLetterId, accepted: Result<Accepted, Refused>) -> Result<(), StoreError> {
+/// Fails unless the task of a replay was accepted as a new one.
+pub(crate) fn check_replay(id: DeadLetterId, accepted: Result<Acceptance, AcceptError>) -> Result<(), StoreError> {
     match accepted {
-        Ok(Accepted::New) => Ok(()),
-        Ok(Accepted::Duplicate(of)) => Err(StoreError::Broken(format!("the replay of {id} is task {of} already"))),
-        Err(Refused::Store(error)) => Err(error),
+        Ok(Acceptance::New) => Ok(()),
+        Ok(Acceptance::Duplicate(of)) => Err(StoreError::Broken(format!("the replay of {id} is task {of} already"))),
+        Err(AcceptError::Store(error)) => Err(error),
         Err(refused) => Err(StoreError::Broken(refused.to_string())),
     }
 }
 
-/// The refusal of a replay without the task that it needs.
+/// Returns the error of a replay without the task that it needs.
 pub(crate) fn needs_a_task(id: DeadLetterId) -> StoreError {
     StoreError::Broken(format!("dead letter {id} is a task: its replay needs a new one"))
 }

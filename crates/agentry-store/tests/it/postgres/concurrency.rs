@@ -1,4 +1,4 @@
-//! What several processes do to one PostgreSQL at the same time: each store here stands for a process.
+//! Concurrent processes on one PostgreSQL: each store here stands for a process.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use agentry_core::session::SessionId;
 use agentry_core::task::TaskStatus;
 use agentry_store::contract::advance::entry;
 use agentry_store::contract::build::{
-    self, T0, accept, agent, ask, at, claim, event, finish, firing, give_up, keyed, message, paid, question, running,
-    take, task, turn, worker,
+    self, T0, accept, agent, ask, at, claim, event, finish, firing, give_up, keyed, ledger_row, message, question,
+    running, take_session, task, turn, worker,
 };
 use agentry_store::contract::outbox::callback;
 use agentry_store::{
-    Accepted, Advance, AgentStatus, Answered, Delivery, EventAccepted, Firing, FiringResult, IncomingEvent,
-    QueueCounts, Refused, StateStore, Step,
+    AcceptError, Acceptance, Advance, AgentStatus, Delivery, EventAcceptance, Firing, FiringResult, IncomingEvent,
+    QueueCounts, ResolveResult, StateStore, Step,
 };
 use futures_util::future::join_all;
 
 use crate::schema::Schema;
 
 const PROCESSES: usize = 4;
-/// Rounds of a race: each is decided anew, and the schedule of the machine differs from one to the next.
+/// Rounds of a race: each is decided anew, and the machine's scheduling differs between rounds.
 const ROUNDS: usize = 20;
 
 struct Cluster {
@@ -72,11 +72,11 @@ async fn of_four_answers_one_wins_and_wakes() {
         let id = asked.id;
         let answers = cluster.all(move |n, store| async move { store.resolve(id, answer(n)).await.unwrap() }).await;
         let won: Vec<_> =
-            answers.iter().filter(|one| matches!(one, Answered::Accepted { wake: Some(_), .. })).collect();
+            answers.iter().filter(|one| matches!(one, ResolveResult::Accepted { wake: Some(_), .. })).collect();
         assert_eq!(won.len(), 1, "{answers:?}");
-        let Answered::Accepted { clarification: winner, .. } = won[0] else { unreachable!() };
+        let ResolveResult::Accepted { clarification: winner, .. } = won[0] else { unreachable!() };
         for other in &answers {
-            if let Answered::AlreadyResolved(kept) = other {
+            if let ResolveResult::AlreadyResolved(kept) = other {
                 assert_eq!(kept.resolution, winner.resolution);
             }
         }
@@ -100,8 +100,8 @@ async fn the_last_of_several_answers_wakes_once() {
                 async move { store.resolve(id, answer(n)).await.unwrap() }
             })
             .await;
-        assert!(answers.iter().all(|one| matches!(one, Answered::Accepted { .. })), "{answers:?}");
-        let wakes = answers.iter().filter(|one| matches!(one, Answered::Accepted { wake: Some(_), .. })).count();
+        assert!(answers.iter().all(|one| matches!(one, ResolveResult::Accepted { .. })), "{answers:?}");
+        let wakes = answers.iter().filter(|one| matches!(one, ResolveResult::Accepted { wake: Some(_), .. })).count();
         assert_eq!(wakes, 1, "{answers:?}");
         let journal = cluster.one().journal(lease.task, 0, 10).await.unwrap();
         assert_eq!(journal.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -110,7 +110,7 @@ async fn the_last_of_several_answers_wakes_once() {
 
 /// The answer and the wait for it meet in either order: one of them queues the task again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_and_the_wait_cannot_pass_each_other() {
+async fn an_answer_and_the_wait_cannot_miss_each_other() {
     let cluster = Cluster::start().await;
     for _ in 0..ROUNDS {
         let lease = running(cluster.one(), WorkerId::generate()).await.lease;
@@ -118,7 +118,7 @@ async fn an_answer_and_the_wait_cannot_pass_each_other() {
         let [one, two] = [&cluster.stores[0], &cluster.stores[1]];
         let (answered, waited) =
             tokio::join!(one.resolve(id, answer(0)), two.advance(Advance::new(lease, at(3), Step::Wait).into()));
-        let woke = matches!(answered.unwrap(), Answered::Accepted { wake: Some(_), .. });
+        let woke = matches!(answered.unwrap(), ResolveResult::Accepted { wake: Some(_), .. });
         assert_ne!(woke, waited.unwrap().requeued, "one of both says that it is queued");
         assert_eq!(one.task(lease.task).await.unwrap().unwrap().status, TaskStatus::Queued);
     }
@@ -139,7 +139,7 @@ async fn four_schedulers_fire_each_slot_once() {
     for round in 0..ROUNDS as i64 {
         let results = cluster
             .all(|n, store| {
-                // Each in another order, with two slots for each schedule.
+                // Each in another order, with two slots per schedule.
                 let mut order = names.clone();
                 order.rotate_left(n);
                 let slots = [round * 2 + 1, round * 2 + 2];
@@ -172,7 +172,7 @@ async fn four_schedulers_fire_each_slot_once() {
     }
 }
 
-/// Four fire other slots of one schedule that must not overlap: one fires, three are skipped.
+/// Four processes fire different slots of a schedule without overlap: one fires, three are skipped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overlap_holds_between_processes() {
     let cluster = Cluster::start().await;
@@ -193,7 +193,7 @@ async fn overlap_holds_between_processes() {
     }
 }
 
-/// Within a round the slots before count: the first fires, the next one waits or is skipped.
+/// Within a round, earlier slots count: the first fires, the next one is deferred or skipped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_sees_its_own_firings() {
     let cluster = Cluster::start().await;
@@ -260,7 +260,7 @@ async fn four_relays_claim_each_message_once() {
                 if batch.is_empty() {
                     return all;
                 }
-                // Every other batch stays claimed while others look.
+                // Every other batch stays claimed while other processes claim.
                 if all.len() % 2 == 0 {
                     let sent = batch.iter().map(|one| (one.message.id, Delivery::Sent)).collect();
                     store.settle_outbox(sent, at(1)).await.unwrap();
@@ -274,7 +274,7 @@ async fn four_relays_claim_each_message_once() {
     assert_eq!(all.into_iter().collect::<HashSet<_>>(), left);
 }
 
-/// A claim whose settling failed is no more than late: its relay gets the message again and nobody else does.
+/// A claim whose settlement failed is only late: its relay gets the message again and no other relay does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_could_not_be_settled_comes_again() {
     let cluster = Cluster::start().await;
@@ -293,7 +293,7 @@ async fn a_claim_that_could_not_be_settled_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_brought_by_four_starts_its_tasks_once() {
+async fn an_event_from_four_processes_starts_its_tasks_once() {
     let cluster = Cluster::start().await;
     for round in 0..ROUNDS {
         let brought = cluster
@@ -310,11 +310,11 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
                 }
             })
             .await;
-        assert_eq!(brought.iter().filter(|(accepted, _)| *accepted == EventAccepted::New).count(), 1, "{brought:?}");
+        assert_eq!(brought.iter().filter(|(accepted, _)| *accepted == EventAcceptance::New).count(), 1, "{brought:?}");
         for (accepted, ids) in brought {
             for id in ids {
                 let kept = cluster.one().task(id).await.unwrap().is_some();
-                assert_eq!(kept, accepted == EventAccepted::New);
+                assert_eq!(kept, accepted == EventAcceptance::New);
             }
         }
     }
@@ -322,9 +322,9 @@ async fn an_event_brought_by_four_starts_its_tasks_once() {
     assert_eq!(cluster.one().recent_events(1_000).await.unwrap().len(), ROUNDS);
 }
 
-/// Many events at once, some of them twice: all are answered, each is kept once.
+/// Many concurrent events, some of them twice: all are answered, each is stored once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_in_crowds_are_kept_once() {
+async fn concurrent_events_are_stored_once() {
     let cluster = Cluster::start().await;
     let new_ones: Vec<usize> = cluster
         .all(|n, store| async move {
@@ -335,7 +335,7 @@ async fn events_in_crowds_are_kept_once() {
                         store.accept_event(IncomingEvent::new(event.clone(), vec![Arc::new(task(T0))])).await.unwrap()
                     }
                 });
-            join_all(bring).await.into_iter().filter(|accepted| *accepted == EventAccepted::New).count()
+            join_all(bring).await.into_iter().filter(|accepted| *accepted == EventAcceptance::New).count()
         })
         .await;
     assert_eq!(new_ones.into_iter().sum::<usize>(), 50);
@@ -359,7 +359,7 @@ async fn of_four_replays_one_is_accepted() {
     assert_eq!(cluster.one().counts().await.unwrap().queued, ROUNDS as u64);
 }
 
-/// A session goes only while nobody works in it; whoever claims meanwhile has it whole.
+/// A session is deleted only while nobody works in it; a concurrent claim gets all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_not_deleted_under_a_turn() {
     let cluster = Cluster::start().await;
@@ -368,7 +368,7 @@ async fn a_session_is_not_deleted_under_a_turn() {
     for round in 0..ROUNDS {
         let session = SessionId::new(&agent(), &format!("thread-{round}"));
         accept(one, message(&session, T0)).await;
-        let (claimed, deleted) = tokio::join!(take(one, owner, &session, at(1)), two.delete_session(&session));
+        let (claimed, deleted) = tokio::join!(take_session(one, owner, &session, at(1)), two.delete_session(&session));
         let (claimed, record) = claimed;
         assert!(!deleted.unwrap(), "its inbox held a task");
         let end = turn(claimed.lease, &record, at(1), &["a"]);
@@ -379,18 +379,18 @@ async fn a_session_is_not_deleted_under_a_turn() {
     }
 }
 
-/// NUL cannot stand in a `text` column; here it comes back from every place where outside text is kept.
+/// NUL is not allowed in a `text` column; it is returned from every place that stores outside text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nul_comes_back_from_everywhere() {
+async fn nul_is_returned_from_every_column() {
     const ODD: &str = "a\0b\u{1}0";
     let cluster = Cluster::start().await;
     let store = cluster.one();
 
     let odd = Event { source: ODD.to_owned(), data: ODD.into(), ..event(ODD) };
-    assert_eq!(store.accept_event(IncomingEvent::new(odd.clone(), Vec::new())).await.unwrap(), EventAccepted::New);
+    assert_eq!(store.accept_event(IncomingEvent::new(odd.clone(), Vec::new())).await.unwrap(), EventAcceptance::New);
     assert_eq!(
         store.accept_event(IncomingEvent::new(odd.clone(), Vec::new())).await.unwrap(),
-        EventAccepted::Duplicate
+        EventAcceptance::Duplicate
     );
     assert_eq!(store.recent_events(1).await.unwrap(), [odd]);
 
@@ -416,7 +416,7 @@ async fn nul_comes_back_from_everywhere() {
     let first = keyed(1);
     let id = first.id;
     let answers = store.accept(vec![first, keyed(1), keyed(2)]).await.unwrap();
-    assert_eq!(answers, [Ok(Accepted::New), Ok(Accepted::Duplicate(id)), Err(Refused::KeyReused(id))]);
+    assert_eq!(answers, [Ok(Acceptance::New), Ok(Acceptance::Duplicate(id)), Err(AcceptError::KeyReused(id))]);
 
     let lease = running(store, WorkerId::generate()).await.lease;
     let mut write = Advance::new(lease, at(1), Step::Wait);
@@ -424,20 +424,23 @@ async fn nul_comes_back_from_everywhere() {
     write.journal.push(JournalEntry { scope: Scope::step(ODD), body, ..entry(1) });
     let asked = Clarification { question: ODD.to_owned(), scope: ODD.to_owned(), ..question(lease.task) };
     write.clarifications.push(asked.clone());
-    let paid = paid(lease.task, ODD);
+    let paid = ledger_row(lease.task, ODD);
     write.ledger.push(paid.clone());
     write.agent_version = Some(ODD.into());
     store.advance(write.into()).await.unwrap();
     assert_eq!(store.ledger(lease.task).await.unwrap(), [paid]);
     assert_eq!(store.task(lease.task).await.unwrap().unwrap().agent_version.as_deref(), Some(ODD));
     let said = Resolution::Answered { answer: ODD.to_owned(), by: ODD.to_owned(), at: at(2) };
-    assert!(matches!(store.resolve(asked.id, said.clone()).await.unwrap(), Answered::Accepted { wake: Some(_), .. }));
+    assert!(matches!(
+        store.resolve(asked.id, said.clone()).await.unwrap(),
+        ResolveResult::Accepted { wake: Some(_), .. }
+    ));
     assert_eq!(store.clarification(asked.id).await.unwrap().unwrap().resolution, Some(said));
     let journal = store.journal(lease.task, 0, 10).await.unwrap();
     assert_eq!((journal[0].scope.as_str(), journal[1].scope.as_str()), ("step/a\0b\u{1}0", ODD));
 }
 
-/// The same for sessions: key, messages, lists.
+/// NUL in the key of a session is returned in its record, messages and lists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_may_have_nul_in_its_key() {
     let cluster = Cluster::start().await;
@@ -446,7 +449,7 @@ async fn a_session_may_have_nul_in_its_key() {
     let owner = worker(store, at(1)).await;
     accept(store, message(&session, T0)).await;
     assert_eq!(store.due_sessions(at(1), 10).await.unwrap(), std::slice::from_ref(&session));
-    let (claimed, record) = take(store, owner, &session, at(1)).await;
+    let (claimed, record) = take_session(store, owner, &session, at(1)).await;
     assert_eq!(record.id, session);
     assert_eq!(store.session(&session).await.unwrap().unwrap().open_tasks, 1);
     store.advance(turn(claimed.lease, &record, at(1), &["\0"]).into()).await.unwrap();
@@ -457,9 +460,9 @@ async fn a_session_may_have_nul_in_its_key() {
     assert!(store.delete_session(&session).await.unwrap());
 }
 
-/// Pruning by several at once forgets what is old, keeps what is not, and leaves the sums as they are.
+/// Concurrent pruning deletes old rows, keeps the others, and leaves the counters unchanged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_prune_and_the_sums_stand() {
+async fn concurrent_pruning_keeps_the_counters() {
     let cluster = Cluster::start().await;
     let client = cluster.schema.client().await;
     let rows = "INSERT INTO events (source, id, at, body) SELECT 's', n::text, n, '' FROM generate_series(1, 12000) n;
@@ -468,7 +471,7 @@ async fn four_prune_and_the_sums_stand() {
     client.batch_execute(rows).await.unwrap();
     let lease = running(cluster.one(), WorkerId::generate()).await.lease;
     accept(cluster.one(), task(T0)).await;
-    // A connection that is gone had counted two tasks in and two out.
+    // A closed connection had counted two tasks in and two out.
     let gone = "INSERT INTO counters (pid, queued, running, waiting) VALUES (-1, 2, 0, 0), (-2, -2, 0, 0), (-3, 1, 0, -1), (-4, -1, 0, 1)";
     client.batch_execute(gone).await.unwrap();
     let before = cluster.one().counts().await.unwrap();
@@ -488,9 +491,9 @@ async fn four_prune_and_the_sums_stand() {
     cluster.one().advance(finish(lease, at(1)).into()).await.unwrap();
 }
 
-/// Statuses that several say at once, in any order, do not get in each other's way.
+/// Concurrent statuses, in any order, do not deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statuses_said_at_once_do_not_clash() {
+async fn concurrent_statuses_do_not_deadlock() {
     let cluster = Cluster::start().await;
     for round in 0..ROUNDS as u32 {
         cluster
@@ -514,11 +517,11 @@ async fn statuses_said_at_once_do_not_clash() {
     let kept = cluster.one().agent_statuses().await.unwrap();
     assert!(kept.len() == 50 && kept.iter().all(|status| status.restarts == ROUNDS as u32 - 1));
     let names = kept.into_iter().map(|status| status.agent).collect();
-    cluster.one().forget_agents(names).await.unwrap();
+    cluster.one().remove_agent_statuses(names).await.unwrap();
     assert!(cluster.one().agent_statuses().await.unwrap().is_empty());
 }
 
-/// Every process looks for questions whose time is up; each question ends once.
+/// Every process looks for expired questions; each question ends once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_question_is_resolved_once_by_many() {
     let cluster = Cluster::start().await;
@@ -530,7 +533,7 @@ async fn an_expired_question_is_resolved_once_by_many() {
             let mut own = 0;
             for question in store.expired_clarifications(at(60), 10).await.unwrap() {
                 let answered = store.resolve(question.id, Resolution::Expired { at: at(60) }).await.unwrap();
-                own += usize::from(matches!(answered, Answered::Accepted { .. }));
+                own += usize::from(matches!(answered, ResolveResult::Accepted { .. }));
             }
             own
         })
