@@ -128,6 +128,7 @@ pub async fn migrate(migration: &Migration, mut progress: impl FnMut(Progress) +
         let (read, kept) = (format!("{counts:?}"), format!("{counted:?}"));
         return Err(MigrateError::Mismatch { table: "counters", read, kept });
     }
+    import.continue_revisions().await?;
     import.commit().await?;
     target.analyze().await;
     Ok(Report { tables: moved, counts })

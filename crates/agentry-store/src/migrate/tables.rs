@@ -27,9 +27,9 @@ macro_rules! columns {
     };
 }
 
-/// Every table whose rows are moved. `counters` follows from them; workers are moved as far as they own running tasks;
+/// Every table whose rows are moved. `counters` and `fleet_revision` follow from them; workers are moved as far as they own running tasks;
 /// `browser_sessions` are not: users sign in again.
-pub(super) static TABLES: [Table; 19] = [
+pub(super) static TABLES: [Table; 20] = [
     // SQLite does not keep `ready_at` as accepted, and nothing reads it after acceptance: the last one is used.
     table(
         "tasks",
@@ -165,6 +165,11 @@ pub(super) static TABLES: [Table; 19] = [
         "versions",
         "SELECT agent, version, spec FROM versions ORDER BY agent, version",
         columns!(agent: Text, version: Text, spec: Json),
+    ),
+    table(
+        "fleet",
+        "SELECT agent, version, revision, removed, changed_at FROM fleet ORDER BY agent",
+        columns!(agent: Text, version: Text, revision: Big, removed: Bool, changed_at: Big),
     ),
     table(
         "agent_status",

@@ -72,7 +72,7 @@ impl Target {
         let schema = self.schema.clone();
         let tx = self.client.transaction().await.map_err(|error| refused("a transaction", &error))?;
         tx.batch_execute(SETTINGS).await.map_err(|error| refused("its settings", &error))?;
-        let names: Vec<&str> = TABLES.iter().map(|table| table.name).chain(["counters"]).collect();
+        let names: Vec<&str> = TABLES.iter().map(|table| table.name).chain(["counters", "fleet_revision"]).collect();
         let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", names.join(", "));
         tx.batch_execute(&lock).await.map_err(|error| match error.code() {
             Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => MigrateError::Busy { schema: schema.clone() },
@@ -187,6 +187,12 @@ impl Import<'_> {
         let row = self.tx.query_one(sql, &[]).await.map_err(fail)?;
         let count = |at: usize| row.try_get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0)).map_err(fail);
         Ok(QueueCounts { queued: count(0)?, running: count(1)?, waiting: count(2)? })
+    }
+
+    /// Makes the revisions of the fleet continue after the last one that was moved.
+    pub(super) async fn continue_revisions(&self) -> Result<(), MigrateError> {
+        let sql = "UPDATE fleet_revision SET revision = (SELECT coalesce(max(revision), 0) FROM fleet)";
+        self.tx.batch_execute(sql).await.map_err(|error| refused("the revision of the fleet", &error))
     }
 
     /// Commits the transaction.

@@ -96,6 +96,10 @@ async fn same_rest(one: &Store, two: &Store, filled: &Filled) {
     }
     assert_eq!(two.recent_events(ALL).await.unwrap(), one.recent_events(ALL).await.unwrap());
     assert_eq!(two.agent_statuses().await.unwrap(), one.agent_statuses().await.unwrap());
+    let fleet = one.fleet_since(0).await.unwrap();
+    assert!(fleet.rows.iter().any(|row| row.removed));
+    assert_eq!(two.fleet_since(0).await.unwrap(), fleet);
+    assert_eq!(two.fleet_revision().await.unwrap(), fleet.revision);
     let kept = two.version(&agent(), &filled.spec.version).await.unwrap();
     assert_eq!(kept.as_ref(), Some(&filled.spec));
 }

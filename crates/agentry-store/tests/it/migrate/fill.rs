@@ -19,7 +19,9 @@ use agentry_core::trace::Trace;
 use agentry_store::contract::build::{
     self, T0, accept, agent, at, claim, finish, heartbeat, keyed, message, running, take_session, task, worker,
 };
-use agentry_store::{Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, StateStore, Step};
+use agentry_store::{
+    Advance, AgentStatus, Delivery, Firing, IncomingEvent, Lease, ReplacePolicy, StateStore, Step, VersionOffer,
+};
 use serde_json::json;
 
 /// Text that is not ASCII and that a `text` column of PostgreSQL rejects.
@@ -296,6 +298,10 @@ async fn outbox(store: &Arc<dyn StateStore>, owner: WorkerId) {
 async fn fleet(store: &Arc<dyn StateStore>) -> AgentSpec {
     let spec = spec();
     store.store_version(&spec).await.unwrap();
+    let gone = AgentSpec { name: AgentName::new("gone").unwrap(), ..spec.clone() };
+    let offer = |spec: &AgentSpec| VersionOffer { spec: Arc::new(spec.clone()), replaces: ReplacePolicy::Any };
+    store.offer_versions(vec![offer(&spec), offer(&gone)], at(1)).await.unwrap();
+    assert_eq!(store.remove_agents(vec![gone.name], at(2)).await.unwrap().len(), 1);
     let status = |agent, state, reason: Option<&str>| AgentStatus {
         agent,
         state,
