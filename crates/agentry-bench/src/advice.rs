@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue;
-    use crate::specimen::{judged, metric, report_with};
+    use crate::fixtures::{judged, metric, report_with};
 
     fn with(criterion: &str, verdict: Verdict, metrics: &[(&str, &str, f64)]) -> Vec<String> {
         let mut report = report_with(vec![judged(criterion, verdict)]);

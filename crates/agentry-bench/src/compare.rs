@@ -164,8 +164,8 @@ mod tests {
     use rand::Rng;
 
     use super::*;
+    use crate::fixtures::{judged, metric, report_with};
     use crate::model::Verdict;
-    use crate::specimen::{judged, metric, report_with};
 
     fn runs(n: usize, centre: f64, spread: f64, seed: u64, more: Option<bool>) -> Vec<Report> {
         let mut rng = StdRng::seed_from_u64(seed);

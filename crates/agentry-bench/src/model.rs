@@ -66,10 +66,4 @@ impl Report {
     pub fn criteria(&self) -> impl Iterator<Item = &Criterion> {
         self.tests.iter().flat_map(|test| &test.criteria)
     }
-
-    /// The judged criterion with this id.
-    #[must_use]
-    pub fn criterion(&self, id: &str) -> Option<&Criterion> {
-        self.criteria().find(|criterion| criterion.id == id)
-    }
 }

@@ -67,31 +67,26 @@ impl Nemesis {
     }
 
     /// Its name in ids.
-    #[must_use]
     pub fn id(self) -> &'static str {
         self.traits().id
     }
 
     /// Its class.
-    #[must_use]
     pub fn kind(self) -> &'static str {
         self.traits().kind
     }
 
     /// What it hits, in words.
-    #[must_use]
     pub fn words(self) -> &'static str {
         self.traits().words
     }
 
     /// How long it lasts beyond an instant.
-    #[must_use]
     pub fn lasts(self) -> Duration {
         Duration::from_secs(self.traits().lasts)
     }
 
     /// Those that an engine can meet; one process has no other that takes over.
-    #[must_use]
     pub fn of(engine: Engine) -> Vec<Self> {
         match engine {
             Engine::Embedded => vec![Self::ConsumerKilled, Self::ClientsReset, Self::ClientsCut],
@@ -100,13 +95,11 @@ impl Nemesis {
     }
 
     /// Whether it kills a process of the platform.
-    #[must_use]
     pub fn is_process(self) -> bool {
         self.kind() == "N1-kill"
     }
 
     /// Whether it takes a server away.
-    #[must_use]
     pub fn is_server(self) -> bool {
         self.kind() == "N3-broker"
     }

@@ -61,9 +61,6 @@ pub struct Workload {
 }
 
 /// Generates.
-///
-/// # Errors
-/// When the rate is no rate, or the folder cannot be used.
 pub fn generate(command: &Generate) -> Result<Outcome, BenchError> {
     match command {
         Generate::Agents(args) => write_agents(args),

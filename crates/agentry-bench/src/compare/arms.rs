@@ -101,8 +101,8 @@ fn facts(print: &Fingerprint) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::report_with;
     use crate::report::{to_json, write_all};
-    use crate::specimen::report_with;
 
     #[test]
     fn an_arm_is_a_file_a_folder_or_a_folder_of_both() {

@@ -1,4 +1,4 @@
-//! A keep-alive connection that carries one request at a time, without ever blocking.
+//! Keep-alive connections that carry one request at a time and never block.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,14 +9,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, sock
 
 use super::wire::{Parsed, parse};
 
-/// The largest answer that is taken, in bytes.
+/// Largest answer, in bytes; a larger one breaks the connection.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// What is under way on a connection.
+/// A request without an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
     pub(super) number: u64,
-    /// When it was meant to be sent, and when it was.
+    /// Intended and actual moment of the send, in nanoseconds.
     pub(super) intended: u64,
     pub(super) sent: u64,
 }
@@ -27,22 +27,22 @@ pub(super) struct Connection {
     written: usize,
     buffer: Vec<u8>,
     pub(super) flight: Option<Flight>,
-    /// Whether the kernel was asked to say when more can be written.
+    /// The kernel was asked to report when more can be written.
     pub(super) wants_write: bool,
 }
 
-/// What came of a reading.
+/// Result of a read.
 pub(super) enum Progress {
-    /// More is to come.
+    /// The answer is not complete yet.
     Pending,
-    /// An answer.
+    /// A complete answer.
     Whole(Parsed),
-    /// The connection is of no use any more.
+    /// The connection cannot be used any more.
     Gone,
 }
 
 impl Connection {
-    /// Begins to connect; writing waits until that is done.
+    /// Starts to connect; writes wait until that is done.
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -56,7 +56,7 @@ impl Connection {
         Ok(Self { stream: TcpStream::from(socket), out, written: 0, buffer, flight: None, wants_write: false })
     }
 
-    /// The place for the next request's bytes.
+    /// Clears the buffers and returns the one of the next request.
     pub(super) fn next_request(&mut self) -> &mut Vec<u8> {
         self.out.clear();
         self.written = 0;
@@ -64,7 +64,7 @@ impl Connection {
         &mut self.out
     }
 
-    /// Writes what is left. Whether all of it has left.
+    /// Writes the rest of the request; returns true when all of it is written.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while self.written < self.out.len() {
             match self.stream.write(&self.out[self.written..]) {
@@ -80,7 +80,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Reads what is there, through `chunk`, which is shared by all connections.
+    /// Reads the available bytes through `chunk`, which all connections share.
     pub(super) fn read(&mut self, chunk: &mut [u8]) -> Progress {
         loop {
             if self.buffer.len() > MAX_ANSWER {
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// What was read so far.
+    /// Returns the bytes read so far.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer
     }

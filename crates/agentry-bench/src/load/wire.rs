@@ -1,18 +1,16 @@
-//! HTTP/1.1 as far as a generator needs it: requests as bytes, and answers cut out of a buffer.
+//! HTTP/1.1 as far as the generator needs it: requests as bytes, and answers parsed from a buffer.
 
 use std::io::Write as _;
 
-/// Header lines of an answer that are read at most.
+/// Largest number of header lines of an answer.
 const MAX_HEADERS: usize = 64;
 
-/// A `GET` request.
-#[must_use]
+/// Builds a `GET` request.
 pub fn get(host: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
 }
 
-/// A `POST` request with a JSON body.
-#[must_use]
+/// Builds a `POST` request with a JSON body.
 pub fn post(host: &str, path: &str, body: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 160);
     put_post(&mut out, host, path, &[], body.as_bytes());
@@ -30,31 +28,31 @@ pub fn put_post(out: &mut Vec<u8>, host: &str, path: &str, headers: &[(&str, &st
     out.extend_from_slice(body);
 }
 
-/// What is in a buffer.
+/// Result of parsing a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// Not all of it is here.
+    /// The answer is not complete.
     Partial,
-    /// No HTTP.
+    /// The buffer holds no HTTP.
     Broken,
-    /// A whole answer.
+    /// A complete answer.
     Whole {
         status: u16,
         body: Body,
-        /// Whether the connection may be used again.
+        /// The connection may be used again.
         keep: bool,
     },
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// This part of the buffer.
+    /// A part of the buffer.
     Plain(std::ops::Range<usize>),
     /// Put together from chunks.
     Chunked(Vec<u8>),
 }
 
-/// Cuts an answer out of the buffer, which holds nothing but this answer: no request follows before it is whole.
+/// Parses the buffer, which holds one answer only: no request is sent before the answer is complete.
 pub(super) fn parse(buffer: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
@@ -88,7 +86,7 @@ pub(super) fn parse(buffer: &[u8]) -> Parsed {
     Parsed::Whole { status, body: Body::Plain(head..end), keep }
 }
 
-/// The body of chunks; `None` while the last one is missing.
+/// Joins the chunks of a body; `None` while the last one is missing.
 fn unchunk(mut rest: &[u8]) -> Option<Result<Vec<u8>, ()>> {
     let mut body = Vec::new();
     loop {

@@ -23,7 +23,6 @@ pub enum Profile {
 
 impl Profile {
     /// Its word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Quick => "quick",
@@ -52,7 +51,6 @@ pub enum Engine {
 
 impl Engine {
     /// Its word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
@@ -89,7 +87,6 @@ pub enum Phase {
 
 impl Phase {
     /// Its word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",

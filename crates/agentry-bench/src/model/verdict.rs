@@ -26,7 +26,6 @@ impl Verdict {
     pub const ALL: [Self; 5] = [Self::Pass, Self::Fail, Self::Inconclusive, Self::Invalid, Self::NotRun];
 
     /// Its word.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -38,7 +37,6 @@ impl Verdict {
     }
 
     /// Its shape: a state is never told by colour alone.
-    #[must_use]
     pub fn shape(self) -> &'static str {
         match self {
             Self::Pass => "✓",

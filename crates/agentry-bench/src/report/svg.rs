@@ -335,17 +335,8 @@ mod tests {
     use crate::model::{Axis, Series};
 
     fn plot(kind: PlotKind, points: Vec<Point>) -> Plot {
-        Plot {
-            id: "p".to_owned(),
-            title: "a < b".to_owned(),
-            kind,
-            x: Axis::time(),
-            y: Axis::new("latency", "ms"),
-            series: vec![Series::measured("p95", points)],
-            bands: vec![],
-            marks: vec![],
-            summary: "Flat.".to_owned(),
-        }
+        let axes = (Axis::time(), Axis::new("latency", "ms"));
+        Plot::new("p", "a < b", kind, axes, vec![Series::measured("p95", points)], "Flat.")
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
@@ -15,7 +16,7 @@ use super::events::read_event;
 use crate::load::clock::{SECOND, now};
 use crate::run::Lab;
 use crate::stats::histogram;
-use crate::sut::{Api, SutError};
+use crate::sut::Api;
 
 /// Messages that the broker gives out before one is acknowledged.
 const PREFETCH: u16 = 50;
@@ -53,9 +54,9 @@ pub struct Deliveries {
 
 impl EventConsumer {
     /// A client of the API's event stream.
-    pub async fn of_api(api: &Api) -> Result<Self, SutError> {
+    pub async fn of_api(api: &Api) -> Result<Self, LabError> {
         let url = format!("{}/v1/events", api.base());
-        let failed = |error: reqwest::Error| SutError::Unreachable {
+        let failed = |error: reqwest::Error| LabError::Unreachable {
             request: format!("GET {url}"),
             error: agentry_http::with_causes(&error),
         };
@@ -87,8 +88,8 @@ impl EventConsumer {
     }
 
     /// A RabbitMQ client with a durable queue of its own on the platform's exchange, prefetch 50, acknowledging by hand.
-    pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, SutError> {
-        let failed = |error: lapin::Error| SutError::Server(format!("RabbitMQ: {error}"));
+    pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, LabError> {
+        let failed = |error: lapin::Error| LabError::Server(format!("RabbitMQ: {error}"));
         let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(failed)?;
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(failed)?;

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use agentry_lab::{FaultProxy, LabError};
 use serde_json::{Value, json};
 
 use super::experiment::Experiment;
@@ -16,11 +17,10 @@ use super::promises::Promises;
 use super::tasks::{id_of, is_whole, repeated, simulated_calls};
 use crate::catalogue::Nemesis;
 use crate::check::{History, QueueReport, check_queue};
-use crate::faults::Link;
 use crate::load::{Load, Recording, clock};
 use crate::model::Fault;
 use crate::run::{Purpose, RunError, gates};
-use crate::sut::{Api, Deployment, Llm, Member, Plan, SutError, fleet};
+use crate::sut::{Api, Deployment, Llm, Member, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Tasks per second during a fault.
@@ -98,8 +98,8 @@ fn plan(nemesis: Nemesis) -> (Plan, &'static str) {
 async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
     let (plan, agent) = plan(nemesis);
     let mut deployment = x.deploy(plan).await?;
-    let link = Link::start(deployment.target()?, x.lab.seed_of(nemesis.id())).await;
-    let link = link.map_err(|error| SutError::Server(format!("no fault proxy: {error}")))?;
+    let link = FaultProxy::start(deployment.target()?, x.lab.seed_of(nemesis.id())).await;
+    let link = link.map_err(|error| LabError::Server(format!("no fault proxy: {error}")))?;
     let name = format!("{}-{round}", nemesis.id());
     let file = format!("history-{name}.jsonl");
     let history = History::create(&x.lab.out.join(&file))?;

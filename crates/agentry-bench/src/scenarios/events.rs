@@ -162,7 +162,7 @@ async fn publish(
     let wrong = [("lost", report.lost), ("unexpected", report.unexpected), ("redelivered", report.duplicated)];
     x.counts(row.name, &wrong, report.acknowledged, "ledger of ids");
     if let Some(broker) = driven.samples.all.last().and_then(|sample| sample.parts.get(&Part::RabbitMq)) {
-        let pss = broker.memory.pss as f64 / 1e6;
+        let pss = broker.pss as f64 / 1e6;
         x.cost(&of("broker_pss"), ("MB", "max"), pss, 1, "smaps_rollup of the broker");
     }
     let depth = heard.depth(x.lab);

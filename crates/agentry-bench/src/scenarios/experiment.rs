@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use hdrhistogram::Histogram;
 
 use crate::catalogue::Scenario;
@@ -9,7 +10,7 @@ use crate::load::{Recording, clock};
 use crate::model::{Invariant, Metric, Plot, Stage, Test, Window};
 use crate::run::{Findings, Lab, RunError};
 use crate::stats::{encode, number, quantile_of};
-use crate::sut::{Api, Deployment, Plan, SutError};
+use crate::sut::{Api, Deployment, Plan};
 use crate::verdict::Observation;
 
 /// A scenario while it runs.
@@ -44,7 +45,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// The API of a deployment, or of the one that runs already.
-    pub fn api<'d>(&'d self, deployment: impl Into<Option<&'d Deployment>>) -> Result<&'d Api, SutError> {
+    pub fn api<'d>(&'d self, deployment: impl Into<Option<&'d Deployment>>) -> Result<&'d Api, LabError> {
         self.lab.api(deployment.into())
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::experiment::Experiment;
 use super::latency::{self, Streamed};
 use crate::estimate::{LIVE_RATE, LivePlan, LiveTarget, SHORT, variables};
-use crate::load::{Live, Load, Pace, Spacing};
+use crate::load::{Live, Load, LoadModel, Spacing};
 use crate::run::{Driven, Purpose, RunError};
 use crate::stats::{Hist, histogram, quantile_of};
 use crate::sut::fleet::AgentFile;
@@ -121,8 +121,8 @@ async fn call(
     let (address, host) = x.lab.target(Some(deployment))?;
     // Half a gap more, so that the last arrival is within the window.
     let window = Duration::from_secs_f64((f64::from(calls) + 0.5) / LIVE_RATE);
-    let pace = Pace::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: x.lab.seed_of("live") };
-    let load = Load { pace, patience: PATIENCE, connections: 2, ..Load::open(address, LIVE_RATE, window, 0) };
+    let model = LoadModel::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: x.lab.seed_of("live") };
+    let load = Load { model, patience: PATIENCE, connections: 2, ..Load::open(address, LIVE_RATE, window, 0) };
     let mut caller = Streamed::of(&host, vec![name(target)], x.lab.seed);
     ASK.clone_into(&mut caller.tasks.ask);
     let api = deployment.api()?;

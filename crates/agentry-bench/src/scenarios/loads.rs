@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::experiment::{Experiment, of_quantile, of_windows, once, windows};
 use super::plots;
-use crate::load::{Caller, Load, Pace, Recording, Spacing, clock};
+use crate::load::{Caller, Load, LoadModel, Recording, Spacing, clock};
 use crate::model::SlowOperation;
 use crate::run::{Driven, Purpose, RunError};
 use crate::sample::Part;
@@ -110,7 +110,7 @@ impl Experiment<'_> {
             Rate::Random(rate) | Rate::Even(rate) => Load::open(target, rate, window, seed),
         };
         if let Rate::Even(rate) = row.rate {
-            load.pace = Pace::Open { rate, spacing: Spacing::Uniform, seed };
+            load.model = LoadModel::Open { rate, spacing: Spacing::Uniform, seed };
         }
         Ok((load.warm_up(self.seconds(row.warm_up)), host))
     }

@@ -1,6 +1,7 @@
 //! 1.2 Concurrent execution, and the rows of the verdict tables that are about the whole platform under load: number of
 //! agents, throughput.
 
+use agentry_lab::LabError;
 use serde_json::{Value, json};
 
 use super::callers::{Batches, Tasks};
@@ -10,7 +11,7 @@ use super::skeleton;
 use crate::check::check_session;
 use crate::run::{Driven, Lab, RunError};
 use crate::sample::Scraper;
-use crate::sut::{Deployment, Llm, Plan, SutError, fleet};
+use crate::sut::{Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Load offered over what a criterion asks for: at the very target every second window of random arrivals is below it.
@@ -126,7 +127,7 @@ async fn must_have(lab: &Lab, deployment: Option<&Deployment>, agent: &str) -> R
     let api = lab.api(deployment)?;
     match api.get(&format!("/v1/agents/{agent}")).await {
         Ok(_) => Ok(()),
-        Err(SutError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
+        Err(LabError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
             "the deployment at {} has no agent `{agent}`: add a file with `name: {agent}`, `execution_mode: autonomous` and \
              `llm_config: {{provider: simulated, model: echo}}` to its agents",
             api.base()

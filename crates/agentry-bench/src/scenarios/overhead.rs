@@ -1,5 +1,6 @@
 //! What being watched costs: durable no-op tasks with traces and scrapes, against the same without, in pairs of rounds.
 
+use agentry_lab::LabError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -10,7 +11,7 @@ use super::loads::{LoadRow, Rate};
 use crate::run::RunError;
 use crate::sample::Scraper;
 use crate::stats::{RESAMPLES, bootstrap, median};
-use crate::sut::{Plan, SutError, fleet};
+use crate::sut::{Plan, fleet};
 use crate::verdict::Observation;
 
 /// The share of traces that has spans.
@@ -82,7 +83,7 @@ struct Collector {
 
 impl Collector {
     async fn start() -> Result<Self, RunError> {
-        let failed = |error: std::io::Error| SutError::Server(format!("no collector of traces: {error}"));
+        let failed = |error: std::io::Error| LabError::Server(format!("no collector of traces: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
         let accepting = tokio::spawn(async move {

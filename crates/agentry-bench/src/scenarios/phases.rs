@@ -12,7 +12,7 @@ use crate::load::{Load, Recording, clock};
 use crate::model::{Axis, Metric, Plot, PlotKind, Point, Role, Series};
 use crate::run::{Purpose, RunError};
 use crate::sample::{Part, PartSample};
-use crate::stats::{DAY_SECONDS, theil_sen, usl, wilson};
+use crate::stats::{theil_sen, usl, wilson};
 use crate::sut::{Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
@@ -76,7 +76,7 @@ pub(super) async fn scale(x: &mut Experiment<'_>) -> Result<(), RunError> {
 
 fn curve(x: &mut Experiment<'_>, points: Vec<Point>) {
     let n = points.len() as u64;
-    let fit = usl(&points, x.lab.seed);
+    let fit = usl(&points);
     let mut series = vec![Series::measured("measured", points)];
     let mut summary = "too few points for a fit".to_owned();
     if let Some(fit) = fit {
@@ -205,7 +205,7 @@ pub(super) async fn soak(x: &mut Experiment<'_>) -> Result<(), RunError> {
         sut.map(|(at, part)| [x.lab.time(at), value(part)]).collect()
     };
     let (pss, threads, files) =
-        (of(|part| part.memory.pss as f64 / 1e6), of(|part| part.threads as f64), of(|part| part.descriptors as f64));
+        (of(|part| part.pss as f64 / 1e6), of(|part| part.threads as f64), of(|part| part.descriptors as f64));
     // What the load itself holds open is none of the platform's: a pause makes it open more.
     let ours = (steady.peak_in_flight + probes.peak_in_flight) as f64;
     let mut growing = 0;
@@ -229,7 +229,7 @@ pub(super) async fn soak(x: &mut Experiment<'_>) -> Result<(), RunError> {
 
 /// Whether memory grew, and the least growth that would have been seen.
 fn memory(x: &mut Experiment<'_>, pss: Vec<Point>, summary: String) {
-    let daily = |slope: f64| slope * DAY_SECONDS;
+    let daily = |slope: f64| slope * 86_400.0;
     if let Some(trend) = theil_sen(&pss, x.lab.seed) {
         let source = "Theil–Sen of Pss, scaled to a day";
         let slope = cost("soak.pss_slope", ("MB/24h", "slope"), daily(trend.slope), pss.len() as u64, source);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use agentry_lab::LabError;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
@@ -23,7 +24,7 @@ use tokio_postgres::Client;
 
 use crate::model::{Engine, Profile};
 use crate::run::{Lab, RunError};
-use crate::sut::{Servers, SutError};
+use crate::sut::Servers;
 
 /// Tasks that a client hands over at once.
 const BATCH: i64 = 200;
@@ -58,9 +59,9 @@ pub(super) async fn rate(lab: &mut Lab) -> Result<f64, RunError> {
     if lab.engine == Engine::Cluster {
         return Ok(cluster(lab.servers().await?, window).await?);
     }
-    let folder = tempfile::tempdir().map_err(SutError::file(std::env::temp_dir()))?;
+    let folder = tempfile::tempdir().map_err(LabError::file(std::env::temp_dir()))?;
     let written = tokio::task::spawn_blocking(move || sqlite(folder.path(), window)).await;
-    let failed = |error: &dyn std::fmt::Display| SutError::Server(format!("the skeleton on SQLite: {error}"));
+    let failed = |error: &dyn std::fmt::Display| LabError::Server(format!("the skeleton on SQLite: {error}"));
     Ok(written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?)
 }
 
@@ -91,8 +92,8 @@ fn sqlite(folder: &Path, window: Duration) -> rusqlite::Result<f64> {
     Ok(ended as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, SutError> {
-    let failed = |error: lapin::Error| SutError::Server(format!("the skeleton on RabbitMQ: {error}"));
+async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, LabError> {
+    let failed = |error: lapin::Error| LabError::Server(format!("the skeleton on RabbitMQ: {error}"));
     let client = servers.postgres.connect().await?;
     let made =
         client.batch_execute("CREATE TABLE IF NOT EXISTS skeleton (id bigint PRIMARY KEY, result text NOT NULL)");
@@ -126,8 +127,8 @@ async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, SutErro
     Ok(ended.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
 }
 
-fn of_postgres(error: &tokio_postgres::Error) -> SutError {
-    SutError::Server(format!("the skeleton on PostgreSQL: {error}"))
+fn of_postgres(error: &tokio_postgres::Error) -> LabError {
+    LabError::Server(format!("the skeleton on PostgreSQL: {error}"))
 }
 
 /// A durable quorum queue, and a channel that confirms.
@@ -159,8 +160,8 @@ async fn publish(channel: &Channel, queue: &ShortString, id: u64) -> lapin::Resu
 }
 
 /// Takes what has arrived, writes its results with one commit, acknowledges it.
-async fn work(channel: Channel, mut consumer: Consumer, client: Client, ended: &AtomicU64) -> Result<(), SutError> {
-    let failed = |error: lapin::Error| SutError::Server(format!("the skeleton on RabbitMQ: {error}"));
+async fn work(channel: Channel, mut consumer: Consumer, client: Client, ended: &AtomicU64) -> Result<(), LabError> {
+    let failed = |error: lapin::Error| LabError::Server(format!("the skeleton on RabbitMQ: {error}"));
     let sql = "INSERT INTO skeleton SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING";
     let insert = client.prepare(sql).await.map_err(|error| of_postgres(&error))?;
     while let Some(first) = consumer.next().await {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -17,7 +18,7 @@ use super::loads::{Drawing, LoadRow, Rate, Reading};
 use crate::load::{Answer, Caller, Outcome, by_status, clock, put_post};
 use crate::run::{Driven, RunError};
 use crate::stats::{Hist, enough, histogram};
-use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, SutError, fleet};
+use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, fleet};
 use crate::verdict::Observation;
 
 /// A load of events: its row, the model, whom they are to, and the criterion of their answers with its source.
@@ -250,7 +251,7 @@ async fn ask(x: &mut Experiment<'_>, questions: &Questions) -> Result<Option<(An
     };
     let deployment = match x.deploy(plan).await {
         Ok(deployment) => deployment,
-        Err(RunError::Sut(SutError::NotReady { what, .. })) if what.contains("Slack simulator") => return Ok(None),
+        Err(RunError::Sut(LabError::NotReady { what, .. })) if what.contains("Slack simulator") => return Ok(None),
         Err(error) => return Err(error),
     };
     let row = &questions.row;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use serde::Deserialize;
 
 use super::experiment::{Experiment, of_quantile};
@@ -13,7 +14,7 @@ use super::tasks::{submit, submit_many};
 use crate::load::get;
 use crate::run::RunError;
 use crate::stats::{RESAMPLES, bootstrap, median};
-use crate::sut::{Api, Deployment, Llm, Plan, SutError, fleet};
+use crate::sut::{Api, Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Agents of the fleet that is scraped, and those of them with traffic.
@@ -97,7 +98,7 @@ async fn pages(x: &mut Experiment<'_>) -> Result<(), RunError> {
         let path = format!("/v1/tasks?limit={ROWS}{filter}");
         let (rows, wanted) = (page_at(deployment.api()?, &path).await?.0, ROWS.min(of_a_thousand * thousands));
         if rows != wanted {
-            return Err(SutError::Server(format!("{path} has {rows} rows instead of {wanted}")).into());
+            return Err(LabError::Server(format!("{path} has {rows} rows instead of {wanted}")).into());
         }
         take(latency_of_pages(x, &row, &deployment, &[path]).await?);
     }
@@ -179,7 +180,7 @@ async fn first_paint(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = x.deploy(Plan { agents: fleet::mixed(SHOWN), ..Plan::default() }).await?;
     x.lab.progress.tick("the dashboard in a browser");
     let script = deployment.folder().join("first_paint.mjs");
-    std::fs::write(&script, SCRIPT).map_err(SutError::file(&script))?;
+    std::fs::write(&script, SCRIPT).map_err(LabError::file(&script))?;
     let mut command = tokio::process::Command::new("node");
     command.arg(&script).arg(format!("{}/", deployment.api()?.base())).args([chromium, modules]).arg(CONTEXTS);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;

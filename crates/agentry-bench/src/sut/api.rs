@@ -3,11 +3,10 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use agentry_lab::until;
+use agentry_lab::{LabError, until};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-use super::SutError;
 use crate::sample::Metrics;
 
 /// How long an answer may take; requests that wait for tasks take longer by themselves.
@@ -28,35 +27,27 @@ pub struct Api {
 
 impl Api {
     /// For `http://host:port` or `https://host`.
-    ///
-    /// # Errors
-    /// When no client can be made.
-    pub fn new(base: &str) -> Result<Self, SutError> {
+    pub fn new(base: &str) -> Result<Self, LabError> {
         let base = base.trim_end_matches('/').to_owned();
         let client = agentry_http::builder(&base).timeout(PATIENCE).build();
-        let client = client.map_err(|error| SutError::Server(format!("cannot make an HTTP client: {error}")))?;
+        let client = client.map_err(|error| LabError::Server(format!("cannot make an HTTP client: {error}")))?;
         Ok(Self { client, base })
     }
 
     /// The base URL.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
     /// Its HTTP client.
-    #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
     /// Where the load generator connects to, and what it calls the host.
-    ///
-    /// # Errors
-    /// When the name has no address, or the URL is not plain HTTP.
-    pub fn target(&self) -> Result<(SocketAddr, String), SutError> {
+    pub fn target(&self) -> Result<(SocketAddr, String), LabError> {
         let Some(rest) = self.base.strip_prefix("http://") else {
-            return Err(SutError::Server(format!(
+            return Err(LabError::Server(format!(
                 "the load generator speaks plain HTTP, not {}: run it beside the deployment, before what ends TLS",
                 self.base
             )));
@@ -64,34 +55,28 @@ impl Api {
         let host = rest.split('/').next().unwrap_or(rest);
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let address = with_port.to_socket_addrs().ok().and_then(|mut all| all.next());
-        let unknown = || SutError::Server(format!("`{host}` has no address: check --url"));
+        let unknown = || LabError::Server(format!("`{host}` has no address: check --url"));
         Ok((address.ok_or_else(unknown)?, host.to_owned()))
     }
 
     /// `GET`, as JSON.
-    ///
-    /// # Errors
-    /// No answer, or one that is not 2xx.
-    pub async fn get(&self, path: &str) -> Result<Value, SutError> {
+    pub async fn get(&self, path: &str) -> Result<Value, LabError> {
         self.send(Method::GET, path, None).await.map(|(_, body)| body)
     }
 
     /// `POST`; the status and the body.
-    ///
-    /// # Errors
-    /// No answer, or one that is not 2xx.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), SutError> {
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), LabError> {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), SutError> {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), LabError> {
         let url = format!("{}{path}", self.base);
         let request = format!("{method} {url}");
         let mut builder = self.client.request(method, url);
         if let Some(body) = body {
             builder = builder.json(body);
         }
-        let failed = |error: reqwest::Error| SutError::Unreachable {
+        let failed = |error: reqwest::Error| LabError::Unreachable {
             request: request.clone(),
             error: agentry_http::with_causes(&error),
         };
@@ -100,16 +85,13 @@ impl Api {
         let text = response.text().await.map_err(failed)?;
         if !status.is_success() {
             let body = text.chars().take(SHOWN).collect();
-            return Err(SutError::Answer { request, status: status.as_u16(), body });
+            return Err(LabError::Answer { request, status: status.as_u16(), body });
         }
         Ok((status.as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
     /// All rows of a paged list.
-    ///
-    /// # Errors
-    /// As of [`Api::get`].
-    pub async fn all(&self, path: &str) -> Result<Vec<Value>, SutError> {
+    pub async fn all(&self, path: &str) -> Result<Vec<Value>, LabError> {
         let mark = if path.contains('?') { '&' } else { '?' };
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         for _ in 0..MAX_PAGES {
@@ -126,12 +108,9 @@ impl Api {
     }
 
     /// The process's own numbers.
-    ///
-    /// # Errors
-    /// As of [`Api::get`].
-    pub async fn metrics(&self) -> Result<Metrics, SutError> {
+    pub async fn metrics(&self) -> Result<Metrics, LabError> {
         let url = format!("{}/metrics", self.base);
-        let failed = |error: reqwest::Error| SutError::Unreachable {
+        let failed = |error: reqwest::Error| LabError::Unreachable {
             request: format!("GET {url}"),
             error: agentry_http::with_causes(&error),
         };
@@ -140,10 +119,7 @@ impl Api {
     }
 
     /// Waits until a number is as it must be.
-    ///
-    /// # Errors
-    /// When it does not become so within `limit`.
-    pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, SutError> {
+    pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, LabError> {
         until(&format!("{name} of {}", self.base), limit, async || {
             let metrics = self.metrics().await.ok()?;
             metrics.get(name).or_else(|| metrics.sum(name)).filter(|value| fits(*value))
@@ -152,10 +128,7 @@ impl Api {
     }
 
     /// Waits until nothing is queued or running.
-    ///
-    /// # Errors
-    /// When something still is after `limit`.
-    pub async fn drained(&self, limit: Duration) -> Result<(), SutError> {
+    pub async fn drained(&self, limit: Duration) -> Result<(), LabError> {
         until("the end of every task", limit, async || {
             let metrics = self.metrics().await.ok()?;
             let open = |status| metrics.get(&format!("agentry_tasks{{status=\"{status}\"}}"));

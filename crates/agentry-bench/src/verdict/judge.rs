@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn nothing_passes_because_nothing_was_measured() {
         let cases = [
-            Observation::none(58, "test", "too short"),
+            Observation { n: 58, ..Observation::default() }.remark("too short"),
             Observation::exact(0.0, 0, "test"),
             Observation { value: Some(1.0), n: 10, ..Observation::default() },
             Observation::new(f64::NAN, [0.0, 1.0], 10, "test"),

@@ -42,11 +42,6 @@ impl Observation {
         Self { value: Some(value), n, source: source.to_owned(), ..Self::default() }
     }
 
-    /// Nothing that could be judged; the remark says why.
-    pub fn none(n: u64, source: &str, remark: &str) -> Self {
-        Self { n, source: source.to_owned(), ..Self::default() }.remark(remark)
-    }
-
     /// Nothing was measured, for this reason.
     pub fn not_run(why: impl Into<String>) -> Self {
         Self { not_run: Some(why.into()), ..Self::default() }

@@ -77,7 +77,7 @@ fn stretch_row(report: &Report, spec: &CriterionSpec) -> TierRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, report_with};
+    use crate::fixtures::{judged, report_with};
 
     #[test]
     fn a_row_is_as_good_as_the_worst_of_its_criteria() {
