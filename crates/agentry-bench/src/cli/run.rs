@@ -126,7 +126,7 @@ fn check_faults(args: &RunArgs, scenarios: &[&Scenario]) -> Result<(), BenchErro
         );
     }
     match args.faults.iter().find(|fault| !Nemesis::of(args.engine).contains(fault)) {
-        Some(fault) => Err(BenchError::usage(format!("the fault {} needs several processes", fault.id()))
+        Some(fault) => Err(BenchError::usage(format!("the fault {} needs several processes", fault.traits().id))
             .help("choose --engine cluster, or another fault")),
         None => Ok(()),
     }

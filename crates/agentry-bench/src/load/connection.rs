@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 
-use super::wire::{Parsed, parse};
+use super::wire::{ParseResult, parse};
 
 /// Largest answer, in bytes; a larger one breaks the connection.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// A request without an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flight {
+pub(super) struct PendingRequest {
     pub(super) number: u64,
     /// Intended and actual moment of the send, in nanoseconds.
     pub(super) intended: u64,
@@ -26,17 +26,17 @@ pub(super) struct Connection {
     out: Vec<u8>,
     written: usize,
     buffer: Vec<u8>,
-    pub(super) flight: Option<Flight>,
+    pub(super) flight: Option<PendingRequest>,
     /// The kernel was asked to report when more can be written.
     pub(super) wants_write: bool,
 }
 
 /// Result of a read.
-pub(super) enum Progress {
+pub(super) enum ReadProgress {
     /// The answer is not complete yet.
     Pending,
     /// A complete answer.
-    Whole(Parsed),
+    Whole(ParseResult),
     /// The connection cannot be used any more.
     Gone,
 }
@@ -81,13 +81,13 @@ impl Connection {
     }
 
     /// Reads the available bytes through `chunk`, which all connections share.
-    pub(super) fn read(&mut self, chunk: &mut [u8]) -> Progress {
+    pub(super) fn read(&mut self, chunk: &mut [u8]) -> ReadProgress {
         loop {
             if self.buffer.len() > MAX_ANSWER {
-                return Progress::Gone;
+                return ReadProgress::Gone;
             }
             match self.stream.read(chunk) {
-                Ok(0) => return Progress::Gone,
+                Ok(0) => return ReadProgress::Gone,
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
                     // A chunk that was not filled was the last one.
@@ -97,17 +97,17 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Progress::Gone,
+                Err(_) => return ReadProgress::Gone,
             }
         }
         if self.flight.is_none() {
             // Bytes that nobody asked for.
-            return if self.buffer.is_empty() { Progress::Pending } else { Progress::Gone };
+            return if self.buffer.is_empty() { ReadProgress::Pending } else { ReadProgress::Gone };
         }
         match parse(&self.buffer) {
-            Parsed::Partial => Progress::Pending,
-            Parsed::Broken => Progress::Gone,
-            whole @ Parsed::Whole { .. } => Progress::Whole(whole),
+            ParseResult::Partial => ReadProgress::Pending,
+            ParseResult::Broken => ReadProgress::Gone,
+            whole @ ParseResult::Whole { .. } => ReadProgress::Whole(whole),
         }
     }
 

@@ -16,10 +16,10 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::arrivals::{Arrivals, Spacing};
 use super::caller::{Answer, Caller, Outcome};
 use super::clock::{go_first, nanos, now, timespec};
-use super::connection::{Connection, Flight, Progress};
+use super::connection::{Connection, PendingRequest, ReadProgress};
 use super::live::Live;
 use super::record::{Recording, Seconds, take};
-use super::wire::{Body, Parsed};
+use super::wire::{Body, ParseResult};
 
 /// Events read from the kernel at once.
 const EVENTS: usize = 256;
@@ -318,7 +318,7 @@ impl<C: Caller> Engine<C> {
         };
         let Some(connection) = self.connections[place].as_mut() else { return Ok(()) };
         self.caller.request(number, intended, connection.next_request());
-        connection.flight = Some(Flight { number, intended, sent });
+        connection.flight = Some(PendingRequest { number, intended, sent });
         self.in_flight += 1;
         self.recording.peak_in_flight = self.recording.peak_in_flight.max(self.in_flight);
         self.recording.sent += u64::from(counts);
@@ -364,7 +364,6 @@ impl<C: Caller> Engine<C> {
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer)?;
         self.poll(true)?;
         self.sweep();
-        self.live.in_flight.store(self.in_flight as u64, Ordering::Relaxed);
         self.live.p95.store(self.seconds.last_p95, Ordering::Relaxed);
         Ok(())
     }
@@ -400,9 +399,9 @@ impl<C: Caller> Engine<C> {
     fn pull(&mut self, place: usize) {
         let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { return };
         match connection.read(&mut self.chunk) {
-            Progress::Pending => {}
-            Progress::Gone => self.lose(place),
-            Progress::Whole(Parsed::Whole { status, body, keep }) => {
+            ReadProgress::Pending => {}
+            ReadProgress::Gone => self.lose(place),
+            ReadProgress::Whole(ParseResult::Whole { status, body, keep }) => {
                 let Some(flight) = connection.flight.take() else { return };
                 let received = now();
                 let body = match &body {
@@ -416,12 +415,12 @@ impl<C: Caller> Engine<C> {
                 self.note(flight, received, outcome);
                 if keep { self.idle.push(place) } else { self.close(place) }
             }
-            Progress::Whole(_) => self.lose(place),
+            ReadProgress::Whole(_) => self.lose(place),
         }
     }
 
-    fn note(&mut self, flight: Flight, received: u64, outcome: Outcome) {
-        let Flight { number, intended, sent } = flight;
+    fn note(&mut self, flight: PendingRequest, received: u64, outcome: Outcome) {
+        let PendingRequest { number, intended, sent } = flight;
         let counts = self.counts(intended);
         let took = received.saturating_sub(intended);
         self.recording.negative += u64::from(received < intended || received < sent);
@@ -460,7 +459,7 @@ impl<C: Caller> Engine<C> {
     fn fail(&mut self, intended: u64, number: u64, class: &'static str) {
         self.caller.unknown(number);
         let here = now();
-        self.note(Flight { number, intended, sent: here }, here, Outcome::Failed(class));
+        self.note(PendingRequest { number, intended, sent: here }, here, Outcome::Failed(class));
     }
 
     /// Drops a broken connection and fails its request.

@@ -8,7 +8,6 @@ pub struct Live {
     pub sent: AtomicU64,
     pub ok: AtomicU64,
     pub not_ok: AtomicU64,
-    pub in_flight: AtomicU64,
     /// 95th percentile of the last second's latencies, in microseconds.
     pub p95: AtomicU64,
     stop: AtomicBool,

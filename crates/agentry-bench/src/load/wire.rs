@@ -30,7 +30,7 @@ pub fn put_post(out: &mut Vec<u8>, host: &str, path: &str, headers: &[(&str, &st
 
 /// Result of parsing a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(super) enum ParseResult {
     /// The answer is not complete.
     Partial,
     /// The buffer holds no HTTP.
@@ -53,13 +53,13 @@ pub(super) enum Body {
 }
 
 /// Parses the buffer, which holds one answer only: no request is sent before the answer is complete.
-pub(super) fn parse(buffer: &[u8]) -> Parsed {
+pub(super) fn parse(buffer: &[u8]) -> ParseResult {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(buffer) {
         Ok(httparse::Status::Complete(head)) => head,
-        Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Err(_) => return Parsed::Broken,
+        Ok(httparse::Status::Partial) => return ParseResult::Partial,
+        Err(_) => return ParseResult::Broken,
     };
     let status = response.code.unwrap_or(0);
     let (mut length, mut chunked, mut keep) = (None, false, true);
@@ -74,16 +74,16 @@ pub(super) fn parse(buffer: &[u8]) -> Parsed {
     }
     if chunked {
         return match unchunk(&buffer[head..]) {
-            Some(Ok(body)) => Parsed::Whole { status, body: Body::Chunked(body), keep },
-            Some(Err(())) => Parsed::Broken,
-            None => Parsed::Partial,
+            Some(Ok(body)) => ParseResult::Whole { status, body: Body::Chunked(body), keep },
+            Some(Err(())) => ParseResult::Broken,
+            None => ParseResult::Partial,
         };
     }
     let end = head + length.unwrap_or(0);
     if buffer.len() < end {
-        return Parsed::Partial;
+        return ParseResult::Partial;
     }
-    Parsed::Whole { status, body: Body::Plain(head..end), keep }
+    ParseResult::Whole { status, body: Body::Plain(head..end), keep }
 }
 
 /// Joins the chunks of a body; `None` while the last one is missing.
@@ -114,11 +114,11 @@ mod tests {
 
     fn whole(text: &str) -> (u16, String, bool) {
         for cut in 0..text.len() {
-            assert_eq!(parse(&text.as_bytes()[..cut]), Parsed::Partial, "{cut} bytes of {text:?}");
+            assert_eq!(parse(&text.as_bytes()[..cut]), ParseResult::Partial, "{cut} bytes of {text:?}");
         }
         match parse(text.as_bytes()) {
-            Parsed::Whole { status, body: Body::Plain(range), keep } => (status, text[range].to_owned(), keep),
-            Parsed::Whole { status, body: Body::Chunked(body), keep } => {
+            ParseResult::Whole { status, body: Body::Plain(range), keep } => (status, text[range].to_owned(), keep),
+            ParseResult::Whole { status, body: Body::Chunked(body), keep } => {
                 (status, String::from_utf8(body).unwrap(), keep)
             }
             other => panic!("{other:?}"),
@@ -132,7 +132,7 @@ mod tests {
         let chunked =
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
         assert_eq!(whole(chunked), (200, "abcd".to_owned(), false));
-        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), Parsed::Broken);
+        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), ParseResult::Broken);
     }
 
     #[test]

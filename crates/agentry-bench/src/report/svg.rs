@@ -29,7 +29,7 @@ const MAX_BARS: usize = 60;
 /// Colours that the page defines.
 const COLOURS: usize = 6;
 
-/// What is shaded on time plots.
+/// Shaded spans of time plots.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Shade<'a> {
     /// Windows: the warm-up is shaded.
@@ -74,7 +74,7 @@ pub fn svg(plot: &Plot, id: &str, shade: Shade<'_>) -> String {
     out
 }
 
-/// What a reader hears who cannot see it.
+/// Describes the plot for a screen reader.
 pub fn describe(plot: &Plot) -> String {
     let mut text = plot.summary.clone();
     for series in plot.series.iter().filter(|series| !series.points.is_empty()) {

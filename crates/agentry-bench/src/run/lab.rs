@@ -61,7 +61,7 @@ pub struct Lab {
 }
 
 /// Result of a load with the samples of its window.
-pub struct Driven<C> {
+pub struct LoadResult<C> {
     pub seen: Recording,
     pub caller: C,
     pub samples: Samples,
@@ -225,7 +225,7 @@ impl Lab {
         load: Load,
         caller: C,
         purpose: Purpose,
-    ) -> Result<Driven<C>, RunError> {
+    ) -> Result<LoadResult<C>, RunError> {
         // A load that looks for the limit of the machine may not void what was measured below it.
         let of = if purpose.capacity { format!("{} at the limit", test.id) } else { test.id.clone() };
         self.drive_until(test, load, caller, (purpose, &of), async |_| false).await
@@ -240,7 +240,7 @@ impl Lab {
         caller: C,
         (purpose, of): (Purpose, &str),
         stop: impl AsyncFnMut(&Live) -> bool,
-    ) -> Result<Driven<C>, RunError> {
+    ) -> Result<LoadResult<C>, RunError> {
         let warm_up = load.warm_up;
         let mut load = load;
         if let Some(target) = purpose.target_ms {
@@ -265,7 +265,7 @@ impl Lab {
         let _ = self.lag.add(&seen.lag);
         gates::of_load(&mut self.gates, of, &seen, purpose, self.floor_p99_ms);
         gates::of_machine(&mut self.gates, of, &samples, &ledger, purpose);
-        Ok(Driven { seen, caller, samples, ledger })
+        Ok(LoadResult { seen, caller, samples, ledger })
     }
 
     /// Shows the progress of a load until it is over.

@@ -8,7 +8,7 @@ mod lab;
 mod progress;
 
 pub use error::RunError;
-pub use lab::{Driven, Lab, Purpose};
+pub use lab::{Lab, LoadResult, Purpose};
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ pub struct Findings {
 }
 
 /// A scenario and its results, or the reason why it could not be run.
-type Outcome = (&'static Scenario, Result<Findings, RunError>);
+type ScenarioResult = (&'static Scenario, Result<Findings, RunError>);
 
 /// Runs scenarios by `measure` until all are done or `interrupted` resolves; the results so far are reported in both cases.
 pub async fn run(
@@ -79,7 +79,7 @@ pub async fn run(
     }
     let mut order = options.scenarios.clone();
     order.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("order")));
-    let mut results: Vec<Outcome> = Vec::new();
+    let mut results: Vec<ScenarioResult> = Vec::new();
     let mut has_started = true;
     let cut_short = {
         let all = async {
@@ -150,7 +150,7 @@ async fn report(
     lab: &Lab,
     options: &Options,
     start: jiff::Timestamp,
-    results: Vec<Outcome>,
+    results: Vec<ScenarioResult>,
     interrupted: bool,
 ) -> Report {
     let found = |scenario: &Scenario| results.iter().find(|(done, _)| done.id == scenario.id).map(|(_, found)| found);

@@ -1,11 +1,12 @@
 //! The platform's own metrics, read from `/metrics` by name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
+use super::sampler::lock;
 use crate::load::clock::now;
 
 /// Interval of scrapes: each one asks the platform's store, so they are rarer than samples.
@@ -51,7 +52,8 @@ type Scrapes = Arc<Mutex<Vec<(u64, Metrics)>>>;
 /// Scrapes `/metrics` of a process every second until it is dropped.
 pub struct Scraper {
     scrapes: Scrapes,
-    task: JoinHandle<()>,
+    /// Ends when it is dropped.
+    _task: JoinSet<()>,
 }
 
 impl Scraper {
@@ -59,36 +61,31 @@ impl Scraper {
     pub fn start(client: reqwest::Client, base: &str) -> Self {
         let scrapes = Scrapes::default();
         let (url, kept) = (format!("{base}/metrics"), Arc::clone(&scrapes));
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let Ok(response) = client.get(&url).timeout(INTERVAL * 5).send().await else { continue };
                 let Ok(text) = response.text().await else { continue };
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = lock(&kept);
                 if kept.len() == MAX_SCRAPES {
                     kept.remove(0);
                 }
                 kept.push((now(), Metrics::parse(&text)));
             }
         });
-        Self { scrapes, task }
+        Self { scrapes, _task: task }
     }
 
     /// Returns the values of one name over time, as (nanoseconds, value).
     pub fn series(&self, name: &str) -> Vec<(u64, f64)> {
-        let scrapes = self.scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrapes = lock(&self.scrapes);
         scrapes
             .iter()
             .filter_map(|(at, metrics)| Some((*at, metrics.get(name).or_else(|| metrics.sum(name))?)))
             .collect()
-    }
-}
-
-impl Drop for Scraper {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

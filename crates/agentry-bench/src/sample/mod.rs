@@ -13,4 +13,4 @@ pub use ledger::CpuLedger;
 pub use machine::processors;
 pub use metrics::{Metrics, Scraper};
 pub use process::{pss_of, usage_of};
-pub use sampler::{INTERVAL, Part, PartSample, Sample, Sampler, Samples};
+pub use sampler::{INTERVAL, Part, PartSample, Sample, Sampler, Samples, lock};

@@ -15,10 +15,10 @@ use crate::verdict::Observation;
 
 /// A scenario while it runs.
 pub(super) struct Experiment<'a> {
-    /// What all scenarios of the run share.
+    /// State that all scenarios of the run share.
     pub lab: &'a mut Lab,
     pub test: Test,
-    /// What it has seen of criteria.
+    /// Observations of its criteria.
     pub seen: Vec<Observation>,
     scenario: &'static Scenario,
 }
@@ -98,7 +98,7 @@ impl<'a> Experiment<'a> {
         self.test.notes.push(sentence.into());
     }
 
-    /// What was seen of a criterion.
+    /// Records an observation of a criterion.
     pub fn observe(&mut self, criterion: &'static str, seen: Observation) {
         self.seen.push(seen.of(criterion));
     }
@@ -131,7 +131,7 @@ pub(super) fn cost(name: &str, form: (&str, &str), value: f64, n: u64, source: &
     Metric { more_is_better: Some(false), ..Metric::new(name, form, value, n, source) }
 }
 
-/// What a histogram of microseconds says of a quantile, in milliseconds, with its interval.
+/// Observes a quantile of a histogram of microseconds, in milliseconds, with its interval.
 pub(super) fn of_quantile(histogram: &Histogram<u64>, quantile: f64, source: &str) -> Observation {
     let value = number(histogram.value_at_quantile(quantile)) / 1_000.0;
     let ci95 = quantile_of(histogram, quantile).map(|quantile| quantile.ci95);

@@ -13,15 +13,13 @@ use agentry_lab::LabError;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
+use super::consumer::consume;
 use crate::model::{Engine, Profile};
 use crate::run::{Lab, RunError};
 use crate::sut::Servers;
@@ -39,7 +37,7 @@ const CONSUMERS: usize = 2;
 const BODY: &str = "{\"agent\":\"noop\",\"input\":\"a task\",\"source\":\"api\",\"timeout\":300}";
 const RESULT: &str = "Simulated answer to: a task";
 
-/// What the skeleton of an engine is.
+/// Describes the skeleton of an engine.
 pub(super) fn source(engine: Engine) -> &'static str {
     match engine {
         Engine::Embedded => {
@@ -104,7 +102,7 @@ async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, LabErro
     let ended = Arc::new(AtomicU64::new(0));
     let mut consumers = JoinSet::new();
     for _ in 0..CONSUMERS {
-        let (channel, consumer) = consume(&connection, &queue).await.map_err(failed)?;
+        let (channel, consumer) = consume(&connection, queue.clone(), PREFETCH).await.map_err(failed)?;
         let (client, ended) = (servers.postgres.connect().await?, Arc::clone(&ended));
         consumers.spawn(async move { work(channel, consumer, client, &ended).await });
     }
@@ -141,14 +139,6 @@ async fn declare(connection: &Connection) -> lapin::Result<(ShortString, Channel
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.clone(), durable, arguments).await?;
     Ok((queue, channel))
-}
-
-async fn consume(connection: &Connection, queue: &ShortString) -> lapin::Result<(Channel, Consumer)> {
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.clone(), "".into(), options, none).await?;
-    Ok((channel, consumer))
 }
 
 /// Publishes a task and waits until the broker has confirmed it.

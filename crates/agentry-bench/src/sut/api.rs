@@ -1,24 +1,24 @@
-//! The platform's API as a caller sees it, for everything that is not load.
+//! A client of the platform's API for everything that is not load.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use agentry_lab::{LabError, until};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
 use crate::sample::Metrics;
 
-/// How long an answer may take; requests that wait for tasks take longer by themselves.
+/// Timeout of an answer, above the longest wait for a task.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The start of a body that an error shows, in bytes.
+/// Characters of a body that an error shows.
 const SHOWN: usize = 500;
 /// Rows of a page.
 const PAGE: usize = 1_000;
 /// Pages of one list at most.
 const MAX_PAGES: usize = 100_000;
 
-/// A deployment by its base URL.
+/// The API of a deployment by its base URL.
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
@@ -26,7 +26,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// For `http://host:port` or `https://host`.
+    /// Makes a client of `http://host:port` or `https://host`.
     pub fn new(base: &str) -> Result<Self, LabError> {
         let base = base.trim_end_matches('/').to_owned();
         let client = agentry_http::builder(&base).timeout(PATIENCE).build();
@@ -34,17 +34,15 @@ impl Api {
         Ok(Self { client, base })
     }
 
-    /// The base URL.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Its HTTP client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Where the load generator connects to, and what it calls the host.
+    /// Returns the address that the load generator connects to, and the name of the host.
     pub fn target(&self) -> Result<(SocketAddr, String), LabError> {
         let Some(rest) = self.base.strip_prefix("http://") else {
             return Err(LabError::Server(format!(
@@ -59,12 +57,12 @@ impl Api {
         Ok((address.ok_or_else(unknown)?, host.to_owned()))
     }
 
-    /// `GET`, as JSON.
+    /// Sends a `GET`; returns the JSON of a 2xx answer.
     pub async fn get(&self, path: &str) -> Result<Value, LabError> {
         self.send(Method::GET, path, None).await.map(|(_, body)| body)
     }
 
-    /// `POST`; the status and the body.
+    /// Sends a `POST`; returns the status and the JSON of a 2xx answer.
     pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), LabError> {
         self.send(Method::POST, path, Some(body)).await
     }
@@ -76,21 +74,15 @@ impl Api {
         if let Some(body) = body {
             builder = builder.json(body);
         }
-        let failed = |error: reqwest::Error| LabError::Unreachable {
-            request: request.clone(),
-            error: agentry_http::with_causes(&error),
-        };
-        let response = builder.send().await.map_err(failed)?;
-        let status = response.status();
-        let text = response.text().await.map_err(failed)?;
-        if !status.is_success() {
+        let (status, text) = answered(&request, builder).await?;
+        if !(200..300).contains(&status) {
             let body = text.chars().take(SHOWN).collect();
-            return Err(LabError::Answer { request, status: status.as_u16(), body });
+            return Err(LabError::Answer { request, status, body });
         }
-        Ok((status.as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
-    /// All rows of a paged list.
+    /// Returns all rows of a paged list.
     pub async fn all(&self, path: &str) -> Result<Vec<Value>, LabError> {
         let mark = if path.contains('?') { '&' } else { '?' };
         let (mut rows, mut cursor) = (Vec::new(), String::new());
@@ -107,18 +99,18 @@ impl Api {
         Ok(rows)
     }
 
-    /// The process's own numbers.
-    pub async fn metrics(&self) -> Result<Metrics, LabError> {
+    /// Returns the metrics of the process as text.
+    pub async fn metrics_text(&self) -> Result<String, LabError> {
         let url = format!("{}/metrics", self.base);
-        let failed = |error: reqwest::Error| LabError::Unreachable {
-            request: format!("GET {url}"),
-            error: agentry_http::with_causes(&error),
-        };
-        let response = self.client.get(&url).send().await.map_err(failed)?;
-        Ok(Metrics::parse(&response.text().await.map_err(failed)?))
+        Ok(answered(&format!("GET {url}"), self.client.get(&url)).await?.1)
     }
 
-    /// Waits until a number is as it must be.
+    /// Returns the metrics of the process.
+    pub async fn metrics(&self) -> Result<Metrics, LabError> {
+        Ok(Metrics::parse(&self.metrics_text().await?))
+    }
+
+    /// Waits until a metric fits, at most `limit`; returns its value.
     pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, LabError> {
         until(&format!("{name} of {}", self.base), limit, async || {
             let metrics = self.metrics().await.ok()?;
@@ -127,7 +119,7 @@ impl Api {
         .await
     }
 
-    /// Waits until nothing is queued or running.
+    /// Waits until no task is queued or running, at most `limit`.
     pub async fn drained(&self, limit: Duration) -> Result<(), LabError> {
         until("the end of every task", limit, async || {
             let metrics = self.metrics().await.ok()?;
@@ -136,6 +128,18 @@ impl Api {
         })
         .await
     }
+}
+
+/// Sends a request; returns the status and the body, whatever the status is.
+async fn answered(request: &str, builder: RequestBuilder) -> Result<(u16, String), LabError> {
+    let response = builder.send().await.map_err(unreachable(request))?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await.map_err(unreachable(request))?))
+}
+
+/// Makes the error of a request that was not answered.
+pub fn unreachable(request: &str) -> impl FnOnce(reqwest::Error) -> LabError {
+    move |error| LabError::Unreachable { request: request.to_owned(), error: agentry_http::with_causes(&error) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_lab::{Exit, Instance, LabError, Member, Process, ProcessGroup, Program, Signal, Urls};
+use agentry_lab::{Instance, LabError, Member, Process, ProcessGroup, Program, Urls};
 use tempfile::TempDir;
 
 use super::api::Api;
@@ -15,9 +15,9 @@ use crate::load::clock;
 use crate::model::Engine;
 use crate::sample::{Part, Sampler, pss_of, usage_of};
 
-/// How long agents may take until they are healthy.
+/// Longest time agents may take until they are healthy.
 const STARTS: Duration = Duration::from_secs(60);
-/// What the platform calls a healthy agent in its metrics.
+/// State of a healthy agent in the platform's metrics.
 const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
 
 /// The LLM simulator's behaviour.
@@ -42,7 +42,7 @@ impl Default for Llm {
 pub const SLACK_SECRET: &str = "bench-signing-secret";
 const SLACK_TOKEN: &str = "xoxb-bench-token";
 
-/// What a scenario wants.
+/// Deployment a scenario asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The fleet.
@@ -63,7 +63,8 @@ pub struct Plan {
 
 /// A deployment. Everything ends with it.
 pub struct Deployment {
-    lab: agentry_lab::Deployment,
+    /// Its processes.
+    pub lab: agentry_lab::Deployment,
     apis: BTreeMap<String, Api>,
     simulator: Option<Instance>,
     slack: Option<Instance>,
@@ -279,11 +280,6 @@ impl Deployment {
         self.lab.instances().values().map(|instance| &instance.process)
     }
 
-    /// Returns a process.
-    pub fn child(&mut self, name: &str) -> Result<&mut Process, LabError> {
-        self.lab.process(name)
-    }
-
     /// Waits until every agent is healthy; returns the milliseconds since the first process was spawned.
     pub async fn healthy(&self) -> Result<f64, LabError> {
         let expected = self.plan.agents.len() as f64;
@@ -299,21 +295,6 @@ impl Deployment {
     /// Returns the processor time of all processes of the platform, in nanoseconds.
     pub fn cpu(&self) -> u64 {
         self.processes().map(|process| usage_of(process.pid())).sum()
-    }
-
-    /// Kills a member with SIGKILL; it is gone when this returns.
-    pub fn kill(&mut self, name: &str) -> Result<(), LabError> {
-        self.lab.kill(name)
-    }
-
-    /// Sends a signal to a member.
-    pub fn signal(&mut self, name: &str, signal: Signal) -> Result<(), LabError> {
-        self.lab.signal(name, signal)
-    }
-
-    /// Sends SIGTERM to a member and waits for the end of its drain; `None` when it had to be killed.
-    pub async fn stop(&mut self, name: &str) -> Result<Option<Exit>, LabError> {
-        self.lab.stop(name).await
     }
 }
 

@@ -6,5 +6,5 @@ mod deployment;
 pub mod fleet;
 
 pub use agentry_lab::{Member, Servers};
-pub use api::Api;
+pub use api::{Api, unreachable};
 pub use deployment::{Deployment, Llm, Plan, SLACK_SECRET};

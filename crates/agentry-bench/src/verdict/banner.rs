@@ -8,7 +8,7 @@ use crate::model::{Profile, Report, TierOutcome, TierRow, Verdict};
 pub struct Banner {
     pub verdict: Verdict,
     pub headline: String,
-    /// Why not more.
+    /// Reason why it is not more.
     pub why: String,
 }
 

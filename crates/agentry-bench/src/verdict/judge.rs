@@ -6,10 +6,10 @@ use crate::model::{Criterion, Engine, Gate, GateState, Profile, Verdict};
 use crate::show::{count, interval, percent, with_unit};
 use crate::stats::{Interval, proven_share, rule_of_three};
 
-/// Why what only a real provider can show was not measured.
+/// Reason why a figure that only a real provider can show was not measured.
 pub const NEEDS_LIVE: &str = "needs --live with keys: the simulator itself sets this figure";
 
-/// What a verdict depends on besides the observation.
+/// Input of a verdict besides the observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The profile of the run.

@@ -1,4 +1,4 @@
-//! What a run could not prove, why, and what would.
+//! Claims a run could not prove, with the reason and the remedy.
 
 use crate::catalogue::{Rule, SCENARIOS, Tier, criterion};
 use crate::model::{Criterion, NotProven, Report, Verdict};

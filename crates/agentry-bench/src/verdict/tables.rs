@@ -17,7 +17,7 @@ fn outcome(rows: Vec<TierRow>) -> TierOutcome {
     TierOutcome { reached: !rows.is_empty() && rows.iter().all(|row| row.verdict == Verdict::Pass), rows }
 }
 
-/// How bad: a failure is certain, an invalid or open one might be a failure, one not run says nothing.
+/// Ranks a verdict: a failure is certain, an invalid or open one might be a failure, one not run says nothing.
 pub fn badness(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
