@@ -1,4 +1,4 @@
-//! What the load generator can do by itself: the closed loop's rate against a server that does nothing, and how late the
+//! Capacity of the load generator alone: the closed loop's rate against a server that does nothing, and the delay of the
 //! open loop's sends are at set rates. `cargo bench -p agentry-bench --bench generator`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a figure, not a part of the suite")]

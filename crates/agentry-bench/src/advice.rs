@@ -1,11 +1,11 @@
-//! What would help, and the number that says so. A rule speaks only when a criterion is missed *and* a metric shows the
+//! Advice, with the number behind it. A rule applies only when a criterion is missed *and* a metric shows the
 //! cause; without such a metric there is no advice. `docs/tuning.md` is written from the same rules.
 
 mod rules;
 #[cfg(test)]
 mod tuning;
 
-pub use rules::{CAUSES, RULES, Rule};
+pub use rules::{AdviceRule, CAUSES, RULES};
 
 use crate::model::{Advice, Metric, Report, Verdict};
 use crate::show::with_unit;
@@ -20,7 +20,7 @@ pub fn advise(report: &Report) -> Vec<Advice> {
     RULES.iter().flat_map(|rule| apply(report, rule)).collect()
 }
 
-fn apply(report: &Report, rule: &Rule) -> Vec<Advice> {
+fn apply(report: &Report, rule: &AdviceRule) -> Vec<Advice> {
     let Some(criterion) = rule.criteria.iter().find(|id| missed(report, id)) else { return Vec::new() };
     if rule.yields_to_machine
         && let Some(metric) = find(report, BOX_CPU).filter(|m| m.value.is_some_and(|v| v > MACHINE_BOUND_PERCENT))
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue;
-    use crate::specimen::{judged, metric, report_with};
+    use crate::fixtures::{judged, metric, report_with};
 
     fn with(criterion: &str, verdict: Verdict, metrics: &[(&str, &str, f64)]) -> Vec<String> {
         let mut report = report_with(vec![judged(criterion, verdict)]);

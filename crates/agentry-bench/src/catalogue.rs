@@ -23,7 +23,7 @@ use crate::model::{Engine, Phase, Profile};
 /// One of the thirteen scenarios, or a test that belongs to a phase or to stretch rows alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
-    /// What it is called on the command line: `3.1-throughput`.
+    /// Name on the command line: `3.1-throughput`.
     pub id: &'static str,
     pub title: &'static str,
     /// Its target in one sentence, verbatim where it has one.
@@ -52,7 +52,7 @@ pub enum Tier {
     Added,
 }
 
-/// How observed and target are compared.
+/// Comparison of observed and target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
@@ -89,7 +89,7 @@ impl fmt::Display for Op {
     }
 }
 
-/// How an observation becomes a verdict.
+/// Rule that makes a verdict of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The bound of the 95 % interval must be on the right side of the target.
@@ -113,9 +113,9 @@ pub struct CriterionSpec {
     pub scenario: &'static str,
     /// Its words, verbatim.
     pub seed_text: &'static str,
-    /// What was measured to decide it, and how it is meant.
+    /// Measured figure, and its meaning.
     pub meaning: &'static str,
-    /// How observed and target are compared.
+    /// Comparison of observed and target.
     pub op: Op,
     pub target: f64,
     pub unit: &'static str,
@@ -123,7 +123,7 @@ pub struct CriterionSpec {
     pub tier: Tier,
     /// Whether a failure fails the run.
     pub critical: bool,
-    /// How an observation becomes a verdict.
+    /// Rule that makes a verdict of an observation.
     pub rule: Rule,
     /// The shortest profile that can decide it.
     pub needs: Profile,
@@ -163,7 +163,7 @@ impl UnknownScenario {
     }
 }
 
-/// How alike two ids must be before one is offered for the other.
+/// Least similarity of two ids at which one is offered for the other.
 const ALIKE: f64 = 0.6;
 
 impl Scenario {

@@ -5,7 +5,6 @@ pub mod estimate;
 pub mod generate;
 pub mod list;
 pub mod report;
-#[cfg(target_os = "linux")]
 pub mod run;
 
 use clap::Subcommand;
@@ -16,7 +15,6 @@ pub enum Bench {
     /// Scenarios, what each measures, its criteria
     List(list::List),
     /// Measure: processes of its own, or a deployment that runs
-    #[cfg(target_os = "linux")]
     Run(run::RunArgs),
     /// Render HTML, Markdown, JUnit and CSV again from report.json
     Report(report::Report),
@@ -40,7 +38,6 @@ pub struct Outcome {
 
 impl Outcome {
     /// It went well.
-    #[must_use]
     pub fn ok(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit: 0 }
     }
@@ -60,26 +57,22 @@ pub struct BenchError {
 
 impl BenchError {
     /// What was asked for failed: exit code 1.
-    #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None, exit: 1 }
     }
 
     /// It was asked for wrongly: exit code 2.
-    #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: 2, ..Self::new(message) }
     }
 
     /// Says what to do about it.
-    #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// With this exit code.
-    #[must_use]
     pub fn exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
@@ -111,7 +104,6 @@ impl From<crate::report::WriteError> for BenchError {
 pub fn dispatch(command: &Bench) -> Result<Outcome, BenchError> {
     match command {
         Bench::List(args) => list::list(args),
-        #[cfg(target_os = "linux")]
         Bench::Run(args) => run::run(args),
         Bench::Report(args) => report::report(args),
         Bench::Compare(args) => compare::compare(args),

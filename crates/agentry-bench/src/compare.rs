@@ -34,7 +34,7 @@ pub const RUNS_WANTED: usize = 10;
 const SPLITS: usize = 200;
 
 /// One metric in the runs of an arm.
-struct Sampled {
+struct MetricSamples {
     unit: String,
     more_is_better: Option<bool>,
     values: Vec<f64>,
@@ -120,8 +120,8 @@ fn noise(values: &[f64], seed: u64) -> f64 {
 }
 
 /// Metrics by `test [mode, model profile]/name stat`, each with one value a run.
-fn sampled(reports: &[Report]) -> BTreeMap<String, Sampled> {
-    let mut all: BTreeMap<String, Sampled> = BTreeMap::new();
+fn sampled(reports: &[Report]) -> BTreeMap<String, MetricSamples> {
+    let mut all: BTreeMap<String, MetricSamples> = BTreeMap::new();
     for report in reports {
         let mut seen = std::collections::BTreeSet::new();
         for test in &report.tests {
@@ -131,7 +131,7 @@ fn sampled(reports: &[Report]) -> BTreeMap<String, Sampled> {
                 let Some(value) = metric.value.filter(|value| value.is_finite() && seen.insert(key.clone())) else {
                     continue;
                 };
-                let entry = all.entry(key).or_insert_with(|| Sampled {
+                let entry = all.entry(key).or_insert_with(|| MetricSamples {
                     unit: metric.unit.clone(),
                     more_is_better: metric.more_is_better,
                     values: Vec::new(),
@@ -164,8 +164,8 @@ mod tests {
     use rand::Rng;
 
     use super::*;
+    use crate::fixtures::{judged, metric, report_with};
     use crate::model::Verdict;
-    use crate::specimen::{judged, metric, report_with};
 
     fn runs(n: usize, centre: f64, spread: f64, seed: u64, more: Option<bool>) -> Vec<Report> {
         let mut rng = StdRng::seed_from_u64(seed);

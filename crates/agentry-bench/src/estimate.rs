@@ -1,4 +1,4 @@
-//! What a profile would cost against live providers, before anything is spent: calls, tokens and dollars for each scenario,
+//! Cost of a profile against live providers, before anything is spent: calls, tokens and dollars for each scenario,
 //! from the rates of the plan and agentry's own price table.
 
 mod live;
@@ -21,7 +21,7 @@ const LATEST: Timestamp = Timestamp(i64::MAX);
 
 /// One kind of model call within a scenario.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Load {
+struct ModelCalls {
     scenario: &'static str,
     /// Tasks per second while it runs.
     rate: f64,
@@ -51,12 +51,12 @@ const fn load(
     (rate, share): (f64, f64),
     calls: u64,
     tokens: (u64, u64),
-) -> Load {
-    Load { scenario, rate, share, calls, tokens, what }
+) -> ModelCalls {
+    ModelCalls { scenario, rate, share, calls, tokens, what }
 }
 
-/// Who calls models, how often, and with how much; the shapes are those that 1.2 declares.
-const LOADS: &[Load] = &[
+/// Calls of models: how many, and of which size; the shapes are those that 1.2 declares.
+const LOADS: &[ModelCalls] = &[
     load("1.2-modes", "collaborative: 3 sub-agents × 2 calls", (5.0, TWO_OF_FIVE), 6, STEP),
     load("1.2-modes", "collaborative: synthesis", (5.0, TWO_OF_FIVE), 1, LONG),
     load("1.2-modes", "autonomous: 3 serial calls", (20.0, TWO_OF_FIVE), 3, STEP),
@@ -68,9 +68,9 @@ const LOADS: &[Load] = &[
     load("6.1-slack", "complex tasks: 3 calls and a tool", (3.0, 0.5), 3, STEP),
 ];
 
-/// What one row of the plan would cost.
+/// Cost of one row of the plan.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Item {
+pub struct CostItem {
     pub scenario: &'static str,
     pub what: &'static str,
     pub calls: u64,
@@ -79,7 +79,7 @@ pub struct Item {
     pub cost: NanoUsd,
 }
 
-/// What a run would cost.
+/// Cost of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     pub profile: Profile,
@@ -87,7 +87,7 @@ pub struct Estimate {
     /// Version of the price table.
     pub prices: String,
     /// Rows, in the order of the scenarios.
-    pub items: Vec<Item>,
+    pub items: Vec<CostItem>,
 }
 
 impl Estimate {
@@ -100,17 +100,17 @@ impl Estimate {
     }
 }
 
-/// Why there is no estimate.
+/// Reason why there is no estimate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{model}` of {provider} has no price")]
-pub struct Unpriced {
+pub struct UnpricedModel {
     pub provider: ProviderKind,
     pub model: String,
     /// Models that have one.
     pub priced: Vec<String>,
 }
 
-impl Unpriced {
+impl UnpricedModel {
     pub fn help(&self) -> String {
         format!("priced are: {}", self.priced.join(", "))
     }
@@ -123,7 +123,7 @@ pub fn estimate(
     model: &str,
     only: &[&Scenario],
     prices: &PriceTable,
-) -> Result<Estimate, Unpriced> {
+) -> Result<Estimate, UnpricedModel> {
     let wanted = |id: &str| only.is_empty() || only.iter().any(|scenario| scenario.id == id);
     let mut items = Vec::new();
     for load in LOADS.iter().filter(|load| wanted(load.scenario)) {
@@ -137,7 +137,7 @@ pub fn estimate(
             None => return Err(unpriced(provider, model, prices)),
         };
         if calls > 0 {
-            items.push(Item { scenario: load.scenario, what: load.what, calls, usage, cost });
+            items.push(CostItem { scenario: load.scenario, what: load.what, calls, usage, cost });
         }
     }
     Ok(Estimate { profile, model: format!("{provider}/{model}"), prices: prices.version.clone(), items })
@@ -157,10 +157,10 @@ fn times(tasks: f64, calls: u64) -> u64 {
     tasks.ceil() as u64 * calls
 }
 
-fn unpriced(provider: ProviderKind, model: &str, prices: &PriceTable) -> Unpriced {
+fn unpriced(provider: ProviderKind, model: &str, prices: &PriceTable) -> UnpricedModel {
     let mut priced: Vec<String> = prices.models().map(str::to_owned).collect();
     priced.sort();
-    Unpriced { provider, model: model.chars().take(80).collect(), priced }
+    UnpricedModel { provider, model: model.chars().take(80).collect(), priced }
 }
 
 #[cfg(test)]

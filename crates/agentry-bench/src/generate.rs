@@ -30,9 +30,9 @@ pub struct AgentFile {
     pub text: String,
 }
 
-/// Where generated agents call their model.
+/// Model and address that generated agents call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ModelTarget {
     /// `simulated`, or a provider with `base_url`.
     pub provider: String,
     pub model: String,
@@ -40,14 +40,14 @@ pub struct Target {
     pub base_url: Option<String>,
 }
 
-impl Default for Target {
+impl Default for ModelTarget {
     fn default() -> Self {
         Self { provider: "simulated".to_owned(), model: "echo".to_owned(), base_url: None }
     }
 }
 
 /// Agent files with random modes. A collaborative agent needs colleagues, so the first agent is autonomous.
-pub fn agents(count: u32, seed: u64, target: &Target) -> Vec<AgentFile> {
+pub fn agents(count: u32, seed: u64, target: &ModelTarget) -> Vec<AgentFile> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut files = Vec::new();
     for i in 0..count.min(MAX_COUNT) {
@@ -58,7 +58,7 @@ pub fn agents(count: u32, seed: u64, target: &Target) -> Vec<AgentFile> {
     files
 }
 
-fn agent(i: u32, mode: &str, target: &Target, rng: &mut StdRng) -> String {
+fn agent(i: u32, mode: &str, target: &ModelTarget, rng: &mut StdRng) -> String {
     // JSON strings are YAML strings: what a caller passes cannot break the file.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = format!(
@@ -86,8 +86,8 @@ fn agent(i: u32, mode: &str, target: &Target, rng: &mut StdRng) -> String {
 
 /// One task of a workload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Arrival {
-    /// When it should be sent, in seconds from the start.
+pub struct PlannedTask {
+    /// Time to send it, in seconds from the start.
     pub at: f64,
     pub agent: String,
     /// The conversation; only some tasks have one.
@@ -100,7 +100,7 @@ pub struct Arrival {
 
 /// Tasks with Poisson arrivals at `rate` per second over `agents` agents. Times are from the plan and not from how fast
 /// sending was, so that a system that stalls is still offered its load.
-pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<Arrival> {
+pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<PlannedTask> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut at = 0.0;
     let mut arrivals = Vec::new();
@@ -109,7 +109,7 @@ pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<Arrival> {
         let agent = rng.random_range(0..agents.max(1));
         let subject = SUBJECTS.choose(&mut rng).copied().unwrap_or("a question");
         let session = rng.random_bool(0.25).then(|| format!("session-{}", rng.random_range(0..agents.max(1) * 10)));
-        arrivals.push(Arrival {
+        arrivals.push(PlannedTask {
             at,
             agent: format!("test-agent-{agent}"),
             session,
@@ -121,7 +121,7 @@ pub fn workload(count: u32, rate: f64, agents: u32, seed: u64) -> Vec<Arrival> {
 }
 
 /// A workload as JSON lines.
-pub fn to_lines(arrivals: &[Arrival]) -> String {
+pub fn to_lines(arrivals: &[PlannedTask]) -> String {
     let lines = arrivals.iter().filter_map(|arrival| serde_json::to_string(arrival).ok());
     lines.fold(String::new(), |text, line| text + &line + "\n")
 }
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn generated_agents_are_accepted_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
-        let simulator = Target {
+        let simulator = ModelTarget {
             provider: "openai".to_owned(),
             model: "sim-small".to_owned(),
             base_url: Some("http://127.0.0.1:9".to_owned()),
         };
-        for (folder, target) in [("a", Target::default()), ("b", simulator)] {
+        for (folder, target) in [("a", ModelTarget::default()), ("b", simulator)] {
             let folder = dir.path().join(folder);
             fs::create_dir(&folder).unwrap();
             let files = agents(60, 7, &target);
@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_data() {
-        assert_eq!(agents(20, 3, &Target::default()), agents(20, 3, &Target::default()));
-        assert_ne!(agents(20, 3, &Target::default()), agents(20, 4, &Target::default()));
+        assert_eq!(agents(20, 3, &ModelTarget::default()), agents(20, 3, &ModelTarget::default()));
+        assert_ne!(agents(20, 3, &ModelTarget::default()), agents(20, 4, &ModelTarget::default()));
         assert_eq!(workload(50, 10.0, 5, 3), workload(50, 10.0, 5, 3));
     }
 

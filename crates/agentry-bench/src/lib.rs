@@ -8,34 +8,25 @@
 //! - `model`: what a report holds; `report.json` is this, and everything else is rendered from it.
 //! - `stats`: intervals, tests and fits; `verdict`: from figures to verdicts, tables, one sentence and an exit code.
 //! - `report`: HTML, Markdown, JUnit, CSV; `compare`: runs against runs; `advice`: what the evidence recommends.
-//! - `run`, `scenarios`: what is measured and in which order; `load`, `sample`, `faults`, `check`, `sut`: with what.
+//! - `run`, `scenarios`: what is measured and in which order; `load`, `sample`, `check`, `sut`: with what.
 //! - `estimate`: the price of a live run; `generate`: test data; `cli`: the verbs.
 
 mod advice;
 mod catalogue;
+mod check;
 pub mod cli;
 mod compare;
 mod estimate;
+#[cfg(test)]
+mod fixtures;
 mod generate;
+pub mod load;
 mod model;
 mod report;
-mod show;
-#[cfg(test)]
-mod specimen;
-pub mod stats;
-mod verdict;
-
-#[cfg(target_os = "linux")]
-mod check;
-#[cfg(target_os = "linux")]
-pub mod faults;
-#[cfg(target_os = "linux")]
-pub mod load;
-#[cfg(target_os = "linux")]
-pub mod run;
-#[cfg(target_os = "linux")]
-pub mod sample;
-#[cfg(target_os = "linux")]
+mod run;
+mod sample;
 mod scenarios;
-#[cfg(target_os = "linux")]
-pub mod sut;
+mod show;
+mod stats;
+mod sut;
+mod verdict;

@@ -3,6 +3,26 @@
 //! All times are seconds since the run's start on the monotonic clock; all latencies are milliseconds unless the unit
 //! says otherwise. Reading is strict: an unknown key is an error, so a newer report is refused and not half understood.
 
+/// Gives an enumeration its words, and shows it by them.
+macro_rules! words {
+    ($name:ident { $($variant:ident => $word:literal),* $(,)? }) => {
+        impl $name {
+            /// Returns the word of a variant.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
 mod fault;
 mod fingerprint;
 mod harness;
@@ -65,11 +85,5 @@ impl Report {
     /// All judged criteria, in the order of the tests.
     pub fn criteria(&self) -> impl Iterator<Item = &Criterion> {
         self.tests.iter().flat_map(|test| &test.criteria)
-    }
-
-    /// The judged criterion with this id.
-    #[must_use]
-    pub fn criterion(&self, id: &str) -> Option<&Criterion> {
-        self.criteria().find(|criterion| criterion.id == id)
     }
 }

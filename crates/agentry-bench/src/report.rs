@@ -112,7 +112,7 @@ fn file_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::realistic;
+    use crate::fixtures::realistic;
 
     #[test]
     fn everything_is_written_and_can_be_rendered_again() {

@@ -12,18 +12,16 @@ mod ranks;
 mod regress;
 mod trend;
 mod usl;
-mod warmup;
 
-pub use bootstrap::{Interval, block_bootstrap, bootstrap, equivalent, median_difference, ratio};
-pub use evenness::{Evenness, evenness, jain};
-pub use hist::{BadHistogram, Hist, decode, encode, hgrm, histogram, percentile_points, quantile_of};
-pub use proportion::{attempts_needed, clopper_pearson_upper, proven_share, rule_of_three, wilson, zero_events_bound};
-pub use quantile::{Quantile, enough, needed, order_ranks, quantile};
+pub use bootstrap::{Interval, bootstrap, median_difference, ratio};
+pub use evenness::evenness;
+pub use hist::{Hist, decode, encode, hgrm, histogram, percentile_points, quantile_of};
+pub use proportion::{clopper_pearson_upper, proven_share, rule_of_three, wilson};
+pub use quantile::{Quantile, enough, order_ranks};
 pub use ranks::{holm, mann_whitney};
-pub use regress::{Line, Quadratic, line, quadratic};
-pub use trend::{DAY_SECONDS, Trend, leak_tolerance_mb, theil_sen};
-pub use usl::{Usl, efficiency, usl};
-pub use warmup::mser5;
+pub use regress::{Line, line, quadratic};
+pub use trend::theil_sen;
+pub use usl::usl;
 
 /// The confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;
@@ -31,7 +29,6 @@ pub const CONFIDENCE: f64 = 0.95;
 pub const RESAMPLES: usize = 1_000;
 
 /// The median; 0 for nothing.
-#[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -48,13 +45,11 @@ fn median_sorted(sorted: &[f64]) -> f64 {
 }
 
 /// The mean; 0 for nothing.
-#[must_use]
 pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
 }
 
 /// The standard deviation of a sample; 0 under two values.
-#[must_use]
 pub fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;

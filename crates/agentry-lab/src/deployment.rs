@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::{Exit, LabError, Process, ProcessGroup, Signal, Urls, tail};
 
-/// How long a process may take until it listens; those that start first make tables and queues.
+/// Longest time a process may take until it listens; the first ones create tables and queues.
 const STARTS: Duration = Duration::from_secs(60);
-/// How long a process may take to end: its own drain, and a margin.
+/// Longest time a process may take to end: its own drain, and a margin.
 const ENDS: Duration = Duration::from_secs(45);
 /// Prefixes of variables that would change what a process of the platform does.
 const SETTINGS: [&str; 6] = ["AGENTRY_", "OPENAI_", "ANTHROPIC_", "AWS_", "OLLAMA_", "SLACK_"];
@@ -19,7 +19,7 @@ const SETTINGS: [&str; 6] = ["AGENTRY_", "OPENAI_", "ANTHROPIC_", "AWS_", "OLLAM
 pub struct Program {
     /// The executable.
     pub binary: PathBuf,
-    /// Where it runs, and where its logs lie.
+    /// Working directory of the processes, which also holds their logs.
     pub folder: PathBuf,
     /// Variables of the caller that it keeps: keys and addresses of real providers.
     pub keeps: Vec<&'static str>,
@@ -110,7 +110,7 @@ impl Member {
 /// The processes of a deployment; they end with it. Agent files are those of the folder `agents`.
 #[derive(Debug)]
 pub struct Deployment {
-    /// What they run.
+    /// Program of the processes.
     pub program: Program,
     /// Arguments of every `serve`: its engine, and more.
     pub args: Vec<String>,

@@ -1,8 +1,8 @@
-//! Why processes, servers or answers are missing.
+//! Errors of processes, servers and answers.
 
 use std::path::PathBuf;
 
-/// Why processes, servers or answers are missing.
+/// Errors of processes, servers and answers.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A program could not be started.
@@ -10,13 +10,13 @@ pub enum LabError {
     Start {
         /// The program.
         program: String,
-        /// Why.
+        /// Cause.
         error: std::io::Error,
     },
     /// A process ended or did not become ready.
     #[error("{what}; the end of its log:\n{log}")]
     NotReady {
-        /// Which process, and what it did instead.
+        /// Process, and its actual behaviour.
         what: String,
         /// The end of its log.
         log: String,
@@ -26,7 +26,7 @@ pub enum LabError {
     Missing {
         /// The program.
         program: String,
-        /// Where it was looked for besides.
+        /// Other places searched.
         folders: String,
         /// The Debian package that has it.
         package: &'static str,
@@ -36,7 +36,7 @@ pub enum LabError {
     File {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         error: std::io::Error,
     },
     /// A server does not answer, or not as a server of its kind that lets us in.
@@ -44,7 +44,7 @@ pub enum LabError {
     Unusable {
         /// Host and port.
         server: String,
-        /// What it did instead.
+        /// Actual behaviour.
         why: String,
     },
     /// A URL that cannot be read. It is not shown: it may hold a password.
@@ -55,7 +55,7 @@ pub enum LabError {
     Unreachable {
         /// Method and URL.
         request: String,
-        /// Why.
+        /// Cause.
         error: String,
     },
     /// A request was answered with an error.
@@ -71,9 +71,9 @@ pub enum LabError {
     /// Something did not happen in time.
     #[error("waited {seconds:.0} s in vain for {what}")]
     TooLate {
-        /// What was waited for.
+        /// Awaited condition.
         what: String,
-        /// How long.
+        /// Time waited.
         seconds: f64,
     },
     /// Anything else outside: a database or a broker.

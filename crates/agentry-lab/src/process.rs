@@ -17,13 +17,13 @@ use crate::LabError;
 const POLL: Duration = Duration::from_millis(2);
 /// The end of a log that an error shows, in bytes.
 const TAIL: u64 = 4_096;
-/// What `serve` and `sim` print when they are ready.
+/// Line that `serve` and `sim` print when they are ready.
 const READY: &str = "listening on http://";
 
 /// The process group of what is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessGroup {
-    /// That of the caller: whoever ends the group, such as a test runner, ends the process with it.
+    /// The caller's group: ending it, as a test runner does, ends the process too.
     Callers,
     /// A group of its own: Ctrl-C of a terminal is for the caller only.
     Own,
@@ -48,12 +48,12 @@ pub struct Process {
     pub started: Instant,
 }
 
-/// How a process ended.
+/// Exit of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct Exit {
     /// Its status.
     pub status: ExitStatus,
-    /// How long it took from the request.
+    /// Time from the request to the end.
     pub took: Duration,
 }
 

@@ -25,7 +25,7 @@ use super::shape::{Direction, Shape};
 const CHUNK: usize = 16 * 1024;
 /// Chunks on the way in each direction of a connection; a slow link stops reading beyond it.
 const ON_THE_WAY: usize = 64;
-/// How long the far end may take to accept a connection: it is on this machine.
+/// Time limit of a connect to the far end, which is on this machine.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Counts of what the proxy did: the evidence that a fault took effect.
@@ -67,7 +67,7 @@ impl FaultProxy {
     /// Listens on a free port of loopback and carries to `server`.
     ///
     /// # Errors
-    /// When there is no free port.
+    /// Fails when there is no free port.
     pub async fn start(server: SocketAddr, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -84,7 +84,7 @@ impl FaultProxy {
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where clients connect to.
+    /// Returns the address clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -117,7 +117,7 @@ impl FaultProxy {
         self.shared.refuse.store(true, Ordering::Relaxed);
     }
 
-    /// What happened so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut seen = Counters::default();

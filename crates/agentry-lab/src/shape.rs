@@ -1,4 +1,4 @@
-//! What a proxy does to the bytes that pass.
+//! Shaping of the bytes that pass a proxy.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub enum Direction {
     Down,
 }
 
-/// What a proxy does to the bytes of one direction.
+/// Shaping of the bytes of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Shape {
     /// Added to every chunk.
@@ -44,7 +44,7 @@ impl Shape {
         Self { latency, jitter, ..Self::default() }
     }
 
-    /// How long a chunk of so many bytes is kept.
+    /// Returns the time a chunk of so many bytes is held back.
     pub(super) fn delay(&self, bytes: usize, random: &mut SmallRng) -> Duration {
         let jitter = if self.jitter.is_zero() { Duration::ZERO } else { self.jitter.mul_f64(random.random()) };
         let paced = if self.bandwidth == 0 { 0.0 } else { bytes as f64 / self.bandwidth as f64 };

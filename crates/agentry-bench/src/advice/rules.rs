@@ -2,9 +2,9 @@
 
 /// A target that may be missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
+pub struct AdviceRule {
     pub id: &'static str,
-    /// When it applies, for a reader.
+    /// Condition, for a reader.
     pub when: &'static str,
     /// The criteria whose miss starts it.
     pub criteria: &'static [&'static str],
@@ -28,7 +28,7 @@ pub struct Cause {
     pub and: Option<(&'static str, f64)>,
     /// The hint in the words of the optimisation table, or what stands in where it has none.
     pub hint: &'static str,
-    /// What to do in this platform.
+    /// Remedy in this platform.
     pub action: &'static str,
 }
 
@@ -37,12 +37,12 @@ const fn rule(
     when: &'static str,
     criteria: &'static [&'static str],
     yields_to_machine: bool,
-) -> Rule {
-    Rule { id, when, criteria, yields_to_machine }
+) -> AdviceRule {
+    AdviceRule { id, when, criteria, yields_to_machine }
 }
 
 /// All rules, in the order of the report.
-pub const RULES: &[Rule] = &[
+pub const RULES: &[AdviceRule] = &[
     rule("startup", "Start-up over 5 s with 20 agents", &["1.1/startup-20", "1.1/startup-30", "1.1/startup-50"], false),
     rule("throughput", "Under 100 tasks/s", &["tier/throughput-100", "tier/throughput-500", "1.2/autonomous"], true),
     rule("memory", "Over 50 MB for each agent", &["4.1/per-agent", "4.1/per-agent-30", "1.1/memory-linear"], false),

@@ -46,6 +46,6 @@ mod tests {
     /// `UPDATE_REFERENCES=1` writes it after an intended change.
     #[test]
     fn the_page_in_the_documentation_is_up_to_date() {
-        crate::specimen::assert_file("docs/tuning.md", &tuning_guide());
+        crate::fixtures::assert_file("docs/tuning.md", &tuning_guide());
     }
 }

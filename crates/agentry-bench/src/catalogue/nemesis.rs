@@ -27,25 +27,29 @@ pub enum Nemesis {
     ClientsCut,
 }
 
-/// What is known of a fault beforehand.
-struct Traits {
-    id: &'static str,
-    kind: &'static str,
-    words: &'static str,
-    /// Seconds beyond an instant.
-    lasts: u64,
+/// Properties of a fault.
+pub struct Traits {
+    /// Name in ids.
+    pub id: &'static str,
+    /// Class.
+    pub kind: &'static str,
+    /// Description of the victim.
+    pub words: &'static str,
+    /// Duration beyond an instant.
+    pub duration: Duration,
 }
 
 impl Nemesis {
-    /// Seconds that a cut lasts.
+    /// Duration of a cut.
     pub const CUT: Duration = Duration::from_secs(5);
-    /// How long a process is frozen: well beyond the three heartbeats after which others take its work over.
+    /// Duration of a freeze: well beyond the three heartbeats after which other processes take its work over.
     pub const FROZEN: Duration = Duration::from_secs(8);
 
+    /// Returns the properties of the fault.
     #[rustfmt::skip]
-    fn traits(self) -> Traits {
+    pub fn traits(self) -> Traits {
         // A broker needs 15 s from its end until it answers again on two cores.
-        let (id, kind, lasts, words) = match self {
+        let (id, kind, seconds, words) = match self {
             Self::ConsumerKilled => ("consumer-killed", "N1-kill", 0,
                 "consumer crashes mid-processing: kill -9 of the executing process"),
             Self::PublisherKilled => ("publisher-killed", "N1-kill", 0,
@@ -63,35 +67,10 @@ impl Nemesis {
             Self::ClientsCut => ("clients-cut", "N7-partition", Self::CUT.as_secs(),
                 "network partition: the callers' connections carry nothing"),
         };
-        Traits { id, kind, words, lasts }
+        Traits { id, kind, words, duration: Duration::from_secs(seconds) }
     }
 
-    /// Its name in ids.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        self.traits().id
-    }
-
-    /// Its class.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        self.traits().kind
-    }
-
-    /// What it hits, in words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        self.traits().words
-    }
-
-    /// How long it lasts beyond an instant.
-    #[must_use]
-    pub fn lasts(self) -> Duration {
-        Duration::from_secs(self.traits().lasts)
-    }
-
-    /// Those that an engine can meet; one process has no other that takes over.
-    #[must_use]
+    /// Returns the faults of an engine; embedded there is no other process that takes over.
     pub fn of(engine: Engine) -> Vec<Self> {
         match engine {
             Engine::Embedded => vec![Self::ConsumerKilled, Self::ClientsReset, Self::ClientsCut],
@@ -99,15 +78,13 @@ impl Nemesis {
         }
     }
 
-    /// Whether it kills a process of the platform.
-    #[must_use]
+    /// Returns whether it kills a process of the platform.
     pub fn is_process(self) -> bool {
-        self.kind() == "N1-kill"
+        self.traits().kind == "N1-kill"
     }
 
-    /// Whether it takes a server away.
-    #[must_use]
+    /// Returns whether it stops a server.
     pub fn is_server(self) -> bool {
-        self.kind() == "N3-broker"
+        self.traits().kind == "N3-broker"
     }
 }

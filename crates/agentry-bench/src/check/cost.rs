@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Invariant;
+
 /// A call as one side has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookedCall {
     pub id: String,
     pub input: u64,
     pub output: u64,
-    /// What it costs, in billionths of a dollar.
+    /// Cost in billionths of a dollar.
     pub nanos: i64,
 }
 
-/// How far two ledgers agree.
+/// Agreement of two ledgers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CostReport {
     /// Calls that the provider answered whole.
@@ -32,9 +34,6 @@ pub struct CostReport {
     /// Some of the calls that are missing, unexpected or different.
     pub examples: Vec<String>,
 }
-
-/// Examples of a report at most.
-const EXAMPLES: usize = 50;
 
 impl CostReport {
     /// Calls in which they differ.
@@ -74,7 +73,7 @@ pub fn check_cost(provider: &[BookedCall], platform: &[BookedCall]) -> CostRepor
         different: different.len() as u64,
         provider_sums: sums(provider),
         platform_sums: sums(platform),
-        examples: missing_words.chain(unexpected_words).chain(different_words).take(EXAMPLES).collect(),
+        examples: missing_words.chain(unexpected_words).chain(different_words).take(Invariant::MAX_EXAMPLES).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::load::clock::now;
 
-/// Why a history is of no use any more.
+/// Error that makes a history unusable.
 #[derive(Debug, thiserror::Error)]
 #[error("the history {}: {error}", path.display())]
 pub struct HistoryError {
@@ -17,10 +17,10 @@ pub struct HistoryError {
     error: std::io::Error,
 }
 
-/// What is known of an operation. A lost connection or an answer that did not come is [`Kind::Info`]: it may have
+/// Knowledge of an operation. A lost connection or an answer that did not come is [`OperationKind::Info`]: it may have
 /// happened; calling it a failure would hide a phantom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OperationKind {
     /// It is about to be sent.
     Invoke,
     /// It was acknowledged.
@@ -31,7 +31,7 @@ pub enum Kind {
     Info,
 }
 
-impl Kind {
+impl OperationKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Invoke => "invoke",
@@ -59,13 +59,19 @@ impl History {
 
     /// Notes an operation. An invocation is synced to the disk before this returns; what was heard is written with the
     /// next invocation, since losing it can only make a loss look like an unknown outcome.
-    pub fn note(&mut self, kind: Kind, process: &str, operation: &str, value: &Value) -> Result<(), HistoryError> {
+    pub fn note(
+        &mut self,
+        kind: OperationKind,
+        process: &str,
+        operation: &str,
+        value: &Value,
+    ) -> Result<(), HistoryError> {
         let line = json!({
             "index": self.index, "process": process, "type": kind.as_str(), "f": operation, "value": value, "t": now(),
         });
         self.index += 1;
         let written = writeln!(self.file, "{line}").and_then(|()| match kind {
-            Kind::Invoke => self.file.flush().and_then(|()| self.file.get_ref().sync_data()),
+            OperationKind::Invoke => self.file.flush().and_then(|()| self.file.get_ref().sync_data()),
             _ => Ok(()),
         });
         written.map_err(|error| HistoryError { path: self.path.clone(), error })
@@ -88,11 +94,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.jsonl");
         let mut history = History::create(&path).unwrap();
-        history.note(Kind::Invoke, "caller", "submit", &json!("k1")).unwrap();
+        history.note(OperationKind::Invoke, "caller", "submit", &json!("k1")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let line: Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!((&line["type"], &line["value"], &line["index"]), (&json!("invoke"), &json!("k1"), &json!(0)));
-        history.note(Kind::Info, "caller", "submit", &json!("k1")).unwrap();
+        history.note(OperationKind::Info, "caller", "submit", &json!("k1")).unwrap();
         history.end().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
         assert!(History::create(&folder.path().join("no/such/folder")).unwrap_err().to_string().contains("no/such"));

@@ -8,7 +8,7 @@ mod sessions;
 mod slots;
 
 pub use cost::{BookedCall, check_cost};
-pub use history::{History, HistoryError, Kind};
+pub use history::{History, HistoryError, OperationKind};
 pub use queue::{QueueReport, check_queue};
 pub use sessions::check_session;
 pub use slots::{Slot, SlotReport, check_slots};

@@ -1,12 +1,8 @@
 //! The history of a conversation is linear: every accepted turn is in it once, in the order in which it was accepted.
 
-/// What a conversation looks like.
+/// Linearity of the history of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionReport {
-    /// Turns that were accepted.
-    pub accepted: u64,
-    /// Turns that the history has.
-    pub found: u64,
     /// Accepted and not in the history.
     pub missing: u64,
     /// In the history more than once.
@@ -34,8 +30,6 @@ pub fn check_session(accepted: &[String], history: &[String]) -> SessionReport {
     once.sort_unstable();
     once.dedup();
     SessionReport {
-        accepted: accepted.len() as u64,
-        found: history.len() as u64,
         missing: (accepted.len() - once.len()) as u64,
         repeated: (known.len() - once.len()) as u64,
         unexpected: (places.len() - known.len()) as u64,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Invariant;
+
 /// A firing of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
@@ -13,7 +15,7 @@ pub struct Slot {
     pub started: i64,
 }
 
-/// What became of the slots of a window.
+/// Fate of the slots of a window.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SlotReport {
     /// Slots that the window has.
@@ -33,9 +35,6 @@ pub struct SlotReport {
     /// Some of the slots that were missed, duplicated, early or strange.
     pub examples: Vec<String>,
 }
-
-/// Examples of a report at most.
-const EXAMPLES: usize = 50;
 
 /// Compares firings with the slots that must have fired: (schedule, nominal moment) of a window that is over.
 pub fn check_slots(expected: &[(String, i64)], fired: &[Slot]) -> SlotReport {
@@ -70,7 +69,7 @@ pub fn check_slots(expected: &[(String, i64)], fired: &[Slot]) -> SlotReport {
         }
     }
     report.lateness.sort_by_key(|(nominal, _)| *nominal);
-    examples.truncate(EXAMPLES);
+    examples.truncate(Invariant::MAX_EXAMPLES);
     SlotReport { examples, ..report }
 }
 

@@ -36,9 +36,6 @@ pub struct Compare {
 }
 
 /// Compares two arms.
-///
-/// # Errors
-/// When runs cannot be read or mean different things.
 pub fn compare(args: &Compare) -> Result<Outcome, BenchError> {
     let (before, after) = (load_arm(&args.before)?, load_arm(&args.after)?);
     let noise = args.noise.as_deref().map(load_arm).transpose()?.unwrap_or_default();
@@ -78,9 +75,9 @@ impl From<CompareError> for BenchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{judged, metric, report_with};
     use crate::model::Verdict;
     use crate::report::write_all;
-    use crate::specimen::{judged, metric, report_with};
 
     fn arm(dir: &std::path::Path, centre: f64, cpus: u32) -> PathBuf {
         for i in 0..6_u32 {

@@ -27,9 +27,6 @@ pub struct EstimateArgs {
 }
 
 /// Estimates a run.
-///
-/// # Errors
-/// When scenario, provider or price is unknown.
 pub fn estimate(args: &EstimateArgs) -> Result<Outcome, BenchError> {
     let only = args.scenarios.iter().map(|asked| catalogue::scenario(asked)).collect::<Result<Vec<_>, _>>()?;
     let provider = ProviderKind::ALL.into_iter().find(|kind| kind.as_str() == args.provider).ok_or_else(|| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{BenchError, Outcome};
-use crate::generate::{Target, agents, to_lines, workload};
+use crate::generate::{ModelTarget, agents, to_lines, workload};
 
 /// Agents or tasks at most, as the command line says it.
 const MAX: i64 = crate::generate::MAX_COUNT as i64;
@@ -61,9 +61,6 @@ pub struct Workload {
 }
 
 /// Generates.
-///
-/// # Errors
-/// When the rate is no rate, or the folder cannot be used.
 pub fn generate(command: &Generate) -> Result<Outcome, BenchError> {
     match command {
         Generate::Agents(args) => write_agents(args),
@@ -85,7 +82,8 @@ fn write_agents(args: &Agents) -> Result<Outcome, BenchError> {
         let message = format!("{} is not empty", dir.display());
         return Err(BenchError::new(message).help("generated agents do not mix with others: name a new folder"));
     }
-    let target = Target { provider: args.provider.clone(), model: args.model.clone(), base_url: args.base_url.clone() };
+    let target =
+        ModelTarget { provider: args.provider.clone(), model: args.model.clone(), base_url: args.base_url.clone() };
     for file in agents(args.count, args.seed, &target) {
         let path = dir.join(&file.name);
         fs::write(&path, file.text).map_err(|error| cannot(&path, &error))?;

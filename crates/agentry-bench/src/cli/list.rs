@@ -19,9 +19,6 @@ pub struct List {
 }
 
 /// Lists scenarios; in full when some are named.
-///
-/// # Errors
-/// When a scenario is unknown.
 pub fn list(args: &List) -> Result<Outcome, BenchError> {
     let named = args.scenarios.iter().map(|asked| catalogue::scenario(asked)).collect::<Result<Vec<_>, _>>()?;
     let long = args.long || !named.is_empty();

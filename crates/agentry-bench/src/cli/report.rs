@@ -32,9 +32,6 @@ pub enum Format {
 }
 
 /// Renders reports again.
-///
-/// # Errors
-/// When report.json cannot be read, or a file cannot be written.
 pub fn report(args: &Report) -> Result<Outcome, BenchError> {
     let reports = args.dirs.iter().map(|dir| read(dir)).collect::<Result<Vec<_>, _>>()?;
     if args.format == Format::Benchmarks {
@@ -65,8 +62,8 @@ pub fn report(args: &Report) -> Result<Outcome, BenchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::realistic;
     use crate::report::write_all;
-    use crate::specimen::realistic;
 
     fn args(dirs: &[PathBuf], format: Format, out: Option<PathBuf>) -> Report {
         Report { dirs: dirs.to_vec(), format, out }

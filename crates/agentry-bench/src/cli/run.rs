@@ -16,7 +16,7 @@ use crate::report::{HTML, read, write_all};
 use crate::run::{self, Options, RunError};
 use crate::scenarios;
 use crate::show::with_unit;
-use crate::verdict::{Policy, banner, exit_code};
+use crate::verdict::{NOT_STARTED, banner, exit_code};
 
 /// `bench run`.
 #[derive(Debug, Args)]
@@ -61,9 +61,6 @@ pub struct RunArgs {
 }
 
 /// Runs them and writes the report.
-///
-/// # Errors
-/// When something was asked for wrongly, or nothing could be measured at all.
 pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     let scenarios = chosen(args)?;
     check_faults(args, &scenarios)?;
@@ -97,7 +94,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome, BenchError> {
     if let Some(before) = before {
         let name = args.baseline.as_deref().unwrap_or(Path::new("")).display().to_string();
         report.baseline = Some(compare(&name, &[before], std::slice::from_ref(&report), &[], args.seed));
-        report.run.exit = exit_code(&report, &Policy { not_started: report.run.exit == 6, ..Policy::default() }).code();
+        report.run.exit = exit_code(&report, report.run.exit != NOT_STARTED);
     }
     let files = write_all(&report, &args.out)?;
     let exit = report.run.exit;
@@ -129,7 +126,7 @@ fn check_faults(args: &RunArgs, scenarios: &[&Scenario]) -> Result<(), BenchErro
         );
     }
     match args.faults.iter().find(|fault| !Nemesis::of(args.engine).contains(fault)) {
-        Some(fault) => Err(BenchError::usage(format!("the fault {} needs several processes", fault.id()))
+        Some(fault) => Err(BenchError::usage(format!("the fault {} needs several processes", fault.traits().id))
             .help("choose --engine cluster, or another fault")),
         None => Ok(()),
     }

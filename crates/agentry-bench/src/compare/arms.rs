@@ -1,4 +1,4 @@
-//! Which runs belong to an arm, and whether two arms may be compared at all.
+//! Runs of an arm, and the check that two arms are comparable.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::report::{JSON, LoadError, read};
 /// Runs of an arm at most; each is held in memory.
 const MAX_RUNS: usize = 500;
 
-/// Why runs cannot be compared.
+/// Reason why runs cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// A report cannot be read.
@@ -54,7 +54,7 @@ pub fn load_arm(path: &Path) -> Result<Vec<Report>, CompareError> {
     Ok(files.iter().map(|file| read(file)).collect::<Result<_, _>>()?)
 }
 
-/// What differs between runs so that their figures mean different things; empty when they may be compared.
+/// Lists differences between runs that change the meaning of their figures; empty when they are comparable.
 pub fn differences<'a>(runs: impl Iterator<Item = &'a Report>) -> Vec<String> {
     let mut found = Vec::new();
     let mut runs = runs;
@@ -77,7 +77,7 @@ pub fn differences<'a>(runs: impl Iterator<Item = &'a Report>) -> Vec<String> {
     found
 }
 
-/// What the hash is taken over, by name.
+/// Lists the hashed values by name.
 fn facts(print: &Fingerprint) -> Vec<(&'static str, String)> {
     let m = &print.machine;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -101,8 +101,8 @@ fn facts(print: &Fingerprint) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::report_with;
     use crate::report::{to_json, write_all};
-    use crate::specimen::report_with;
 
     #[test]
     fn an_arm_is_a_file_a_folder_or_a_folder_of_both() {

@@ -1,4 +1,4 @@
-//! What `bench run --live` may call and spend: which providers, how many calls, and how much of the budget is whose. All of
+//! Plan of `bench run --live`: its providers, its calls, and each provider's part of the budget. All of
 //! it is decided before anything is sent.
 
 use std::fmt;
@@ -7,7 +7,7 @@ use agentry_core::agent::ProviderKind;
 use agentry_core::money::NanoUsd;
 use agentry_core::prices::PriceTable;
 
-use super::{Unpriced, estimate};
+use super::{UnpricedModel, estimate};
 use crate::catalogue;
 use crate::model::Profile;
 
@@ -22,7 +22,7 @@ pub const DEFAULT_MODELS: [(&str, &str); 4] = [
     ("bedrock", "amazon.nova-lite-v1:0"),
     ("ollama", "llama3.2"),
 ];
-/// How alike two words must be before one is offered for the other.
+/// Least similarity of two words at which one is offered for the other.
 const ALIKE: f64 = 0.7;
 
 /// Calls of each real provider under a profile, at one a second also the seconds that they take. A p95 has an upper bound
@@ -42,12 +42,12 @@ pub struct LiveTarget {
     pub provider: ProviderKind,
     /// The provider's own id of the model.
     pub model: String,
-    /// What one call is estimated to cost, which is the most that it can: every byte of the request is taken for a token,
+    /// Estimated cost of one call, which is the most that it can be: every byte of the request is taken for a token,
     /// and `max_tokens` for the answer.
     pub each: NanoUsd,
-    /// What all its calls may cost.
+    /// Most that all its calls may cost.
     pub estimate: NanoUsd,
-    /// What of the budget is its own; `None` of what costs nothing.
+    /// Its part of the budget; `None` of what costs nothing.
     pub share: Option<NanoUsd>,
 }
 
@@ -58,10 +58,10 @@ impl LiveTarget {
     }
 }
 
-/// Who is called, and for how much.
+/// Providers to call, and their budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePlan {
-    /// Who, each of another provider; one after another.
+    /// Models to call one after another, each of another provider.
     pub targets: Vec<LiveTarget>,
     pub calls: u32,
     /// The most that all of them may spend.
@@ -75,24 +75,25 @@ impl LivePlan {
         profile: Profile,
         budget: NanoUsd,
         prices: &PriceTable,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, LiveRefusal> {
         let calls = live_calls(profile);
         let only: Vec<_> = catalogue::scenario(LIVE_SCENARIO).into_iter().collect();
         let mut targets = Vec::new();
         for (provider, model) in chosen {
-            let estimate = estimate(profile, provider, &model, &only, prices).map_err(Refused::Unpriced)?.cost();
+            let estimate =
+                estimate(profile, provider, &model, &only, prices).map_err(LiveRefusal::UnpricedModel)?.cost();
             let each = NanoUsd((estimate.0 + i64::from(calls) - 1) / i64::from(calls));
             targets.push(LiveTarget { provider, model, each, estimate, share: None });
         }
         let mut plan = Self { targets, calls, budget };
         if plan.estimate() > budget {
-            return Err(Refused::TooLittle { plan: Box::new(plan), profile });
+            return Err(LiveRefusal::TooLittle { plan: Box::new(plan), profile });
         }
         plan.split();
         Ok(plan)
     }
 
-    /// What all calls may cost.
+    /// Returns the most that all calls may cost.
     pub fn estimate(&self) -> NanoUsd {
         self.targets.iter().fold(NanoUsd::ZERO, |sum, target| sum.plus(target.estimate))
     }
@@ -115,7 +116,7 @@ impl LivePlan {
 }
 
 impl fmt::Display for LivePlan {
-    /// Who is called, with the estimate and the budget.
+    /// Names the models, with the estimate and the budget.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.targets.iter().map(LiveTarget::name).collect();
         let (estimate, budget) = (self.estimate(), self.budget);
@@ -128,9 +129,9 @@ impl fmt::Display for LivePlan {
     }
 }
 
-/// Why no real provider is called.
+/// Reason why no real provider is called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum LiveRefusal {
     /// No provider is named, and the environment has no credentials.
     #[error("--live finds no credentials of any provider in the environment")]
     NoCredentials,
@@ -138,7 +139,7 @@ pub enum Refused {
     #[error("--model names {provider}, and {variable} is not set")]
     NoKey {
         provider: ProviderKind,
-        /// What should hold the key.
+        /// Variable that should hold the key.
         variable: &'static str,
     },
     /// It is not PROVIDER=MODEL.
@@ -152,14 +153,14 @@ pub enum Refused {
     Twice(ProviderKind),
     /// A model has no price.
     #[error(transparent)]
-    Unpriced(Unpriced),
+    UnpricedModel(UnpricedModel),
     /// The budget does not hold the estimate.
     #[error("the calls may cost {}, and the budget is {}", plan.estimate(), plan.budget)]
     TooLittle { plan: Box<LivePlan>, profile: Profile },
 }
 
-impl Refused {
-    /// What to do about it.
+impl LiveRefusal {
+    /// Returns the remedy.
     pub fn help(&self) -> String {
         match self {
             Self::NoCredentials => {
@@ -174,7 +175,7 @@ impl Refused {
                 format!("expected one of {}", DEFAULT_MODELS.map(|(provider, _)| provider).join(", "))
             }
             Self::Twice(_) => "one model of each provider is measured in a run".to_owned(),
-            Self::Unpriced(unpriced) => {
+            Self::UnpricedModel(unpriced) => {
                 let begins = format!("{}/", unpriced.provider);
                 let own: Vec<&str> = unpriced.priced.iter().filter_map(|model| model.strip_prefix(&begins)).collect();
                 format!("choose another with --model {}=MODEL; priced are: {}", unpriced.provider, own.join(", "))
@@ -193,25 +194,25 @@ impl Refused {
     }
 }
 
-/// Who is called: what `--model` names, else every provider whose credentials are there, with its default model.
+/// Selects the models: those of `--model`, else the default model of every provider with credentials.
 ///
 /// `is_set`: whether a variable of the environment is set and not empty.
-pub fn choose(named: &[String], is_set: impl Fn(&str) -> bool) -> Result<Vec<(ProviderKind, String)>, Refused> {
+pub fn choose(named: &[String], is_set: impl Fn(&str) -> bool) -> Result<Vec<(ProviderKind, String)>, LiveRefusal> {
     if named.is_empty() {
         let known =
             DEFAULT_MODELS.into_iter().filter_map(|(name, model)| Some((provider(name).ok()?, model.to_owned())));
         let chosen: Vec<_> = known.filter(|(provider, _)| has_credentials(*provider, &is_set)).collect();
-        return if chosen.is_empty() { Err(Refused::NoCredentials) } else { Ok(chosen) };
+        return if chosen.is_empty() { Err(LiveRefusal::NoCredentials) } else { Ok(chosen) };
     }
     let mut chosen: Vec<(ProviderKind, String)> = Vec::new();
     for text in named {
         let (name, model) = text.split_once('=').unwrap_or((text, ""));
         let provider = provider(name.trim())?;
         if model.trim().is_empty() {
-            return Err(Refused::NoModel(shown(text)));
+            return Err(LiveRefusal::NoModel(shown(text)));
         }
         if chosen.iter().any(|(known, _)| *known == provider) {
-            return Err(Refused::Twice(provider));
+            return Err(LiveRefusal::Twice(provider));
         }
         must_have_key(provider, &is_set)?;
         chosen.push((provider, model.trim().to_owned()));
@@ -224,13 +225,13 @@ fn shown(text: &str) -> String {
 }
 
 /// A provider that can be called live, by its word.
-fn provider(asked: &str) -> Result<ProviderKind, Refused> {
+fn provider(asked: &str) -> Result<ProviderKind, LiveRefusal> {
     let real = || ProviderKind::ALL.into_iter().filter(|kind| kind.leaves_process());
     real().find(|kind| kind.as_str() == asked).ok_or_else(|| {
         let likeness = |kind: ProviderKind| (strsim::jaro_winkler(kind.as_str(), asked), kind.as_str());
         let best = real().map(likeness).max_by(|a, b| a.0.total_cmp(&b.0));
         let meant = best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, word)| word);
-        Refused::UnknownProvider { asked: shown(asked), meant }
+        LiveRefusal::UnknownProvider { asked: shown(asked), meant }
     })
 }
 
@@ -250,13 +251,13 @@ fn has_credentials(provider: ProviderKind, is_set: &impl Fn(&str) -> bool) -> bo
 }
 
 /// A provider that is named needs a key, unless it is asked at an address of its own.
-fn must_have_key(provider: ProviderKind, is_set: &impl Fn(&str) -> bool) -> Result<(), Refused> {
+fn must_have_key(provider: ProviderKind, is_set: &impl Fn(&str) -> bool) -> Result<(), LiveRefusal> {
     let (variable, elsewhere) = match provider {
         ProviderKind::Openai => ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
         ProviderKind::Anthropic => ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
         _ => return Ok(()),
     };
-    if is_set(variable) || is_set(elsewhere) { Ok(()) } else { Err(Refused::NoKey { provider, variable }) }
+    if is_set(variable) || is_set(elsewhere) { Ok(()) } else { Err(LiveRefusal::NoKey { provider, variable }) }
 }
 
 /// The variables of the environment that calls of a provider need (docs/providers.md): keys, addresses, regions.
@@ -291,12 +292,12 @@ mod tests {
     use super::*;
 
     /// With these variables set.
-    fn with(named: &[&str], set: &[&str]) -> Result<Vec<(ProviderKind, String)>, Refused> {
+    fn with(named: &[&str], set: &[&str]) -> Result<Vec<(ProviderKind, String)>, LiveRefusal> {
         let named: Vec<String> = named.iter().map(|text| (*text).to_owned()).collect();
         choose(&named, |variable| set.contains(&variable))
     }
 
-    fn plan(named: &[&str], profile: Profile, usd: &str) -> Result<LivePlan, Refused> {
+    fn plan(named: &[&str], profile: Profile, usd: &str) -> Result<LivePlan, LiveRefusal> {
         let chosen = with(named, &["OPENAI_API_KEY", "ANTHROPIC_API_KEY"]).unwrap();
         LivePlan::new(chosen, profile, NanoUsd::parse_usd(usd).unwrap(), &PriceTable::builtin())
     }
@@ -310,7 +311,7 @@ mod tests {
             Ok(vec![ProviderKind::Anthropic, ProviderKind::Ollama])
         );
         assert_eq!(found(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]), Ok(vec![ProviderKind::Bedrock]));
-        assert_eq!(found(&["AWS_ACCESS_KEY_ID", "OPENAI_BASE_URL"]), Err(Refused::NoCredentials));
+        assert_eq!(found(&["AWS_ACCESS_KEY_ID", "OPENAI_BASE_URL"]), Err(LiveRefusal::NoCredentials));
     }
 
     #[test]
@@ -324,7 +325,7 @@ mod tests {
         assert!(
             help(&["openai="]).contains("openai=gpt-4.1-mini") && help(&["openai"]).contains("openai=gpt-4.1-mini")
         );
-        assert_eq!(with(&["openai=a", "openai=b"], &keys), Err(Refused::Twice(ProviderKind::Openai)));
+        assert_eq!(with(&["openai=a", "openai=b"], &keys), Err(LiveRefusal::Twice(ProviderKind::Openai)));
         assert_eq!(help(&["anthropic=m"]), "set ANTHROPIC_API_KEY");
         assert!(with(&["anthropic=m"], &["ANTHROPIC_BASE_URL"]).is_ok() && with(&["ollama=m"], &[]).is_ok());
     }

@@ -1,4 +1,4 @@
-//! When requests arrive: a sequence that a seed decides alone, so that a slow answer cannot delay what comes next.
+//! Moments of arrival: a sequence that a seed decides alone, so that a slow answer cannot delay the next request.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use super::clock::{SECOND, nanos};
 
-/// How arrivals are spaced; the mean gap is one over the rate in each case.
+/// Spacing of arrivals; the mean gap is one over the rate in each case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spacing {
-    /// Independent callers: exponential gaps.
+    /// Exponential gaps, as of independent callers.
     #[default]
     Poisson,
     /// Equal gaps.
     Uniform,
-    /// Bursts: gamma distributed gaps of shape 1/2, whose coefficient of variation is √2.
-    Gamma,
 }
 
-/// The moments of arrival in nanoseconds from the start, ascending, until the window ends.
+/// Moments of arrival in nanoseconds from the start, ascending, until the window ends.
 #[derive(Debug, Clone)]
 pub struct Arrivals {
     spacing: Spacing,
@@ -26,34 +24,26 @@ pub struct Arrivals {
     gap: f64,
     at: f64,
     end: f64,
-    chance: StdRng,
+    rng: StdRng,
 }
 
 impl Arrivals {
-    /// Arrivals of `rate` per second for `window`. A rate of zero or less has none.
-    #[must_use]
+    /// Plans arrivals of `rate` per second for `window`. A rate of zero or less has none.
     pub fn new(spacing: Spacing, rate: f64, window: Duration, seed: u64) -> Self {
         let gap = if rate > 0.0 { SECOND as f64 / rate } else { f64::INFINITY };
-        Self { spacing, gap, at: 0.0, end: nanos(window) as f64, chance: StdRng::seed_from_u64(seed) }
+        Self { spacing, gap, at: 0.0, end: nanos(window) as f64, rng: StdRng::seed_from_u64(seed) }
     }
 
-    /// The mean gap between two arrivals, in nanoseconds.
-    #[must_use]
+    /// Returns the mean gap between two arrivals, in nanoseconds.
     pub fn mean_gap(&self) -> f64 {
         self.gap
     }
 
     fn step(&mut self) -> f64 {
-        // Never the logarithm of zero.
-        let mut unit = || 1.0 - self.chance.random::<f64>();
         match self.spacing {
             Spacing::Uniform => self.gap,
-            Spacing::Poisson => -unit().ln() * self.gap,
-            // The square of a standard normal number (Box–Muller) is gamma distributed with shape 1/2 and mean 1.
-            Spacing::Gamma => {
-                let normal = (-2.0 * unit().ln()).sqrt() * (std::f64::consts::TAU * unit()).cos();
-                normal * normal * self.gap
-            }
+            // Never the logarithm of zero.
+            Spacing::Poisson => -(1.0 - self.rng.random::<f64>()).ln() * self.gap,
         }
     }
 }
@@ -77,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_rate_and_the_variation_of_gaps_are_those_that_were_asked_for() {
-        for (spacing, variation) in [(Spacing::Uniform, 0.0), (Spacing::Poisson, 1.0), (Spacing::Gamma, 2_f64.sqrt())] {
+        for (spacing, variation) in [(Spacing::Uniform, 0.0), (Spacing::Poisson, 1.0)] {
             let arrivals = all(spacing, 7);
             assert!((19_000..21_000).contains(&arrivals.len()), "{spacing:?}: {}", arrivals.len());
             let gaps: Vec<f64> = arrivals.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();

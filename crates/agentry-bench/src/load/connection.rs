@@ -1,4 +1,4 @@
-//! A keep-alive connection that carries one request at a time, without ever blocking.
+//! Keep-alive connections that carry one request at a time and never block.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 
-use super::wire::{Parsed, parse};
+use super::wire::{ParseResult, parse};
 
-/// The largest answer that is taken, in bytes.
+/// Largest answer, in bytes; a larger one breaks the connection.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// What is under way on a connection.
+/// A request without an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flight {
+pub(super) struct PendingRequest {
     pub(super) number: u64,
-    /// When it was meant to be sent, and when it was.
+    /// Intended and actual moment of the send, in nanoseconds.
     pub(super) intended: u64,
     pub(super) sent: u64,
 }
@@ -26,23 +26,23 @@ pub(super) struct Connection {
     out: Vec<u8>,
     written: usize,
     buffer: Vec<u8>,
-    pub(super) flight: Option<Flight>,
-    /// Whether the kernel was asked to say when more can be written.
+    pub(super) flight: Option<PendingRequest>,
+    /// The kernel was asked to report when more can be written.
     pub(super) wants_write: bool,
 }
 
-/// What came of a reading.
-pub(super) enum Progress {
-    /// More is to come.
+/// Result of a read.
+pub(super) enum ReadProgress {
+    /// The answer is not complete yet.
     Pending,
-    /// An answer.
-    Whole(Parsed),
-    /// The connection is of no use any more.
+    /// A complete answer.
+    Whole(ParseResult),
+    /// The connection cannot be used any more.
     Gone,
 }
 
 impl Connection {
-    /// Begins to connect; writing waits until that is done.
+    /// Starts to connect; writes wait until that is done.
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -56,7 +56,7 @@ impl Connection {
         Ok(Self { stream: TcpStream::from(socket), out, written: 0, buffer, flight: None, wants_write: false })
     }
 
-    /// The place for the next request's bytes.
+    /// Clears the buffers and returns the one of the next request.
     pub(super) fn next_request(&mut self) -> &mut Vec<u8> {
         self.out.clear();
         self.written = 0;
@@ -64,7 +64,7 @@ impl Connection {
         &mut self.out
     }
 
-    /// Writes what is left. Whether all of it has left.
+    /// Writes the rest of the request; returns true when all of it is written.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while self.written < self.out.len() {
             match self.stream.write(&self.out[self.written..]) {
@@ -80,14 +80,14 @@ impl Connection {
         Ok(true)
     }
 
-    /// Reads what is there, through `chunk`, which is shared by all connections.
-    pub(super) fn read(&mut self, chunk: &mut [u8]) -> Progress {
+    /// Reads the available bytes through `chunk`, which all connections share.
+    pub(super) fn read(&mut self, chunk: &mut [u8]) -> ReadProgress {
         loop {
             if self.buffer.len() > MAX_ANSWER {
-                return Progress::Gone;
+                return ReadProgress::Gone;
             }
             match self.stream.read(chunk) {
-                Ok(0) => return Progress::Gone,
+                Ok(0) => return ReadProgress::Gone,
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
                     // A chunk that was not filled was the last one.
@@ -97,21 +97,21 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Progress::Gone,
+                Err(_) => return ReadProgress::Gone,
             }
         }
         if self.flight.is_none() {
             // Bytes that nobody asked for.
-            return if self.buffer.is_empty() { Progress::Pending } else { Progress::Gone };
+            return if self.buffer.is_empty() { ReadProgress::Pending } else { ReadProgress::Gone };
         }
         match parse(&self.buffer) {
-            Parsed::Partial => Progress::Pending,
-            Parsed::Broken => Progress::Gone,
-            whole @ Parsed::Whole { .. } => Progress::Whole(whole),
+            ParseResult::Partial => ReadProgress::Pending,
+            ParseResult::Broken => ReadProgress::Gone,
+            whole @ ParseResult::Whole { .. } => ReadProgress::Whole(whole),
         }
     }
 
-    /// What was read so far.
+    /// Returns the bytes read so far.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer
     }

@@ -1,4 +1,4 @@
-//! The thread that sends on time and takes in what comes.
+//! The thread that sends on time and reads the answers.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,75 +16,63 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::arrivals::{Arrivals, Spacing};
 use super::caller::{Answer, Caller, Outcome};
 use super::clock::{go_first, nanos, now, timespec};
-use super::connection::{Connection, Flight, Progress};
+use super::connection::{Connection, PendingRequest, ReadProgress};
 use super::live::Live;
 use super::record::{Recording, Seconds, take};
-use super::wire::{Body, Parsed};
+use super::wire::{Body, ParseResult};
 
-/// Events taken from the kernel at once.
+/// Events read from the kernel at once.
 const EVENTS: usize = 256;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
-/// How often requests without an answer are looked for.
+/// Interval at which requests without an answer are looked for.
 const SWEEP: Duration = Duration::from_millis(50);
-/// From the call to the first arrival: time to open the connections.
+/// Time from the call to the first arrival, in which connections are opened.
 const LEAD: Duration = Duration::from_millis(20);
-/// The kernel wakes a sleeper some 50 µs late; of each gap at most this part is waited for awake, at most [`AWAKE`].
+/// Share of each gap that is waited for without sleeping, at most [`AWAKE`] nanoseconds: the kernel wakes a sleeper about 50 µs late.
 const AWAKE_SHARE: f64 = 0.02;
 const AWAKE: u64 = 80_000;
-/// The timer's name among the connections.
+/// Token of the timer among those of the connections.
 const TIMER: u64 = u64::MAX;
 
-/// How requests are paced.
+/// Rule by which requests are sent.
 #[derive(Debug, Clone)]
-pub enum Pace {
-    /// They arrive when they arrive.
-    Open {
-        /// Per second.
-        rate: f64,
-        /// How they are spaced.
-        spacing: Spacing,
-        /// What decides their moments.
-        seed: u64,
-    },
-    /// So many callers, each of which asks again when it has its answer.
-    Closed {
-        /// Callers.
-        callers: usize,
-    },
+pub enum LoadModel {
+    /// An open loop: arrivals do not depend on answers.
+    Open { rate: f64, spacing: Spacing, seed: u64 },
+    /// A closed loop: each caller sends again when it has its answer.
+    Closed { callers: usize },
 }
 
-/// A load.
+/// A load and its limits.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Whom to ask.
+    /// Address of the server.
     pub target: SocketAddr,
-    /// When.
-    pub pace: Pace,
-    /// Before the window: sent, seen second by second, and in no total.
+    pub(crate) model: LoadModel,
+    /// Time before the window, whose requests are in no total.
     pub warm_up: Duration,
-    /// How long is measured.
+    /// Length of the measured window.
     pub window: Duration,
-    /// How long an answer is waited for. Later ones count as failed and their latency as this long.
+    /// Timeout of an answer. A later one counts as failed, with this latency.
     pub patience: Duration,
-    /// Requests in flight at most. An arrival beyond it is not sent and makes the run invalid.
+    /// Largest number of requests in flight. An arrival beyond it is not sent and makes the run invalid.
     pub max_in_flight: usize,
-    /// A send that starts later than this is late.
+    /// Delay of a send beyond which it counts as late.
     pub late_after: Duration,
-    /// Connections that are opened before the start.
+    /// Number of connections opened before the start.
     pub connections: usize,
 }
 
 impl Load {
-    /// Requests in flight at most unless said otherwise: what a process may open by default, less some.
+    /// Default of `max_in_flight`: the usual limit of open files, less some.
     pub const MAX_IN_FLIGHT: usize = 8_000;
 
-    /// An open loop of Poisson arrivals.
-    #[must_use]
+    /// Makes an open loop of Poisson arrivals, `rate` a second.
     pub fn open(target: SocketAddr, rate: f64, window: Duration, seed: u64) -> Self {
         Self {
             target,
-            pace: Pace::Open { rate, spacing: Spacing::Poisson, seed },
+            model: LoadModel::Open { rate, spacing: Spacing::Poisson, seed },
             warm_up: Duration::ZERO,
             window,
             patience: Duration::from_secs(30),
@@ -94,20 +82,18 @@ impl Load {
         }
     }
 
-    /// A closed loop.
-    #[must_use]
+    /// Makes a closed loop.
     pub fn closed(target: SocketAddr, callers: usize, window: Duration) -> Self {
-        Self { pace: Pace::Closed { callers }, connections: callers, ..Self::open(target, 0.0, window, 0) }
+        Self { model: LoadModel::Closed { callers }, connections: callers, ..Self::open(target, 0.0, window, 0) }
     }
 
-    /// With a warm-up before the window.
-    #[must_use]
+    /// Sets the warm-up.
     pub fn warm_up(self, warm_up: Duration) -> Self {
         Self { warm_up, ..self }
     }
 }
 
-/// Why a load could not be driven.
+/// Reason why a load could not be driven.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The kernel refused something.
@@ -118,18 +104,18 @@ pub enum LoadError {
     Broken(String),
 }
 
-/// A load that runs on its own thread.
-pub struct Running<C> {
+/// A load that runs on its own thread; it stops when this is dropped.
+pub struct LoadHandle<C> {
     thread: Option<JoinHandle<Result<(Recording, C), LoadError>>>,
-    /// What can be seen of it.
+    /// Counters of the load while it runs.
     pub live: Arc<Live>,
 }
 
-impl<C> Running<C> {
-    /// Waits for its end without blocking the runtime; what it saw, and its caller.
+impl<C> LoadHandle<C> {
+    /// Waits for the end without blocking the runtime; returns the recording and the caller.
     ///
     /// # Errors
-    /// When it could not be driven.
+    /// The load could not be driven.
     pub async fn end(mut self) -> Result<(Recording, C), LoadError>
     where
         C: Send + 'static,
@@ -143,15 +129,14 @@ impl<C> Running<C> {
         }
     }
 
-    /// Whether it has ended.
-    #[must_use]
+    /// Returns whether the load has ended.
     pub fn is_over(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
-impl<C> Drop for Running<C> {
-    /// A load that nobody waits for any more ends.
+impl<C> Drop for LoadHandle<C> {
+    /// Stops a load that nobody waits for any more.
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.live.stop();
@@ -164,11 +149,11 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("its thread panicked").to_owned()
 }
 
-/// Starts a load.
+/// Starts a load on a thread of its own.
 ///
 /// # Errors
-/// When no thread can be started.
-pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<Running<C>, LoadError> {
+/// No thread can be started.
+pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<LoadHandle<C>, LoadError> {
     let live = Arc::new(Live::default());
     let seen = Arc::clone(&live);
     let drive = move || {
@@ -180,7 +165,7 @@ pub fn start<C: Caller + 'static>(load: Load, caller: C) -> Result<Running<C>, L
         Ok((engine.recording, engine.caller))
     };
     let thread = std::thread::Builder::new().name("load".to_owned()).spawn(drive)?;
-    Ok(Running { thread: Some(thread), live })
+    Ok(LoadHandle { thread: Some(thread), live })
 }
 
 struct Engine<C> {
@@ -190,13 +175,13 @@ struct Engine<C> {
     epoll: OwnedFd,
     timer: OwnedFd,
     connections: Vec<Option<Connection>>,
-    /// Free places in `connections`.
+    /// Free slots of `connections`.
     vacant: Vec<usize>,
     /// Connections without a request, the last used first.
     idle: Vec<usize>,
     in_flight: usize,
     number: u64,
-    /// Begin and end of the measured window.
+    /// Start and end of the measured window, in nanoseconds.
     window: (u64, u64),
     recording: Recording,
     seconds: Seconds,
@@ -239,12 +224,12 @@ impl<C: Caller> Engine<C> {
 
     fn drive(&mut self) -> io::Result<()> {
         let start = self.window.0 - nanos(self.load.warm_up);
-        match self.load.pace.clone() {
-            Pace::Open { rate, spacing, seed } => {
+        match self.load.model.clone() {
+            LoadModel::Open { rate, spacing, seed } => {
                 let all = self.load.warm_up + self.load.window;
                 self.open_loop(start, Arrivals::new(spacing, rate, all, seed))?;
             }
-            Pace::Closed { callers } => self.closed_loop(start, callers)?,
+            LoadModel::Closed { callers } => self.closed_loop(start, callers)?,
         }
         // What is in flight when the window ends is still waited for; the sweep gives up on each in time.
         while self.in_flight > 0 {
@@ -291,7 +276,7 @@ impl<C: Caller> Engine<C> {
         }
     }
 
-    /// Takes in what comes until a moment.
+    /// Reads answers until a moment.
     fn wait_until(&mut self, end: u64) -> io::Result<()> {
         while now() < end && !self.live.is_stopped() {
             self.wait(end.min(now() + nanos(SWEEP)))?;
@@ -303,14 +288,14 @@ impl<C: Caller> Engine<C> {
         (self.window.0..self.window.1).contains(&intended)
     }
 
-    /// A request is due.
+    /// Sends the request that is due, when there is room.
     fn arrive(&mut self, intended: u64) -> io::Result<()> {
         let counts = self.counts(intended);
         let sent = now();
         self.seconds.at(sent, &mut self.recording.seconds).offered += 1;
         if counts {
             self.recording.offered += 1;
-            if matches!(self.load.pace, Pace::Open { .. }) {
+            if matches!(self.load.model, LoadModel::Open { .. }) {
                 take(&mut self.recording.lag, sent - intended);
                 self.recording.late += u64::from(sent - intended > nanos(self.load.late_after));
             }
@@ -333,7 +318,7 @@ impl<C: Caller> Engine<C> {
         };
         let Some(connection) = self.connections[place].as_mut() else { return Ok(()) };
         self.caller.request(number, intended, connection.next_request());
-        connection.flight = Some(Flight { number, intended, sent });
+        connection.flight = Some(PendingRequest { number, intended, sent });
         self.in_flight += 1;
         self.recording.peak_in_flight = self.recording.peak_in_flight.max(self.in_flight);
         self.recording.sent += u64::from(counts);
@@ -341,7 +326,7 @@ impl<C: Caller> Engine<C> {
         self.push(place)
     }
 
-    /// Writes what a connection has to send.
+    /// Writes the pending bytes of a connection.
     fn push(&mut self, place: usize) -> io::Result<()> {
         let Some(connection) = self.connections[place].as_mut() else { return Ok(()) };
         match connection.flush() {
@@ -372,14 +357,13 @@ impl<C: Caller> Engine<C> {
         Ok(place)
     }
 
-    /// Waits for events until a moment, then looks for requests that were waited for long enough.
+    /// Waits for events until a moment, then times requests out.
     fn wait(&mut self, until: u64) -> io::Result<()> {
         let at = until.max(1);
         let timer = Itimerspec { it_interval: timespec(0), it_value: timespec(at) };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer)?;
         self.poll(true)?;
         self.sweep();
-        self.live.in_flight.store(self.in_flight as u64, Ordering::Relaxed);
         self.live.p95.store(self.seconds.last_p95, Ordering::Relaxed);
         Ok(())
     }
@@ -411,13 +395,13 @@ impl<C: Caller> Engine<C> {
         Ok(())
     }
 
-    /// Reads what a connection has.
+    /// Reads the available bytes of a connection.
     fn pull(&mut self, place: usize) {
         let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { return };
         match connection.read(&mut self.chunk) {
-            Progress::Pending => {}
-            Progress::Gone => self.lose(place),
-            Progress::Whole(Parsed::Whole { status, body, keep }) => {
+            ReadProgress::Pending => {}
+            ReadProgress::Gone => self.lose(place),
+            ReadProgress::Whole(ParseResult::Whole { status, body, keep }) => {
                 let Some(flight) = connection.flight.take() else { return };
                 let received = now();
                 let body = match &body {
@@ -431,12 +415,12 @@ impl<C: Caller> Engine<C> {
                 self.note(flight, received, outcome);
                 if keep { self.idle.push(place) } else { self.close(place) }
             }
-            Progress::Whole(_) => self.lose(place),
+            ReadProgress::Whole(_) => self.lose(place),
         }
     }
 
-    fn note(&mut self, flight: Flight, received: u64, outcome: Outcome) {
-        let Flight { number, intended, sent } = flight;
+    fn note(&mut self, flight: PendingRequest, received: u64, outcome: Outcome) {
+        let PendingRequest { number, intended, sent } = flight;
         let counts = self.counts(intended);
         let took = received.saturating_sub(intended);
         self.recording.negative += u64::from(received < intended || received < sent);
@@ -471,14 +455,14 @@ impl<C: Caller> Engine<C> {
         }
     }
 
-    /// A request that was never on its way or whose outcome is unknown.
+    /// Records a request that was never sent or whose outcome is unknown.
     fn fail(&mut self, intended: u64, number: u64, class: &'static str) {
         self.caller.unknown(number);
         let here = now();
-        self.note(Flight { number, intended, sent: here }, here, Outcome::Failed(class));
+        self.note(PendingRequest { number, intended, sent: here }, here, Outcome::Failed(class));
     }
 
-    /// A connection is gone, and what was under way on it with it.
+    /// Drops a broken connection and fails its request.
     fn lose(&mut self, place: usize) {
         let Some(connection) = self.connections[place].take() else { return };
         self.idle.retain(|idle| *idle != place);
@@ -494,7 +478,7 @@ impl<C: Caller> Engine<C> {
         self.vacant.push(place);
     }
 
-    /// Gives up on requests that were waited for long enough.
+    /// Times out requests whose answer is overdue.
     fn sweep(&mut self) {
         let (here, patience) = (now(), nanos(self.load.patience));
         for place in 0..self.connections.len() {

@@ -1,4 +1,4 @@
-//! The engine against small servers of this file: what it counts, when it sends, and what a halt does to latency.
+//! The engine against small servers of this file: its counts, its times, and latency through a halt of the server.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

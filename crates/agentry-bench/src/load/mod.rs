@@ -1,25 +1,27 @@
-//! Load: who asks what and when.
+//! The load generator.
 //!
-//! An *open* loop by default: the moments of arrival follow from a seed alone, whatever the answers do. A latency counts
-//! from the moment that was meant; the time from the moment it was really sent is kept beside it. A send that starts
+//! A load is an *open* loop by default: the moments of arrival follow from a seed alone. A latency counts from the
+//! intended moment; the time from the actual send is kept beside it. A send that starts
 //! late is counted, never dropped, and too many of them make the run invalid.
 //!
-//! One thread drives everything: a timer of the kernel says when the next request is due, `epoll` which answers came.
+//! One thread drives everything, with a timer of the kernel for the next request and `epoll` for answers.
 //! Nothing is handed from thread to thread between the due moment and the send.
 
 mod arrivals;
 mod caller;
-pub mod clock;
+pub(crate) mod clock;
 mod connection;
 mod engine;
 mod live;
 mod record;
 mod wire;
 
-pub use crate::stats::histogram;
-pub use arrivals::{Arrivals, Spacing};
-pub use caller::{Answer, Caller, Fixed, Outcome, by_status};
-pub use engine::{Load, LoadError, Pace, Running, start};
-pub use live::Live;
-pub use record::{Recording, Second};
-pub use wire::{get, post, put_post};
+pub(crate) use arrivals::Spacing;
+pub use caller::Fixed;
+pub(crate) use caller::{Answer, Caller, Outcome, by_status};
+pub use engine::{Load, start};
+pub(crate) use engine::{LoadError, LoadHandle, LoadModel};
+pub(crate) use live::Live;
+pub(crate) use record::{Recording, Second};
+pub(crate) use wire::put_post;
+pub use wire::{get, post};

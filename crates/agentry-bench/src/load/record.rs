@@ -1,4 +1,4 @@
-//! What a load has seen, in a size that does not grow with the number of requests.
+//! Results of a load, in a size that does not grow with the number of requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,32 +8,27 @@ use hdrhistogram::Histogram;
 use super::clock::SECOND;
 use crate::stats::histogram;
 
-/// The slowest requests that are named.
+/// Number of slowest requests that are kept.
 const SLOWEST: usize = 20;
 
-/// Takes a duration in nanoseconds into a histogram of microseconds.
+/// Records a duration in nanoseconds in a histogram of microseconds.
 pub(super) fn take(histogram: &mut Histogram<u64>, nanos: u64) {
     histogram.saturating_record((nanos / 1_000).max(1));
 }
 
-/// One second of a load, warm-up included. Counts belong to the second in which the thing happened.
+/// One second of a load, warm-up included. Events count in the second in which they happen.
 #[derive(Debug, Clone, Default)]
 pub struct Second {
-    /// Arrivals that were due.
     pub offered: u64,
-    /// Answers as wanted.
     pub ok: u64,
-    /// Refusals.
     pub refused: u64,
-    /// Failures, requests without an answer in time included.
     pub failed: u64,
-    /// Latencies of the answers as wanted, as (microseconds, how often), ascending: what an interval histogram holds.
+    /// Latencies of successful answers as (microseconds, count), ascending.
     pub latencies: Vec<(u64, u64)>,
 }
 
 impl Second {
-    /// A quantile of this second's latencies in milliseconds; `None` when it has none.
-    #[must_use]
+    /// Returns a quantile of this second's latencies in milliseconds; `None` when it has none.
     pub fn at(&self, quantile: f64) -> Option<f64> {
         let all: u64 = self.latencies.iter().map(|(_, count)| count).sum();
         let rank = ((all as f64 * quantile).ceil() as u64).max(1);
@@ -48,47 +43,41 @@ impl Second {
     }
 }
 
-/// What a load has seen. Totals are of the measured window only: requests whose intended moment lies in it.
+/// Results of a load. Totals are of requests whose intended moment lies in the measured window.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When the measured window began, on the monotonic clock in nanoseconds.
+    /// Start of the measured window, on the monotonic clock in nanoseconds.
     pub began: u64,
-    /// Its length.
     pub window: Duration,
-    /// Arrivals that were due in the window.
     pub offered: u64,
-    /// Requests that were sent.
     pub sent: u64,
-    /// Answers as wanted.
     pub ok: u64,
-    /// Refusals: 429 and 503.
     pub refused: u64,
     /// Failures by class. `no answer in time`, `connection lost` and `no connection` are among them.
     pub failures: BTreeMap<&'static str, u64>,
-    /// Answers as wanted (and requests without an answer in time, at the time that was waited for them), from the
+    /// Latency of successful answers (and of timed out requests, at their timeout) from the
     /// intended moment, in microseconds.
     pub latency: Histogram<u64>,
-    /// The same answers from the moment of the send.
+    /// Latency of the same answers from the actual send.
     pub service: Histogram<u64>,
-    /// Refusals, from the intended moment.
+    /// Latency of refusals from the intended moment.
     pub refusals: Histogram<u64>,
-    /// How late sends started, in microseconds; open loops only.
+    /// Delay of sends in microseconds; open loops only.
     pub lag: Histogram<u64>,
-    /// Sends that started later than the load allows.
+    /// Sends that started later than [`super::Load::late_after`].
     pub late: u64,
     /// Arrivals that could not be sent because too many were in flight: the run is invalid.
     pub capped: u64,
-    /// The most requests in flight at once.
     pub peak_in_flight: usize,
     /// Latencies below zero: an error of the harness, which makes the run invalid.
     pub negative: u64,
-    /// Second by second from the start of the warm-up.
+    /// Seconds from the start of the warm-up.
     pub seconds: Vec<Second>,
     /// Seconds of warm-up at the start of `seconds`.
     pub warm_up_seconds: usize,
-    /// The slowest answers: (microseconds, number of the request).
+    /// Slowest answers as (microseconds, number of the request).
     pub slowest: Vec<(u64, u64)>,
-    /// Whether the load was told to end before its window did.
+    /// The load was stopped before its window ended.
     pub stopped: bool,
 }
 
@@ -117,38 +106,26 @@ impl Recording {
         }
     }
 
-    /// All failures.
-    #[must_use]
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// Answers of any kind.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.ok + self.refused + self.failed()
-    }
-
-    /// Answers as wanted per second of the window.
-    #[must_use]
+    /// Returns the successful answers per second of the window.
     pub fn rate(&self) -> f64 {
         self.ok as f64 / self.window.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// A quantile of the latency in milliseconds.
-    #[must_use]
+    /// Returns a quantile of the latency in milliseconds.
     pub fn ms(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1_000.0
     }
 
-    /// Part of the sends that started late, arrivals that were not sent at all included.
-    #[must_use]
+    /// Returns the share of sends that started late or not at all.
     pub fn late_share(&self) -> f64 {
         (self.late + self.capped) as f64 / (self.offered.max(1)) as f64
     }
 
-    /// The seconds of the measured window.
-    #[must_use]
+    /// Returns the seconds of the measured window.
     pub fn measured_seconds(&self) -> &[Second] {
         let whole = usize::try_from(self.window.as_secs()).unwrap_or(usize::MAX);
         let from = self.warm_up_seconds.min(self.seconds.len());
@@ -165,13 +142,13 @@ impl Recording {
     }
 }
 
-/// The seconds while they grow: only the current one has a histogram.
+/// The seconds of a running load: only the current one has a histogram.
 #[derive(Debug)]
 pub(super) struct Seconds {
     start: u64,
     current: usize,
     histogram: Histogram<u64>,
-    /// The 95th percentile of the last second that had answers, in microseconds.
+    /// 95th percentile of the last second that had answers, in microseconds.
     pub(super) last_p95: u64,
 }
 
@@ -180,7 +157,7 @@ impl Seconds {
         Self { start, current: 0, histogram: histogram(), last_p95: 0 }
     }
 
-    /// The second of this moment.
+    /// Returns the second of this moment.
     pub(super) fn at<'a>(&mut self, now: u64, all: &'a mut Vec<Second>) -> &'a mut Second {
         let index = usize::try_from(now.saturating_sub(self.start) / SECOND).unwrap_or(usize::MAX);
         if index > self.current {
@@ -197,7 +174,7 @@ impl Seconds {
         take(&mut self.histogram, nanos);
     }
 
-    /// Ends the current second.
+    /// Closes the current second.
     pub(super) fn close(&mut self, all: &mut [Second]) {
         if self.histogram.is_empty() {
             return;

@@ -1,18 +1,16 @@
-//! HTTP/1.1 as far as a generator needs it: requests as bytes, and answers cut out of a buffer.
+//! HTTP/1.1 as far as the generator needs it: requests as bytes, and answers parsed from a buffer.
 
 use std::io::Write as _;
 
-/// Header lines of an answer that are read at most.
+/// Largest number of header lines of an answer.
 const MAX_HEADERS: usize = 64;
 
-/// A `GET` request.
-#[must_use]
+/// Builds a `GET` request.
 pub fn get(host: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
 }
 
-/// A `POST` request with a JSON body.
-#[must_use]
+/// Builds a `POST` request with a JSON body.
 pub fn post(host: &str, path: &str, body: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 160);
     put_post(&mut out, host, path, &[], body.as_bytes());
@@ -30,38 +28,38 @@ pub fn put_post(out: &mut Vec<u8>, host: &str, path: &str, headers: &[(&str, &st
     out.extend_from_slice(body);
 }
 
-/// What is in a buffer.
+/// Result of parsing a buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
-    /// Not all of it is here.
+pub(super) enum ParseResult {
+    /// The answer is not complete.
     Partial,
-    /// No HTTP.
+    /// The buffer holds no HTTP.
     Broken,
-    /// A whole answer.
+    /// A complete answer.
     Whole {
         status: u16,
         body: Body,
-        /// Whether the connection may be used again.
+        /// The connection may be used again.
         keep: bool,
     },
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// This part of the buffer.
+    /// A part of the buffer.
     Plain(std::ops::Range<usize>),
     /// Put together from chunks.
     Chunked(Vec<u8>),
 }
 
-/// Cuts an answer out of the buffer, which holds nothing but this answer: no request follows before it is whole.
-pub(super) fn parse(buffer: &[u8]) -> Parsed {
+/// Parses the buffer, which holds one answer only: no request is sent before the answer is complete.
+pub(super) fn parse(buffer: &[u8]) -> ParseResult {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(buffer) {
         Ok(httparse::Status::Complete(head)) => head,
-        Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Err(_) => return Parsed::Broken,
+        Ok(httparse::Status::Partial) => return ParseResult::Partial,
+        Err(_) => return ParseResult::Broken,
     };
     let status = response.code.unwrap_or(0);
     let (mut length, mut chunked, mut keep) = (None, false, true);
@@ -76,19 +74,19 @@ pub(super) fn parse(buffer: &[u8]) -> Parsed {
     }
     if chunked {
         return match unchunk(&buffer[head..]) {
-            Some(Ok(body)) => Parsed::Whole { status, body: Body::Chunked(body), keep },
-            Some(Err(())) => Parsed::Broken,
-            None => Parsed::Partial,
+            Some(Ok(body)) => ParseResult::Whole { status, body: Body::Chunked(body), keep },
+            Some(Err(())) => ParseResult::Broken,
+            None => ParseResult::Partial,
         };
     }
     let end = head + length.unwrap_or(0);
     if buffer.len() < end {
-        return Parsed::Partial;
+        return ParseResult::Partial;
     }
-    Parsed::Whole { status, body: Body::Plain(head..end), keep }
+    ParseResult::Whole { status, body: Body::Plain(head..end), keep }
 }
 
-/// The body of chunks; `None` while the last one is missing.
+/// Joins the chunks of a body; `None` while the last one is missing.
 fn unchunk(mut rest: &[u8]) -> Option<Result<Vec<u8>, ()>> {
     let mut body = Vec::new();
     loop {
@@ -116,11 +114,11 @@ mod tests {
 
     fn whole(text: &str) -> (u16, String, bool) {
         for cut in 0..text.len() {
-            assert_eq!(parse(&text.as_bytes()[..cut]), Parsed::Partial, "{cut} bytes of {text:?}");
+            assert_eq!(parse(&text.as_bytes()[..cut]), ParseResult::Partial, "{cut} bytes of {text:?}");
         }
         match parse(text.as_bytes()) {
-            Parsed::Whole { status, body: Body::Plain(range), keep } => (status, text[range].to_owned(), keep),
-            Parsed::Whole { status, body: Body::Chunked(body), keep } => {
+            ParseResult::Whole { status, body: Body::Plain(range), keep } => (status, text[range].to_owned(), keep),
+            ParseResult::Whole { status, body: Body::Chunked(body), keep } => {
                 (status, String::from_utf8(body).unwrap(), keep)
             }
             other => panic!("{other:?}"),
@@ -134,7 +132,7 @@ mod tests {
         let chunked =
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
         assert_eq!(whole(chunked), (200, "abcd".to_owned(), false));
-        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), Parsed::Broken);
+        assert_eq!(parse(b"SSH-2.0\r\n\r\n"), ParseResult::Broken);
     }
 
     #[test]

@@ -36,7 +36,6 @@ pub struct Fault {
 
 impl Fault {
     /// Seconds from the heal (or the onset, when the victim never came back) to recovery.
-    #[must_use]
     pub fn recovery_seconds(&self) -> Option<f64> {
         Some(self.t_recovered? - self.t_heal.unwrap_or(self.t_inject))
     }

@@ -121,7 +121,6 @@ pub struct Mark {
 
 impl Plot {
     /// A plot without intervals and marks.
-    #[must_use]
     pub fn new(
         id: impl Into<String>,
         title: impl Into<String>,
@@ -135,7 +134,6 @@ impl Plot {
     }
 
     /// Adds a line at a value of y.
-    #[must_use]
     pub fn mark(mut self, label: &str, y: f64) -> Self {
         self.marks.push(Mark { label: label.to_owned(), y });
         self
@@ -144,19 +142,16 @@ impl Plot {
 
 impl Axis {
     /// An axis with a label and a unit.
-    #[must_use]
     pub fn new(label: &str, unit: &str) -> Self {
         Self { label: label.to_owned(), unit: unit.to_owned(), time: false, log: false, names: Vec::new() }
     }
 
     /// A logarithmic axis.
-    #[must_use]
     pub fn log(label: &str, unit: &str) -> Self {
         Self { log: true, ..Self::new(label, unit) }
     }
 
     /// The run's time, in seconds.
-    #[must_use]
     pub fn time() -> Self {
         Self { time: true, ..Self::new("time since the run's start", "s") }
     }
@@ -164,13 +159,11 @@ impl Axis {
 
 impl Series {
     /// What was measured.
-    #[must_use]
     pub fn measured(name: &str, points: Vec<Point>) -> Self {
         Self::of(name, Role::Measured, points)
     }
 
     /// A series with a meaning of its own.
-    #[must_use]
     pub fn of(name: &str, role: Role, points: Vec<Point>) -> Self {
         Self { name: name.to_owned(), role, points, n: None }
     }

@@ -1,7 +1,5 @@
 //! What was asked of the suite, and when.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,24 +19,7 @@ pub enum Profile {
     Full,
 }
 
-impl Profile {
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Ci => "ci",
-            Self::Standard => "standard",
-            Self::Full => "full",
-        }
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+words!(Profile { Quick => "quick", Ci => "ci", Standard => "standard", Full => "full" });
 
 /// What the platform under test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -50,22 +31,7 @@ pub enum Engine {
     Cluster,
 }
 
-impl Engine {
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Cluster => "cluster",
-        }
-    }
-}
-
-impl fmt::Display for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+words!(Engine { Embedded => "embedded", Cluster => "cluster" });
 
 /// The six phases of the test plan.
 #[derive(
@@ -87,26 +53,7 @@ pub enum Phase {
     Failure,
 }
 
-impl Phase {
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Scale => "scale",
-            Self::Load => "load",
-            Self::Stress => "stress",
-            Self::Soak => "soak",
-            Self::Failure => "failure",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+words!(Phase { Baseline => "baseline", Scale => "scale", Load => "load", Stress => "stress", Soak => "soak", Failure => "failure" });
 
 /// The run itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -48,6 +48,27 @@ pub struct Test {
     pub raw: Vec<String>,
 }
 
+impl Test {
+    /// Makes a test without figures.
+    pub fn new(id: &str, title: &str, phase: Phase, mode: &str, llm_profile: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            phase,
+            mode: mode.to_owned(),
+            llm_profile: llm_profile.to_owned(),
+            params: BTreeMap::new(),
+            windows: Vec::new(),
+            metrics: Vec::new(),
+            criteria: Vec::new(),
+            plots: Vec::new(),
+            slowest: Vec::new(),
+            notes: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+}
+
 /// What a window is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -103,7 +124,6 @@ pub struct Metric {
 
 impl Metric {
     /// A figure of which neither more nor less is better; one that is no number has no value.
-    #[must_use]
     pub fn new(name: impl Into<String>, (unit, stat): (&str, &str), value: f64, n: u64, source: &str) -> Self {
         Self {
             name: name.into(),

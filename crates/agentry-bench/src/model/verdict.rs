@@ -1,7 +1,5 @@
 //! The five things that can be said about a criterion.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,20 +23,7 @@ impl Verdict {
     /// Every verdict.
     pub const ALL: [Self; 5] = [Self::Pass, Self::Fail, Self::Inconclusive, Self::Invalid, Self::NotRun];
 
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Invalid => "invalid",
-            Self::NotRun => "not-run",
-        }
-    }
-
     /// Its shape: a state is never told by colour alone.
-    #[must_use]
     pub fn shape(self) -> &'static str {
         match self {
             Self::Pass => "✓",
@@ -50,8 +35,10 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+words!(Verdict {
+    Pass => "pass",
+    Fail => "fail",
+    Inconclusive => "inconclusive",
+    Invalid => "invalid",
+    NotRun => "not-run",
+});

@@ -142,8 +142,8 @@ fn row(text: &mut String, runs: &[&Criterion]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{assert_file, judged, report_with};
     use crate::report::read;
-    use crate::specimen::{assert_file, judged, report_with};
 
     /// A small run of our own; `UPDATE_REFERENCES=1` writes the page after an intended change.
     #[test]

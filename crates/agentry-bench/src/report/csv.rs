@@ -37,17 +37,9 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_every_point_is_there() {
-        let plot = Plot {
-            id: "p".to_owned(),
-            title: "t".to_owned(),
-            kind: PlotKind::Line,
-            x: Axis::new("agents", ""),
-            y: Axis::new("memory", "MB"),
-            series: vec![Series::measured("idle, cold", vec![[1.0, 2.5], [2.0, 3.0]])],
-            bands: vec![Band { name: "95 %".to_owned(), points: vec![[1.0, 2.0, 3.0]] }],
-            marks: vec![],
-            summary: String::new(),
-        };
+        let (axes, points) = ((Axis::new("agents", ""), Axis::new("memory", "MB")), vec![[1.0, 2.5], [2.0, 3.0]]);
+        let mut plot = Plot::new("p", "t", PlotKind::Line, axes, vec![Series::measured("idle, cold", points)], "");
+        plot.bands.push(Band { name: "95 %".to_owned(), points: vec![[1.0, 2.0, 3.0]] });
         let expected = "series,agents,memory (MB)\r\n\"idle, cold\",1,2.5\r\n\"idle, cold\",2,3\r\n95 % lower,1,2\r\n95 % upper,1,3\r\n";
         assert_eq!(csv(&plot), expected);
     }

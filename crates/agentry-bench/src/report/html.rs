@@ -112,7 +112,7 @@ fn figure(plot: &Plot, key: &str, shade: Shade<'_>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, realistic, report_with};
+    use crate::fixtures::{judged, realistic, report_with};
 
     #[test]
     fn the_page_needs_nothing_else() {

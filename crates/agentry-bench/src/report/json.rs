@@ -81,7 +81,7 @@ fn schema() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{assert_file, realistic};
+    use crate::fixtures::{assert_file, realistic};
 
     #[test]
     fn the_committed_schema_is_up_to_date_and_a_report_satisfies_it() {

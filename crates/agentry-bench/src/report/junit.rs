@@ -62,7 +62,7 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, report_with};
+    use crate::fixtures::{judged, report_with};
 
     #[test]
     fn nothing_open_looks_passed() {

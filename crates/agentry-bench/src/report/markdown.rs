@@ -154,7 +154,7 @@ pub(super) fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, realistic, report_with};
+    use crate::fixtures::{judged, realistic, report_with};
 
     #[test]
     fn it_begins_with_the_sentence_and_fits_a_comment() {

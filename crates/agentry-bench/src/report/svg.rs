@@ -29,7 +29,7 @@ const MAX_BARS: usize = 60;
 /// Colours that the page defines.
 const COLOURS: usize = 6;
 
-/// What is shaded on time plots.
+/// Shaded spans of time plots.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Shade<'a> {
     /// Windows: the warm-up is shaded.
@@ -74,7 +74,7 @@ pub fn svg(plot: &Plot, id: &str, shade: Shade<'_>) -> String {
     out
 }
 
-/// What a reader hears who cannot see it.
+/// Describes the plot for a screen reader.
 pub fn describe(plot: &Plot) -> String {
     let mut text = plot.summary.clone();
     for series in plot.series.iter().filter(|series| !series.points.is_empty()) {
@@ -335,17 +335,8 @@ mod tests {
     use crate::model::{Axis, Series};
 
     fn plot(kind: PlotKind, points: Vec<Point>) -> Plot {
-        Plot {
-            id: "p".to_owned(),
-            title: "a < b".to_owned(),
-            kind,
-            x: Axis::time(),
-            y: Axis::new("latency", "ms"),
-            series: vec![Series::measured("p95", points)],
-            bands: vec![],
-            marks: vec![],
-            summary: "Flat.".to_owned(),
-        }
+        let axes = (Axis::time(), Axis::new("latency", "ms"));
+        Plot::new("p", "a < b", kind, axes, vec![Series::measured("p95", points)], "Flat.")
     }
 
     #[test]

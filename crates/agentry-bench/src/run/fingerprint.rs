@@ -1,4 +1,4 @@
-//! Where the run took place.
+//! The machine, servers and binary of a run.
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
@@ -8,7 +8,7 @@ use super::floor;
 use super::lab::Lab;
 use crate::model::{Binary, Engine, Fingerprint, Machine, ServerFacts};
 
-/// Reads what makes two runs comparable.
+/// Reads the facts that make two runs comparable.
 pub(super) async fn take(lab: &Lab) -> Fingerprint {
     let mut print = Fingerprint {
         hash: String::new(),
@@ -26,7 +26,7 @@ pub(super) async fn take(lab: &Lab) -> Fingerprint {
     print
 }
 
-/// `folder` is where the data of the run lies.
+/// Reads the facts of the machine; `folder` holds the data of the run.
 fn machine(folder: &Path) -> Machine {
     let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of_cpu = |key: &str| {
@@ -63,7 +63,7 @@ fn machine(folder: &Path) -> Machine {
     }
 }
 
-/// The file system and the device of the longest mount point that holds the folder.
+/// Returns the file system and the device of the longest mount point that holds the folder.
 fn mount_of(folder: &Path) -> (Option<String>, Option<String>) {
     let mounts = read_to_string("/proc/mounts").unwrap_or_default();
     let of = |line: &str| {
@@ -103,7 +103,7 @@ fn facts(name: &str, version: &str, settings: &[(&str, &str)]) -> ServerFacts {
     ServerFacts { name: name.to_owned(), version: version.to_owned(), settings }
 }
 
-/// The version that a broker states when it is connected to.
+/// Returns the version of a broker that accepts a connection.
 async fn rabbitmq_version(port: u16) -> Option<String> {
     let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.ok()?;

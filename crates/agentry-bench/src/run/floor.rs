@@ -1,4 +1,4 @@
-//! What the harness itself adds: requests over loopback to a server that does nothing, and the exactness of timers and
+//! Overhead of the harness itself: requests over loopback to a server that does nothing, and the precision of timers and
 //! syncs on this machine.
 
 use std::fs::File;
@@ -14,23 +14,19 @@ use rustix::thread::{ClockId, clock_nanosleep_absolute};
 
 use super::error::RunError;
 use crate::load::clock::{now, timespec};
-use crate::load::{Fixed, Load, get, histogram, start};
+use crate::load::{Fixed, Load, get, start};
+use crate::stats::histogram;
 
-/// Requests per second of the calibration.
 const RATE: f64 = 500.0;
-/// Syncs that are timed.
 const SYNCS: usize = 200;
 /// Bytes before each sync.
 const PAGE: usize = 4_096;
-/// Sleeps that are timed, and how long each is meant to be.
+/// Sleeps that are timed, and the length of each in nanoseconds.
 const SLEEPS: usize = 200;
 const SLEEP: u64 = 1_000_000;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
-/// The 99th percentile in milliseconds of a request at [`RATE`] to a server that does nothing.
-///
-/// # Errors
-/// When it cannot be driven.
+/// Returns the 99th percentile in milliseconds of a request at [`RATE`] to a server that does nothing.
 pub async fn of_requests(window: Duration, seed: u64) -> Result<f64, RunError> {
     let (address, stop) = nothing().map_err(|error| RunError::File { path: "loopback".into(), error })?;
     let load = Load::open(address, RATE, window, seed).warm_up(Duration::from_millis(200));
@@ -39,7 +35,7 @@ pub async fn of_requests(window: Duration, seed: u64) -> Result<f64, RunError> {
     Ok(seen.ms(0.99))
 }
 
-/// A server that answers everything at once, each connection on a thread.
+/// Starts a server that answers everything at once, each connection on a thread.
 fn nothing() -> std::io::Result<(SocketAddr, Arc<AtomicBool>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -63,8 +59,7 @@ fn nothing() -> std::io::Result<(SocketAddr, Arc<AtomicBool>)> {
     Ok((address, stop))
 }
 
-/// Microseconds of an fdatasync after a page was written, in `folder`: (median, 99th percentile).
-#[must_use]
+/// Returns the median and 99th percentile of an fdatasync after a page was written in `folder`, in microseconds.
 pub fn of_syncs(folder: &Path) -> Option<(f64, f64)> {
     let path = folder.join("sync-probe");
     let mut file = File::create(&path).ok()?;
@@ -80,8 +75,7 @@ pub fn of_syncs(folder: &Path) -> Option<(f64, f64)> {
     Some((times.value_at_quantile(0.5) as f64 / 1e3, times.value_at_quantile(0.99) as f64 / 1e3))
 }
 
-/// How late a sleep of 1 ms ends, 99th percentile, in microseconds.
-#[must_use]
+/// Returns the 99th percentile of the delay of a sleep of 1 ms, in microseconds.
 pub fn of_timers() -> f64 {
     let mut times = histogram_of_nanos();
     for _ in 0..SLEEPS {

@@ -1,4 +1,4 @@
-//! When the harness measured itself instead of the platform: what must hold before a number may prove anything.
+//! Validity gates of loads and of the machine: a number beyond a limit measures the harness instead of the platform.
 
 use super::lab::Purpose;
 use crate::load::Recording;
@@ -6,7 +6,7 @@ use crate::model::{Gate, GateState};
 use crate::sample::{CpuLedger, INTERVAL, Samples};
 use crate::verdict::{self, LoadKind};
 
-/// Notes a gate of a test; of the same gate of the same test the worse one stays.
+/// Adds a gate of a test; of the same gate of the same test the worse one stays.
 pub fn note(gates: &mut Vec<Gate>, test: &str, gate: Gate) {
     let rank = |state: GateState| match state {
         GateState::Ok => 0,
@@ -22,7 +22,7 @@ pub fn note(gates: &mut Vec<Gate>, test: &str, gate: Gate) {
     }
 }
 
-/// The gates that a load itself decides.
+/// Adds the gates that a load itself decides.
 pub fn of_load(gates: &mut Vec<Gate>, test: &str, seen: &Recording, purpose: Purpose, floor: Option<f64>) {
     note(gates, test, verdict::negative_latency(seen.negative));
     if !seen.lag.is_empty() {
@@ -35,7 +35,7 @@ pub fn of_load(gates: &mut Vec<Gate>, test: &str, seen: &Recording, purpose: Pur
     }
 }
 
-/// The gates that the machine decides.
+/// Adds the gates that the machine decides.
 pub fn of_machine(gates: &mut Vec<Gate>, test: &str, samples: &Samples, ledger: &CpuLedger, purpose: Purpose) {
     if let Some(trouble) = &samples.trouble {
         let gate = verdict::sampler_gap(0.0, INTERVAL.as_secs_f64() * 1e3);
@@ -50,7 +50,7 @@ pub fn of_machine(gates: &mut Vec<Gate>, test: &str, samples: &Samples, ledger: 
     note(gates, test, verdict::harness_cpu(ledger.measuring(), kind));
 }
 
-/// A fault and its proof.
+/// Adds the gate of a fault and its evidence.
 pub fn of_fault(gates: &mut Vec<Gate>, test: &str, fault: &str, proof: &str, effective: bool) {
     let gate = verdict::fault_proof(1, u64::from(effective));
     note(gates, test, Gate { observed: format!("{fault}: {proof}"), ..gate });

@@ -1,4 +1,4 @@
-//! A run: which scenarios, in which order, and what becomes of what they found, also when it is interrupted.
+//! A run: its scenarios in a shuffled order, and the report of their results, also when it is interrupted.
 
 mod error;
 mod fingerprint;
@@ -8,8 +8,7 @@ mod lab;
 mod progress;
 
 pub use error::RunError;
-pub use lab::{Driven, Lab, Purpose};
-pub use progress::Progress;
+pub use lab::{Lab, LoadResult, Purpose};
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -26,47 +25,37 @@ use crate::model::{CpuShare, Engine, Harness, Phase, Profile, Report, Run, SCHEM
 use crate::sample::{CpuLedger, Part};
 use crate::stats;
 use crate::sut::Api;
-use crate::verdict::{self, Observation, Policy, judge_all};
+use crate::verdict::{self, Observation, judge_all};
 
-/// What is run.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which scenarios.
     pub scenarios: Vec<&'static Scenario>,
-    /// How long windows are.
     pub profile: Profile,
-    /// What the platform runs on.
     pub engine: Engine,
-    /// A deployment that runs already.
+    /// URL of a deployment that runs already.
     pub url: Option<String>,
-    /// The only faults of 3.2; those of the profile when empty.
+    /// Faults of 3.2; those of the profile when empty.
     pub faults: Vec<Nemesis>,
-    /// Which real providers 5.1 calls, if any.
+    /// Real providers that 5.1 calls.
     pub live: Option<LivePlan>,
-    /// What arrivals, order and faults follow from.
+    /// Seed of arrivals, order and faults.
     pub seed: u64,
-    /// Where files go.
     pub out: PathBuf,
-    /// The command line.
     pub argv: Vec<String>,
 }
 
-/// What a scenario found.
+/// Results of a scenario.
 #[derive(Debug)]
 pub struct Findings {
-    /// Its figures and plots.
     pub test: Test,
-    /// What it saw of criteria.
     pub seen: Vec<Observation>,
 }
 
-/// A scenario, and what it found or why it could not be run.
-type Outcome = (&'static Scenario, Result<Findings, RunError>);
+/// A scenario and its results, or the reason why it could not be run.
+type ScenarioResult = (&'static Scenario, Result<Findings, RunError>);
 
-/// Runs scenarios by `measure` until all are done or `interrupted` resolves; what was found so far is reported in both cases.
-///
-/// # Errors
-/// When not even the harness can be set up, or the deployment under test does not answer.
+/// Runs scenarios by `measure` until all are done or `interrupted` resolves; the results so far are reported in both cases.
 pub async fn run(
     options: Options,
     measure: impl AsyncFn(&'static Scenario, &mut Lab) -> Result<Findings, RunError>,
@@ -90,8 +79,8 @@ pub async fn run(
     }
     let mut order = options.scenarios.clone();
     order.shuffle(&mut StdRng::seed_from_u64(lab.seed_of("order")));
-    let mut results: Vec<Outcome> = Vec::new();
-    let mut did_not_start = false;
+    let mut results: Vec<ScenarioResult> = Vec::new();
+    let mut has_started = true;
     let cut_short = {
         let all = async {
             lab.floor_p99_ms = Some(floor::of_requests(calibration(options.profile), options.seed).await?);
@@ -99,7 +88,7 @@ pub async fn run(
                 lab.progress.begin(scenario.id);
                 lab.phase = scenario.phases.first().copied().unwrap_or(Phase::Load);
                 let found = Box::pin(measure(scenario, &mut lab)).await;
-                did_not_start |= matches!(found, Err(RunError::Sut(_)));
+                has_started &= !matches!(found, Err(RunError::Sut(_)));
                 lab.progress.end(&in_a_line(scenario, &found, &lab));
                 results.push((scenario, found));
             }
@@ -114,11 +103,11 @@ pub async fn run(
         lab.progress.say("interrupted: what was measured so far is reported");
     }
     let mut report = report(&lab, &options, start, results, cut_short).await;
-    verdict::finish(&mut report, &Policy { not_started: did_not_start, ..Policy::default() });
+    verdict::finish(&mut report, has_started);
     Ok(report)
 }
 
-/// How long the floor of the harness is looked for.
+/// Returns the duration of the harness's calibration.
 fn calibration(profile: Profile) -> Duration {
     match profile {
         Profile::Quick => Duration::from_secs(2),
@@ -126,7 +115,7 @@ fn calibration(profile: Profile) -> Duration {
     }
 }
 
-/// The deployment answers, and is of our version.
+/// Checks that the deployment answers and is of our version.
 async fn check_version(api: &Api) -> Result<(), RunError> {
     let live = api.get("/health/live").await?;
     let (theirs, ours) = (live["version"].as_str().unwrap_or("none"), env!("CARGO_PKG_VERSION"));
@@ -161,7 +150,7 @@ async fn report(
     lab: &Lab,
     options: &Options,
     start: jiff::Timestamp,
-    results: Vec<Outcome>,
+    results: Vec<ScenarioResult>,
     interrupted: bool,
 ) -> Report {
     let found = |scenario: &Scenario| results.iter().find(|(done, _)| done.id == scenario.id).map(|(_, found)| found);
@@ -196,7 +185,7 @@ async fn report(
     }
 }
 
-/// The test of a scenario with its judged criteria; without figures when it was not run.
+/// Builds the test of a scenario with its judged criteria; without figures when it was not run.
 fn test_of(lab: &Lab, scenario: &Scenario, found: Option<&Result<Findings, RunError>>) -> Test {
     let judge = |seen: &[Observation]| judge_all(scenario, seen, &lab.gates, (lab.engine, lab.profile));
     let why = match found {

@@ -1,16 +1,15 @@
-//! What a person sees while it runs: on a terminal one line that is written over, else plain lines.
+//! Progress of a run: on a terminal one line that is written over, else plain lines.
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-/// Characters of a terminal line that are cleared.
+/// Width of a terminal line that is cleared, in characters.
 const WIDTH: usize = 100;
 
-/// Says on standard error how far it is; standard output belongs to the result.
+/// Reports progress on standard error; standard output belongs to the result.
 #[derive(Debug)]
 pub struct Progress {
     terminal: bool,
-    quiet: bool,
     began: Instant,
     current: String,
 }
@@ -18,18 +17,12 @@ pub struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, quiet: false, began: Instant::now(), current: String::new() }
+        Self { terminal, began: Instant::now(), current: String::new() }
     }
 }
 
 impl Progress {
-    /// Says nothing.
-    #[must_use]
-    pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::default() }
-    }
-
-    /// A new part begins.
+    /// Starts a part.
     pub fn begin(&mut self, what: &str) {
         what.clone_into(&mut self.current);
         self.began = Instant::now();
@@ -38,14 +31,14 @@ impl Progress {
         }
     }
 
-    /// How it goes; only a terminal shows it.
+    /// Shows progress within the part; only on a terminal.
     pub fn tick(&mut self, how: &str) {
         if self.terminal {
             self.line(&format!("{}  {how}  {:.0} s", self.current, self.began.elapsed().as_secs_f64()));
         }
     }
 
-    /// The part has ended; this stays.
+    /// Ends the part with a line that stays.
     pub fn end(&mut self, how: &str) {
         if self.terminal {
             self.line("");
@@ -54,7 +47,7 @@ impl Progress {
         self.write(&format!("{:<20}{how}  {seconds:.1} s\n", self.current));
     }
 
-    /// A sentence that stays.
+    /// Prints a line that stays.
     pub fn say(&mut self, text: &str) {
         if self.terminal {
             self.line("");
@@ -68,9 +61,7 @@ impl Progress {
     }
 
     fn write(&self, text: &str) {
-        if !self.quiet {
-            // There is nowhere to say that this failed.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-        }
+        // There is nowhere to say that this failed.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }

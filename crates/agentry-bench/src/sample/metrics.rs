@@ -1,25 +1,25 @@
-//! The platform's own numbers: its `/metrics`, read by name.
+//! The platform's own metrics, read from `/metrics` by name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
+use super::sampler::lock;
 use crate::load::clock::now;
 
-/// The distance of scrapes: each one asks the platform's store, so they are rarer than samples.
+/// Interval of scrapes: each one asks the platform's store, so they are rarer than samples.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Scrapes that are kept; later ones replace the oldest.
+/// Largest number of scrapes kept; later ones replace the oldest.
 const MAX_SCRAPES: usize = 100_000;
 
-/// Numbers by their name with labels, as in `agentry_tasks{status="queued"}`.
+/// Values by their name with labels, as in `agentry_tasks{status="queued"}`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Reads Prometheus' text format. Lines that are not understood are skipped.
-    #[must_use]
+    /// Parses Prometheus' text format. Lines that do not parse are skipped.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| {
@@ -29,78 +29,63 @@ impl Metrics {
         Self(pairs.collect())
     }
 
-    /// One number.
-    #[must_use]
+    /// Returns the value of a name with labels.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
     }
 
-    /// The sum over all labels of a name; `None` when it has no line.
-    #[must_use]
+    /// Returns the sum over all labels of a name; `None` when it has no line.
     pub fn sum(&self, name: &str) -> Option<f64> {
         let mut found = self.0.iter().filter(|(line, _)| line.split('{').next() == Some(name)).peekable();
         found.peek().is_some().then(|| found.map(|(_, value)| value).sum())
     }
 
-    /// Numbers whose name with labels begins so, by the rest of it.
+    /// Returns the values whose name with labels begins so, by the rest of it.
     pub fn starting_with<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         let from = self.0.range(start.to_owned()..);
         from.map_while(move |(name, value)| Some((name.strip_prefix(start)?, *value)))
-    }
-
-    /// Adds the numbers of another process.
-    pub fn add(&mut self, other: &Self) {
-        for (name, value) in &other.0 {
-            *self.0.entry(name.clone()).or_default() += value;
-        }
     }
 }
 
 type Scrapes = Arc<Mutex<Vec<(u64, Metrics)>>>;
 
-/// Reads `/metrics` of a process every second until it is dropped.
+/// Scrapes `/metrics` of a process every second until it is dropped.
 pub struct Scraper {
     scrapes: Scrapes,
-    task: JoinHandle<()>,
+    /// Ends when it is dropped.
+    _task: JoinSet<()>,
 }
 
 impl Scraper {
-    /// Starts on the platform's base URL. Scrapes that fail are left out: the process may be down on purpose.
-    #[must_use]
+    /// Starts to scrape the platform at its base URL. Failed scrapes are left out: the process may be down on purpose.
     pub fn start(client: reqwest::Client, base: &str) -> Self {
         let scrapes = Scrapes::default();
         let (url, kept) = (format!("{base}/metrics"), Arc::clone(&scrapes));
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let Ok(response) = client.get(&url).timeout(INTERVAL * 5).send().await else { continue };
                 let Ok(text) = response.text().await else { continue };
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = lock(&kept);
                 if kept.len() == MAX_SCRAPES {
                     kept.remove(0);
                 }
                 kept.push((now(), Metrics::parse(&text)));
             }
         });
-        Self { scrapes, task }
+        Self { scrapes, _task: task }
     }
 
-    /// The numbers of one name over time, as (nanoseconds, value).
-    #[must_use]
+    /// Returns the values of one name over time, as (nanoseconds, value).
     pub fn series(&self, name: &str) -> Vec<(u64, f64)> {
-        let scrapes = self.scrapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrapes = lock(&self.scrapes);
         scrapes
             .iter()
             .filter_map(|(at, metrics)| Some((*at, metrics.get(name).or_else(|| metrics.sum(name))?)))
             .collect()
-    }
-}
-
-impl Drop for Scraper {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -111,12 +96,10 @@ mod tests {
     #[test]
     fn numbers_are_read_by_name() {
         let text = "# HELP a b\n# TYPE a gauge\na{status=\"queued\"} 3\na{status=\"running\"} 4.5\nb 1\nbroken\n";
-        let mut metrics = Metrics::parse(text);
+        let metrics = Metrics::parse(text);
         assert_eq!(metrics.get("a{status=\"queued\"}"), Some(3.0));
         assert_eq!((metrics.sum("a"), metrics.sum("b"), metrics.sum("c")), (Some(7.5), Some(1.0), None));
         let of_a: Vec<_> = metrics.starting_with("a{status=").collect();
         assert_eq!(of_a, [("\"queued\"}", 3.0), ("\"running\"}", 4.5)]);
-        metrics.add(&Metrics::parse("b 2\n"));
-        assert_eq!(metrics.get("b"), Some(3.0));
     }
 }

@@ -9,43 +9,37 @@ use std::time::Duration;
 use procfs::ProcError;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 
-use super::machine::Machine;
-use super::process::{Memory, Threads, descriptors_of, family, memory_of};
+use super::machine::MachineCounters;
+use super::process::{Threads, descriptors_of, family, pss_of};
 use crate::load::clock::{go_first, nanos, now, timespec};
 
-/// The distance of samples.
+/// Interval of samples.
 pub const INTERVAL: Duration = Duration::from_millis(100);
-/// Memory is looked at in each so-manieth sample: the kernel walks all pages of the process for it.
+/// Samples between two readings of memory, for which the kernel walks all pages of the process.
 const MEMORY_EVERY: u64 = 5;
-/// Samples that are kept. Beyond it every other one is dropped: a long run has fewer samples per second.
+/// Largest number of samples kept. Beyond it every other one is dropped: a long run has fewer samples per second.
 const MAX_SAMPLES: usize = 40_000;
-/// A sample that comes later than so many intervals is a gap.
+/// Intervals after which a sample counts as a gap.
 const GAP: u64 = 3;
 
-/// Whose processes.
+/// Owner of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// The platform under test.
     Sut,
-    /// PostgreSQL.
     Postgres,
-    /// RabbitMQ.
     RabbitMq,
-    /// Redis.
     Redis,
-    /// The simulators.
     Simulators,
     /// This process: generator, samplers, checkers.
     Harness,
 }
 
 impl Part {
-    /// Every part, the platform first.
+    /// All parts, the platform first.
     pub const ALL: [Self; 6] =
         [Self::Sut, Self::Postgres, Self::RabbitMq, Self::Redis, Self::Simulators, Self::Harness];
 
-    /// The part in a word.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sut => "sut",
@@ -58,62 +52,57 @@ impl Part {
     }
 }
 
-/// What the processes of a part have used since they were first seen, and what they hold.
+/// Processor time of a part since its processes were first seen, and the resources that they hold.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PartSample {
     /// Nanoseconds on a processor.
     pub cpu: u64,
     /// Nanoseconds of waiting for a processor.
     pub waited: u64,
-    /// Memory, as last looked at.
-    pub memory: Memory,
-    /// Threads alive.
+    /// Proportional set size in bytes, as last read.
+    pub pss: u64,
     pub threads: usize,
-    /// Open file descriptors of the processes that were named (not of their children), as last looked at.
+    /// Open file descriptors of the watched processes (not of their children), as last read.
     pub descriptors: usize,
 }
 
-/// A sample.
+/// State of the machine and of each part at one moment.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// When, on the monotonic clock in nanoseconds.
+    /// Time of the sample, on the monotonic clock in nanoseconds.
     pub at: u64,
-    /// The machine.
-    pub machine: Machine,
-    /// Each part that has processes.
+    pub machine: MachineCounters,
+    /// Parts that have processes.
     pub parts: BTreeMap<Part, PartSample>,
 }
 
 /// Samples in order.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
-    /// The samples.
     pub all: Vec<Sample>,
-    /// Distances of more than three intervals: the machine was too busy to look.
+    /// Distances of more than three intervals, in which the machine was too busy to sample.
     pub gaps: u64,
-    /// The longest distance, in nanoseconds.
+    /// Longest distance, in nanoseconds.
     pub longest_gap: u64,
-    /// Why nothing was sampled, when nothing was.
+    /// Reason why nothing was sampled.
     pub trouble: Option<String>,
 }
 
 impl Samples {
-    /// Those between two moments, and the last one before them where there is one.
-    #[must_use]
+    /// Returns the samples between two moments, and the last one before them.
     pub fn between(&self, from: u64, to: u64) -> &[Sample] {
         let first = self.all.partition_point(|sample| sample.at < from).saturating_sub(1);
         let last = self.all.partition_point(|sample| sample.at <= to);
         &self.all[first.min(last)..last]
     }
 
-    /// Gaps between two moments.
-    #[must_use]
+    /// Counts the gaps between two moments.
     pub fn gaps_between(&self, from: u64, to: u64) -> u64 {
         let limit = GAP * nanos(INTERVAL) * self.thinning();
         self.between(from, to).windows(2).filter(|pair| pair[1].at - pair[0].at > limit).count() as u64
     }
 
-    /// How many intervals lie between two samples that are kept.
+    /// Returns the number of intervals between two samples that are kept.
     fn thinning(&self) -> u64 {
         let span = self.all.last().map_or(0, |last| last.at) - self.all.first().map_or(0, |first| first.at);
         let intervals = span / nanos(INTERVAL);
@@ -128,17 +117,14 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Samples until it is dropped.
+/// A thread that samples until it is dropped.
 pub struct Sampler {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sampler {
-    /// Starts; this process is watched from the beginning.
-    ///
-    /// # Errors
-    /// When no thread can be started.
+    /// Starts the thread; this process is watched from the beginning.
     pub fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         lock(&shared.watched).push((Part::Harness, std::process::id()));
@@ -148,7 +134,7 @@ impl Sampler {
         Ok(Self { shared, thread })
     }
 
-    /// From now on a process and its children count for a part, until it ends.
+    /// Counts a process and its children for a part from now on.
     pub fn watch(&self, part: Part, pid: u32) {
         let mut watched = lock(&self.shared.watched);
         if !watched.contains(&(part, pid)) {
@@ -156,19 +142,17 @@ impl Sampler {
         }
     }
 
-    /// From now on a process is not looked at; what it used stays in the sums.
+    /// Stops to sample a process; its times stay in the sums.
     pub fn forget(&self, pid: u32) {
         lock(&self.shared.watched).retain(|(_, watched)| *watched != pid);
     }
 
-    /// What was sampled so far.
-    #[must_use]
+    /// Returns all samples so far.
     pub fn samples(&self) -> Samples {
         lock(&self.shared.samples).clone()
     }
 
-    /// What was sampled between two moments.
-    #[must_use]
+    /// Returns the samples between two moments.
     pub fn between(&self, from: u64, to: u64) -> Samples {
         let samples = lock(&self.shared.samples);
         let all = samples.between(from, to).to_vec();
@@ -188,8 +172,8 @@ impl Drop for Sampler {
     }
 }
 
-/// What a panic elsewhere left is whole.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Locks state that a panic elsewhere leaves usable.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -238,21 +222,21 @@ fn keep(samples: &mut Samples, sample: Result<Sample, ProcError>, number: u64) {
     }
 }
 
-/// The processes that count for a part. What the harness starts is of other parts: as its children they would be counted twice.
+/// Returns the processes that count for a part. Children of the harness belong to other parts and would be counted twice.
 fn counted(part: Part, root: u32) -> Vec<u32> {
     if part == Part::Harness { vec![root] } else { family(root) }
 }
 
-/// What each process has used, with those that are gone.
+/// Times of each process, including those that are gone.
 #[derive(Default)]
 struct Used {
     threads: HashMap<(Part, u32), Threads>,
-    memory: BTreeMap<Part, (Memory, usize)>,
+    memory: BTreeMap<Part, (u64, usize)>,
 }
 
 impl Used {
     fn sample(&mut self, watched: &[(Part, u32)], memory: bool) -> Result<Sample, ProcError> {
-        let machine = Machine::now()?;
+        let machine = MachineCounters::now()?;
         let at = now();
         if memory {
             self.memory.clear();
@@ -264,9 +248,7 @@ impl Used {
             family.iter().for_each(|pid| threads.look(*pid));
             if memory {
                 let (sum, descriptors) = self.memory.entry(*part).or_default();
-                for pid in &family {
-                    *sum += memory_of(*pid).unwrap_or_default();
-                }
+                *sum += family.iter().filter_map(|pid| pss_of(*pid)).sum::<u64>();
                 *descriptors += descriptors_of(*root).unwrap_or(0);
             }
         }
@@ -278,9 +260,9 @@ impl Used {
             of_part.waited += waited;
             of_part.threads += threads.alive();
         }
-        for (part, (memory, descriptors)) in &self.memory {
+        for (part, (pss, descriptors)) in &self.memory {
             let of_part = parts.entry(*part).or_default();
-            (of_part.memory, of_part.descriptors) = (*memory, *descriptors);
+            (of_part.pss, of_part.descriptors) = (*pss, *descriptors);
         }
         Ok(Sample { at, machine, parts })
     }
@@ -295,7 +277,7 @@ mod tests {
         let mut samples = Samples::default();
         let step = nanos(INTERVAL);
         for number in 0..(3 * MAX_SAMPLES as u64) {
-            let sample = Sample { at: number * step, machine: Machine::default(), parts: BTreeMap::new() };
+            let sample = Sample { at: number * step, machine: MachineCounters::default(), parts: BTreeMap::new() };
             keep(&mut samples, Ok(sample), number);
         }
         assert!(samples.all.len() <= MAX_SAMPLES && samples.all.len() > MAX_SAMPLES / 4, "{}", samples.all.len());
@@ -322,7 +304,7 @@ mod tests {
         let seen = loop {
             let samples = sampler.samples();
             if let Some(part) = samples.all.last().and_then(|sample| sample.parts.get(&Part::Redis)).copied()
-                && part.memory.pss > 0
+                && part.pss > 0
             {
                 break part;
             }

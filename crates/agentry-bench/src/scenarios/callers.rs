@@ -1,4 +1,4 @@
-//! Who asks the platform in scenarios: tasks that wait for their end, and events.
+//! Callers of the platform in scenarios: tasks that wait for their end, and events.
 
 use crate::load::{Answer, Caller, Outcome, by_status, put_post};
 
@@ -6,15 +6,15 @@ use super::loads::trace;
 
 /// One task for each arrival; the answer comes when the task has ended.
 #[derive(Debug, Clone)]
-pub struct Tasks {
-    /// What the server is called.
+pub struct TaskCaller {
+    /// Value of the `Host` header.
     pub host: String,
     pub agent: String,
     /// Conversations that the tasks are spread over in turn; none when 0.
     pub sessions: u64,
     /// The number of the first of them: another load of the same agent has others, and its own order in them.
     pub first_session: u64,
-    /// What is asked besides the number.
+    /// Text of the question, followed by the number.
     pub ask: String,
     /// Seconds that a request waits for its task: longer than any load's patience, or 0 for the answer that it is durable.
     pub wait: u32,
@@ -24,7 +24,7 @@ pub struct Tasks {
     pub seed: u64,
 }
 
-impl Tasks {
+impl TaskCaller {
     pub fn of(host: &str, agent: &str, seed: u64) -> Self {
         Self {
             host: host.to_owned(),
@@ -39,7 +39,7 @@ impl Tasks {
     }
 }
 
-impl Caller for Tasks {
+impl Caller for TaskCaller {
     fn request(&mut self, number: u64, _: u64, out: &mut Vec<u8>) {
         let Self { agent, ask, .. } = self;
         let path = if self.wait > 0 { format!("/v1/tasks?wait={}", self.wait) } else { "/v1/tasks".to_owned() };
@@ -65,11 +65,11 @@ impl Caller for Tasks {
 
 /// Batches of tasks; the answer comes when they are durable.
 #[derive(Debug, Clone)]
-pub struct Batches {
+pub struct BatchCaller {
     pub bytes: Vec<u8>,
 }
 
-impl Batches {
+impl BatchCaller {
     /// So many tasks of an agent each time.
     pub fn of(host: &str, agent: &str, size: usize) -> Self {
         let tasks: Vec<String> =
@@ -81,7 +81,7 @@ impl Batches {
     }
 }
 
-impl Caller for Batches {
+impl Caller for BatchCaller {
     fn request(&mut self, _: u64, _: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes);
     }
@@ -95,7 +95,7 @@ impl Caller for Batches {
     }
 }
 
-/// Whether some bytes are among others.
+/// Tells whether `body` contains `wanted`.
 pub fn has(body: &[u8], wanted: &[u8]) -> bool {
     body.windows(wanted.len()).any(|window| window == wanted)
 }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_task_that_failed_is_no_success() {
-        let mut tasks = Tasks::of("h", "a", 1);
+        let mut tasks = TaskCaller::of("h", "a", 1);
         let answer = |status, body| Answer { number: 0, status, body, intended: 0, received: 1 };
         assert_eq!(tasks.judge(&answer(200, b"{\"status\":\"completed\"}")), Outcome::Ok);
         assert_eq!(tasks.judge(&answer(200, b"{\"status\":\"failed\"}")), Outcome::Failed("task did not complete"));

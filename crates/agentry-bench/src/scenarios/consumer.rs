@@ -1,30 +1,32 @@
 //! Consumers of events that are no part of the platform.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
-use tokio::task::JoinHandle;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::events::read_event;
 use crate::load::clock::{SECOND, now};
 use crate::run::Lab;
+use crate::sample::lock;
 use crate::stats::histogram;
-use crate::sut::{Api, SutError};
+use crate::sut::{Api, unreachable};
 
-/// Messages that the broker gives out before one is acknowledged.
+/// Largest number of unacknowledged messages.
 const PREFETCH: u16 = 50;
-/// Deliveries that are remembered of one load at most.
+/// Largest number of deliveries kept of one load.
 const MAX_DELIVERIES: usize = 5_000_000;
 /// The longest line of an event stream, in bytes.
 const MAX_LINE: usize = 1024 * 1024;
 
-/// A delivery: which event, when it was meant to be sent, when it was here; nanoseconds on the monotonic clock.
+/// The number of an event, and the moments of its intended send and of its receipt in nanoseconds.
 type Delivery = (u64, u64, u64);
 
 #[derive(Default)]
@@ -36,7 +38,8 @@ struct Shared {
 /// A consumer that receives events until it is dropped.
 pub struct EventConsumer {
     shared: Arc<Mutex<Shared>>,
-    task: JoinHandle<()>,
+    /// Ends when it is dropped.
+    _task: JoinSet<()>,
     description: &'static str,
     _connection: Option<Connection>,
 }
@@ -53,18 +56,15 @@ pub struct Deliveries {
 
 impl EventConsumer {
     /// A client of the API's event stream.
-    pub async fn of_api(api: &Api) -> Result<Self, SutError> {
+    pub async fn of_api(api: &Api) -> Result<Self, LabError> {
         let url = format!("{}/v1/events", api.base());
-        let failed = |error: reqwest::Error| SutError::Unreachable {
-            request: format!("GET {url}"),
-            error: agentry_http::with_causes(&error),
-        };
-        // A client without a limit of time: the stream lasts as long as the scenario.
-        let client = agentry_http::builder(api.base()).build().map_err(failed)?;
-        let response = client.get(&url).send().await.map_err(failed)?;
-        let shared = Arc::<Mutex<Shared>>::default();
+        let request = format!("GET {url}");
+        // A client without a timeout: the stream lasts as long as the scenario.
+        let client = agentry_http::builder(api.base()).build().map_err(unreachable(&request))?;
+        let response = client.get(&url).send().await.map_err(unreachable(&request))?;
+        let (shared, mut task) = (Arc::<Mutex<Shared>>::default(), JoinSet::new());
         let kept = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
+        task.spawn(async move {
             let mut stream = response.bytes_stream();
             let mut buffer: Vec<u8> = Vec::new();
             while let Some(Ok(piece)) = stream.next().await {
@@ -83,26 +83,23 @@ impl EventConsumer {
             }
         });
         let description = "the consumer reads the API's event stream";
-        Ok(Self { shared, task, description, _connection: None })
+        Ok(Self { shared, _task: task, description, _connection: None })
     }
 
     /// A RabbitMQ client with a durable queue of its own on the platform's exchange, prefetch 50, acknowledging by hand.
-    pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, SutError> {
-        let failed = |error: lapin::Error| SutError::Server(format!("RabbitMQ: {error}"));
+    pub async fn of_rabbitmq(url: &str, prefix: &str) -> Result<Self, LabError> {
+        let failed = |error: lapin::Error| LabError::Server(format!("RabbitMQ: {error}"));
         let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(failed)?;
         let channel = connection.create_channel().await.map_err(failed)?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(failed)?;
         let (queue, exchange) = (format!("{prefix}.bench"), format!("{prefix}.events"));
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.clone().into(), options, FieldTable::default()).await.map_err(failed)?;
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
         channel.queue_bind(queue.clone().into(), exchange.into(), "#".into(), options, none).await.map_err(failed)?;
-        let options = BasicConsumeOptions::default();
-        let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
-        let mut consumer = consuming.await.map_err(failed)?;
-        let shared = Arc::<Mutex<Shared>>::default();
+        let (_, mut consumer) = consume(&connection, queue.into(), PREFETCH).await.map_err(failed)?;
+        let (shared, mut task) = (Arc::<Mutex<Shared>>::default(), JoinSet::new());
         let kept = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
+        task.spawn(async move {
             while let Some(Ok(delivery)) = consumer.next().await {
                 note(&kept, &delivery.data, now());
                 if delivery.ack(BasicAckOptions::default()).await.is_err() {
@@ -112,10 +109,10 @@ impl EventConsumer {
         });
         let description =
             "the consumer is a RabbitMQ client with a durable queue, prefetch 50 and manual acknowledgement";
-        Ok(Self { shared, task, description, _connection: Some(connection) })
+        Ok(Self { shared, _task: task, description, _connection: Some(connection) })
     }
 
-    /// How it receives events.
+    /// Describes how it receives events.
     pub fn description(&self) -> &'static str {
         self.description
     }
@@ -154,14 +151,17 @@ impl EventConsumer {
     }
 }
 
-impl Drop for EventConsumer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+/// Opens a channel that consumes a queue with at most `prefetch` unacknowledged messages.
+pub(super) async fn consume(
+    connection: &Connection,
+    queue: ShortString,
+    prefetch: u16,
+) -> lapin::Result<(Channel, Consumer)> {
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(queue, "".into(), options, none).await?;
+    Ok((channel, consumer))
 }
 
 fn note(shared: &Mutex<Shared>, text: &[u8], here: u64) {

@@ -1,6 +1,6 @@
 //! 4.2 CPU: what the platform uses when nothing is asked of it, and under its target load.
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::Experiment;
 use super::loads::{Drawing, LoadRow, Rate};
 use super::stalls::Stalls;
@@ -79,7 +79,7 @@ async fn loaded(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = x.deploy(Plan { agents, ..Plan::default() }).await?;
     let api = deployment.api()?;
     let (scraper, before) = (Scraper::start(api.client().clone(), api.base()), Stalls::of(&deployment).await);
-    let driven = x.drive(&LOAD, &deployment, |host, seed| Tasks::of(host, &fleet::noop().0, seed)).await?;
+    let driven = x.drive(&LOAD, &deployment, |host, seed| TaskCaller::of(host, &fleet::noop().0, seed)).await?;
     let stalls = Stalls::of(&deployment).await.since(&before);
     let source = "schedstat of every thread of the platform at 245 tasks/s, share of all processors";
     let seen = observation(&shares(&driven.samples.all), 100.0 / processors() as f64, source);

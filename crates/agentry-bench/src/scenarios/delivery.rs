@@ -7,25 +7,25 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use agentry_lab::{FaultProxy, LabError};
 use serde_json::{Value, json};
 
 use super::experiment::Experiment;
 use super::injection::{FaultEvidence, inject};
+use super::keyed_tasks::KeyedTaskCaller;
 use super::plots;
-use super::promises::Promises;
 use super::tasks::{id_of, is_whole, repeated, simulated_calls};
 use crate::catalogue::Nemesis;
 use crate::check::{History, QueueReport, check_queue};
-use crate::faults::Link;
 use crate::load::{Load, Recording, clock};
 use crate::model::Fault;
 use crate::run::{Purpose, RunError, gates};
-use crate::sut::{Api, Deployment, Llm, Member, Plan, SutError, fleet};
+use crate::sut::{Api, Deployment, Llm, Member, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Tasks per second during a fault.
 const RATE: f64 = 50.0;
-/// How long everything may take to end after the last fault is healed (I1).
+/// Longest wait for the end of all tasks after the last fault is healed (I1).
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The agent whose calls are the effects.
 const AGENT: &str = "bench-effect";
@@ -36,8 +36,8 @@ const CALL_MS: u32 = 40;
 /// The rate is back when this part of it ends in a second.
 const BACK: f64 = 0.9;
 
-/// What a fault came to.
-struct Cycle {
+/// Result of a fault.
+struct FaultCycle {
     nemesis: Nemesis,
     evidence: FaultEvidence,
     report: QueueReport,
@@ -65,7 +65,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     };
     for round in 0..x.by([1, 1, 10, 100]) {
         for nemesis in nemeses.iter().copied() {
-            x.lab.progress.tick(nemesis.words());
+            x.lab.progress.tick(nemesis.traits().words);
             cycles.push(cycle(x, nemesis, round).await?);
         }
     }
@@ -75,7 +75,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What is deployed for a fault, and who is asked. Where work must be under way between two calls of a task, each call
+/// Plans the deployment for a fault, and the agent. Where work must be under way between two calls of a task, each call
 /// takes a while.
 fn plan(nemesis: Nemesis) -> (Plan, &'static str) {
     let members = vec![
@@ -95,19 +95,19 @@ fn plan(nemesis: Nemesis) -> (Plan, &'static str) {
     (Plan { agents, llm, members, ..Plan::default() }, asked)
 }
 
-async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<Cycle, RunError> {
+async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<FaultCycle, RunError> {
     let (plan, agent) = plan(nemesis);
     let mut deployment = x.deploy(plan).await?;
-    let link = Link::start(deployment.target()?, x.lab.seed_of(nemesis.id())).await;
-    let link = link.map_err(|error| SutError::Server(format!("no fault proxy: {error}")))?;
-    let name = format!("{}-{round}", nemesis.id());
+    let link = FaultProxy::start(deployment.target()?, x.lab.seed_of(nemesis.traits().id)).await;
+    let link = link.map_err(|error| LabError::Server(format!("no fault proxy: {error}")))?;
+    let name = format!("{}-{round}", nemesis.traits().id);
     let file = format!("history-{name}.jsonl");
     let history = History::create(&x.lab.out.join(&file))?;
     x.test.raw.push(file);
-    let window = x.seconds([7.0, 12.0, 60.0, 60.0]) + nemesis.lasts();
+    let window = x.seconds([7.0, 12.0, 60.0, 60.0]) + nemesis.traits().duration;
     let mut load = Load::open(link.address(), RATE, window, x.lab.seed_of(&name));
     load.patience = Duration::from_secs(10);
-    let caller = Promises::new(&link.address().to_string(), agent, CALL_MS, history);
+    let caller = KeyedTaskCaller::new(&link.address().to_string(), agent, CALL_MS, history);
     let mut servers = x.lab.take_servers();
     let quiet = x.seconds([2.0, 4.0, 20.0, 20.0]);
     let (driven, evidence) = tokio::join!(
@@ -117,7 +117,7 @@ async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<C
     x.lab.give_servers(servers);
     let (driven, evidence) = (driven?, evidence?);
     link.heal();
-    let Promises { attempts, acknowledged, unknown, trouble, history, .. } = driven.caller;
+    let KeyedTaskCaller { attempts, acknowledged, unknown, trouble, history, .. } = driven.caller;
     if let Some(error) = trouble {
         return Err(error.into());
     }
@@ -142,7 +142,7 @@ async fn cycle(x: &mut Experiment<'_>, nemesis: Nemesis, round: u32) -> Result<C
     let first = ends.iter().filter(|at| **at > evidence.injected).min();
     let first_success = first.map(|at| seconds(evidence.injected, *at));
     let recovered = back(&born, &ends, evidence.healed).map(|at| seconds(evidence.healed, at));
-    Ok(Cycle { nemesis, evidence, report, effects_twice, late_calls, open, first_success, recovered })
+    Ok(FaultCycle { nemesis, evidence, report, effects_twice, late_calls, open, first_success, recovered })
 }
 
 fn figures_of(x: &mut Experiment<'_>, name: &str, seen: &Recording) {
@@ -165,7 +165,7 @@ async fn settle(
         return Ok(open(api).await);
     }
     for key in unknown.difference(acknowledged) {
-        let body = Promises::body(agent, CALL_MS, key);
+        let body = KeyedTaskCaller::body(agent, CALL_MS, key);
         let request = api.client().post(format!("{}/v1/tasks", api.base())).header("idempotency-key", key);
         // It is a second try of the same request; whether it is refused does not matter, only that it makes no second task.
         let _ = request.header("content-type", "application/json").body(body).send().await;
@@ -224,21 +224,21 @@ fn back(born: &[u64], ends: &[u64], healed: u64) -> Option<u64> {
     None
 }
 
-fn sum(cycles: &[Cycle], of: impl Fn(&Cycle) -> u64) -> u64 {
+fn sum(cycles: &[FaultCycle], of: impl Fn(&FaultCycle) -> u64) -> u64 {
     cycles.iter().map(of).sum()
 }
 
 /// The faults with their evidence, and what came of them.
-fn report(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+fn report(x: &mut Experiment<'_>, cycles: &[FaultCycle]) {
     for (index, cycle) in cycles.iter().enumerate() {
-        let (id, evidence) = (cycle.nemesis.id(), &cycle.evidence);
+        let (id, evidence) = (cycle.nemesis.traits().id, &cycle.evidence);
         gates::of_fault(&mut x.lab.gates, &x.test.id, id, &evidence.proof, evidence.effective);
         let (injected, healed) = (x.lab.time(evidence.injected), x.lab.time(evidence.healed));
         x.lab.faults.push(Fault {
             id: format!("{id}-{index}"),
-            kind: cycle.nemesis.kind().to_owned(),
+            kind: cycle.nemesis.traits().kind.to_owned(),
             test: x.test.id.clone(),
-            target: cycle.nemesis.words().to_owned(),
+            target: cycle.nemesis.traits().words.to_owned(),
             t_inject: injected,
             t_effect: evidence.effective.then_some(injected),
             t_heal: Some(healed),
@@ -256,7 +256,12 @@ fn report(x: &mut Experiment<'_>, cycles: &[Cycle]) {
 }
 
 /// The slowest of the cycles that count; the deadline when one did not come back.
-fn slowest(cycles: &[Cycle], counts: fn(Nemesis) -> bool, of: fn(&Cycle) -> Option<f64>, source: &str) -> Observation {
+fn slowest(
+    cycles: &[FaultCycle],
+    counts: fn(Nemesis) -> bool,
+    of: fn(&FaultCycle) -> Option<f64>,
+    source: &str,
+) -> Observation {
     let times: Vec<Option<f64>> = cycles.iter().filter(|cycle| counts(cycle.nemesis)).map(of).collect();
     let n = times.len() as u64;
     if times.is_empty() {
@@ -268,7 +273,7 @@ fn slowest(cycles: &[Cycle], counts: fn(Nemesis) -> bool, of: fn(&Cycle) -> Opti
     }
 }
 
-fn judge(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+fn judge(x: &mut Experiment<'_>, cycles: &[FaultCycle]) {
     let acknowledged = sum(cycles, |cycle| cycle.report.acknowledged);
     let ledger = "history of the harness against the platform's tasks after a full drain";
     let lost = Observation::exact(sum(cycles, |cycle| cycle.report.lost) as f64, acknowledged, ledger);
@@ -287,7 +292,7 @@ fn judge(x: &mut Experiment<'_>, cycles: &[Cycle]) {
     x.observe("stretch/recovery-server", slowest(cycles, Nemesis::is_server, |cycle| cycle.recovered, source));
 }
 
-fn invariants(x: &mut Experiment<'_>, cycles: &[Cycle]) {
+fn invariants(x: &mut Experiment<'_>, cycles: &[FaultCycle]) {
     let of = |of: fn(&QueueReport) -> u64| sum(cycles, |cycle| of(&cycle.report));
     let some = |of: fn(&QueueReport) -> &Vec<String>| -> Vec<String> {
         cycles.iter().flat_map(|cycle| of(&cycle.report).iter().cloned()).collect()

@@ -40,11 +40,11 @@ const MARGIN: f64 = 1.1;
 const WARM_UP: [f64; 4] = [1.0, 5.0, 30.0, 60.0];
 /// The size of an event in bytes.
 const SIZE: usize = 1_024;
-/// How long deliveries may take to come in after the last send.
+/// Longest wait for deliveries after the last send.
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// Publishes events.
-struct Events {
+struct EventCaller {
     host: String,
     /// Of this load: tells its events from those of others.
     run: u64,
@@ -55,7 +55,7 @@ struct Events {
     confirmed: BTreeSet<String>,
 }
 
-impl Events {
+impl EventCaller {
     fn new(host: &str, run: u64, size: usize) -> Self {
         let pad = "x".repeat(size.saturating_sub(160));
         let rng = StdRng::seed_from_u64(run);
@@ -63,7 +63,7 @@ impl Events {
     }
 }
 
-impl Caller for Events {
+impl Caller for EventCaller {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
         let mut draw = self.rng.random::<f64>() * PEAK;
         let stream = STREAMS.iter().find(|(_, rate)| {
@@ -128,8 +128,8 @@ async fn consumer(x: &mut Experiment<'_>, deployment: Option<&Deployment>) -> Re
     }
 }
 
-/// What one load came to.
-struct Published {
+/// Result of one load.
+struct PublishResult {
     heard: Deliveries,
     seen: Recording,
     report: QueueReport,
@@ -144,10 +144,10 @@ async fn publish(
     deployment: Option<&Deployment>,
     consumer: &EventConsumer,
     row: &LoadRow,
-) -> Result<Published, RunError> {
+) -> Result<PublishResult, RunError> {
     let run = x.lab.seed_of(row.name) % 1_000_000_000;
     consumer.begin(run);
-    let driven = x.drive(row, deployment, |host, _| Events::new(host, run, SIZE)).await?;
+    let driven = x.drive(row, deployment, |host, _| EventCaller::new(host, run, SIZE)).await?;
     let end = driven.seen.began + clock::nanos(driven.seen.window);
     let waited = consumer.until(driven.caller.confirmed.len(), DRAIN).await;
     let drained = waited.then(|| clock::now().saturating_sub(end) as f64 / 1e9);
@@ -162,7 +162,7 @@ async fn publish(
     let wrong = [("lost", report.lost), ("unexpected", report.unexpected), ("redelivered", report.duplicated)];
     x.counts(row.name, &wrong, report.acknowledged, "ledger of ids");
     if let Some(broker) = driven.samples.all.last().and_then(|sample| sample.parts.get(&Part::RabbitMq)) {
-        let pss = broker.memory.pss as f64 / 1e6;
+        let pss = broker.pss as f64 / 1e6;
         x.cost(&of("broker_pss"), ("MB", "max"), pss, 1, "smaps_rollup of the broker");
     }
     let depth = heard.depth(x.lab);
@@ -176,7 +176,7 @@ async fn publish(
     if let Some(seconds) = drained {
         x.figure(&of("drained"), ("s", "max"), seconds, 1, "last send to the last delivery");
     }
-    Ok(Published { seen: driven.seen, report, heard, drained, growth })
+    Ok(PublishResult { seen: driven.seen, report, heard, drained, growth })
 }
 
 fn depth_plot(id: &str, depth: Vec<Point>) -> Plot {
@@ -191,7 +191,7 @@ fn depth_plot(id: &str, depth: Vec<Point>) -> Plot {
     )
 }
 
-fn judge_peak(x: &mut Experiment<'_>, peak: &Published) {
+fn judge_peak(x: &mut Experiment<'_>, peak: &PublishResult) {
     let n = peak.heard.delivery.len();
     let mut sustained = of_windows(&peak.heard.windows(), n, "deliveries per second in the slowest 5-s window");
     let share = n as f64 / peak.seen.offered.max(1) as f64 * 100.0;
@@ -212,7 +212,7 @@ fn judge_peak(x: &mut Experiment<'_>, peak: &Published) {
     }
 }
 
-fn judge_burst(x: &mut Experiment<'_>, burst: &Published) {
+fn judge_burst(x: &mut Experiment<'_>, burst: &PublishResult) {
     let n = burst.heard.delivery.len();
     let seen =
         of_windows(&burst.heard.windows(), n, "deliveries per second through the burst in the slowest 5-s window");
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_event_is_read_back() {
         let mut out = Vec::new();
-        Events::new("h", 77, 512).request(5, 123_456, &mut out);
+        EventCaller::new("h", 77, 512).request(5, 123_456, &mut out);
         assert_eq!(read_event(&out), Some((77, 5, 123_456)));
         assert!(out.len() > 450 && out.len() < 800, "{}", out.len());
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use hdrhistogram::Histogram;
 
 use crate::catalogue::Scenario;
@@ -9,15 +10,15 @@ use crate::load::{Recording, clock};
 use crate::model::{Invariant, Metric, Plot, Stage, Test, Window};
 use crate::run::{Findings, Lab, RunError};
 use crate::stats::{encode, number, quantile_of};
-use crate::sut::{Api, Deployment, Plan, SutError};
+use crate::sut::{Api, Deployment, Plan};
 use crate::verdict::Observation;
 
 /// A scenario while it runs.
 pub(super) struct Experiment<'a> {
-    /// What all scenarios of the run share.
+    /// State that all scenarios of the run share.
     pub lab: &'a mut Lab,
     pub test: Test,
-    /// What it has seen of criteria.
+    /// Observations of its criteria.
     pub seen: Vec<Observation>,
     scenario: &'static Scenario,
 }
@@ -44,7 +45,7 @@ impl<'a> Experiment<'a> {
     }
 
     /// The API of a deployment, or of the one that runs already.
-    pub fn api<'d>(&'d self, deployment: impl Into<Option<&'d Deployment>>) -> Result<&'d Api, SutError> {
+    pub fn api<'d>(&'d self, deployment: impl Into<Option<&'d Deployment>>) -> Result<&'d Api, LabError> {
         self.lab.api(deployment.into())
     }
 
@@ -97,7 +98,7 @@ impl<'a> Experiment<'a> {
         self.test.notes.push(sentence.into());
     }
 
-    /// What was seen of a criterion.
+    /// Records an observation of a criterion.
     pub fn observe(&mut self, criterion: &'static str, seen: Observation) {
         self.seen.push(seen.of(criterion));
     }
@@ -130,7 +131,7 @@ pub(super) fn cost(name: &str, form: (&str, &str), value: f64, n: u64, source: &
     Metric { more_is_better: Some(false), ..Metric::new(name, form, value, n, source) }
 }
 
-/// What a histogram of microseconds says of a quantile, in milliseconds, with its interval.
+/// Observes a quantile of a histogram of microseconds, in milliseconds, with its interval.
 pub(super) fn of_quantile(histogram: &Histogram<u64>, quantile: f64, source: &str) -> Observation {
     let value = number(histogram.value_at_quantile(quantile)) / 1_000.0;
     let ci95 = quantile_of(histogram, quantile).map(|quantile| quantile.ci95);

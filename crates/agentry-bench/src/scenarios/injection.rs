@@ -6,19 +6,19 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::catalogue::Nemesis;
-use crate::faults::{Link, Shape};
 use crate::load::clock::now;
 use crate::run::RunError;
-use crate::sut::{Deployment, Servers, SutError};
+use crate::sut::{Deployment, Servers};
+use agentry_lab::{FaultProxy, LabError, Shape, Urls};
 
-/// How long work under way at the victim is waited for.
+/// Longest wait for work under way at the victim.
 const BUSY: Duration = Duration::from_secs(10);
-/// What shows that a fault had an effect.
+/// Evidence that a fault had an effect.
 #[derive(Debug, Clone)]
 pub(super) struct FaultEvidence {
-    /// When it was injected, on the monotonic clock.
+    /// Time of the injection, on the monotonic clock.
     pub injected: u64,
-    /// When it was healed: the victim answers again.
+    /// Time of healing: the victim answers again.
     pub healed: u64,
     /// Whether it provably had an effect.
     pub effective: bool,
@@ -30,11 +30,11 @@ pub(super) async fn inject(
     nemesis: Nemesis,
     deployment: &mut Deployment,
     servers: Option<&mut Servers>,
-    clients: &Link,
+    clients: &FaultProxy,
     quiet: Duration,
 ) -> Result<FaultEvidence, RunError> {
     sleep(quiet).await;
-    let no_servers = || SutError::Server("this fault needs servers of the run's own".to_owned());
+    let no_servers = || LabError::Server("this fault needs servers of the run's own".to_owned());
     match nemesis {
         Nemesis::ConsumerKilled => {
             let name = if deployment.names().iter().any(|name| name == "worker-1") { "worker-1" } else { "agentry" };
@@ -74,7 +74,7 @@ pub(super) async fn inject(
 async fn kill(deployment: &mut Deployment, name: &str) -> Result<FaultEvidence, RunError> {
     let busy = deployment.api()?.until_metric("agentry_tasks{status=\"running\"}", BUSY, |running| running > 0.0).await;
     let injected = now();
-    deployment.kill(name)?;
+    deployment.lab.kill(name)?;
     let running = busy.unwrap_or(0.0);
     deployment.start_again(name).await?;
     let healed = now();
@@ -87,11 +87,11 @@ async fn freeze(deployment: &mut Deployment, name: &str) -> Result<FaultEvidence
     let busy = victim.until_metric("agentry_worker_slots_busy", BUSY, |used| used > 0.0).await.unwrap_or(0.0);
     let before = recovered_beside(deployment, name).await;
     let injected = now();
-    deployment.signal(name, Signal::STOP)?;
+    deployment.lab.signal(name, Signal::STOP)?;
     sleep(Nemesis::FROZEN).await;
     let taken = recovered_beside(deployment, name).await - before;
     let healed = now();
-    deployment.signal(name, Signal::CONT)?;
+    deployment.lab.signal(name, Signal::CONT)?;
     let proof = format!("{busy:.0} tasks were running on {name}; {taken:.0} tasks were taken over while it was frozen");
     Ok(FaultEvidence { injected, healed, effective: taken > 0.0, proof })
 }
@@ -109,25 +109,25 @@ async fn recovered_beside(deployment: &Deployment, victim: &str) -> f64 {
 
 /// The worker is started again through links, which then fall silent.
 async fn cut_worker(deployment: &mut Deployment, servers: &mut Servers) -> Result<FaultEvidence, RunError> {
-    let failed = |error: std::io::Error| SutError::Server(format!("no fault proxy: {error}"));
+    let failed = |error: std::io::Error| LabError::Server(format!("no fault proxy: {error}"));
     let to = |port: u16| std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
-    let postgres = Link::start(to(servers.postgres.port), 1).await.map_err(failed)?;
-    let rabbitmq = Link::start(to(servers.rabbitmq.port), 2).await.map_err(failed)?;
-    let redis = Link::start(to(servers.redis.port), 3).await.map_err(failed)?;
+    let postgres = FaultProxy::start(to(servers.postgres.port), 1).await.map_err(failed)?;
+    let rabbitmq = FaultProxy::start(to(servers.rabbitmq.port), 2).await.map_err(failed)?;
+    let redis = FaultProxy::start(to(servers.redis.port), 3).await.map_err(failed)?;
     let links = [postgres, rabbitmq, redis];
     let port = |at: usize| links[at].address().port();
-    deployment.detour("worker-1", crate::sut::servers::Urls::at(port(0), port(1), port(2)));
-    deployment.stop("worker-1").await?;
+    deployment.detour("worker-1", Urls::at(port(0), port(1), port(2)));
+    deployment.lab.stop("worker-1").await?;
     deployment.start_again("worker-1").await?;
     sleep(Duration::from_secs(1)).await;
     let injected = now();
     links.iter().for_each(|link| link.shape_both(Shape::black_hole()));
     sleep(Nemesis::CUT).await;
-    links.iter().for_each(Link::heal);
+    links.iter().for_each(FaultProxy::heal);
     let healed = now();
     let held: u64 = links.iter().map(|link| link.counters().held).sum();
     // The links stay until the worker ends with the deployment: without them it is started again directly.
-    deployment.stop("worker-1").await?;
+    deployment.lab.stop("worker-1").await?;
     deployment.detour("worker-1", servers.urls());
     deployment.start_again("worker-1").await?;
     let proof = format!("{held} bytes and connections held back in {} s", Nemesis::CUT.as_secs());

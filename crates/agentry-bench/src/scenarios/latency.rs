@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::{Experiment, of_quantile};
 use super::live;
 use super::loads::{LoadRow, Rate, Reading};
@@ -24,7 +24,7 @@ const CLEAN: LoadRow = LoadRow::new("llm.clean", Rate::Random(20.0), [5.0, 20.0,
 const FAULTY: LoadRow = LoadRow::new("llm.faulty", Rate::Random(20.0), [5.0, 20.0, 240.0, 1_200.0])
     .target(10_000.0)
     .decides(&[("5.1/errors-faults", Reading::Errors, "tasks that did not complete")]);
-/// What the stretch row asks for, of one protocol.
+/// Load of the stretch row, for one protocol.
 const THOUSAND: LoadRow = LoadRow::new("llm.thousand", Rate::Random(1_000.0), [2.0, 5.0, 20.0, 60.0]).target(1_000.0);
 /// Tasks whose journals are read at most, evenly over a load.
 const MAX_READ: usize = 4_000;
@@ -35,18 +35,18 @@ const MAX_ERROR: usize = 300;
 const FAULTS: &[&str] = &["429=0.0125", "500=0.0125", "truncate=0.0125", "disconnect=0.0125"];
 
 /// A task whose answer streams, and when it was meant to be asked.
-pub(super) struct Streamed {
-    pub(super) tasks: Tasks,
+pub(super) struct StreamedTaskCaller {
+    pub(super) tasks: TaskCaller,
     agents: Vec<String>,
     /// Task id and intended moment in microseconds since the Unix epoch, of those that completed.
     pub(super) ended: Vec<(String, i64)>,
-    /// Why tasks failed, in the platform's words, and how many of each.
+    /// Failed tasks by the platform's message.
     pub(super) errors: BTreeMap<String, u64>,
 }
 
-impl Streamed {
+impl StreamedTaskCaller {
     pub(super) fn of(host: &str, agents: Vec<String>, seed: u64) -> Self {
-        let tasks = Tasks { is_streamed: true, ..Tasks::of(host, "", seed) };
+        let tasks = TaskCaller { is_streamed: true, ..TaskCaller::of(host, "", seed) };
         Self { tasks, agents, ended: Vec::new(), errors: BTreeMap::new() }
     }
 
@@ -60,7 +60,7 @@ impl Streamed {
     }
 }
 
-impl Caller for Streamed {
+impl Caller for StreamedTaskCaller {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
         self.tasks.agent.clone_from(&self.agents[number as usize % self.agents.len()]);
         self.tasks.request(number, intended, out);
@@ -87,19 +87,19 @@ fn text_after(body: &[u8], key: &str) -> Option<String> {
 }
 
 /// One call as the platform journaled it and as the simulator logged it, in microseconds.
-struct Both {
+struct CallPair {
     provider: String,
     /// From the intended moment of the task to the arrival of the call at the provider.
     before: i64,
     /// To the first content and the end, in the platform.
-    here: Timed,
+    here: CallTimes,
     /// The same at the provider.
-    there: Timed,
+    there: CallTimes,
 }
 
 /// One streamed call, in microseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timed {
+pub(super) struct CallTimes {
     /// To the first content.
     pub(super) first: u64,
     /// To the end.
@@ -133,10 +133,10 @@ async fn deploy(x: &mut Experiment<'_>, llm: Llm) -> Result<Deployment, RunError
 
 async fn clean(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = deploy(x, Llm { profile: "realistic", ..Llm::default() }).await?;
-    let driven = x.drive(&CLEAN, &deployment, |host, seed| Streamed::of(host, names(), seed)).await?;
+    let driven = x.drive(&CLEAN, &deployment, |host, seed| StreamedTaskCaller::of(host, names(), seed)).await?;
     let calls = pair(&deployment, &driven.caller.ended).await?;
     for (provider, _) in DEFAULT_MODELS {
-        let of: Vec<Timed> = calls.iter().filter(|call| call.provider == provider).map(|call| call.here).collect();
+        let of: Vec<CallTimes> = calls.iter().filter(|call| call.provider == provider).map(|call| call.here).collect();
         figures_of_calls(x, &format!("llm.{provider}"), &of);
     }
     let (mut fidelity, mut added) = (histogram(), histogram());
@@ -159,7 +159,7 @@ fn observe(x: &mut Experiment<'_>, (id, q): (&'static str, f64), name: &str, of:
 }
 
 /// Times of calls as figures that begin with `name`: to the first token, to the end, per token, and tokens a second.
-pub(super) fn figures_of_calls(x: &mut Experiment<'_>, name: &str, calls: &[Timed]) {
+pub(super) fn figures_of_calls(x: &mut Experiment<'_>, name: &str, calls: &[CallTimes]) {
     let (mut first, mut whole, mut each) = (histogram(), histogram(), histogram());
     let (mut decode, mut overall) = (Vec::new(), Vec::new());
     for call in calls {
@@ -184,7 +184,7 @@ pub(super) fn figures_of_calls(x: &mut Experiment<'_>, name: &str, calls: &[Time
 
 async fn faulty(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = deploy(x, Llm { profile: "fast", faults: FAULTS, ..Llm::default() }).await?;
-    x.drive(&FAULTY, &deployment, |host, seed| Streamed::of(host, names(), seed)).await?;
+    x.drive(&FAULTY, &deployment, |host, seed| StreamedTaskCaller::of(host, names(), seed)).await?;
     let mut ends: BTreeMap<(String, String), u64> = BTreeMap::new();
     for call in simulated_calls(&deployment)? {
         let word = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
@@ -205,7 +205,7 @@ async fn faulty(x: &mut Experiment<'_>) -> Result<(), RunError> {
 async fn stretch(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = deploy(x, Llm { profile: "instant", ..Llm::default() }).await?;
     let one = vec!["bench-openai".to_owned()];
-    let driven = x.drive(&THOUSAND, &deployment, |host, seed| Streamed::of(host, one, seed)).await?;
+    let driven = x.drive(&THOUSAND, &deployment, |host, seed| StreamedTaskCaller::of(host, one, seed)).await?;
     let mut added = histogram();
     for call in pair(&deployment, &driven.caller.ended).await? {
         added.saturating_record(call.here.whole.saturating_sub(call.there.whole).max(1));
@@ -229,14 +229,14 @@ pub(super) async fn journaled(api: &Api, ended: &[(String, i64)]) -> Result<Vec<
 }
 
 /// A streamed answer as the platform journaled it, in an entry of [`journaled`].
-pub(super) fn timed(body: &Value) -> Timed {
+pub(super) fn timed(body: &Value) -> CallTimes {
     let of = |value: &Value| value.as_u64().unwrap_or(0);
     let tokens = of(&body["reply"]["usage"]["output_tokens"]);
-    Timed { first: of(&body["first_token_us"]), whole: of(&body["duration_us"]), tokens }
+    CallTimes { first: of(&body["first_token_us"]), whole: of(&body["duration_us"]), tokens }
 }
 
 /// The calls of tasks, from the journals and the simulator's log.
-async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<Both>, RunError> {
+async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<CallPair>, RunError> {
     let api = deployment.api()?;
     api.drained(Duration::from_secs(30)).await?;
     let log: HashMap<String, Value> =
@@ -247,11 +247,11 @@ async fn pair(deployment: &Deployment, ended: &[(String, i64)]) -> Result<Vec<Bo
         let at = |field: &str| line[field].as_u64();
         let (Some(t), Some(first), Some(whole)) = (at("t_us"), at("first_us"), at("end_us")) else { continue };
         let tokens = at("output_tokens").unwrap_or(0);
-        calls.push(Both {
+        calls.push(CallPair {
             provider: body["provider"].as_str().unwrap_or_default().to_owned(),
             before: t.cast_signed() - intended,
-            here: Timed { tokens, ..timed(&body) },
-            there: Timed { first, whole, tokens },
+            here: CallTimes { tokens, ..timed(&body) },
+            there: CallTimes { first, whole, tokens },
         });
     }
     Ok(calls)
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn agents_take_turns_and_their_answers_are_kept_with_their_moment() {
-        let mut caller = Streamed::of("h", names(), 1);
+        let mut caller = StreamedTaskCaller::of("h", names(), 1);
         let mut out = Vec::new();
         caller.request(1, 0, &mut out);
         let text = String::from_utf8(out).unwrap();

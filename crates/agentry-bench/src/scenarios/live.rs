@@ -14,24 +14,24 @@ use agentry_core::money::NanoUsd;
 use serde_json::{Value, json};
 
 use super::experiment::Experiment;
-use super::latency::{self, Streamed};
+use super::latency::{self, StreamedTaskCaller};
 use crate::estimate::{LIVE_RATE, LivePlan, LiveTarget, SHORT, variables};
-use crate::load::{Live, Load, Pace, Spacing};
-use crate::run::{Driven, Purpose, RunError};
+use crate::load::{Live, Load, LoadModel, Spacing};
+use crate::run::{LoadResult, Purpose, RunError};
 use crate::stats::{Hist, histogram, quantile_of};
 use crate::sut::fleet::AgentFile;
 use crate::sut::{Api, Deployment, Plan};
 use crate::verdict::{Observation, live_gates};
 
-/// What the model is told, in the length of a short system prompt.
+/// System prompt of a usual short length.
 const PROMPT: &str = "You answer questions of customers of a travel agency by chat. Answer at once and in plain text, without a \
                       greeting, without a question back and without anything that was not asked for. When a list is asked for, \
                       write its items in one line with commas between them. Do not explain the items and do not number them.";
-/// What it is asked, before the number of the task. The answer is about as long as `max_tokens` lets it be.
+/// Question, before the number of the task. The answer is about as long as `max_tokens` lets it be.
 const ASK: &str = "Name thirty large cities that one can travel to. This is question";
 /// The most seconds of one call, its retries included.
 const TIMEOUT: u32 = 30;
-/// How long a task may take, its time in the queue included.
+/// Time limit of a task, its time in the queue included.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So many failures without a single answer end the load: a key that is wrong stays wrong.
 const GIVE_UP: u64 = 5;
@@ -46,8 +46,8 @@ const CRITERIA: [(&str, &[ProviderKind]); 2] = [
     ("5.1/ttft-ollama", &[ProviderKind::Ollama]),
 ];
 
-/// What came of the calls of one provider.
-struct Called {
+/// Result of the calls of one provider.
+struct ProviderCalls {
     target: LiveTarget,
     /// Time to the first token in microseconds, as the platform journaled it.
     first: Hist,
@@ -55,9 +55,9 @@ struct Called {
     sent: u64,
     failed: u64,
     spent: NanoUsd,
-    /// Why tasks failed, and how many for each reason.
+    /// Failed tasks by reason.
     errors: BTreeMap<String, u64>,
-    /// Why the load was ended before its time.
+    /// Reason why the load was ended before its time.
     ended: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) {
     if let Err(error) = call_all(x, &plan, &mut called).await {
         x.note(format!("live: ended by an error of the suite: {error}"));
     }
-    let spent = called.iter().fold(NanoUsd::ZERO, |sum, called: &Called| sum.plus(called.spent));
+    let spent = called.iter().fold(NanoUsd::ZERO, |sum, called: &ProviderCalls| sum.plus(called.spent));
     let all = NanoUsd(x.lab.live_spent.load(Ordering::Relaxed).max(spent.0));
     of_money(x, &plan, all, called.iter().map(|called| called.sent).sum());
     for (criterion, wanted) in CRITERIA {
@@ -78,7 +78,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) {
 }
 
 /// One provider after another, in a deployment that has their credentials and no simulator.
-async fn call_all(x: &mut Experiment<'_>, plan: &LivePlan, called: &mut Vec<Called>) -> Result<(), RunError> {
+async fn call_all(x: &mut Experiment<'_>, plan: &LivePlan, called: &mut Vec<ProviderCalls>) -> Result<(), RunError> {
     let agents = plan.targets.iter().map(agent).collect();
     let keeps = plan.targets.iter().flat_map(|target| variables(target.provider)).copied().collect();
     let deployment = x.deploy(Plan { agents, keeps, ..Plan::default() }).await?;
@@ -117,13 +117,13 @@ async fn call(
     deployment: &Deployment,
     target: &LiveTarget,
     calls: u32,
-) -> Result<Called, RunError> {
+) -> Result<ProviderCalls, RunError> {
     let (address, host) = x.lab.target(Some(deployment))?;
     // Half a gap more, so that the last arrival is within the window.
     let window = Duration::from_secs_f64((f64::from(calls) + 0.5) / LIVE_RATE);
-    let pace = Pace::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: x.lab.seed_of("live") };
-    let load = Load { pace, patience: PATIENCE, connections: 2, ..Load::open(address, LIVE_RATE, window, 0) };
-    let mut caller = Streamed::of(&host, vec![name(target)], x.lab.seed);
+    let model = LoadModel::Open { rate: LIVE_RATE, spacing: Spacing::Uniform, seed: x.lab.seed_of("live") };
+    let load = Load { model, patience: PATIENCE, connections: 2, ..Load::open(address, LIVE_RATE, window, 0) };
+    let mut caller = StreamedTaskCaller::of(&host, vec![name(target)], x.lab.seed);
     ASK.clone_into(&mut caller.tasks.ask);
     let api = deployment.api()?;
     let (before, all) = (x.lab.live_spent.load(Ordering::Relaxed), x.lab.live_spent.clone());
@@ -146,10 +146,10 @@ async fn call(
     of_usage(x, target, spent, tokens, driven.seen.sent);
     let failed = driven.seen.failed() + driven.seen.refused;
     let (sent, errors) = (driven.seen.sent, driven.caller.errors);
-    Ok(Called { target: target.clone(), first, sent, failed, spent, errors, ended })
+    Ok(ProviderCalls { target: target.clone(), first, sent, failed, spent, errors, ended })
 }
 
-/// What a provider's agent has cost, and its tokens sent and received, by the platform's ledger.
+/// Reads a provider's cost, and its tokens sent and received, from the platform's ledger.
 async fn spent(api: &Api, target: &LiveTarget) -> Result<(NanoUsd, [u64; 2]), RunError> {
     let usage = api.get("/v1/usage?by=agent").await?;
     Ok(of_agent(&usage, &name(target)))
@@ -162,7 +162,7 @@ fn of_agent(usage: &Value, agent: &str) -> (NanoUsd, [u64; 2]) {
     (NanoUsd(row["cost_nanos"].as_i64().unwrap_or(0)), tokens)
 }
 
-/// Why a load must end before its time. `spent`: what the ledger says; `None` when it could not be read, and then nothing
+/// Returns why a load must end before its time. `spent`: what the ledger says; `None` when it could not be read, and then nothing
 /// more may be sent.
 fn why_to_stop(live: &Live, spent: Option<NanoUsd>, target: &LiveTarget) -> Option<String> {
     let Some(spent) = spent else { return Some("what was spent could not be read".to_owned()) };
@@ -177,20 +177,20 @@ fn why_to_stop(live: &Live, spent: Option<NanoUsd>, target: &LiveTarget) -> Opti
 async fn of_provider(
     x: &mut Experiment<'_>,
     target: &LiveTarget,
-    driven: &Driven<Streamed>,
+    driven: &LoadResult<StreamedTaskCaller>,
     api: &Api,
 ) -> Result<Hist, RunError> {
     let name = format!("llm.live.{}", target.provider);
     x.figures_of_load(&name, driven);
     let entries = latency::journaled(api, &driven.caller.ended).await?;
-    let calls: Vec<latency::Timed> = entries.iter().map(|(body, _)| latency::timed(body)).collect();
+    let calls: Vec<latency::CallTimes> = entries.iter().map(|(body, _)| latency::timed(body)).collect();
     latency::figures_of_calls(x, &name, &calls);
     let mut first = histogram();
     calls.iter().for_each(|call| first.saturating_record(call.first.max(1)));
     Ok(first)
 }
 
-/// What a provider's calls have used, to the token and the billionth of a dollar.
+/// Adds a provider's use, to the token and the billionth of a dollar.
 fn of_usage(x: &mut Experiment<'_>, target: &LiveTarget, spent: NanoUsd, [input, output]: [u64; 2], n: u64) {
     let of = |what: &str| format!("llm.live.{}.{what}", target.provider);
     let source = "GET /v1/usage";
@@ -203,7 +203,7 @@ fn dollars(amount: NanoUsd) -> f64 {
     amount.0 as f64 / 1e9
 }
 
-/// What was spent of the budget.
+/// Adds the part of the budget that was spent.
 fn of_money(x: &mut Experiment<'_>, plan: &LivePlan, spent: NanoUsd, n: u64) {
     let (estimate, budget) = (plan.estimate(), plan.budget);
     x.cost("llm.live.spent", ("$", "sum"), dollars(spent), n, "GET /v1/usage, in billionths");
@@ -214,9 +214,9 @@ fn of_money(x: &mut Experiment<'_>, plan: &LivePlan, spent: NanoUsd, n: u64) {
     x.note(format!("live: {spent} spent of a budget of {budget}; estimated were {estimate} at most"));
 }
 
-/// What was seen of a criterion: the worst p95 of its providers, with an interval that holds that of each.
-fn observed(wanted: &[ProviderKind], called: &[Called]) -> Observation {
-    let of: Vec<&Called> = called.iter().filter(|called| wanted.contains(&called.target.provider)).collect();
+/// Observes the worst p95 of a criterion's providers, with an interval that holds that of each.
+fn observed(wanted: &[ProviderKind], called: &[ProviderCalls]) -> Observation {
+    let of: Vec<&ProviderCalls> = called.iter().filter(|called| wanted.contains(&called.target.provider)).collect();
     if of.is_empty() {
         return Observation::not_run(format!("{}: not called live", words(wanted)));
     }
@@ -244,7 +244,7 @@ fn words(kinds: &[ProviderKind]) -> String {
 }
 
 /// In milliseconds; NaN without an answer.
-fn p95(called: &Called) -> f64 {
+fn p95(called: &ProviderCalls) -> f64 {
     match called.first.len() {
         0 => f64::NAN,
         _ => called.first.value_at_quantile(0.95) as f64 / 1_000.0,
@@ -252,7 +252,7 @@ fn p95(called: &Called) -> f64 {
 }
 
 /// The largest p95 and the largest bounds, in milliseconds; none when a provider has none.
-fn worst(of: &[&Called]) -> (f64, Option<[f64; 2]>) {
+fn worst(of: &[&ProviderCalls]) -> (f64, Option<[f64; 2]>) {
     let values: Vec<f64> = of.iter().map(|called| p95(called)).collect();
     let value = match values.iter().any(|value| value.is_nan()) {
         true => f64::NAN,
@@ -263,9 +263,9 @@ fn worst(of: &[&Called]) -> (f64, Option<[f64; 2]>) {
     (value, bounds.and_then(|all| all.into_iter().reduce(larger)))
 }
 
-/// What came of a provider's calls, in a sentence.
-fn told(called: &Called) -> String {
-    let Called { target, sent, failed, spent, errors, ended, .. } = called;
+/// Describes the result of a provider's calls in a sentence.
+fn told(called: &ProviderCalls) -> String {
+    let ProviderCalls { target, sent, failed, spent, errors, ended, .. } = called;
     let mut text = target.name();
     let p95 = p95(called);
     if p95.is_finite() {
@@ -290,12 +290,12 @@ mod tests {
         LiveTarget { provider, model: "m: \"odd\"".to_owned(), each, estimate, share: Some(NanoUsd(3_000_000)) }
     }
 
-    fn called(provider: ProviderKind, answers: u64, failed: u64) -> Called {
+    fn called(provider: ProviderKind, answers: u64, failed: u64) -> ProviderCalls {
         let mut first = histogram();
         (0..answers).for_each(|n| first.record(300_000 + n).unwrap());
         let errors = (failed > 0).then(|| ("provider_authentication: 401".to_owned(), failed));
         let (sent, errors) = (answers + failed, errors.into_iter().collect());
-        Called { target: target(provider), first, sent, failed, spent: NanoUsd(1), errors, ended: None }
+        ProviderCalls { target: target(provider), first, sent, failed, spent: NanoUsd(1), errors, ended: None }
     }
 
     const BOTH: &[ProviderKind] = &[ProviderKind::Openai, ProviderKind::Anthropic];

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::Experiment;
 use super::loads::{LoadRow, Rate};
 use super::tasks::{id_of, is_whole, simulated_calls};
@@ -50,7 +50,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = x.deploy(plan.clone()).await?;
     let mut latencies: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (callers, row) in LEVELS {
-        let driven = x.drive(&row, &deployment, |host, seed| Tasks::of(host, AGENT, seed)).await?;
+        let driven = x.drive(&row, &deployment, |host, seed| TaskCaller::of(host, AGENT, seed)).await?;
         latencies.insert(callers, values(&driven.seen.latency));
     }
     degradation(x, &latencies);
@@ -122,7 +122,7 @@ async fn ledger(x: &mut Experiment<'_>, deployment: &Deployment) -> Result<(), R
     Ok(())
 }
 
-/// What the simulator sold, at the run's prices.
+/// Books what the simulator sold, at the run's prices.
 fn bought(call: &Value) -> BookedCall {
     let of = |field: &str| call[field].as_u64().unwrap_or(0);
     let (input, output) = (of("input_tokens"), of("output_tokens"));
@@ -145,7 +145,7 @@ fn booked(row: &Value) -> BookedCall {
 async fn limited(x: &mut Experiment<'_>, plan: Plan) -> Result<(), RunError> {
     let llm = Some(Llm { profile: "instant", rate_limit: Some(20), ..Llm::default() });
     let deployment = x.deploy(Plan { llm, ..plan }).await?;
-    let driven = x.drive(&LIMITED, &deployment, |host, seed| Tasks::of(host, AGENT, seed)).await?;
+    let driven = x.drive(&LIMITED, &deployment, |host, seed| TaskCaller::of(host, AGENT, seed)).await?;
     let calls = simulated_calls(&deployment)?;
     let refused = calls.iter().filter(|call| call["status"] == 429).count();
     let (n, source) = (calls.len() as u64, "the simulator's own ledger");

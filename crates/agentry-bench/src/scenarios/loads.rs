@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::experiment::{Experiment, of_quantile, of_windows, once, windows};
 use super::plots;
-use crate::load::{Caller, Load, Pace, Recording, Spacing, clock};
+use crate::load::{Caller, Load, LoadModel, Recording, Spacing, clock};
 use crate::model::SlowOperation;
-use crate::run::{Driven, Purpose, RunError};
+use crate::run::{LoadResult, Purpose, RunError};
 use crate::sample::Part;
 use crate::stats::{clopper_pearson_upper, number};
 use crate::sut::Deployment;
 use crate::verdict::Observation;
 
-/// How long what was accepted may take to end.
+/// Longest wait for the end of accepted tasks.
 const DRAIN: Duration = Duration::from_secs(60);
 
-/// When requests come.
+/// Arrival of requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rate {
     /// Independent arrivals, so many a second.
@@ -26,7 +26,7 @@ pub(super) enum Rate {
     Callers(usize),
 }
 
-/// How a criterion is read off a load.
+/// Figure of a load that a criterion judges.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reading {
     /// This quantile of the latency from the intended moment.
@@ -37,13 +37,13 @@ pub(super) enum Reading {
     Errors,
 }
 
-/// What is drawn of a load.
+/// Plot of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drawing {
     Percentiles,
     /// Requests per second and latency over time.
     OverTime,
-    /// Who used the processors.
+    /// Processor use by role.
     Processors,
 }
 
@@ -110,7 +110,7 @@ impl Experiment<'_> {
             Rate::Random(rate) | Rate::Even(rate) => Load::open(target, rate, window, seed),
         };
         if let Rate::Even(rate) = row.rate {
-            load.pace = Pace::Open { rate, spacing: Spacing::Uniform, seed };
+            load.model = LoadModel::Open { rate, spacing: Spacing::Uniform, seed };
         }
         Ok((load.warm_up(self.seconds(row.warm_up)), host))
     }
@@ -121,7 +121,7 @@ impl Experiment<'_> {
         row: &LoadRow,
         deployment: impl Into<Option<&'d Deployment>>,
         caller: impl FnOnce(&str, u64) -> C,
-    ) -> Result<Driven<C>, RunError> {
+    ) -> Result<LoadResult<C>, RunError> {
         let (load, host) = self.load_of(row, deployment.into())?;
         self.drive_load(row, load, caller(&host, self.lab.seed)).await
     }
@@ -132,7 +132,7 @@ impl Experiment<'_> {
         row: &LoadRow,
         load: Load,
         caller: C,
-    ) -> Result<Driven<C>, RunError> {
+    ) -> Result<LoadResult<C>, RunError> {
         let driven = self.lab.drive(&mut self.test, load, caller, row.purpose()).await?;
         self.figures_of_load(row.name, &driven);
         self.draw(row, &driven);
@@ -166,7 +166,7 @@ impl Experiment<'_> {
         Ok(once(rate, tasks, source).shown_by(&[row.name]).remark("one run on a machine that also makes the load"))
     }
 
-    fn draw<C>(&mut self, row: &LoadRow, driven: &Driven<C>) {
+    fn draw<C>(&mut self, row: &LoadRow, driven: &LoadResult<C>) {
         let title = match row.rate {
             Rate::Callers(callers) => format!("{}, {callers} callers", row.name),
             Rate::Random(rate) | Rate::Even(rate) => format!("{}, {rate:.0}/s", row.name),
@@ -182,9 +182,9 @@ impl Experiment<'_> {
         }
     }
 
-    /// What a load has to say about itself: rates, latencies from both moments, errors, lag, processor time per answer.
-    pub fn figures_of_load<C>(&mut self, name: &str, driven: &Driven<C>) {
-        let Driven { seen, ledger, .. } = driven;
+    /// Adds the figures of a load: rates, latencies from both moments, errors, lag, processor time per answer.
+    pub fn figures_of_load<C>(&mut self, name: &str, driven: &LoadResult<C>) {
+        let LoadResult { seen, ledger, .. } = driven;
         let of = |what: &str| format!("{name}.{what}");
         let (seconds, by) = (seen.window.as_secs_f64(), "load generator");
         let rate = |count: u64| number(count) / seconds;

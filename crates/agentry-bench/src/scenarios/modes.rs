@@ -1,16 +1,17 @@
 //! 1.2 Concurrent execution, and the rows of the verdict tables that are about the whole platform under load: number of
 //! agents, throughput.
 
+use agentry_lab::LabError;
 use serde_json::{Value, json};
 
-use super::callers::{Batches, Tasks};
+use super::callers::{BatchCaller, TaskCaller};
 use super::experiment::{Experiment, once};
 use super::loads::{Drawing, LoadRow, Rate, Reading, error_share};
 use super::skeleton;
 use crate::check::check_session;
-use crate::run::{Driven, Lab, RunError};
+use crate::run::{Lab, LoadResult, RunError};
 use crate::sample::Scraper;
-use crate::sut::{Deployment, Llm, Plan, SutError, fleet};
+use crate::sut::{Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Load offered over what a criterion asks for: at the very target every second window of random arrivals is below it.
@@ -106,7 +107,7 @@ async fn throughput(x: &mut Experiment<'_>) -> Result<(), RunError> {
     x.test.params.insert("offered_over_target".to_owned(), json!(MARGIN));
     let is_longer = x.by([false, true, true, true]);
     for row in [Some(HUNDRED), is_longer.then_some(FIVE_HUNDRED)].into_iter().flatten() {
-        x.drive(&row, deployment, |host, seed| Tasks::of(host, &noop, seed)).await?;
+        x.drive(&row, deployment, |host, seed| TaskCaller::of(host, &noop, seed)).await?;
     }
     // The fewest healthy agents seen at any moment.
     let counts = scraper.series("agentry_agents{state=\"healthy\"}");
@@ -126,7 +127,7 @@ async fn must_have(lab: &Lab, deployment: Option<&Deployment>, agent: &str) -> R
     let api = lab.api(deployment)?;
     match api.get(&format!("/v1/agents/{agent}")).await {
         Ok(_) => Ok(()),
-        Err(SutError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
+        Err(LabError::Answer { status: 404, .. }) => Err(RunError::Usage(format!(
             "the deployment at {} has no agent `{agent}`: add a file with `name: {agent}`, `execution_mode: autonomous` and \
              `llm_config: {{provider: simulated, model: echo}}` to its agents",
             api.base()
@@ -139,7 +140,7 @@ async fn must_have(lab: &Lab, deployment: Option<&Deployment>, agent: &str) -> R
 async fn limits(x: &mut Experiment<'_>, deployment: Option<&Deployment>) -> Result<(), RunError> {
     let noop = fleet::noop().0;
     let bare = if x.lab.url.is_none() { Some(skeleton::rate(x.lab).await?) } else { None };
-    let batches = |host: &str, _| Batches::of(host, &noop, BATCH);
+    let batches = |host: &str, _| BatchCaller::of(host, &noop, BATCH);
     let rate = x.drive_to_end(&BATCHES, deployment, BATCH, batches).await?;
     x.observe_each(&["stretch/tasks-embedded", "stretch/tasks-cluster"], &rate);
     if let (Some(bare), Some(value)) = (bare, rate.value) {
@@ -148,11 +149,11 @@ async fn limits(x: &mut Experiment<'_>, deployment: Option<&Deployment>) -> Resu
         let share = once(value / bare * 100.0, rate.n, source);
         x.observe("stretch/tasks-skeleton", share.shown_by(&["skeleton.rate", "tasks.capacity"]));
     }
-    let singles = |host: &str, seed| Tasks { wait: 0, ..Tasks::of(host, &noop, seed) };
+    let singles = |host: &str, seed| TaskCaller { wait: 0, ..TaskCaller::of(host, &noop, seed) };
     let rate = x.drive_to_end(&SINGLES, deployment, 1, singles).await?;
     x.observe_each(&["stretch/singles-embedded", "stretch/singles-cluster"], &rate);
     if x.lab.url.is_none() {
-        let called = |host: &str, _| Batches::of(host, "bench-called", BATCH);
+        let called = |host: &str, _| BatchCaller::of(host, "bench-called", BATCH);
         let rate = x.drive_to_end(&CALLED, deployment, BATCH, called).await?;
         x.observe("stretch/tasks-called", rate);
     }
@@ -181,14 +182,14 @@ async fn modes(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let llm = Some(Llm { profile: "fast", ..Llm::default() });
     let deployment = x.deploy(Plan { agents: agents_of_modes(), llm, ..Plan::default() }).await?;
     let (mut failed, mut arrived) = (0, 0);
-    let mut add = |driven: &Driven<Tasks>| {
+    let mut add = |driven: &LoadResult<TaskCaller>| {
         failed += driven.seen.failed() + driven.seen.refused;
         arrived += driven.seen.sent;
     };
     for mode in &MODES {
-        let tasks = |host: &str, seed| Tasks { sessions: mode.sessions, ..Tasks::of(host, mode.agent, seed) };
+        let tasks = |host: &str, seed| TaskCaller { sessions: mode.sessions, ..TaskCaller::of(host, mode.agent, seed) };
         // Another load of the same agent has conversations of its own, and its own order in them.
-        let at_limit = |host: &str, seed| Tasks { first_session: mode.sessions, ..tasks(host, seed) };
+        let at_limit = |host: &str, seed| TaskCaller { first_session: mode.sessions, ..tasks(host, seed) };
         let driven = x.drive(&mode.limit, &deployment, at_limit).await?;
         add(&driven);
         let Some(row) = &mode.target else {
@@ -212,7 +213,7 @@ async fn modes(x: &mut Experiment<'_>) -> Result<(), RunError> {
     );
     let agents = vec![fleet::agent_of("bench-many", "continuous", "simulated", "echo", "")];
     let deployment = x.deploy(Plan { agents, ..Plan::default() }).await?;
-    let caller = |host: &str, seed| Tasks { sessions: 200, ..Tasks::of(host, "bench-many", seed) };
+    let caller = |host: &str, seed| TaskCaller { sessions: 200, ..TaskCaller::of(host, "bench-many", seed) };
     x.drive(&CONVERSATIONS, &deployment, caller).await?;
     check_order(x, &deployment, "bench-many", 200).await
 }

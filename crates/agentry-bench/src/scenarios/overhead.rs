@@ -1,21 +1,22 @@
-//! What being watched costs: durable no-op tasks with traces and scrapes, against the same without, in pairs of rounds.
+//! Cost of observability: durable no-op tasks with traces and scrapes against the same without, in pairs of rounds.
 
+use agentry_lab::LabError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::Experiment;
 use super::loads::{LoadRow, Rate};
 use crate::run::RunError;
 use crate::sample::Scraper;
 use crate::stats::{RESAMPLES, bootstrap, median};
-use crate::sut::{Plan, SutError, fleet};
+use crate::sut::{Plan, fleet};
 use crate::verdict::Observation;
 
 /// The share of traces that has spans.
 const SAMPLED: &str = "0.01";
-/// What OTLP over HTTP wants to hear: an empty message of protobuf is no byte at all.
+/// Answer of an OTLP/HTTP collector: an empty protobuf message, which has no bytes.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 
 const fn round(name: &'static str) -> LoadRow {
@@ -68,7 +69,7 @@ async fn measure(x: &mut Experiment<'_>, row: &LoadRow, flags: Vec<String>) -> R
     let api = deployment.api()?;
     let _scraper = is_watched.then(|| Scraper::start(api.client().clone(), api.base()));
     let before = deployment.cpu();
-    let caller = |host: &str, seed| Tasks { wait: 0, ..Tasks::of(host, &fleet::noop().0, seed) };
+    let caller = |host: &str, seed| TaskCaller { wait: 0, ..TaskCaller::of(host, &fleet::noop().0, seed) };
     let rate = x.drive_to_end(row, Some(&deployment), 1, caller).await?;
     let each = (deployment.cpu() - before) as f64 / 1e6 / rate.n.max(1) as f64;
     Ok((rate.value.unwrap_or(f64::NAN), each))
@@ -77,26 +78,22 @@ async fn measure(x: &mut Experiment<'_>, row: &LoadRow, flags: Vec<String>) -> R
 /// A collector of traces that takes everything at once and keeps nothing.
 struct Collector {
     url: String,
-    accepting: JoinHandle<()>,
+    /// Ends when it is dropped.
+    _accepting: JoinSet<()>,
 }
 
 impl Collector {
     async fn start() -> Result<Self, RunError> {
-        let failed = |error: std::io::Error| SutError::Server(format!("no collector of traces: {error}"));
+        let failed = |error: std::io::Error| LabError::Server(format!("no collector of traces: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
         let url = format!("http://{}", listener.local_addr().map_err(failed)?);
-        let accepting = tokio::spawn(async move {
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(answer(stream));
             }
         });
-        Ok(Self { url, accepting })
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.accepting.abort();
+        Ok(Self { url, _accepting: accepting })
     }
 }
 

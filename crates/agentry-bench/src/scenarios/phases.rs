@@ -1,10 +1,10 @@
-//! What belongs to a phase alone: the baseline, the scale curve, stress beyond the limit, and the soak.
+//! Scenarios of one phase alone: the baseline, the scale curve, stress beyond the limit, and the soak.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::{Experiment, cost, of_quantile, once};
 use super::loads::{Drawing, LoadRow, Rate};
 use super::plots;
@@ -12,11 +12,11 @@ use crate::load::{Load, Recording, clock};
 use crate::model::{Axis, Metric, Plot, PlotKind, Point, Role, Series};
 use crate::run::{Purpose, RunError};
 use crate::sample::{Part, PartSample};
-use crate::stats::{DAY_SECONDS, theil_sen, usl, wilson};
+use crate::stats::{theil_sen, usl, wilson};
 use crate::sut::{Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
-/// How long everything may take to end.
+/// Longest wait for the end of all tasks.
 const DRAIN: Duration = Duration::from_secs(60);
 
 const fn alone(name: &'static str) -> LoadRow {
@@ -27,8 +27,8 @@ const fn alone(name: &'static str) -> LoadRow {
 const LIMIT: LoadRow = LoadRow::new("soak.limit", Rate::Callers(32), [1.0, 3.0, 20.0, 60.0]);
 const PROBES: LoadRow = LoadRow::new("soak.probes", Rate::Random(5.0), [5.0, 45.0, 1_800.0, 86_400.0]).target(1_000.0);
 
-fn noop(host: &str, seed: u64) -> Tasks {
-    Tasks::of(host, &fleet::noop().0, seed)
+fn noop(host: &str, seed: u64) -> TaskCaller {
+    TaskCaller::of(host, &fleet::noop().0, seed)
 }
 
 /// One agent, one task at a time; the same twice, which shows the noise of the machine.
@@ -47,7 +47,7 @@ pub(super) async fn baseline(x: &mut Experiment<'_>) -> Result<(), RunError> {
 
 /// Throughput over the number of workers (slots), and the Universal Scalability Law through it.
 pub(super) async fn scale(x: &mut Experiment<'_>) -> Result<(), RunError> {
-    /// What is asked: long enough that one worker is no bottleneck by itself.
+    /// Question: long enough that one worker is no bottleneck by itself.
     const ASK: &str = "[[sleep:10]]";
     let mut points = Vec::new();
     for workers in [1_usize, 2, 4, 8, 16, 32] {
@@ -60,7 +60,7 @@ pub(super) async fn scale(x: &mut Experiment<'_>) -> Result<(), RunError> {
         let deployment = x.deploy(plan).await?;
         let row = LoadRow::new("scale", Rate::Callers(workers * 2), [2.0, 3.0, 60.0, 240.0]);
         let (load, host) = x.load_of(&row, Some(&deployment))?;
-        let caller = Tasks { ask: ASK.to_owned(), ..Tasks::of(&host, "bench-scale", x.lab.seed) };
+        let caller = TaskCaller { ask: ASK.to_owned(), ..TaskCaller::of(&host, "bench-scale", x.lab.seed) };
         let driven = x.lab.drive(&mut x.test, load, caller, Purpose::capacity()).await?;
         let (rate, n) = (driven.seen.rate(), driven.seen.ok);
         x.benefit(&format!("scale.{workers}"), ("1/s", "rate"), rate, n, "closed loop, two callers a worker");
@@ -76,7 +76,7 @@ pub(super) async fn scale(x: &mut Experiment<'_>) -> Result<(), RunError> {
 
 fn curve(x: &mut Experiment<'_>, points: Vec<Point>) {
     let n = points.len() as u64;
-    let fit = usl(&points, x.lab.seed);
+    let fit = usl(&points);
     let mut series = vec![Series::measured("measured", points)];
     let mut summary = "too few points for a fit".to_owned();
     if let Some(fit) = fit {
@@ -130,7 +130,7 @@ pub(super) async fn stress(x: &mut Experiment<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// What the steps up to the breaking rate have shown.
+/// Result of the steps up to the breaking rate.
 struct Climb {
     /// p95 of the first step, in milliseconds.
     calm: f64,
@@ -205,7 +205,7 @@ pub(super) async fn soak(x: &mut Experiment<'_>) -> Result<(), RunError> {
         sut.map(|(at, part)| [x.lab.time(at), value(part)]).collect()
     };
     let (pss, threads, files) =
-        (of(|part| part.memory.pss as f64 / 1e6), of(|part| part.threads as f64), of(|part| part.descriptors as f64));
+        (of(|part| part.pss as f64 / 1e6), of(|part| part.threads as f64), of(|part| part.descriptors as f64));
     // What the load itself holds open is none of the platform's: a pause makes it open more.
     let ours = (steady.peak_in_flight + probes.peak_in_flight) as f64;
     let mut growing = 0;
@@ -227,9 +227,9 @@ pub(super) async fn soak(x: &mut Experiment<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Whether memory grew, and the least growth that would have been seen.
+/// Observes whether memory grew, and the least growth that would have been seen.
 fn memory(x: &mut Experiment<'_>, pss: Vec<Point>, summary: String) {
-    let daily = |slope: f64| slope * DAY_SECONDS;
+    let daily = |slope: f64| slope * 86_400.0;
     if let Some(trend) = theil_sen(&pss, x.lab.seed) {
         let source = "Theil–Sen of Pss, scaled to a day";
         let slope = cost("soak.pss_slope", ("MB/24h", "slope"), daily(trend.slope), pss.len() as u64, source);

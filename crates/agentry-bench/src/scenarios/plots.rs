@@ -3,7 +3,7 @@
 use crate::load::clock::SECOND;
 use crate::load::{Recording, Second};
 use crate::model::{Axis, Plot, PlotKind, Point, Series};
-use crate::run::{Driven, Lab};
+use crate::run::{Lab, LoadResult};
 use crate::sample::{Part, Sample, processors};
 use crate::stats::{Hist, percentile_points};
 
@@ -60,8 +60,8 @@ pub(super) fn over_time(lab: &Lab, id: &str, title: &str, seen: &Recording) -> [
     [rates, latency]
 }
 
-/// Who used the processors, over time.
-pub(super) fn cpu<C>(lab: &Lab, id: &str, driven: &Driven<C>) -> Plot {
+/// Plots processor use by role over time.
+pub(super) fn cpu<C>(lab: &Lab, id: &str, driven: &LoadResult<C>) -> Plot {
     // Half a second at a time: single samples are noise.
     const STEP: usize = 5;
     let all = &driven.samples.all;

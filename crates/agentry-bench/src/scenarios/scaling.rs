@@ -19,10 +19,10 @@ use crate::verdict::Observation;
 const WORKERS: usize = 5;
 /// Tasks that a worker executes at once: none hoards.
 const SLOTS: &str = "4";
-/// What is spread: its name, tasks, and how long each takes. The literal hundred, and many, with which evenness is no chance.
+/// Name, tasks and milliseconds per task: the literal hundred, and so many that an even spread is no chance.
 const SPREADS: [(&str, usize, u32); 2] = [("few", 100, 200), ("many", 3_000, 20)];
 const AGENT: &str = "bench-pool";
-/// How long anything may take.
+/// Time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Scales up, spreads tasks, scales down under load, and kills one; then spreads tasks over workers of many slots.
@@ -151,15 +151,15 @@ async fn down(x: &mut Experiment<'_>, deployment: &mut Deployment) -> Result<(),
     let api = deployment.api()?;
     api.until_metric("agentry_tasks{status=\"running\"}", LIMIT, |running| running >= WORKERS as f64).await?;
     for number in 3..=WORKERS {
-        deployment.signal(&format!("worker-{number}"), Signal::TERM)?;
+        deployment.lab.signal(&format!("worker-{number}"), Signal::TERM)?;
     }
     let mut slowest = 0.0_f64;
     for number in 3..=WORKERS {
-        let ended = deployment.child(&format!("worker-{number}"))?.wait(LIMIT).await;
+        let ended = deployment.lab.process(&format!("worker-{number}"))?.wait(LIMIT).await;
         slowest = slowest.max(ended.map_or(f64::INFINITY, |ended| ended.took.as_secs_f64()));
     }
     x.cost("scaling.drain", ("s", "max"), slowest, (WORKERS - 2) as u64, "SIGTERM to the end of the process");
-    deployment.kill("worker-2")?;
+    deployment.lab.kill("worker-2")?;
     deployment.start_again("worker-2").await?;
     let api = deployment.api()?;
     api.drained(LIMIT).await?;

@@ -71,7 +71,7 @@ async fn window(x: &mut Experiment<'_>) -> Result<(), RunError> {
     // The restart: embedded the only process, else one of two schedulers.
     let victim = if x.lab.engine == Engine::Embedded { "agentry" } else { "scheduler-1" };
     let stopped = clock::now();
-    deployment.kill(victim)?;
+    deployment.lab.kill(victim)?;
     deployment.start_again(victim).await?;
     let outage = (clock::now() - stopped) as f64 / 1e9;
     x.lab.progress.tick("slots after the restart");
@@ -96,7 +96,7 @@ async fn window(x: &mut Experiment<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// How late each slot's first firing was, in microseconds.
+/// Collects the lateness of each slot's first firing, in microseconds.
 fn lateness(report: &SlotReport) -> Hist {
     let mut lateness = histogram();
     report.lateness.iter().for_each(|(_, late)| lateness.saturating_record(((late * 1_000.0).max(1.0)) as u64));

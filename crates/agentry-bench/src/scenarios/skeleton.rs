@@ -9,21 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use agentry_lab::LabError;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
+use super::consumer::consume;
 use crate::model::{Engine, Profile};
 use crate::run::{Lab, RunError};
-use crate::sut::{Servers, SutError};
+use crate::sut::Servers;
 
 /// Tasks that a client hands over at once.
 const BATCH: i64 = 200;
@@ -38,7 +37,7 @@ const CONSUMERS: usize = 2;
 const BODY: &str = "{\"agent\":\"noop\",\"input\":\"a task\",\"source\":\"api\",\"timeout\":300}";
 const RESULT: &str = "Simulated answer to: a task";
 
-/// What the skeleton of an engine is.
+/// Describes the skeleton of an engine.
 pub(super) fn source(engine: Engine) -> &'static str {
     match engine {
         Engine::Embedded => {
@@ -58,9 +57,9 @@ pub(super) async fn rate(lab: &mut Lab) -> Result<f64, RunError> {
     if lab.engine == Engine::Cluster {
         return Ok(cluster(lab.servers().await?, window).await?);
     }
-    let folder = tempfile::tempdir().map_err(SutError::file(std::env::temp_dir()))?;
+    let folder = tempfile::tempdir().map_err(LabError::file(std::env::temp_dir()))?;
     let written = tokio::task::spawn_blocking(move || sqlite(folder.path(), window)).await;
-    let failed = |error: &dyn std::fmt::Display| SutError::Server(format!("the skeleton on SQLite: {error}"));
+    let failed = |error: &dyn std::fmt::Display| LabError::Server(format!("the skeleton on SQLite: {error}"));
     Ok(written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?)
 }
 
@@ -91,8 +90,8 @@ fn sqlite(folder: &Path, window: Duration) -> rusqlite::Result<f64> {
     Ok(ended as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, SutError> {
-    let failed = |error: lapin::Error| SutError::Server(format!("the skeleton on RabbitMQ: {error}"));
+async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, LabError> {
+    let failed = |error: lapin::Error| LabError::Server(format!("the skeleton on RabbitMQ: {error}"));
     let client = servers.postgres.connect().await?;
     let made =
         client.batch_execute("CREATE TABLE IF NOT EXISTS skeleton (id bigint PRIMARY KEY, result text NOT NULL)");
@@ -103,7 +102,7 @@ async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, SutErro
     let ended = Arc::new(AtomicU64::new(0));
     let mut consumers = JoinSet::new();
     for _ in 0..CONSUMERS {
-        let (channel, consumer) = consume(&connection, &queue).await.map_err(failed)?;
+        let (channel, consumer) = consume(&connection, queue.clone(), PREFETCH).await.map_err(failed)?;
         let (client, ended) = (servers.postgres.connect().await?, Arc::clone(&ended));
         consumers.spawn(async move { work(channel, consumer, client, &ended).await });
     }
@@ -126,8 +125,8 @@ async fn cluster(servers: &mut Servers, window: Duration) -> Result<f64, SutErro
     Ok(ended.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
 }
 
-fn of_postgres(error: &tokio_postgres::Error) -> SutError {
-    SutError::Server(format!("the skeleton on PostgreSQL: {error}"))
+fn of_postgres(error: &tokio_postgres::Error) -> LabError {
+    LabError::Server(format!("the skeleton on PostgreSQL: {error}"))
 }
 
 /// A durable quorum queue, and a channel that confirms.
@@ -142,14 +141,6 @@ async fn declare(connection: &Connection) -> lapin::Result<(ShortString, Channel
     Ok((queue, channel))
 }
 
-async fn consume(connection: &Connection, queue: &ShortString) -> lapin::Result<(Channel, Consumer)> {
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.clone(), "".into(), options, none).await?;
-    Ok((channel, consumer))
-}
-
 /// Publishes a task and waits until the broker has confirmed it.
 async fn publish(channel: &Channel, queue: &ShortString, id: u64) -> lapin::Result<()> {
     let body = [&id.to_be_bytes(), BODY.as_bytes()].concat();
@@ -159,8 +150,8 @@ async fn publish(channel: &Channel, queue: &ShortString, id: u64) -> lapin::Resu
 }
 
 /// Takes what has arrived, writes its results with one commit, acknowledges it.
-async fn work(channel: Channel, mut consumer: Consumer, client: Client, ended: &AtomicU64) -> Result<(), SutError> {
-    let failed = |error: lapin::Error| SutError::Server(format!("the skeleton on RabbitMQ: {error}"));
+async fn work(channel: Channel, mut consumer: Consumer, client: Client, ended: &AtomicU64) -> Result<(), LabError> {
+    let failed = |error: lapin::Error| LabError::Server(format!("the skeleton on RabbitMQ: {error}"));
     let sql = "INSERT INTO skeleton SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING";
     let insert = client.prepare(sql).await.map_err(|error| of_postgres(&error))?;
     while let Some(first) = consumer.next().await {

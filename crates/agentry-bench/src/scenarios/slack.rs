@@ -5,9 +5,9 @@
 //! that makes it whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -15,13 +15,13 @@ use sha2::Sha256;
 use super::experiment::{Experiment, of_quantile};
 use super::loads::{Drawing, LoadRow, Rate, Reading};
 use crate::load::{Answer, Caller, Outcome, by_status, clock, put_post};
-use crate::run::{Driven, RunError};
+use crate::run::{LoadResult, RunError};
 use crate::stats::{Hist, enough, histogram};
-use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, SutError, fleet};
+use crate::sut::{Deployment, Llm, Member, Plan, SLACK_SECRET, fleet};
 use crate::verdict::Observation;
 
 /// A load of events: its row, the model, whom they are to, and the criterion of their answers with its source.
-struct Questions {
+struct SlackLoad {
     row: LoadRow,
     llm_profile: &'static str,
     channel: &'static str,
@@ -30,7 +30,7 @@ struct Questions {
 
 const DURABLE: &str = "intended event to its acknowledgement, which comes when it is durable";
 /// One event in five is a repetition: 216 of a minute and a half bound a 95th percentile below its few slowest.
-const SIMPLE: Questions = Questions {
+const SIMPLE: SlackLoad = SlackLoad {
     row: LoadRow::new("slack.simple", Rate::Random(3.0), [22.0, 90.0, 360.0, 3_600.0])
         .warm_up([1.0; 4])
         .target(3_000.0)
@@ -43,8 +43,8 @@ const SIMPLE: Questions = Questions {
         "intended event to the last post or update of its thread at the simulator, realistic model, 60 tokens",
     ),
 };
-const FURTHER: [Questions; 3] = [
-    Questions {
+const FURTHER: [SlackLoad; 3] = [
+    SlackLoad {
         row: LoadRow::new("slack.complex", Rate::Random(3.0), [0.0, 30.0, 360.0, 3_600.0])
             .warm_up([1.0; 4])
             .target(3_000.0)
@@ -61,9 +61,9 @@ const fn instant(
     name: &'static str,
     rate: f64,
     acknowledged: &'static [(&'static str, Reading, &'static str)],
-) -> Questions {
+) -> SlackLoad {
     let row = LoadRow::new(name, Rate::Random(rate), [0.0, 5.0, 60.0, 120.0]);
-    Questions {
+    SlackLoad {
         row: row.warm_up([1.0; 4]).target(100.0).draws(&[Drawing::OverTime]).decides(acknowledged),
         llm_profile: "instant",
         channel: "C0SIMPLE",
@@ -76,18 +76,18 @@ const AGAIN: u64 = 5;
 /// Channels that events are spread over: an app may post about once a second in each, so 500 answers a second need more
 /// than 500 of them.
 const CHANNELS: u64 = 1_000;
-/// Where the channels of complex tasks begin.
+/// Prefix of the channels of complex tasks.
 const COMPLEX: &str = "C0COMPLEX";
-/// How long answers may take after the last event.
+/// Longest wait for answers after the last event.
 const DRAIN: Duration = Duration::from_secs(30);
 /// The workspace that the simulator plays.
 const TEAM: &str = "T0SIM";
 
 /// Signed events.
-struct Events {
+struct SlackEventCaller {
     host: String,
     channel: &'static str,
-    /// What the model is told to say: an answer of 60 tokens.
+    /// Answer the model is told to give: 60 tokens.
     answer: String,
     /// The stamp of the first event, in microseconds since the Unix epoch; each has its own, which is its thread.
     first: i64,
@@ -97,7 +97,7 @@ struct Events {
     acknowledged: BTreeSet<String>,
 }
 
-impl Events {
+impl SlackEventCaller {
     fn new(host: &str, channel: &'static str, words: usize) -> Self {
         let answer = vec!["word"; words].join(" ");
         let (sent, acknowledged) = (BTreeMap::new(), BTreeSet::new());
@@ -115,7 +115,7 @@ impl Events {
     }
 }
 
-impl Caller for Events {
+impl Caller for SlackEventCaller {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
         let original = Self::original(number);
         let stamp = self.stamp(original);
@@ -146,21 +146,16 @@ impl Caller for Events {
 
 /// `v0=` and the HMAC-SHA256 of `v0:{timestamp}:{body}`.
 fn sign(secret: &str, timestamp: &str, body: &[u8]) -> String {
-    let mut text = "v0=".to_owned();
     // A key of any length is valid.
-    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
-        mac.update(format!("v0:{timestamp}:").as_bytes());
-        mac.update(body);
-        for byte in mac.finalize().into_bytes() {
-            let _ = write!(text, "{byte:02x}");
-        }
-    }
-    text
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
+    mac.update(format!("v0:{timestamp}:").as_bytes());
+    mac.update(body);
+    mac.finalize().into_bytes().iter().fold("v0=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// What the simulator saw of one load.
+/// Answers of one load or of several, as the simulator received them.
 struct Answers {
-    /// Intended event to the last post or update of its thread, in microseconds.
+    /// Intended event to the last post or update of its thread, in microseconds; of the last load.
     latency: Hist,
     answered: u64,
     /// Posts of a thread beyond its first.
@@ -171,26 +166,21 @@ struct Answers {
     lost: Vec<String>,
 }
 
-/// What the loads together say of the promises.
-#[derive(Default)]
-struct Kept {
-    answered: u64,
-    twice: u64,
-    doubled: Vec<String>,
-    acknowledged: u64,
-    lost: Vec<String>,
-}
-
-impl Kept {
-    fn add(&mut self, answers: &Answers) {
-        self.answered += answers.answered;
-        self.twice += answers.twice;
-        self.doubled.extend(answers.examples.iter().cloned());
-        self.acknowledged += answers.acknowledged;
-        self.lost.extend(answers.lost.iter().cloned());
+impl Answers {
+    fn none() -> Self {
+        let (examples, lost) = (Vec::new(), Vec::new());
+        Self { latency: histogram(), answered: 0, twice: 0, examples, acknowledged: 0, lost }
     }
 
-    /// I2 and I9 of what was seen.
+    fn add(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.twice += other.twice;
+        self.examples.extend(other.examples);
+        self.acknowledged += other.acknowledged;
+        self.lost.extend(other.lost);
+    }
+
+    /// Reports the invariants I2 and I9.
     fn report(self, x: &mut Experiment<'_>) {
         let source = "posts of one thread beyond the first; every fifth event is sent again under its id";
         let seen = Observation::exact(self.twice as f64, self.answered, source);
@@ -199,13 +189,13 @@ impl Kept {
         let counts = [("acknowledged", self.acknowledged), ("unanswered", lost)];
         x.invariant("I2", "an acknowledged event of Slack is answered", lost, &counts, self.lost);
         let counts = [("answered", self.answered), ("twice", self.twice)];
-        x.invariant("I9", "the same event of Slack is one answer", self.twice, &counts, self.doubled);
+        x.invariant("I9", "the same event of Slack is one answer", self.twice, &counts, self.examples);
     }
 }
 
 /// Runs simple events, complex ones, and instant ones.
 pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
-    let (mut kept, mut acks) = (Kept::default(), histogram());
+    let (mut all, mut acks) = (Answers::none(), histogram());
     let further = if x.by([false, true, true, true]) { &FURTHER[..] } else { &[] };
     for questions in std::iter::once(&SIMPLE).chain(further) {
         let Some((answers, acknowledged)) = ask(x, questions).await? else {
@@ -217,7 +207,7 @@ pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
             }
             continue;
         };
-        kept.add(&answers);
+        all.add(answers);
         let _ = acks.add(acknowledged);
     }
     // Those at 3/s alone are too few for a p99, and those at 500/s are not faster.
@@ -229,12 +219,12 @@ pub(super) async fn run(x: &mut Experiment<'_>) -> Result<(), RunError> {
             false => seen.undecided(format!("{} events are too few for a p99: 299 are the least", acks.len())),
         },
     );
-    kept.report(x);
+    all.report(x);
     Ok(())
 }
 
 /// One load, and how long its acknowledgements took; `None` when this platform has no Slack.
-async fn ask(x: &mut Experiment<'_>, questions: &Questions) -> Result<Option<(Answers, Hist)>, RunError> {
+async fn ask(x: &mut Experiment<'_>, questions: &SlackLoad) -> Result<Option<(Answers, Hist)>, RunError> {
     let team = "collaborative_config: {preferred_collaborators: [bench-helper], min_collaborators: 1}\n";
     let listens = "event_subscriptions: [slack.event.app_mention]\n";
     let plan = Plan {
@@ -250,11 +240,11 @@ async fn ask(x: &mut Experiment<'_>, questions: &Questions) -> Result<Option<(An
     };
     let deployment = match x.deploy(plan).await {
         Ok(deployment) => deployment,
-        Err(RunError::Sut(SutError::NotReady { what, .. })) if what.contains("Slack simulator") => return Ok(None),
+        Err(RunError::Sut(LabError::NotReady { what, .. })) if what.contains("Slack simulator") => return Ok(None),
         Err(error) => return Err(error),
     };
     let row = &questions.row;
-    let driven = x.drive(row, &deployment, |host, _| Events::new(host, questions.channel, 60)).await?;
+    let driven = x.drive(row, &deployment, |host, _| SlackEventCaller::new(host, questions.channel, 60)).await?;
     if driven.seen.ok == 0 && driven.seen.failures.contains_key("4xx") {
         return Ok(None);
     }
@@ -277,7 +267,7 @@ async fn ask(x: &mut Experiment<'_>, questions: &Questions) -> Result<Option<(An
 }
 
 /// Waits for an answer in every thread, then reads when each came.
-async fn answers(deployment: &Deployment, driven: &Driven<Events>) -> Result<Answers, RunError> {
+async fn answers(deployment: &Deployment, driven: &LoadResult<SlackEventCaller>) -> Result<Answers, RunError> {
     // Tasks have ended before their posts have left: the simulator's file is looked at until all threads are there.
     let _ = deployment.api()?.drained(DRAIN).await;
     let end = tokio::time::Instant::now() + DRAIN;
@@ -292,7 +282,7 @@ async fn answers(deployment: &Deployment, driven: &Driven<Events>) -> Result<Ans
     }
 }
 
-fn read(text: &str, driven: &Driven<Events>) -> Answers {
+fn read(text: &str, driven: &LoadResult<SlackEventCaller>) -> Answers {
     let calls = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let (mut thread_of, mut last, mut posts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<String, u64>::new());
     // A team sums up in words of its own; while it works, what is shown has an ellipsis.
@@ -324,12 +314,9 @@ fn read(text: &str, driven: &Driven<Events>) -> Answers {
     let apart = clock::wall_micros() - i64::try_from(clock::now() / 1_000).unwrap_or(0);
     let acknowledged = &driven.caller.acknowledged;
     let mut answers = Answers {
-        latency: histogram(),
-        answered: 0,
-        twice: 0,
-        examples: Vec::new(),
         acknowledged: acknowledged.len() as u64,
         lost: acknowledged.iter().filter(|stamp| !last.contains_key(*stamp)).cloned().collect(),
+        ..Answers::none()
     };
     let window = driven.seen.began..driven.seen.began + clock::nanos(driven.seen.window);
     for (stamp, intended) in &driven.caller.sent {
@@ -365,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_repetition_is_the_event_before_it() {
-        let mut events = Events::new("h", "C0SIMPLE", 3);
+        let mut events = SlackEventCaller::new("h", "C0SIMPLE", 3);
         let (mut first, mut again) = (Vec::new(), Vec::new());
         events.request(AGAIN - 2, 5, &mut first);
         events.request(AGAIN - 1, 9, &mut again);

@@ -1,4 +1,4 @@
-//! How late the platform's executors ran their timers, from the histogram that each process shows on `/metrics`.
+//! Timer lateness of the platform's executors, from the histogram on each process's `/metrics`.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) struct Stalls {
 }
 
 impl Stalls {
-    /// What the processes of a deployment have seen since their start.
+    /// Reads the stalls of a deployment's processes since their start.
     pub async fn of(deployment: &Deployment) -> Self {
         let mut stalls = Self::default();
         stalls.add(deployment).await;
@@ -50,7 +50,7 @@ impl Stalls {
         }
     }
 
-    /// What was added since an earlier look.
+    /// Returns the stalls added since an earlier reading.
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |bound| earlier.buckets.get(bound).copied().unwrap_or(0);
         let buckets = self.buckets.iter().map(|(bound, count)| (*bound, count.saturating_sub(before(bound))));

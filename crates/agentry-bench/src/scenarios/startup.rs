@@ -19,14 +19,14 @@ use crate::stats::{mean, quadratic};
 use crate::sut::{Deployment, Member, Plan, fleet};
 use crate::verdict::Observation;
 
-/// How long memory settles until it is looked at the second time.
+/// Time memory settles between its two readings.
 const SETTLE: Duration = Duration::from_secs(5);
 const HEALTHY: &str =
     "monotonic clock before the spawn to the platform's own count of healthy agents, polled every 2 ms";
 const FIRST_TASK: &str = "the same and the time until a no-op task of every agent has ended";
 
 /// One start.
-struct Start {
+struct StartResult {
     agents: usize,
     warm: bool,
     total_ms: f64,
@@ -42,9 +42,9 @@ struct Start {
 }
 
 /// A value of a start that is told for each size: its name, form and source. The form's statistic is of all starts.
-type Value = (&'static str, (&'static str, &'static str), fn(&Start) -> Option<f64>, &'static str);
+type StartFigure = (&'static str, (&'static str, &'static str), fn(&StartResult) -> Option<f64>, &'static str);
 
-const VALUES: [Value; 8] = [
+const VALUES: [StartFigure; 8] = [
     ("total", ("ms", "max"), |start| Some(start.total_ms), HEALTHY),
     ("total", ("ms", "mean"), |start| Some(start.total_ms), HEALTHY),
     ("cold", ("ms", "mean"), |start| (!start.warm).then_some(start.total_ms), HEALTHY),
@@ -56,9 +56,9 @@ const VALUES: [Value; 8] = [
 ];
 
 /// A criterion of a size that the slowest start decides: its size, id, what is timed, and the source.
-type Slowest = (usize, &'static str, fn(&Start) -> f64, &'static str);
+type StartCriterion = (usize, &'static str, fn(&StartResult) -> f64, &'static str);
 
-const SLOWEST: [Slowest; 8] = [
+const SLOWEST: [StartCriterion; 8] = [
     (20, "1.1/startup-20", |start| start.total_ms, HEALTHY),
     (30, "1.1/startup-30", |start| start.total_ms, HEALTHY),
     (50, "1.1/startup-50", |start| start.total_ms, HEALTHY),
@@ -97,14 +97,14 @@ fn plan(x: &Experiment<'_>) -> Vec<(usize, bool)> {
 }
 
 /// A cold start on empty data, then a warm one on what the first left.
-async fn start(x: &mut Experiment<'_>, agents: usize, settle: bool) -> Result<Vec<Start>, RunError> {
+async fn start(x: &mut Experiment<'_>, agents: usize, settle: bool) -> Result<Vec<StartResult>, RunError> {
     let plan = Plan { agents: fleet::mixed(agents), members: vec![Member::new("api", "", "")], ..Plan::default() };
     let mut deployment = x.lab.prepare(plan).await?;
     let mut starts = Vec::new();
     for warm in [false, true] {
         if warm {
             let name = deployment.names().remove(0);
-            deployment.stop(&name).await?;
+            deployment.lab.stop(&name).await?;
         }
         deployment.start_all().await?;
         let total_ms = deployment.healthy().await?;
@@ -121,7 +121,7 @@ async fn start(x: &mut Experiment<'_>, agents: usize, settle: bool) -> Result<Ve
             tokio::time::sleep(SETTLE).await;
             settled_mb = Some(deployment.pss() as f64 / 1e6);
         }
-        starts.push(Start {
+        starts.push(StartResult {
             agents,
             warm,
             total_ms,
@@ -144,7 +144,7 @@ fn connections(lab: &Lab, deployment: &mut Deployment) -> Option<usize> {
     let ports = [servers.postgres.port, servers.rabbitmq.port, servers.redis.port];
     let mut open = 0;
     for name in deployment.names() {
-        let process = Process::new(i32::try_from(deployment.child(&name).ok()?.pid()).ok()?).ok()?;
+        let process = Process::new(i32::try_from(deployment.lab.process(&name).ok()?.pid()).ok()?).ok()?;
         let sockets: BTreeSet<u64> = process
             .fd()
             .ok()?
@@ -168,8 +168,8 @@ async fn first_tasks(deployment: &Deployment, agents: usize) -> Result<(), RunEr
     Ok(api.drained(Duration::from_secs(60)).await?)
 }
 
-fn report(x: &mut Experiment<'_>, starts: &[Start]) {
-    let mut by_size: BTreeMap<usize, Vec<&Start>> = BTreeMap::new();
+fn report(x: &mut Experiment<'_>, starts: &[StartResult]) {
+    let mut by_size: BTreeMap<usize, Vec<&StartResult>> = BTreeMap::new();
     for start in starts {
         by_size.entry(start.agents).or_default().push(start);
     }
@@ -209,7 +209,7 @@ fn report(x: &mut Experiment<'_>, starts: &[Start]) {
     );
 }
 
-fn pool(engine: Engine, starts: &[Start]) -> Observation {
+fn pool(engine: Engine, starts: &[StartResult]) -> Observation {
     if engine == Engine::Embedded {
         let source = "the embedded engine has one writer and no pool; every start and first task succeeded";
         return Observation::exact(0.0, starts.len() as u64, source);
@@ -220,8 +220,8 @@ fn pool(engine: Engine, starts: &[Start]) -> Observation {
     Observation::exact(waiting as f64, looked, source)
 }
 
-/// What the quadratic term of Pss over agents adds at the largest size, in percent of Pss there.
-fn memory(x: &mut Experiment<'_>, starts: &[Start]) {
+/// Observes what the quadratic term of Pss over agents adds at the largest size, in percent of Pss there.
+fn memory(x: &mut Experiment<'_>, starts: &[StartResult]) {
     let cold = starts.iter().filter(|start| !start.warm);
     let points: Vec<Point> = cold.map(|start| [start.agents as f64, start.pss_mb]).collect();
     let sizes: BTreeSet<usize> = starts.iter().map(|start| start.agents).collect();
@@ -245,8 +245,8 @@ fn memory(x: &mut Experiment<'_>, starts: &[Start]) {
     x.observe("1.1/memory-linear", seen.ci(Some(ci)));
 }
 
-fn plot(starts: &[Start]) -> Plot {
-    let of = |name: &str, role, warm: bool, value: fn(&Start) -> f64| {
+fn plot(starts: &[StartResult]) -> Plot {
+    let of = |name: &str, role, warm: bool, value: fn(&StartResult) -> f64| {
         let some = starts.iter().filter(|start| start.warm == warm);
         let mut points: Vec<Point> = some.map(|start| [start.agents as f64, value(start)]).collect();
         points.sort_by(|a, b| a[0].total_cmp(&b[0]));

@@ -1,6 +1,6 @@
 //! 2.1 and 2.2: the state manager. Reads through the cache and past it, and saves of conversations, as a caller sees them.
 //!
-//! What the platform tells of itself are counters; latencies are those of whole requests, which bound the cache's and the
+//! The platform's own figures are counters; latencies are those of whole requests, which bound the cache's and the
 //! store's own from above.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::callers::Tasks;
+use super::callers::TaskCaller;
 use super::experiment::Experiment;
 use super::loads::{Drawing, LoadRow, Rate, Reading};
 use super::stalls::Stalls;
@@ -58,11 +58,11 @@ const LONG: LoadRow = LoadRow::new("state.long", Rate::Callers(1), [0.0, 0.0, 40
 const SAVES_OF_HOURS: f64 = 3_200.0;
 
 /// Sends requests in turn, each time another one.
-pub(super) struct InTurn {
+pub(super) struct RotatingCaller {
     pub requests: Vec<Vec<u8>>,
 }
 
-impl Caller for InTurn {
+impl Caller for RotatingCaller {
     fn request(&mut self, number: u64, _: u64, out: &mut Vec<u8>) {
         let at = usize::try_from(number).unwrap_or(0) % self.requests.len().max(1);
         out.extend_from_slice(&self.requests[at]);
@@ -80,7 +80,7 @@ pub(super) async fn cache(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let api = deployment.api()?.clone();
     let ids = submit_many(&api, &fleet::noop().0, STATES, "state").await?;
     api.drained(Duration::from_secs(60)).await?;
-    let reads = |ids: &[String], host: &str| InTurn {
+    let reads = |ids: &[String], host: &str| RotatingCaller {
         requests: ids.iter().map(|id| get(host, &format!("/v1/tasks/{id}"))).collect(),
     };
 
@@ -171,8 +171,8 @@ pub(super) async fn persistence(x: &mut Experiment<'_>) -> Result<(), RunError> 
         if row.name == "state.hours" {
             row.rate = Rate::Random(SAVES_OF_HOURS / x.by(row.seconds));
         }
-        let caller = |host: &str, seed| Saves {
-            tasks: Tasks { sessions: 200, ..Tasks::of(host, "bench-state-0", seed) },
+        let caller = |host: &str, seed| SaveCaller {
+            tasks: TaskCaller { sessions: 200, ..TaskCaller::of(host, "bench-state-0", seed) },
             handled: Arc::clone(&handled),
         };
         failed += x.drive(&row, &deployment, caller).await?.seen.failed();
@@ -194,9 +194,9 @@ pub(super) async fn persistence(x: &mut Experiment<'_>) -> Result<(), RunError> 
     Ok(())
 }
 
-/// Whether the turns of a conversation stay as fast as they were.
+/// Measures whether the turns of a long conversation stay as fast as its first.
 async fn long_session(x: &mut Experiment<'_>, deployment: &Deployment) -> Result<(), RunError> {
-    let caller = |host: &str, seed| Tasks { sessions: 1, ..Tasks::of(host, "bench-state-0", seed) };
+    let caller = |host: &str, seed| TaskCaller { sessions: 1, ..TaskCaller::of(host, "bench-state-0", seed) };
     let seen = x.drive(&LONG, deployment, caller).await?.seen;
     let turns: Vec<f64> = seen.measured_seconds().iter().map(|second| second.ok as f64).collect();
     let tenth = turns.len() / 10;
@@ -211,12 +211,12 @@ async fn long_session(x: &mut Experiment<'_>, deployment: &Deployment) -> Result
 }
 
 /// Turns of twenty agents in turn.
-struct Saves {
-    tasks: Tasks,
+struct SaveCaller {
+    tasks: TaskCaller,
     handled: Arc<AtomicU64>,
 }
 
-impl Caller for Saves {
+impl Caller for SaveCaller {
     fn request(&mut self, number: u64, intended: u64, out: &mut Vec<u8>) {
         self.tasks.agent = format!("bench-state-{}", number % AGENTS);
         self.tasks.request(number, intended, out);
@@ -235,11 +235,11 @@ mod tests {
 
     #[test]
     fn states_are_read_in_turn_and_agents_save_in_turn() {
-        let mut reads = InTurn { requests: vec![b"a".to_vec(), b"b".to_vec()] };
+        let mut reads = RotatingCaller { requests: vec![b"a".to_vec(), b"b".to_vec()] };
         let mut out = Vec::new();
         (0..4).for_each(|number| reads.request(number, 0, &mut out));
         assert_eq!(out, b"abab");
-        let mut saves = Saves { tasks: Tasks::of("h", "x", 1), handled: Arc::default() };
+        let mut saves = SaveCaller { tasks: TaskCaller::of("h", "x", 1), handled: Arc::default() };
         out.clear();
         saves.request(21, 0, &mut out);
         assert_eq!(number_after(&out, b"bench-state-"), Some(1));

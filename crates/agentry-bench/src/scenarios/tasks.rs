@@ -1,10 +1,11 @@
 //! Tasks that a scenario sends outside a load, in batches.
 
+use agentry_lab::LabError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::run::RunError;
-use crate::sut::{Api, Deployment, SutError};
+use crate::sut::{Api, Deployment};
 
 /// Tasks of a batch.
 const BATCH: usize = 1_000;
@@ -20,7 +21,7 @@ pub(super) async fn submit(api: &Api, tasks: Vec<(String, String)>) -> Result<Ve
         let (status, body) = answer?;
         if body["refused"].as_u64() != Some(0) {
             let body = body.to_string().chars().take(300).collect();
-            return Err(SutError::Answer { request: "POST /v1/tasks/batch".into(), status, body }.into());
+            return Err(LabError::Answer { request: "POST /v1/tasks/batch".into(), status, body }.into());
         }
         let rows = body["tasks"].as_array().into_iter().flatten();
         ids.extend(rows.filter_map(|row| Some(row["id"].as_str()?.to_owned())));

@@ -1,25 +1,26 @@
-//! What people and Prometheus look at when there is much to see: a scrape, pages of the list of tasks, the dashboard.
+//! Views over much data: a scrape, pages of the task list, the dashboard.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use agentry_lab::LabError;
 use serde::Deserialize;
 
 use super::experiment::{Experiment, of_quantile};
 use super::loads::{LoadRow, Rate, Reading};
-use super::state::InTurn;
+use super::state::RotatingCaller;
 use super::tasks::{submit, submit_many};
 use crate::load::get;
 use crate::run::RunError;
 use crate::stats::{RESAMPLES, bootstrap, median};
-use crate::sut::{Api, Deployment, Llm, Plan, SutError, fleet};
+use crate::sut::{Api, Deployment, Llm, Plan, fleet};
 use crate::verdict::Observation;
 
 /// Agents of the fleet that is scraped, and those of them with traffic.
 const FLEET: usize = 10_000;
 const BUSY: usize = 200;
-/// How long what was submitted may take to end.
+/// Longest wait for the end of submitted tasks.
 const DRAIN: Duration = Duration::from_secs(240);
 /// Rows of a page.
 const ROWS: usize = 50;
@@ -30,7 +31,7 @@ const DEEP: usize = 20;
 /// Agents that the dashboard shows, and fresh browser contexts that visit it.
 const SHOWN: usize = 50;
 const CONTEXTS: &str = "10";
-/// What drives the browser: prints `{"paints": [milliseconds], "bytes": [count]}`.
+/// Script that drives the browser; prints `{"paints": [milliseconds], "bytes": [count]}`.
 const SCRIPT: &str = include_str!("first_paint.mjs");
 
 /// A scrape comes to a server at rest.
@@ -70,13 +71,9 @@ async fn scrape(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let api = deployment.api()?;
     submit(api, busy.into_iter().map(|agent| (agent, "a task".to_owned())).collect()).await?;
     api.drained(DRAIN).await?;
-    let scrapes = x.drive(&SCRAPE, &deployment, |host, _| InTurn { requests: vec![get(host, "/metrics")] }).await?;
-    let text = api.client().get(format!("{}/metrics", api.base())).send().await;
-    let text = match text {
-        Ok(response) => response.text().await,
-        Err(error) => Err(error),
-    };
-    let size = text.map_or(f64::NAN, |text| text.len() as f64 / 1e6);
+    let scrapes =
+        x.drive(&SCRAPE, &deployment, |host, _| RotatingCaller { requests: vec![get(host, "/metrics")] }).await?;
+    let size = api.metrics_text().await.map_or(f64::NAN, |text| text.len() as f64 / 1e6);
     x.observe("stretch/scrape-size", Observation::exact(size, scrapes.seen.ok, "bytes of a scrape"));
     Ok(())
 }
@@ -97,7 +94,7 @@ async fn pages(x: &mut Experiment<'_>) -> Result<(), RunError> {
         let path = format!("/v1/tasks?limit={ROWS}{filter}");
         let (rows, wanted) = (page_at(deployment.api()?, &path).await?.0, ROWS.min(of_a_thousand * thousands));
         if rows != wanted {
-            return Err(SutError::Server(format!("{path} has {rows} rows instead of {wanted}")).into());
+            return Err(LabError::Server(format!("{path} has {rows} rows instead of {wanted}")).into());
         }
         take(latency_of_pages(x, &row, &deployment, &[path]).await?);
     }
@@ -151,13 +148,13 @@ async fn latency_of_pages(
     deployment: &Deployment,
     paths: &[String],
 ) -> Result<Observation, RunError> {
-    let caller = |host: &str, _| InTurn { requests: paths.iter().map(|path| get(host, path)).collect() };
+    let caller = |host: &str, _| RotatingCaller { requests: paths.iter().map(|path| get(host, path)).collect() };
     let seen = x.drive(row, deployment, caller).await?.seen;
     let source = "one caller, intended start to the last byte; the slowest kind of page";
     Ok(of_quantile(&seen.latency, 0.95, source).shown_by(&[&format!("{}.latency", row.name)]))
 }
 
-/// What the script prints.
+/// Output of the script.
 #[derive(Deserialize)]
 struct Visits {
     /// Milliseconds from navigation to the first contentful paint.
@@ -179,7 +176,7 @@ async fn first_paint(x: &mut Experiment<'_>) -> Result<(), RunError> {
     let deployment = x.deploy(Plan { agents: fleet::mixed(SHOWN), ..Plan::default() }).await?;
     x.lab.progress.tick("the dashboard in a browser");
     let script = deployment.folder().join("first_paint.mjs");
-    std::fs::write(&script, SCRIPT).map_err(SutError::file(&script))?;
+    std::fs::write(&script, SCRIPT).map_err(LabError::file(&script))?;
     let mut command = tokio::process::Command::new("node");
     command.arg(&script).arg(format!("{}/", deployment.api()?.base())).args([chromium, modules]).arg(CONTEXTS);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;

@@ -1,32 +1,28 @@
-//! How evenly work was spread over instances.
+//! Evenness of work over instances.
 
-use super::{count, deviation, mean};
+use super::{count, mean};
 
 /// Evenness of shares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evenness {
     /// Largest deviation of an instance from the mean, as a share of the mean.
     pub largest: f64,
-    /// Coefficient of variation.
-    pub cv: f64,
-    /// Jain's index: 1 is even, 1/k is one instance that did it all.
+    /// Jain's index: 1 is even, 1/k is one instance that did all of it.
     pub jain: f64,
 }
 
-/// Evenness of what each instance did; `None` when nothing was done.
-#[must_use]
+/// Returns the evenness of the work that each instance did; `None` when nothing was done.
 pub fn evenness(done: &[f64]) -> Option<Evenness> {
     let centre = mean(done);
     if centre <= 0.0 {
         return None;
     }
     let largest = done.iter().map(|x| (x - centre).abs() / centre).fold(0.0, f64::max);
-    Some(Evenness { largest, cv: deviation(done) / centre, jain: jain(done) })
+    Some(Evenness { largest, jain: jain(done) })
 }
 
-/// Jain's index (1984): (Σx)² / (k Σx²); 0 when nothing was done.
-#[must_use]
-pub fn jain(done: &[f64]) -> f64 {
+/// Returns Jain's index (1984): (Σx)² / (k Σx²); 0 when nothing was done.
+fn jain(done: &[f64]) -> f64 {
     let squares: f64 = done.iter().map(|x| x * x).sum();
     if squares == 0.0 { 0.0 } else { done.iter().sum::<f64>().powi(2) / (count(done.len()) * squares) }
 }

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use super::{Quantile, enough, number, order_ranks};
 use crate::model::Point;
 
-/// Microseconds.
+/// A histogram of microseconds.
 pub type Hist = Histogram<u64>;
 
 /// The largest latency, in microseconds: one hour.
@@ -26,8 +26,7 @@ const US: f64 = 1_000.0;
 #[error("not an HdrHistogram V2 in base64: {0}")]
 pub struct BadHistogram(String);
 
-/// An empty one: 1 µs to 1 h, three digits, about 185 KB.
-#[must_use]
+/// Returns an empty histogram: 1 µs to 1 h, three digits, about 185 KB.
 pub fn histogram() -> Hist {
     // These bounds are valid; the fallback has no upper one.
     Histogram::new_with_bounds(1, HOUR_US, DIGITS).unwrap_or_else(|_| {
@@ -35,20 +34,14 @@ pub fn histogram() -> Hist {
     })
 }
 
-/// As the report keeps it.
-///
-/// # Errors
-/// When it cannot be serialised.
+/// Encodes a histogram as the report keeps it.
 pub fn encode(hist: &Hist) -> Result<String, BadHistogram> {
     let mut bytes = Vec::new();
     V2Serializer::new().serialize(hist, &mut bytes).map_err(|error| BadHistogram(format!("{error:?}")))?;
     Ok(STANDARD.encode(bytes))
 }
 
-/// Reads it again.
-///
-/// # Errors
-/// When it is damaged or too large.
+/// Reads an encoded histogram.
 pub fn decode(text: &str) -> Result<Hist, BadHistogram> {
     if text.len() > MAX_BYTES {
         return Err(BadHistogram(format!("{} bytes are more than {MAX_BYTES}", text.len())));
@@ -57,8 +50,7 @@ pub fn decode(text: &str) -> Result<Hist, BadHistogram> {
     Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| BadHistogram(format!("{error:?}")))
 }
 
-/// A quantile in milliseconds with its order-statistic interval; `None` when n does not support it.
-#[must_use]
+/// Returns a quantile in milliseconds with its order-statistic interval; `None` when n does not support it.
 pub fn quantile_of(hist: &Hist, q: f64) -> Option<Quantile> {
     let n = hist.len();
     if !enough(n, q) {
@@ -72,14 +64,12 @@ pub fn quantile_of(hist: &Hist, q: f64) -> Option<Quantile> {
     Some(Quantile { value: at(q), ci95: [at_rank(lower), high], n })
 }
 
-/// Points of a percentile plot: quantile and milliseconds, five for each halving of what remains.
-#[must_use]
+/// Returns the points of a percentile plot: quantile and milliseconds, five for each halving of what remains.
 pub fn percentile_points(hist: &Hist) -> Vec<Point> {
     hist.iter_quantiles(5).map(|step| [step.quantile().min(1.0), number(step.value_iterated_to()) / US]).collect()
 }
 
-/// The text form that `HistogramPlotter` and its kin read: value in milliseconds, percentile, count, 1/(1-percentile).
-#[must_use]
+/// Formats a histogram as `HistogramPlotter` and similar tools read it: value in milliseconds, percentile, count, 1/(1-percentile).
 pub fn hgrm(hist: &Hist) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
@@ -121,12 +111,16 @@ mod tests {
         let hist = sample(1_000);
         let sorted: Vec<f64> = (1..=1_000).map(|i| f64::from(i) / 10.0).collect();
         for q in [0.5, 0.95, 0.99] {
-            let (got, want) = (quantile_of(&hist, q).unwrap(), super::super::quantile(&sorted, q).unwrap());
-            assert!((got.value - want.value).abs() <= 2e-3 * want.value, "{got:?} {want:?}");
-            assert!((got.ci95[1] - want.ci95[1]).abs() <= 3e-3 * want.ci95[1], "{got:?} {want:?}");
+            let at = |rank: u64| sorted[rank as usize - 1];
+            let (got, want) = (quantile_of(&hist, q).unwrap(), at((q * 1_000.0).ceil() as u64));
+            assert!((got.value - want).abs() <= 2e-3 * want, "{got:?} {want:?}");
+            let upper = at(order_ranks(1_000, q).unwrap().1.unwrap());
+            assert!((got.ci95[1] - upper).abs() <= 3e-3 * upper, "{got:?} {upper:?}");
         }
         assert_eq!(quantile_of(&hist, 0.999), None, "1,000 samples do not support p99.9");
         assert_eq!(quantile_of(&histogram(), 0.5), None);
+        assert_eq!(quantile_of(&sample(58), 0.95), None);
+        assert!((quantile_of(&sample(59), 0.95).unwrap().ci95[1] - 5.9).abs() < 1e-2, "the largest sample");
     }
 
     #[test]

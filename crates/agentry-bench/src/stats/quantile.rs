@@ -3,7 +3,7 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::{CONFIDENCE, Interval, count};
+use super::{CONFIDENCE, Interval};
 
 /// A quantile and its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,24 +16,21 @@ pub struct Quantile {
     pub n: u64,
 }
 
-/// Samples without which no 95 % upper bound of this quantile exists: 59 for p95, 299 for p99, 2,995 for p99.9. It is the
+/// Returns the number of samples without which no 95 % upper bound of this quantile exists: 59 for p95, 299 for p99, 2,995 for p99.9. It is the
 /// least n with 1 - qⁿ ≥ 0.95.
-#[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive count far below 2^53")]
-pub fn needed(q: f64) -> u64 {
+fn needed(q: f64) -> u64 {
     let (alpha, q) = (1.0 - CONFIDENCE, q.max(1.0 - q));
     (alpha.ln() / q.ln()).ceil() as u64
 }
 
-/// Whether n samples support this quantile.
-#[must_use]
+/// Returns whether n samples support this quantile.
 pub fn enough(n: u64, q: f64) -> bool {
     n >= needed(q)
 }
 
-/// Ranks (from 1) of the order statistics that bound quantile `q` of `n` samples with 95 % confidence; the upper is `None`
-/// where even the largest sample is no two-sided bound.
-#[must_use]
+/// Returns the ranks (from 1) of the order statistics that bound quantile `q` of `n` samples with 95 % confidence; the upper is `None`
+/// where even the largest sample is no two-sided bound: it then bounds the quantile with 95 % on that side.
 pub fn order_ranks(n: u64, q: f64) -> Option<(u64, Option<u64>)> {
     let binomial = Binomial::new(q, n).ok()?;
     let tail = (1.0 - CONFIDENCE) / 2.0;
@@ -42,22 +39,6 @@ pub fn order_ranks(n: u64, q: f64) -> Option<(u64, Option<u64>)> {
     let lower = below.max(1);
     let upper = binomial.inverse_cdf(1.0 - tail) + 1;
     Some((lower, (upper <= n).then_some(upper)))
-}
-
-/// The quantile of sorted samples; `None` under [`needed`] of them.
-///
-/// The upper bound is two-sided where n allows it, else the largest sample, which bounds the quantile with 95 % on that side.
-#[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ranks lie within the slice")]
-pub fn quantile(sorted: &[f64], q: f64) -> Option<Quantile> {
-    let n = sorted.len() as u64;
-    if !enough(n, q) {
-        return None;
-    }
-    let at = |rank: u64| sorted[(rank.clamp(1, n) - 1) as usize];
-    let (lower, upper) = order_ranks(n, q)?;
-    let rank = (q * count(sorted.len())).ceil() as u64;
-    Some(Quantile { value: at(rank), ci95: [at(lower), at(upper.unwrap_or(n))], n })
 }
 
 #[cfg(test)]
@@ -92,14 +73,6 @@ mod tests {
         };
         assert_eq!(share(300), [92.3, 97.7]);
         assert_eq!(share(3_000), [94.2, 95.8]);
-    }
-
-    #[test]
-    fn too_few_samples_give_no_figure() {
-        let samples: Vec<f64> = (1..=58).map(f64::from).collect();
-        assert_eq!(quantile(&samples, 0.95), None);
-        let samples: Vec<f64> = (1..=59).map(f64::from).collect();
-        assert_eq!(quantile(&samples, 0.95).unwrap().ci95[1], 59.0);
     }
 
     proptest! {

@@ -9,7 +9,6 @@ const EXACT: usize = 20;
 
 /// The two-sided p of Mann and Whitney's U test; `None` when an arm is empty. Exact without ties up to 20 runs an arm,
 /// else the normal approximation with corrections for ties and continuity.
-#[must_use]
 pub fn mann_whitney(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.is_empty() || b.is_empty() {
         return None;
@@ -71,7 +70,6 @@ fn exact(u: f64, m: usize, n: usize) -> f64 {
 }
 
 /// Holm's step-down correction (1979), in the order given.
-#[must_use]
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|i, j| p[*i].total_cmp(&p[*j]));

@@ -30,7 +30,6 @@ pub struct Quadratic {
 
 impl Line {
     /// The line at x, with the 95 % band of its mean.
-    #[must_use]
     pub fn at(&self, x: f64) -> (f64, Interval) {
         let y = self.intercept + self.slope * x;
         let [[aa, ab], [_, bb]] = self.covariance;
@@ -39,24 +38,7 @@ impl Line {
     }
 }
 
-impl Quadratic {
-    /// What the quadratic term adds at x, as a share of the linear part there.
-    #[must_use]
-    pub fn curve_share(&self, x: f64) -> f64 {
-        let [a, b, c] = self.terms;
-        c * x * x / (a + b * x)
-    }
-
-    /// Whether the growth is linear for every practical purpose: the interval of the quadratic term contains 0, or it adds
-    /// under 10 % at the largest x.
-    #[must_use]
-    pub fn is_linear(&self, largest: f64) -> bool {
-        (self.curve_ci95[0] <= 0.0 && self.curve_ci95[1] >= 0.0) || self.curve_share(largest).abs() < 0.10
-    }
-}
-
 /// Fits a line; `None` under three points or without spread in x.
-#[must_use]
 pub fn line(points: &[Point]) -> Option<Line> {
     let (terms, covariance, t) = fit::<2>(points)?;
     let half = t * covariance[1][1].max(0.0).sqrt();
@@ -65,7 +47,6 @@ pub fn line(points: &[Point]) -> Option<Line> {
 }
 
 /// Fits a parabola; `None` under four points or with under three different x.
-#[must_use]
 pub fn quadratic(points: &[Point]) -> Option<Quadratic> {
     let (terms, covariance, t) = fit::<3>(points)?;
     let half = t * covariance[2][2].max(0.0).sqrt();
@@ -104,8 +85,8 @@ fn fit<const K: usize>(points: &[Point]) -> Option<Fit<K>> {
     Some((std::array::from_fn(|i| scaled[i] / unit[i]), covariance, t))
 }
 
-/// Gauss and Jordan with pivots; `None` for a singular matrix.
-fn invert<const K: usize>(mut m: [[f64; K]; K]) -> Option<[[f64; K]; K]> {
+/// Inverts a matrix by Gauss and Jordan with pivots; `None` when it is singular.
+pub(super) fn invert<const K: usize>(mut m: [[f64; K]; K]) -> Option<[[f64; K]; K]> {
     let mut inverse = [[0.0; K]; K];
     for (i, row) in inverse.iter_mut().enumerate() {
         row[i] = 1.0;
@@ -159,10 +140,11 @@ mod tests {
         for (got, want) in fitted.terms.into_iter().zip([3.0, 2.0, 0.5]) {
             assert!((got - want).abs() < 1e-8, "{fitted:?}");
         }
-        assert!(!fitted.is_linear(30.0));
+        assert!(fitted.curve_ci95[0] > 0.0);
         let wobble = |i: u32| if i.is_multiple_of(2) { 0.3 } else { -0.3 };
         let straight: Vec<Point> = (1..=30).map(|i| [f64::from(i), 3.0 + 2.0 * f64::from(i) + wobble(i)]).collect();
-        assert!(quadratic(&straight).unwrap().is_linear(30.0));
+        let [low, high] = quadratic(&straight).unwrap().curve_ci95;
+        assert!(low <= 0.0 && high >= 0.0);
         assert_eq!(quadratic(&[[1.0, 1.0], [2.0, 2.0], [1.0, 1.0], [2.0, 2.0]]), None, "two different x");
         assert_eq!(line(&[[1.0, 1.0], [2.0, 2.0]]), None);
     }

@@ -33,21 +33,13 @@ pub struct Trend {
 }
 
 impl Trend {
-    /// The line at x.
-    #[must_use]
-    pub fn at(&self, x: f64) -> f64 {
-        self.intercept + self.slope * x
-    }
-
-    /// Half the width of the interval: a slope smaller than this would not have been seen.
-    #[must_use]
+    /// Returns half the width of the interval: a slope smaller than this would not have been seen.
     pub fn floor(&self) -> f64 {
         (self.ci95[1] - self.ci95[0]) / 2.0
     }
 }
 
-/// The slope of points with ascending x; `None` under eight of them or without spread in x.
-#[must_use]
+/// Fits the slope of points with ascending x; `None` under eight of them or without spread in x.
 pub fn theil_sen(points: &[Point], seed: u64) -> Option<Trend> {
     let bins = bin(points);
     let n = bins.len();
@@ -108,15 +100,6 @@ fn bin(points: &[Point]) -> Vec<Point> {
     finite.chunks(size).map(|part| [centre(part, 0), centre(part, 1)]).collect()
 }
 
-/// Seconds in 24 hours, to scale a slope per second.
-pub const DAY_SECONDS: f64 = 86_400.0;
-
-/// What a leak may be in 24 hours: the smaller of 5 % of the steady state and 24 MB.
-#[must_use]
-pub fn leak_tolerance_mb(steady_mb: f64) -> f64 {
-    (0.05 * steady_mb).min(24.0)
-}
-
 #[cfg(test)]
 mod tests {
     use rand::Rng;
@@ -170,7 +153,5 @@ mod tests {
         assert!(theil_sen(&series(5_000, 0.1, 0.0, 2), 1).unwrap().bins <= BINS);
         assert_eq!(theil_sen(&series(7, 0.1, 0.0, 2), 1), None);
         assert_eq!(theil_sen(&[[1.0, 2.0]; 20], 1), None);
-        assert_eq!(leak_tolerance_mb(100.0), 5.0);
-        assert_eq!(leak_tolerance_mb(10_000.0), 24.0);
     }
 }

@@ -1,25 +1,24 @@
-//! The platform's API as a caller sees it, for everything that is not load.
+//! A client of the platform's API for everything that is not load.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use agentry_lab::until;
-use reqwest::{Client, Method};
+use agentry_lab::{LabError, until};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
-use super::SutError;
 use crate::sample::Metrics;
 
-/// How long an answer may take; requests that wait for tasks take longer by themselves.
+/// Timeout of an answer, above the longest wait for a task.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The start of a body that an error shows, in bytes.
+/// Characters of a body that an error shows.
 const SHOWN: usize = 500;
 /// Rows of a page.
 const PAGE: usize = 1_000;
 /// Pages of one list at most.
 const MAX_PAGES: usize = 100_000;
 
-/// A deployment by its base URL.
+/// The API of a deployment by its base URL.
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
@@ -27,36 +26,26 @@ pub struct Api {
 }
 
 impl Api {
-    /// For `http://host:port` or `https://host`.
-    ///
-    /// # Errors
-    /// When no client can be made.
-    pub fn new(base: &str) -> Result<Self, SutError> {
+    /// Makes a client of `http://host:port` or `https://host`.
+    pub fn new(base: &str) -> Result<Self, LabError> {
         let base = base.trim_end_matches('/').to_owned();
         let client = agentry_http::builder(&base).timeout(PATIENCE).build();
-        let client = client.map_err(|error| SutError::Server(format!("cannot make an HTTP client: {error}")))?;
+        let client = client.map_err(|error| LabError::Server(format!("cannot make an HTTP client: {error}")))?;
         Ok(Self { client, base })
     }
 
-    /// The base URL.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Its HTTP client.
-    #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Where the load generator connects to, and what it calls the host.
-    ///
-    /// # Errors
-    /// When the name has no address, or the URL is not plain HTTP.
-    pub fn target(&self) -> Result<(SocketAddr, String), SutError> {
+    /// Returns the address that the load generator connects to, and the name of the host.
+    pub fn target(&self) -> Result<(SocketAddr, String), LabError> {
         let Some(rest) = self.base.strip_prefix("http://") else {
-            return Err(SutError::Server(format!(
+            return Err(LabError::Server(format!(
                 "the load generator speaks plain HTTP, not {}: run it beside the deployment, before what ends TLS",
                 self.base
             )));
@@ -64,52 +53,37 @@ impl Api {
         let host = rest.split('/').next().unwrap_or(rest);
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let address = with_port.to_socket_addrs().ok().and_then(|mut all| all.next());
-        let unknown = || SutError::Server(format!("`{host}` has no address: check --url"));
+        let unknown = || LabError::Server(format!("`{host}` has no address: check --url"));
         Ok((address.ok_or_else(unknown)?, host.to_owned()))
     }
 
-    /// `GET`, as JSON.
-    ///
-    /// # Errors
-    /// No answer, or one that is not 2xx.
-    pub async fn get(&self, path: &str) -> Result<Value, SutError> {
+    /// Sends a `GET`; returns the JSON of a 2xx answer.
+    pub async fn get(&self, path: &str) -> Result<Value, LabError> {
         self.send(Method::GET, path, None).await.map(|(_, body)| body)
     }
 
-    /// `POST`; the status and the body.
-    ///
-    /// # Errors
-    /// No answer, or one that is not 2xx.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), SutError> {
+    /// Sends a `POST`; returns the status and the JSON of a 2xx answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), LabError> {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), SutError> {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), LabError> {
         let url = format!("{}{path}", self.base);
         let request = format!("{method} {url}");
         let mut builder = self.client.request(method, url);
         if let Some(body) = body {
             builder = builder.json(body);
         }
-        let failed = |error: reqwest::Error| SutError::Unreachable {
-            request: request.clone(),
-            error: agentry_http::with_causes(&error),
-        };
-        let response = builder.send().await.map_err(failed)?;
-        let status = response.status();
-        let text = response.text().await.map_err(failed)?;
-        if !status.is_success() {
+        let (status, text) = answered(&request, builder).await?;
+        if !(200..300).contains(&status) {
             let body = text.chars().take(SHOWN).collect();
-            return Err(SutError::Answer { request, status: status.as_u16(), body });
+            return Err(LabError::Answer { request, status, body });
         }
-        Ok((status.as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
-    /// All rows of a paged list.
-    ///
-    /// # Errors
-    /// As of [`Api::get`].
-    pub async fn all(&self, path: &str) -> Result<Vec<Value>, SutError> {
+    /// Returns all rows of a paged list.
+    pub async fn all(&self, path: &str) -> Result<Vec<Value>, LabError> {
         let mark = if path.contains('?') { '&' } else { '?' };
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         for _ in 0..MAX_PAGES {
@@ -125,25 +99,19 @@ impl Api {
         Ok(rows)
     }
 
-    /// The process's own numbers.
-    ///
-    /// # Errors
-    /// As of [`Api::get`].
-    pub async fn metrics(&self) -> Result<Metrics, SutError> {
+    /// Returns the metrics of the process as text.
+    pub async fn metrics_text(&self) -> Result<String, LabError> {
         let url = format!("{}/metrics", self.base);
-        let failed = |error: reqwest::Error| SutError::Unreachable {
-            request: format!("GET {url}"),
-            error: agentry_http::with_causes(&error),
-        };
-        let response = self.client.get(&url).send().await.map_err(failed)?;
-        Ok(Metrics::parse(&response.text().await.map_err(failed)?))
+        Ok(answered(&format!("GET {url}"), self.client.get(&url)).await?.1)
     }
 
-    /// Waits until a number is as it must be.
-    ///
-    /// # Errors
-    /// When it does not become so within `limit`.
-    pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, SutError> {
+    /// Returns the metrics of the process.
+    pub async fn metrics(&self) -> Result<Metrics, LabError> {
+        Ok(Metrics::parse(&self.metrics_text().await?))
+    }
+
+    /// Waits until a metric fits, at most `limit`; returns its value.
+    pub async fn until_metric(&self, name: &str, limit: Duration, fits: impl Fn(f64) -> bool) -> Result<f64, LabError> {
         until(&format!("{name} of {}", self.base), limit, async || {
             let metrics = self.metrics().await.ok()?;
             metrics.get(name).or_else(|| metrics.sum(name)).filter(|value| fits(*value))
@@ -151,11 +119,8 @@ impl Api {
         .await
     }
 
-    /// Waits until nothing is queued or running.
-    ///
-    /// # Errors
-    /// When something still is after `limit`.
-    pub async fn drained(&self, limit: Duration) -> Result<(), SutError> {
+    /// Waits until no task is queued or running, at most `limit`.
+    pub async fn drained(&self, limit: Duration) -> Result<(), LabError> {
         until("the end of every task", limit, async || {
             let metrics = self.metrics().await.ok()?;
             let open = |status| metrics.get(&format!("agentry_tasks{{status=\"{status}\"}}"));
@@ -163,6 +128,18 @@ impl Api {
         })
         .await
     }
+}
+
+/// Sends a request; returns the status and the body, whatever the status is.
+async fn answered(request: &str, builder: RequestBuilder) -> Result<(u16, String), LabError> {
+    let response = builder.send().await.map_err(unreachable(request))?;
+    let status = response.status().as_u16();
+    Ok((status, response.text().await.map_err(unreachable(request))?))
+}
+
+/// Makes the error of a request that was not answered.
+pub fn unreachable(request: &str) -> impl FnOnce(reqwest::Error) -> LabError {
+    move |error| LabError::Unreachable { request: request.to_owned(), error: agentry_http::with_causes(&error) }
 }
 
 #[cfg(test)]

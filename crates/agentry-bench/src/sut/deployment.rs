@@ -6,20 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_lab::{Exit, Instance, Member, Process, ProcessGroup, Program, Signal};
+use agentry_lab::{Instance, LabError, Member, Process, ProcessGroup, Program, Urls};
 use tempfile::TempDir;
 
-use super::SutError;
 use super::api::Api;
 use super::fleet::AgentFile;
-use super::servers::Urls;
 use crate::load::clock;
 use crate::model::Engine;
-use crate::sample::{Part, Sampler, memory_of, usage_of};
+use crate::sample::{Part, Sampler, pss_of, usage_of};
 
-/// How long agents may take until they are healthy.
+/// Longest time agents may take until they are healthy.
 const STARTS: Duration = Duration::from_secs(60);
-/// What the platform calls a healthy agent in its metrics.
+/// State of a healthy agent in the platform's metrics.
 const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
 
 /// The LLM simulator's behaviour.
@@ -27,9 +25,7 @@ const HEALTHY: &str = "agentry_agents{state=\"healthy\"}";
 pub struct Llm {
     /// `instant`, `fast` or `realistic`.
     pub profile: &'static str,
-    /// Part of the calls that fail with a server error.
-    pub error_rate: f64,
-    /// Further faults, each as `KIND=RATE`.
+    /// Faults, each as `KIND=RATE`.
     pub faults: &'static [&'static str],
     /// Calls of one second at most.
     pub rate_limit: Option<u32>,
@@ -37,7 +33,7 @@ pub struct Llm {
 
 impl Default for Llm {
     fn default() -> Self {
-        Self { profile: "instant", error_rate: 0.0, faults: &[], rate_limit: None }
+        Self { profile: "instant", faults: &[], rate_limit: None }
     }
 }
 
@@ -46,7 +42,7 @@ impl Default for Llm {
 pub const SLACK_SECRET: &str = "bench-signing-secret";
 const SLACK_TOKEN: &str = "xoxb-bench-token";
 
-/// What a scenario wants.
+/// Deployment a scenario asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The fleet.
@@ -65,20 +61,10 @@ pub struct Plan {
     pub slack: Option<&'static str>,
 }
 
-/// The processes of a deployment on the cluster engine unless a scenario says otherwise.
-#[must_use]
-pub fn roles() -> Vec<Member> {
-    vec![
-        Member::new("api", "api", ""),
-        Member::new("scheduler", "scheduler", ""),
-        Member::new("worker-1", "worker", ""),
-        Member::new("worker-2", "worker", ""),
-    ]
-}
-
 /// A deployment. Everything ends with it.
 pub struct Deployment {
-    lab: agentry_lab::Deployment,
+    /// Its processes.
+    pub lab: agentry_lab::Deployment,
     apis: BTreeMap<String, Api>,
     simulator: Option<Instance>,
     slack: Option<Instance>,
@@ -94,27 +80,24 @@ impl Deployment {
     /// Writes the agent files and starts the simulators; no process of the platform runs yet.
     ///
     /// `urls`: the servers of the cluster engine. `name`: unique on them, in letters, digits and underscores.
-    ///
-    /// # Errors
-    /// Something cannot be written or started.
     pub async fn prepare(
         engine: Engine,
         urls: Option<Urls>,
         name: &str,
         plan: Plan,
         sampler: &Arc<Sampler>,
-    ) -> Result<Self, SutError> {
+    ) -> Result<Self, LabError> {
         let temporary = tempfile::Builder::new().prefix("agentry-bench-").tempdir();
-        let temporary = temporary.map_err(SutError::file(std::env::temp_dir()))?;
+        let temporary = temporary.map_err(LabError::file(std::env::temp_dir()))?;
         let folder = temporary.path();
         let agents = folder.join("agents");
-        std::fs::create_dir(&agents).map_err(SutError::file(&agents))?;
+        std::fs::create_dir(&agents).map_err(LabError::file(&agents))?;
         let fleet = plan.agents.iter().map(|(name, text)| (agents.join(format!("{name}.yml")), text.as_str()));
         let others = plan.files.iter().map(|(name, text)| (folder.join(name), *text));
         for (file, text) in fleet.chain(others) {
-            std::fs::write(&file, text).map_err(SutError::file(file))?;
+            std::fs::write(&file, text).map_err(LabError::file(file))?;
         }
-        let binary = std::env::current_exe().map_err(SutError::file("the path of this program"))?;
+        let binary = std::env::current_exe().map_err(LabError::file("the path of this program"))?;
         let (folder, keeps) = (folder.to_owned(), plan.keeps.clone());
         let program = Program { binary, folder, keeps, group: ProcessGroup::Own };
         let mut lab = agentry_lab::Deployment::new(program, urls.map(|urls| named(urls, name)));
@@ -141,27 +124,24 @@ impl Deployment {
     }
 
     /// [`Deployment::prepare`], then every process, until each agent is healthy.
-    ///
-    /// # Errors
-    /// Something does not start.
     pub async fn open(
         engine: Engine,
         urls: Option<Urls>,
         name: &str,
         plan: Plan,
         sampler: &Arc<Sampler>,
-    ) -> Result<Self, SutError> {
+    ) -> Result<Self, LabError> {
         let mut deployment = Self::prepare(engine, urls, name, plan, sampler).await?;
         deployment.start_all().await?;
         deployment.healthy().await?;
         Ok(deployment)
     }
 
-    async fn start_simulator(&mut self) -> Result<(), SutError> {
+    async fn start_simulator(&mut self) -> Result<(), LabError> {
         let Some(llm) = &self.plan.llm else { return Ok(()) };
         let program = &self.lab.program;
         let mut command = program.command(&["sim", "llm", "--listen", "127.0.0.1:0", "--profile", llm.profile]);
-        command.args(["--error-rate", &llm.error_rate.to_string()]).arg("--ledger").arg(self.llm_ledger());
+        command.arg("--ledger").arg(self.llm_ledger());
         if let Some(limit) = llm.rate_limit {
             command.args(["--rate-limit", &limit.to_string()]);
         }
@@ -173,7 +153,7 @@ impl Deployment {
         Ok(())
     }
 
-    async fn start_slack(&mut self) -> Result<(), SutError> {
+    async fn start_slack(&mut self) -> Result<(), LabError> {
         let Some(routes) = self.plan.slack else { return Ok(()) };
         let program = &self.lab.program;
         let mut command =
@@ -193,38 +173,35 @@ impl Deployment {
     }
 
     /// Returns the file in which the Slack simulator writes every call.
-    #[must_use]
     pub fn slack_ledger(&self) -> PathBuf {
         self.folder().join("slack-ledger.jsonl")
     }
 
     /// Returns the file in which the LLM simulator writes every call.
-    #[must_use]
     pub fn llm_ledger(&self) -> PathBuf {
         self.folder().join("llm-ledger.jsonl")
     }
 
     /// Returns the members of the plan.
-    #[must_use]
     pub fn members(&self) -> Vec<Member> {
         match self.engine {
             Engine::Embedded => vec![Member::new("agentry", "", "")],
-            Engine::Cluster if self.plan.members.is_empty() => roles(),
+            Engine::Cluster if self.plan.members.is_empty() => {
+                let roles =
+                    [("api", "api"), ("scheduler", "scheduler"), ("worker-1", "worker"), ("worker-2", "worker")];
+                roles.map(|(name, role)| Member::new(name, role, "")).to_vec()
+            }
             Engine::Cluster => self.plan.members.clone(),
         }
     }
 
     /// Returns the names of the processes that run or ran.
-    #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.lab.instances().keys().cloned().collect()
     }
 
     /// Starts every member side by side and waits until all listen.
-    ///
-    /// # Errors
-    /// One does not.
-    pub async fn start_all(&mut self) -> Result<(), SutError> {
+    pub async fn start_all(&mut self) -> Result<(), LabError> {
         let mut starting = Vec::new();
         for member in self.members() {
             let process = self.spawn(&member)?;
@@ -237,45 +214,37 @@ impl Deployment {
     }
 
     /// Starts a member, on the address it had before when it ran before.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn start(&mut self, member: &Member) -> Result<(), SutError> {
+    pub async fn start(&mut self, member: &Member) -> Result<(), LabError> {
         let process = self.spawn(member)?;
         self.admit(&member.name, process).await
     }
 
     /// Starts a member that ran before again.
-    ///
-    /// # Errors
-    /// There is none of that name, or it does not start.
-    pub async fn start_again(&mut self, name: &str) -> Result<(), SutError> {
+    pub async fn start_again(&mut self, name: &str) -> Result<(), LabError> {
         let member = self.members().into_iter().find(|member| member.name == name);
-        let member = member.ok_or_else(|| SutError::Server(format!("no process is called `{name}`")))?;
+        let member = member.ok_or_else(|| LabError::Server(format!("no process is called `{name}`")))?;
         self.start(&member).await
     }
 
-    fn spawn(&mut self, member: &Member) -> Result<Process, SutError> {
+    fn spawn(&mut self, member: &Member) -> Result<Process, LabError> {
         let address = self.lab.instances().get(&member.name).map(|instance| instance.address.clone());
         let process = self.lab.spawn(member, address.as_deref())?;
         self.sampler.watch(Part::Sut, process.pid());
         Ok(process)
     }
 
-    async fn admit(&mut self, name: &str, process: Process) -> Result<(), SutError> {
+    async fn admit(&mut self, name: &str, process: Process) -> Result<(), LabError> {
         self.lab.admit(name, process).await?;
         self.apis.insert(name.to_owned(), Api::new(&self.lab.instance(name)?.url())?);
         Ok(())
     }
 
     /// Returns the folder of everything.
-    #[must_use]
     pub fn folder(&self) -> &Path {
         &self.lab.program.folder
     }
 
     /// Returns its schema and prefix on the servers.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -286,32 +255,22 @@ impl Deployment {
     }
 
     /// Returns the process that answers the API.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn api(&self) -> Result<&Api, SutError> {
+    pub fn api(&self) -> Result<&Api, LabError> {
         let found = self.apis.get("agentry").or_else(|| self.apis.get("api"));
-        found.ok_or_else(|| SutError::Server("no process of this deployment answers the API".to_owned()))
+        found.ok_or_else(|| LabError::Server("no process of this deployment answers the API".to_owned()))
     }
 
     /// Returns the API of one process.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn api_of(&self, name: &str) -> Result<&Api, SutError> {
-        self.apis.get(name).ok_or_else(|| SutError::Server(format!("`{name}` does not run")))
+    pub fn api_of(&self, name: &str) -> Result<&Api, LabError> {
+        self.apis.get(name).ok_or_else(|| LabError::Server(format!("`{name}` does not run")))
     }
 
     /// Returns where the load generator connects to.
-    ///
-    /// # Errors
-    /// No process answers the API.
-    pub fn target(&self) -> Result<SocketAddr, SutError> {
+    pub fn target(&self) -> Result<SocketAddr, LabError> {
         Ok(self.api()?.target()?.0)
     }
 
     /// Returns when the first process was spawned, on the monotonic clock in nanoseconds.
-    #[must_use]
     pub fn spawned(&self) -> u64 {
         let first = self.processes().map(|process| process.started).min();
         first.map_or(0, |first| clock::now() - clock::nanos(first.elapsed()))
@@ -321,58 +280,21 @@ impl Deployment {
         self.lab.instances().values().map(|instance| &instance.process)
     }
 
-    /// Returns a process.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn child(&mut self, name: &str) -> Result<&mut Process, SutError> {
-        self.lab.process(name)
-    }
-
     /// Waits until every agent is healthy; returns the milliseconds since the first process was spawned.
-    ///
-    /// # Errors
-    /// They do not become so in time.
-    pub async fn healthy(&self) -> Result<f64, SutError> {
+    pub async fn healthy(&self) -> Result<f64, LabError> {
         let expected = self.plan.agents.len() as f64;
         self.api()?.until_metric(HEALTHY, STARTS, |healthy| healthy == expected).await?;
         Ok((clock::now() - self.spawned()) as f64 / 1e6)
     }
 
     /// Returns the memory of all processes of the platform, in bytes.
-    #[must_use]
     pub fn pss(&self) -> u64 {
-        self.processes().filter_map(|process| memory_of(process.pid())).map(|memory| memory.pss).sum()
+        self.processes().filter_map(|process| pss_of(process.pid())).sum()
     }
 
     /// Returns the processor time of all processes of the platform, in nanoseconds.
-    #[must_use]
     pub fn cpu(&self) -> u64 {
         self.processes().map(|process| usage_of(process.pid())).sum()
-    }
-
-    /// Kills a member with SIGKILL; it is gone when this returns.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill(&mut self, name: &str) -> Result<(), SutError> {
-        self.lab.kill(name)
-    }
-
-    /// Sends a signal to a member.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn signal(&mut self, name: &str, signal: Signal) -> Result<(), SutError> {
-        self.lab.signal(name, signal)
-    }
-
-    /// Sends SIGTERM to a member and waits for the end of its drain; `None` when it had to be killed.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub async fn stop(&mut self, name: &str) -> Result<Option<Exit>, SutError> {
-        self.lab.stop(name).await
     }
 }
 

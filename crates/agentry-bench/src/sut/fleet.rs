@@ -4,13 +4,11 @@
 pub type AgentFile = (String, String);
 
 /// An agent of a mode whose calls go to the simulator of the run, in OpenAI's protocol.
-#[must_use]
 pub fn agent(name: &str, mode: &str, more: &str) -> AgentFile {
     agent_of(name, mode, "openai", "gpt-4.1-mini", more)
 }
 
 /// An agent of a mode, a provider and a model; `more` is further YAML.
-#[must_use]
 pub fn agent_of(name: &str, mode: &str, provider: &str, model: &str, more: &str) -> AgentFile {
     let text = format!(
         "name: {name}\nexecution_mode: {mode}\ndescription: Part of a measurement\n\
@@ -20,14 +18,12 @@ pub fn agent_of(name: &str, mode: &str, provider: &str, model: &str, more: &str)
 }
 
 /// The agent whose answers cost nothing: what is left is the platform's own cost.
-#[must_use]
 pub fn noop() -> AgentFile {
     agent_of("bench-noop", "autonomous", "simulated", "echo", "")
 }
 
 /// Agents of about forty lines, as a real file has, in the seed's mix of modes, none of which starts by itself: the
 /// schedules fire once a year.
-#[must_use]
 pub fn mixed(count: usize) -> Vec<AgentFile> {
     let mut instructions = String::from("instructions: |\n");
     for line in 0..30 {

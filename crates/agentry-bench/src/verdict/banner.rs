@@ -8,7 +8,7 @@ use crate::model::{Profile, Report, TierOutcome, TierRow, Verdict};
 pub struct Banner {
     pub verdict: Verdict,
     pub headline: String,
-    /// Why not more.
+    /// Reason why it is not more.
     pub why: String,
 }
 
@@ -118,8 +118,8 @@ fn needs(row: &TierRow, profile: Profile) -> Option<Profile> {
 mod tests {
     use super::*;
     use crate::catalogue::MIN_VIABLE;
+    use crate::fixtures::{judged, report_with};
     use crate::model::{Counts, Invariant};
-    use crate::specimen::{judged, report_with};
     use crate::verdict::tiers;
 
     fn report(decide: impl Fn(&str) -> Verdict) -> Report {

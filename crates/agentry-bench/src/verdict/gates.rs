@@ -45,7 +45,7 @@ pub fn late_sends(late: u64, not_sent: u64, offered: u64) -> Gate {
     gate("late-sends", limit, observed, over(share > LATE))
 }
 
-/// What a load is for, which decides what the harness may take of the machine.
+/// Purpose of a load, which decides what the harness may take of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadKind {
     /// A rate that a criterion names.

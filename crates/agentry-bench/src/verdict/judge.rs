@@ -6,10 +6,10 @@ use crate::model::{Criterion, Engine, Gate, GateState, Profile, Verdict};
 use crate::show::{count, interval, percent, with_unit};
 use crate::stats::{Interval, proven_share, rule_of_three};
 
-/// Why what only a real provider can show was not measured.
+/// Reason why a figure that only a real provider can show was not measured.
 pub const NEEDS_LIVE: &str = "needs --live with keys: the simulator itself sets this figure";
 
-/// What a verdict depends on besides the observation.
+/// Input of a verdict besides the observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The profile of the run.
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn nothing_passes_because_nothing_was_measured() {
         let cases = [
-            Observation::none(58, "test", "too short"),
+            Observation { n: 58, ..Observation::default() }.remark("too short"),
             Observation::exact(0.0, 0, "test"),
             Observation { value: Some(1.0), n: 10, ..Observation::default() },
             Observation::new(f64::NAN, [0.0, 1.0], 10, "test"),

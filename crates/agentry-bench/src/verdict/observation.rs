@@ -1,8 +1,8 @@
-//! What was seen of a criterion, before anybody says what follows.
+//! Observation of a criterion, before it is judged.
 
 use crate::stats::Interval;
 
-/// What was seen.
+/// Observation of a criterion.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
     /// The criterion in the catalogue.
@@ -15,11 +15,11 @@ pub struct Observation {
     pub source: String,
     /// Metrics and plots that show it.
     pub evidence: Vec<String>,
-    /// What a reader must know beside the verdict: `shortened`, `warm starts`, `void: 3 stale reads`.
+    /// Remark beside the verdict: `shortened`, `warm starts`, `void: 3 stale reads`.
     pub remark: Option<String>,
-    /// Why it was not measured.
+    /// Reason why it was not measured.
     pub not_run: Option<String>,
-    /// Why it cannot pass though it was measured.
+    /// Reason why it cannot pass though it was measured.
     pub undecided: Option<String>,
     /// Whether real providers were called for it; its gates are then those of that load ([`live_gates`]).
     pub live: bool,
@@ -40,11 +40,6 @@ impl Observation {
     /// A count of events in n attempts, or the worst of n repetitions.
     pub fn exact(value: f64, n: u64, source: &str) -> Self {
         Self { value: Some(value), n, source: source.to_owned(), ..Self::default() }
-    }
-
-    /// Nothing that could be judged; the remark says why.
-    pub fn none(n: u64, source: &str, remark: &str) -> Self {
-        Self { n, source: source.to_owned(), ..Self::default() }.remark(remark)
     }
 
     /// Nothing was measured, for this reason.

@@ -1,4 +1,4 @@
-//! What a run could not prove, why, and what would.
+//! Claims a run could not prove, with the reason and the remedy.
 
 use crate::catalogue::{Rule, SCENARIOS, Tier, criterion};
 use crate::model::{Criterion, NotProven, Report, Verdict};
@@ -54,7 +54,7 @@ fn of(open: &Criterion) -> NotProven {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, report_with};
+    use crate::fixtures::{judged, report_with};
 
     #[test]
     fn open_criteria_and_missing_scenarios_are_listed_and_proven_ones_are_not() {

@@ -17,7 +17,7 @@ fn outcome(rows: Vec<TierRow>) -> TierOutcome {
     TierOutcome { reached: !rows.is_empty() && rows.iter().all(|row| row.verdict == Verdict::Pass), rows }
 }
 
-/// How bad: a failure is certain, an invalid or open one might be a failure, one not run says nothing.
+/// Ranks a verdict: a failure is certain, an invalid or open one might be a failure, one not run says nothing.
 pub fn badness(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Pass => 0,
@@ -77,7 +77,7 @@ fn stretch_row(report: &Report, spec: &CriterionSpec) -> TierRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::specimen::{judged, report_with};
+    use crate::fixtures::{judged, report_with};
 
     #[test]
     fn a_row_is_as_good_as_the_worst_of_its_criteria() {

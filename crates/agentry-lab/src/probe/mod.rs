@@ -1,4 +1,4 @@
-//! Whether a server answers in its own protocol, lets the user of its URL in, and is new enough.
+//! Checks that a server answers in its own protocol, accepts the login of its URL, and is new enough.
 
 mod amqp;
 mod postgres;
@@ -15,23 +15,23 @@ pub(crate) use redis::ask as ask_redis;
 
 use crate::{Address, LabError, Service};
 
-/// How long a connection may take to be made; loopback needs microseconds.
+/// Time limit of a connect; loopback needs microseconds.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long an answer may take; RabbitMQ delays the refusal of a login on purpose.
+/// Time limit of an answer; RabbitMQ delays the refusal of a login on purpose.
 const ANSWER: Duration = Duration::from_secs(5);
 /// The largest message that is read: a server's greeting has a few hundred bytes.
 const LARGEST_MESSAGE: usize = 1 << 20;
 
-/// What a server said.
+/// Answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Its version, where it could be asked.
     pub version: Option<String>,
-    /// What could not be checked, and why.
+    /// Checks that were not possible, with the reason.
     pub unchecked: Option<&'static str>,
 }
 
-/// Why a server is of no use, in words.
+/// Reason why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refusal(String);
@@ -116,7 +116,7 @@ mod tests {
         (client, server)
     }
 
-    /// What the client has sent, once it has closed its end.
+    /// Bytes the client has sent, once it has closed its end.
     pub async fn sent(mut server: DuplexStream) -> Vec<u8> {
         let mut bytes = Vec::new();
         server.read_to_end(&mut bytes).await.unwrap();

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::{Connection, Refusal, connect, refuse};
 use crate::{Address, LabError};
 
-/// How long a chore may take.
+/// Time limit of a chore.
 const CHORE: Duration = Duration::from_secs(60);
 
 pub(super) async fn version(stream: impl Connection, url: &str) -> Result<Option<String>, Refusal> {

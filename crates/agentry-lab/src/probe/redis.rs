@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Connection, Refusal, bytes, refuse};
 use crate::{Address, loopback};
 
-/// How long a command of [`ask`] may take.
+/// Time limit of a command of [`ask`].
 const ANSWER: Duration = Duration::from_secs(2);
 
 pub(super) async fn version(mut stream: impl Connection, address: &Address) -> Result<Option<String>, Refusal> {

@@ -180,7 +180,7 @@ pub struct Servers {
     pub rabbitmq: Server,
     /// The cache.
     pub redis: Server,
-    /// How long all three took to answer, started side by side on empty data.
+    /// Time until all three answered, started side by side on empty data.
     pub cold_start: Duration,
 }
 

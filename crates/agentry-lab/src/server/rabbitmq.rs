@@ -13,7 +13,7 @@ use crate::{LabError, Process, free_port, loopback, until};
 const ERLANG: &str = "-kernel inet_dist_use_interface {127,0,0,1}";
 /// Free disk below which it blocks publishers; the default of a small machine would block them at once.
 const DISK_LIMIT: &str = "50MB";
-/// How long the port mapper may take until it listens.
+/// Longest time the port mapper may take until it listens.
 const MAPPER_STARTS: Duration = Duration::from_secs(30);
 
 /// Erlang's port mapper, in the foreground. Without it the node would start one that nobody ends.

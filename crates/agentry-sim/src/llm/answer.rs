@@ -34,6 +34,14 @@ pub(super) struct Answer {
     pub(super) stop: Stop,
 }
 
+/// A block of an answer.
+pub(super) enum Block<'a> {
+    Thinking(&'a str),
+    Text(&'a str),
+    /// A call and its number among the calls.
+    Call(usize, &'a ToolCall),
+}
+
 impl Answer {
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self { thinking: String::new(), text: text.into(), calls: Vec::new(), stop: Stop::End }
@@ -56,6 +64,15 @@ impl Answer {
             self.text.truncate(at);
         }
         self
+    }
+
+    /// Returns the blocks of the answer, for protocols whose answers consist of them. An answer without calls has a text,
+    /// also an empty one.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
+        let thinking = (!self.thinking.is_empty()).then_some(Block::Thinking(&self.thinking));
+        let text = (!self.text.is_empty() || self.calls.is_empty()).then_some(Block::Text(&self.text));
+        let calls = self.calls.iter().enumerate().map(|(index, call)| Block::Call(index, call));
+        thinking.into_iter().chain(text).chain(calls)
     }
 
     /// Counts the tokens of the reasoning and of the rest. Each part is counted by itself, as its pieces are in a

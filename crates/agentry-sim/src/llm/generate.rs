@@ -17,6 +17,7 @@ const FILL: [&str; 4] = ["so, ", "and ", "then", " on "];
 const REFUSED: &str = "I cannot help with that.";
 const PLAN_TITLE: &str = "agentry_plan";
 
+#[derive(Default)]
 pub(super) struct Conversation<'a> {
     pub(super) system: &'a str,
     pub(super) first_user: &'a str,
@@ -30,14 +31,7 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn of(prompt: &'a Prompt<'_>) -> Self {
-        let mut conversation = Self {
-            system: "",
-            first_user: "",
-            last_user: "",
-            earlier: Vec::new(),
-            results: Vec::new(),
-            has_answer: false,
-        };
+        let mut conversation = Self::default();
         let mut users = 0;
         for message in &prompt.messages {
             let text = message.text.as_ref();

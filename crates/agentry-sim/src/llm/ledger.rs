@@ -17,11 +17,13 @@ use crate::server::lock;
 /// Lines kept in memory for `GET /sim/ledger`; the file has all of them.
 const RECENT_LINES: usize = 10_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RequestEnd {
     Completed,
     Failed,
+    /// The client disconnected; also the state of a request that has not ended.
+    #[default]
     Aborted,
     /// The connection was closed in the middle of the answer.
     Truncated,
@@ -33,7 +35,7 @@ pub(super) enum RequestEnd {
     Stopped,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct LedgerLine {
     n: u64,
     protocol: &'static str,
@@ -49,7 +51,7 @@ struct LedgerLine {
     reasoning_tokens: u64,
     /// HTTP status; 0 when none was sent.
     status: u16,
-    /// `Retry-Ending` of the response, in seconds.
+    /// `Retry-After` of the response, in seconds.
     retry_after: Option<u64>,
     end: RequestEnd,
     /// The request asked for a stream.
@@ -136,25 +138,8 @@ pub(super) struct LedgerEntry {
 impl LedgerEntry {
     /// Starts the line of a request that has just arrived.
     pub(super) fn begin(ledger: Arc<Ledger>, protocol: &'static str, ids: Ids, request_id: &str) -> Self {
-        let line = LedgerLine {
-            n: ids.n,
-            protocol,
-            provider_id: String::new(),
-            request_id: request_id.to_owned(),
-            model: String::new(),
-            input_tokens: 0,
-            cached_tokens: 0,
-            cache_write_tokens: 0,
-            output_tokens: 0,
-            reasoning_tokens: 0,
-            status: 0,
-            retry_after: None,
-            end: RequestEnd::Aborted,
-            stream: false,
-            t_us: now_us(),
-            first_us: None,
-            end_us: 0,
-        };
+        let (n, request_id, t_us) = (ids.n, request_id.to_owned(), now_us());
+        let line = LedgerLine { n, protocol, request_id, t_us, ..LedgerLine::default() };
         Self { ledger, began: Instant::now(), line: Some(line) }
     }
 

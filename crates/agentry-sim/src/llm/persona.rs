@@ -211,14 +211,7 @@ mod tests {
     #[test]
     fn roles_sound_different() {
         let spoken = |system: &'static str| {
-            let conversation = Conversation {
-                system,
-                first_user: "x",
-                last_user: "x",
-                earlier: Vec::new(),
-                results: Vec::new(),
-                has_answer: false,
-            };
+            let conversation = Conversation { system, first_user: "x", last_user: "x", ..Conversation::default() };
             speak(0, &conversation, "Late parcels.")
         };
         assert!(

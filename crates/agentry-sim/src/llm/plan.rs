@@ -61,17 +61,12 @@ fn with_review<'a>(agents: &[&'a str], most: usize, request: &str) -> Option<Vec
     let writer = named(&["writ", "edit", "author"])?;
     let checker = named(&["check", "review"])?;
     let other = agents.iter().copied().find(|agent| *agent != writer && *agent != checker)?;
+    let inputs = ["facts", "claims"];
     (most >= 4).then(|| {
         vec![
             step("facts", other, "Collect the facts and figures for this request", request, &[]),
             step("claims", checker, "List the claims that must be checked in this request", request, &[]),
-            step(
-                "draft",
-                writer,
-                "Write the answer from the facts and claims for this request",
-                request,
-                &["facts", "claims"],
-            ),
+            step("draft", writer, "Write the answer from the facts and claims for this request", request, &inputs),
             step("review", checker, "Check the draft against the facts for this request", request, &["draft"]),
         ]
     })
@@ -107,12 +102,11 @@ mod tests {
     fn conversation<'a>(users: &[&'a str]) -> Conversation<'a> {
         let (last_user, earlier) = users.split_last().unwrap();
         Conversation {
-            system: "",
             first_user: users[0],
             last_user,
             earlier: earlier.to_vec(),
-            results: Vec::new(),
             has_answer: users.len() > 1,
+            ..Conversation::default()
         }
     }
 

@@ -47,7 +47,7 @@ pub struct SimOptions {
     pub seed: u64,
     /// Injected faults; the seed decides which requests they hit.
     pub faults: Vec<FaultRate>,
-    /// Requests per second; further ones get 429 with `Retry-Ending: 1`.
+    /// Requests per second; further ones get 429 with `Retry-After: 1`.
     pub rate_limit: Option<u32>,
     /// Requests per minute and model.
     pub rpm: Option<u64>,

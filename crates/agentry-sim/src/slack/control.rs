@@ -146,12 +146,7 @@ pub(super) async fn commands(State(app): State<App>, Query(waiting): Query<WaitQ
         let response_url = format!("{}/response/{response_id}", app.base);
         let origin = Origin { team, channel, user, trigger_id: &trigger_id, response_url: &response_url };
         let form = payload::command(&origin, &request.command, &request.text);
-        let about = BTreeMap::from([
-            ("channel", channel.to_owned()),
-            ("trigger_id", trigger_id.clone()),
-            ("response_url", response_url.clone()),
-        ]);
-        let callback = prepare(&app, DeliveryKind::Command, None, form, request.forge, about)?;
+        let callback = prepare(&app, DeliveryKind::Command, None, form, request.forge, about(&origin))?;
         Ok((callback, FollowUp::Show { response_id, team: team.clone() }))
     })();
     finish(app, prepared, &waiting).await
@@ -177,12 +172,8 @@ pub(super) async fn clicks(State(app): State<App>, Query(waiting): Query<WaitQue
         let response_url = format!("{}/response/{response_id}", app.base);
         let origin = Origin { team, channel, user, trigger_id: &trigger_id, response_url: &response_url };
         let form = payload::form(&payload::click(&origin, &message, &action));
-        let about = BTreeMap::from([
-            ("channel", channel.to_owned()),
-            ("ts", request.ts.clone()),
-            ("trigger_id", trigger_id.clone()),
-            ("response_url", response_url.clone()),
-        ]);
+        let mut about = about(&origin);
+        about.insert("ts", request.ts.clone());
         Ok((prepare(&app, DeliveryKind::Click, None, form, request.forge, about)?, FollowUp::Nothing))
     })();
     finish(app, prepared, &waiting).await
@@ -253,6 +244,13 @@ fn values(view: &View, given: &Map<String, Value>) -> Value {
         }
     }
     values
+}
+
+/// Returns the ids of an action that the control API reports.
+fn about(origin: &Origin<'_>) -> BTreeMap<&'static str, String> {
+    let Origin { channel, trigger_id, response_url, .. } = origin;
+    let ids = [("channel", channel), ("trigger_id", trigger_id), ("response_url", response_url)];
+    ids.map(|(name, id)| (name, (*id).to_owned())).into()
 }
 
 /// Creates a trigger and a response address for an action.

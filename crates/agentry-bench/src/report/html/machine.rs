@@ -1,4 +1,4 @@
-//! Where it ran, how well the harness did, and where the raw data is.
+//! Machine of a run, quality of the harness, and place of the raw data.
 
 use maud::{Markup, html};
 

@@ -46,7 +46,7 @@ fn tier(name: &str, outcome: &TierOutcome) -> Markup {
     }
 }
 
-/// What could not be proven, and why.
+/// Writes the claims that could not be proven, with the reason.
 pub fn not_proven(report: &Report) -> Markup {
     html! {
         section #not-proven {
@@ -123,7 +123,7 @@ pub fn baseline(report: &Report) -> Markup {
     }
 }
 
-/// What would help.
+/// Writes the advice.
 pub fn advice(report: &Report) -> Markup {
     html! {
         section #advice {

@@ -14,7 +14,7 @@ pub fn rect(out: &mut String, class: &str, x: f64, y: f64, wide: f64, tall: f64)
     );
 }
 
-/// Where nothing can be said.
+/// Draws the part where nothing can be said.
 pub fn hatched(out: &mut String, x: f64, y: f64, wide: f64, tall: f64) {
     rect(out, "hatch", x, y, wide, tall);
     let mut at = x + 8.0;

@@ -7,7 +7,7 @@ use crate::stats::number;
 const TICKS: f64 = 5.0;
 /// Ticks at most, whatever the figures.
 const MAX_TICKS: usize = 40;
-/// What a percentile plot shows of a run whose n is unknown: up to 99.999 %.
+/// Range of a percentile plot for a run whose n is unknown: up to 99.999 %.
 const DEEPEST: f64 = 100_000.0;
 /// The marked quantiles, as 1/(1-q).
 const PERCENTILES: [(f64, &str); 6] =

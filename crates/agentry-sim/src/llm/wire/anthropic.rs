@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::answer::{Answer, Stop, count, tokens};
+use super::super::answer::{Answer, Block, Stop, count, tokens};
 use super::super::ids::Ids;
-use super::super::limits::{BucketLevel, BucketLevels};
+use super::super::limits::BucketLevels;
 use super::super::prompt::{Prompt, TokenCounts};
 use super::{Incoming, Key, Piece, Refusal, Reply, Wire, anthropic_request, bearer, json_error, set, sse};
 
@@ -85,34 +85,32 @@ impl Wire for Anthropic {
             Piece::frame(sse(Some("message_start"), &json!({"type": "message_start", "message": message}))?),
             Piece::frame(sse(Some("ping"), &json!({"type": "ping"}))?),
         ];
-        let mut index = 0;
         let answer = reply.answer;
-        if !answer.thinking.is_empty() {
-            pieces.push(start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}))?);
-            for thinking in tokens(&answer.thinking) {
-                pieces.push(Piece::reasoning(delta(index, Delta::Thinking { thinking })?, 1));
+        for (index, block) in answer.blocks().enumerate() {
+            match block {
+                Block::Thinking(text) => {
+                    pieces.push(start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}))?);
+                    for thinking in tokens(text) {
+                        pieces.push(Piece::reasoning(delta(index, Delta::Thinking { thinking })?, 1));
+                    }
+                    pieces.push(Piece::frame(delta(index, Delta::Signature { signature: SIGNATURE })?));
+                }
+                Block::Text(text) => {
+                    pieces.push(start(index, &json!({"type": "text", "text": ""}))?);
+                    for text in tokens(text) {
+                        pieces.push(Piece::content(delta(index, Delta::Text { text })?, 1));
+                    }
+                }
+                Block::Call(at, call) => {
+                    let block = json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": {}});
+                    pieces.push(Piece { tokens: count(&call.name), ..start(index, &block)? });
+                    pieces.push(Piece::frame(delta(index, Delta::InputJson { partial_json: "" })?));
+                    for partial_json in tokens(&call.arguments) {
+                        pieces.push(Piece::content(delta(index, Delta::InputJson { partial_json })?, 1));
+                    }
+                }
             }
-            pieces.push(Piece::frame(delta(index, Delta::Signature { signature: SIGNATURE })?));
             pieces.push(stop(index)?);
-            index += 1;
-        }
-        if !answer.text.is_empty() || answer.calls.is_empty() {
-            pieces.push(start(index, &json!({"type": "text", "text": ""}))?);
-            for text in tokens(&answer.text) {
-                pieces.push(Piece::content(delta(index, Delta::Text { text })?, 1));
-            }
-            pieces.push(stop(index)?);
-            index += 1;
-        }
-        for (at, call) in answer.calls.iter().enumerate() {
-            let block = json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": {}});
-            pieces.push(Piece { tokens: count(&call.name), ..start(index, &block)? });
-            pieces.push(Piece::frame(delta(index, Delta::InputJson { partial_json: "" })?));
-            for partial_json in tokens(&call.arguments) {
-                pieces.push(Piece::content(delta(index, Delta::InputJson { partial_json })?, 1));
-            }
-            pieces.push(stop(index)?);
-            index += 1;
         }
         let end = json!({
             "type": "message_delta",
@@ -145,32 +143,14 @@ impl Wire for Anthropic {
     fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels, now: Duration) {
         set(headers, "request-id", &self.id(ids, false));
         set(headers, "anthropic-organization-id", "00000000-0000-4000-8000-000000000000");
-        let mut tell = |names: [&'static str; 3], level: Option<BucketLevel>| {
-            if let Some(level) = level {
-                let reset = i64::try_from((now + level.full_in).as_secs()).ok();
-                let reset = reset.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
-                let values = [level.limit.to_string(), level.remaining.to_string(), reset.to_string()];
-                for (name, value) in names.into_iter().zip(values) {
-                    set(headers, name, &value);
-                }
-            }
-        };
-        tell(
-            [
-                "anthropic-ratelimit-requests-limit",
-                "anthropic-ratelimit-requests-remaining",
-                "anthropic-ratelimit-requests-reset",
-            ],
-            levels.requests,
-        );
-        tell(
-            [
-                "anthropic-ratelimit-tokens-limit",
-                "anthropic-ratelimit-tokens-remaining",
-                "anthropic-ratelimit-tokens-reset",
-            ],
-            levels.tokens,
-        );
+        for (of, level) in [("requests", levels.requests), ("tokens", levels.tokens)] {
+            let Some(level) = level else { continue };
+            let reset = i64::try_from((now + level.full_in).as_secs()).ok();
+            let reset = reset.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
+            set(headers, &format!("anthropic-ratelimit-{of}-limit"), &level.limit.to_string());
+            set(headers, &format!("anthropic-ratelimit-{of}-remaining"), &level.remaining.to_string());
+            set(headers, &format!("anthropic-ratelimit-{of}-reset"), &reset.to_string());
+        }
     }
 
     fn id(&self, ids: &Ids, answered: bool) -> String {
@@ -233,18 +213,14 @@ fn call_id(reply: &Reply<'_>, index: usize) -> String {
 }
 
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
-    let answer = reply.answer;
-    let mut blocks = Vec::new();
-    if !answer.thinking.is_empty() {
-        blocks.push(json!({"type": "thinking", "thinking": answer.thinking, "signature": SIGNATURE}));
-    }
-    if !answer.text.is_empty() || answer.calls.is_empty() {
-        blocks.push(json!({"type": "text", "text": answer.text}));
-    }
-    blocks.extend(answer.calls.iter().enumerate().map(|(index, call)| {
-        json!({"type": "tool_use", "id": call_id(reply, index), "name": call.name, "input": call.input()})
-    }));
-    blocks
+    let block = |block| match block {
+        Block::Thinking(text) => json!({"type": "thinking", "thinking": text, "signature": SIGNATURE}),
+        Block::Text(text) => json!({"type": "text", "text": text}),
+        Block::Call(at, call) => {
+            json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": call.input()})
+        }
+    };
+    reply.answer.blocks().map(block).collect()
 }
 
 #[derive(Serialize)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::answer::{Answer, Stop, count, tokens};
+use super::super::answer::{Answer, Block, Stop, count, tokens};
 use super::super::ids::Ids;
 use super::super::limits::BucketLevels;
 use super::super::prompt::{Prompt, TokenCounts};
@@ -77,37 +77,35 @@ impl Wire for Bedrock {
         let answer = reply.answer;
         let frame = |kind: &str, payload: &Value| event(kind, payload).map(Piece::frame);
         let mut pieces = vec![frame("messageStart", &json!({"p": pad(0), "role": "assistant"}))?];
-        let mut index = 0;
-        let stop = |index: usize| frame("contentBlockStop", &json!({"contentBlockIndex": index, "p": pad(index)}));
-        if !answer.thinking.is_empty() {
-            for text in tokens(&answer.thinking) {
-                let delta = Delta::ReasoningContent(Reasoning::Text(text));
-                pieces.push(Piece::reasoning(delta_event(index, pieces.len(), delta)?, 1));
+        for (index, block) in answer.blocks().enumerate() {
+            match block {
+                Block::Thinking(text) => {
+                    for text in tokens(text) {
+                        let delta = Delta::ReasoningContent(Reasoning::Text(text));
+                        pieces.push(Piece::reasoning(delta_event(index, pieces.len(), delta)?, 1));
+                    }
+                    let signed = Delta::ReasoningContent(Reasoning::Signature(SIGNATURE));
+                    pieces.push(Piece::frame(delta_event(index, pieces.len(), signed)?));
+                }
+                Block::Text(text) => {
+                    for text in tokens(text) {
+                        pieces.push(Piece::content(delta_event(index, pieces.len(), Delta::Text(text))?, 1));
+                    }
+                }
+                Block::Call(at, call) => {
+                    let tool = json!({"toolUseId": call_id(reply, at), "name": call.name});
+                    let start = json!({"contentBlockIndex": index, "start": {"toolUse": tool}, "p": pad(at)});
+                    pieces.push(Piece { tokens: count(&call.name), ..frame("contentBlockStart", &start)? });
+                    for input in tokens(&call.arguments) {
+                        let delta = Delta::ToolUse(Input { input });
+                        pieces.push(Piece::content(delta_event(index, pieces.len(), delta)?, 1));
+                    }
+                }
             }
-            let signed = Delta::ReasoningContent(Reasoning::Signature(SIGNATURE));
-            pieces.push(Piece::frame(delta_event(index, pieces.len(), signed)?));
-            pieces.push(stop(index)?);
-            index += 1;
+            pieces.push(frame("contentBlockStop", &json!({"contentBlockIndex": index, "p": pad(index)}))?);
         }
-        if !answer.text.is_empty() || answer.calls.is_empty() {
-            for text in tokens(&answer.text) {
-                pieces.push(Piece::content(delta_event(index, pieces.len(), Delta::Text(text))?, 1));
-            }
-            pieces.push(stop(index)?);
-            index += 1;
-        }
-        for (at, call) in answer.calls.iter().enumerate() {
-            let tool = json!({"toolUseId": call_id(reply, at), "name": call.name});
-            let start = json!({"contentBlockIndex": index, "start": {"toolUse": tool}, "p": pad(at)});
-            pieces.push(Piece { tokens: count(&call.name), ..frame("contentBlockStart", &start)? });
-            for input in tokens(&call.arguments) {
-                let delta = Delta::ToolUse(Input { input });
-                pieces.push(Piece::content(delta_event(index, pieces.len(), delta)?, 1));
-            }
-            pieces.push(stop(index)?);
-            index += 1;
-        }
-        pieces.push(frame("messageStop", &json!({"stopReason": stop_reason(answer), "p": pad(index)}))?);
+        let blocks = answer.blocks().count();
+        pieces.push(frame("messageStop", &json!({"stopReason": stop_reason(answer), "p": pad(blocks)}))?);
         let metrics = json!({"latencyMs": millis(reply.total)});
         pieces.push(frame("metadata", &json!({"usage": usage(&reply.counts), "metrics": metrics, "p": pad(7)}))?);
         Ok(pieces)
@@ -138,7 +136,7 @@ impl Wire for Bedrock {
 
     fn error(&self, refusal: &Refusal, _ids: &Ids) -> Response {
         let kind = exception(refusal);
-        // Bedrock has no status 529 and sends no `Retry-Ending`.
+        // Bedrock has no status 529 and sends no `Retry-After`.
         let status = if refusal.status == 529 { 503 } else { refusal.status };
         let refusal_with_status = Refusal { status, retry_after: None, ..refusal.clone() };
         let mut response = json_error(&refusal_with_status, &json!({"message": refusal.message}));
@@ -206,19 +204,14 @@ fn pad(n: usize) -> &'static str {
 }
 
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
-    let answer = reply.answer;
-    let mut blocks = Vec::new();
-    if !answer.thinking.is_empty() {
-        let text = json!({"text": answer.thinking, "signature": SIGNATURE});
-        blocks.push(json!({"reasoningContent": {"reasoningText": text}}));
-    }
-    if !answer.text.is_empty() || answer.calls.is_empty() {
-        blocks.push(json!({"text": answer.text}));
-    }
-    blocks.extend(answer.calls.iter().enumerate().map(|(index, call)| {
-        json!({"toolUse": {"toolUseId": call_id(reply, index), "name": call.name, "input": call.input()}})
-    }));
-    blocks
+    let block = |block| match block {
+        Block::Thinking(text) => json!({"reasoningContent": {"reasoningText": {"text": text, "signature": SIGNATURE}}}),
+        Block::Text(text) => json!({"text": text}),
+        Block::Call(at, call) => {
+            json!({"toolUse": {"toolUseId": call_id(reply, at), "name": call.name, "input": call.input()}})
+        }
+    };
+    reply.answer.blocks().map(block).collect()
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
@@ -49,7 +49,7 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// Field that is wrong, in protocols that report it.
     pub(super) param: Option<String>,
-    /// `Retry-Ending`, in seconds.
+    /// `Retry-After`, in seconds.
     pub(super) retry_after: Option<u32>,
 }
 
@@ -145,9 +145,9 @@ fn json_error(refusal: &Refusal, body: &serde_json::Value) -> Response {
     response
 }
 
-/// Sets a header whose value is known to be valid.
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// Sets a header whose name and value are known to be valid.
+fn set(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
         headers.insert(name, value);
     }
 }

@@ -76,15 +76,11 @@ impl Wire for OpenAi {
     fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels, _now: Duration) {
         set(headers, "x-request-id", &ids.named("req_"));
         set(headers, "openai-version", "2020-10-01");
-        if let Some(level) = levels.requests {
-            set(headers, "x-ratelimit-limit-requests", &level.limit.to_string());
-            set(headers, "x-ratelimit-remaining-requests", &level.remaining.to_string());
-            set(headers, "x-ratelimit-reset-requests", &span(level.full_in));
-        }
-        if let Some(level) = levels.tokens {
-            set(headers, "x-ratelimit-limit-tokens", &level.limit.to_string());
-            set(headers, "x-ratelimit-remaining-tokens", &level.remaining.to_string());
-            set(headers, "x-ratelimit-reset-tokens", &span(level.full_in));
+        for (of, level) in [("requests", levels.requests), ("tokens", levels.tokens)] {
+            let Some(level) = level else { continue };
+            set(headers, &format!("x-ratelimit-limit-{of}"), &level.limit.to_string());
+            set(headers, &format!("x-ratelimit-remaining-{of}"), &level.remaining.to_string());
+            set(headers, &format!("x-ratelimit-reset-{of}"), &span(level.full_in));
         }
     }
 

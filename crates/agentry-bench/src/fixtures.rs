@@ -32,37 +32,13 @@ pub fn judged(id: &str, verdict: Verdict) -> Criterion {
 
 /// A metric.
 pub fn metric(name: &str, unit: &str, value: f64) -> Metric {
-    Metric {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        n: 100,
-        stat: "mean".to_owned(),
-        value: Some(value),
-        ci95: None,
-        hdr_b64: None,
-        source: "sample".to_owned(),
-        more_is_better: Some(false),
-    }
+    Metric { more_is_better: Some(false), ..Metric::new(name, (unit, "mean"), value, 100, "sample") }
 }
 
 /// A test that holds these criteria, under the scenario of the first.
 pub fn test_with(criteria: Vec<Criterion>) -> Test {
     let home = criteria.first().and_then(|c| criterion(&c.id)).map_or("1.1-startup", |spec| spec.scenario);
-    Test {
-        id: home.to_owned(),
-        title: scenario(home).unwrap().title.to_owned(),
-        phase: Phase::Load,
-        mode: "embedded".to_owned(),
-        llm_profile: "instant".to_owned(),
-        params: Default::default(),
-        windows: vec![],
-        metrics: vec![],
-        criteria,
-        plots: vec![],
-        slowest: vec![],
-        notes: vec![],
-        raw: vec![],
-    }
+    Test { criteria, ..Test::new(home, scenario(home).unwrap().title, Phase::Load, "embedded", "instant") }
 }
 
 /// A report with these criteria; without a test when there are none.

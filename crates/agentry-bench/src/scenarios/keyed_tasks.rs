@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::check::{History, HistoryError, Kind};
+use crate::check::{History, HistoryError, OperationKind};
 use crate::load::{Answer, Caller, Outcome, by_status, put_post};
 
 /// Asks for tasks under idempotency keys.
-pub(super) struct Promises {
+pub(super) struct KeyedTaskCaller {
     host: String,
     agent: String,
     call_ms: u32,
@@ -19,11 +19,11 @@ pub(super) struct Promises {
     pub acknowledged: BTreeSet<String>,
     /// Keys whose outcome nobody knows.
     pub unknown: BTreeSet<String>,
-    /// Why the history could not be written.
+    /// Error that kept the history from being written.
     pub trouble: Option<HistoryError>,
 }
 
-impl Promises {
+impl KeyedTaskCaller {
     /// Tasks of an agent, each with one call that takes so many milliseconds.
     pub fn new(host: &str, agent: &str, call_ms: u32, history: History) -> Self {
         let (attempts, acknowledged, unknown) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -36,7 +36,7 @@ impl Promises {
         format!("{{\"agent\":\"{agent}\",\"input\":\"{key} [[sleep:{call_ms}]]\"}}")
     }
 
-    fn note(&mut self, kind: Kind, key: &str) {
+    fn note(&mut self, kind: OperationKind, key: &str) {
         if let Err(error) = self.history.note(kind, "caller", "submit", &json!(key)) {
             self.trouble.get_or_insert(error);
         }
@@ -47,10 +47,10 @@ fn key_of(number: u64) -> String {
     format!("k{number:08}")
 }
 
-impl Caller for Promises {
+impl Caller for KeyedTaskCaller {
     fn request(&mut self, number: u64, _: u64, out: &mut Vec<u8>) {
         let key = key_of(number);
-        self.note(Kind::Invoke, &key);
+        self.note(OperationKind::Invoke, &key);
         let body = Self::body(&self.agent, self.call_ms, &key);
         put_post(out, &self.host, "/v1/tasks", &[("idempotency-key", &key)], body.as_bytes());
         self.attempts.insert(key);
@@ -60,10 +60,10 @@ impl Caller for Promises {
         let (outcome, key) = (by_status(answer.status), key_of(answer.number));
         match outcome {
             Outcome::Ok => {
-                self.note(Kind::Ok, &key);
+                self.note(OperationKind::Ok, &key);
                 self.acknowledged.insert(key);
             }
-            Outcome::Refused => self.note(Kind::Fail, &key),
+            Outcome::Refused => self.note(OperationKind::Fail, &key),
             Outcome::Failed(_) => self.unknown(answer.number),
         }
         outcome
@@ -71,7 +71,7 @@ impl Caller for Promises {
 
     fn unknown(&mut self, number: u64) {
         let key = key_of(number);
-        self.note(Kind::Info, &key);
+        self.note(OperationKind::Info, &key);
         self.attempts.insert(key.clone());
         self.unknown.insert(key);
     }
@@ -85,7 +85,7 @@ mod tests {
     fn a_lost_connection_is_an_unknown_outcome_and_no_failure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("h");
-        let mut caller = Promises::new("h", "a", 5, History::create(&path).unwrap());
+        let mut caller = KeyedTaskCaller::new("h", "a", 5, History::create(&path).unwrap());
         let mut out = Vec::new();
         caller.request(1, 0, &mut out);
         caller.request(2, 0, &mut out);
