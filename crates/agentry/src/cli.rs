@@ -20,65 +20,65 @@ use crate::render::Format;
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the platform
-    Serve(Box<Serve>),
+    Serve(Box<ServeArgs>),
     /// Give an agent one task: on a server with --url, else inside this process
-    Run(Run),
+    Run(RunArgs),
     /// Boot a simulated fleet, exercise every mode and a crash, and show what happened
-    Demo(Demo),
+    Demo(DemoArgs),
     /// Check agent files: file, line, column, what is wrong and what was meant
-    Validate(Validate),
+    Validate(ValidateArgs),
     /// Print the JSON Schema of agent files, for editors
     Schema,
     /// Rewrite agent files written for older keys, and say what changed
-    Import(Import),
+    Import(ImportArgs),
     /// Check settings, agent files, the data folder and the server, and say what to do
-    Doctor(Doctor),
+    Doctor(DoctorArgs),
     /// Move the state of a stopped server to PostgreSQL, for the cluster engine
-    Migrate(Migrate),
+    Migrate(MigrateArgs),
     /// The agents of a server and how they are doing
-    Agents(Agents),
+    Agents(AgentsArgs),
     /// Tasks: list, show, cancel, follow
-    Tasks(Verb<Tasks>),
+    Tasks(ResourceArgs<TaskCommand>),
     /// Conversations of continuous agents
-    Sessions(Verb<Sessions>),
+    Sessions(ResourceArgs<SessionCommand>),
     /// Schedules: list, show, next runs, trigger, backfill, pause, resume
-    Schedules(Verb<Schedules>),
+    Schedules(ResourceArgs<ScheduleCommand>),
     /// Questions that wait for a person
-    Clarifications(Verb<Clarifications>),
+    Clarifications(ResourceArgs<ClarificationCommand>),
     /// What was given up: show, edit, replay, drop
-    DeadLetters(Verb<DeadLetters>),
+    DeadLetters(ResourceArgs<DeadLetterCommand>),
     /// Publish events and follow them
-    Events(Events),
+    Events(EventsArgs),
     /// Worker processes
-    Workers(Reading),
+    Workers(ReadArgs),
     /// What was spent
-    Usage(Usage),
+    Usage(UsageArgs),
     /// API keys: list, create, rotate, revoke
-    Keys(Verb<Keys>),
+    Keys(ResourceArgs<KeyCommand>),
     /// What a process logs: show it, or change it while it runs
-    LogLevel(LogLevel),
+    LogLevel(LogLevelArgs),
     /// The fleet live in the terminal, until Ctrl-C
-    Top(Top),
+    Top(TopArgs),
     /// Where a server spends its processor time, or who holds its memory: a profile, or a picture of it
-    Profile(Profile),
+    Profile(ProfileArgs),
     /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
     Bench(agentry_bench::cli::Bench),
     /// Simulators as servers
     #[command(subcommand)]
-    Sim(Sim),
+    Sim(SimCommand),
 }
 
 /// A profile of a server.
 #[derive(Debug, Args)]
-pub struct Profile {
+pub struct ProfileArgs {
     /// How long to look, 1 to 60
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub seconds: u64,
@@ -90,12 +90,12 @@ pub struct Profile {
     pub out: PathBuf,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// Which server.
 #[derive(Debug, Clone, Args)]
-pub struct Server {
+pub struct ServerArgs {
     /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -106,10 +106,10 @@ pub struct Server {
 
 /// Which server, and how to print what it says.
 #[derive(Debug, Clone, Args)]
-pub struct Reading {
+pub struct ReadArgs {
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -118,11 +118,11 @@ pub struct Reading {
 /// A resource with verbs; `list` when none is given.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Verb<S: Subcommand> {
+pub struct ResourceArgs<S: Subcommand> {
     /// What to do with it.
     #[command(subcommand)]
     pub command: Option<S>,
     /// For the list.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }

@@ -48,7 +48,7 @@ impl State {
 ///
 /// # Errors
 /// When something found keeps Agentry from working.
-pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
+pub async fn doctor(args: &cli::DoctorArgs) -> Result<(), Failure> {
     let settings = settings::of_doctor(args)?;
     let mut checks = vec![agents(&settings.agents)];
     match settings.engine {
@@ -61,7 +61,7 @@ pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
     checks.push(server(&args.reading.server).await);
     let bad = checks.iter().any(|check| check.state == State::Bad);
     show(args.reading.output, &checks)?;
-    if bad { Err(Failure::Said) } else { Ok(()) }
+    if bad { Err(Failure::Reported) } else { Ok(()) }
 }
 
 fn show(format: Format, checks: &[Check]) -> Result<(), Failure> {
@@ -167,7 +167,7 @@ fn access(settings: &Settings) -> Check {
     check("access", State::Good, format!("{listen} by {tls}; {who}"), None)
 }
 
-async fn server(server: &cli::Server) -> Check {
+async fn server(server: &cli::ServerArgs) -> Check {
     let url = match server.address() {
         Ok(url) => url,
         Err(_) => return check("server", State::Bad, "the settings name no good address", Some("see --url")),

@@ -9,7 +9,7 @@ use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use prometheus_client::registry::Registry;
 
-use crate::cluster::Servers;
+use crate::cluster::ClusterConnections;
 use crate::failure::Failure;
 
 /// A store that stands before another one.
@@ -40,7 +40,7 @@ pub struct Backends {
 enum Closing {
     /// The store joins its writer when it is dropped.
     Embedded,
-    Cluster(Servers),
+    Cluster(ClusterConnections),
 }
 
 impl Backends {

@@ -18,7 +18,7 @@ const MAX_READ: u64 = 2 * 1024 * 1024;
 ///
 /// # Errors
 /// When a file cannot be read, written, or used.
-pub fn import(args: &cli::Import) -> Result<(), Failure> {
+pub fn import(args: &cli::ImportArgs) -> Result<(), Failure> {
     if let Some(output) = &args.output
         && args.files.len() > 1
         && !output.is_dir()
@@ -40,7 +40,7 @@ pub fn import(args: &cli::Import) -> Result<(), Failure> {
     }
     if bad > 0 {
         out::complain(&format!("{bad} of {} cannot be used as they are\n", args.files.len()));
-        return Err(Failure::Said);
+        return Err(Failure::Reported);
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn report(file: &Path, imported: &ImportResult) {
     }
 }
 
-fn deliver(args: &cli::Import, file: &Path, old: &str, new: &str) -> Result<(), Failure> {
+fn deliver(args: &cli::ImportArgs, file: &Path, old: &str, new: &str) -> Result<(), Failure> {
     if args.write {
         return if old == new { Ok(()) } else { write(file, new) };
     }

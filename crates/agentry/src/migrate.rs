@@ -30,7 +30,7 @@ const COLUMNS: [Column; 4] = [
 ///
 /// # Errors
 /// Why nothing was moved.
-pub async fn migrate(args: cli::Migrate) -> Result<(), Failure> {
+pub async fn migrate(args: cli::MigrateArgs) -> Result<(), Failure> {
     check_address(args.to.as_deref())?;
     let settings = settings::of_migrate(&args)?;
     let (from, to) = (settings.data.clone(), target(&settings));
@@ -68,7 +68,7 @@ fn failure(error: &MigrateError) -> Failure {
     failure.help(error.help())
 }
 
-fn show(args: &cli::Migrate, settings: &Settings, report: &Report, took: Duration) -> Result<(), Failure> {
+fn show(args: &cli::MigrateArgs, settings: &Settings, report: &Report, took: Duration) -> Result<(), Failure> {
     let rows: Vec<Value> = report.tables.iter().map(|table| json!(table)).collect();
     if args.output != Format::Table {
         let counts = report.counts;

@@ -72,7 +72,7 @@ fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
 
 /// What is seen of them from outside.
 pub fn dependency(providers: Arc<Providers>) -> Dependency {
-    let look = move || {
+    let probe = move || {
         let cut_off = providers.open_breakers();
         let detail = match cut_off.as_slice() {
             [] => "no model is cut off".to_owned(),
@@ -80,7 +80,7 @@ pub fn dependency(providers: Arc<Providers>) -> Dependency {
         };
         DependencyState { up: cut_off.is_empty(), detail, ..DependencyState::default() }
     };
-    Dependency { name: "providers", look: Arc::new(look) }
+    Dependency { name: "providers", probe: Arc::new(probe) }
 }
 
 /// Connects, in the background, to where the models of the fleet are.

@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When it is not accepted, or was waited for and did not complete.
-pub async fn run(args: cli::Run) -> Result<(), Failure> {
+pub async fn run(args: cli::RunArgs) -> Result<(), Failure> {
     let log = crate::log::start_quiet()?;
     let taped = args.record.is_some() || args.replay.is_some();
     if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
@@ -48,7 +48,7 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
 
 /// With a recording: on fresh data, so that nothing but the files and the input decides what is asked, and without
 /// schedules, so that nothing else is asked meanwhile.
-async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) -> Result<(), Failure> {
+async fn run_taped(args: &cli::RunArgs, mut settings: Settings, log: Arc<Steering>) -> Result<(), Failure> {
     let fresh = tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary folder: {error}")))?;
     if args.place.data.is_none() {
         settings.data = fresh.path().to_owned();
@@ -63,7 +63,12 @@ async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) 
     tape.end(answered)
 }
 
-async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: Arc<Steering>) -> Result<(), Failure> {
+async fn answer(
+    args: &cli::RunArgs,
+    settings: &Settings,
+    tape: Option<&Tape>,
+    log: Arc<Steering>,
+) -> Result<(), Failure> {
     let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape, log).await?;
     let client = Client::builder(platform.url()).key(Some(platform.own_key())).build()?;
     let answered = tokio::select! {
@@ -74,7 +79,7 @@ async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: 
     answered
 }
 
-async fn ask(client: &Client, args: &cli::Run, wait: bool) -> Result<(), Failure> {
+async fn ask(client: &Client, args: &cli::RunArgs, wait: bool) -> Result<(), Failure> {
     let mut request = TaskRequest::new(&args.agent, input(args)?);
     (request.stream, request.session) = (args.stream, args.session.clone());
     let accepted = client.submit(&request).await?;
@@ -95,7 +100,7 @@ async fn ask(client: &Client, args: &cli::Run, wait: bool) -> Result<(), Failure
     Err(Failure::new(format!("the stream of task {} ended before the task did", accepted.id)).help(help))
 }
 
-fn input(args: &cli::Run) -> Result<Value, Failure> {
+fn input(args: &cli::RunArgs) -> Result<Value, Failure> {
     if !args.json {
         return Ok(Value::String(args.input.clone()));
     }

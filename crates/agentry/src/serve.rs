@@ -20,7 +20,7 @@ use crate::{engine, out, settings};
 ///
 /// # Errors
 /// When it cannot start, or did not end well.
-pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
+pub async fn serve(args: cli::ServeArgs) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
     let exporter = Exporter::start(&settings.traces)?;
     let log = crate::log::start(&settings.log, settings.log_format, exporter.as_ref().map(Exporter::sink))?;

@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, NoTls};
 
 /// How long one server may take for everything that it is asked.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of RabbitMQ's greeting that are read at most: its properties take some hundred.
 const MAX_GREETING: usize = 4_096;
 
 /// What PostgreSQL says of itself.
-pub struct Postgres {
+pub struct PostgresInfo {
     /// Its version, such as 150013.
     pub version_number: i32,
     /// Its version, for people.
@@ -33,16 +33,16 @@ pub struct Postgres {
 }
 
 /// What RabbitMQ or Redis say of themselves.
-pub struct Server {
+pub struct ServerInfo {
     /// Its version.
     pub version: String,
     /// The time of one question.
     pub round_trip: Duration,
 }
 
-async fn in_time<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = || Err(format!("no answer within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())
+async fn with_timeout<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = || Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs()));
+    tokio::time::timeout(PROBE_TIMEOUT, asking).await.unwrap_or_else(|_| late())
 }
 
 /// An error with what caused it, and nothing of the address.
@@ -71,13 +71,13 @@ async fn connect_postgres(url: &SecretString) -> Result<Client, String> {
 ///
 /// # Errors
 /// Why it does not answer.
-pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
+pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
     const QUESTIONS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
          current_setting('max_connections')::bigint,
          pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
          CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
               ELSE has_schema_privilege(to_regnamespace($1)::oid, 'CREATE') END";
-    in_time(async {
+    with_timeout(async {
         let client = connect_postgres(&cluster.postgres_url).await?;
         let row = client.query_one(QUESTIONS, &[&cluster.postgres_schema]).await.map_err(|error| causes(&error))?;
         let clock = client.prepare("SELECT extract(epoch FROM clock_timestamp())::float8").await;
@@ -88,7 +88,7 @@ pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
         // It read its clock about half way.
         let ours = asked_at + round_trip / 2;
         let ours = ours.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Ok(Postgres {
+        Ok(PostgresInfo {
             version_number: row.get(0),
             version: row.get(1),
             max_connections: row.get(2),
@@ -105,8 +105,8 @@ pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
 ///
 /// # Errors
 /// Why it does not answer.
-pub async fn rabbitmq(cluster: &Cluster) -> Result<Server, String> {
-    in_time(async {
+pub async fn rabbitmq(cluster: &Cluster) -> Result<ServerInfo, String> {
+    with_timeout(async {
         let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
         let asked = Instant::now();
         connection.create_channel().await.map_err(|error| causes(&error))?;
@@ -114,7 +114,7 @@ pub async fn rabbitmq(cluster: &Cluster) -> Result<Server, String> {
         let version = greeting(&cluster.rabbitmq_url).await.unwrap_or_else(|| "of unknown version".to_owned());
         // It answered; how the connection ends is of no interest.
         let _ = connection.close(200, "OK".into()).await;
-        Ok(Server { version, round_trip })
+        Ok(ServerInfo { version, round_trip })
     })
     .await
 }
@@ -147,8 +147,8 @@ fn version_in(greeting: &[u8]) -> Option<String> {
 ///
 /// # Errors
 /// Why it does not answer.
-pub async fn redis(url: &SecretString) -> Result<Server, String> {
-    in_time(async {
+pub async fn redis(url: &SecretString) -> Result<ServerInfo, String> {
+    with_timeout(async {
         // Its errors may repeat the address.
         let client = redis::Client::open(url.expose_secret()).map_err(|error| error.category().to_owned())?;
         let mut connection =
@@ -158,7 +158,7 @@ pub async fn redis(url: &SecretString) -> Result<Server, String> {
         let asked = Instant::now();
         let _pong: String = redis::cmd("PING").query_async(&mut connection).await.map_err(|error| causes(&error))?;
         let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("of unknown version");
-        Ok(Server { version: version.trim().to_owned(), round_trip: asked.elapsed() })
+        Ok(ServerInfo { version: version.trim().to_owned(), round_trip: asked.elapsed() })
     })
     .await
 }
@@ -168,7 +168,7 @@ pub async fn redis(url: &SecretString) -> Result<Server, String> {
 /// # Errors
 /// What could not be removed.
 pub async fn remove_all(cluster: &Cluster) -> Result<(), String> {
-    let (postgres, rabbitmq) = tokio::join!(in_time(drop_schema(cluster)), in_time(delete_names(cluster)));
+    let (postgres, rabbitmq) = tokio::join!(with_timeout(drop_schema(cluster)), with_timeout(delete_names(cluster)));
     postgres.and(rabbitmq)
 }
 

@@ -51,7 +51,7 @@ impl Tape {
     ///
     /// # Errors
     /// When its file cannot be made, read or understood.
-    pub fn open(args: &cli::Run, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
+    pub fn open(args: &cli::RunArgs, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
         if let Some(path) = &args.record {
             let sink = Arc::new(Sink::new(path)?);
             let to = Arc::clone(&sink);

@@ -43,7 +43,7 @@ const STATES: [AgentState; 6] = [
 ///
 /// # Errors
 /// When the server is not there at the first look, or refuses.
-pub async fn top(args: &cli::Top) -> Result<(), Failure> {
+pub async fn top(args: &cli::TopArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let limit = args.limit as usize;
     let first = picture(&client, limit).await?;

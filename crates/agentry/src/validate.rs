@@ -21,7 +21,7 @@ pub fn validate(paths: &[PathBuf]) -> Result<(), Failure> {
             plural(files, "file"),
             found(errors, problems.len() - errors)
         ));
-        return Err(Failure::Said);
+        return Err(Failure::Reported);
     }
     if files == 0 {
         return Err(Failure::new("there are no agent files here").help("agent files end in .yml or .yaml"));

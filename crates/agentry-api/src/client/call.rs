@@ -1,4 +1,4 @@
-//! One request, made ready and then awaited.
+//! A request that is prepared, then awaited.
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
@@ -17,10 +17,10 @@ use crate::list::List;
 
 /// Rows of one page.
 const PAGE: usize = 200;
-/// The most pages that a list asks for, so that a list that grows as fast as it is read ends.
+/// The most pages per list, so that reading a growing list terminates.
 const MAX_PAGES: usize = 1_000;
 
-/// A request that is answered with a `T`. Nothing is sent before it is awaited.
+/// A request with a response of type `T`. It is sent when awaited.
 #[must_use = "nothing is sent before it is awaited"]
 #[derive(Debug)]
 pub struct Call<T> {
@@ -81,7 +81,7 @@ impl<T> Call<T> {
         Self { body: Some(body.into()), ..self }
     }
 
-    /// Reads the answer as another type, such as [`Value`] for all fields of a newer server.
+    /// Reads the response as another type, such as [`Value`] for all fields of a newer server.
     pub fn answered_as<U>(self) -> Call<U> {
         let Self { client, method, url, headers, body, .. } = self;
         Call { client, method, url, headers, body, answer: PhantomData }
@@ -140,7 +140,7 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Call<T> {
         async move {
             let base = self.base().to_owned();
             let body = self.bytes().await?;
-            // What is answered with nothing is read as nothing.
+            // An empty response is read as `null`.
             let body = if body.is_empty() { b"null" } else { &body[..] };
             serde_json::from_slice(body).map_err(|error| {
                 let what = if error.is_data() {

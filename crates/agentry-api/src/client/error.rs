@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::problem::{Code, ProblemBody};
 
-/// Why a call failed.
+/// An error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address of the server is not one.
+    /// The URL of the server is invalid.
     #[error("{0}")]
     InvalidUrl(String),
-    /// There is no HTTP client on this machine.
+    /// The HTTP client cannot be created.
     #[error("cannot set up HTTP: {0}")]
     Setup(String),
     /// No connection could be opened.
@@ -24,13 +24,13 @@ pub enum Error {
         /// The innermost cause.
         cause: String,
     },
-    /// No answer came in time.
+    /// No response in time.
     #[error("{base} did not answer in time")]
     TimedOut {
         /// The server.
         base: String,
     },
-    /// A connection broke before the answer was whole.
+    /// A connection was lost before the response was complete.
     #[error("the {what} {base} broke: {cause}")]
     Broken {
         /// `connection to` or `stream from`.
@@ -40,25 +40,25 @@ pub enum Error {
         /// The innermost cause.
         cause: String,
     },
-    /// The answer is not what an Agentry server sends.
+    /// The response is not from an Agentry server.
     #[error("{base} answered {what}")]
     Foreign {
         /// The server.
         base: String,
-        /// A status, or what is wrong with the body.
+        /// The status, or the error of the body.
         what: String,
     },
-    /// The server refused.
+    /// The server refused the request.
     #[error("{0}")]
     Refused(Box<Refusal>),
 }
 
-/// A refusal: the problem details of RFC 9457, and when to try again.
+/// A refusal: the problem details of RFC 9457, and the time until a retry.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     /// The problem, with the status of the response.
     pub problem: ProblemBody<'static>,
-    /// How long to wait before the next try.
+    /// The time until a retry.
     pub retry_after: Option<Duration>,
 }
 

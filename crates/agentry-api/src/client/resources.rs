@@ -7,9 +7,9 @@ use reqwest::Method;
 use super::{Call, Client, EventStream};
 use crate::{
     ActivateReply, ActivateRequest, AgentDetail, AgentQuery, AgentView, AnswerRequest, AuditView, BackfillReply,
-    BackfillRequest, BatchReply, BatchRequest, CallView, CallsQuery, CancelReply, ClarificationQuery,
-    ClarificationView, DeadLetterQuery, DeadLetterView, EditRequest, EventReceipt, EventRequest, KeyMade, KeyRequest,
-    KeyView, List, Live, LogChange, LogView, Me, Overview, Ready, ReplayReply, ScheduleDetail, ScheduleDetailQuery,
+    BackfillRequest, BatchReply, BatchRequest, CallView, CallerView, CallsQuery, CancelReply, ClarificationView,
+    CreatedKey, DeadLetterView, EditRequest, EventReceipt, EventRequest, KeyRequest, KeyView, List, LiveReply,
+    LogChange, LogView, OpenItemQuery, Overview, ReadyReply, ReplayReply, ScheduleDetail, ScheduleDetailQuery,
     ScheduleRequest, ScheduleView, SessionDetail, SessionDetailQuery, SessionQuery, SessionView, SubmitQuery,
     SubmitReply, TailQuery, TaskDetail, TaskDetailQuery, TaskQuery, TaskReceipt, TaskRequest, TaskView, UsageQuery,
     UsageReply, ValidateReply, ValidateRequest, WorkerView,
@@ -42,12 +42,12 @@ impl Client {
         self.call(GET, &["v1", "tasks"]).query(query)
     }
 
-    /// Shows a task.
+    /// Returns a task.
     pub fn task(&self, id: impl Display) -> Call<TaskDetail> {
         self.call(GET, &["v1", "tasks", &id.to_string()])
     }
 
-    /// Shows a task with its journal.
+    /// Returns a task with its journal.
     pub fn task_with_journal(&self, id: impl Display) -> Call<TaskDetail> {
         self.task(id).query(&TaskDetailQuery { journal: true })
     }
@@ -65,12 +65,12 @@ impl Client {
 
 /// Agents and sessions.
 impl Client {
-    /// Lists the fleet.
+    /// Lists agents.
     pub fn agents(&self, query: &AgentQuery) -> Call<List<AgentView>> {
         self.call(GET, &["v1", "agents"]).query(query)
     }
 
-    /// Shows an agent.
+    /// Returns an agent.
     pub fn agent(&self, name: &str) -> Call<AgentDetail> {
         self.call(GET, &["v1", "agents", name])
     }
@@ -80,27 +80,27 @@ impl Client {
         self.call(DELETE, &["v1", "agents", name])
     }
 
-    /// Brings a version of an agent back.
+    /// Activates a version of an agent.
     pub fn activate(&self, name: &str, version: &ActivateRequest) -> Call<ActivateReply> {
         self.call(POST, &["v1", "agents", name, "activate"]).json(version)
     }
 
-    /// Checks an agent file.
+    /// Validates an agent file.
     pub fn validate(&self, file: &ValidateRequest) -> Call<ValidateReply> {
         self.call(POST, &["v1", "agents", "validate"]).json(file)
     }
 
-    /// Lists sessions, last touched first.
+    /// Lists sessions, most recently used first.
     pub fn sessions(&self, query: &SessionQuery) -> Call<List<SessionView>> {
         self.call(GET, &["v1", "sessions"]).query(query)
     }
 
-    /// Shows a session with its first messages.
+    /// Returns a session with its first messages.
     pub fn session(&self, id: impl Display) -> Call<SessionDetail> {
         self.call(GET, &["v1", "sessions", &id.to_string()])
     }
 
-    /// Shows a session with the messages after this one.
+    /// Returns a session with the messages after this number.
     pub fn session_after(&self, id: impl Display, after: u64) -> Call<SessionDetail> {
         self.session(id).query(&SessionDetailQuery { after, limit: None })
     }
@@ -118,12 +118,12 @@ impl Client {
         self.call(GET, &["v1", "schedules"])
     }
 
-    /// Shows a schedule; `next` is how many slots to come.
+    /// Returns a schedule with `next` coming slots.
     pub fn schedule(&self, name: &str, next: Option<usize>) -> Call<ScheduleDetail> {
         self.call(GET, &["v1", "schedules", name]).query(&ScheduleDetailQuery { next })
     }
 
-    /// Makes a schedule.
+    /// Creates a schedule.
     pub fn create_schedule(&self, schedule: &ScheduleRequest) -> Call<ScheduleView> {
         self.call(POST, &["v1", "schedules"]).json(schedule)
     }
@@ -152,7 +152,7 @@ impl Client {
 /// What waits for people, and events.
 impl Client {
     /// Lists questions, oldest first.
-    pub fn clarifications(&self, query: &ClarificationQuery) -> Call<List<ClarificationView>> {
+    pub fn clarifications(&self, query: &OpenItemQuery) -> Call<List<ClarificationView>> {
         self.call(GET, &["v1", "clarifications"]).query(query)
     }
 
@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// Lists dead letters, newest first.
-    pub fn dead_letters(&self, query: &DeadLetterQuery) -> Call<List<DeadLetterView>> {
+    pub fn dead_letters(&self, query: &OpenItemQuery) -> Call<List<DeadLetterView>> {
         self.call(GET, &["v1", "dead-letters"]).query(query)
     }
 
@@ -230,17 +230,17 @@ impl Client {
     }
 
     /// Says whether the process runs.
-    pub fn live(&self) -> Call<Live> {
+    pub fn live(&self) -> Call<LiveReply> {
         self.call(GET, &["health", "live"])
     }
 
     /// Says whether the process can do its part; refused while it cannot.
-    pub fn ready(&self) -> Call<Ready> {
+    pub fn ready(&self) -> Call<ReadyReply> {
         self.call(GET, &["health", "ready"])
     }
 
     /// Says who asks.
-    pub fn me(&self) -> Call<Me> {
+    pub fn me(&self) -> Call<CallerView> {
         self.call(GET, &["v1", "me"])
     }
 
@@ -250,12 +250,12 @@ impl Client {
     }
 
     /// Makes an API key.
-    pub fn create_key(&self, key: &KeyRequest) -> Call<KeyMade> {
+    pub fn create_key(&self, key: &KeyRequest) -> Call<CreatedKey> {
         self.call(POST, &["v1", "keys"]).json(key)
     }
 
     /// Rotates an API key.
-    pub fn rotate_key(&self, id: impl Display) -> Call<KeyMade> {
+    pub fn rotate_key(&self, id: impl Display) -> Call<CreatedKey> {
         self.call(POST, &["v1", "keys", &id.to_string(), "rotate"])
     }
 

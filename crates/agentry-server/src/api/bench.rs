@@ -9,16 +9,16 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
 
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::problem::{ApiResult, Code, Problem, ProblemBody};
 use crate::state::AppState;
 
-/// Reports that are listed at most, the newest.
+/// The most listed reports; the newest are listed.
 const MAX_REPORTS: usize = 200;
-/// The largest report that is sent, in bytes.
+/// The largest served report, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
-/// What the suite calls its page.
+/// The file name of a report.
 const PAGE: &str = "report.html";
-/// A report may draw with its own inline script and style, and reaches nothing: it runs as a page of nobody.
+/// The content security policy: reports use inline scripts and styles, in a sandbox without network access.
 const POLICY: &str = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      img-src data:; frame-ancestors 'none'";
 
@@ -45,7 +45,7 @@ fn look(folder: &FilePath) -> Vec<ReportView> {
 }
 
 fn broke(error: &tokio::task::JoinError) -> Problem {
-    tracing::error!(%error, "reading the reports broke");
+    tracing::error!(%error, "reading the reports failed");
     Problem::new(Code::Internal, "the reports could not be read; the log has the reason")
 }
 
@@ -54,22 +54,22 @@ fn broke(error: &tokio::task::JoinError) -> Problem {
     get, path = "/v1/bench/reports", tag = "bench",
     responses((status = 200, description = "The reports in the folder", body = ReportList))
 )]
-pub(crate) async fn list(State(state): State<AppState>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>) -> ApiResult {
     let folder: PathBuf = state.deps.reports.clone();
     let shown = folder.display().to_string();
     let items = tokio::task::spawn_blocking(move || look(&folder)).await.map_err(|error| broke(&error))?;
     Ok(axum::Json(ReportList { folder: shown, items }).into_response())
 }
 
-/// Shows a report of the validation suite
+/// Returns a report of the validation suite
 #[utoipa::path(
     get, path = "/bench/{name}", tag = "bench", params(("name" = String, Path)),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such report", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Path(name): Path<String>) -> Answer {
+pub(crate) async fn get(State(state): State<AppState>, Path(name): Path<String>) -> ApiResult {
     let shown: String = name.chars().take(80).collect();
     let none = || Problem::new(Code::UnknownReport, format!("there is no report `{shown}`"));
     if !is_name(&name) {

@@ -18,7 +18,7 @@ use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::{Role, WorkerRecord};
 use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
-use agentry_server::{BadLogFilter, Limits, LogControl, LogState, ServerDeps, router};
+use agentry_server::{BadLogFilter, LogControl, LogState, ServerDeps, ServerLimits, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, Claimed, FleetStore as _, StateStore, Step, TaskStore as _, Want};
 use axum::Router;
@@ -32,15 +32,15 @@ use tower::ServiceExt as _;
 pub const NOW: Timestamp = Timestamp(1_795_424_400_000_000);
 
 /// A clock that stands still until it is moved.
-pub struct Hand(AtomicI64);
+pub struct ManualClock(AtomicI64);
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
 }
 
-impl Hand {
+impl ManualClock {
     pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
@@ -51,7 +51,7 @@ pub struct Server {
     pub deps: ServerDeps,
     pub store: Arc<SqliteStore>,
     pub bus: EmbeddedBus,
-    pub clock: Arc<Hand>,
+    pub clock: Arc<ManualClock>,
     pub worker: WorkerId,
 }
 
@@ -146,12 +146,13 @@ fn fleet() -> Fleet {
 
 impl Server {
     pub async fn new() -> Self {
-        Self::with(Limits::default(), SqliteOptions::default()).await
+        Self::with(ServerLimits::default(), SqliteOptions::default()).await
     }
 
-    pub async fn with(limits: Limits, options: SqliteOptions) -> Self {
+    pub async fn with(limits: ServerLimits, options: SqliteOptions) -> Self {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
-        let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
+        let (bus, clock, worker) =
+            (EmbeddedBus::new(), Arc::new(ManualClock(AtomicI64::new(NOW.0))), WorkerId::generate());
         let intake = Intake::new(IntakeDeps {
             store: Arc::clone(&store) as Arc<dyn StateStore>,
             bus: Arc::new(bus.clone()),

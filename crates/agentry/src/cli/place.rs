@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::Reading;
+use super::ReadArgs;
 use crate::render::Format;
 
 /// Where a fleet runs and on what. Every flag is a setting: it wins over the environment and agentry.toml.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Place {
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct LocalArgs {
     /// Settings file [env: AGENTRY_CONFIG] [default: agentry.toml, when there is one]
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
@@ -24,16 +25,18 @@ pub struct Place {
     pub sim: bool,
     /// Send the calls of every provider to this simulator or compatible server, each by its own protocol
     #[arg(long, value_name = "URL", conflicts_with = "sim")]
+    #[serde(skip)]
     pub sim_url: Option<String>,
     /// Its models.
     #[command(flatten)]
-    pub providers: ProviderFlags,
+    #[serde(flatten)]
+    pub providers: ProviderArgs,
 }
 
 /// How model providers are reached. Keys have no flags: a command line is visible to every process of a machine.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Model providers")]
-pub struct ProviderFlags {
+pub struct ProviderArgs {
     /// Another host for provider openai [env: OPENAI_BASE_URL]
     #[arg(long, value_name = "URL")]
     pub openai_base_url: Option<String>,
@@ -64,12 +67,13 @@ pub struct ProviderFlags {
     pub llm_token_timeout: Option<String>,
 }
 
-/// `serve`.
-#[derive(Debug, Args)]
-pub struct Serve {
+/// `serve`. Its fields are named like their settings.
+#[derive(Debug, Args, Serialize)]
+pub struct ServeArgs {
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    #[serde(flatten)]
+    pub place: LocalArgs,
     /// Address to listen on; port 0 takes a free one [env: AGENTRY_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
@@ -175,7 +179,7 @@ pub struct Serve {
 
 /// `run`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     /// The agent
     pub agent: String,
     /// What is asked: text, or JSON with --json
@@ -210,12 +214,12 @@ pub struct Run {
     pub output: Format,
     /// Where, inside this process.
     #[command(flatten)]
-    pub place: Place,
+    pub place: LocalArgs,
 }
 
 /// `demo`.
 #[derive(Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// Backends: embedded or cluster, the latter on servers at AGENTRY_POSTGRES_URL, AGENTRY_RABBITMQ_URL and
     /// AGENTRY_REDIS_URL or the usual ports of this machine [default: embedded]
     #[arg(long, value_name = "ENGINE")]
@@ -230,7 +234,7 @@ pub struct Demo {
 
 /// `validate`.
 #[derive(Debug, Args)]
-pub struct Validate {
+pub struct ValidateArgs {
     /// Agent files, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -238,7 +242,7 @@ pub struct Validate {
 
 /// `import`.
 #[derive(Debug, Args)]
-pub struct Import {
+pub struct ImportArgs {
     /// Agent files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -252,21 +256,21 @@ pub struct Import {
 
 /// `doctor`.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub place: LocalArgs,
     /// Backends to check: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `migrate`.
 #[derive(Debug, Args)]
-pub struct Migrate {
+pub struct MigrateArgs {
     /// Data folder of the stopped server [env: AGENTRY_DATA] [default: data]
     #[arg(long, value_name = "DIR")]
     pub from: Option<String>,

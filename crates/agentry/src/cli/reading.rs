@@ -4,59 +4,59 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Reading, Server};
+use super::{ReadArgs, ServerArgs};
 
 /// `agents`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Agents {
+pub struct AgentsArgs {
     /// Only this one, with everything about it
     pub name: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
     /// What to do with one.
     #[command(subcommand)]
-    pub act: Option<AgentAct>,
+    pub act: Option<AgentCommand>,
 }
 
 /// `agents …`: what the deployment runs.
 #[derive(Debug, Subcommand)]
-pub enum AgentAct {
+pub enum AgentCommand {
     /// Remove an agent from the deployment; what was accepted for it still runs
-    Remove(Act),
+    Remove(TargetArgs),
     /// Run a version that the deployment ran before: a rollback
-    Activate(Activate),
+    Activate(ActivateArgs),
 }
 
 /// `agents activate`.
 #[derive(Debug, Args)]
-pub struct Activate {
+pub struct ActivateArgs {
     /// The agent
     pub name: String,
     /// The version, as `agentry agents NAME` shows it [default: the last one of an agent that was removed]
     pub version: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `tasks …`.
 #[derive(Debug, Subcommand)]
-pub enum Tasks {
+pub enum TaskCommand {
     /// Tasks, newest first
-    List(TaskList),
+    List(TaskListArgs),
     /// One task; with its journal as JSON or YAML
-    Show(One),
+    Show(ShowArgs),
     /// Cancel a task
-    Cancel(Act),
+    Cancel(TargetArgs),
     /// Follow a task until it ends: one line for each entry of its journal
-    Events(One),
+    Events(ShowArgs),
 }
 
 /// `tasks list`.
 #[derive(Debug, Args)]
-pub struct TaskList {
+pub struct TaskListArgs {
     /// Only of this agent
     #[arg(long)]
     pub agent: Option<String>,
@@ -68,62 +68,62 @@ pub struct TaskList {
     pub limit: u32,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// One thing to read.
 #[derive(Debug, Args)]
-pub struct One {
+pub struct ShowArgs {
     /// Its id or name
     pub id: String,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// One thing to act on.
 #[derive(Debug, Args)]
-pub struct Act {
+pub struct TargetArgs {
     /// Its id or name
     pub id: String,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `sessions …`.
 #[derive(Debug, Subcommand)]
-pub enum Sessions {
+pub enum SessionCommand {
     /// Sessions, last used first
-    List(Reading),
+    List(ReadArgs),
     /// One session and its messages
-    Show(One),
+    Show(ShowArgs),
     /// Forget a session and its messages
-    Delete(Act),
+    Delete(TargetArgs),
 }
 
 /// `schedules …`.
 #[derive(Debug, Subcommand)]
-pub enum Schedules {
+pub enum ScheduleCommand {
     /// Schedules by name
-    List(Reading),
+    List(ReadArgs),
     /// One schedule with its last and next slots
-    Show(One),
+    Show(ShowArgs),
     /// When it fires next
-    Next(NextSlots),
+    Next(NextSlotsArgs),
     /// Fire now, besides the slots
-    Trigger(Act),
+    Trigger(TargetArgs),
     /// Fire slots of the past that nobody decided, or that were missed
-    Backfill(Backfill),
+    Backfill(BackfillArgs),
     /// Fire no slots until resumed
-    Pause(Act),
+    Pause(TargetArgs),
     /// Fire again, from the next slot on
-    Resume(Act),
+    Resume(TargetArgs),
 }
 
 /// `schedules next`.
 #[derive(Debug, Args)]
-pub struct NextSlots {
+pub struct NextSlotsArgs {
     /// Its name
     pub id: String,
     /// Slots that are shown
@@ -131,12 +131,12 @@ pub struct NextSlots {
     pub count: u8,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `schedules backfill`.
 #[derive(Debug, Args)]
-pub struct Backfill {
+pub struct BackfillArgs {
     /// Its name
     pub id: String,
     /// The first moment, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
@@ -153,21 +153,21 @@ pub struct Backfill {
     pub dry_run: bool,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `clarifications …`.
 #[derive(Debug, Subcommand)]
-pub enum Clarifications {
+pub enum ClarificationCommand {
     /// Open questions, oldest first
-    List(Reading),
+    List(ReadArgs),
     /// Answer a question; the first answer stands
-    Answer(Answer),
+    Answer(AnswerArgs),
 }
 
 /// `clarifications answer`.
 #[derive(Debug, Args)]
-pub struct Answer {
+pub struct AnswerArgs {
     /// The question's id
     pub id: String,
     /// The answer
@@ -177,73 +177,73 @@ pub struct Answer {
     pub by: String,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `dead-letters …`.
 #[derive(Debug, Subcommand)]
-pub enum DeadLetters {
+pub enum DeadLetterCommand {
     /// Open dead letters, newest first
-    List(Reading),
+    List(ReadArgs),
     /// One dead letter with its payload
-    Show(One),
+    Show(ShowArgs),
     /// Try again
-    Replay(Act),
+    Replay(TargetArgs),
     /// Replace the payload of an open one
-    Edit(Edit),
+    Edit(EditArgs),
     /// Give up for good
-    Drop(Act),
+    Drop(TargetArgs),
 }
 
 /// `dead-letters edit`.
 #[derive(Debug, Args)]
-pub struct Edit {
+pub struct EditArgs {
     /// Its id
     pub id: String,
     /// The new payload, as JSON; `-` reads standard input
     pub payload: String,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `events …`.
 #[derive(Debug, Args)]
-pub struct Events {
+pub struct EventsArgs {
     /// What to do.
     #[command(subcommand)]
-    pub command: EventVerb,
+    pub command: EventCommand,
 }
 
 /// `events …`.
 #[derive(Debug, Subcommand)]
-pub enum EventVerb {
+pub enum EventCommand {
     /// Publish an event; agents that subscribe to its topic get a task
-    Publish(Publish),
+    Publish(PublishArgs),
     /// Follow events, one JSON object a line, until Ctrl-C
-    Tail(Tail),
+    Tail(TailArgs),
 }
 
 /// `events publish`.
 #[derive(Debug, Args)]
-pub struct Publish {
+pub struct PublishArgs {
     /// Its topic, for example customer.ticket.created
     pub topic: String,
     /// Its data: JSON, or any text
     pub data: String,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `events tail`.
 #[derive(Debug, Args)]
-pub struct Tail {
+pub struct TailArgs {
     /// Only topics of this pattern: `*` is one word, `#` any number
     pub pattern: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// What `usage` sums over.
@@ -262,7 +262,7 @@ pub enum UsageBy {
 
 /// `usage reconcile`.
 #[derive(Debug, Args)]
-pub struct Reconcile {
+pub struct ReconcileArgs {
     /// What the provider says it did: JSON Lines or CSV, a row for each call
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -277,49 +277,49 @@ pub struct Reconcile {
     pub provider: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// What to do with usage, other than show it.
 #[derive(Debug, Subcommand)]
-pub enum UsageVerb {
+pub enum UsageCommand {
     /// Compare the ledger, call by call, with what a provider says it did
-    Reconcile(Reconcile),
+    Reconcile(ReconcileArgs),
 }
 
 /// `usage`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Usage {
+pub struct UsageArgs {
     /// Something else than to show it.
     #[command(subcommand)]
-    pub command: Option<UsageVerb>,
+    pub command: Option<UsageCommand>,
     /// One row for each
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `keys …`.
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub enum KeyCommand {
     /// Keys, without the keys themselves
-    List(Reading),
+    List(ReadArgs),
     /// Make a key, and show it once
-    Create(KeyCreate),
+    Create(KeyCreateArgs),
     /// Make the keys that a deployment starts with, as files, unless they are there
-    Init(KeyInit),
+    Init(KeyInitArgs),
     /// Make another of the same name and scope; the old one goes on for an hour
-    Rotate(Act),
+    Rotate(TargetArgs),
     /// Refuse a key from now on
-    Revoke(Act),
+    Revoke(TargetArgs),
 }
 
 /// `keys create`.
 #[derive(Debug, Args)]
-pub struct KeyCreate {
+pub struct KeyCreateArgs {
     /// What people call it
     pub name: String,
     /// read: look; run: give work and steer it; admin: manage keys too
@@ -339,12 +339,12 @@ pub struct KeyCreate {
     pub engine: Option<String>,
     /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `keys init`.
 #[derive(Debug, Args)]
-pub struct KeyInit {
+pub struct KeyInitArgs {
     /// Folder of the files `admin-key` (scope admin) and `scrape-key` (scope read, which its group may read too)
     pub dir: std::path::PathBuf,
     /// Data folder [env: AGENTRY_DATA] [default: data]
@@ -357,7 +357,7 @@ pub struct KeyInit {
 
 /// `log-level`.
 #[derive(Debug, Args)]
-pub struct LogLevel {
+pub struct LogLevelArgs {
     /// What to log from now on, such as warn or info,agentry_bus=debug
     pub filter: Option<String>,
     /// Go back to the filter before after this time: 90s, 10m or 2h
@@ -365,7 +365,7 @@ pub struct LogLevel {
     pub time: Option<u32>,
     /// The process.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// A time with its unit, in seconds.
@@ -383,7 +383,7 @@ fn seconds(text: &str) -> Result<u32, String> {
 
 /// `top`.
 #[derive(Debug, Args)]
-pub struct Top {
+pub struct TopArgs {
     /// Print one picture and end
     #[arg(long)]
     pub once: bool,
@@ -392,5 +392,5 @@ pub struct Top {
     pub limit: u32,
     /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }

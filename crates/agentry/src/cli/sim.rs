@@ -10,21 +10,21 @@ use secrecy::SecretString;
 
 /// `sim …`.
 #[derive(Debug, Subcommand)]
-pub enum Sim {
+pub enum SimCommand {
     /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
-    Llm(SimLlm),
+    Llm(SimLlmArgs),
     /// Slack: its Web API, and people who write, click and use commands when its control API is told so
-    Slack(SimSlack),
+    Slack(SimSlackArgs),
     /// Have somebody in the simulated Slack do something, and print what came of it
-    Send(SimSend),
+    Send(SimSendArgs),
 }
 
 /// `sim send`.
 #[derive(Debug, Args)]
-pub struct SimSend {
+pub struct SimSendArgs {
     /// What is done
     #[arg(value_enum)]
-    pub what: Deed,
+    pub what: SlackAction,
     /// More about it, as docs/simulators.md lists it: {"text": "hello", "mention": true}
     #[arg(default_value = "{}", value_name = "JSON")]
     pub body: String,
@@ -35,7 +35,7 @@ pub struct SimSend {
 
 /// What somebody in the simulated Slack does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Deed {
+pub enum SlackAction {
     /// Writes a message
     Event,
     /// Uses a slash command
@@ -54,7 +54,7 @@ pub enum Deed {
 
 /// `sim llm`.
 #[derive(Debug, Args)]
-pub struct SimLlm {
+pub struct SimLlmArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
     pub listen: SocketAddr,
@@ -93,7 +93,7 @@ pub struct SimLlm {
 
 /// `sim slack`.
 #[derive(Debug, Args)]
-pub struct SimSlack {
+pub struct SimSlackArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDR")]
     pub listen: SocketAddr,

@@ -1,13 +1,15 @@
 //! The demo's processes: simulators and the server, children of this one, over a temporary folder. On the cluster engine
 //! the server is four of them, one role each and two workers.
 
+use agentry_api::Client;
 use agentry_config::Engine;
 use agentry_lab::{Deployment, Instance, LabError, Member, ProcessGroup, Program};
+use reqwest::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::engine::DemoEngine;
 use super::fleet;
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
 
@@ -82,7 +84,7 @@ impl DemoDeployment {
     /// # Errors
     /// It does not run.
     pub fn provider(&self) -> Result<Client, Failure> {
-        Client::new(&self.simulators()?.0)
+        client_of(&self.simulators()?.0)
     }
 
     /// Returns a client of the simulated Slack.
@@ -90,7 +92,7 @@ impl DemoDeployment {
     /// # Errors
     /// It does not run.
     pub fn slack(&self) -> Result<Client, Failure> {
-        Client::new(&self.simulators()?.1)
+        client_of(&self.simulators()?.1)
     }
 
     /// Starts the simulators, then the server that calls them.
@@ -123,9 +125,9 @@ impl DemoDeployment {
         let api = others.first().or(workers.first()).map_or("", |member| member.name.as_str());
         self.url = self.lab.instance(api).map_err(failure)?.url();
         self.workers = workers;
-        let target = serde_json::json!({"url": self.url});
-        self.slack()?.post(&["sim", "target"], &[], &target).await?;
-        Client::new(&self.url)
+        let target = json!({"url": self.url});
+        self.slack()?.call::<Value>(Method::POST, &["sim", "target"]).json(&target).await?;
+        client_of(&self.url)
     }
 
     /// Kills who executes with SIGKILL, then starts another in its place: at the same address where it
@@ -141,7 +143,7 @@ impl DemoDeployment {
             let process = self.lab.spawn(worker, address.as_deref()).map_err(failure)?;
             self.lab.admit(&worker.name, process).await.map_err(failure)?;
         }
-        Client::new(&self.url)
+        client_of(&self.url)
     }
 
     /// Shows the last lines of the processes' logs, for a demo that failed.
@@ -152,6 +154,10 @@ impl DemoDeployment {
             }
         }
     }
+}
+
+fn client_of(url: &str) -> Result<Client, Failure> {
+    Ok(Client::builder(url).build()?)
 }
 
 fn failure(error: LabError) -> Failure {

@@ -21,7 +21,7 @@ impl DemoEngine {
     ///
     /// # Errors
     /// A server is missing.
-    pub async fn find(args: &cli::Demo) -> Result<Self, Failure> {
+    pub async fn find(args: &cli::DemoArgs) -> Result<Self, Failure> {
         // Without the flag nothing of the caller's settings is the demo's.
         if args.engine.is_none() {
             return Ok(Self::embedded());

@@ -30,7 +30,7 @@ mod servers {
     use agentry_config::Cluster;
 
     use super::{Check, State, check};
-    use crate::servers::{Postgres, Server};
+    use crate::servers::{PostgresInfo, ServerInfo};
 
     /// The oldest PostgreSQL that is tested, as it numbers itself.
     const OLDEST_POSTGRES: i32 = 150_000;
@@ -45,7 +45,7 @@ mod servers {
         format!("{:.2} ms", time.as_secs_f64() * 1_000.0)
     }
 
-    pub fn postgres(found: Result<Postgres, String>, cluster: &Cluster) -> Vec<Check> {
+    pub fn postgres(found: Result<PostgresInfo, String>, cluster: &Cluster) -> Vec<Check> {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -53,7 +53,7 @@ mod servers {
                 return vec![check("postgres", State::Bad, error, Some(advice))];
             }
         };
-        let Postgres { version, round_trip, max_connections, .. } = &found;
+        let PostgresInfo { version, round_trip, max_connections, .. } = &found;
         let said = format!("{version}, answers in {}, {max_connections} connections at most", millis(*round_trip));
         let server = if found.version_number < OLDEST_POSTGRES {
             check("postgres", State::Bad, said, Some("use PostgreSQL 15 or newer"))
@@ -80,7 +80,7 @@ mod servers {
         vec![server, writable, clocks]
     }
 
-    pub fn rabbitmq(found: Result<Server, String>) -> Check {
+    pub fn rabbitmq(found: Result<ServerInfo, String>) -> Check {
         match found {
             Err(error) => check("rabbitmq", State::Bad, error, Some("start RabbitMQ, or correct AGENTRY_RABBITMQ_URL")),
             Ok(server) => {
@@ -95,7 +95,7 @@ mod servers {
         }
     }
 
-    pub fn redis(found: Option<Result<Server, String>>) -> Check {
+    pub fn redis(found: Option<Result<ServerInfo, String>>) -> Check {
         match found {
             None => check("redis", State::Good, "not used: nothing is cached", None),
             Some(Ok(server)) => {

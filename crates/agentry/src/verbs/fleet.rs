@@ -1,11 +1,12 @@
 //! `agents`, `workers`, `usage`, `log-level`: how the fleet is doing.
 
 use agentry_api::{
-    ActivateRequest, AgentQuery, AgentView, By, LogChange, LogView, UsageQuery, UsageReply, UsageSum, WorkerView,
+    ActivateRequest, AgentQuery, AgentView, LogChange, LogView, UsageDimension, UsageQuery, UsageReply, UsageSum,
+    WorkerView,
 };
 
 use super::{LIST_LIMIT, act, list, show};
-use crate::cli::{AgentAct, Agents, LogLevel, Reading, Usage, UsageBy};
+use crate::cli::{AgentCommand, AgentsArgs, LogLevelArgs, ReadArgs, UsageArgs, UsageBy};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format, cost, moment, number, shown, text};
@@ -24,13 +25,13 @@ fn note(agent: &AgentView) -> String {
     agent.error.as_ref().or(agent.reason.as_ref()).cloned().unwrap_or_else(|| agent.warnings.join(", "))
 }
 
-pub async fn agents(args: &Agents) -> Result<(), Failure> {
+pub async fn agents(args: &AgentsArgs) -> Result<(), Failure> {
     match &args.act {
-        Some(AgentAct::Remove(args)) => {
+        Some(AgentCommand::Remove(args)) => {
             let call = args.server.client()?.remove_agent(&args.id);
             return act(args, call, "is removed; what was accepted for it still runs").await;
         }
-        Some(AgentAct::Activate(args)) => {
+        Some(AgentCommand::Activate(args)) => {
             let version = ActivateRequest { version: args.version.clone() };
             let active = args.server.client()?.activate(&args.name, &version).await?;
             return out::line(&format!("{} runs version {}", active.name, active.version));
@@ -58,7 +59,7 @@ const WORKERS: &[Column<WorkerView>] = &[
     text("heartbeat", |it| moment(it.worker.heartbeat_at)),
 ];
 
-pub async fn workers(reading: &Reading) -> Result<(), Failure> {
+pub async fn workers(reading: &ReadArgs) -> Result<(), Failure> {
     list(reading, reading.server.client()?.workers(), LIST_LIMIT, WORKERS, "no workers are registered").await
 }
 
@@ -73,12 +74,12 @@ const USAGE: &[Column<UsageSum>] = &[
     number("cost", |row| cost(row.cost_nanos)),
 ];
 
-pub async fn usage(args: &Usage) -> Result<(), Failure> {
+pub async fn usage(args: &UsageArgs) -> Result<(), Failure> {
     let by = match args.by {
-        UsageBy::Agent => By::Agent,
-        UsageBy::Model => By::Model,
-        UsageBy::Day => By::Day,
-        UsageBy::Task => By::Task,
+        UsageBy::Agent => UsageDimension::Agent,
+        UsageBy::Model => UsageDimension::Model,
+        UsageBy::Day => UsageDimension::Day,
+        UsageBy::Task => UsageDimension::Task,
     };
     let call = args.reading.server.client()?.usage(&UsageQuery { by, from: None, to: None });
     if args.reading.output != Format::Table {
@@ -89,7 +90,7 @@ pub async fn usage(args: &Usage) -> Result<(), Failure> {
 }
 
 /// Shows what a process logs, after a change when one is asked for.
-pub async fn log_level(args: &LogLevel) -> Result<(), Failure> {
+pub async fn log_level(args: &LogLevelArgs) -> Result<(), Failure> {
     let client = args.reading.server.client()?;
     let call = match &args.filter {
         None => client.log(),

@@ -14,7 +14,7 @@ use agentry_api::{Call, List};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{Act, Command, Reading, UsageVerb};
+use crate::cli::{CliCommand, ReadArgs, TargetArgs, UsageCommand};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format};
@@ -26,30 +26,30 @@ const LIST_LIMIT: usize = 10_000;
 ///
 /// # Errors
 /// When the server is not there or refuses.
-pub async fn dispatch(command: Command) -> Result<(), Failure> {
+pub async fn dispatch(command: CliCommand) -> Result<(), Failure> {
     match command {
-        Command::Agents(args) => fleet::agents(&args).await,
-        Command::Workers(reading) => fleet::workers(&reading).await,
-        Command::Usage(args) => match &args.command {
-            Some(UsageVerb::Reconcile(file)) => reconcile::reconcile(file).await,
+        CliCommand::Agents(args) => fleet::agents(&args).await,
+        CliCommand::Workers(reading) => fleet::workers(&reading).await,
+        CliCommand::Usage(args) => match &args.command {
+            Some(UsageCommand::Reconcile(file)) => reconcile::reconcile(file).await,
             None => fleet::usage(&args).await,
         },
-        Command::LogLevel(args) => fleet::log_level(&args).await,
-        Command::Keys(verb) => access::keys(verb).await,
-        Command::Profile(args) => profile::profile(&args).await,
-        Command::Schedules(verb) => schedules::schedules(verb).await,
-        Command::Tasks(verb) => work::tasks(verb).await,
-        Command::Sessions(verb) => work::sessions(verb).await,
-        Command::Events(args) => work::events(args.command).await,
-        Command::Clarifications(verb) => people::clarifications(verb).await,
-        Command::DeadLetters(verb) => people::dead_letters(verb).await,
+        CliCommand::LogLevel(args) => fleet::log_level(&args).await,
+        CliCommand::Keys(verb) => access::keys(verb).await,
+        CliCommand::Profile(args) => profile::profile(&args).await,
+        CliCommand::Schedules(verb) => schedules::schedules(verb).await,
+        CliCommand::Tasks(verb) => work::tasks(verb).await,
+        CliCommand::Sessions(verb) => work::sessions(verb).await,
+        CliCommand::Events(args) => work::events(args.command).await,
+        CliCommand::Clarifications(verb) => people::clarifications(verb).await,
+        CliCommand::DeadLetters(verb) => people::dead_letters(verb).await,
         _ => Err(Failure::new("this verb does not read a server")),
     }
 }
 
 /// Prints the first `limit` rows of a list in the format asked for; programs get all fields, those of a newer server too.
 async fn list<T: DeserializeOwned + Send + 'static>(
-    reading: &Reading,
+    reading: &ReadArgs,
     call: Call<List<T>>,
     limit: usize,
     columns: &[Column<T>],
@@ -62,12 +62,12 @@ async fn list<T: DeserializeOwned + Send + 'static>(
 }
 
 /// Prints one thing with all its fields.
-async fn show<T>(reading: &Reading, call: Call<T>) -> Result<(), Failure> {
+async fn show<T>(reading: &ReadArgs, call: Call<T>) -> Result<(), Failure> {
     render::document(reading.output, &call.answered_as::<Value>().await?)
 }
 
 /// Sends a request, and prints a line that says what was done.
-async fn act<T>(args: &Act, call: Call<T>, done: &str) -> Result<(), Failure> {
+async fn act<T>(args: &TargetArgs, call: Call<T>, done: &str) -> Result<(), Failure> {
     call.success().await?;
     out::line(&format!("{} {done}", args.id))
 }

@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
-use agentry_api::{AnswerRequest, ClarificationQuery, ClarificationView, DeadLetterQuery, DeadLetterView, EditRequest};
+use agentry_api::{AnswerRequest, ClarificationView, DeadLetterView, EditRequest, OpenItemQuery};
 use serde_json::Value;
 
 use super::{LIST_LIMIT, act, list, show};
-use crate::cli::{Clarifications, DeadLetters, Edit, Verb};
+use crate::cli::{ClarificationCommand, DeadLetterCommand, EditArgs, ResourceArgs};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{Column, moment, shown, text};
@@ -23,13 +23,13 @@ const QUESTIONS: &[Column<ClarificationView>] = &[
     text("expires", |it| moment(it.clarification.expires_at)),
 ];
 
-pub async fn clarifications(verb: Verb<Clarifications>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Clarifications::List(verb.reading)) {
-        Clarifications::List(reading) => {
-            let call = reading.server.client()?.clarifications(&ClarificationQuery::default());
+pub async fn clarifications(verb: ResourceArgs<ClarificationCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(ClarificationCommand::List(verb.reading)) {
+        ClarificationCommand::List(reading) => {
+            let call = reading.server.client()?.clarifications(&OpenItemQuery::default());
             list(&reading, call, LIST_LIMIT, QUESTIONS, "nobody waits for an answer").await
         }
-        Clarifications::Answer(args) => {
+        ClarificationCommand::Answer(args) => {
             let answer = AnswerRequest { answer: args.answer, by: Some(args.by) };
             args.server.client()?.answer(&args.id, &answer).await?;
             out::line(&format!("{} is answered", args.id))
@@ -46,20 +46,22 @@ const LETTERS: &[Column<DeadLetterView>] = &[
     text("reason", |it| shown(&it.letter.reason.message)),
 ];
 
-pub async fn dead_letters(verb: Verb<DeadLetters>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(DeadLetters::List(verb.reading)) {
-        DeadLetters::List(reading) => {
-            let call = reading.server.client()?.dead_letters(&DeadLetterQuery::default());
+pub async fn dead_letters(verb: ResourceArgs<DeadLetterCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(DeadLetterCommand::List(verb.reading)) {
+        DeadLetterCommand::List(reading) => {
+            let call = reading.server.client()?.dead_letters(&OpenItemQuery::default());
             list(&reading, call, LIST_LIMIT, LETTERS, "nothing was given up").await
         }
-        DeadLetters::Show(args) => show(&args.reading, args.reading.server.client()?.dead_letter(&args.id)).await,
-        DeadLetters::Replay(args) => act(&args, args.server.client()?.replay(&args.id), "is tried again").await,
-        DeadLetters::Edit(args) => edit(&args).await,
-        DeadLetters::Drop(args) => act(&args, args.server.client()?.drop_dead_letter(&args.id), "is dropped").await,
+        DeadLetterCommand::Show(args) => show(&args.reading, args.reading.server.client()?.dead_letter(&args.id)).await,
+        DeadLetterCommand::Replay(args) => act(&args, args.server.client()?.replay(&args.id), "is tried again").await,
+        DeadLetterCommand::Edit(args) => edit(&args).await,
+        DeadLetterCommand::Drop(args) => {
+            act(&args, args.server.client()?.drop_dead_letter(&args.id), "is dropped").await
+        }
     }
 }
 
-async fn edit(args: &Edit) -> Result<(), Failure> {
+async fn edit(args: &EditArgs) -> Result<(), Failure> {
     let payload = payload(&args.payload)?;
     args.server.client()?.edit_dead_letter(&args.id, &EditRequest { payload }).await?;
     out::line(&format!("{} is changed; replay it with `agentry dead-letters replay {}`", args.id, args.id))

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::cli::Profile;
+use crate::cli::ProfileArgs;
 use crate::failure::Failure;
 use crate::out;
 
-pub async fn profile(args: &Profile) -> Result<(), Failure> {
+pub async fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     let is_picture = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     let format = if is_picture { "flamegraph" } else { "pprof" };
     let cannot = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", args.out.display()));

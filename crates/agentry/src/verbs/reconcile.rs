@@ -10,7 +10,7 @@ use std::path::Path;
 use agentry_api::{CallView, CallsQuery};
 use serde_json::{Value, json};
 
-use crate::cli::Reconcile;
+use crate::cli::ReconcileArgs;
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format, at, shown, text};
@@ -68,7 +68,7 @@ impl Findings {
 }
 
 /// Compares and prints; differences are a failure.
-pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
+pub async fn reconcile(args: &ReconcileArgs) -> Result<(), Failure> {
     let exported = read(&args.file)?;
     let query = CallsQuery { from: args.from.clone(), to: args.to.clone(), ..CallsQuery::default() };
     let ledger = args.reading.server.client()?.calls(&query).all(MAX_CALLS).await?;

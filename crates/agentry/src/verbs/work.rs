@@ -8,7 +8,7 @@ use agentry_core::session::SessionMessage;
 use serde_json::json;
 
 use super::{LIST_LIMIT, act, json_or_text, show};
-use crate::cli::{EventVerb, One, Reading, Sessions, TaskList, Tasks, Verb};
+use crate::cli::{EventCommand, ReadArgs, ResourceArgs, SessionCommand, ShowArgs, TaskCommand, TaskListArgs};
 use crate::failure::Failure;
 use crate::out;
 use crate::render::{self, Column, Format, cost, moment, number, shown, text};
@@ -29,28 +29,28 @@ pub fn answer(task: &TaskView) -> String {
     task.error.as_ref().map_or_else(|| shown(&task.output), |error| error.message.clone())
 }
 
-pub async fn tasks(verb: Verb<Tasks>) -> Result<(), Failure> {
-    let list = |reading| TaskList { agent: None, status: None, limit: 50, reading };
-    match verb.command.unwrap_or_else(|| Tasks::List(list(verb.reading))) {
-        Tasks::List(args) => task_list(args).await,
-        Tasks::Show(args) => {
+pub async fn tasks(verb: ResourceArgs<TaskCommand>) -> Result<(), Failure> {
+    let list = |reading| TaskListArgs { agent: None, status: None, limit: 50, reading };
+    match verb.command.unwrap_or_else(|| TaskCommand::List(list(verb.reading))) {
+        TaskCommand::List(args) => task_list(args).await,
+        TaskCommand::Show(args) => {
             // People get the task's fields; programs get the journal too.
             let query = TaskDetailQuery { journal: args.reading.output != Format::Table };
             show(&args.reading, args.reading.server.client()?.task(&args.id).query(&query)).await
         }
-        Tasks::Cancel(args) => act(&args, args.server.client()?.cancel(&args.id), "is being cancelled").await,
-        Tasks::Events(args) => follow(&args).await,
+        TaskCommand::Cancel(args) => act(&args, args.server.client()?.cancel(&args.id), "is being cancelled").await,
+        TaskCommand::Events(args) => follow(&args).await,
     }
 }
 
-async fn task_list(args: TaskList) -> Result<(), Failure> {
+async fn task_list(args: TaskListArgs) -> Result<(), Failure> {
     let query = TaskQuery { agent: args.agent, status: args.status, ..TaskQuery::default() };
     let limit = usize::try_from(args.limit).unwrap_or(LIST_LIMIT);
     let empty = "no tasks yet: agentry run AGENT \"input\" --url URL makes one";
     super::list(&args.reading, args.reading.server.client()?.tasks(&query), limit, TASKS, empty).await
 }
 
-async fn follow(args: &One) -> Result<(), Failure> {
+async fn follow(args: &ShowArgs) -> Result<(), Failure> {
     let mut events = args.reading.server.client()?.task_events(&args.id).follow().await?;
     while let Some(event) = events.next().await? {
         out::line(&match args.reading.output {
@@ -92,15 +92,17 @@ const SESSIONS: &[Column<SessionView>] = &[
     text("last used", |session| moment(session.updated_at)),
 ];
 
-pub async fn sessions(verb: Verb<Sessions>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Sessions::List(verb.reading)) {
-        Sessions::List(reading) => {
+pub async fn sessions(verb: ResourceArgs<SessionCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(SessionCommand::List(verb.reading)) {
+        SessionCommand::List(reading) => {
             let empty = "no sessions yet: a continuous agent's first message with a session key makes one";
             let call = reading.server.client()?.sessions(&SessionQuery::default());
             super::list(&reading, call, LIST_LIMIT, SESSIONS, empty).await
         }
-        Sessions::Show(args) => show_session(&args.id, &args.reading).await,
-        Sessions::Delete(args) => act(&args, args.server.client()?.delete_session(&args.id), "is forgotten").await,
+        SessionCommand::Show(args) => show_session(&args.id, &args.reading).await,
+        SessionCommand::Delete(args) => {
+            act(&args, args.server.client()?.delete_session(&args.id), "is forgotten").await
+        }
     }
 }
 
@@ -117,7 +119,7 @@ fn part(message: &SessionMessage, field: &str) -> String {
 }
 
 /// A session with all its messages: the API gives them in pages.
-async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
+async fn show_session(id: &str, reading: &ReadArgs) -> Result<(), Failure> {
     let client = reading.server.client()?;
     let mut session = client.session(id).await?;
     while let Some(number) = session.next_after.filter(|_| session.history.len() < LIST_LIMIT) {
@@ -135,15 +137,15 @@ async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
     render::document(reading.output, &document)
 }
 
-pub async fn events(verb: EventVerb) -> Result<(), Failure> {
+pub async fn events(verb: EventCommand) -> Result<(), Failure> {
     match verb {
-        EventVerb::Publish(args) => {
+        EventCommand::Publish(args) => {
             let (topic, data) = (args.topic, json_or_text(&args.data));
             let event = EventRequest { topic, data, id: None, source: None, kind: None };
             let accepted = args.server.client()?.publish(&event).await?;
             out::line(&format!("{} accepted, {} tasks", accepted.id, accepted.tasks.len()))
         }
-        EventVerb::Tail(args) => {
+        EventCommand::Tail(args) => {
             let query = TailQuery { topic: args.pattern, recent: 0 };
             let mut events = args.server.client()?.events(&query).follow().await?;
             while let Some(event) = events.next().await? {
