@@ -21,7 +21,7 @@ use agentry_core::money::NanoUsd;
 
 pub use access::*;
 pub use agents::*;
-pub use client::{Call, Client, ClientBuilder, Error, EventStream, Refusal, ServerEvent, TaskEvent};
+pub use client::{ApiCall, ApiRefusal, Client, ClientBuilder, Error, EventStream, ServerEvent, TaskEvent};
 pub use events::*;
 pub use list::*;
 pub use overview::*;

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{ApiResult, Code, FieldError, Problem, did_you_mean};
+use crate::problem::{ApiProblem, ApiResult, Code, FieldError, did_you_mean};
 use crate::state::AppState;
 
 /// The default number of rows of a page.
@@ -26,7 +26,7 @@ pub(crate) const DEFAULT_PAGE: usize = 50;
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
-    type Rejection = Problem;
+    type Rejection = ApiProblem;
 
     async fn from_request(request: Request, state: &AppState) -> ApiResult<Self> {
         let body = read_body(request, state.deps.limits.max_body_bytes).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> ApiResult<Bytes
 
 /// Reads a body of any type of at most `limit` bytes.
 pub(crate) async fn read_bytes(mut request: Request, limit: usize) -> ApiResult<Bytes> {
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"));
+    let too_large = || ApiProblem::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes"));
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
         return Err(too_large());
@@ -50,7 +50,7 @@ pub(crate) async fn read_bytes(mut request: Request, limit: usize) -> ApiResult<
     DefaultBodyLimit::max(limit).apply(&mut request);
     Bytes::from_request(request, &()).await.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
-        other => Problem::new(Code::IncompleteBody, format!("the body did not arrive whole: {}", other.body_text())),
+        other => ApiProblem::new(Code::IncompleteBody, format!("the body did not arrive whole: {}", other.body_text())),
     })
 }
 
@@ -61,29 +61,29 @@ fn require_json(headers: &HeaderMap) -> ApiResult<()> {
         return Ok(());
     }
     let sent = if sent.is_empty() { "no Content-Type".to_owned() } else { format!("`{sent}`") };
-    Err(Problem::new(Code::UnsupportedMediaType, format!("{sent} was sent; send `Content-Type: application/json`")))
+    Err(ApiProblem::new(Code::UnsupportedMediaType, format!("{sent} was sent; send `Content-Type: application/json`")))
 }
 
 /// Parses a JSON body; borrows from it where `T` does.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> ApiResult<T> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
-        Problem::new(Code::InvalidUtf8, format!("byte {at} of the body does not belong to any UTF-8 character"))
+        ApiProblem::new(Code::InvalidUtf8, format!("byte {at} of the body does not belong to any UTF-8 character"))
     })?;
     // serde also reads a struct from an array, which is never intended.
     if text.trim_ascii_start().starts_with('[') {
-        return Err(Problem::new(Code::InvalidRequest, "the body is an array: expected an object"));
+        return Err(ApiProblem::new(Code::InvalidRequest, "the body is an array: expected an object"));
     }
     serde_json::from_str(text).map_err(|error| json_problem(&error))
 }
 
 /// Returns the problem of an invalid JSON body.
-pub(crate) fn json_problem(error: &serde_json::Error) -> Problem {
+pub(crate) fn json_problem(error: &serde_json::Error) -> ApiProblem {
     if !error.is_data() {
-        return Problem::new(Code::MalformedJson, format!("the body is not JSON: {error}"));
+        return ApiProblem::new(Code::MalformedJson, format!("the body is not JSON: {error}"));
     }
     let detail = format!("{}{}", error, suggestion(&error.to_string()));
-    let mut problem = Problem::new(Code::InvalidRequest, detail.clone());
+    let mut problem = ApiProblem::new(Code::InvalidRequest, detail.clone());
     problem.errors.push(FieldError { pointer: String::new(), detail });
     problem
 }
@@ -102,14 +102,14 @@ fn suggestion(message: &str) -> String {
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
-    type Rejection = Problem;
+    type Rejection = ApiProblem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> ApiResult<Self> {
         axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|rejection| {
             let text = rejection.body_text();
             let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
             let found = reason.find("unknown ").map_or("", |at| &reason[at..]);
-            Problem::new(Code::InvalidQuery, format!("{reason}{}", suggestion(found)))
+            ApiProblem::new(Code::InvalidQuery, format!("{reason}{}", suggestion(found)))
         })
     }
 }
@@ -121,10 +121,10 @@ impl<T> FromRequestParts<AppState> for PathParam<T>
 where
     T: FromStr<Err: std::fmt::Display>,
 {
-    type Rejection = Problem;
+    type Rejection = ApiProblem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> ApiResult<Self> {
-        let bad = |text: String| Problem::new(Code::InvalidId, text);
+        let bad = |text: String| ApiProblem::new(Code::InvalidId, text);
         let Path(text) =
             Path::<String>::from_request_parts(parts, &()).await.map_err(|error| bad(error.body_text()))?;
         text.parse().map(Self).map_err(|error: T::Err| bad(error.to_string()))
@@ -179,7 +179,7 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
 pub(crate) fn page_size(limit: Option<usize>) -> ApiResult<usize> {
     match limit.unwrap_or(DEFAULT_PAGE) {
         limit @ 1..=MAX_PAGE => Ok(limit),
-        other => Err(Problem::new(Code::InvalidQuery, format!("`limit` is {other}: use 1 to {MAX_PAGE}"))),
+        other => Err(ApiProblem::new(Code::InvalidQuery, format!("`limit` is {other}: use 1 to {MAX_PAGE}"))),
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn from_cursor<T: FromStr>(cursor: Option<&str>) -> ApiResult<Option<
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
     let last = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     last.map(Some).ok_or_else(|| {
-        Problem::new(Code::InvalidQuery, "`cursor` is not one of this list: pass `next_cursor` of the page before")
+        ApiProblem::new(Code::InvalidQuery, "`cursor` is not one of this list: pass `next_cursor` of the page before")
     })
 }
 

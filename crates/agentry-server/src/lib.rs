@@ -1,7 +1,7 @@
 //! The HTTP API: `/v1`, health, metrics, the OpenAPI document and the dashboard.
 //!
 //! Server and orchestrator interact only through the store and the bus, so that the code is the same in one process
-//! and in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
+//! and in ten. Every route is a row of `routes::table`; every error is a [`problem::ApiProblem`].
 
 mod api;
 mod auth;

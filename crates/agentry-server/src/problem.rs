@@ -12,7 +12,7 @@ pub use agentry_api::{Code, FieldError, PROBLEM_JSON, ProblemBody};
 
 /// An error response. The frame of the endpoint renders its body, because it knows the trace id.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct ApiProblem {
     /// The stable code.
     pub code: Code,
     /// The cause and advice.
@@ -24,9 +24,9 @@ pub struct Problem {
 }
 
 /// The result of a handler.
-pub type ApiResult<T = Response> = Result<T, Problem>;
+pub type ApiResult<T = Response> = Result<T, ApiProblem>;
 
-impl Problem {
+impl ApiProblem {
     /// Returns a problem with this code and detail.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
@@ -81,7 +81,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
         response.extensions_mut().insert(self);
@@ -89,7 +89,7 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ApiProblem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Full { retry_after, .. } => {

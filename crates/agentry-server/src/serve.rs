@@ -23,13 +23,13 @@ use tower::{Layer, Service};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::auth::guard::guard;
 use crate::auth::policy::{RouteAccess, audited, route_access};
 use crate::auth::trail::{self, set_security_headers};
 use crate::extract::ingress_span;
 use crate::metrics::RouteMetrics;
-use crate::problem::{Code, Problem};
+use crate::problem::{ApiProblem, Code};
 use crate::routes;
 use crate::state::{AppState, ServerDeps};
 use crate::tls::{Tls, TlsListener};
@@ -99,7 +99,7 @@ fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
     router.fallback_service(any(route_not_found).layer(unrouted).with_state(state.clone())).with_state(state)
 }
 
-async fn route_not_found(State(state): State<AppState>, request: Request) -> Problem {
+async fn route_not_found(State(state): State<AppState>, request: Request) -> ApiProblem {
     let path: String = request.uri().path().chars().take(200).collect();
     let roles = &state.deps.roles;
     let wanted = if path.starts_with("/slack/") { Role::Slack } else { Role::Api };
@@ -111,14 +111,14 @@ async fn route_not_found(State(state): State<AppState>, request: Request) -> Pro
             wanted.as_str(),
             roles.join(", ")
         );
-        return Problem::new(Code::RouteNotFound, detail);
+        return ApiProblem::new(Code::RouteNotFound, detail);
     }
-    Problem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
+    ApiProblem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
 }
 
-async fn method_not_allowed(request: Request) -> Problem {
+async fn method_not_allowed(request: Request) -> ApiProblem {
     let (method, path) = (request.method().clone(), request.uri().path().chars().take(200).collect::<String>());
-    Problem::new(
+    ApiProblem::new(
         Code::MethodNotAllowed,
         format!("`{path}` does not take {method}; the `Allow` header has what it takes"),
     )
@@ -151,7 +151,8 @@ impl RequestFrame {
     {
         let audited = audited(self.method, self.path);
         let guarded = guard(&self.state, self.access, request).await;
-        let noted = audited.then(|| (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned()));
+        let noted =
+            audited.then(|| (request.extensions().get::<Principal>().cloned(), request.uri().path().to_owned()));
         let response = match guarded {
             Err(problem) => problem.into_response(),
             Ok(()) => match endpoint.call(std::mem::take(request)).await {
@@ -161,7 +162,7 @@ impl RequestFrame {
         };
         if let Some((caller, path)) = noted {
             let (action, status) = (format!("{} {}", self.method, self.path), response.status().as_u16());
-            let caller = caller.or_else(|| response.extensions().get::<Caller>().cloned());
+            let caller = caller.or_else(|| response.extensions().get::<Principal>().cloned());
             trail::write(&self.state, caller.as_ref(), action, &path, status, trace.to_string()).await;
         }
         response
@@ -259,15 +260,15 @@ impl RequestFrame {
     }
 }
 
-fn overloaded(most: usize) -> Problem {
-    Problem::new(Code::Overloaded, format!("{most} requests are in flight, the most this server takes"))
+fn overloaded(most: usize) -> ApiProblem {
+    ApiProblem::new(Code::Overloaded, format!("{most} requests are in flight, the most this server takes"))
         .retry_after(Duration::from_secs(1))
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
+fn panicked(panic: &(dyn std::any::Any + Send)) -> ApiProblem {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("not text"), "a handler panicked");
-    Problem::new(Code::Internal, "a fault in Agentry ended this request; the log has it")
+    ApiProblem::new(Code::Internal, "a fault in Agentry ended this request; the log has it")
 }
 
 /// Renders the problem of a response, with the trace id of the request.
@@ -275,7 +276,7 @@ fn finish(mut response: Response, trace: TraceId) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<ApiProblem>() else { return response };
     if response.status().is_server_error() {
         tracing::warn!(code = problem.code.as_str(), detail = %problem.detail, "request failed");
     }

@@ -21,7 +21,7 @@ use crate::auth::verify::KeyCache;
 use crate::dependency::{Dependency, DependencyCollector};
 use crate::log::LogControl;
 use crate::metrics::HttpMetrics;
-use crate::problem::{ApiResult, Code, Problem};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::slack::{self, SlackCounts, SlackIngress};
 
 /// The limits of the server.
@@ -166,7 +166,7 @@ impl AppState {
     pub(crate) fn stream_permit(&self) -> ApiResult<OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().map_err(|_| {
             let most = self.deps.limits.max_streams;
-            Problem::new(Code::TooManyStreams, format!("{most} event streams are open, the most this server keeps"))
+            ApiProblem::new(Code::TooManyStreams, format!("{most} event streams are open, the most this server keeps"))
                 .retry_after(Duration::from_secs(5))
         })
     }

@@ -36,6 +36,6 @@ fn failed(error: BenchError) -> Failure {
     if matches!(error.exit, 1 | 2) {
         return failure;
     }
-    out::complain(&failure.text(out::colour_err()).unwrap_or_default());
+    out::eprint(&failure.text(out::colour_err()).unwrap_or_default());
     Failure::Ended(error.exit)
 }

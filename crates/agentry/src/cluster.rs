@@ -1,4 +1,4 @@
-//! The cluster engine: PostgreSQL and RabbitMQ, connected side by side, and Redis in front when there is one.
+//! The cluster engine: PostgreSQL, RabbitMQ and, if configured, Redis as a cache.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use secrecy::ExposeSecret;
 use crate::engine::cluster_settings;
 use crate::failure::Failure;
 
-/// What is connected.
+/// The backends of the cluster engine.
 pub struct ClusterBackends {
     /// The store, behind the cache when there is one.
     pub store: Arc<dyn StateStore>,
-    /// What stands behind them.
+    /// The connections behind them.
     pub servers: ClusterConnections,
-    /// What `/health/ready` looks at.
+    /// The dependencies for `/health/ready` and `/metrics`.
     pub dependencies: Vec<Dependency>,
 }
 
-/// The servers of a cluster, as this process is connected to them.
+/// The connections of this process to the servers.
 pub struct ClusterConnections {
     /// The store without the cache in front.
     pub postgres: Arc<PostgresStore>,
@@ -31,13 +31,13 @@ pub struct ClusterConnections {
     pub bus: RabbitBus,
 }
 
-/// Connects.
+/// Connects to the servers.
 ///
 /// # Errors
-/// What is missing in the settings, or which server cannot be used.
+/// When a setting is missing or a server cannot be used.
 pub async fn connect(settings: &Settings) -> Result<ClusterBackends, Failure> {
     let cluster = cluster_settings(settings)?;
-    // Checked before anything is connected: a typing mistake should not wait for a server.
+    // Validated before connecting, so that a typing mistake is reported at once.
     let redis = redis_options(&cluster)?;
     let (store, bus) = tokio::join!(
         PostgresStore::connect(postgres_options(&cluster, settings.max_queued)),
@@ -66,7 +66,7 @@ pub async fn connect(settings: &Settings) -> Result<ClusterBackends, Failure> {
     Ok(ClusterBackends { store, servers, dependencies })
 }
 
-/// How PostgreSQL is used.
+/// Returns the options of the PostgreSQL store.
 pub fn postgres_options(cluster: &Cluster, max_queued: u64) -> PostgresOptions {
     PostgresOptions {
         schema: cluster.postgres_schema.clone(),
@@ -76,7 +76,7 @@ pub fn postgres_options(cluster: &Cluster, max_queued: u64) -> PostgresOptions {
     }
 }
 
-/// How RabbitMQ is used.
+/// Returns the options of the RabbitMQ bus.
 pub fn rabbit_options(cluster: &Cluster) -> RabbitOptions {
     RabbitOptions {
         prefix: cluster.rabbitmq_prefix.clone(),
@@ -85,7 +85,8 @@ pub fn rabbit_options(cluster: &Cluster) -> RabbitOptions {
     }
 }
 
-/// How Redis is used, when it is. Keys begin with the schema: one prefix belongs to one database.
+/// Returns the options of the cache, if Redis is configured. The schema is the prefix of keys, so that deployments do not
+/// share entries.
 pub fn redis_options(cluster: &Cluster) -> Result<Option<RedisOptions>, Failure> {
     let Some(url) = &cluster.redis_url else { return Ok(None) };
     let mut options = RedisOptions::new(url.expose_secret()).map_err(|error| {
@@ -104,7 +105,7 @@ fn counter(name: &'static str, help: &'static str, value: u64) -> DependencyMetr
     DependencyMetric { name, help, is_counter: true, value: value as f64 }
 }
 
-/// The connections to PostgreSQL: more callers that wait than connections is a pool that is too small.
+/// Returns the connection pool of PostgreSQL as a dependency; waiting callers indicate a pool that is too small.
 #[allow(clippy::cast_precision_loss, reason = "a few connections")]
 fn pool(store: Arc<PostgresStore>) -> Dependency {
     let probe = move || {

@@ -1,4 +1,4 @@
-//! How a command fails: what, and what to do about it. Shown as in `error: …` and `  = help: …`; the exit code is 1
+//! Failures of commands, with advice. Shown as in `error: …` and `  = help: …`; the exit code is 1
 //! when the thing asked for failed and 2 when it was asked for wrongly.
 
 use std::io;

@@ -39,7 +39,7 @@ pub fn import(args: &cli::ImportArgs) -> Result<(), Failure> {
         bad += usize::from(imported.is_bad());
     }
     if bad > 0 {
-        out::complain(&format!("{bad} of {} cannot be used as they are\n", args.files.len()));
+        out::eprint(&format!("{bad} of {} cannot be used as they are\n", args.files.len()));
         return Err(Failure::Reported);
     }
     Ok(())
@@ -57,13 +57,13 @@ fn read(file: &Path) -> Result<String, Failure> {
 fn report(file: &Path, imported: &ImportResult) {
     let shown = file.display();
     for (place, said) in &imported.changes {
-        out::complain(&format!("{shown}:{}:{}: {said}\n", place.line, place.column));
+        out::eprint(&format!("{shown}:{}:{}: {said}\n", place.line, place.column));
     }
     for problem in &imported.problems {
-        out::complain(&format!("{problem}\n\n"));
+        out::eprint(&format!("{problem}\n\n"));
     }
     if imported.changes.is_empty() && !imported.is_bad() {
-        out::complain(&format!("{shown}: nothing to change\n"));
+        out::eprint(&format!("{shown}: nothing to change\n"));
     }
 }
 

@@ -39,7 +39,7 @@ use clap::Parser;
 use cli::{Cli, CliCommand};
 use failure::Failure;
 
-pub use engine::{Layer, put_before_the_store};
+pub use engine::{StoreLayer, set_store_layer};
 
 /// The program: reads the command line and does what it says.
 #[must_use]
@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     if let Some(text) = failure.text(out::colour_err()) {
-        out::complain(&text);
+        out::eprint(&text);
     }
     ExitCode::from(failure.exit_code())
 }

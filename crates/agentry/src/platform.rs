@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
-use crate::log::Steering;
+use crate::log::LogController;
 use crate::providers;
 use crate::serve::listen;
 use crate::slack::SlackParts;
 use crate::tape::Tape;
-use crate::vitals::{self, Watch};
+use crate::vitals::{self, ExecutorMonitor};
 
 /// The seed of the embedded simulator: answers are reproducible.
 const SIM_SEED: u64 = 1;
@@ -73,7 +73,7 @@ pub struct Platform {
     simulators: Vec<EmbeddedSimulator>,
     slack_simulator: Option<String>,
     /// Measures the executor while the platform runs.
-    _watch: Watch,
+    _monitor: ExecutorMonitor,
     own_key: SecretString,
     /// The first key, if one was created; shown once.
     announced: Option<SecretString>,
@@ -90,7 +90,11 @@ impl Platform {
     ///
     /// # Errors
     /// When a part cannot start, such as the listener, the fleet or the store.
-    pub async fn start(settings: &Settings, upstream: Option<String>, log: Arc<Steering>) -> Result<Self, Failure> {
+    pub async fn start(
+        settings: &Settings,
+        upstream: Option<String>,
+        log: Arc<LogController>,
+    ) -> Result<Self, Failure> {
         Self::start_taped(settings, upstream, None, log).await
     }
 
@@ -102,7 +106,7 @@ impl Platform {
         settings: &Settings,
         upstream: Option<String>,
         tape: Option<&Tape>,
-        log: Arc<Steering>,
+        log: Arc<LogController>,
     ) -> Result<Self, Failure> {
         check(settings)?;
         let tls = crate::tls::acceptor(settings)?;
@@ -198,7 +202,7 @@ impl Platform {
             server_ended,
             simulators,
             slack_simulator,
-            _watch: watch,
+            _monitor: watch,
             own_key,
             announced,
         })
@@ -391,7 +395,7 @@ struct ListenerSetup {
     access: Access,
     limits: ServerLimits,
     slack: Option<SlackIngress>,
-    log: Arc<Steering>,
+    log: Arc<LogController>,
 }
 
 fn serve(

@@ -56,7 +56,7 @@ fn rule(limit: &ModelLimit) -> LimitRule {
     LimitRule { provider: limit.provider, model: limit.model.clone(), limit: of }
 }
 
-/// Where limits are counted: in Redis when the cluster has one, so that all processes keep them together.
+/// Returns the counter of limits: in Redis if configured, so that all processes share them.
 fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
     let redis = settings.redis_url.as_ref().filter(|_| settings.engine == Engine::Cluster);
     let Some(url) = redis else {

@@ -1,4 +1,4 @@
-//! The servers of the cluster engine from outside: what `doctor` looks at, and what `demo` removes after itself.
+//! Probes of the servers of the cluster engine, for `doctor`, and cleanup, for `demo`.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,34 +9,34 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, NoTls};
 
-/// How long one server may take for everything that it is asked.
+/// Timeout of all requests to one server.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of RabbitMQ's greeting that are read at most: its properties take some hundred.
 const MAX_GREETING: usize = 4_096;
 
-/// What PostgreSQL says of itself.
+/// Information about a PostgreSQL server.
 pub struct PostgresInfo {
-    /// Its version, such as 150013.
+    /// Version number, such as 150013.
     pub version_number: i32,
-    /// Its version, for people.
+    /// Version, for people.
     pub version: String,
-    /// The time of one question.
+    /// Round-trip time of a query.
     pub round_trip: Duration,
-    /// Its clock minus ours, in milliseconds.
+    /// Offset of its clock from ours, in milliseconds.
     pub clock_ms: f64,
-    /// Whether it takes writes at all.
+    /// Whether it refuses writes.
     pub read_only: bool,
-    /// Whether this user may make or fill the schema.
+    /// Whether this user may create or write the schema.
     pub may_write: bool,
-    /// The most connections it takes.
+    /// Its limit of connections.
     pub max_connections: i64,
 }
 
-/// What RabbitMQ or Redis say of themselves.
+/// Information about a RabbitMQ or Redis server.
 pub struct ServerInfo {
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// The time of one question.
+    /// Round-trip time of a query.
     pub round_trip: Duration,
 }
 
@@ -45,7 +45,7 @@ async fn with_timeout<T>(asking: impl Future<Output = Result<T, String>>) -> Res
     tokio::time::timeout(PROBE_TIMEOUT, asking).await.unwrap_or_else(|_| late())
 }
 
-/// An error with what caused it, and nothing of the address.
+/// Returns an error with its causes, without the address.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -67,10 +67,10 @@ async fn connect_postgres(url: &SecretString) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Asks PostgreSQL.
+/// Probes PostgreSQL.
 ///
 /// # Errors
-/// Why it does not answer.
+/// The reason if it is not usable.
 pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
     const QUESTIONS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
          current_setting('max_connections')::bigint,
@@ -101,10 +101,10 @@ pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
     .await
 }
 
-/// Asks RabbitMQ.
+/// Probes RabbitMQ.
 ///
 /// # Errors
-/// Why it does not answer.
+/// The reason if it is not usable.
 pub async fn rabbitmq(cluster: &Cluster) -> Result<ServerInfo, String> {
     with_timeout(async {
         let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
@@ -112,7 +112,7 @@ pub async fn rabbitmq(cluster: &Cluster) -> Result<ServerInfo, String> {
         connection.create_channel().await.map_err(|error| causes(&error))?;
         let round_trip = asked.elapsed();
         let version = greeting(&cluster.rabbitmq_url).await.unwrap_or_else(|| "of unknown version".to_owned());
-        // It answered; how the connection ends is of no interest.
+        // The result of closing does not matter.
         let _ = connection.close(200, "OK".into()).await;
         Ok(ServerInfo { version, round_trip })
     })
@@ -124,7 +124,7 @@ async fn connect_rabbitmq(url: &SecretString) -> Result<Connection, String> {
     Connection::connect(url.expose_secret(), properties).await.map_err(|error| causes(&error))
 }
 
-/// The version that RabbitMQ tells in its first frame, which the client library keeps to itself.
+/// Returns the version in RabbitMQ's first frame, which the client library does not expose.
 async fn greeting(url: &SecretString) -> Option<String> {
     let uri: lapin::uri::AMQPUri = url.expose_secret().parse().ok()?;
     let mut stream = tokio::net::TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await.ok()?;
@@ -134,7 +134,7 @@ async fn greeting(url: &SecretString) -> Option<String> {
     version_in(&bytes[..read])
 }
 
-/// A field table has the name, `S`, four bytes of length, and the text.
+/// Finds the version in a field table: name, `S`, four bytes of length, and the text.
 fn version_in(greeting: &[u8]) -> Option<String> {
     const KEY: &[u8] = b"\x07versionS";
     let at = greeting.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
@@ -143,10 +143,10 @@ fn version_in(greeting: &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// Asks Redis.
+/// Probes Redis.
 ///
 /// # Errors
-/// Why it does not answer.
+/// The reason if it is not usable.
 pub async fn redis(url: &SecretString) -> Result<ServerInfo, String> {
     with_timeout(async {
         // Its errors may repeat the address.

@@ -1,4 +1,4 @@
-//! From the command line to settings: flags go on top of the environment and `agentry.toml`.
+//! Settings from flags, environment and `agentry.toml`, in this order of precedence.
 
 use agentry_api::Client;
 use agentry_config::{Problem, Settings, Sources};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::{DemoArgs, DoctorArgs, LocalArgs, MigrateArgs, ServeArgs, ServerArgs};
 use crate::failure::Failure;
 
-/// Where verbs look for a server when nobody says otherwise: where `serve` listens by default.
+/// The default server: the default address of `serve`.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// The given flags, by the name of their setting.

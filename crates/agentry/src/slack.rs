@@ -1,4 +1,4 @@
-//! Slack, wired: one client of its Web API for the door and for what is posted, and its counters.
+//! The parts of the Slack integration, which share one client of its Web API.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use agentry_orchestrator::SlackOut;
 use agentry_server::{Dependency, DependencyMetric, DependencyState, SlackIngress};
 use agentry_slack::{BotTokens, Counters, WebApi};
 
-/// What the parts of a process need to speak with Slack.
+/// The parts of the Slack integration.
 pub struct SlackParts {
-    /// Takes requests, when there is a signing secret.
+    /// The ingress, if there is a signing secret.
     pub ingress: Option<SlackIngress>,
-    /// Posts, when there is a bot token.
+    /// The outgoing side, if there is a bot token.
     pub out: Option<SlackOut>,
-    /// How Slack is doing, when anything is said there.
+    /// Slack as a dependency, if there is a bot token.
     pub dependency: Option<Dependency>,
 }
 
 impl SlackParts {
-    /// The parts that the settings ask for.
+    /// Returns the configured parts.
     #[must_use]
     pub fn new(settings: &SlackSettings) -> Self {
         let tokens = BotTokens::new(settings.bot_tokens.clone());
@@ -38,7 +38,7 @@ impl SlackParts {
         });
         let dependency = speaks.then(|| Dependency { name: "slack", probe: Arc::new(move || state_of(&counters)) });
         if ingress.is_some() && !speaks {
-            tracing::warn!("there is a signing secret of Slack and no bot token: what is asked there is not answered");
+            tracing::warn!("a Slack signing secret is set without a bot token: requests of Slack cannot be answered");
         }
         Self { ingress, out, dependency }
     }

@@ -13,10 +13,10 @@ pub fn validate(paths: &[PathBuf]) -> Result<(), Failure> {
     let (problems, files) = agentry_config::validate_paths(paths);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     for problem in &problems {
-        out::complain(&format!("{problem}\n\n"));
+        out::eprint(&format!("{problem}\n\n"));
     }
     if errors > 0 {
-        out::complain(&format!(
+        out::eprint(&format!(
             "{files} {} checked: {}\n",
             plural(files, "file"),
             found(errors, problems.len() - errors)

@@ -51,7 +51,7 @@ pub struct Found {
 type Tried = Vec<(Service, String)>;
 
 /// A way to bring up what is missing; what it could not is added to what was tried.
-type Step = fn(&Workspace, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
+type ServiceStep = fn(&Workspace, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
 
 pub fn command(arguments: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
@@ -81,7 +81,7 @@ pub fn up(workspace: &Workspace, fresh: bool) -> Result<Vec<Found>> {
     for service in Service::ALL {
         found.extend(look(service, &mut state, fresh, &mut tried)?);
     }
-    let steps: [Step; 3] = [start_installed, start_containers, install_and_start];
+    let steps: [ServiceStep; 3] = [start_installed, start_containers, install_and_start];
     for step in steps {
         let missing = missing(&found);
         if !missing.is_empty() {

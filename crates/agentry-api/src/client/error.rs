@@ -50,19 +50,19 @@ pub enum Error {
     },
     /// The server refused the request.
     #[error("{0}")]
-    Refused(Box<Refusal>),
+    Refused(Box<ApiRefusal>),
 }
 
 /// A refusal: the problem details of RFC 9457, and the time until a retry.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct ApiRefusal {
     /// The problem, with the status of the response.
     pub problem: ProblemBody<'static>,
     /// The time until a retry.
     pub retry_after: Option<Duration>,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ApiRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ProblemBody { title, detail, code, .. } = &self.problem;
         f.write_str(if detail.is_empty() { title } else { detail })?;
@@ -73,7 +73,7 @@ impl std::fmt::Display for Refusal {
 impl Error {
     /// Returns the refusal, when it is one.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&ApiRefusal> {
         if let Self::Refused(refusal) = self { Some(refusal) } else { None }
     }
 
@@ -91,7 +91,7 @@ impl Error {
         }
         problem.status = status.as_u16();
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self::Refused(Box::new(Refusal { problem, retry_after: seconds.map(Duration::from_secs) }))
+        Self::Refused(Box::new(ApiRefusal { problem, retry_after: seconds.map(Duration::from_secs) }))
     }
 
     /// Returns what became of a connection.

@@ -1,6 +1,6 @@
 //! A client of the HTTP API.
 //!
-//! A method for each resource returns a [`Call`], to which headers can be added; awaiting it sends the request. Tests use
+//! A method for each resource returns a [`ApiCall`], to which headers can be added; awaiting it sends the request. Tests use
 //! the same calls to send invalid requests or read raw responses.
 
 mod call;
@@ -10,8 +10,8 @@ mod stream;
 
 use std::time::Duration;
 
-pub use call::Call;
-pub use error::{Error, Refusal};
+pub use call::ApiCall;
+pub use error::{ApiRefusal, Error};
 use reqwest::{Method, Url};
 use secrecy::SecretString;
 pub use stream::{EventStream, ServerEvent, TaskEvent};
@@ -77,12 +77,12 @@ impl Client {
     }
 
     /// Prepares any request below the server's address; each segment of the path is escaped.
-    pub fn call<T>(&self, method: Method, path: &[&str]) -> Call<T> {
+    pub fn call<T>(&self, method: Method, path: &[&str]) -> ApiCall<T> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        Call::new(self.clone(), method, url)
+        ApiCall::new(self.clone(), method, url)
     }
 }
 

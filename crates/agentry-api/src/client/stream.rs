@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sse_stream::{Sse, SseStream};
 
-use super::{Call, Error};
+use super::{ApiCall, Error};
 use crate::tasks::TaskView;
 
 /// The most consecutive attempts to resume a stream.
@@ -66,12 +66,12 @@ impl ServerEvent {
 
 /// An open stream of server-sent events.
 pub struct EventStream {
-    call: Call<Self>,
+    call: ApiCall<Self>,
     last_id: Option<String>,
     events: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
 }
 
-impl Call<EventStream> {
+impl ApiCall<EventStream> {
     /// Asks for what comes after the event with this id.
     pub fn after(self, id: impl std::fmt::Display) -> Self {
         self.header("last-event-id", id.to_string())

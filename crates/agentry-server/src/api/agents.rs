@@ -18,7 +18,7 @@ use super::deployment::process_file;
 use super::overview::{OverviewSnapshot, overview_snapshot};
 use super::request::unknown_agent;
 use crate::extract::{PathParam, Query, from_cursor, page_size, to_cursor};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The status of all agents, read once per list.
@@ -150,7 +150,7 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Agen
 fn agent_state(word: &str) -> ApiResult<AgentState> {
     serde_json::from_value(Value::String(word.to_owned())).map_err(|_| {
         let text = "`status` is one of starting, healthy, restarting, failed, invalid and disabled";
-        Problem::new(Code::InvalidQuery, text)
+        ApiProblem::new(Code::InvalidQuery, text)
     })
 }
 

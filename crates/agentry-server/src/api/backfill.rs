@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use super::request::{refused, unavailable_agent};
 use super::schedules::find;
 use crate::extract::{Json, PathParam, RequestSpan, parse_time};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The default limit of slots in the range.
@@ -69,29 +69,33 @@ pub(crate) async fn backfill(
 fn limit(request: &BackfillRequest) -> ApiResult<usize> {
     match request.limit.unwrap_or(DEFAULT_LIMIT) {
         limit @ 1..=MAX_LIMIT => Ok(limit),
-        other => Err(Problem::field("/limit", format!("is {other}: use 1 to {MAX_LIMIT}"))),
+        other => Err(ApiProblem::field("/limit", format!("is {other}: use 1 to {MAX_LIMIT}"))),
     }
 }
 
 /// Returns the range, which must not be in the future, nor older than the retention of slots.
 fn range(request: &BackfillRequest, state: &AppState) -> ApiResult<(Timestamp, Timestamp)> {
     let read = |pointer: &str, text: &str| {
-        parse_time(text)
-            .ok_or_else(|| Problem::field(pointer, "is not a time: use 2026-11-23T09:00:00Z or 2026-11-23".to_owned()))
+        parse_time(text).ok_or_else(|| {
+            ApiProblem::field(pointer, "is not a time: use 2026-11-23T09:00:00Z or 2026-11-23".to_owned())
+        })
     };
     let (from, to, now) = (read("/from", &request.from)?, read("/to", &request.to)?, state.now());
     if to < from {
-        return Err(Problem::field("/to", format!("is before `from` ({from})")));
+        return Err(ApiProblem::field("/to", format!("is before `from` ({from})")));
     }
     if to > now {
-        return Err(Problem::field("/to", format!("is in the future (now is {now}); coming slots fire by themselves")));
+        return Err(ApiProblem::field(
+            "/to",
+            format!("is in the future (now is {now}); coming slots fire by themselves"),
+        ));
     }
     if let Some(kept) = state.deps.slots_kept
         && now.since(from) > kept
     {
         let days = kept.as_secs_f64() / 86_400.0;
         let text = format!("is older than slots are kept ({days:.1} days, `task_retention`): they might fire twice");
-        return Err(Problem::field("/from", text));
+        return Err(ApiProblem::field("/from", text));
     }
     Ok((from, to))
 }
@@ -103,7 +107,7 @@ fn slots_of(record: &ScheduleRecord, from: Timestamp, to: Timestamp, limit: usiz
         Ok(timing) => timing.between(just_before, to, limit + 1),
         Err(TimingError::Never(_)) => Vec::new(),
         Err(error) => {
-            return Err(Problem::new(Code::InvalidRequest, format!("`{}` has no slots: {error}", record.name)));
+            return Err(ApiProblem::new(Code::InvalidRequest, format!("`{}` has no slots: {error}", record.name)));
         }
     };
     if slots.len() > limit {
@@ -112,7 +116,7 @@ fn slots_of(record: &ScheduleRecord, from: Timestamp, to: Timestamp, limit: usiz
              {MAX_LIMIT})",
             record.name
         );
-        return Err(Problem::field("/limit", text));
+        return Err(ApiProblem::field("/limit", text));
     }
     Ok(slots)
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::request::{order, refused};
 use super::tasks::idempotency_key;
 use crate::extract::{begin_trace, json_problem, parse, read_body, span_context};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The most tasks of a batch.
@@ -61,15 +61,15 @@ pub(crate) async fn create(State(state): State<AppState>, request: Request) -> A
         }
     }
     let mut submitted = state.intake().submit(arrivals.orders).await?.into_iter();
-    let settle = |row: Option<Problem>| match row {
+    let settle = |row: Option<ApiProblem>| match row {
         Some(problem) => Err(problem),
         None => match submitted.next() {
             Some(Ok(submitted)) => Ok(row_of(submitted)),
             Some(Err(refusal)) => Err(refused(&state, refusal)),
-            None => Err(Problem::new(Code::Internal, "the store returned too few results")),
+            None => Err(ApiProblem::new(Code::Internal, "the store returned too few results")),
         },
     };
-    let settled: Vec<Result<BatchRow<'_>, Problem>> = arrivals.rows.into_iter().map(settle).collect();
+    let settled: Vec<Result<BatchRow<'_>, ApiProblem>> = arrivals.rows.into_iter().map(settle).collect();
     Ok(reply(settled, &span.trace.id.to_string()))
 }
 
@@ -88,7 +88,7 @@ fn row_of(submitted: SubmitResult) -> BatchRow<'static> {
 fn check_size(tasks: usize) -> ApiResult<()> {
     if tasks == 0 || tasks > MAX_BATCH {
         let text = format!("there are {tasks}; a batch has 1 to {MAX_BATCH}: send several");
-        return Err(Problem::field("/tasks", text));
+        return Err(ApiProblem::field("/tasks", text));
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ struct BatchSubmission {
     key: Option<String>,
     orders: Vec<Order>,
     /// The problem of each request that was refused before submission.
-    rows: Vec<Option<Problem>>,
+    rows: Vec<Option<ApiProblem>>,
 }
 
 impl BatchSubmission {
@@ -129,7 +129,7 @@ impl BatchSubmission {
     }
 }
 
-fn reply(settled: Vec<Result<BatchRow<'_>, Problem>>, trace: &str) -> Response {
+fn reply(settled: Vec<Result<BatchRow<'_>, ApiProblem>>, trace: &str) -> Response {
     let refused = settled.iter().filter(|row| row.is_err()).count();
     let (mut rows, mut problems) = (Vec::with_capacity(settled.len()), Vec::with_capacity(refused));
     for row in settled {
@@ -146,6 +146,6 @@ fn reply(settled: Vec<Result<BatchRow<'_>, Problem>>, trace: &str) -> Response {
     let body = BatchReply { accepted: tasks.len() - refused, refused, tasks };
     match serde_json::to_vec(&body) {
         Ok(bytes) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => Problem::new(Code::Internal, format!("the reply cannot be written: {error}")).into_response(),
+        Err(error) => ApiProblem::new(Code::Internal, format!("the reply cannot be written: {error}")).into_response(),
     }
 }

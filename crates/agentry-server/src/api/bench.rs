@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
 
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The most listed reports; the newest are listed.
@@ -44,9 +44,9 @@ fn look(folder: &FilePath) -> Vec<ReportView> {
     found
 }
 
-fn broke(error: &tokio::task::JoinError) -> Problem {
+fn broke(error: &tokio::task::JoinError) -> ApiProblem {
     tracing::error!(%error, "reading the reports failed");
-    Problem::new(Code::Internal, "the reports could not be read; the log has the reason")
+    ApiProblem::new(Code::Internal, "the reports could not be read; the log has the reason")
 }
 
 /// Lists reports of the validation suite
@@ -71,14 +71,14 @@ pub(crate) async fn list(State(state): State<AppState>) -> ApiResult {
 )]
 pub(crate) async fn get(State(state): State<AppState>, Path(name): Path<String>) -> ApiResult {
     let shown: String = name.chars().take(80).collect();
-    let none = || Problem::new(Code::UnknownReport, format!("there is no report `{shown}`"));
+    let none = || ApiProblem::new(Code::UnknownReport, format!("there is no report `{shown}`"));
     if !is_name(&name) {
         return Err(none());
     }
     let file = state.deps.reports.join(&name).join(PAGE);
     let size = tokio::fs::metadata(&file).await.map_err(|_| none())?.len();
     if size > MAX_BYTES {
-        return Err(Problem::new(Code::BodyTooLarge, format!("the report has {size} bytes; open the file itself")));
+        return Err(ApiProblem::new(Code::BodyTooLarge, format!("the report has {size} bytes; open the file itself")));
     }
     let bytes = tokio::fs::read(&file).await.map_err(|_| none())?;
     let headers: [(HeaderName, &str); 2] =

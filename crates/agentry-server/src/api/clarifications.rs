@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::views::list_reply;
 use crate::extract::{Json, PathParam, Query, from_cursor, page_size};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The default name of the answering person.
@@ -31,13 +31,13 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Open
 
 fn check(request: &AnswerRequest, question: &Clarification) -> ApiResult<()> {
     if request.answer.is_empty() || request.answer.len() > MAX_ANSWER_BYTES {
-        return Err(Problem::field("/answer", format!("has 1 to {MAX_ANSWER_BYTES} bytes")));
+        return Err(ApiProblem::field("/answer", format!("has 1 to {MAX_ANSWER_BYTES} bytes")));
     }
     if request.by.as_ref().is_some_and(|by| by.is_empty() || by.len() > MAX_BY_BYTES) {
-        return Err(Problem::field("/by", format!("has 1 to {MAX_BY_BYTES} bytes")));
+        return Err(ApiProblem::field("/by", format!("has 1 to {MAX_BY_BYTES} bytes")));
     }
     if !question.options.is_empty() && !question.options.contains(&request.answer) {
-        return Err(Problem::field(
+        return Err(ApiProblem::field(
             "/answer",
             format!("is not an option: choose from {}", question.options.join(", ")),
         ));
@@ -45,12 +45,12 @@ fn check(request: &AnswerRequest, question: &Clarification) -> ApiResult<()> {
     Ok(())
 }
 
-fn unknown(id: ClarificationId) -> Problem {
-    Problem::new(Code::UnknownClarification, format!("no clarification has the id {id}"))
+fn unknown(id: ClarificationId) -> ApiProblem {
+    ApiProblem::new(Code::UnknownClarification, format!("no clarification has the id {id}"))
 }
 
 /// Returns the problem of a question that is not open.
-pub(crate) fn ended(question: &Clarification) -> Problem {
+pub(crate) fn ended(question: &Clarification) -> ApiProblem {
     let how = match &question.resolution {
         Some(Resolution::Answered { by, at, .. }) => format!("was answered by {by} at {at}; that answer stands"),
         Some(Resolution::Defaulted { at, .. }) => format!("went to its default at {at}"),
@@ -58,7 +58,7 @@ pub(crate) fn ended(question: &Clarification) -> Problem {
         Some(Resolution::Withdrawn { at }) => format!("was withdrawn at {at}: its task has ended"),
         None => format!("expired at {}", question.expires_at),
     };
-    Problem::new(Code::ClarificationResolved, format!("the question {how}"))
+    ApiProblem::new(Code::ClarificationResolved, format!("the question {how}"))
 }
 
 /// Answers a question
@@ -94,7 +94,7 @@ pub(crate) async fn take_answer(
     Ok(*question.await?)
 }
 
-impl From<AnswerRefused> for Problem {
+impl From<AnswerRefused> for ApiProblem {
     fn from(refused: AnswerRefused) -> Self {
         match refused {
             AnswerRefused::Unknown(id) => unknown(id),

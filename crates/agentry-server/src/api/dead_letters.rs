@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::request::unavailable_agent;
 use super::views::list_reply;
 use crate::extract::{Json, PathParam, Query, from_cursor, page_size};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 fn letter_view(letter: DeadLetter) -> DeadLetterView {
@@ -31,8 +31,8 @@ fn letter_view(letter: DeadLetter) -> DeadLetterView {
     DeadLetterView { letter: DeadLetterBody { id, origin, task, agent, reason, payload, created_at, state } }
 }
 
-fn unknown(id: DeadLetterId) -> Problem {
-    Problem::new(Code::UnknownDeadLetter, format!("no dead letter has the id {id}"))
+fn unknown(id: DeadLetterId) -> ApiProblem {
+    ApiProblem::new(Code::UnknownDeadLetter, format!("no dead letter has the id {id}"))
 }
 
 async fn find(state: &AppState, id: DeadLetterId) -> ApiResult<DeadLetter> {
@@ -40,12 +40,15 @@ async fn find(state: &AppState, id: DeadLetterId) -> ApiResult<DeadLetter> {
 }
 
 /// Returns the problem of a change that was refused: the dead letter is unknown or not open.
-async fn refused(state: &AppState, id: DeadLetterId) -> Problem {
+async fn refused(state: &AppState, id: DeadLetterId) -> ApiProblem {
     match find(state, id).await {
         Ok(letter) => {
             let state = serde_json::to_value(letter.state).ok();
             let word = state.as_ref().and_then(Value::as_str).unwrap_or("closed");
-            Problem::new(Code::DeadLetterClosed, format!("dead letter {id} is {word}: only open ones can be changed"))
+            ApiProblem::new(
+                Code::DeadLetterClosed,
+                format!("dead letter {id} is {word}: only open ones can be changed"),
+            )
         }
         Err(problem) => problem,
     }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::request::unknown_agent;
 use crate::extract::{Json, PathParam};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// Returns the file of an agent on a worker; `current` is the active version of the deployment.
@@ -74,11 +74,12 @@ pub(crate) async fn activate(
         (Some(active), _) => Ok(axum::Json(ActivateReply { name: agent, version: active.into() }).into_response()),
         (None, Some(version)) => {
             let shown: String = version.chars().take(80).collect();
-            Err(Problem::new(Code::UnknownAgent, format!("agent `{agent}` never had a version `{shown}`")))
+            Err(ApiProblem::new(Code::UnknownAgent, format!("agent `{agent}` never had a version `{shown}`")))
         }
         (None, None) if state.fleet().entry(agent.as_str()).is_none() => Err(unknown_agent(&state, agent.as_str())),
-        (None, None) => {
-            Err(Problem::field("/version", format!("agent `{agent}` was not removed: say which version it is to run")))
-        }
+        (None, None) => Err(ApiProblem::field(
+            "/version",
+            format!("agent `{agent}` was not removed: say which version it is to run"),
+        )),
     }
 }

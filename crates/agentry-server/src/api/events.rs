@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use crate::extract::{Json, Query, RequestSpan};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::sse::event_tail;
 use crate::state::AppState;
 
@@ -30,7 +30,7 @@ fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> Strin
     match given {
         None => Ok(default()),
         Some(text) if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) => {
-            Err(Problem::field(pointer, format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")))
+            Err(ApiProblem::field(pointer, format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")))
         }
         Some(text) => Ok(text),
     }
@@ -53,7 +53,7 @@ pub(crate) async fn publish(
     RequestSpan(span): RequestSpan,
     Json(request): Json<EventRequest>,
 ) -> ApiResult {
-    check_topic(&request.topic).map_err(|error| Problem::field("/topic", error.to_string()))?;
+    check_topic(&request.topic).map_err(|error| ApiProblem::field("/topic", error.to_string()))?;
     let trace = span.propagate();
     let event = Event {
         id: checked("/id", request.id, || TaskId::generate().to_string())?,
@@ -75,9 +75,9 @@ pub(crate) async fn publish(
 }
 
 /// Returns the problem of an event that was not accepted.
-pub(crate) fn unpublished(error: PublishError) -> Problem {
+pub(crate) fn unpublished(error: PublishError) -> ApiProblem {
     match error {
-        PublishError::TooManyHops { .. } => Problem::new(Code::InvalidRequest, error.to_string()),
+        PublishError::TooManyHops { .. } => ApiProblem::new(Code::InvalidRequest, error.to_string()),
         PublishError::Store(error) => error.into(),
     }
 }
@@ -95,7 +95,7 @@ pub(crate) fn unpublished(error: PublishError) -> Problem {
     )
 )]
 pub(crate) async fn tail(State(state): State<AppState>, Query(query): Query<TailQuery>) -> ApiResult {
-    let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+    let bad = |text: String| ApiProblem::new(Code::InvalidQuery, text);
     let pattern = query.topic.as_deref().map(TopicPattern::new).transpose().map_err(|error| bad(error.to_string()))?;
     if query.recent > MAX_RECENT {
         return Err(bad(format!("`recent` is {}: use 0 to {MAX_RECENT}", query.recent)));

@@ -36,10 +36,10 @@ pub(crate) async fn heap(Query(query): Query<HeapQuery>) -> ApiResult {
 
 #[cfg(all(feature = "heap-profile", target_os = "linux"))]
 async fn heap_profile(format: ProfileFormat) -> ApiResult<Vec<u8>> {
-    use crate::problem::{Code, Problem};
+    use crate::problem::{ApiProblem, Code};
     let off = "the allocator of this process does not profile: MALLOC_CONF turned it off";
-    let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or_else(|| Problem::new(Code::NotBuilt, off))?;
-    let failed = |error: String| Problem::new(Code::Internal, format!("the profile failed: {error}"));
+    let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or_else(|| ApiProblem::new(Code::NotBuilt, off))?;
+    let failed = |error: String| ApiProblem::new(Code::Internal, format!("the profile failed: {error}"));
     // Symbolization is slow, so it runs on a blocking thread.
     let heap_profile = tokio::task::spawn_blocking(move || {
         let mut control = control.blocking_lock();
@@ -54,8 +54,8 @@ async fn heap_profile(format: ProfileFormat) -> ApiResult<Vec<u8>> {
 
 #[cfg(not(all(feature = "heap-profile", target_os = "linux")))]
 async fn heap_profile(_: ProfileFormat) -> ApiResult<Vec<u8>> {
-    use crate::problem::{Code, Problem};
+    use crate::problem::{ApiProblem, Code};
     let text = "this binary was built without heap profiles: build one with `cargo build --release --features heap-profile`, \
                 on Linux; it allocates with jemalloc and samples one allocation in 512 KiB";
-    Err(Problem::new(Code::NotBuilt, text))
+    Err(ApiProblem::new(Code::NotBuilt, text))
 }

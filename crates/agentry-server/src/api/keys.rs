@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 use super::views::list_reply;
 use crate::auth::new_key;
 use crate::extract::{Json, PathParam, Query, from_cursor, page_size};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The longest lifetime of a key with an expiry, in days.
@@ -62,11 +62,11 @@ pub(crate) async fn create(State(state): State<AppState>, Json(request): Json<Ke
     let expires_at = match request.expires_days {
         None => None,
         Some(days @ 1..=MAX_DAYS) => Some(now.after(Duration::from_secs(86_400 * u64::from(days)))),
-        Some(days) => return Err(Problem::field("/expires_days", format!("is {days}: use 1 to {MAX_DAYS}"))),
+        Some(days) => return Err(ApiProblem::field("/expires_days", format!("is {days}: use 1 to {MAX_DAYS}"))),
     };
     if request.scope != Scope::Admin && !crate::auth::guard::required(&state).await? {
         let text = "the first key must have the scope admin: with a lesser one nobody could make another";
-        return Err(Problem::field("/scope", text));
+        return Err(ApiProblem::field("/scope", text));
     }
     make(&state, &request.name, request.scope, expires_at).await
 }
@@ -74,7 +74,7 @@ pub(crate) async fn create(State(state): State<AppState>, Json(request): Json<Ke
 async fn make(state: &AppState, name: &str, scope: Scope, expires_at: Option<Timestamp>) -> ApiResult {
     let now = state.now();
     let (key, text) =
-        new_key(name, scope, now, expires_at).map_err(|error| Problem::field("/name", error.to_string()))?;
+        new_key(name, scope, now, expires_at).map_err(|error| ApiProblem::field("/name", error.to_string()))?;
     state.store().add_key(&key).await?;
     state.keys.invalidate();
     let made = CreatedKey { key: text.expose_secret().to_owned(), view: key_view(key, now) };
@@ -83,7 +83,7 @@ async fn make(state: &AppState, name: &str, scope: Scope, expires_at: Option<Tim
 
 async fn find(state: &AppState, id: KeyId) -> ApiResult<ApiKey> {
     let key = state.store().key(id).await?;
-    key.ok_or_else(|| Problem::new(Code::UnknownKey, format!("no API key has the id {id}")))
+    key.ok_or_else(|| ApiProblem::new(Code::UnknownKey, format!("no API key has the id {id}")))
 }
 
 /// Rotates an API key
@@ -100,7 +100,7 @@ async fn find(state: &AppState, id: KeyId) -> ApiResult<ApiKey> {
 pub(crate) async fn rotate(State(state): State<AppState>, PathParam(id): PathParam<KeyId>) -> ApiResult {
     let (old, now) = (find(&state, id).await?, state.now());
     if !old.is_good(now) {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             Code::KeyEnded,
             format!("the key `{}` is revoked or has expired: make another", old.name),
         ));
@@ -131,7 +131,7 @@ pub(crate) async fn revoke(State(state): State<AppState>, PathParam(id): PathPar
         !good.iter().any(|one| one.scope == Scope::Admin) && (!good.is_empty() || state.deps.access.required);
     if key.is_good(now) && key.scope == Scope::Admin && locks_out {
         let detail = format!("`{}` is the last key with the scope admin: make another first", key.name);
-        return Err(Problem::new(Code::LastAdminKey, detail));
+        return Err(ApiProblem::new(Code::LastAdminKey, detail));
     }
     state.store().revoke_key(id, now).await?;
     state.keys.invalidate();

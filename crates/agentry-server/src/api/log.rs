@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 
 use crate::extract::Json;
 use crate::log::{BadLogFilter, LogState};
-use crate::problem::{ApiResult, Code, FieldError, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, FieldError, ProblemBody};
 use crate::state::AppState;
 
 /// The longest duration of a temporary filter: one day.
@@ -43,14 +43,14 @@ pub(crate) async fn put(State(state): State<AppState>, Json(change): Json<LogCha
     let time = match change.for_seconds {
         None => None,
         Some(seconds @ 1..=MAX_SECONDS) => Some(Duration::from_secs(u64::from(seconds))),
-        Some(other) => return Err(Problem::field("/for_seconds", format!("is {other}: use 1 to {MAX_SECONDS}"))),
+        Some(other) => return Err(ApiProblem::field("/for_seconds", format!("is {other}: use 1 to {MAX_SECONDS}"))),
     };
     state.deps.log.set(&change.filter, time).map_err(bad)?;
     Ok(axum::Json(log_view(state.deps.log.current())).into_response())
 }
 
-fn bad(BadLogFilter(detail): BadLogFilter) -> Problem {
-    let mut problem = Problem::new(Code::BadLogFilter, format!("the log filter is not one: {detail}"));
+fn bad(BadLogFilter(detail): BadLogFilter) -> ApiProblem {
+    let mut problem = ApiProblem::new(Code::BadLogFilter, format!("the log filter is not one: {detail}"));
     problem.errors.push(FieldError { pointer: "/filter".to_owned(), detail });
     problem
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::auth::session::{self, Token};
 use crate::auth::{guard, key};
 use crate::extract::Json;
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// Returns the caller
@@ -57,7 +57,7 @@ pub(crate) struct SignIn {
 
 fn cookie(text: &str) -> ApiResult<[(header::HeaderName, HeaderValue); 1]> {
     let value =
-        HeaderValue::from_str(text).map_err(|_| Problem::new(Code::Internal, "the cookie cannot be a header"))?;
+        HeaderValue::from_str(text).map_err(|_| ApiProblem::new(Code::Internal, "the cookie cannot be a header"))?;
     Ok([(header::SET_COOKIE, value)])
 }
 
@@ -80,7 +80,7 @@ pub(crate) async fn sign_in(State(state): State<AppState>, Json(request): Json<S
     let known = state.keys.by_hash(state.store(), key::hash_of(text), now).await?;
     let key = known.ok_or_else(|| guard::unauthorized("the key was revoked just now"))?;
     let (token, session) = session::open(&key, now)
-        .map_err(|error| Problem::new(Code::Internal, format!("no random bytes for a session: {error}")))?;
+        .map_err(|error| ApiProblem::new(Code::Internal, format!("no random bytes for a session: {error}")))?;
     if !state.store().add_browser_session(&session).await? {
         return Err(guard::unauthorized("the key was revoked just now"));
     }

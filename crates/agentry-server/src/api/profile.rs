@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::extract::Query;
-use crate::problem::{ApiResult, Code, Problem};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
 /// Samples per second of CPU time; not a round number, so that they do not coincide with timers.
@@ -57,11 +57,11 @@ pub(crate) enum ProfileFormat {
 pub(crate) async fn profile(State(state): State<AppState>, Query(query): Query<ProfileQuery>) -> ApiResult {
     let seconds = query.seconds.unwrap_or(DEFAULT_SECONDS);
     if !(1..=MAX_SECONDS).contains(&seconds) {
-        return Err(Problem::new(Code::InvalidQuery, format!("`seconds` is {seconds}; give 1 to {MAX_SECONDS}")));
+        return Err(ApiProblem::new(Code::InvalidQuery, format!("`seconds` is {seconds}; give 1 to {MAX_SECONDS}")));
     }
     let Ok(_one) = state.profiling.try_lock() else {
         let text = "another profile is being taken, and there can be one at a time; ask again when it has ended";
-        return Err(Problem::new(Code::ProfileUnderWay, text));
+        return Err(ApiProblem::new(Code::ProfileUnderWay, text));
     };
     let guard = blocking(start).await?;
     tokio::select! {
@@ -104,7 +104,7 @@ const NOTHING: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"600\" h
 
 /// Runs work on a blocking thread: symbolization is slow.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> pprof::Result<T> + Send + 'static) -> ApiResult<T> {
-    let failed = |error: String| Problem::new(Code::Internal, format!("the profile failed: {error}"));
+    let failed = |error: String| ApiProblem::new(Code::Internal, format!("the profile failed: {error}"));
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
     done.map_err(|error| failed(error.to_string()))
 }

@@ -12,7 +12,7 @@ use axum::http::Uri;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::problem::{ApiResult, Code, Problem, did_you_mean};
+use crate::problem::{ApiProblem, ApiResult, Code, did_you_mean};
 use crate::state::AppState;
 
 /// The longest callback URL, in bytes.
@@ -44,40 +44,40 @@ pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>)
 }
 
 /// Returns the problem of a refused order.
-pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
+pub(crate) fn refused(state: &AppState, refusal: Refusal) -> ApiProblem {
     match refusal {
         Refusal::Agent(why) => unavailable_agent(state, &why),
-        Refusal::NoSessions { .. } => Problem::field("/session", refusal.to_string()),
+        Refusal::NoSessions { .. } => ApiProblem::field("/session", refusal.to_string()),
         Refusal::KeyReused(_) => {
-            Problem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
+            ApiProblem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
         }
         Refusal::Store(error) => error.into(),
     }
 }
 
 /// Returns the problem of an agent that accepts no tasks.
-pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> Problem {
+pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> ApiProblem {
     match why {
         UnavailableAgent::Unknown { name } => {
             let hint = did_you_mean(name, state.fleet().iter().map(|(name, _)| name.as_str()));
             let hint = if hint.is_empty() { "; GET /v1/agents lists them".to_owned() } else { hint };
-            Problem::new(Code::UnknownAgent, format!("{why}{hint}"))
+            ApiProblem::new(Code::UnknownAgent, format!("{why}{hint}"))
         }
-        UnavailableAgent::Removed { .. } => Problem::new(Code::UnknownAgent, why.to_string()),
-        UnavailableAgent::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
-        UnavailableAgent::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
+        UnavailableAgent::Removed { .. } => ApiProblem::new(Code::UnknownAgent, why.to_string()),
+        UnavailableAgent::Disabled { .. } => ApiProblem::new(Code::AgentDisabled, why.to_string()),
+        UnavailableAgent::Invalid { .. } => ApiProblem::new(Code::AgentInvalid, why.to_string()),
     }
 }
 
 /// Returns the problem of an unknown agent.
-pub(crate) fn unknown_agent(state: &AppState, name: &str) -> Problem {
+pub(crate) fn unknown_agent(state: &AppState, name: &str) -> ApiProblem {
     unavailable_agent(state, &state.intake().deployment().unknown(name))
 }
 
 fn check_session_key(key: &str) -> ApiResult<()> {
     if key.is_empty() || key.len() > MAX_SESSION_KEY_BYTES || key.chars().any(char::is_control) {
         let text = format!("a session key has 1 to {MAX_SESSION_KEY_BYTES} bytes and no control characters");
-        return Err(Problem::field("/session", text));
+        return Err(ApiProblem::field("/session", text));
     }
     Ok(())
 }
@@ -88,7 +88,9 @@ pub(crate) fn timeout(seconds: Option<f64>) -> ApiResult<Duration> {
     match seconds {
         None => Ok(DEFAULT_TIMEOUT),
         Some(seconds) if (0.001..=most).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        Some(seconds) => Err(Problem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds"))),
+        Some(seconds) => {
+            Err(ApiProblem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds")))
+        }
     }
 }
 
@@ -96,12 +98,13 @@ fn budget(raw: &RawValue) -> ApiResult<NanoUsd> {
     let text = raw.get();
     // A string without escapes or a number: the text is parsed exactly, without floating point.
     let amount = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    NanoUsd::parse_usd(amount).map_err(|error| Problem::field("/budget", error.to_string()))
+    NanoUsd::parse_usd(amount).map_err(|error| ApiProblem::field("/budget", error.to_string()))
 }
 
 fn check_url(url: &str) -> ApiResult<()> {
-    let bad =
-        |why: &str| Err(Problem::field("/callback_url", format!("{why}; use a URL such as https://example.com/hook")));
+    let bad = |why: &str| {
+        Err(ApiProblem::field("/callback_url", format!("{why}; use a URL such as https://example.com/hook")))
+    };
     if url.len() > MAX_URL_BYTES {
         return bad("it has more than 2,048 bytes");
     }
@@ -116,7 +119,7 @@ fn check_url(url: &str) -> ApiResult<()> {
 fn check_key(key: &str) -> ApiResult<()> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
-        return Err(Problem::field("/idempotency_key", text));
+        return Err(ApiProblem::field("/idempotency_key", text));
     }
     Ok(())
 }

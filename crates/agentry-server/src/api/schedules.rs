@@ -17,7 +17,7 @@ use super::request::{refused, timeout, unavailable_agent};
 use super::tasks::accepted_reply;
 use super::views::list_reply;
 use crate::extract::{Json, PathParam, Query, RequestSpan, from_cursor, page_size};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody, did_you_mean};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
 /// The default number of next slots in a reply.
@@ -83,14 +83,16 @@ fn only_pauses(request: &ScheduleRequest) -> bool {
 /// Returns the requested timing; `None` when the request does not change it.
 fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> ApiResult<Option<Timing>> {
     match (&request.cron, request.interval_seconds) {
-        (Some(_), Some(_)) => Err(Problem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both")),
+        (Some(_), Some(_)) => {
+            Err(ApiProblem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both"))
+        }
         (Some(cron), None) => {
             let timezone = request.timezone.clone().unwrap_or_else(|| "UTC".to_owned());
             Ok(Some(Timing::Cron { cron: cron.clone(), timezone }))
         }
         (None, Some(seconds)) => {
             if request.timezone.is_some() {
-                return Err(Problem::field("/timezone", "an interval has no time zone; leave it out"));
+                return Err(ApiProblem::field("/timezone", "an interval has no time zone; leave it out"));
             }
             Ok(Some(Timing::Interval { every_ms: millis("/interval_seconds", seconds)? }))
         }
@@ -99,7 +101,7 @@ fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> ApiResult<Option<T
             (Some(zone), Some(Timing::Cron { cron, .. })) => {
                 Ok(Some(Timing::Cron { cron: cron.clone(), timezone: zone.clone() }))
             }
-            (Some(_), _) => Err(Problem::field("/timezone", "a time zone goes with `cron`")),
+            (Some(_), _) => Err(ApiProblem::field("/timezone", "a time zone goes with `cron`")),
         },
     }
 }
@@ -131,7 +133,7 @@ fn millis(pointer: &str, seconds: f64) -> ApiResult<u64> {
     if (0.0..=most).contains(&seconds) {
         return Ok((seconds * 1e3).round() as u64);
     }
-    Err(Problem::field(pointer, format!("is {seconds}: use 0 to {most} seconds")))
+    Err(ApiProblem::field(pointer, format!("is {seconds}: use 0 to {most} seconds")))
 }
 
 fn check_timing(timing: &Timing, now: Timestamp) -> ApiResult<()> {
@@ -141,14 +143,14 @@ fn check_timing(timing: &Timing, now: Timestamp) -> ApiResult<()> {
             (Timing::Cron { .. }, _) => "/cron",
             (Timing::Interval { .. }, _) => "/interval_seconds",
         };
-        Problem::field(pointer, error.to_string())
+        ApiProblem::field(pointer, error.to_string())
     })
 }
 
-fn unknown(name: &str, all: &[ScheduleRecord]) -> Problem {
+fn unknown(name: &str, all: &[ScheduleRecord]) -> ApiProblem {
     let shown: String = name.chars().take(80).collect();
     let hint = did_you_mean(&shown, all.iter().map(|record| record.name.as_str()));
-    Problem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
+    ApiProblem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
 }
 
 pub(crate) async fn find(state: &AppState, name: &str) -> ApiResult<ScheduleRecord> {
@@ -185,7 +187,7 @@ pub(crate) async fn get(
 ) -> ApiResult {
     let next = query.next.unwrap_or(NEXT_SLOTS);
     if next > MAX_NEXT_SLOTS {
-        return Err(Problem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
+        return Err(ApiProblem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
     }
     let record = find(&state, &name).await?;
     let last_slots = state.store().slots(&name, LAST_SLOTS).await?.into_iter().map(slot_view).collect();
@@ -205,28 +207,29 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Json<ScheduleRequest>) -> ApiResult {
     let now = state.now();
-    let name = request.name.take().ok_or_else(|| Problem::field("/name", "is missing"))?;
+    let name = request.name.take().ok_or_else(|| ApiProblem::field("/name", "is missing"))?;
     let fits = !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !fits {
-        return Err(Problem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
+        return Err(ApiProblem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
     }
-    let agent = request.agent.take().ok_or_else(|| Problem::field("/agent", "is missing"))?;
+    let agent = request.agent.take().ok_or_else(|| ApiProblem::field("/agent", "is missing"))?;
     let agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
     if state.store().schedule(&name).await?.is_some() {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             Code::ScheduleExists,
             format!("a schedule called `{name}` exists; change it with PATCH /v1/schedules/{name}"),
         ));
     }
     if state.store().schedules_since(u64::MAX).await?.total >= MAX_SCHEDULES {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             Code::QueueFull,
             format!("there are {MAX_SCHEDULES} schedules, the most that are kept; delete some"),
         ));
     }
-    let timing = timing(&request, None)?.ok_or_else(|| Problem::field("/cron", "give `cron` or `interval_seconds`"))?;
+    let timing =
+        timing(&request, None)?.ok_or_else(|| ApiProblem::field("/cron", "give `cron` or `interval_seconds`"))?;
     check_timing(&timing, now)?;
     let mut spec = ScheduleSpec {
         timing,
@@ -279,7 +282,7 @@ pub(crate) async fn change(
             return Err(from_file(&record));
         }
         if request.name.as_ref().is_some_and(|new| *new != name) {
-            return Err(Problem::field("/name", "a schedule keeps its name; make another one instead"));
+            return Err(ApiProblem::field("/name", "a schedule keeps its name; make another one instead"));
         }
         if let Some(agent) = request.agent.take() {
             record.agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
@@ -305,11 +308,11 @@ pub(crate) async fn change(
 /// Stores a record and returns it as stored.
 async fn put(state: &AppState, record: ScheduleRecord) -> ApiResult<ScheduleRecord> {
     let kept = state.store().put_schedules(vec![record]).await?.pop();
-    kept.ok_or_else(|| Problem::new(Code::Internal, "the store returned no result for the schedule"))
+    kept.ok_or_else(|| ApiProblem::new(Code::Internal, "the store returned no result for the schedule"))
 }
 
-fn from_file(record: &ScheduleRecord) -> Problem {
-    Problem::new(
+fn from_file(record: &ScheduleRecord) -> ApiProblem {
+    ApiProblem::new(
         Code::ScheduleFromFile,
         format!(
             "schedule `{}` comes from the file of agent `{}`; change it there, or pause it here",

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use super::agents::FleetStatus;
 use super::health::{DeploymentHealth, PROBE_TIMEOUT, with_probe_timeout};
-use crate::problem::{ApiResult, Code, Problem};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
 /// The states of an agent, all of which are exported.
@@ -44,7 +44,7 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> ApiResult {
     register_process(&state, &mut deployment);
     let mut out = String::with_capacity(32 * 1024);
     for registry in [&deployment, &*state.deps.metrics, &state.registry] {
-        encode(&mut out, registry).map_err(|_| Problem::new(Code::Internal, "the metrics could not be written"))?;
+        encode(&mut out, registry).map_err(|_| ApiProblem::new(Code::Internal, "the metrics could not be written"))?;
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response())
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::views::list_reply;
 use crate::extract::{PathParam, Query, from_cursor, page_size};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 fn session_view(stored: StoredSession) -> SessionView {
@@ -42,8 +42,8 @@ impl FromStr for SessionParam {
     }
 }
 
-fn unknown(id: &str) -> Problem {
-    Problem::new(Code::UnknownSession, format!("there is no session `{id}`; sessions are written `agent:key`"))
+fn unknown(id: &str) -> ApiProblem {
+    ApiProblem::new(Code::UnknownSession, format!("there is no session `{id}`; sessions are written `agent:key`"))
 }
 
 /// Lists sessions, most recently used first
@@ -54,7 +54,7 @@ fn unknown(id: &str) -> Problem {
 pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<SessionQuery>) -> ApiResult {
     let limit = page_size(query.limit)?;
     let agent = query.agent.as_deref().map(AgentName::new).transpose();
-    let agent = agent.map_err(|error| Problem::new(Code::InvalidQuery, error.to_string()))?;
+    let agent = agent.map_err(|error| ApiProblem::new(Code::InvalidQuery, error.to_string()))?;
     let before = from_cursor::<SessionParam>(query.cursor.as_deref())?.and_then(|name| name.0.ok());
     let page = state.store().sessions(agent.as_ref(), before.as_ref(), limit).await?;
     list_reply(page, |session| session.record.id.clone(), session_view)
@@ -101,7 +101,7 @@ pub(crate) async fn delete(
     // Not deleted: either it does not exist, or it has open tasks.
     match state.store().session(&id).await? {
         None => Err(unknown(id.as_str())),
-        Some(session) => Err(Problem::new(
+        Some(session) => Err(ApiProblem::new(
             Code::SessionBusy,
             format!("session `{id}` has {} open tasks; cancel them or wait for their end", session.open_tasks),
         )),

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use super::request::{order, refused};
 use super::views::{brief, list_reply};
 use crate::extract::{PathParam, Query, from_cursor, page_size, parse, read_body, span_context};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::sse::{MAX_RECHECK, RECHECK, task_stream};
 use crate::state::AppState;
 
@@ -71,7 +71,7 @@ pub(crate) async fn create(
         }
         Some(Ok(SubmitResult::Duplicate(id))) => replay(&state, id, wait).await,
         Some(Err(refusal)) => Err(refused(&state, refusal)),
-        None => Err(Problem::new(Code::Internal, "the store returned no result for the task")),
+        None => Err(ApiProblem::new(Code::Internal, "the store returned no result for the task")),
     }
 }
 
@@ -103,13 +103,14 @@ fn check_wait(seconds: f64, most: Duration) -> ApiResult<Duration> {
         return Ok(Duration::from_secs_f64(seconds));
     }
     let most = most.as_secs_f64();
-    Err(Problem::new(Code::InvalidQuery, format!("`wait` is {seconds}: use 0 to {most} seconds")))
+    Err(ApiProblem::new(Code::InvalidQuery, format!("`wait` is {seconds}: use 0 to {most} seconds")))
 }
 
 /// Returns the `Idempotency-Key` header.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::field("/idempotency_key", "the header is not printable ASCII"))?;
+    let text =
+        value.to_str().map_err(|_| ApiProblem::field("/idempotency_key", "the header is not printable ASCII"))?;
     Ok(Some(text.to_owned()))
 }
 
@@ -157,12 +158,12 @@ pub(crate) async fn find(state: &AppState, id: TaskId) -> ApiResult<TaskRecord> 
     record.ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: TaskId) -> Problem {
-    Problem::new(Code::UnknownTask, format!("no task has the id {id}"))
+fn unknown(id: TaskId) -> ApiProblem {
+    ApiProblem::new(Code::UnknownTask, format!("no task has the id {id}"))
 }
 
 fn filter(query: &TaskQuery) -> ApiResult<TaskFilter> {
-    let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+    let bad = |text: String| ApiProblem::new(Code::InvalidQuery, text);
     let unknown = |word: UnknownWord| bad(word.to_string());
     let agent = query.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
     let status = query.status.as_deref().map(str::parse).transpose().map_err(unknown)?;
@@ -245,7 +246,7 @@ pub(crate) async fn events(
     let after = match headers.get("last-event-id") {
         None => 0,
         Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of a journal entry")
+            ApiProblem::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of a journal entry")
         })?,
     };
     let permit = state.stream_permit()?;
@@ -273,7 +274,7 @@ pub(crate) async fn cancel(State(state): State<AppState>, PathParam(id): PathPar
             Ok((StatusCode::ACCEPTED, body).into_response())
         }
         CancelOutcome::AlreadyEnded(status) => {
-            Err(Problem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
+            Err(ApiProblem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
         }
         CancelOutcome::Unknown => Err(unknown(id)),
     }

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 
 use super::views::list_reply;
 use crate::extract::{Query, from_cursor, page_size, parse_time};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 /// The default span: 30 days.
@@ -51,7 +51,7 @@ fn total(rows: &[UsageSum]) -> UsageSum {
 fn in_query(name: &str, text: Option<&str>) -> ApiResult<Option<Timestamp>> {
     let Some(text) = text else { return Ok(None) };
     parse_time(text).map(Some).ok_or_else(|| {
-        Problem::new(Code::InvalidQuery, format!("`{name}` is not a time: use 2026-11-23 or 2026-11-23T09:00:00Z"))
+        ApiProblem::new(Code::InvalidQuery, format!("`{name}` is not a time: use 2026-11-23 or 2026-11-23T09:00:00Z"))
     })
 }
 
@@ -61,7 +61,7 @@ fn span(state: &AppState, from: Option<&str>, to: Option<&str>) -> ApiResult<(Ti
     let back = i64::try_from(DEFAULT_SPAN.as_micros()).unwrap_or(i64::MAX);
     let from = in_query("from", from)?.unwrap_or(Timestamp(to.0.saturating_sub(back)));
     if from >= to {
-        return Err(Problem::new(Code::InvalidQuery, format!("`from` ({from}) is not before `to` ({to})")));
+        return Err(ApiProblem::new(Code::InvalidQuery, format!("`from` ({from}) is not before `to` ({to})")));
     }
     Ok((from, to))
 }

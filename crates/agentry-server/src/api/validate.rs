@@ -5,7 +5,7 @@ use agentry_config::{Problem as FileProblem, Severity, validate_text};
 use axum::response::IntoResponse;
 
 use crate::extract::Json;
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 
 /// The default file name in messages.
 const UNNAMED: &str = "agent.yml";
@@ -36,13 +36,13 @@ fn problem_view(problem: FileProblem) -> FileProblemView {
 pub(crate) async fn validate(Json(request): Json<ValidateRequest>) -> ApiResult {
     let file = request.file.unwrap_or_else(|| UNNAMED.to_owned());
     if file.is_empty() || file.len() > MAX_NAME_BYTES || file.chars().any(char::is_control) {
-        return Err(Problem::field("/file", format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")));
+        return Err(ApiProblem::field("/file", format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")));
     }
     // Parsing a large file takes long, so it runs on a blocking thread.
     let found = tokio::task::spawn_blocking(move || validate_text(&file, &request.text)).await;
     let found = found.map_err(|error| {
         tracing::error!(%error, "validating an agent file failed");
-        Problem::new(Code::Internal, "the validation failed; the log has the reason")
+        ApiProblem::new(Code::Internal, "the validation failed; the log has the reason")
     })?;
     let valid = found.iter().all(|problem| problem.severity == Severity::Warning);
     let problems = found.into_iter().map(problem_view).collect();

@@ -6,11 +6,11 @@ use axum::http::{HeaderMap, header};
 
 use super::policy::{RouteAccess, writes};
 use super::session::Token;
-use super::{Caller, key, origin};
-use crate::problem::{ApiResult, Code, Problem};
+use super::{Principal, key, origin};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
-/// Checks a request and adds its [`Caller`] to the extensions.
+/// Checks a request and adds its [`Principal`] to the extensions.
 pub(crate) async fn guard(state: &AppState, need: RouteAccess, request: &mut Request) -> ApiResult<()> {
     let access = &state.deps.access;
     let is_write = writes(request.method());
@@ -34,7 +34,7 @@ pub(crate) async fn guard(state: &AppState, need: RouteAccess, request: &mut Req
     };
     let caller = match caller(state, request.headers(), is_write).await? {
         Some(caller) => caller,
-        None if !required(state).await? => Caller::anybody(),
+        None if !required(state).await? => Principal::anybody(),
         None => return Err(unauthorized("this server needs an API key: send `Authorization: Bearer agk_…`")),
     };
     // Added before the refusal, so that the audit log names the caller.
@@ -42,7 +42,7 @@ pub(crate) async fn guard(state: &AppState, need: RouteAccess, request: &mut Req
     request.extensions_mut().insert(caller);
     if has < scope {
         let detail = format!("the key `{name}` has the scope {has}; this needs {scope}");
-        return Err(Problem::new(Code::ScopeMissing, detail));
+        return Err(ApiProblem::new(Code::ScopeMissing, detail));
     }
     Ok(())
 }
@@ -52,12 +52,12 @@ pub(crate) async fn required(state: &AppState) -> ApiResult<bool> {
     Ok(state.deps.access.required || state.keys.needed(state.store(), state.now()).await?)
 }
 
-pub(crate) fn unauthorized(detail: &'static str) -> Problem {
-    Problem::new(Code::Unauthorized, detail)
+pub(crate) fn unauthorized(detail: &'static str) -> ApiProblem {
+    ApiProblem::new(Code::Unauthorized, detail)
 }
 
 /// Returns the caller by key, else by session; `None` without either.
-pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Caller>> {
+pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Principal>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -68,10 +68,10 @@ pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool
 }
 
 /// Returns the caller with this key.
-pub(crate) async fn by_key(state: &AppState, token: &str) -> ApiResult<Caller> {
+pub(crate) async fn by_key(state: &AppState, token: &str) -> ApiResult<Principal> {
     let now = state.now();
     if key::is_well_formed(token) && state.deps.access.own == Some(key::hash_of(token)) {
-        return Ok(Caller { name: "this process".to_owned(), ..Caller::anybody() });
+        return Ok(Principal { name: "this process".to_owned(), ..Principal::anybody() });
     }
     let known = match key::is_well_formed(token) {
         true => state.keys.by_hash(state.store(), key::hash_of(token), now).await?,
@@ -82,10 +82,10 @@ pub(crate) async fn by_key(state: &AppState, token: &str) -> ApiResult<Caller> {
         return Err(unauthorized("the API key is unknown, revoked or has expired: `agentry keys` lists good ones"));
     };
     record_use(state, &key).await?;
-    Ok(Caller { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf: None })
+    Ok(Principal { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf: None })
 }
 
-async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Caller>> {
+async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Principal>> {
     let Some(token) = Token::of(headers) else { return Ok(None) };
     let now = state.now();
     let key = match state.keys.session(state.store(), token.hash(), now).await? {
@@ -102,11 +102,11 @@ async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> Ap
     };
     if is_write && !token.carries_csrf(headers) {
         let detail = "`X-CSRF-Token` is not that of this session: reload the page, `/v1/me` has it";
-        return Err(Problem::new(Code::CsrfRefused, detail));
+        return Err(ApiProblem::new(Code::CsrfRefused, detail));
     }
     record_use(state, &key).await?;
     let csrf = Some(token.csrf());
-    Ok(Some(Caller { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf }))
+    Ok(Some(Principal { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf }))
 }
 
 async fn record_use(state: &AppState, key: &agentry_core::access::ApiKey) -> ApiResult<()> {
@@ -119,6 +119,6 @@ async fn record_use(state: &AppState, key: &agentry_core::access::ApiKey) -> Api
     Ok(())
 }
 
-fn too_many(what: &str, wait: std::time::Duration) -> Problem {
-    Problem::new(Code::RateLimited, format!("too many {what}: slow down")).retry_after(wait)
+fn too_many(what: &str, wait: std::time::Duration) -> ApiProblem {
+    ApiProblem::new(Code::RateLimited, format!("too many {what}: slow down")).retry_after(wait)
 }

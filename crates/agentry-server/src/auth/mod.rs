@@ -40,7 +40,7 @@ pub struct Access {
 
 /// The authenticated caller of a request.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller {
+pub(crate) struct Principal {
     /// The name of the key; `anybody` where none is required.
     pub(crate) name: String,
     /// The id of the key.
@@ -51,7 +51,7 @@ pub(crate) struct Caller {
     pub(crate) csrf: Option<String>,
 }
 
-impl Caller {
+impl Principal {
     /// Returns the caller of a server that requires no key.
     pub(crate) fn anybody() -> Self {
         Self { name: "anybody".to_owned(), key: None, scope: Scope::Admin, csrf: None }

@@ -6,7 +6,7 @@
 use axum::http::{HeaderMap, Uri, header};
 
 use super::Access;
-use crate::problem::{Code, Problem};
+use crate::problem::{ApiProblem, Code};
 
 /// The most characters of a header that are quoted in an error.
 const SHOWN: usize = 80;
@@ -34,7 +34,7 @@ fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
 
 /// Refuses a `Host` that is neither this machine nor allowed by the settings. A server beyond loopback accepts any IP
 /// address. A request without `Host` does not come from a browser.
-pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiProblem> {
     let Some(host) = host(headers, uri) else { return Ok(()) };
     let name = name_of(host);
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
@@ -53,11 +53,11 @@ pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Res
              AGENTRY_ALLOWED_HOSTS, or make an API key"
         )
     };
-    Err(Problem::new(Code::HostRefused, detail))
+    Err(ApiProblem::new(Code::HostRefused, detail))
 }
 
 /// Refuses writes of pages of other sites, by `Origin` and `Sec-Fetch-Site`.
-pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiProblem> {
     let host = host(headers, uri);
     let text = |name| headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"));
     let foreign = match text(header::ORIGIN) {
@@ -67,7 +67,7 @@ pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> 
     if foreign {
         let shown: String = text(header::ORIGIN).unwrap_or("another site").chars().take(SHOWN).collect();
         let detail = format!("a page of {shown} may not change anything here: open the dashboard of this server");
-        return Err(Problem::new(Code::OriginRefused, detail));
+        return Err(ApiProblem::new(Code::OriginRefused, detail));
     }
     Ok(())
 }

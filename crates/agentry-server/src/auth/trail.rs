@@ -4,7 +4,7 @@ use agentry_core::access::AuditEntry;
 use agentry_core::id::AuditId;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Caller;
+use super::Principal;
 use crate::state::AppState;
 
 /// The longest stored path, in characters.
@@ -13,7 +13,7 @@ const MAX_TARGET: usize = 300;
 /// Writes an entry before the caller gets the response; if the store fails, the entry goes to the log instead.
 pub(crate) async fn write(
     state: &AppState,
-    who: Option<&Caller>,
+    who: Option<&Principal>,
     action: String,
     path: &str,
     status: u16,

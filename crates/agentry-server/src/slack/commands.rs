@@ -18,7 +18,7 @@ use super::events::{KIND, accept};
 use super::routing::{self, SlackPrompt};
 use super::{RequestOutcome, SlackForm, SlackIngress, SlackRequestKind, read_verified};
 use crate::extract::span_context;
-use crate::problem::{ApiResult, Code, Problem, ProblemBody, did_you_mean};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
 /// Time for which a `response_url` is used: Slack's 30 minutes, less a margin for clock skew and retries.
@@ -67,7 +67,7 @@ pub(crate) async fn commands(State(state): State<AppState>, request: Request) ->
         Ok((RequestOutcome::Duplicate, _)) => {
             state.slack.note(REQUEST, RequestOutcome::Duplicate);
             // Slack never sends a command twice.
-            Err(Problem::new(Code::SlackUnverified, "this command was accepted before: the request is a replay"))
+            Err(ApiProblem::new(Code::SlackUnverified, "this command was accepted before: the request is a replay"))
         }
         Ok((outcome, tasks)) => {
             state.slack.note(REQUEST, outcome);

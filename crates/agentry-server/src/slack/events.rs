@@ -19,7 +19,7 @@ use super::routing::{self, MENTION, MESSAGE, SlackPrompt};
 use super::{RequestOutcome, SlackIngress, SlackRequestKind, read_verified};
 use crate::api::events::unpublished;
 use crate::extract::{parse, span_context};
-use crate::problem::{ApiResult, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, ProblemBody};
 use crate::state::AppState;
 
 /// The CloudEvents type of events from Slack.
@@ -88,7 +88,7 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> A
     }
 }
 
-fn outcome_of(problem: &Problem) -> RequestOutcome {
+fn outcome_of(problem: &ApiProblem) -> RequestOutcome {
     if problem.code.status().is_server_error() { RequestOutcome::Refused } else { RequestOutcome::Malformed }
 }
 
@@ -99,7 +99,7 @@ async fn take(state: &AppState, slack: &SlackIngress, trace: Trace, envelope: &E
         [("team_id", envelope.team_id.as_str()), ("event_id", &envelope.event_id), ("event/type", what)]
     {
         if value.is_empty() || value.len() > MAX_ID_BYTES || value.chars().any(char::is_control) {
-            return Err(Problem::field(format!("/{field}"), format!("has 1 to {MAX_ID_BYTES} bytes")));
+            return Err(ApiProblem::field(format!("/{field}"), format!("has 1 to {MAX_ID_BYTES} bytes")));
         }
     }
     let now = state.now();
@@ -116,7 +116,7 @@ async fn take(state: &AppState, slack: &SlackIngress, trace: Trace, envelope: &E
     };
     if !matches!(what, "message" | "app_mention") {
         let topic = format!("slack.event.{what}");
-        check_topic(&topic).map_err(|error| Problem::field("/event/type", error.to_string()))?;
+        check_topic(&topic).map_err(|error| ApiProblem::field("/event/type", error.to_string()))?;
         return accept(state, event(topic), Audience::Subscribers).await.map(|(outcome, _)| outcome);
     }
     let Some(post) = IncomingPost::read(envelope) else { return Ok(RequestOutcome::Ignored) };

@@ -18,7 +18,7 @@ use super::{
     sentence,
 };
 use crate::api::clarifications::{ended, take_answer};
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 const REQUEST: SlackRequestKind = SlackRequestKind::Interaction;
@@ -87,7 +87,7 @@ pub(crate) async fn interactive(State(state): State<AppState>, request: Request)
     let form = SlackForm::read(&state, REQUEST, &body)?;
     let payload: Payload = serde_json::from_str(form.need(&state, REQUEST, "payload")?).map_err(|error| {
         state.slack.note(REQUEST, RequestOutcome::Malformed);
-        Problem::new(Code::MalformedJson, format!("the form's payload is not an interaction: {error}"))
+        ApiProblem::new(Code::MalformedJson, format!("the form's payload is not an interaction: {error}"))
     })?;
     let (outcome, response) = match payload.kind.as_str() {
         "block_actions" => match payload.actions.iter().find_map(|action| Click::parse(&action.value)) {
@@ -112,7 +112,7 @@ async fn clicked(state: &AppState, slack: &SlackIngress, payload: &Payload, clic
         (Err(problem), _) => Err(problem),
         (Ok(question), Some(option)) => match question.options.get(option) {
             Some(answer) => answer_with(state, payload, question.id, answer.clone()).await,
-            None => Err(Problem::new(Code::InvalidRequest, "the question has no such option")),
+            None => Err(ApiProblem::new(Code::InvalidRequest, "the question has no such option")),
         },
         (Ok(question), None) if is_open(&question, state.now()) => {
             open(state, slack, payload, &question);
@@ -129,7 +129,7 @@ async fn clicked(state: &AppState, slack: &SlackIngress, payload: &Payload, clic
     }
 }
 
-fn outcome_of(problem: &Problem) -> RequestOutcome {
+fn outcome_of(problem: &ApiProblem) -> RequestOutcome {
     match problem.code {
         Code::ClarificationResolved => RequestOutcome::Duplicate,
         code if code.status().is_server_error() => RequestOutcome::Refused,
@@ -138,7 +138,7 @@ fn outcome_of(problem: &Problem) -> RequestOutcome {
 }
 
 /// Returns the text of a problem for people.
-fn text_of(problem: &Problem) -> String {
+fn text_of(problem: &ApiProblem) -> String {
     if problem.code.status().is_server_error() {
         return "Your answer could not be stored. Please try again in a minute.".to_owned();
     }
@@ -151,7 +151,9 @@ async fn question(state: &AppState, payload: &Payload, id: ClarificationId) -> A
     let here = |question: &Clarification| {
         question.reply_to.as_ref().and_then(ReplyTo::slack).is_none_or(|place| place.team == payload.team())
     };
-    found.filter(here).ok_or_else(|| Problem::new(Code::UnknownClarification, "this question does not exist any more"))
+    found
+        .filter(here)
+        .ok_or_else(|| ApiProblem::new(Code::UnknownClarification, "this question does not exist any more"))
 }
 
 async fn answer_with(state: &AppState, payload: &Payload, id: ClarificationId, answer: String) -> ApiResult<()> {
@@ -181,7 +183,7 @@ async fn submitted(state: &AppState, payload: &Payload) -> (RequestOutcome, Resp
             Ok(question) => answer_with(state, payload, question.id, text).await,
             Err(problem) => Err(problem),
         },
-        Err(error) => Err(Problem::new(Code::InvalidId, error.to_string())),
+        Err(error) => Err(ApiProblem::new(Code::InvalidId, error.to_string())),
     };
     match result {
         Ok(()) => (RequestOutcome::Accepted, ok()),

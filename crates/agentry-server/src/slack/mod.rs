@@ -22,7 +22,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use crate::extract::read_bytes;
-use crate::problem::{ApiResult, Code, Problem};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
 pub(crate) use counts::SlackCounts;
@@ -53,14 +53,14 @@ pub(crate) fn background() -> Arc<Semaphore> {
 async fn read_verified(state: &AppState, kind: SlackRequestKind, request: Request) -> ApiResult<(SlackIngress, Bytes)> {
     let Some(slack) = state.deps.slack.clone().filter(|slack| !slack.secrets.is_empty()) else {
         let detail = "this server has no signing secret of a Slack app: set AGENTRY_SLACK_SIGNING_SECRET";
-        return Err(Problem::new(Code::SlackNotConfigured, detail).retry_after(Duration::from_secs(60)));
+        return Err(ApiProblem::new(Code::SlackNotConfigured, detail).retry_after(Duration::from_secs(60)));
     };
     let headers = request.headers().clone();
     let limit = MAX_BODY_BYTES.min(state.deps.limits.max_body_bytes);
     let body = read_bytes(request, limit).await.inspect_err(|_| state.slack.note(kind, RequestOutcome::Malformed))?;
     if let Err(why) = verify::verify(&slack.secrets, &headers, &body, state.now()) {
         state.slack.note(kind, RequestOutcome::SignatureError);
-        return Err(Problem::new(Code::SlackUnverified, why.to_string()));
+        return Err(ApiProblem::new(Code::SlackUnverified, why.to_string()));
     }
     Ok((slack, body))
 }
@@ -72,7 +72,7 @@ impl SlackForm {
     fn read(state: &AppState, kind: SlackRequestKind, body: &Bytes) -> ApiResult<Self> {
         let malformed = |detail: &str| {
             state.slack.note(kind, RequestOutcome::Malformed);
-            Problem::new(Code::MalformedForm, detail.to_owned())
+            ApiProblem::new(Code::MalformedForm, detail.to_owned())
         };
         let text = std::str::from_utf8(body).map_err(|_| malformed("the form is not UTF-8"))?;
         let fields: Vec<(String, String)> = form_urlencoded::parse(text.as_bytes())
@@ -92,7 +92,7 @@ impl SlackForm {
         match self.get(name) {
             "" => {
                 state.slack.note(kind, RequestOutcome::Malformed);
-                Err(Problem::new(Code::MalformedForm, format!("the form has no field `{name}`")))
+                Err(ApiProblem::new(Code::MalformedForm, format!("the form has no field `{name}`")))
             }
             value => Ok(value),
         }

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
-use crate::problem::{ApiResult, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 
 /// The content security policy: pages load their own files and call their own server only, and cannot be framed.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -83,7 +83,8 @@ fn find(name: &str) -> Option<&'static Asset> {
     responses((status = 200, description = "A page", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn index(headers: HeaderMap) -> ApiResult {
-    let page = find("index.html").ok_or_else(|| Problem::new(Code::Internal, "the dashboard is not in this binary"))?;
+    let page =
+        find("index.html").ok_or_else(|| ApiProblem::new(Code::Internal, "the dashboard is not in this binary"))?;
     Ok(send(page, &headers))
 }
 
@@ -99,7 +100,7 @@ pub(crate) async fn index(headers: HeaderMap) -> ApiResult {
 pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> ApiResult {
     let asset = find(&name).filter(|asset| asset.name != "index.html").ok_or_else(|| {
         let name: String = name.chars().take(80).collect();
-        Problem::new(Code::RouteNotFound, format!("the dashboard has no file `{name}`"))
+        ApiProblem::new(Code::RouteNotFound, format!("the dashboard has no file `{name}`"))
     })?;
     Ok(send(asset, &headers))
 }

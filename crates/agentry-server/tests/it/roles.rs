@@ -62,7 +62,7 @@ async fn without_its_broker_a_process_is_degraded_and_takes_requests() {
     assert!(status == 200 && body.contains("\"status\":\"ready\""), "{body}");
 }
 
-/// A door accepts for workers that come later; who executes must be seen to live.
+/// An API process accepts tasks for workers that start later; a worker must be alive.
 #[tokio::test]
 async fn dead_workers_are_required_only_where_tasks_are_executed() {
     let server = Server::new().await;

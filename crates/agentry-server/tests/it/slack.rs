@@ -1,4 +1,4 @@
-//! Slack's door without Slack: what is stored, what is answered, and what happens when the store is full.
+//! The Slack ingress without Slack: what is stored, what is answered, and what happens when the store is full.
 
 use std::sync::{Arc, Mutex};
 
@@ -36,7 +36,7 @@ impl Slack for RecordingSlack {
     }
 
     async fn update(&self, _: &str, _: &str, _: &str, _: &Post) -> Result<(), SlackError> {
-        Err(SlackError::Refused("the door does not post".to_owned()))
+        Err(SlackError::Refused("the ingress does not post".to_owned()))
     }
 
     async fn find_marked(
@@ -46,7 +46,7 @@ impl Slack for RecordingSlack {
         _: Option<&str>,
         _: Timestamp,
     ) -> Result<Vec<MarkedPost>, SlackError> {
-        Err(SlackError::Refused("the door does not look".to_owned()))
+        Err(SlackError::Refused("the ingress does not look".to_owned()))
     }
 
     async fn respond(&self, url: &str, post: &Post, _: ResponseMode) -> Result<(), SlackError> {
@@ -268,7 +268,7 @@ async fn without_a_secret_or_the_role_nothing_is_taken() {
     assert!(reply.json()["detail"].as_str().unwrap().contains("role `slack`"), "{}", reply.text);
 }
 
-/// A question in the thread 1.1 of a channel, and a door to answer it through.
+/// A question in the thread 1.1 of a channel, and a server to answer it through.
 async fn asked(channel: &str, options: &[&str]) -> (Server, Clarification) {
     let server = Server::new().await;
     let place = SlackAddress {

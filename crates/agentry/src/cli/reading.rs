@@ -1,4 +1,4 @@
-//! Verbs that read and steer a server.
+//! Commands that use a server.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::{ReadArgs, ServerArgs};
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct AgentsArgs {
-    /// Only this one, with everything about it
+    /// Show only this agent, with all details
     pub name: Option<String>,
     /// The server.
     #[command(flatten)]
@@ -23,9 +23,9 @@ pub struct AgentsArgs {
 /// `agents …`: what the deployment runs.
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
-    /// Remove an agent from the deployment; what was accepted for it still runs
+    /// Remove an agent from the deployment; accepted tasks still run
     Remove(TargetArgs),
-    /// Run a version that the deployment ran before: a rollback
+    /// Activate an earlier version of an agent (rollback)
     Activate(ActivateArgs),
 }
 
@@ -34,7 +34,7 @@ pub enum AgentCommand {
 pub struct ActivateArgs {
     /// The agent
     pub name: String,
-    /// The version, as `agentry agents NAME` shows it [default: the last one of an agent that was removed]
+    /// The version, as shown by `agentry agents NAME` [default: the last version of a removed agent]
     pub version: Option<String>,
     /// The server.
     #[command(flatten)]
@@ -50,20 +50,20 @@ pub enum TaskCommand {
     Show(ShowArgs),
     /// Cancel a task
     Cancel(TargetArgs),
-    /// Follow a task until it ends: one line for each entry of its journal
+    /// Follow a task until it ends, one line per journal entry
     Events(ShowArgs),
 }
 
 /// `tasks list`.
 #[derive(Debug, Args)]
 pub struct TaskListArgs {
-    /// Only of this agent
+    /// Only tasks of this agent
     #[arg(long)]
     pub agent: Option<String>,
-    /// Only in this status
+    /// Only tasks with this status
     #[arg(long)]
     pub status: Option<String>,
-    /// Rows at most
+    /// Most rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     /// The server.
@@ -94,11 +94,11 @@ pub struct TargetArgs {
 /// `sessions …`.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
-    /// Sessions, last used first
+    /// Sessions, most recently used first
     List(ReadArgs),
     /// One session and its messages
     Show(ShowArgs),
-    /// Forget a session and its messages
+    /// Delete a session and its messages
     Delete(TargetArgs),
 }
 
@@ -109,15 +109,15 @@ pub enum ScheduleCommand {
     List(ReadArgs),
     /// One schedule with its last and next slots
     Show(ShowArgs),
-    /// When it fires next
+    /// Next slots of a schedule
     Next(NextSlotsArgs),
-    /// Fire now, besides the slots
+    /// Submit a task now, independent of slots
     Trigger(TargetArgs),
-    /// Fire slots of the past that nobody decided, or that were missed
+    /// Fire past slots that are undecided or missed
     Backfill(BackfillArgs),
-    /// Fire no slots until resumed
+    /// Pause a schedule
     Pause(TargetArgs),
-    /// Fire again, from the next slot on
+    /// Resume a schedule, from the next slot on
     Resume(TargetArgs),
 }
 
@@ -126,7 +126,7 @@ pub enum ScheduleCommand {
 pub struct NextSlotsArgs {
     /// Its name
     pub id: String,
-    /// Slots that are shown
+    /// Number of slots
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub count: u8,
     /// The server.
@@ -139,16 +139,16 @@ pub struct NextSlotsArgs {
 pub struct BackfillArgs {
     /// Its name
     pub id: String,
-    /// The first moment, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
+    /// Start of the range, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
     #[arg(long, value_name = "TIME")]
     pub from: String,
-    /// The last moment; not in the future
+    /// End of the range, not in the future
     #[arg(long, value_name = "TIME")]
     pub to: String,
-    /// Slots that the range may have; with more, none fires [default: 1000]
+    /// Most slots in the range; with more, none fires [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
-    /// Only say how many would fire
+    /// Count the slots without firing them
     #[arg(long)]
     pub dry_run: bool,
     /// The server.
@@ -172,7 +172,7 @@ pub struct AnswerArgs {
     pub id: String,
     /// The answer
     pub answer: String,
-    /// Who answers
+    /// Name of the answering person
     #[arg(long, env = "USER", hide_env_values = true, default_value = "cli")]
     pub by: String,
     /// The server.
@@ -187,11 +187,11 @@ pub enum DeadLetterCommand {
     List(ReadArgs),
     /// One dead letter with its payload
     Show(ShowArgs),
-    /// Try again
+    /// Submit the task or message again
     Replay(TargetArgs),
-    /// Replace the payload of an open one
+    /// Replace the payload of an open dead letter
     Edit(EditArgs),
-    /// Give up for good
+    /// Drop a dead letter
     Drop(TargetArgs),
 }
 
@@ -220,7 +220,7 @@ pub struct EventsArgs {
 pub enum EventCommand {
     /// Publish an event; agents that subscribe to its topic get a task
     Publish(PublishArgs),
-    /// Follow events, one JSON object a line, until Ctrl-C
+    /// Follow events, one JSON object per line, until Ctrl-C
     Tail(TailArgs),
 }
 
@@ -239,14 +239,14 @@ pub struct PublishArgs {
 /// `events tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Only topics of this pattern: `*` is one word, `#` any number
+    /// Only topics that match this pattern: `*` is one word, `#` any number
     pub pattern: Option<String>,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// What `usage` sums over.
+/// The dimension of usage sums.
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 pub enum UsageBy {
     /// One row for each agent.
@@ -263,16 +263,16 @@ pub enum UsageBy {
 /// `usage reconcile`.
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
-    /// What the provider says it did: JSON Lines or CSV, a row for each call
+    /// Export of the provider: JSON Lines or CSV, one row per call
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Rows of the ledger from this moment on, such as 2026-11-01 [default: 30 days ago]
+    /// Start of the span of the ledger, such as 2026-11-01 [default: 30 days ago]
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
-    /// Rows of the ledger before this moment [default: now]
+    /// End of the span of the ledger [default: now]
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// Rows of the ledger of this provider only
+    /// Only calls of this provider
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
     /// The server.
@@ -283,7 +283,7 @@ pub struct ReconcileArgs {
 /// What to do with usage, other than show it.
 #[derive(Debug, Subcommand)]
 pub enum UsageCommand {
-    /// Compare the ledger, call by call, with what a provider says it did
+    /// Compare the usage ledger with the export of a provider
     Reconcile(ReconcileArgs),
 }
 
@@ -294,7 +294,7 @@ pub struct UsageArgs {
     /// Something else than to show it.
     #[command(subcommand)]
     pub command: Option<UsageCommand>,
-    /// One row for each
+    /// Dimension of the sums
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
     /// The server.
@@ -305,30 +305,30 @@ pub struct UsageArgs {
 /// `keys …`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Keys, without the keys themselves
+    /// API keys, without their secrets
     List(ReadArgs),
-    /// Make a key, and show it once
+    /// Create a key and show it once
     Create(KeyCreateArgs),
-    /// Make the keys that a deployment starts with, as files, unless they are there
+    /// Create the first keys of a deployment as files, if they are missing
     Init(KeyInitArgs),
-    /// Make another of the same name and scope; the old one goes on for an hour
+    /// Create a key with the same name and scope; the old one stays valid for an hour
     Rotate(TargetArgs),
-    /// Refuse a key from now on
+    /// Revoke a key
     Revoke(TargetArgs),
 }
 
 /// `keys create`.
 #[derive(Debug, Args)]
 pub struct KeyCreateArgs {
-    /// What people call it
+    /// Name of the key
     pub name: String,
-    /// read: look; run: give work and steer it; admin: manage keys too
+    /// read: read only; run: submit and control work; admin: manage keys too
     #[arg(long, value_name = "SCOPE", default_value = "run", value_parser = ["read", "run", "admin"])]
     pub scope: String,
-    /// Refuse it after so many days; never when absent
+    /// Days until expiry [default: never]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub expires: Option<u32>,
-    /// Write it into the store of a stopped server (--data) or of the cluster, instead of asking a server
+    /// Create it directly in the store of a stopped server (--data) or of the cluster
     #[arg(long)]
     pub local: bool,
     /// Data folder, with --local [env: AGENTRY_DATA] [default: data]
@@ -358,9 +358,9 @@ pub struct KeyInitArgs {
 /// `log-level`.
 #[derive(Debug, Args)]
 pub struct LogLevelArgs {
-    /// What to log from now on, such as warn or info,agentry_bus=debug
+    /// New filter, such as warn or info,agentry_bus=debug
     pub filter: Option<String>,
-    /// Go back to the filter before after this time: 90s, 10m or 2h
+    /// Restore the previous filter after this time: 90s, 10m or 2h
     #[arg(long = "for", value_name = "TIME", requires = "filter", value_parser = seconds)]
     pub time: Option<u32>,
     /// The process.
@@ -368,7 +368,7 @@ pub struct LogLevelArgs {
     pub reading: ReadArgs,
 }
 
-/// A time with its unit, in seconds.
+/// Parses a time with a unit, in seconds.
 fn seconds(text: &str) -> Result<u32, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600)];
     let parsed = units.iter().find_map(|(unit, scale)| {
@@ -384,10 +384,10 @@ fn seconds(text: &str) -> Result<u32, String> {
 /// `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Print one picture and end
+    /// Print one snapshot and exit
     #[arg(long)]
     pub once: bool,
-    /// Agents shown at most
+    /// Most agents in the list
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,
     /// The server.

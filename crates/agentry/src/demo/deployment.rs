@@ -150,7 +150,7 @@ impl DemoDeployment {
     pub fn show_logs(&self) {
         for (name, tail) in self.lab.program.tails() {
             if !tail.trim().is_empty() {
-                out::complain(&format!("--- end of {name}\n{tail}"));
+                out::eprint(&format!("--- end of {name}\n{tail}"));
             }
         }
     }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Format, shown};
+use crate::render::{self, OutputFormat, shown};
 use deployment::DemoDeployment;
 pub use deployment::LISTENING;
 use engine::DemoEngine;
@@ -35,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When any part of it fails.
 pub async fn demo(args: &cli::DemoArgs) -> Result<(), Failure> {
-    let mut report = DemoReport::new(args.output == Format::Table);
+    let mut report = DemoReport::new(args.output == OutputFormat::Table);
     let mut deployment = DemoDeployment::new(DemoEngine::find(args).await?)?;
     let shown = show(args, &mut deployment, &mut report).await;
     let ended = deployment.end().await;
@@ -52,7 +52,7 @@ async fn show(args: &cli::DemoArgs, deployment: &mut DemoDeployment, report: &mu
         deployment.show_logs();
         return Err(failure);
     }
-    if args.output != Format::Table {
+    if args.output != OutputFormat::Table {
         render::document(args.output, &report.summary())?;
     } else {
         report.next_steps()?;
@@ -64,7 +64,7 @@ async fn show(args: &cli::DemoArgs, deployment: &mut DemoDeployment, report: &mu
 }
 
 async fn keep(args: &cli::DemoArgs, deployment: &DemoDeployment) -> Result<(), Failure> {
-    if args.output == Format::Table {
+    if args.output == OutputFormat::Table {
         out::line(&format!("\n  {} stays up until Ctrl-C", deployment.url()))?;
     }
     crate::serve::stop_signal().await

@@ -12,10 +12,10 @@ use crate::access::now;
 use crate::cli::{KeyCommand, KeyCreateArgs, KeyInitArgs, ResourceArgs};
 use crate::engine::Backends;
 use crate::failure::Failure;
-use crate::render::{self, Column, Format, moment, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, moment, shown, text};
 use crate::{first_keys, out, settings};
 
-const KEYS: &[Column<KeyView>] = &[
+const KEYS: &[TableColumn<KeyView>] = &[
     text("id", |key| shown(&key.id)),
     text("name", |key| shown(&key.name)),
     text("scope", |key| shown(&key.scope)),
@@ -45,7 +45,7 @@ pub async fn keys(verb: ResourceArgs<KeyCommand>) -> Result<(), Failure> {
 /// Prints the key alone on standard output, for scripts, and advice on a terminal.
 fn print_once(key: &str) -> Result<(), Failure> {
     if out::is_terminal() {
-        out::complain("keep this key: it is shown once\n");
+        out::eprint("keep this key: it is shown once\n");
     }
     out::line(key)
 }
@@ -54,7 +54,7 @@ async fn create(args: &KeyCreateArgs) -> Result<(), Failure> {
     let key = KeyRequest { name: args.name.clone(), scope: scope(args)?, expires_days: args.expires };
     let made = args.reading.server.client()?.create_key(&key).await?;
     match args.reading.output {
-        Format::Table => print_once(&made.key),
+        OutputFormat::Table => print_once(&made.key),
         format => render::document(format, &made),
     }
 }

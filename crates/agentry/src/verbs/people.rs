@@ -1,4 +1,4 @@
-//! `clarifications`, `dead-letters`: what waits for a person to decide.
+//! `clarifications`, `dead-letters`: items that wait for a decision of a person.
 
 use std::io::Read;
 
@@ -9,12 +9,12 @@ use super::{LIST_LIMIT, act, list, show};
 use crate::cli::{ClarificationCommand, DeadLetterCommand, EditArgs, ResourceArgs};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{Column, moment, shown, text};
+use crate::render::{TableColumn, moment, shown, text};
 
-/// The largest payload that is read from standard input, in bytes: what the API takes as a body.
+/// The largest payload that is read from standard input, in bytes: the limit of the API.
 const MAX_PAYLOAD: u64 = 1 << 20;
 
-const QUESTIONS: &[Column<ClarificationView>] = &[
+const QUESTIONS: &[TableColumn<ClarificationView>] = &[
     text("id", |it| shown(&it.clarification.id)),
     text("agent", |it| shown(&it.clarification.agent)),
     text("question", |it| shown(&it.clarification.question)),
@@ -37,7 +37,7 @@ pub async fn clarifications(verb: ResourceArgs<ClarificationCommand>) -> Result<
     }
 }
 
-const LETTERS: &[Column<DeadLetterView>] = &[
+const LETTERS: &[TableColumn<DeadLetterView>] = &[
     text("id", |it| shown(&it.letter.id)),
     text("origin", |it| shown(&it.letter.origin)),
     text("agent", |it| shown(&it.letter.agent)),

@@ -1,4 +1,4 @@
-//! `profile`: where a server spends its processor time, and who holds its memory.
+//! `profile`: CPU and heap profiles of a server.
 
 use std::io::Write as _;
 
@@ -18,10 +18,10 @@ pub async fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let call = |what| client.call::<()>(Method::GET, &["debug", "pprof", what]).query(&json!({"format": format}));
     let call = if args.heap {
-        out::complain(&format!("looking at the memory of {}\n", client.base()));
+        out::eprint(&format!("looking at the memory of {}\n", client.base()));
         call("heap")
     } else {
-        out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
+        out::eprint(&format!("looking at {} for {} s\n", client.base(), args.seconds));
         call("profile").query(&json!({"seconds": args.seconds}))
     };
     let taken = call.bytes().await.inspect_err(|_| {

@@ -1,4 +1,4 @@
-//! `schedules`: when agents run by themselves.
+//! `schedules`: schedules of agents.
 
 use agentry_api::{BackfillReply, BackfillRequest, ScheduleDetail, ScheduleRequest, ScheduleView};
 use agentry_core::schedule::Timing;
@@ -7,9 +7,9 @@ use super::{LIST_LIMIT, act, list, show};
 use crate::cli::{BackfillArgs, NextSlotsArgs, ResourceArgs, ScheduleCommand, TargetArgs};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, moment, number, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, moment, number, shown, text};
 
-const SCHEDULES: &[Column<ScheduleView>] = &[
+const SCHEDULES: &[TableColumn<ScheduleView>] = &[
     text("schedule", |schedule| shown(&schedule.name)),
     text("agent", |schedule| shown(&schedule.agent)),
     text("when", |schedule| when(&schedule.spec.timing)),
@@ -54,7 +54,7 @@ async fn pause(args: &TargetArgs, paused: bool, done: &str) -> Result<(), Failur
 async fn next(args: &NextSlotsArgs) -> Result<(), Failure> {
     let call = args.reading.server.client()?.schedule(&args.id, Some(args.count.into()));
     let ScheduleDetail { schedule, .. } = call.await?;
-    if args.reading.output != Format::Table {
+    if args.reading.output != OutputFormat::Table {
         return render::document(args.reading.output, &schedule.next_slots);
     }
     if schedule.next_slots.is_empty() {
