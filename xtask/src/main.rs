@@ -142,7 +142,7 @@ fn cargo() -> Command {
     command
 }
 
-/// Waits for what the harness does.
+/// Runs an asynchronous function of the harness.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot make a runtime")?.block_on(work)
@@ -173,7 +173,7 @@ fn say(text: &str) {
     eprint!("{text}");
 }
 
-/// What a script reads. A reader that went away is no error of ours.
+/// Prints to standard output for scripts; a closed pipe is ignored.
 fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -18,7 +18,7 @@ pub struct KeyView {
     /// Scope: `read`, `run` or `admin`; each includes the previous ones.
     #[schema(value_type = String)]
     pub scope: Scope,
-    /// Whether it is valid now.
+    /// True if it is valid now.
     pub active: bool,
     /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
@@ -71,9 +71,9 @@ pub struct AuditView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Me)]
 pub struct CallerView {
-    /// Whether the server requires a key.
+    /// True if the server requires a key.
     pub required: bool,
-    /// Whether the request has a valid key or session.
+    /// True if the request has a valid key or session.
     pub signed_in: bool,
     /// Name of the key.
     pub name: Option<String>,

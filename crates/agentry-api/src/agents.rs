@@ -106,7 +106,7 @@ pub struct ProcessFile {
     /// Error of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether the file has the active version.
+    /// True if the file has the active version.
     pub current: bool,
 }
 
@@ -143,7 +143,7 @@ pub struct ValidateRequest {
 /// The result of a validation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ValidateReply {
-    /// Whether the file has no errors; warnings are allowed.
+    /// True if the file has no errors; warnings are allowed.
     pub valid: bool,
     /// Errors and warnings, errors first.
     pub problems: Vec<FileProblemView>,

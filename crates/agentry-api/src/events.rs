@@ -29,7 +29,7 @@ pub struct EventReceipt {
     pub id: String,
     /// Source of the event.
     pub source: String,
-    /// Whether this source and id were known; then nothing was changed.
+    /// True if this source and id were known; then nothing was changed.
     pub duplicate: bool,
     /// The tasks that it started.
     pub tasks: Vec<StartedTask>,

@@ -15,9 +15,9 @@ pub struct ScheduleView {
     pub name: String,
     /// Agent of its tasks.
     pub agent: String,
-    /// Whether it is defined in an agent file.
+    /// True if it is defined in an agent file.
     pub from_file: bool,
-    /// Whether it is paused.
+    /// True if it is paused.
     pub paused: bool,
     /// Definition: `timing`, `input`, `timeout_ms`, `enabled`, `overlap`, `catchup_ms`, `jitter_ms`.
     #[schema(value_type = Object)]
@@ -74,7 +74,7 @@ pub enum SlotOutcome {
 }
 
 /// A schedule to create, or changes of one: the keys of `schedule_config`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRequest {
     /// Name of a new schedule.
@@ -92,7 +92,7 @@ pub struct ScheduleRequest {
     pub input: Option<Value>,
     /// Timeout of each task, in seconds.
     pub timeout_seconds: Option<f64>,
-    /// Whether it fires. Default: true.
+    /// True if it fires. Default: true.
     pub enabled: Option<bool>,
     /// Overlap policy: `skip` (default), `buffer_one` or `allow_all`.
     #[schema(value_type = Option<String>)]
@@ -101,7 +101,7 @@ pub struct ScheduleRequest {
     pub catchup_window_seconds: Option<f64>,
     /// Random delay of each task after its slot, up to this many seconds. Default: 0.
     pub jitter_seconds: Option<f64>,
-    /// Whether to pause the schedule; slots during a pause do not fire.
+    /// True to pause the schedule; slots during a pause do not fire.
     pub paused: Option<bool>,
 }
 
@@ -146,6 +146,6 @@ pub struct BackfillReply {
     pub fired: usize,
     /// Number of slots that had fired or been skipped before.
     pub already_decided: usize,
-    /// Whether this was a dry run.
+    /// True if this was a dry run.
     pub dry_run: bool,
 }

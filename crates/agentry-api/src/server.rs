@@ -16,7 +16,7 @@ pub struct WorkerView {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub worker: WorkerRecord,
-    /// Whether its last heartbeat is recent.
+    /// True if its last heartbeat is recent.
     pub alive: bool,
 }
 
@@ -71,9 +71,9 @@ pub struct ReadyReply {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Check)]
 pub struct ReadinessCheck {
-    /// Whether the check passed.
+    /// True if the check passed.
     pub ok: bool,
-    /// Whether the process is not ready without it.
+    /// True if the process is not ready without it.
     pub required: bool,
     /// Description for people.
     pub detail: String,

@@ -159,7 +159,7 @@ pub struct TaskView {
     /// Id of the worker that executes it.
     #[schema(value_type = Option<String>)]
     pub worker: Option<WorkerId>,
-    /// Whether cancellation was requested while it runs.
+    /// True if cancellation was requested while it runs.
     pub cancel_requested: bool,
     /// Usage so far.
     pub spent: SpentView,
@@ -324,7 +324,7 @@ pub enum BatchRow<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<String>)]
         session: Option<SessionId>,
-        /// Whether an earlier request with the same idempotency key created the task.
+        /// True if an earlier request with the same idempotency key created the task.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         duplicate: bool,
     },

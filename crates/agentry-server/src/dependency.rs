@@ -28,7 +28,7 @@ impl fmt::Debug for Dependency {
 /// The state of a dependency.
 #[derive(Debug, Clone, Default)]
 pub struct DependencyState {
-    /// Whether it is up. This process also works without it, more slowly.
+    /// True if it is up. This process also works without it, more slowly.
     pub up: bool,
     /// A description for people.
     pub detail: String,
@@ -43,7 +43,7 @@ pub struct DependencyMetric {
     pub name: &'static str,
     /// The help text, a sentence with a full stop.
     pub help: &'static str,
-    /// Whether it is a counter, which is exported with the suffix `_total`.
+    /// True if it is a counter, which is exported with the suffix `_total`.
     pub is_counter: bool,
     /// The value.
     pub value: f64,

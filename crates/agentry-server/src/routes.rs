@@ -17,7 +17,7 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// The methods and their handlers.
     pub(crate) methods: Vec<(&'static str, MethodRouter<AppState>)>,
-    /// Whether the limit of requests in flight applies; probes and scrapes are exempt.
+    /// True if the limit of requests in flight applies; probes and scrapes are exempt.
     pub(crate) bounded: bool,
     /// The role of the processes that serve it; `None` means all.
     role: Option<Role>,

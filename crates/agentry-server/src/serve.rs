@@ -141,9 +141,7 @@ impl RequestFrame {
         let (metrics, access) = (state.metrics.route(method, path), route_access(method, path));
         Self { state: state.clone(), metrics, bounded, method, path, access }
     }
-}
 
-impl RequestFrame {
     /// Authorizes a request, calls the endpoint, and audits writes.
     async fn authorize_and_call<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId) -> Response
     where

@@ -67,7 +67,7 @@ struct TaskStream {
     status: Option<TaskStatus>,
     ready: VecDeque<Event>,
     ended: bool,
-    /// Whether the store may have unsent data.
+    /// True if the store may have unsent data.
     stale: bool,
     /// The interval until the next read without a signal.
     recheck: Duration,

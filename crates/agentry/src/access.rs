@@ -24,9 +24,6 @@ pub fn now() -> Timestamp {
 }
 
 /// Returns a key of this process for itself, which is not stored.
-///
-/// # Errors
-/// When the operating system returns no random bytes.
 pub fn own_key() -> Result<(SecretString, KeyHash), Failure> {
     let (key, text) = new_key("this process", Scope::Admin, now(), None)?;
     Ok((text, key.hash))
@@ -63,9 +60,6 @@ pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bo
 }
 
 /// Creates the first key, which is shown once.
-///
-/// # Errors
-/// When it cannot be stored.
 pub async fn first_key(store: &dyn StateStore) -> Result<SecretString, Failure> {
     let (key, text) = new_key(FIRST, Scope::Admin, now(), None)?;
     store.add_key(&key).await.map_err(unavailable)?;

@@ -18,7 +18,6 @@ use crate::render::OutputFormat;
 #[derive(Debug, Parser)]
 #[command(name = "agentry", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// The command.
     #[command(subcommand)]
     pub command: CliCommand,
 }
@@ -88,12 +87,11 @@ pub struct ProfileArgs {
     /// Output file: a flame graph if it ends in `.svg`, else a profile for `go tool pprof`
     #[arg(long, default_value = "profile.svg", value_name = "FILE")]
     pub out: PathBuf,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Which server.
+/// The server of a command.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
@@ -104,10 +102,9 @@ pub struct ServerArgs {
     pub key: Option<String>,
 }
 
-/// Which server, and how to print what it says.
+/// The server of a command, and the output format.
 #[derive(Debug, Clone, Args)]
 pub struct ReadArgs {
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
     /// Output format
@@ -115,14 +112,12 @@ pub struct ReadArgs {
     pub output: OutputFormat,
 }
 
-/// A resource with verbs; `list` when none is given.
+/// A resource with commands; the default is `list`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ResourceArgs<S: Subcommand> {
-    /// What to do with it.
     #[command(subcommand)]
     pub command: Option<S>,
-    /// For the list.
     #[command(flatten)]
     pub reading: ReadArgs,
 }

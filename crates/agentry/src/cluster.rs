@@ -32,9 +32,6 @@ pub struct ClusterConnections {
 }
 
 /// Connects to the servers.
-///
-/// # Errors
-/// When a setting is missing or a server cannot be used.
 pub async fn connect(settings: &Settings) -> Result<ClusterBackends, Failure> {
     let cluster = cluster_settings(settings)?;
     // Validated before connecting, so that a typing mistake is reported at once.

@@ -45,9 +45,6 @@ impl CheckState {
 }
 
 /// Runs all checks and prints them.
-///
-/// # Errors
-/// When a check failed.
 pub async fn doctor(args: &cli::DoctorArgs) -> Result<(), Failure> {
     let settings = settings::of_doctor(args)?;
     let mut checks = vec![agents(&settings.agents)];

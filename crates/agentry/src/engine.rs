@@ -44,9 +44,6 @@ enum Closing {
 
 impl Backends {
     /// Opens the backends of the engine.
-    ///
-    /// # Errors
-    /// When a backend cannot be opened.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
         let opened = match settings.engine {
             Engine::Embedded => embedded(settings).await,
@@ -59,7 +56,6 @@ impl Backends {
     }
 
     /// Returns a registry with the metrics of the backends.
-    #[must_use]
     pub fn metrics(&self) -> Registry {
         let mut registry = Registry::default();
         if let Closing::Cluster(parts) = &self.closing {
@@ -80,7 +76,6 @@ impl Backends {
 }
 
 /// Returns the name of an engine.
-#[must_use]
 pub fn word(engine: Engine) -> &'static str {
     match engine {
         Engine::Embedded => "embedded",
@@ -111,9 +106,6 @@ fn of_store(error: &impl ToString) -> Failure {
 }
 
 /// Returns the settings of the cluster engine.
-///
-/// # Errors
-/// The missing settings.
 pub fn cluster_settings(settings: &Settings) -> Result<agentry_config::Cluster, Failure> {
     settings.cluster().map_err(|problems| {
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -42,7 +42,6 @@ impl Failure {
     }
 
     /// Adds advice.
-    #[must_use]
     pub fn help(self, advice: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, .. } => Self::Failed { message, help: Some(advice.into()) },
@@ -52,7 +51,6 @@ impl Failure {
     }
 
     /// Returns the exit code.
-    #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ClosedPipe => 0,
@@ -63,7 +61,6 @@ impl Failure {
     }
 
     /// Returns the text for standard error; `None` if the failure was already reported.
-    #[must_use]
     pub fn text(&self, colour: bool) -> Option<String> {
         let (Self::Failed { message, help } | Self::Usage { message, help }) = self else { return None };
         let label = if colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };

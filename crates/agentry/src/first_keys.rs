@@ -21,7 +21,7 @@ struct FirstKey {
     /// The name in the store.
     name: &'static str,
     scope: Scope,
-    /// Whether the file is readable by its group.
+    /// True if the file is readable by its group.
     for_group: bool,
 }
 
@@ -35,9 +35,6 @@ const SCRAPE: FirstKey = FirstKey { file: "scrape-key", name: "scrape", scope: S
 const GROUP_READS: u32 = 0o640;
 
 /// Creates the missing keys and returns a line about each.
-///
-/// # Errors
-/// When the store or the folder cannot be used.
 pub async fn ensure(store: &dyn StateStore, dir: &Path, now: Timestamp) -> Result<Vec<String>, Failure> {
     let keys = store.keys().await.map_err(|error| Failure::new(format!("cannot read the API keys: {error}")))?;
     let good: Vec<ApiKey> = keys.into_iter().filter(|key| key.is_good(now)).collect();

@@ -15,9 +15,6 @@ const MAX_READ: u64 = 2 * 1024 * 1024;
 
 /// Rewrites files. The new text goes to standard output, to `-o` or (`--write`) to the file itself; what was changed
 /// and what is wrong go to standard error.
-///
-/// # Errors
-/// When a file cannot be read, written, or used.
 pub fn import(args: &cli::ImportArgs) -> Result<(), Failure> {
     if let Some(output) = &args.output
         && args.files.len() > 1

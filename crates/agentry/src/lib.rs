@@ -42,7 +42,6 @@ use failure::Failure;
 pub use engine::{StoreLayer, set_store_layer};
 
 /// The program: reads the command line and does what it says.
-#[must_use]
 pub fn main() -> ExitCode {
     let ended = match Cli::try_parse() {
         Ok(cli) => dispatch(cli.command),

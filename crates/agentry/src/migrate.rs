@@ -27,9 +27,6 @@ const COLUMNS: [TableColumn; 4] = [
 ];
 
 /// Migrates, or only counts.
-///
-/// # Errors
-/// When nothing was migrated.
 pub async fn migrate(args: cli::MigrateArgs) -> Result<(), Failure> {
     check_address(args.to.as_deref())?;
     let settings = settings::of_migrate(&args)?;

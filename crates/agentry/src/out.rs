@@ -29,19 +29,16 @@ pub fn eprint(text: &str) {
 }
 
 /// Returns whether standard output is a terminal.
-#[must_use]
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Returns whether standard output may be coloured.
-#[must_use]
 pub fn colour_out() -> bool {
     is_terminal() && colour_wanted()
 }
 
 /// Returns whether standard error may be coloured.
-#[must_use]
 pub fn colour_err() -> bool {
     io::stderr().is_terminal() && colour_wanted()
 }

@@ -40,7 +40,6 @@ const SIM_SEED: u64 = 1;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Returns the address of any free loopback port.
-#[must_use]
 pub fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
@@ -87,9 +86,6 @@ struct EmbeddedSimulator {
 
 impl Platform {
     /// Starts all parts. With `upstream`, all provider calls go there.
-    ///
-    /// # Errors
-    /// When a part cannot start, such as the listener, the fleet or the store.
     pub async fn start(
         settings: &Settings,
         upstream: Option<String>,
@@ -99,9 +95,6 @@ impl Platform {
     }
 
     /// Like [`Platform::start`], with model and tool calls recorded or replayed.
-    ///
-    /// # Errors
-    /// As [`Platform::start`].
     pub async fn start_taped(
         settings: &Settings,
         upstream: Option<String>,
@@ -209,37 +202,31 @@ impl Platform {
     }
 
     /// Returns the address of the server.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Returns the key of this process for its own API.
-    #[must_use]
     pub fn own_key(&self) -> SecretString {
         self.own_key.clone()
     }
 
     /// Returns the first key, if one was created.
-    #[must_use]
     pub fn first_key(&self) -> Option<&SecretString> {
         self.announced.as_ref()
     }
 
     /// Returns the address of the Slack simulator, if it runs.
-    #[must_use]
     pub fn slack_simulator(&self) -> Option<&str> {
         self.slack_simulator.as_deref()
     }
 
     /// Returns the number of agents at the start, including invalid ones.
-    #[must_use]
     pub fn agents(&self) -> usize {
         self.agents
     }
 
     /// Returns the time that running tasks get to finish.
-    #[must_use]
     pub fn drain_time(&self) -> Duration {
         self.drain
     }

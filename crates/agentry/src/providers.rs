@@ -13,9 +13,6 @@ use secrecy::ExposeSecret;
 use crate::failure::Failure;
 
 /// The providers of a process. With `upstream` all their calls go there, each by its own protocol.
-///
-/// # Errors
-/// When the address of Redis cannot be used.
 pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Providers, Failure> {
     let providers = Providers::new(&endpoints(settings, upstream));
     let limits = &settings.providers.limits;
@@ -70,7 +67,7 @@ fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
     Ok(Arc::new(buckets))
 }
 
-/// What is seen of them from outside.
+/// Returns the providers as a dependency.
 pub fn dependency(providers: Arc<Providers>) -> Dependency {
     let probe = move || {
         let cut_off = providers.open_breakers();

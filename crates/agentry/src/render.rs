@@ -35,29 +35,21 @@ pub struct TableColumn<T = Value> {
 }
 
 /// Returns a left-aligned column.
-#[must_use]
 pub const fn text<T>(heading: &'static str, cell: fn(&T) -> String) -> TableColumn<T> {
     TableColumn { heading, right: false, cell }
 }
 
 /// Returns a right-aligned column.
-#[must_use]
 pub const fn number<T>(heading: &'static str, cell: fn(&T) -> String) -> TableColumn<T> {
     TableColumn { heading, right: true, cell }
 }
 
 /// Prints rows as a table, or `empty` if there are none.
-///
-/// # Errors
-/// When the output cannot be written.
 pub fn rows<T>(rows: &[T], columns: &[TableColumn<T>], empty: &str) -> Result<(), Failure> {
     if rows.is_empty() { out::line(empty) } else { out::print(&table(rows, columns)) }
 }
 
 /// Prints a value as JSON or YAML; as a table, one field per line.
-///
-/// # Errors
-/// When the output cannot be written.
 pub fn document(format: OutputFormat, value: &impl Serialize) -> Result<(), Failure> {
     // Through a `Value`, which sorts the fields.
     let value = serde_json::to_value(value).unwrap_or_default();
@@ -124,7 +116,6 @@ fn shorten(text: &str) -> String {
 }
 
 /// Returns a value as plain text; `–` for null.
-#[must_use]
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
@@ -135,19 +126,16 @@ pub fn plain(value: &Value) -> String {
 }
 
 /// Returns the value at a JSON pointer as plain text.
-#[must_use]
 pub fn at(row: &Value, pointer: &str) -> String {
     plain(row.pointer(pointer).unwrap_or(&Value::Null))
 }
 
 /// Returns a serializable value as plain text.
-#[must_use]
 pub fn shown(value: &impl Serialize) -> String {
     plain(&serde_json::to_value(value).unwrap_or_default())
 }
 
 /// Returns a time to the second, or `–`.
-#[must_use]
 pub fn moment(moment: impl Into<Option<Timestamp>>) -> String {
     let Some(moment) = moment.into() else { return plain(&Value::Null) };
     let text = moment.to_string().replace('T', " ");
@@ -155,7 +143,6 @@ pub fn moment(moment: impl Into<Option<Timestamp>>) -> String {
 }
 
 /// Returns nano-dollars as dollars, with the digits that small amounts need.
-#[must_use]
 pub fn dollars(nanos: u64) -> String {
     let whole = nanos / 1_000_000_000;
     let micros = nanos % 1_000_000_000 / 1_000;
@@ -163,13 +150,11 @@ pub fn dollars(nanos: u64) -> String {
 }
 
 /// Returns an amount in dollars.
-#[must_use]
 pub fn cost(amount: NanoUsd) -> String {
     dollars(u64::try_from(amount.0).unwrap_or(0))
 }
 
 /// Returns a duration in milliseconds, or in seconds from 6 s on.
-#[must_use]
 pub fn duration(duration: std::time::Duration) -> String {
     let millis = duration.as_secs_f64() * 1_000.0;
     match millis {

@@ -23,9 +23,6 @@ use crate::{out, settings, verbs};
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs one task.
-///
-/// # Errors
-/// When the task is not accepted or does not complete.
 pub async fn run(args: cli::RunTaskArgs) -> Result<(), Failure> {
     let log = crate::log::start_quiet()?;
     let taped = args.record.is_some() || args.replay.is_some();
@@ -109,9 +106,9 @@ fn input(args: &cli::RunTaskArgs) -> Result<Value, Failure> {
 
 /// Prints the output of a task.
 struct AnswerPrinter {
-    /// Whether partial output is printed at once.
+    /// True if partial output is printed at once.
     live: bool,
-    /// Whether partial output was printed.
+    /// True if partial output was printed.
     wrote: bool,
 }
 

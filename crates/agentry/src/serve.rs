@@ -17,9 +17,6 @@ use crate::traces::Exporter;
 use crate::{engine, out, settings};
 
 /// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal stops it at once.
-///
-/// # Errors
-/// When it cannot start or stop cleanly.
 pub async fn serve(args: cli::ServeArgs) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
     let exporter = Exporter::start(&settings.traces)?;
@@ -94,9 +91,6 @@ pub struct StopSignals {
 
 impl StopSignals {
     /// Registers for the signals, which no longer terminate the process.
-    ///
-    /// # Errors
-    /// When the registration fails.
     pub fn listen() -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot wait for signals: {error}"));
         #[cfg(unix)]
@@ -123,18 +117,12 @@ impl StopSignals {
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When the registration fails.
 pub async fn stop_signal() -> Result<(), Failure> {
     StopSignals::listen()?.next().await;
     Ok(())
 }
 
 /// Binds a listener; returns it and its address, whose port is known even if a free one was requested.
-///
-/// # Errors
-/// When the address cannot be bound.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(|error| cannot_listen(address, &error))?;

@@ -24,9 +24,9 @@ pub struct PostgresInfo {
     pub round_trip: Duration,
     /// Offset of its clock from ours, in milliseconds.
     pub clock_ms: f64,
-    /// Whether it refuses writes.
+    /// True if it refuses writes.
     pub read_only: bool,
-    /// Whether this user may create or write the schema.
+    /// True if this user may create or write the schema.
     pub may_write: bool,
     /// Its limit of connections.
     pub max_connections: i64,
@@ -68,9 +68,6 @@ async fn connect_postgres(url: &SecretString) -> Result<Client, String> {
 }
 
 /// Probes PostgreSQL.
-///
-/// # Errors
-/// The reason if it is not usable.
 pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
     const QUESTIONS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
          current_setting('max_connections')::bigint,
@@ -102,9 +99,6 @@ pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
 }
 
 /// Probes RabbitMQ.
-///
-/// # Errors
-/// The reason if it is not usable.
 pub async fn rabbitmq(cluster: &Cluster) -> Result<ServerInfo, String> {
     with_timeout(async {
         let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
@@ -144,9 +138,6 @@ fn version_in(greeting: &[u8]) -> Option<String> {
 }
 
 /// Probes Redis.
-///
-/// # Errors
-/// The reason if it is not usable.
 pub async fn redis(url: &SecretString) -> Result<ServerInfo, String> {
     with_timeout(async {
         // Its errors may repeat the address.
@@ -164,9 +155,6 @@ pub async fn redis(url: &SecretString) -> Result<ServerInfo, String> {
 }
 
 /// Removes everything that a deployment with this schema and prefix left on its servers.
-///
-/// # Errors
-/// What could not be removed.
 pub async fn remove_all(cluster: &Cluster) -> Result<(), String> {
     let (postgres, rabbitmq) = tokio::join!(with_timeout(drop_schema(cluster)), with_timeout(delete_names(cluster)));
     postgres.and(rabbitmq)

@@ -31,17 +31,11 @@ fn flags_of(args: &impl Serialize) -> Flags {
 }
 
 /// Loads the settings of a fleet inside this process.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_fleet(place: &LocalArgs) -> Result<Settings, Failure> {
     load(flags_of(place))
 }
 
 /// Loads the settings that `doctor` checks.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_doctor(args: &DoctorArgs) -> Result<Settings, Failure> {
     let mut flags = flags_of(&args.place);
     flags.extend(given([("engine", args.engine.as_ref())]));
@@ -49,17 +43,11 @@ pub fn of_doctor(args: &DoctorArgs) -> Result<Settings, Failure> {
 }
 
 /// Loads the settings of `demo`: only the servers that it may use.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_demo(args: &DemoArgs) -> Result<Settings, Failure> {
     load(given([("engine", args.engine.as_ref())]))
 }
 
 /// Loads the settings of `migrate`: the source folder and the target.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_migrate(args: &MigrateArgs) -> Result<Settings, Failure> {
     load(given([
         ("data", args.from.as_ref()),
@@ -69,33 +57,21 @@ pub fn of_migrate(args: &MigrateArgs) -> Result<Settings, Failure> {
 }
 
 /// Loads the settings of `serve`.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_serve(args: &ServeArgs) -> Result<Settings, Failure> {
     load(flags_of(args))
 }
 
 /// Returns the server of a flag, the environment or the settings file.
-///
-/// # Errors
-/// Invalid settings.
 pub fn named_server(url: Option<&String>, config: Option<&String>) -> Result<Option<String>, Failure> {
     Ok(load(given([("url", url), ("config", config)]))?.url)
 }
 
 /// Loads the settings of `keys create --local`: the store.
-///
-/// # Errors
-/// Invalid settings.
 pub fn of_store(data: Option<&String>, engine: Option<&String>) -> Result<Settings, Failure> {
     load(given([("data", data), ("engine", engine)]))
 }
 
 /// Returns the API key of a flag, the environment or the settings file.
-///
-/// # Errors
-/// Invalid settings.
 pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<SecretString>, Failure> {
     match flag {
         Some(key) => Ok(Some(key.clone().into())),
@@ -105,25 +81,16 @@ pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<
 
 impl ServerArgs {
     /// Returns the API key to send.
-    ///
-    /// # Errors
-    /// Invalid settings.
     pub fn api_key(&self) -> Result<Option<SecretString>, Failure> {
         api_key(self.key.as_ref(), None)
     }
 
     /// Returns the address of the server.
-    ///
-    /// # Errors
-    /// Invalid settings.
     pub fn address(&self) -> Result<String, Failure> {
         Ok(named_server(self.url.as_ref(), None)?.unwrap_or_else(|| DEFAULT_URL.to_owned()))
     }
 
     /// Returns a client of the server.
-    ///
-    /// # Errors
-    /// Invalid settings or an invalid address.
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::builder(&self.address()?).key(self.api_key()?).build()?)
     }

@@ -20,9 +20,6 @@ use crate::out;
 use crate::serve::{StopSignals, listen};
 
 /// Runs the simulator until it is told to stop.
-///
-/// # Errors
-/// When it cannot listen or its ledger cannot be opened.
 pub async fn llm(args: SimLlmArgs) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     let profile: Profile = args.profile.parse().map_err(Failure::usage)?;
@@ -53,9 +50,6 @@ pub async fn llm(args: SimLlmArgs) -> Result<(), Failure> {
 }
 
 /// Runs Slack until it is told to stop.
-///
-/// # Errors
-/// When it cannot listen or its ledger cannot be opened.
 pub async fn slack(args: SimSlackArgs) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     if !(args.time_scale.is_finite() && args.time_scale >= 0.0) {
@@ -87,9 +81,6 @@ pub async fn slack(args: SimSlackArgs) -> Result<(), Failure> {
 }
 
 /// Has somebody in the simulated Slack do something, and prints what came of it.
-///
-/// # Errors
-/// When the simulator is not there, refuses, or what it sent was not taken.
 pub async fn send(args: SimSendArgs) -> Result<(), Failure> {
     let body: Value = serde_json::from_str(&args.body).map_err(|error| {
         Failure::usage(format!("`{}` is not JSON: {error}", args.body)).help(r#"for example '{"text": "hello"}'"#)

@@ -19,7 +19,6 @@ pub struct SlackParts {
 
 impl SlackParts {
     /// Returns the configured parts.
-    #[must_use]
     pub fn new(settings: &SlackSettings) -> Self {
         let tokens = BotTokens::new(settings.bot_tokens.clone());
         let speaks = !tokens.is_empty();

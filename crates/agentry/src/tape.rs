@@ -48,9 +48,6 @@ pub struct TapeFile {
 
 impl Tape {
     /// Opens the recording of the flags.
-    ///
-    /// # Errors
-    /// When its file cannot be created, read or parsed.
     pub fn open(args: &cli::RunTaskArgs, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
         if let Some(path) = &args.record {
             let sink = Arc::new(TapeFile::new(path)?);

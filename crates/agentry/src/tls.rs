@@ -6,9 +6,6 @@ use agentry_server::Tls;
 use crate::failure::Failure;
 
 /// Returns the TLS configuration of the server; `None` for plain HTTP.
-///
-/// # Errors
-/// When a file is missing or invalid.
 pub fn acceptor(settings: &Settings) -> Result<Option<Tls>, Failure> {
     let (certificate, key) = match (&settings.tls_cert, &settings.tls_key) {
         (None, None) => return Ok(None),

@@ -39,9 +39,6 @@ const STATES: [AgentState; 6] = [
 ];
 
 /// Draws until Ctrl-C, or once.
-///
-/// # Errors
-/// When the first snapshot fails.
 pub async fn top(args: &cli::TopArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let limit = args.limit as usize;

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 /// Returns a value as a YAML document.
-#[must_use]
 pub fn to_yaml(value: &Value) -> String {
     let mut text = String::new();
     match block(value) {

@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-/// What waits for people, and events.
+/// Clarifications, dead letters and events.
 impl Client {
     /// Lists questions, oldest first.
     pub fn clarifications(&self, query: &OpenItemQuery) -> ApiCall<List<ClarificationView>> {

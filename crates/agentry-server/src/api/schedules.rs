@@ -63,21 +63,9 @@ fn slot_view(slot: SlotRecord) -> SlotView {
     SlotView { slot: slot.slot, state, task: slot.task, decided_at: slot.decided_at }
 }
 
+/// Returns whether a request changes nothing except `paused`.
 fn only_pauses(request: &ScheduleRequest) -> bool {
-    let ScheduleRequest {
-        name, agent, cron, timezone, interval_seconds, input, timeout_seconds, enabled, overlap, ..
-    } = request;
-    name.is_none()
-        && agent.is_none()
-        && cron.is_none()
-        && timezone.is_none()
-        && interval_seconds.is_none()
-        && input.is_none()
-        && timeout_seconds.is_none()
-        && enabled.is_none()
-        && overlap.is_none()
-        && request.catchup_window_seconds.is_none()
-        && request.jitter_seconds.is_none()
+    ScheduleRequest { paused: None, ..request.clone() } == ScheduleRequest::default()
 }
 
 /// Returns the requested timing; `None` when the request does not change it.

@@ -20,16 +20,6 @@ use super::health::{DeploymentHealth, PROBE_TIMEOUT, with_probe_timeout};
 use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
-/// The states of an agent, all of which are exported.
-const STATES: [AgentState; 6] = [
-    AgentState::Starting,
-    AgentState::Healthy,
-    AgentState::Restarting,
-    AgentState::Failed,
-    AgentState::Invalid,
-    AgentState::Disabled,
-];
-
 /// Shows metrics in Prometheus' text format
 ///
 /// Numbers of the whole deployment (tasks, agents, workers) come from the store: every process exports the same ones,
@@ -127,7 +117,7 @@ fn register_backlog(state: &AppState, backlog: &Backlog, registry: &mut Registry
 
 async fn register_agents(state: &AppState, registry: &mut Registry) {
     let Ok(Ok(seen)) = tokio::time::timeout(PROBE_TIMEOUT, FleetStatus::without_usage(state)).await else { return };
-    let mut counts: BTreeMap<&'static str, i64> = STATES.iter().map(|state| (state.as_str(), 0)).collect();
+    let mut counts: BTreeMap<&'static str, i64> = AgentState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
     for (name, entry) in state.fleet().iter() {
         *counts.entry(seen.state_of(name, entry).as_str()).or_default() += 1;
     }

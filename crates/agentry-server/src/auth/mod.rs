@@ -24,11 +24,11 @@ use agentry_core::id::KeyId;
 /// The access settings of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Whether a key is required even while none exists.
+    /// True if a key is required even while none exists.
     pub required: bool,
-    /// Whether it listens on a loopback address only: `Host` must then name this machine.
+    /// True if it listens on a loopback address only: `Host` must then name this machine.
     pub loopback: bool,
-    /// Whether it serves TLS: cookies are then `Secure`.
+    /// True if it serves TLS: cookies are then `Secure`.
     pub tls: bool,
     /// Allowed values of `Host` besides the names of this machine, in lower case, without ports.
     pub hosts: Vec<String>,

@@ -195,11 +195,11 @@ struct IncomingPost {
     ts: String,
     /// The text without the mention of the app.
     text: String,
-    /// Whether it mentions the app.
+    /// True if it mentions the app.
     mention: bool,
     /// The session key: workspace, channel and thread.
     session: String,
-    /// Whether it is a reply in the thread of another post.
+    /// True if it is a reply in the thread of another post.
     is_reply: bool,
 }
 

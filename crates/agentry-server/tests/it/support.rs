@@ -144,6 +144,16 @@ fn fleet() -> Fleet {
     Fleet::new(agents)
 }
 
+fn intake(store: &Arc<SqliteStore>, bus: &EmbeddedBus, clock: &Arc<ManualClock>, fleet: Fleet) -> Intake {
+    Intake::new(IntakeDeps {
+        store: Arc::clone(store) as Arc<dyn StateStore>,
+        bus: Arc::new(bus.clone()),
+        deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        entropy: Arc::new(OsEntropy),
+    })
+}
+
 impl Server {
     pub async fn new() -> Self {
         Self::with(ServerLimits::default(), SqliteOptions::default()).await
@@ -153,13 +163,7 @@ impl Server {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
         let (bus, clock, worker) =
             (EmbeddedBus::new(), Arc::new(ManualClock(AtomicI64::new(NOW.0))), WorkerId::generate());
-        let intake = Intake::new(IntakeDeps {
-            store: Arc::clone(&store) as Arc<dyn StateStore>,
-            bus: Arc::new(bus.clone()),
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet()))),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-        });
+        let intake = intake(&store, &bus, &clock, fleet());
         let deps = ServerDeps {
             sampling: agentry_core::trace::Sampling::Off,
             log: Arc::new(Log::default()),
@@ -185,14 +189,7 @@ impl Server {
 
     /// Gives the deployment these agents; the router is to be made anew.
     pub fn set_fleet(&mut self, fleet: Fleet) {
-        let deps = IntakeDeps {
-            store: Arc::clone(&self.store) as Arc<dyn StateStore>,
-            bus: Arc::new(self.bus.clone()),
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-        };
-        self.deps.intake = Intake::new(deps);
+        self.deps.intake = intake(&self.store, &self.bus, &self.clock, fleet);
     }
 
     /// The test's worker says that it lives.

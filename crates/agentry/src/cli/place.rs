@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ReadArgs;
 use crate::render::OutputFormat;
 
-/// Where a fleet runs and on what. Every flag is a setting: it wins over the environment and agentry.toml.
+/// The fleet of a local command. Every flag is a setting and overrides the environment and agentry.toml.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 pub struct LocalArgs {
     /// Settings file [env: AGENTRY_CONFIG] [default: agentry.toml, when there is one]
@@ -27,13 +27,12 @@ pub struct LocalArgs {
     #[arg(long, value_name = "URL", conflicts_with = "sim")]
     #[serde(skip)]
     pub sim_url: Option<String>,
-    /// Its models.
     #[command(flatten)]
     #[serde(flatten)]
     pub providers: ProviderArgs,
 }
 
-/// How model providers are reached. Keys have no flags: a command line is visible to every process of a machine.
+/// Model providers. Keys have no flags: command lines are visible to every process of a machine.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Model providers")]
 pub struct ProviderArgs {
@@ -70,7 +69,6 @@ pub struct ProviderArgs {
 /// `serve`. Its fields are named like their settings.
 #[derive(Debug, Args, Serialize)]
 pub struct ServeArgs {
-    /// Where.
     #[command(flatten)]
     #[serde(flatten)]
     pub place: LocalArgs,
@@ -211,7 +209,6 @@ pub struct RunTaskArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: OutputFormat,
-    /// Where, inside this process.
     #[command(flatten)]
     pub place: LocalArgs,
 }
@@ -256,13 +253,11 @@ pub struct ImportArgs {
 /// `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Where.
     #[command(flatten)]
     pub place: LocalArgs,
     /// Backends to check: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }

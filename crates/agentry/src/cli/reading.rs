@@ -12,10 +12,8 @@ use super::{ReadArgs, ServerArgs};
 pub struct AgentsArgs {
     /// Show only this agent, with all details
     pub name: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
-    /// What to do with one.
     #[command(subcommand)]
     pub act: Option<AgentCommand>,
 }
@@ -36,7 +34,6 @@ pub struct ActivateArgs {
     pub name: String,
     /// The version, as shown by `agentry agents NAME` [default: the last version of a removed agent]
     pub version: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -66,7 +63,6 @@ pub struct TaskListArgs {
     /// Most rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -76,7 +72,6 @@ pub struct TaskListArgs {
 pub struct ShowArgs {
     /// Its id or name
     pub id: String,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -86,7 +81,6 @@ pub struct ShowArgs {
 pub struct TargetArgs {
     /// Its id or name
     pub id: String,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -129,7 +123,6 @@ pub struct NextSlotsArgs {
     /// Number of slots
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub count: u8,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -151,7 +144,6 @@ pub struct BackfillArgs {
     /// Count the slots without firing them
     #[arg(long)]
     pub dry_run: bool,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -175,7 +167,6 @@ pub struct AnswerArgs {
     /// Name of the answering person
     #[arg(long, env = "USER", hide_env_values = true, default_value = "cli")]
     pub by: String,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -202,7 +193,6 @@ pub struct EditArgs {
     pub id: String,
     /// The new payload, as JSON; `-` reads standard input
     pub payload: String,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -210,7 +200,6 @@ pub struct EditArgs {
 /// `events …`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// What to do.
     #[command(subcommand)]
     pub command: EventCommand,
 }
@@ -231,7 +220,6 @@ pub struct PublishArgs {
     pub topic: String,
     /// Its data: JSON, or any text
     pub data: String,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -241,7 +229,6 @@ pub struct PublishArgs {
 pub struct TailArgs {
     /// Only topics that match this pattern: `*` is one word, `#` any number
     pub pattern: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -275,12 +262,11 @@ pub struct ReconcileArgs {
     /// Only calls of this provider
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
 
-/// What to do with usage, other than show it.
+/// The commands of `usage`.
 #[derive(Debug, Subcommand)]
 pub enum UsageCommand {
     /// Compare the usage ledger with the export of a provider
@@ -291,13 +277,11 @@ pub enum UsageCommand {
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct UsageArgs {
-    /// Something else than to show it.
     #[command(subcommand)]
     pub command: Option<UsageCommand>,
     /// Dimension of the sums
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -337,7 +321,6 @@ pub struct KeyCreateArgs {
     /// Backends, with --local: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
-    /// The server.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -363,7 +346,6 @@ pub struct LogLevelArgs {
     /// Restore the previous filter after this time: 90s, 10m or 2h
     #[arg(long = "for", value_name = "TIME", requires = "filter", value_parser = seconds)]
     pub time: Option<u32>,
-    /// The process.
     #[command(flatten)]
     pub reading: ReadArgs,
 }
@@ -390,7 +372,6 @@ pub struct TopArgs {
     /// Most agents in the list
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,
-    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }

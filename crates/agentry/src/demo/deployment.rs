@@ -13,7 +13,7 @@ use super::fleet;
 use crate::failure::Failure;
 use crate::out;
 
-/// What a process prints before its address, once it listens.
+/// The text that a process prints before its address.
 pub const LISTENING: &str = "listening on ";
 /// The workspace that is simulated.
 const SLACK_TEAM: &str = "T0SIM";
@@ -35,9 +35,6 @@ pub struct DemoDeployment {
 
 impl DemoDeployment {
     /// Makes a folder with the example fleet in it; nothing runs yet.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
     pub fn new(engine: DemoEngine) -> Result<Self, Failure> {
         let temporary = tempfile::Builder::new().prefix("agentry-demo-").tempdir().map_err(|error| {
             Failure::new(format!("cannot make a temporary folder: {error}"))
@@ -61,9 +58,6 @@ impl DemoDeployment {
     }
 
     /// Ends all processes and removes what they left on servers.
-    ///
-    /// # Errors
-    /// Something could not be removed.
     pub async fn end(self) -> Result<(), Failure> {
         drop(self.lab);
         self.engine.clean_up().await
@@ -80,25 +74,16 @@ impl DemoDeployment {
     }
 
     /// Returns a client of the simulated provider, for its ledger.
-    ///
-    /// # Errors
-    /// It does not run.
     pub fn provider(&self) -> Result<Client, Failure> {
         client_of(&self.simulators()?.0)
     }
 
     /// Returns a client of the simulated Slack.
-    ///
-    /// # Errors
-    /// It does not run.
     pub fn slack(&self) -> Result<Client, Failure> {
         client_of(&self.simulators()?.1)
     }
 
     /// Starts the simulators, then the server that calls them.
-    ///
-    /// # Errors
-    /// One does not start.
     pub async fn start(&mut self) -> Result<Client, Failure> {
         let program = &self.lab.program;
         let mut provider = program.command(&["sim", "llm", "--listen", "127.0.0.1:0", "--seed", "1"]);
@@ -132,9 +117,6 @@ impl DemoDeployment {
 
     /// Kills who executes with SIGKILL, then starts another in its place: at the same address where it
     /// is the one that answers, and beside those that are left on the cluster engine.
-    ///
-    /// # Errors
-    /// It cannot be killed or started.
     pub async fn kill_and_restart(&mut self) -> Result<Client, Failure> {
         if let Some(worker) = self.workers.last() {
             let killed = self.lab.instance(&worker.name).map_err(failure)?;

@@ -31,9 +31,6 @@ use report::DemoReport;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the demo.
-///
-/// # Errors
-/// When any part of it fails.
 pub async fn demo(args: &cli::DemoArgs) -> Result<(), Failure> {
     let mut report = DemoReport::new(args.output == OutputFormat::Table);
     let mut deployment = DemoDeployment::new(DemoEngine::find(args).await?)?;

@@ -6,9 +6,6 @@ use super::{CheckState, DoctorCheck, check};
 use crate::failure::Failure;
 
 /// Checks the configured servers.
-///
-/// # Errors
-/// The missing settings.
 pub async fn checks(settings: &Settings) -> Result<Vec<DoctorCheck>, Failure> {
     let cluster = crate::engine::cluster_settings(settings)?;
     let redis = async {

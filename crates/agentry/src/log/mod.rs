@@ -19,9 +19,6 @@ use steer::LogFilter;
 use throttle::Throttle;
 
 /// Starts logging with this filter, and sends spans to `spans`. Only the first call in a process has an effect.
-///
-/// # Errors
-/// When the filter is invalid.
 pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result<Arc<LogController>, Failure> {
     let lines = LineFormat::new(format);
     let (filter, steering) = LogFilter::new(filter, Arc::new(Throttle::default()), lines).map_err(|bad| {
@@ -35,9 +32,6 @@ pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result
 }
 
 /// Starts logging for commands that are not servers: warnings, or the filter of `AGENTRY_LOG`.
-///
-/// # Errors
-/// When the filter is invalid.
 pub fn start_quiet() -> Result<Arc<LogController>, Failure> {
     let filter = std::env::var("AGENTRY_LOG").ok().filter(|filter| !filter.is_empty());
     start(filter.as_deref().unwrap_or("warn"), LogFormat::Text, None)

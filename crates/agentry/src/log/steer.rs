@@ -35,9 +35,6 @@ impl fmt::Display for BadFilter {
 }
 
 /// Parses a filter such as `info,agentry_bus=debug`.
-///
-/// # Errors
-/// The first invalid directive.
 fn parse(text: &str) -> Result<EnvFilter, BadFilter> {
     let mut column = 1;
     for directive in text.split(',') {
@@ -77,9 +74,6 @@ pub struct LogFilter<S> {
 
 impl<S: Subscriber> LogFilter<S> {
     /// Returns a filter and its controller.
-    ///
-    /// # Errors
-    /// When the filter is invalid.
     pub fn new(
         text: &str,
         throttle: Arc<Throttle>,

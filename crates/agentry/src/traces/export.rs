@@ -52,9 +52,6 @@ pub struct Exporter {
 
 impl Exporter {
     /// Starts the export, if the settings have a collector.
-    ///
-    /// # Errors
-    /// When the address or the environment's `OTEL_…` variables cannot be used.
     pub fn start(settings: &TraceSettings) -> Result<Option<Self>, Failure> {
         let Some(endpoint) = &settings.endpoint else { return Ok(None) };
         let url = format!("{endpoint}/v1/traces");

@@ -23,9 +23,6 @@ use crate::render::{self, OutputFormat, TableColumn};
 const LIST_LIMIT: usize = 10_000;
 
 /// Runs a command.
-///
-/// # Errors
-/// When the server is unreachable or refuses.
 pub async fn dispatch(command: CliCommand) -> Result<(), Failure> {
     match command {
         CliCommand::Agents(args) => fleet::agents(&args).await,
