@@ -13,7 +13,7 @@ use crate::services::apt;
 use crate::workspace::Workspace;
 use crate::{cargo, run, say};
 
-/// What drives the browser, and what checks accessibility.
+/// Packages that drive the browser and check accessibility.
 const PACKAGES: [&str; 2] = ["puppeteer-core@24.43.1", "axe-core@4.14.1"];
 /// npm over a slow line.
 const NPM: Duration = Duration::from_secs(300);

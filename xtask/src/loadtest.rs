@@ -69,7 +69,7 @@ fn artillery(folder: &Path) -> Result<PathBuf> {
     Ok(folder.join("node_modules/.bin/artillery"))
 }
 
-/// What npm reads: Artillery, with other packages in place of some that it needs.
+/// The package.json: Artillery, with replacements of some dependencies.
 fn package(overrides: Map<String, Value>) -> String {
     let package = json!({"private": true, "dependencies": {"artillery": ARTILLERY}, "overrides": overrides});
     format!("{package:#}\n")

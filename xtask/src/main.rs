@@ -13,6 +13,7 @@ mod deploy;
 mod install;
 mod layers;
 mod loadtest;
+mod names;
 mod process;
 mod prometheus;
 mod services;
@@ -24,7 +25,8 @@ Usage: cargo xtask <command> [arguments]
 
 Commands:
   test [ARGS]        layer table, all tests, documentation examples; ARGS go to the test runner
-  check              formatting, clippy and rustdoc with warnings denied, layer table, licences and bans, deployment
+  check              formatting, clippy and rustdoc with warnings denied, layer table, type names, licences and bans,
+                     deployment
   services           PostgreSQL, Redis and RabbitMQ for tests: up, down, status
   browser            Chromium and what drives it, for tests of the dashboard
   loadtest           Locust and Artillery, for tests of the scripts in loadtest/
@@ -33,6 +35,7 @@ Commands:
   screenshots [DIR]  pictures of every page of the dashboard; --guide: also those of docs/dashboard.md
   cluster            the deployment as processes of this machine: up, scale, status, down
   layers             which crate may use which, against `cargo metadata`
+  names              type names that are defined more than once
   deny               licences, bans, sources and advisories of dependencies
   deploy-check       the files under deploy/ against their schemas and against one another
   references         rewrites the checked-in references (OpenAPI, JSON Schema, …) from the code
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         "screenshots" => browser::screenshots(&rest),
         "cluster" => cluster::command(&rest),
         "layers" => layers::check(),
+        "names" => names::check(),
         "deny" => deny::check(),
         "deploy-check" => deploy::check(),
         "references" => references(&rest),
@@ -106,6 +110,7 @@ fn test(extra: &[String], env: &[(&str, &str)]) -> Result<()> {
 fn check() -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"])).context("formatting differs: run `cargo fmt --all`")?;
     layers::check()?;
+    names::check()?;
     deny::check()?;
     deploy::check()?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
@@ -137,7 +142,7 @@ fn cargo() -> Command {
     command
 }
 
-/// Waits for what the harness does.
+/// Runs an asynchronous function of the harness.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot make a runtime")?.block_on(work)
@@ -168,7 +173,7 @@ fn say(text: &str) {
     eprint!("{text}");
 }
 
-/// What a script reads. A reader that went away is no error of ours.
+/// Prints to standard output for scripts; a closed pipe is ignored.
 fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().write_all(text.as_bytes());

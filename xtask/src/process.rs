@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use agentry_lab::{Process, ProcessGroup, ProcessIdentity, Signal};
 use anyhow::{Context, Result, bail};
 
-/// How often a wait looks again: short against the start of the quickest server (Redis, some 10 ms).
+/// Poll interval: short compared with the start of the fastest server (Redis, some 10 ms).
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a killed process may take to be gone; the kernel needs milliseconds unless it waits for a disk.
+/// Timeout of the end of a killed process; the kernel needs milliseconds unless it waits for a disk.
 const KILLED_IS_GONE: Duration = Duration::from_secs(10);
 /// Output of a finished command that is kept, in bytes: enough for an error, little enough for a terminal.
 const KEPT_OUTPUT: usize = 4_096;

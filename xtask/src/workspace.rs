@@ -1,4 +1,4 @@
-//! Where things are: the workspace and the build folder.
+//! Paths of the workspace and the build folder.
 
 use std::path::{Path, PathBuf};
 

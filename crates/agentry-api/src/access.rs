@@ -1,4 +1,4 @@
-//! `/v1/keys`, `/v1/audit` and `/v1/me`: who may do what, and who did what.
+//! `/v1/keys`, `/v1/audit` and `/v1/me`: API keys, the audit log and the caller.
 
 use agentry_core::access::{AuditEntry, Scope};
 use agentry_core::id::KeyId;
@@ -6,85 +6,80 @@ use agentry_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A key without the key.
+/// An API key, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = ApiKey)]
 pub struct KeyView {
-    /// Its id.
+    /// Id of the key.
     #[schema(value_type = String)]
     pub id: KeyId,
-    /// What people call it.
+    /// Name of the key.
     pub name: String,
-    /// `read`, `run` or `admin`; each includes those before it.
+    /// Scope: `read`, `run` or `admin`; each includes the previous ones.
     #[schema(value_type = String)]
     pub scope: Scope,
-    /// Whether it is good now.
+    /// True if it is valid now.
     pub active: bool,
-    /// When it was made.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was last used, to the minute.
+    /// Time of the last use, to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used_at: Option<Timestamp>,
-    /// From when on it is refused.
+    /// Time of expiry.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// When it was or will be revoked.
+    /// Time of revocation, which may be in the future after a rotation.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<Timestamp>,
 }
 
-/// All keys.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyList {
-    /// The keys, oldest first; revoked ones are listed for 90 days.
-    pub items: Vec<KeyView>,
-}
-
-/// A key to make.
+/// An API key to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRequest {
-    /// What people call it: 1 to 64 bytes.
+    /// Name of the key, 1 to 64 bytes.
     pub name: String,
-    /// `read`, `run` or `admin`.
+    /// Scope: `read`, `run` or `admin`.
     #[schema(value_type = String)]
     pub scope: Scope,
-    /// After how many days it is refused, 1 to 3,650; never when absent.
+    /// Days until expiry, 1 to 3,650. Default: never.
     pub expires_days: Option<u32>,
 }
 
-/// A key that was made.
+/// An API key that was created.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyMade {
-    /// The key. It is shown here and never again.
+#[schema(as = KeyMade)]
+pub struct CreatedKey {
+    /// Secret of the key, which is shown only once.
     pub key: String,
-    /// What is kept of it.
+    /// The stored key.
     #[serde(flatten)]
     pub view: KeyView,
 }
 
-/// A line of the audit log.
+/// An entry of the audit log.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AuditView {
-    /// `id`, `at`, `who`, `key`, `action`, `target`, `status`, `trace_id`.
+    /// The fields `id`, `at`, `who`, `key`, `action`, `target`, `status` and `trace_id`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub entry: AuditEntry,
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Me {
-    /// Whether this server asks for a key.
+#[schema(as = Me)]
+pub struct CallerView {
+    /// True if the server requires a key.
     pub required: bool,
-    /// Whether the request brought a good key or session.
+    /// True if the request has a valid key or session.
     pub signed_in: bool,
-    /// The key's name.
+    /// Name of the key.
     pub name: Option<String>,
-    /// What the caller may do; absent when nothing.
+    /// Scope of the caller; absent without access.
     #[schema(value_type = Option<String>)]
     pub scope: Option<Scope>,
-    /// What writes of this session carry as `X-CSRF-Token`.
+    /// Value of `X-CSRF-Token` for writes of the session.
     pub csrf: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `/v1/agents`: the fleet of the deployment, and files that may join it.
+//! `/v1/agents`: agents of the deployment, and validation of agent files.
 
 use agentry_core::agent::{AgentName, ExecutionMode};
 use agentry_core::fleet::AgentState;
@@ -8,171 +8,161 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::overview::Activity;
 
-/// An agent.
+/// An agent of the deployment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Agent)]
 pub struct AgentView {
-    /// Its name.
+    /// Name of the agent.
     #[schema(value_type = String)]
     pub name: AgentName,
-    /// `starting`, `healthy`, `restarting`, `failed`, `invalid` or `disabled`.
+    /// Status: `starting`, `healthy`, `restarting`, `failed`, `invalid` or `disabled`.
     #[schema(value_type = String)]
     pub status: AgentState,
-    /// How it executes; absent when its file never was good.
+    /// Execution mode; absent if no valid version of its file was ever loaded.
     #[schema(value_type = Option<String>)]
     pub mode: Option<ExecutionMode>,
-    /// The version that takes tasks: 12 hex digits of a content hash.
+    /// Active version: 12 hex digits of a content hash.
     pub version: Option<String>,
-    /// The file it comes from.
+    /// File of the agent.
     pub file: String,
-    /// What kind of agent its users call it.
+    /// Type of the agent, as defined by its users.
     pub agent_type: Option<String>,
-    /// What it is for.
+    /// Description.
     pub description: Option<String>,
-    /// Words to find it by.
+    /// Tags.
     pub tags: Vec<String>,
-    /// `provider/model` that it calls first.
+    /// Primary model, as `provider/model`.
     pub model: Option<String>,
-    /// Topics whose events start a task.
+    /// Topic patterns of the events that start a task.
     pub subscriptions: Vec<String>,
-    /// Why the newest version of its file is not live; the version above goes on taking tasks.
+    /// Error of the newest version of its file; `version` stays active.
     pub error: Option<String>,
-    /// Why it is not healthy, as the workers see it.
+    /// Reason for an unhealthy status, as reported by workers.
     pub reason: Option<String>,
-    /// What could not be checked from the file alone.
+    /// Warnings of the file.
     pub warnings: Vec<String>,
-    /// What it did.
+    /// Counters of the agent.
     pub counters: AgentCounters,
-    /// What happened within the window of `/v1/overview`.
+    /// Activity within the window of `/v1/overview`.
     pub activity: Activity,
-    /// The most all its tasks of a UTC day may cost, in US dollars.
+    /// Budget per UTC day, in US dollars.
     pub budget_usd_day: Option<String>,
 }
 
-/// What an agent did; `today` is the UTC day.
+/// Counters of an agent; `today` is the current UTC day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct AgentCounters {
     /// Restarts since it was last healthy.
     pub restarts: u32,
     /// Provider calls today.
     pub llm_calls_today: u64,
-    /// Those that failed.
+    /// Failed provider calls today.
     pub failed_calls_today: u64,
-    /// Tokens sent today.
+    /// Input tokens today.
     pub input_tokens_today: u64,
-    /// Tokens received today.
+    /// Output tokens today.
     pub output_tokens_today: u64,
-    /// What the priced calls of today cost, in US dollars: an exact decimal number.
+    /// Cost of the priced calls of today in US dollars, as an exact decimal number.
     pub cost_usd_today: String,
 }
 
-/// All agents of the fleet.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct AgentList {
-    /// The agents, by name.
-    pub items: Vec<AgentView>,
-    /// Pass it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
-}
-
-/// An agent with everything about it.
+/// An agent with its details.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AgentDetail {
-    /// What lists show.
+    /// The agent, as in lists.
     #[serde(flatten)]
     pub agent: AgentView,
-    /// What its users keep with it.
+    /// Metadata, as defined by its users.
     pub metadata: Option<Value>,
-    /// Names of the tools it may call.
+    /// Names of its tools.
     pub tools: Vec<String>,
-    /// Its file on each worker and scheduler that lives.
+    /// Its file on each live worker and scheduler.
     pub processes: Vec<ProcessFile>,
 }
 
-/// Which agents to list.
+/// The query of a list of agents.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AgentQuery {
-    /// Agents whose name has this in it.
+    /// Only agents whose name contains this text.
     pub q: Option<String>,
-    /// Agents in this state.
+    /// Only agents with this status.
     pub status: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; all when absent.
+    /// Rows of the page, 1 to 1,000. Default: all.
     pub limit: Option<usize>,
 }
 
 /// The file of an agent on one process.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProcessFile {
-    /// Host and process id.
+    /// Host name and process id.
     pub host: String,
-    /// The version of its file; absent when it has no file, or none that can be used.
+    /// Version of the file; absent if there is no valid file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Why the file cannot be used.
+    /// Error of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether the file is what the deployment runs.
+    /// True if the file has the active version.
     pub current: bool,
 }
 
-/// A version to run.
+/// A version to activate.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivateRequest {
-    /// The version: 12 hex digits of a content hash, as `GET /v1/agents/{name}` and the tasks that ran on it show it.
-    /// Default: the last version of an agent that was removed.
+    /// Version: 12 hex digits of a content hash, as in `GET /v1/agents/{name}` and in tasks. Default: the last version of a
+    /// removed agent.
     #[serde(default)]
     pub version: Option<String>,
 }
 
-/// What the deployment runs of an agent.
+/// The active version of an agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ActivateReply {
-    /// The agent.
+    /// Name of the agent.
     #[schema(value_type = String)]
     pub name: AgentName,
-    /// The version.
+    /// Active version.
     pub version: String,
 }
 
-/// An agent file to check.
+/// An agent file to validate.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateRequest {
-    /// The text of the file (YAML).
+    /// Text of the file (YAML).
     pub text: String,
-    /// What it is called in messages; `agent.yml` when absent.
+    /// File name in messages. Default: `agent.yml`.
     pub file: Option<String>,
 }
 
-/// What was found.
+/// The result of a validation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ValidateReply {
-    /// Whether the file can be used; warnings do not count.
+    /// True if the file has no errors; warnings are allowed.
     pub valid: bool,
-    /// Everything that is wrong, errors first.
+    /// Errors and warnings, errors first.
     pub problems: Vec<FileProblemView>,
 }
 
-/// A mistake in a file.
+/// An error or warning in a file.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = FileProblem)]
 pub struct FileProblemView {
-    /// `error` or `warning`.
+    /// Severity: `error` or `warning`.
     pub severity: String,
-    /// Line, from 1; 0 when it has no place in the text.
+    /// Line, from 1; 0 if it has no position.
     pub line: u32,
-    /// Column in characters, from 1; 0 when it has no place in the text.
+    /// Column in characters, from 1; 0 if it has no position.
     pub column: u32,
-    /// What is wrong.
+    /// Message.
     pub message: String,
-    /// What to do.
+    /// Advice.
     pub help: Option<String>,
-    /// The same as `agentry validate` prints it.
+    /// The whole text, as printed by `agentry validate`.
     pub text: String,
 }

@@ -1,4 +1,4 @@
-//! `/v1/events`: what happened, for whoever subscribes.
+//! `/v1/events`: events and their subscribers.
 
 use agentry_core::id::TaskId;
 use serde::{Deserialize, Serialize};
@@ -9,50 +9,50 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventRequest {
-    /// Words apart by dots, such as `customer.ticket.created`.
+    /// Topic: words separated by dots, such as `customer.ticket.created`.
     pub topic: String,
-    /// What happened; the input of the tasks it starts.
+    /// Data of the event, which is the input of the tasks that it starts.
     pub data: Value,
-    /// Unique within its source: the same one is taken once. A new one when absent.
+    /// Id, unique within the source: a repeated event is ignored. Default: a new id.
     pub id: Option<String>,
-    /// Who says so; `api` when absent.
+    /// Source of the event. Default: `api`.
     pub source: Option<String>,
-    /// What kind, as in CloudEvents.
+    /// Type of the event, as in CloudEvents.
     #[serde(rename = "type")]
     pub kind: Option<String>,
 }
 
-/// An event that is durable.
+/// The receipt of a stored event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EventReceipt {
-    /// Its id.
+    /// Id of the event.
     pub id: String,
-    /// Its source.
+    /// Source of the event.
     pub source: String,
-    /// Whether (source, id) was known: then nothing was done.
+    /// True if this source and id were known; then nothing was changed.
     pub duplicate: bool,
-    /// The tasks it started.
+    /// The tasks that it started.
     pub tasks: Vec<StartedTask>,
 }
 
 /// A task that an event started.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StartedTask {
-    /// Its id.
+    /// Id of the task.
     #[schema(value_type = String)]
     pub id: TaskId,
-    /// Who does it.
+    /// Agent of the task.
     pub agent: String,
 }
 
-/// Which events to follow.
+/// The query of the tail of events.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TailQuery {
-    /// Only events on topics that match this AMQP pattern (`*` one word, `#` any number).
+    /// Only topics that match this AMQP pattern (`*` is one word, `#` any number).
     pub topic: Option<String>,
-    /// Begin with this many past events, at most 1,000; 0 when absent.
+    /// Number of past events to begin with, 0 to 1,000. Default: 0.
     #[serde(default)]
     pub recent: usize,
 }

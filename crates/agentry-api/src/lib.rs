@@ -1,7 +1,7 @@
 //! The HTTP API as types, and a client of it.
 //!
-//! The server answers with these types and its OpenAPI document is made of them; [`Client`] speaks them. A type that ends
-//! in `View` is a resource as callers see it: flat and stable, whatever the store keeps.
+//! The server, its OpenAPI document and [`Client`] use these types. A type whose name ends in `View` is the public
+//! representation of a resource, independent of the store.
 
 mod access;
 mod agents;
@@ -21,7 +21,7 @@ use agentry_core::money::NanoUsd;
 
 pub use access::*;
 pub use agents::*;
-pub use client::{Call, Client, ClientBuilder, Error, EventStream, Refusal, ServerEvent, TaskEvent};
+pub use client::{ApiCall, ApiRefusal, Client, ClientBuilder, Error, EventStream, ServerEvent, TaskEvent};
 pub use events::*;
 pub use list::*;
 pub use overview::*;
@@ -33,7 +33,7 @@ pub use sessions::*;
 pub use tasks::*;
 pub use usage::*;
 
-/// Dollars as an exact decimal number without the sign of the currency.
+/// Returns an amount as an exact decimal number, without the currency sign.
 #[must_use]
 pub fn decimal_usd(amount: NanoUsd) -> String {
     amount.to_string().replacen('$', "", 1)

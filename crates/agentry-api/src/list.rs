@@ -1,4 +1,4 @@
-//! Pages.
+//! Pages of lists.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -6,20 +6,27 @@ use utoipa::{IntoParams, ToSchema};
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct List<T> {
-    /// The rows.
+    /// Rows of the page.
     pub items: Vec<T>,
-    /// Pass it as `cursor` for the next page; absent on the last one.
+    /// Value of `cursor` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
-/// Which page of a list to show.
+/// The query of a page.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
+    /// Rows of the page, 1 to 1,000. Default: 50.
     pub limit: Option<usize>,
+}
+
+impl<T> From<Vec<T>> for List<T> {
+    /// Returns a list with a single page.
+    fn from(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
 }

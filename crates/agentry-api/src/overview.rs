@@ -1,4 +1,4 @@
-//! `/v1/overview`: the whole deployment in one answer.
+//! `/v1/overview`: a summary of the whole deployment.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,38 +7,38 @@ use agentry_core::fleet::AgentState;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The deployment.
+/// A summary of the deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
-    /// `embedded` or `cluster`.
+    /// Engine: `embedded` or `cluster`.
     pub engine: Cow<'static, str>,
-    /// The version of Agentry.
+    /// Version of Agentry.
     pub version: Cow<'static, str>,
-    /// How many agents are in each state, by its word.
+    /// Number of agents by status.
     #[schema(value_type = Object)]
     pub agents: HashMap<AgentState, u64>,
-    /// Tasks that have not ended, by status.
+    /// Number of open tasks by status.
     pub tasks: OpenTasks,
-    /// Seconds that the rates below cover: 600, or less when much happened.
+    /// Length of the window of `activity`, in seconds: 600, or less under high load.
     pub window_seconds: f64,
-    /// What happened within the window.
+    /// Activity within the window.
     #[serde(flatten)]
     pub activity: Activity,
-    /// What the priced calls of the UTC day cost, in US dollars.
+    /// Cost of the priced calls of the UTC day, in US dollars.
     pub cost_usd_today: String,
-    /// The sum of the daily budgets of agents that have one, in US dollars.
+    /// Sum of the daily budgets of agents, in US dollars; absent without budgets.
     pub budget_usd_day: Option<String>,
-    /// Questions that wait for a person, 1,000 at most.
+    /// Number of open clarifications, at most 1,000.
     pub questions_open: usize,
-    /// Dead letters that wait for a decision, 1,000 at most.
+    /// Number of open dead letters, at most 1,000.
     pub dead_letters_open: usize,
-    /// Worker processes that are alive.
+    /// Number of live worker processes.
     pub workers_alive: usize,
-    /// Worker processes that are registered.
+    /// Number of registered worker processes.
     pub workers: usize,
 }
 
-/// Open tasks by status.
+/// Number of open tasks by status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct OpenTasks {
@@ -47,20 +47,20 @@ pub struct OpenTasks {
     pub waiting: u64,
 }
 
-/// What happened lately with some tasks.
+/// Activity of tasks within a window.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Activity {
-    /// Tasks accepted within the window.
+    /// Number of tasks accepted within the window.
     pub accepted: u64,
-    /// Those of them that have ended.
+    /// Number of these tasks that have ended.
     pub ended: u64,
-    /// Those of them that failed or timed out.
+    /// Number of these tasks that failed or timed out.
     pub failed: u64,
-    /// Those of them that wait for a worker.
+    /// Number of these tasks that are queued.
     pub queued: u64,
-    /// Tasks accepted in a minute.
+    /// Accepted tasks per minute.
     pub per_minute: f64,
-    /// From acceptance to end, the 95th percentile, in milliseconds; absent when none ended.
+    /// 95th percentile of the time from acceptance to end, in milliseconds; absent if no task ended.
     pub p95_ms: Option<f64>,
     /// Tasks accepted in each twelfth of the window, oldest first.
     pub spark: Vec<u32>,

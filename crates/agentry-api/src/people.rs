@@ -1,4 +1,4 @@
-//! `/v1/clarifications` and `/v1/dead-letters`: what waits for a person to decide.
+//! `/v1/clarifications` and `/v1/dead-letters`: items that wait for a decision of a person.
 
 use agentry_core::agent::AgentName;
 use agentry_core::clarification::Clarification;
@@ -9,41 +9,42 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-/// A question to a human. `resolution` is absent while it is open.
+/// A question to a person: `id`, `task`, `agent`, `scope`, `question`, `options`, `asked_at`, `expires_at`, `default`,
+/// `reply_to`, and `resolution`, which is absent while the question is open.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Clarification)]
 pub struct ClarificationView {
-    /// The question.
+    /// The stored question.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub clarification: Clarification,
 }
 
-/// Which questions to list.
+/// The query of a list of clarifications or dead letters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct ClarificationQuery {
-    /// Whether to list ended ones too.
+pub struct OpenItemQuery {
+    /// Include items that are not open any more.
     #[serde(default)]
     pub all: bool,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
+    /// Rows of the page, 1 to 1,000. Default: 50.
     pub limit: Option<usize>,
 }
 
-/// An answer.
+/// The answer to a question.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerRequest {
-    /// What; at most 16 KiB. One of the options, when the question has some.
+    /// The answer, at most 16 KiB. Must be one of the options if the question has any.
     pub answer: String,
-    /// Who; `api` when absent.
+    /// Name of the answering person. Default: `api`.
     pub by: Option<String>,
 }
 
-/// Something that was given up: `id`, `origin` (`task` or `outbox`), `task`, `agent`, `reason`, `payload`,
+/// A failed task or an undeliverable message: `id`, `origin` (`task` or `outbox`), `task`, `agent`, `reason`, `payload`,
 /// `created_at`, `state` (`open`, `replayed` or `dropped`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = DeadLetter)]
@@ -54,28 +55,28 @@ pub struct DeadLetterView {
     pub letter: DeadLetterBody,
 }
 
-/// What is kept of something that was given up.
+/// The stored data of a dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetterBody {
-    /// Its id.
+    /// Id of the dead letter.
     pub id: DeadLetterId,
-    /// What it was.
+    /// Kind of the failed item.
     pub origin: LetterOrigin,
-    /// The task it belongs to.
+    /// The task that it belongs to.
     pub task: TaskId,
-    /// The agent of the task.
+    /// Agent of the task.
     pub agent: AgentName,
-    /// Why it was given up.
+    /// Reason of the failure.
     pub reason: TaskError,
-    /// What can be edited and replayed: a task's input as it was, or an outbox message's body.
+    /// Data that can be edited and replayed: the input of a task, or the body of a message.
     pub payload: Value,
-    /// When it was given up.
+    /// Time of the failure.
     pub created_at: Timestamp,
-    /// What became of it since.
+    /// State of the dead letter.
     pub state: LetterState,
 }
 
-/// What a dead letter was.
+/// The kind of a failed item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LetterOrigin {
@@ -85,47 +86,33 @@ pub enum LetterOrigin {
     Outbox,
 }
 
-/// What became of a dead letter.
+/// The state of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LetterState {
-    /// It waits for a decision.
+    /// Waits for a decision.
     Open,
-    /// It was replayed.
+    /// Replayed.
     Replayed,
-    /// It was dropped.
+    /// Dropped.
     Dropped,
 }
 
-/// Which dead letters to list.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct DeadLetterQuery {
-    /// Whether to list replayed and dropped ones too.
-    #[serde(default)]
-    pub all: bool,
-    /// `next_cursor` of the page before.
-    pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
-    pub limit: Option<usize>,
-}
-
-/// A new payload.
+/// A new payload of a dead letter.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditRequest {
-    /// A task's input, or a callback's `{url, payload}`, or an event.
+    /// The input of a task, `{url, payload}` of a callback, or an event.
     pub payload: Value,
 }
 
-/// What a replay made.
+/// The result of a replay.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReplayReply {
-    /// The dead letter.
+    /// Id of the dead letter.
     #[schema(value_type = String)]
     pub id: DeadLetterId,
-    /// The new task, when a task was replayed; absent: the message is in the outbox again.
+    /// The new task, if a task was replayed; absent for messages, which return to the outbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub task: Option<TaskId>,

@@ -1,4 +1,4 @@
-//! `/v1/schedules`: when agents run by themselves.
+//! `/v1/schedules`: schedules of agents.
 
 use agentry_core::id::TaskId;
 use agentry_core::schedule::{Overlap, ScheduleSpec};
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-/// A schedule.
+/// A schedule of an agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Schedule)]
 pub struct ScheduleView {
-    /// Its name.
+    /// Name of the schedule.
     pub name: String,
-    /// The agent that runs.
+    /// Agent of its tasks.
     pub agent: String,
-    /// Whether it comes from an agent file.
+    /// True if it is defined in an agent file.
     pub from_file: bool,
-    /// Whether it is paused by hand.
+    /// True if it is paused.
     pub paused: bool,
-    /// When and what: `timing`, `input`, `timeout_ms`, `enabled`, `overlap`, `catchup_ms`, `jitter_ms`.
+    /// Definition: `timing`, `input`, `timeout_ms`, `enabled`, `overlap`, `catchup_ms`, `jitter_ms`.
     #[schema(value_type = Object)]
     pub spec: ScheduleSpec,
-    /// The last slot that was decided.
+    /// Last decided slot.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_slot: Option<Timestamp>,
-    /// The slots to come, five when nobody asks for more; none while it is paused or disabled.
+    /// Next slots, 5 by default; none while the schedule is paused or disabled.
     #[schema(value_type = Vec<String>)]
     pub next_slots: Vec<Timestamp>,
-    /// Slots counted as missed.
+    /// Number of missed slots.
     pub missed: u64,
-    /// Slots skipped by the overlap policy.
+    /// Number of slots skipped by the overlap policy.
     pub skipped: u64,
-    /// When it was created.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
 }
@@ -43,109 +43,109 @@ pub struct ScheduleDetail {
     /// The schedule.
     #[serde(flatten)]
     pub schedule: ScheduleView,
-    /// What became of its last slots, newest first, at most twenty.
+    /// Last decided slots, newest first, at most 20.
     #[schema(value_type = Vec<Object>)]
     pub last_slots: Vec<SlotView>,
 }
 
-/// A slot that was decided.
+/// A decided slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotView {
-    /// The nominal time.
+    /// Nominal time.
     pub slot: Timestamp,
-    /// `fired`, `skipped` or `missed`.
+    /// Outcome: `fired`, `skipped` or `missed`.
     pub state: SlotOutcome,
-    /// Its task, when it fired.
+    /// Task of a fired slot.
     pub task: Option<TaskId>,
-    /// When it was decided.
+    /// Time of the decision.
     pub decided_at: Timestamp,
 }
 
-/// What became of a slot.
+/// The outcome of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotOutcome {
-    /// Its task was accepted.
+    /// A task was accepted for it.
     Fired,
-    /// The overlap policy skipped it.
+    /// Skipped by the overlap policy.
     Skipped,
-    /// It came and went while nobody was there.
+    /// Passed while no scheduler was running.
     Missed,
 }
 
-/// What can be set of a schedule: the keys of `schedule_config`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+/// A schedule to create, or changes of one: the keys of `schedule_config`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleRequest {
-    /// Its name, when it is made.
+    /// Name of a new schedule.
     pub name: Option<String>,
-    /// The agent that runs.
+    /// Agent of its tasks.
     pub agent: Option<String>,
     /// A cron expression of five or six fields, or a nickname such as `@daily`.
     pub cron: Option<String>,
-    /// IANA time zone of `cron`; UTC when absent.
+    /// IANA time zone of `cron`. Default: UTC.
     pub timezone: Option<String>,
-    /// Instead of `cron`: every so many seconds, at least 1.
+    /// Interval in seconds, at least 1; an alternative to `cron`.
     pub interval_seconds: Option<f64>,
-    /// What each task gets as its input.
+    /// Input of each task.
     #[serde(alias = "task_data")]
     pub input: Option<Value>,
-    /// Running time of each task, in seconds.
+    /// Timeout of each task, in seconds.
     pub timeout_seconds: Option<f64>,
-    /// Whether it fires; true when absent.
+    /// True if it fires. Default: true.
     pub enabled: Option<bool>,
-    /// `skip` (default), `buffer_one` or `allow_all`.
+    /// Overlap policy: `skip` (default), `buffer_one` or `allow_all`.
     #[schema(value_type = Option<String>)]
     pub overlap: Option<Overlap>,
-    /// Slots missed by at most this many seconds are fired late; 60 when absent.
+    /// Slots missed by at most this many seconds fire late. Default: 60.
     pub catchup_window_seconds: Option<f64>,
-    /// A task starts up to this many seconds after its slot.
+    /// Random delay of each task after its slot, up to this many seconds. Default: 0.
     pub jitter_seconds: Option<f64>,
-    /// Pause or resume; slots of a pause are passed over.
+    /// True to pause the schedule; slots during a pause do not fire.
     pub paused: Option<bool>,
 }
 
-/// What to show of a schedule.
+/// The query of a schedule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ScheduleDetailQuery {
-    /// Slots to come that are shown, 0 to 100; 5 when absent.
+    /// Number of next slots, 0 to 100. Default: 5.
     pub next: Option<usize>,
 }
 
-/// Which slots are to fire.
+/// A range of past slots to fire.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a range: an object with `from` and `to`")]
 pub struct BackfillRequest {
-    /// The first moment of the range: RFC 3339, or `YYYY-MM-DD` for the start of a UTC day.
+    /// Start of the range (inclusive): RFC 3339, or `YYYY-MM-DD` for the start of a UTC day.
     pub from: String,
-    /// The last moment of the range; not in the future.
+    /// End of the range (inclusive), not in the future.
     pub to: String,
-    /// Slots that the range may have, 1 to 10,000; with more, none fires. 1,000 when absent.
+    /// The most slots of the range, 1 to 10,000; with more, none fires. Default: 1,000.
     pub limit: Option<usize>,
-    /// Only count.
+    /// Count the slots without firing them.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What came of a backfill.
+/// The result of a backfill.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BackfillReply {
-    /// The schedule.
+    /// Name of the schedule.
     pub schedule: String,
-    /// The first moment of the range.
+    /// Start of the range (inclusive).
     #[schema(value_type = String, format = DateTime)]
     pub from: Timestamp,
-    /// The last one.
+    /// End of the range (inclusive).
     #[schema(value_type = String, format = DateTime)]
     pub to: Timestamp,
-    /// Slots of the range.
+    /// Number of slots in the range.
     pub slots: usize,
-    /// Those that fired now; in a dry run, those that would.
+    /// Number of slots that fired, or would fire in a dry run.
     pub fired: usize,
-    /// Those that had fired or were skipped before.
+    /// Number of slots that had fired or been skipped before.
     pub already_decided: usize,
-    /// Whether nothing was done.
+    /// True if this was a dry run.
     pub dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! The processes: workers, logs, health, reports.
+//! Processes: workers, logs, health, reports.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,96 +8,92 @@ use agentry_core::worker::WorkerRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A worker: `id`, `host`, `roles`, `modes`, `slots`, `busy`, `started_at`, `heartbeat_at`, and whether it lives.
+/// A registered process: `id`, `host`, `roles`, `modes`, `slots`, `busy`, `started_at`, `heartbeat_at`, `alive`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Worker)]
 pub struct WorkerView {
-    /// The worker.
+    /// The stored record.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub worker: WorkerRecord,
-    /// Whether its last heartbeat is recent enough.
+    /// True if its last heartbeat is recent.
     pub alive: bool,
 }
 
-/// All workers.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct WorkerList {
-    /// The workers that are registered.
-    pub items: Vec<WorkerView>,
-}
-
-/// What is logged.
+/// The log filter of a process.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LogView {
-    /// The filter that holds now.
+    /// The current filter.
     pub filter: String,
-    /// The one that holds again when the time of `filter` is over; absent when it has none.
+    /// The filter after the end of a temporary one; absent if `filter` is permanent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub then: Option<String>,
-    /// For how many seconds `filter` still holds.
+    /// Remaining time of a temporary filter, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_seconds: Option<u64>,
 }
 
-/// What to log.
+/// A change of the log filter.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogChange {
-    /// A level, or levels of modules: `info,agentry_bus=debug`.
+    /// A level, or levels of modules, such as `info,agentry_bus=debug`.
     pub filter: String,
-    /// Seconds after which the filter before holds again, 1 to 86,400; without it, until the process ends.
+    /// Seconds until the previous filter is restored, 1 to 86,400. Default: until the process ends.
     #[serde(default)]
     pub for_seconds: Option<u32>,
 }
 
-/// Whether the process runs at all.
+/// The liveness of a process.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Live {
-    /// `ok`.
+#[schema(as = Live)]
+pub struct LiveReply {
+    /// Always `ok`.
     pub status: Cow<'static, str>,
-    /// The version of Agentry.
+    /// Version of Agentry.
     pub version: Cow<'static, str>,
-    /// `embedded` or `cluster`.
+    /// Engine: `embedded` or `cluster`.
     pub engine: Cow<'static, str>,
 }
 
-/// Whether this process can do its part, per dependency.
+/// The readiness of a process, by check.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Ready {
-    /// `ready`; `degraded` when something is missing that this process can do without for a while; `not_ready`.
+#[schema(as = Ready)]
+pub struct ReadyReply {
+    /// `ready`, `degraded` (an optional check failed) or `not_ready` (a required check failed).
     pub status: Cow<'static, str>,
-    /// The checks, by name: `store`, `queue`, `workers`, `shutdown`; on the cluster engine also `bus` and `cache`.
+    /// Checks by name: `store`, `queue`, `workers`, `shutdown`; with the cluster engine also `bus` and `cache`.
     #[schema(value_type = Object)]
-    pub checks: BTreeMap<Cow<'static, str>, Check>,
+    pub checks: BTreeMap<Cow<'static, str>, ReadinessCheck>,
 }
 
-/// One check.
+/// The result of a readiness check.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Check {
-    /// Whether it is as it must be.
+#[schema(as = Check)]
+pub struct ReadinessCheck {
+    /// True if the check passed.
     pub ok: bool,
-    /// Whether this process is of no use while it is not.
+    /// True if the process is not ready without it.
     pub required: bool,
-    /// What was found.
+    /// Description for people.
     pub detail: String,
 }
 
-/// A report.
+/// A report of the validation suite.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReportView {
-    /// The name of its folder.
+    /// Name of the report.
     pub name: String,
-    /// When it was written.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub written_at: Timestamp,
 }
 
-/// Reports.
+/// The reports of the validation suite.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReportList {
-    /// Where they are looked for.
+    /// Folder of the reports.
     pub folder: String,
-    /// The newest first, 200 at most.
+    /// At most 200 reports, newest first.
     pub items: Vec<ReportView>,
 }

@@ -1,34 +1,34 @@
-//! `/v1/sessions`: conversations of continuous agents.
+//! `/v1/sessions`: sessions of continuous agents.
 
 use agentry_core::session::{SessionId, SessionMessage, Summary};
 use agentry_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// A session.
+/// A session of a continuous agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionView {
-    /// `agent:key`.
+    /// Id of the session: `agent:key`.
     #[schema(value_type = String)]
     pub id: SessionId,
-    /// Its agent.
+    /// Agent of the session.
     pub agent: String,
-    /// Its key within the agent.
+    /// Key of the session within its agent.
     pub key: String,
-    /// Messages kept.
+    /// Number of stored messages.
     pub messages: u64,
-    /// Turns completed.
+    /// Number of completed turns.
     pub turns: u64,
-    /// Tasks in its inbox that have not ended.
+    /// Number of tasks in its inbox that have not ended.
     pub open_tasks: u64,
-    /// What was summarised away, when its agent summarises.
+    /// Summary of older messages, if the agent summarises.
     #[schema(value_type = Option<Object>)]
     pub summary: Option<Summary>,
-    /// When it began.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When a turn last ended.
+    /// Time of the end of the last turn.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
@@ -39,28 +39,28 @@ pub struct SessionDetail {
     /// The session.
     #[serde(flatten)]
     pub session: SessionView,
-    /// Messages numbered above `after`, oldest first.
+    /// Messages with a number above `after`, oldest first.
     #[schema(value_type = Vec<Object>)]
     pub history: Vec<SessionMessage>,
-    /// Pass it as `after` for the next page; absent on the last one.
+    /// Value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<u64>,
 }
 
-/// Which sessions to list.
+/// The query of a list of sessions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SessionQuery {
-    /// Sessions of this agent.
+    /// Only sessions of this agent.
     pub agent: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
+    /// Rows of the page, 1 to 1,000. Default: 50.
     pub limit: Option<usize>,
 }
 
-/// Which messages of a session to show.
+/// The query of the messages of a session.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -1,4 +1,4 @@
-//! `/v1/tasks`: work to do, and what became of it.
+//! `/v1/tasks`: tasks and their results.
 
 use std::borrow::Cow;
 
@@ -17,38 +17,37 @@ use utoipa::{IntoParams, ToSchema};
 use crate::decimal_usd;
 use crate::problem::ProblemBody;
 
-/// What a caller asks for. Borrows from the body where the body allows it.
+/// A task to submit. Borrows from the request body where possible.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "a task: an object with `agent` and `input`")]
 pub struct TaskRequest<'a> {
-    /// Who is to do it.
+    /// Agent of the task.
     #[serde(borrow)]
     #[schema(value_type = String)]
     pub agent: Cow<'a, str>,
-    /// What is asked: text or any JSON value.
+    /// Input: text or any JSON value.
     pub input: Value,
-    /// The conversation it belongs to (continuous agents only); a new one when absent. At most 256 bytes.
+    /// Session key, at most 256 bytes; continuous agents only. Default: a new session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Which of the waiting tasks goes first: `low`, `normal` (default) or `high`.
+    /// Priority in the queue: `low`, `normal` (default) or `high`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub priority: Priority,
-    /// Running time it is given, in seconds: above 0, at most 86,400; 300 when absent.
+    /// Timeout of the execution in seconds, above 0 and at most 86,400. Default: 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
-    /// Where to post the outcome, signed: http or https.
+    /// URL to which the signed result is posted (http or https).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
-    /// The most that its model calls may cost together, in US dollars: a number or a string, read exactly, with at
-    /// most nine decimals.
+    /// Budget of its model calls in US dollars: a number or a string with at most nine decimals.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub budget: Option<&'a RawValue>,
-    /// Whether you will follow `/v1/tasks/{id}/events`: the model's answers then stream from the first call on.
+    /// Stream the output of models from the first call, for callers that follow `/v1/tasks/{id}/events`. Default: false.
     #[serde(default)]
     pub stream: bool,
-    /// The same key with the same request is the same task for 24 h. The `Idempotency-Key` header wins.
+    /// Idempotency key: a repeated request returns the same task for 24 h. The `Idempotency-Key` header takes precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
@@ -58,50 +57,50 @@ pub struct TaskRequest<'a> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SubmitQuery {
-    /// Wait up to this many seconds (at most 60) for the task to end.
+    /// Seconds to wait for the end of the task, at most 60.
     pub wait: Option<f64>,
 }
 
 impl<'a> TaskRequest<'a> {
-    /// Asks `agent` for something, with every default.
+    /// Returns a request with default options.
     pub fn new(agent: impl Into<Cow<'a, str>>, input: impl Into<Value>) -> Self {
         Self { agent: agent.into(), input: input.into(), ..Self::default() }
     }
 }
 
-/// A task that is durable.
+/// The receipt of an accepted task.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TaskReceipt {
-    /// Its id.
+    /// Id of the task.
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// Where it stands.
+    /// Status of the task.
     #[schema(value_type = String)]
     pub status: TaskStatus,
-    /// W3C trace id.
+    /// W3C trace id, 32 hex digits.
     #[schema(value_type = String)]
     pub trace_id: TraceId,
-    /// Its conversation; continuous agents only.
+    /// Session, as `agent:key`; continuous agents only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub session: Option<SessionId>,
 }
 
 impl From<&Task> for TaskReceipt {
-    /// The receipt of a task that was accepted just now.
+    /// Returns the receipt of a new task.
     fn from(task: &Task) -> Self {
         let (trace_id, session) = (task.trace_id, task.session.clone());
         Self { id: task.id, status: TaskStatus::Queued, trace_id, session }
     }
 }
 
-/// The answer to a task that is waited for.
+/// The reply to a submission with `wait`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum SubmitReply {
-    /// It ended in time.
+    /// The task ended in time.
     Ended(Box<TaskView>),
-    /// It takes longer.
+    /// The task has not ended yet.
     Accepted(TaskReceipt),
 }
 
@@ -109,82 +108,82 @@ pub enum SubmitReply {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Task)]
 pub struct TaskView {
-    /// Its id.
+    /// Id of the task.
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// Who does it.
+    /// Agent of the task.
     #[schema(value_type = String)]
     pub agent: AgentName,
-    /// `autonomous`, `continuous`, `collaborative` or `scheduled`.
+    /// Execution mode: `autonomous`, `continuous`, `collaborative` or `scheduled`.
     #[schema(value_type = String)]
     pub mode: ExecutionMode,
-    /// `queued`, `running`, `waiting`, `completed`, `failed`, `timed_out` or `cancelled`.
+    /// Status: `queued`, `running`, `waiting`, `completed`, `failed`, `timed_out` or `cancelled`.
     #[schema(value_type = String)]
     pub status: TaskStatus,
-    /// The conversation it belongs to, as `agent:key`; continuous agents only.
+    /// Session, as `agent:key`; continuous agents only.
     #[schema(value_type = Option<String>)]
     pub session: Option<SessionId>,
-    /// What was asked.
+    /// Input.
     pub input: Value,
-    /// The answer, when it completed.
+    /// Output of a completed task.
     pub output: Option<Value>,
-    /// Why it did not complete: `code` and `message`.
+    /// Error of a failed task: `code` and `message`.
     #[schema(value_type = Option<Object>)]
     pub error: Option<TaskError>,
-    /// Which try this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// When it was accepted.
+    /// Time of acceptance.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it was first claimed.
+    /// Time of the first claim.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// Time of the end.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// From acceptance to its end, in milliseconds; absent while it is open.
+    /// Time from acceptance to end, in milliseconds; absent while the task is open.
     pub duration_ms: Option<f64>,
-    /// Running time it is given, in seconds.
+    /// Timeout of the execution, in seconds.
     pub timeout_seconds: f64,
-    /// `low`, `normal` or `high`.
+    /// Priority: `low`, `normal` or `high`.
     #[schema(value_type = String)]
     pub priority: Priority,
-    /// Which door it came through.
+    /// Origin of the task: `kind` and its details.
     #[schema(value_type = Object)]
     pub source: TaskSource,
     /// W3C trace id, 32 hex digits.
     #[schema(value_type = String)]
     pub trace_id: TraceId,
-    /// The version of the agent it runs on, once it has begun.
+    /// Version of the agent, once the task has started.
     pub agent_version: Option<String>,
-    /// The worker that owns it, while it runs.
+    /// Id of the worker that executes it.
     #[schema(value_type = Option<String>)]
     pub worker: Option<WorkerId>,
-    /// Whether somebody asked to cancel it while it runs.
+    /// True if cancellation was requested while it runs.
     pub cancel_requested: bool,
-    /// What it has cost so far.
+    /// Usage so far.
     pub spent: SpentView,
-    /// The open questions it waits for.
+    /// Ids of the open clarifications that it waits for.
     #[schema(value_type = Vec<String>)]
     pub clarifications: Vec<ClarificationId>,
 }
 
-/// What was spent on a task.
+/// The usage of a task.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Spent)]
 pub struct SpentView {
-    /// Calls to providers.
+    /// Number of provider calls.
     pub llm_calls: u32,
-    /// Tokens sent.
+    /// Input tokens.
     pub input_tokens: u64,
-    /// Tokens received.
+    /// Output tokens.
     pub output_tokens: u64,
-    /// What the priced calls cost, in US dollars: an exact decimal number.
+    /// Cost of the priced calls in US dollars, as an exact decimal number.
     pub cost_usd: String,
-    /// The same in billionths of a dollar.
+    /// Cost of the priced calls in billionths of a US dollar.
     #[schema(value_type = i64)]
     pub cost_nanos: NanoUsd,
-    /// Calls whose model has no price; their cost is not in the sums.
+    /// Number of calls without a price, whose cost is not included.
     pub unpriced_calls: u32,
 }
 
@@ -239,99 +238,99 @@ pub struct TaskDetail {
     /// The task.
     #[serde(flatten)]
     pub task: TaskView,
-    /// Its journal, when it was asked for: every model and tool call, in order.
+    /// Journal, if requested: all model and tool calls, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub journal: Option<Vec<JournalEntry>>,
 }
 
-/// Which tasks to list.
+/// The query of a list of tasks.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TaskQuery {
-    /// Tasks of this agent.
+    /// Only tasks of this agent.
     pub agent: Option<String>,
-    /// Tasks in this status.
+    /// Only tasks with this status.
     pub status: Option<String>,
-    /// Tasks of this mode.
+    /// Only tasks with this execution mode.
     pub mode: Option<String>,
-    /// Tasks of this session, as `agent:key`.
+    /// Only tasks of this session, as `agent:key`.
     pub session: Option<String>,
-    /// Cut what was asked and answered to a line: for lists.
+    /// Truncate inputs and outputs to a line.
     #[serde(default)]
     pub brief: bool,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
+    /// Rows of the page, 1 to 1,000. Default: 50.
     pub limit: Option<usize>,
 }
 
-/// What to show of a task.
+/// The query of a task.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TaskDetailQuery {
-    /// Whether to show the journal: every model and tool call.
+    /// Include the journal: all model and tool calls.
     #[serde(default)]
     pub journal: bool,
 }
 
-/// What became of a request to cancel.
+/// The result of a cancellation.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CancelReply {
-    /// The task.
+    /// Id of the task.
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// Where it stands: `cancelled`, or `running` until its worker has stopped.
+    /// Status: `cancelled`, or `running` until its worker has stopped.
     #[schema(value_type = String)]
     pub status: TaskStatus,
 }
 
-/// Tasks to accept.
+/// A batch of tasks to submit.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest<'a> {
-    /// The tasks, at most 1,000.
+    /// Tasks, at most 1,000.
     #[serde(borrow)]
     pub tasks: Vec<TaskRequest<'a>>,
 }
 
-/// What became of the tasks, in their order.
+/// The results of a batch.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct BatchReply<'a> {
-    /// How many are durable, duplicates of earlier requests included.
+    /// Number of accepted tasks, including duplicates of earlier requests.
     pub accepted: usize,
-    /// How many were refused.
+    /// Number of refused tasks.
     pub refused: usize,
-    /// One row for each task: `id` and `trace_id`, or `error`.
+    /// One row per task, in order: `id` and `trace_id`, or `error`.
     pub tasks: Vec<BatchRow<'a>>,
 }
 
-/// What became of one task of a batch.
+/// The result of one task of a batch.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchRow<'a> {
-    /// It is durable.
+    /// Accepted.
     Accepted {
-        /// Its id.
+        /// Id of the task.
         #[schema(value_type = String)]
         id: TaskId,
-        /// Its trace, when this request made it.
+        /// W3C trace id, if this request created the task.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<String>)]
         trace_id: Option<TraceId>,
-        /// Its conversation; continuous agents only.
+        /// Session, as `agent:key`; continuous agents only.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<String>)]
         session: Option<SessionId>,
-        /// Whether the same key brought the same task before.
+        /// True if an earlier request with the same idempotency key created the task.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         duplicate: bool,
     },
-    /// It was refused.
+    /// Refused.
     Refused {
-        /// Why.
+        /// Problem of the task.
         #[schema(inline)]
         error: ProblemBody<'a>,
     },

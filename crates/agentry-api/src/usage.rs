@@ -1,4 +1,4 @@
-//! `/v1/usage`: what was spent.
+//! `/v1/usage`: usage and cost.
 
 use agentry_core::agent::{AgentName, ProviderKind};
 use agentry_core::chat::Usage;
@@ -8,10 +8,10 @@ use agentry_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// What to sum over.
+/// The dimension of usage sums.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum By {
+pub enum UsageDimension {
     /// One row for each agent.
     #[default]
     Agent,
@@ -23,110 +23,110 @@ pub enum By {
     Task,
 }
 
-/// What to sum.
+/// The query of usage sums.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UsageQuery {
-    /// `agent` (default), `model`, `day` or `task`.
+    /// Dimension: `agent` (default), `model`, `day` or `task`.
     #[serde(default)]
     #[param(value_type = Option<String>)]
-    pub by: By,
-    /// From this moment on: RFC 3339 or `YYYY-MM-DD`; 30 days before `to` when absent.
+    pub by: UsageDimension,
+    /// Start of the span (inclusive): RFC 3339 or `YYYY-MM-DD`. Default: 30 days before `to`.
     pub from: Option<String>,
-    /// Before this moment; now when absent.
+    /// End of the span (exclusive). Default: now.
     pub to: Option<String>,
 }
 
-/// Sums over a span of time.
+/// Usage sums over a span.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UsageReply {
-    /// From this moment on.
+    /// Start of the span (inclusive).
     #[schema(value_type = String, format = DateTime)]
     pub from: Timestamp,
-    /// Before this moment.
+    /// End of the span (exclusive).
     #[schema(value_type = String, format = DateTime)]
     pub to: Timestamp,
-    /// The sums, by key.
+    /// One sum per key.
     pub rows: Vec<UsageSum>,
     /// The sum of the rows.
     pub total: UsageSum,
 }
 
-/// A sum of ledger rows.
+/// A sum of provider calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct UsageSum {
-    /// The agent, `provider/model`, day, or task.
+    /// Key of the sum: agent, `provider/model`, day or task.
     pub key: String,
-    /// Provider calls.
+    /// Number of provider calls.
     pub calls: u64,
-    /// Those that failed.
+    /// Number of failed calls.
     pub failed_calls: u64,
-    /// Those without a price; their cost is in no sum.
+    /// Number of calls without a price, whose cost is not included.
     pub unpriced_calls: u64,
-    /// Tokens sent.
+    /// Input tokens.
     pub input_tokens: u64,
-    /// Those of them found in the provider's cache.
+    /// Input tokens read from the cache of the provider.
     pub cached_tokens: u64,
-    /// Tokens received.
+    /// Output tokens.
     pub output_tokens: u64,
-    /// What the priced calls cost, in US dollars: an exact decimal number.
+    /// Cost of the priced calls in US dollars, as an exact decimal number.
     pub cost_usd: String,
-    /// The same in billionths of a dollar.
+    /// Cost of the priced calls in billionths of a US dollar.
     #[schema(value_type = i64)]
     pub cost_nanos: NanoUsd,
 }
 
-/// Which provider calls to list.
+/// The query of a list of provider calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CallsQuery {
-    /// From this moment on: RFC 3339 or `YYYY-MM-DD`; 30 days before `to` when absent.
+    /// Start of the span (inclusive): RFC 3339 or `YYYY-MM-DD`. Default: 30 days before `to`.
     pub from: Option<String>,
-    /// Before this moment; now when absent.
+    /// End of the span (exclusive). Default: now.
     pub to: Option<String>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Rows, 1 to 1,000; 50 when absent.
+    /// Rows of the page, 1 to 1,000. Default: 50.
     pub limit: Option<usize>,
 }
 
-/// A provider call: a row of the ledger.
+/// A provider call: a row of the usage ledger.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CallView {
-    /// Its id, which went to the provider as `x-request-id`.
+    /// Id of the call, sent to the provider as `x-request-id`.
     #[schema(value_type = String)]
     pub call: CallId,
-    /// The provider's own name of it.
+    /// Id that the provider gave the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub provider_call: Option<Box<str>>,
-    /// The task; the call again when the task is forgotten.
+    /// Task of the call; repeats `call` if the task was deleted.
     #[schema(value_type = String)]
     pub task: TaskId,
-    /// The agent.
+    /// Agent of the task.
     #[schema(value_type = String)]
     pub agent: AgentName,
-    /// The provider.
+    /// Provider.
     #[schema(value_type = String)]
     pub provider: ProviderKind,
-    /// The model asked for.
+    /// Requested model.
     pub model: String,
-    /// `completed` or `failed`.
+    /// Status: `completed` or `failed`.
     #[schema(value_type = String)]
     pub status: CallStatus,
     /// Tokens as the provider counted them.
     #[schema(value_type = Object)]
     pub usage: Usage,
-    /// What it cost in billionths of a dollar; absent: unpriced.
+    /// Cost in billionths of a US dollar; absent if the model has no price.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub cost_nanos: Option<NanoUsd>,
-    /// When it ended.
+    /// Time of the end.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     pub duration_us: u64,
 }
 

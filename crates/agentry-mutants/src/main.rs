@@ -20,7 +20,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Mutant::of_environment() {
         Ok(None) => {}
-        Ok(Some(_)) => agentry::put_before_the_store(|inner| match Mutant::of_environment() {
+        Ok(Some(_)) => agentry::set_store_layer(|inner| match Mutant::of_environment() {
             Ok(Some(mutant)) => Arc::new(broken::Store::new(inner, mutant)),
             _ => inner,
         }),

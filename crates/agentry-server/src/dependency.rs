@@ -1,5 +1,5 @@
-//! Servers that this process depends on besides the store, as the wiring sees them: the broker, the cache. The ports
-//! know nothing of connections; who builds the backends does.
+//! The servers that this process depends on besides the store, such as broker and cache. The binary provides them,
+//! because the ports hide connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// A server that this process can do without for a while.
+/// A server that this process can run without for a while.
 #[derive(Clone)]
 pub struct Dependency {
     /// Its name in `/health/ready` and in metrics.
     pub name: &'static str,
-    /// Looks at it: cheap, without IO, also while it is gone.
-    pub look: Arc<dyn Fn() -> DependencyState + Send + Sync>,
+    /// Returns its state: cheap and without IO, also while it is down.
+    pub probe: Arc<dyn Fn() -> DependencyState + Send + Sync>,
 }
 
 impl fmt::Debug for Dependency {
@@ -25,37 +25,38 @@ impl fmt::Debug for Dependency {
     }
 }
 
-/// How a dependency is doing.
+/// The state of a dependency.
 #[derive(Debug, Clone, Default)]
 pub struct DependencyState {
-    /// Whether it is there. When it is not, this process goes on, slower.
+    /// True if it is up. This process also works without it, more slowly.
     pub up: bool,
-    /// What was found, for people.
+    /// A description for people.
     pub detail: String,
-    /// What was counted.
-    pub metrics: Vec<Metric>,
+    /// Its metrics.
+    pub metrics: Vec<DependencyMetric>,
 }
 
-/// One number for `/metrics`.
+/// A metric of a dependency.
 #[derive(Debug, Clone, Copy)]
-pub struct Metric {
+pub struct DependencyMetric {
     /// Its name, with the prefix `agentry_`.
     pub name: &'static str,
-    /// What it says, a sentence with its full stop.
+    /// The help text, a sentence with a full stop.
     pub help: &'static str,
-    /// Whether it only grows: it is then shown with `_total` behind its name.
+    /// True if it is a counter, which is exported with the suffix `_total`.
     pub is_counter: bool,
-    /// How much.
+    /// The value.
     pub value: f64,
 }
 
-/// The metrics of servers, looked at when somebody scrapes.
+/// Collects the metrics of dependencies on each scrape.
 #[derive(Debug)]
-pub(crate) struct Looked(pub Vec<Dependency>);
+pub(crate) struct DependencyCollector(pub Vec<Dependency>);
 
-impl Collector for Looked {
+impl Collector for DependencyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Metric { name, help, is_counter, value } in self.0.iter().flat_map(|dependency| (dependency.look)().metrics)
+        for DependencyMetric { name, help, is_counter, value } in
+            self.0.iter().flat_map(|dependency| (dependency.probe)().metrics)
         {
             if is_counter {
                 let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -1,7 +1,7 @@
 //! The HTTP API: `/v1`, health, metrics, the OpenAPI document and the dashboard.
 //!
-//! The server meets the orchestrator only through the store and the bus, so that it runs the same lines in one process
-//! or in ten. Every route is a row of `routes::table`; every error is a [`problem::Problem`].
+//! Server and orchestrator interact only through the store and the bus, so that the code is the same in one process
+//! and in ten. Every route is a row of `routes::table`; every error is a [`problem::ApiProblem`].
 
 mod api;
 mod auth;
@@ -19,11 +19,11 @@ mod state;
 mod tls;
 mod ui;
 
-pub use auth::{Access, key_hash, new_key};
-pub use dependency::{Dependency, DependencyState, Metric};
+pub use auth::{Access, NewKeyError, key_hash, new_key};
+pub use dependency::{Dependency, DependencyMetric, DependencyState};
 pub use log::{BadLogFilter, LogControl, LogState};
 pub use openapi::openapi;
 pub use serve::{router, serve};
-pub use slack::SlackDoor;
-pub use state::{Limits, ServerDeps};
+pub use slack::SlackIngress;
+pub use state::{ServerDeps, ServerLimits};
 pub use tls::Tls;

@@ -1,29 +1,29 @@
-//! Steering the log of the process: a port, because the server does not know how it is written.
+//! The port to the log filter of the process.
 
 use std::time::Duration;
 
-/// What is logged.
+/// The state of the log filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogState {
-    /// The filter that holds now.
+    /// The current filter.
     pub filter: String,
-    /// The filter that holds after it, and in how long.
+    /// The filter that follows, and the time until then.
     pub then: Option<(String, Duration)>,
 }
 
-/// A text that is no filter: which part of it, where it stands, and what is wrong.
+/// The error of an invalid filter: the directive, its column and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadLogFilter(pub String);
 
-/// Steers the log of the process.
+/// Controls the log filter of the process.
 pub trait LogControl: Send + Sync + 'static {
-    /// What is logged now.
+    /// Returns the state of the filter.
     fn current(&self) -> LogState;
 
-    /// Logs by this filter, for a time or for good.
+    /// Sets the filter, for a time or permanently.
     ///
     /// # Errors
-    /// When it is no filter; nothing changes then.
+    /// When the filter is invalid; nothing changes then.
     fn set(&self, filter: &str, time: Option<Duration>) -> Result<(), BadLogFilter>;
 }

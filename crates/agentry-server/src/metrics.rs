@@ -1,5 +1,5 @@
-//! Counting requests: by route template and status, with a histogram of durations. Handles are kept by each route: no
-//! lookup per request.
+//! Metrics of requests: counters by route template and status, and a histogram of durations. Each route has its own
+//! handles, so that a request needs no lookup.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,48 +14,48 @@ use prometheus_client::registry::Registry;
 /// Upper bounds of the duration histogram, in seconds.
 const DURATIONS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0];
 
-/// The statuses that are counted apart; others fall into the last slot of their class.
+/// The statuses with their own counter; others count as the last status of their class.
 const STATUSES: [u16; 20] =
     [200, 201, 202, 204, 299, 399, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 599];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRoute {
+struct RouteLabels {
     method: &'static str,
     route: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfAnswer {
+struct ResponseLabels {
     method: &'static str,
     route: &'static str,
     status: u16,
 }
 
-/// Requests of one method on one route template.
+/// The metrics of one method of one route template.
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
-    of: OfRoute,
-    answers: Family<OfAnswer, Counter>,
+    of: RouteLabels,
+    answers: Family<ResponseLabels, Counter>,
     durations: Histogram,
 }
 
 impl RouteMetrics {
-    /// Counts one request.
+    /// Records a request.
     pub(crate) fn observe(&self, status: u16, took: Duration) {
         let class_end = (status / 100) * 100 + 99;
         let last = STATUSES[STATUSES.len() - 1];
         let status = [status, class_end].into_iter().find(|status| STATUSES.contains(status)).unwrap_or(last);
-        let OfRoute { method, route } = self.of;
-        self.answers.get_or_create(&OfAnswer { method, route, status }).inc();
+        let RouteLabels { method, route } = self.of;
+        self.answers.get_or_create(&ResponseLabels { method, route, status }).inc();
         self.durations.observe(took.as_secs_f64());
     }
 }
 
-/// All requests.
+/// The metrics of all requests.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
-    answers: Family<OfAnswer, Counter>,
-    durations: Family<OfRoute, Histogram, fn() -> Histogram>,
+    answers: Family<ResponseLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: AtomicUsize,
 }
 
@@ -69,38 +69,38 @@ impl Default for HttpMetrics {
     }
 }
 
-/// One request in flight.
-pub(crate) struct InFlight<'a>(&'a AtomicUsize);
+/// Decrements the number of requests in flight when dropped.
+pub(crate) struct InFlightGuard<'a>(&'a AtomicUsize);
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl HttpMetrics {
-    /// Shows the counters in a registry.
+    /// Registers the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Requests answered, by route template and status";
         registry.register("agentry_http_requests", help, self.answers.clone());
         registry.register("agentry_http_request_duration_seconds", "Time to answer a request", self.durations.clone());
     }
 
-    /// The counters of a route; called once for each when the router is built.
+    /// Returns the metrics of a route; called once for each when the router is built.
     pub(crate) fn route(&self, method: &'static str, route: &'static str) -> Arc<RouteMetrics> {
-        let of = OfRoute { method, route };
+        let of = RouteLabels { method, route };
         let durations = self.durations.get_or_create_owned(&of);
         Arc::new(RouteMetrics { of, answers: self.answers.clone(), durations })
     }
 
-    /// Counts a request in, unless `most` are in flight.
-    pub(crate) fn enter(&self, most: usize) -> Option<InFlight<'_>> {
+    /// Counts a request as in flight, unless `most` are.
+    pub(crate) fn enter(&self, most: usize) -> Option<InFlightGuard<'_>> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlight(&self.in_flight);
+        let guard = InFlightGuard(&self.in_flight);
         (before < most).then_some(guard)
     }
 
-    /// Requests in flight now.
+    /// Returns the number of requests in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem details: one stable code each, with the words that name the thing and the way out.
+//! Errors as RFC 9457 problem details, each with a stable code, the object it concerns and advice.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use axum::response::{IntoResponse, Response};
 
 pub use agentry_api::{Code, FieldError, PROBLEM_JSON, ProblemBody};
 
-/// An error on its way out. It becomes a body where the trace id of the request is known: in the endpoint's frame.
+/// An error response. The frame of the endpoint renders its body, because it knows the trace id.
 #[derive(Debug, Clone)]
-pub struct Problem {
-    /// Its code.
+pub struct ApiProblem {
+    /// The stable code.
     pub code: Code,
-    /// What happened here, and the way out.
+    /// The cause and advice.
     pub detail: Cow<'static, str>,
-    /// Each error by itself.
+    /// The errors of single fields.
     pub errors: Vec<FieldError>,
-    /// When to try again.
+    /// The value of `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
-/// What handlers return.
-pub type Answer<T = Response> = Result<T, Problem>;
+/// The result of a handler.
+pub type ApiResult<T = Response> = Result<T, ApiProblem>;
 
-impl Problem {
-    /// A problem with this code and detail.
+impl ApiProblem {
+    /// Returns a problem with this code and detail.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// A field that is not as it must be.
+    /// Returns the problem of an invalid field.
     pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
         let mut problem = Self::new(Code::InvalidRequest, format!("`{}`: {detail}", pointer.trim_start_matches('/')));
@@ -40,14 +40,14 @@ impl Problem {
         problem
     }
 
-    /// The same problem with `Retry-After`.
+    /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Its body under this trace id.
+    /// Returns the body, with this trace id.
     #[must_use]
     pub fn body<'a>(&'a self, trace_id: &'a str) -> ProblemBody<'a> {
         ProblemBody {
@@ -61,7 +61,7 @@ impl Problem {
         }
     }
 
-    /// The whole response; headers that `frame` already has (such as `Allow`) are kept.
+    /// Returns the response; headers of `frame`, such as `Allow`, are kept.
     #[must_use]
     pub fn render(&self, frame: Response, trace_id: &str) -> Response {
         let (mut parts, _) = frame.into_parts();
@@ -81,7 +81,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
         response.extensions_mut().insert(self);
@@ -89,7 +89,7 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ApiProblem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Full { retry_after, .. } => {
@@ -107,7 +107,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// `; did you mean …?`, when one of `known` is close to `word`.
+/// Returns `; did you mean …?` when one of `known` is close to `word`, else nothing.
 pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     // 0.8 keeps one typo in a short word and two in a longer one.
     let best = known

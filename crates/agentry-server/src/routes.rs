@@ -1,4 +1,4 @@
-//! The table of routes: what the router is built from, and what the document is checked against.
+//! The table of routes, from which the router is built; a test compares the OpenAPI document with it.
 
 use agentry_core::worker::Role;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
@@ -15,11 +15,11 @@ use crate::ui;
 pub(crate) struct Route {
     /// The template, with parameters in braces.
     pub(crate) path: &'static str,
-    /// Its methods and what answers them.
+    /// The methods and their handlers.
     pub(crate) methods: Vec<(&'static str, MethodRouter<AppState>)>,
-    /// Whether the bound on requests in flight counts it: probes and scrapes always pass.
+    /// True if the limit of requests in flight applies; probes and scrapes are exempt.
     pub(crate) bounded: bool,
-    /// The role of the processes that answer it; `None`: all do.
+    /// The role of the processes that serve it; `None` means all.
     role: Option<Role>,
 }
 
@@ -27,8 +27,8 @@ fn route(path: &'static str, methods: Vec<(&'static str, MethodRouter<AppState>)
     Route { path, methods, bounded: true, role: Some(Role::Api) }
 }
 
-/// What Slack calls.
-fn of_slack(path: &'static str, handler: MethodRouter<AppState>) -> Route {
+/// Returns a route that Slack calls.
+fn slack_route(path: &'static str, handler: MethodRouter<AppState>) -> Route {
     Route { role: Some(Role::Slack), ..route(path, vec![("POST", handler)]) }
 }
 
@@ -36,12 +36,12 @@ fn probe(path: &'static str, handler: MethodRouter<AppState>) -> Route {
     Route { path, methods: vec![("GET", handler)], bounded: false, role: None }
 }
 
-/// The routes of a process with these roles.
+/// Returns the routes of a process with these roles.
 pub(crate) fn of_roles(roles: &[Role]) -> Vec<Route> {
     table().into_iter().filter(|route| route.role.is_none_or(|role| roles.contains(&role))).collect()
 }
 
-/// Every route.
+/// Returns every route.
 pub(crate) fn table() -> Vec<Route> {
     vec![
         route("/v1/tasks", vec![("POST", post(tasks::create)), ("GET", get(tasks::list))]),
@@ -87,11 +87,11 @@ pub(crate) fn table() -> Vec<Route> {
         probe("/metrics", get(scrape::metrics)),
         probe("/debug/pprof/profile", get(profile::profile)),
         probe("/debug/pprof/heap", get(heap::heap)),
-        of_slack("/slack/events", post(slack::events::events)),
-        of_slack("/slack/commands", post(slack::commands::commands)),
-        of_slack("/slack/interactive", post(slack::interactive::interactive)),
+        slack_route("/slack/events", post(slack::events::events)),
+        slack_route("/slack/commands", post(slack::commands::commands)),
+        slack_route("/slack/interactive", post(slack::interactive::interactive)),
         Route { role: Some(Role::Api), ..probe("/openapi.json", get(page::document)) },
-        // Every process has a log of its own.
+        // Every process has its own log.
         Route { role: None, ..route("/v1/log", vec![("GET", get(log::get)), ("PUT", put(log::put))]) },
         route("/v1/me", vec![("GET", get(me::get))]),
         route("/v1/sign-in", vec![("POST", post(me::sign_in))]),

@@ -1,4 +1,4 @@
-//! From the table of routes to a running server: the frame around every endpoint, and the way down.
+//! The running server: the router of all routes, the frame around every endpoint, and graceful shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,18 +23,19 @@ use tower::{Layer, Service};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::auth::guard::guard;
-use crate::auth::policy::{Need, audited, need};
-use crate::auth::trail::{self, strict};
-use crate::extract::place_at_door;
+use crate::auth::policy::{RouteAccess, audited, route_access};
+use crate::auth::trail::{self, set_security_headers};
+use crate::extract::ingress_span;
 use crate::metrics::RouteMetrics;
-use crate::problem::{Code, Problem};
+use crate::problem::{ApiProblem, Code};
 use crate::routes;
 use crate::state::{AppState, ServerDeps};
 use crate::tls::{Tls, TlsListener};
 
-/// Serves the API, by TLS when there is a certificate, until `shutdown`; then streams end, requests in flight get [`crate::Limits::drain`], and it returns.
+/// Serves the API, with TLS when there is a certificate, until `shutdown`. Then streams end and requests in flight get
+/// [`crate::ServerLimits::drain`] to finish.
 ///
 /// # Errors
 /// When the listener fails.
@@ -45,13 +46,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let drain = deps.limits.drain;
-    // Streams and waits hang on a token of their own: when this future is dropped, they end too.
+    // Streams and waits have their own token, so that they also end when this future is dropped.
     let streams = shutdown.child_token();
     let _end_streams = streams.clone().drop_guard();
     let router = router_until(deps, streams);
     let until = shutdown.clone().cancelled_owned();
     let serving: BoxFuture<'_, io::Result<()>> = match tls {
-        None => Box::pin(axum::serve(tapped(listener), router).with_graceful_shutdown(until).into_future()),
+        None => Box::pin(axum::serve(with_nodelay(listener), router).with_graceful_shutdown(until).into_future()),
         Some(tls) => {
             let listener = TlsListener::new(listener, tls)?;
             Box::pin(axum::serve(listener, router).with_graceful_shutdown(until).into_future())
@@ -64,14 +65,14 @@ pub async fn serve(
     tokio::select! {
         ended = serving => ended,
         () = deadline => {
-            tracing::warn!(after = ?drain, "requests still in flight were cut off");
+            tracing::warn!(after = ?drain, "requests still in flight were aborted");
             Ok(())
         }
     }
 }
 
-/// The listener, whose connections send small answers at once.
-fn tapped(listener: TcpListener) -> impl axum::serve::Listener<Io = TcpStream, Addr = std::net::SocketAddr> {
+/// Sets TCP_NODELAY on the connections of a listener.
+fn with_nodelay(listener: TcpListener) -> impl axum::serve::Listener<Io = TcpStream, Addr = std::net::SocketAddr> {
     listener.tap_io(|tcp| {
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -79,26 +80,26 @@ fn tapped(listener: TcpListener) -> impl axum::serve::Listener<Io = TcpStream, A
     })
 }
 
-/// The whole API as a service, without a listener.
+/// Returns the API as a router, without a listener.
 pub fn router(deps: ServerDeps) -> Router {
     router_until(deps, CancellationToken::new())
 }
 
 fn router_until(deps: ServerDeps, shutdown: CancellationToken) -> Router {
     let state = AppState::new(deps, shutdown);
-    let unrouted = Frame::new(&state, "any", "unrouted", true);
+    let unrouted = RequestFrame::new(&state, "any", "unrouted", true);
     let mut router = Router::new();
     for route in routes::of_roles(&state.deps.roles) {
         let mut methods = MethodRouter::new().fallback(method_not_allowed).layer(unrouted.clone());
         for (method, handler) in route.methods {
-            methods = methods.merge(handler.layer(Frame::new(&state, method, route.path, route.bounded)));
+            methods = methods.merge(handler.layer(RequestFrame::new(&state, method, route.path, route.bounded)));
         }
         router = router.route(route.path, methods);
     }
     router.fallback_service(any(route_not_found).layer(unrouted).with_state(state.clone())).with_state(state)
 }
 
-async fn route_not_found(State(state): State<AppState>, request: Request) -> Problem {
+async fn route_not_found(State(state): State<AppState>, request: Request) -> ApiProblem {
     let path: String = request.uri().path().chars().take(200).collect();
     let roles = &state.deps.roles;
     let wanted = if path.starts_with("/slack/") { Role::Slack } else { Role::Api };
@@ -110,47 +111,46 @@ async fn route_not_found(State(state): State<AppState>, request: Request) -> Pro
             wanted.as_str(),
             roles.join(", ")
         );
-        return Problem::new(Code::RouteNotFound, detail);
+        return ApiProblem::new(Code::RouteNotFound, detail);
     }
-    Problem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
+    ApiProblem::new(Code::RouteNotFound, format!("there is no `{path}`; /openapi.json lists every route"))
 }
 
-async fn method_not_allowed(request: Request) -> Problem {
+async fn method_not_allowed(request: Request) -> ApiProblem {
     let (method, path) = (request.method().clone(), request.uri().path().chars().take(200).collect::<String>());
-    Problem::new(
+    ApiProblem::new(
         Code::MethodNotAllowed,
         format!("`{path}` does not take {method}; the `Allow` header has what it takes"),
     )
 }
 
-/// The frame around an endpoint: bounds requests in flight, counts and times them, turns a panic into a problem, and
-/// gives every problem its body. One layer, so that the hot path crosses one box.
+/// The layer around an endpoint: limits requests in flight, measures them, turns a panic into a problem, and renders
+/// problems. It is a single layer, so that the hot path has a single boxed future.
 #[derive(Clone)]
-struct Frame {
+struct RequestFrame {
     state: AppState,
     metrics: Arc<RouteMetrics>,
     bounded: bool,
     method: &'static str,
     path: &'static str,
-    need: Need,
+    access: RouteAccess,
 }
 
-impl Frame {
+impl RequestFrame {
     fn new(state: &AppState, method: &'static str, path: &'static str, bounded: bool) -> Self {
-        let (metrics, need) = (state.metrics.route(method, path), need(method, path));
-        Self { state: state.clone(), metrics, bounded, method, path, need }
+        let (metrics, access) = (state.metrics.route(method, path), route_access(method, path));
+        Self { state: state.clone(), metrics, bounded, method, path, access }
     }
-}
 
-impl Frame {
-    /// Guards a request, answers it, and writes down what it may have changed.
-    async fn answer<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId) -> Response
+    /// Authorizes a request, calls the endpoint, and audits writes.
+    async fn authorize_and_call<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId) -> Response
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let audited = audited(self.method, self.path);
-        let guarded = guard(&self.state, self.need, request).await;
-        let noted = audited.then(|| (request.extensions().get::<Caller>().cloned(), request.uri().path().to_owned()));
+        let guarded = guard(&self.state, self.access, request).await;
+        let noted =
+            audited.then(|| (request.extensions().get::<Principal>().cloned(), request.uri().path().to_owned()));
         let response = match guarded {
             Err(problem) => problem.into_response(),
             Ok(()) => match endpoint.call(std::mem::take(request)).await {
@@ -160,29 +160,29 @@ impl Frame {
         };
         if let Some((caller, path)) = noted {
             let (action, status) = (format!("{} {}", self.method, self.path), response.status().as_u16());
-            let caller = caller.or_else(|| response.extensions().get::<Caller>().cloned());
+            let caller = caller.or_else(|| response.extensions().get::<Principal>().cloned());
             trail::write(&self.state, caller.as_ref(), action, &path, status, trace.to_string()).await;
         }
         response
     }
 }
 
-impl<S: Clone> Layer<S> for Frame {
-    type Service = Framed<S>;
+impl<S: Clone> Layer<S> for RequestFrame {
+    type Service = FrameService<S>;
 
-    fn layer(&self, endpoint: S) -> Framed<S> {
-        Framed { frame: self.clone(), endpoint }
+    fn layer(&self, endpoint: S) -> FrameService<S> {
+        FrameService { frame: self.clone(), endpoint }
     }
 }
 
-/// An endpoint in its frame.
+/// An endpoint with its frame.
 #[derive(Clone)]
-struct Framed<S> {
-    frame: Frame,
+struct FrameService<S> {
+    frame: RequestFrame,
     endpoint: S,
 }
 
-impl<S> Service<Request> for Framed<S>
+impl<S> Service<Request> for FrameService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -200,79 +200,81 @@ where
         let frame = self.frame.clone();
         let mut endpoint = self.endpoint.clone();
         Box::pin(async move {
-            // Probes, scrapes and the dashboard's files come all the time and are part of nothing.
+            // Probes, scrapes and files of the dashboard are not traced.
             let is_work = frame.path.starts_with("/v1/") || frame.path.starts_with("/slack/");
             let sampling = if is_work { frame.state.deps.sampling } else { Sampling::Off };
-            let place = place_at_door(request.headers(), sampling);
-            request.extensions_mut().insert(place);
-            let span = frame.span(&place);
+            let context = ingress_span(request.headers(), sampling);
+            request.extensions_mut().insert(context);
+            let span = frame.span(&context);
             let response =
-                frame.take(&mut endpoint, &mut request, place.trace.id, started).instrument(span.clone()).await;
-            if place.is_exported() {
-                note_end(&span, response.status());
+                frame.handle(&mut endpoint, &mut request, context.trace.id, started).instrument(span.clone()).await;
+            if context.is_exported() {
+                record_outcome(&span, response.status());
             }
             Ok(response)
         })
     }
 }
 
-/// What came of a request, on its span. A bad request is the caller's failure, not the server's.
-fn note_end(span: &Span, status: StatusCode) {
+/// Records the outcome of a request on its span. A client error is no failure of the server.
+fn record_outcome(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("error.type", status.as_str());
     }
 }
 
-impl Frame {
-    /// The span of a request.
-    fn span(&self, place: &SpanContext) -> Span {
+impl RequestFrame {
+    /// Returns the span of a request.
+    fn span(&self, context: &SpanContext) -> Span {
         tracing::info_span!(
-            target: TARGET, "request", trace_id = place.trace.id.0,
-            span_id = place.is_exported().then_some(place.span.0.get()), parent_id = place.parent_id(),
+            target: TARGET, "request", trace_id = context.trace.id.0,
+            span_id = context.is_exported().then_some(context.span.0.get()), parent_id = context.parent_id(),
             otel.name = %format_args!("{} {}", self.method, self.path), otel.kind = "server",
             http.request.method = self.method, http.route = self.path,
             http.response.status_code = Empty, "error.type" = Empty,
         )
     }
 
-    /// A request from the bound on those in flight to its answer.
-    async fn take<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId, started: Instant) -> Response
+    /// Handles a request within the limit of requests in flight.
+    async fn handle<S>(&self, endpoint: &mut S, request: &mut Request, trace: TraceId, started: Instant) -> Response
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let most = if self.bounded { self.state.deps.limits.max_in_flight } else { usize::MAX };
         let response = match self.state.metrics.enter(most) {
             None => overloaded(most).into_response(),
-            Some(_in_flight) => match AssertUnwindSafe(self.answer(endpoint, request, trace)).catch_unwind().await {
-                Ok(response) => response,
-                Err(panic) => panicked(&*panic).into_response(),
-            },
+            Some(_in_flight) => {
+                match AssertUnwindSafe(self.authorize_and_call(endpoint, request, trace)).catch_unwind().await {
+                    Ok(response) => response,
+                    Err(panic) => panicked(&*panic).into_response(),
+                }
+            }
         };
         let mut response = finish(response, trace);
-        strict(response.headers_mut(), self.state.deps.access.tls);
+        set_security_headers(response.headers_mut(), self.state.deps.access.tls);
         self.metrics.observe(response.status().as_u16(), started.elapsed());
         response
     }
 }
 
-fn overloaded(most: usize) -> Problem {
-    Problem::new(Code::Overloaded, format!("{most} requests are in flight, the most this server takes"))
+fn overloaded(most: usize) -> ApiProblem {
+    ApiProblem::new(Code::Overloaded, format!("{most} requests are in flight, the most this server takes"))
         .retry_after(Duration::from_secs(1))
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
+fn panicked(panic: &(dyn std::any::Any + Send)) -> ApiProblem {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("not text"), "a handler panicked");
-    Problem::new(Code::Internal, "a fault in Agentry ended this request; the log has it")
+    ApiProblem::new(Code::Internal, "a fault in Agentry ended this request; the log has it")
 }
 
-/// Gives a problem its body under the request's trace id.
+/// Renders the problem of a response, with the trace id of the request.
 fn finish(mut response: Response, trace: TraceId) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<ApiProblem>() else { return response };
     if response.status().is_server_error() {
         tracing::warn!(code = problem.code.as_str(), detail = %problem.detail, "request failed");
     }

@@ -1,7 +1,7 @@
-//! Server-sent events: a task from its journal and live, and the tail of all events.
+//! Server-sent events: the stream of a task, the tail of all events, and the overview.
 //!
-//! A stream is bounded in number, ends on shutdown (a graceful shutdown never ends while one is open), and never
-//! trusts a hint: it reads the store whenever one arrives, and now and then without one.
+//! Streams are limited in number and end on shutdown, because a graceful shutdown waits for open ones. Signals of the bus
+//! may be lost, so a stream reads the store when one arrives, and periodically without one.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,18 +20,18 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::overview::{FRESH, picture};
+use crate::api::overview::{FRESH, overview_snapshot};
 use crate::state::AppState;
 
-/// Comments keep proxies from closing a quiet stream.
+/// Interval of comments, which keep proxies from closing an idle stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A stream without hints reads the store after this time, since hints may be lost; doubles up to [`MAX_RECHECK`].
+/// Interval of reads without a signal; doubles up to [`MAX_RECHECK`].
 pub(crate) const RECHECK: Duration = Duration::from_secs(1);
-/// The longest time without a look at the store: what a lost hint costs at most.
+/// The longest interval of reads: the delay that a lost signal can cause.
 pub(crate) const MAX_RECHECK: Duration = Duration::from_secs(5);
-/// Reads in a row that a store may not answer before a stream ends; the client then comes back and loses nothing.
+/// Consecutive failed reads after which a stream ends; the client can resume it without loss.
 const MAX_FAILED_READS: u32 = 20;
-/// Journal entries read at once.
+/// Journal entries per read.
 const JOURNAL_PAGE: usize = 256;
 
 fn respond(state: &AppState, stream: impl Stream<Item = Event> + Send + 'static) -> Response {
@@ -39,7 +39,7 @@ fn respond(state: &AppState, stream: impl Stream<Item = Event> + Send + 'static)
     Sse::new(until_shutdown.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-/// The stream of a task: journal entries after `after`, then live, then `end` with the task.
+/// Returns the stream of a task: journal entries after `after`, live events, then `end` with the task.
 pub(crate) fn task_stream(state: &AppState, task: TaskId, after: u32, permit: OwnedSemaphorePermit) -> Response {
     let stream = TaskStream {
         signals: state.bus().watch(task),
@@ -61,17 +61,17 @@ struct TaskStream {
     state: AppState,
     task: TaskId,
     signals: Box<dyn Signals>,
-    /// The number of the last journal entry that was sent.
+    /// The number of the last sent journal entry.
     last: u32,
-    /// The status that was last sent.
+    /// The last sent status.
     status: Option<TaskStatus>,
     ready: VecDeque<Event>,
     ended: bool,
-    /// Whether the store may hold something that was not sent.
+    /// True if the store may have unsent data.
     stale: bool,
-    /// When to look without a hint.
+    /// The interval until the next read without a signal.
     recheck: Duration,
-    /// Reads in a row that failed.
+    /// Consecutive failed reads.
     failed: u32,
     _permit: OwnedSemaphorePermit,
 }
@@ -93,7 +93,7 @@ impl TaskStream {
                         tokio::time::sleep(RECHECK).await;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "an event stream ended early");
+                        tracing::warn!(%error, "event stream aborted: the store failed");
                         return None;
                     }
                 }
@@ -103,8 +103,7 @@ impl TaskStream {
         }
     }
 
-    /// Reads what the store holds beyond what was sent. The record is read before the journal: when it says that the
-    /// task has ended, the journal that is read after it is whole.
+    /// Reads unsent data. The record is read before the journal: if the task has ended, the journal is complete.
     async fn read(&mut self) -> Result<(), StoreError> {
         let Some(record) = self.state.store().task(self.task).await? else {
             self.ended = true;
@@ -137,7 +136,7 @@ impl TaskStream {
                 self.ready.push_back(json_event("delta", &serde_json::json!({"text": &*text})));
             }
             Ok(ReceiveOutcome::Closed) => {
-                // The bus is gone, the store may not be: go on by reading now and then.
+                // Without the bus the stream goes on by polling the store.
                 tokio::time::sleep(RECHECK).await;
                 self.stale = true;
             }
@@ -157,7 +156,7 @@ fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
     Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
 }
 
-/// The tail of events on topics: `recent` ones first (oldest first), then live.
+/// Returns the tail of events: `recent` ones (oldest first), then live ones.
 pub(crate) fn event_tail(
     state: &AppState,
     signals: Box<dyn Signals>,
@@ -188,7 +187,7 @@ pub(crate) fn event_tail(
     respond(state, stream)
 }
 
-/// The picture of the deployment whenever it changed, looked at once a second.
+/// Returns the stream of overviews: one on each change, at most one per second.
 pub(crate) fn overview_stream(state: &AppState, permit: OwnedSemaphorePermit) -> Response {
     let start = (state.clone(), permit, None::<Overview>, 0);
     let stream = unfold(start, |(state, permit, mut last, mut failed)| async move {
@@ -196,7 +195,7 @@ pub(crate) fn overview_stream(state: &AppState, permit: OwnedSemaphorePermit) ->
             if last.is_some() || failed > 0 {
                 tokio::time::sleep(FRESH).await;
             }
-            match picture(&state).await {
+            match overview_snapshot(&state).await {
                 Ok(now) if last.as_ref() != Some(&now.overview) => {
                     let event = json_event("overview", &now.overview);
                     last = Some(now.overview.clone());

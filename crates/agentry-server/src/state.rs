@@ -1,4 +1,4 @@
-//! What the handlers share: the ports, the fleet, the limits and the counters.
+//! The shared state of the handlers: ports, fleet, limits and counters.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::overview::Lately;
+use crate::api::overview::OverviewCache;
 use crate::auth::Access;
-use crate::auth::verify::Keys;
-use crate::dependency::{Dependency, Looked};
+use crate::auth::verify::KeyCache;
+use crate::dependency::{Dependency, DependencyCollector};
 use crate::log::LogControl;
 use crate::metrics::HttpMetrics;
-use crate::problem::{Answer, Code, Problem};
-use crate::slack::{self, SlackCounts, SlackDoor};
+use crate::problem::{ApiProblem, ApiResult, Code};
+use crate::slack::{self, SlackCounts, SlackIngress};
 
-/// The bounds of the server.
+/// The limits of the server.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ServerLimits {
     /// The largest body of a request, in bytes.
     pub max_body_bytes: usize,
     /// The largest body of a batch, in bytes.
     pub max_batch_bytes: usize,
-    /// The longest `?wait=`.
+    /// The longest value of `?wait=`.
     pub max_wait: Duration,
-    /// Event streams open at once.
+    /// The most open event streams.
     pub max_streams: usize,
-    /// Requests in flight at once, streams not counted.
+    /// The most requests in flight, without streams.
     pub max_in_flight: usize,
-    /// How long requests in flight may take once the server shuts down.
+    /// The time that requests in flight get to finish on shutdown.
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    /// 1 MiB bodies, 16 MiB batches, 60 s of waiting, 1,024 streams, 8,192 requests in flight, 10 s to drain.
+impl Default for ServerLimits {
+    /// Returns 1 MiB bodies, 16 MiB batches, 60 s of waiting, 1,024 streams, 8,192 requests in flight, 10 s to drain.
     fn default() -> Self {
         Self {
             max_body_bytes: 1 << 20,
@@ -55,86 +55,86 @@ impl Default for Limits {
     }
 }
 
-/// What the server needs.
+/// The dependencies of the server.
 #[derive(Clone)]
 pub struct ServerDeps {
     /// The state store.
     pub store: Arc<dyn StateStore>,
     /// The event bus.
     pub bus: Arc<dyn EventBus>,
-    /// The only way to create or change work.
+    /// The intake, which creates and changes work.
     pub intake: Intake,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The bounds.
-    pub limits: Limits,
-    /// Slack's door; without it Slack's requests are refused.
-    pub slack: Option<SlackDoor>,
-    /// What this process does: every route belongs to a role, probes and metrics to all.
+    /// The limits.
+    pub limits: ServerLimits,
+    /// The ingress for Slack; without it requests of Slack are refused.
+    pub slack: Option<SlackIngress>,
+    /// The roles of this process; each route belongs to a role, probes and metrics to all.
     pub roles: Vec<Role>,
-    /// Servers besides the store.
+    /// The servers besides the store, for readiness and metrics.
     pub dependencies: Vec<Dependency>,
-    /// What the other parts of the process measure.
+    /// The metrics of the other parts of the process.
     pub metrics: Arc<Registry>,
-    /// Who may do what.
+    /// The access settings.
     pub access: Access,
-    /// How long the rows of decided slots are kept; `None`: for ever.
+    /// The retention of decided slots; `None` means for ever.
     pub slots_kept: Option<Duration>,
-    /// Which traces have spans.
+    /// The sampling of traces.
     pub sampling: Sampling,
-    /// Steers the log of the process.
+    /// Controls the log filter of the process.
     pub log: Arc<dyn LogControl>,
-    /// The folder of reports of the validation suite.
+    /// The folder with the reports of the validation suite.
     pub reports: PathBuf,
-    /// Which backends run: `embedded` or `cluster`.
+    /// The engine: `embedded` or `cluster`.
     pub engine: &'static str,
     /// The version of Agentry.
     pub version: &'static str,
 }
 
-/// What the handlers share. Cheap to clone.
+/// The state that handlers share. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct AppState(Arc<Inner>);
+pub(crate) struct AppState(Arc<SharedState>);
 
-pub(crate) struct Inner {
+pub(crate) struct SharedState {
     pub(crate) deps: ServerDeps,
     pub(crate) metrics: HttpMetrics,
     pub(crate) slack: SlackCounts,
-    /// What the server itself measures, and what is looked at for it.
+    /// The metrics of the server itself and of its dependencies.
     pub(crate) registry: Registry,
     pub(crate) slack_background: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) lately: Lately,
-    pub(crate) keys: Keys,
-    /// Held while a profile is taken.
+    pub(crate) overview_cache: OverviewCache,
+    pub(crate) keys: KeyCache,
+    /// Locked while a profile is taken.
     pub(crate) profiling: tokio::sync::Mutex<()>,
     streams: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for AppState {
-    type Target = Inner;
+    type Target = SharedState;
 
-    fn deref(&self) -> &Inner {
+    fn deref(&self) -> &SharedState {
         &self.0
     }
 }
 
 impl AppState {
     pub(crate) fn new(deps: ServerDeps, shutdown: CancellationToken) -> Self {
-        let keys = Keys::new(deps.access.rate);
+        let keys = KeyCache::new(deps.access.rate);
         let streams = Arc::new(Semaphore::new(deps.limits.max_streams.min(Semaphore::MAX_PERMITS)));
         let (metrics, slack, mut registry) = (HttpMetrics::default(), SlackCounts::default(), Registry::default());
         metrics.register(&mut registry);
         slack.register(&mut registry);
-        registry.register_collector(Box::new(Looked(deps.dependencies.clone())));
-        Self(Arc::new(Inner {
+        registry.register_collector(Box::new(DependencyCollector(deps.dependencies.clone())));
+        Self(Arc::new(SharedState {
             deps,
             metrics,
             slack,
             registry,
             slack_background: slack::background(),
             shutdown,
-            lately: Lately::default(),
+            overview_cache: OverviewCache::default(),
             keys,
             profiling: tokio::sync::Mutex::default(),
             streams,
@@ -153,7 +153,7 @@ impl AppState {
         &self.deps.intake
     }
 
-    /// The agents of the deployment, as of now.
+    /// Returns the current agents of the deployment.
     pub(crate) fn fleet(&self) -> Arc<Fleet> {
         self.deps.intake.fleet()
     }
@@ -162,16 +162,16 @@ impl AppState {
         self.deps.clock.now()
     }
 
-    /// The right to keep one event stream open.
-    pub(crate) fn stream_permit(&self) -> Answer<OwnedSemaphorePermit> {
+    /// Returns a permit for one event stream.
+    pub(crate) fn stream_permit(&self) -> ApiResult<OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().map_err(|_| {
             let most = self.deps.limits.max_streams;
-            Problem::new(Code::TooManyStreams, format!("{most} event streams are open, the most this server keeps"))
+            ApiProblem::new(Code::TooManyStreams, format!("{most} event streams are open, the most this server keeps"))
                 .retry_after(Duration::from_secs(5))
         })
     }
 
-    /// Event streams open now.
+    /// Returns the number of open event streams.
     pub(crate) fn open_streams(&self) -> usize {
         self.deps.limits.max_streams.saturating_sub(self.streams.available_permits())
     }

@@ -1,5 +1,5 @@
-//! TLS in front of the listener. Handshakes run beside one another and are bounded in number and time, so that a caller
-//! who opens connections and says nothing keeps nobody else out.
+//! TLS in front of the listener. Handshakes run concurrently and are limited in number and time, so that idle connections
+//! do not block others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take.
+/// Timeout of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once at most; further connections wait in the kernel's queue.
+/// The most concurrent handshakes; further connections wait in the kernel's queue.
 const MAX_HANDSHAKES: usize = 512;
-/// Connections that wait to be served at most.
+/// The most connections that wait to be served.
 const MAX_READY: usize = 64;
-/// The pause after the listener failed, as when the process is out of open files.
+/// Pause after an error of the listener, such as when the process has too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A certificate with its key.
@@ -39,7 +39,7 @@ impl Tls {
     /// Reads a certificate chain and its private key, both in PEM.
     ///
     /// # Errors
-    /// Which file cannot be used, and why.
+    /// When a file cannot be read or used.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, String> {
         let bad = |file: &Path, why: String| format!("{}: {why}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
@@ -62,7 +62,7 @@ impl Tls {
     }
 }
 
-/// A listener whose connections have shaken hands.
+/// A listener that returns connections after their handshake.
 pub(crate) struct TlsListener {
     ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     address: SocketAddr,

@@ -13,7 +13,7 @@ mod web;
 
 pub use counters::{Counters, Counts};
 pub use mrkdwn::{escape, to_mrkdwn};
-pub use port::{MarkedPost, Post, Slack, SlackError};
+pub use port::{MarkedPost, Post, ResponseMode, Slack, SlackError};
 pub use render::{
     ANSWER_ACTION, ANSWER_BLOCK, ANSWER_INPUT, CALLBACK, Click, OPEN_ACTION, answer_dialog, answer_parts,
     question_post, reminder_post, resolution_text, resolved_question_post,

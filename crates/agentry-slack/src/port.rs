@@ -43,6 +43,15 @@ pub enum SlackError {
     Refused(String),
 }
 
+/// The effect of a response on the message that it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseMode {
+    /// A new message.
+    New,
+    /// Replaces the original message.
+    ReplaceOriginal,
+}
+
 /// The part of Slack's Web API that is used.
 #[async_trait]
 pub trait Slack: Send + Sync + 'static {
@@ -70,11 +79,11 @@ pub trait Slack: Send + Sync + 'static {
         since: Timestamp,
     ) -> Result<Vec<MarkedPost>, SlackError>;
 
-    /// Answers a command or a click at its `response_url`; `replace` replaces the earlier answer.
+    /// Answers a command or a click at its `response_url`.
     ///
     /// # Errors
     /// See [`SlackError`].
-    async fn respond(&self, url: &str, post: &Post, replace: bool) -> Result<(), SlackError>;
+    async fn respond(&self, url: &str, post: &Post, mode: ResponseMode) -> Result<(), SlackError>;
 
     /// Opens a dialog for the user who clicked.
     ///

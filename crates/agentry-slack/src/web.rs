@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{BotTokens, Counters, MarkedPost, Post, Slack, SlackError};
+use crate::{BotTokens, Counters, MarkedPost, Post, ResponseMode, Slack, SlackError};
 
 /// Timeout of a call; Slack itself gives up after about as long.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -230,10 +230,10 @@ impl Slack for WebApi {
         Ok(found)
     }
 
-    async fn respond(&self, url: &str, post: &Post, replace: bool) -> Result<(), SlackError> {
+    async fn respond(&self, url: &str, post: &Post, mode: ResponseMode) -> Result<(), SlackError> {
         let mut body = body(post);
         body["response_type"] = json!("ephemeral");
-        body["replace_original"] = json!(replace);
+        body["replace_original"] = json!(mode == ResponseMode::ReplaceOriginal);
         let result = self.respond_once(url, &body).await;
         self.counters.record(&result, RESPONSE_URL);
         result

@@ -1,4 +1,4 @@
-//! Who may reach this process: from settings to what the server checks, and the first key.
+//! Access to this process: the access settings of the server, and the first key.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -14,28 +14,26 @@ use secrecy::SecretString;
 
 use crate::failure::Failure;
 
-/// What the first key is called.
+/// The name of the first key.
 const FIRST: &str = "first";
 
-fn now() -> Timestamp {
+/// Returns the time of the operating system.
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// A key of this process for itself, known to nobody else and kept nowhere.
-///
-/// # Errors
-/// When the operating system gives no random bytes.
+/// Returns a key of this process for itself, which is not stored.
 pub fn own_key() -> Result<(SecretString, KeyHash), Failure> {
-    let (key, text) = new_key("this process", Scope::Admin, now(), None).map_err(Failure::new)?;
+    let (key, text) = new_key("this process", Scope::Admin, now(), None)?;
     Ok((text, key.hash))
 }
 
-/// What the server checks.
+/// Returns the access settings of the server.
 pub fn of(settings: &Settings, address: SocketAddr, tls: bool, own: KeyHash) -> Access {
     let beyond = !address.ip().is_loopback();
     Access {
-        // Keys that are all revoked leave a public server shut, not open.
+        // A public server whose keys are all revoked stays closed.
         required: settings.auth_required || (beyond && !settings.allow_unauthenticated),
         loopback: !beyond,
         tls,
@@ -46,14 +44,13 @@ pub fn of(settings: &Settings, address: SocketAddr, tls: bool, own: KeyHash) -> 
 }
 
 fn unavailable(error: StoreError) -> Failure {
-    Failure::new(format!("API keys cannot be looked at: {error}"))
+    Failure::new(format!("cannot read the API keys: {error}"))
 }
 
-/// Whether a key is needed and none is good. Where nobody would see the one that is then made, that is refused: it would
-/// end in a log.
+/// Returns whether the first key must be created: one is required and none is valid.
 ///
 /// # Errors
-/// When a key is needed, there is none, and standard error is no terminal.
+/// When standard error is no terminal: the key would end up in a log.
 pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bool, Failure> {
     let beyond = !settings.listen.ip().is_loopback() && !settings.allow_unauthenticated;
     if (!beyond && !settings.auth_required) || store.has_active_keys(now()).await.map_err(unavailable)? {
@@ -62,12 +59,9 @@ pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bo
     if std::io::stderr().is_terminal() { Ok(true) } else { Err(refusal(settings, beyond)) }
 }
 
-/// Makes the first key, to be shown once.
-///
-/// # Errors
-/// When it cannot be kept.
+/// Creates the first key, which is shown once.
 pub async fn first_key(store: &dyn StateStore) -> Result<SecretString, Failure> {
-    let (key, text) = new_key(FIRST, Scope::Admin, now(), None).map_err(Failure::new)?;
+    let (key, text) = new_key(FIRST, Scope::Admin, now(), None)?;
     store.add_key(&key).await.map_err(unavailable)?;
     Ok(text)
 }

@@ -6,17 +6,11 @@ use crate::failure::Failure;
 use crate::out;
 
 /// Runs a verb of the suite.
-///
-/// # Errors
-/// What is wrong and what to do about it; or the exit code of a verdict, when all is said.
 pub fn bench(command: &Bench) -> Result<(), Failure> {
     ended(dispatch(command))
 }
 
 /// Says what a verb came to.
-///
-/// # Errors
-/// As [`bench()`].
 pub fn ended(result: Result<Outcome, BenchError>) -> Result<(), Failure> {
     match result {
         Ok(outcome) => {
@@ -36,6 +30,6 @@ fn failed(error: BenchError) -> Failure {
     if matches!(error.exit, 1 | 2) {
         return failure;
     }
-    out::complain(&failure.text(out::colour_err()).unwrap_or_default());
+    out::eprint(&failure.text(out::colour_err()).unwrap_or_default());
     Failure::Ended(error.exit)
 }

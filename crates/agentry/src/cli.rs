@@ -1,4 +1,4 @@
-//! The command line: every verb and its flags. What they do is in [`crate::verbs`] and the modules named like them.
+//! The command line: commands and flags. They are implemented in [`crate::verbs`] and in modules of the same name.
 
 mod place;
 mod reading;
@@ -12,117 +12,112 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::render::Format;
+use crate::render::OutputFormat;
 
 /// A fleet of LLM agents in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "agentry", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
-/// The verbs.
+/// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the platform
-    Serve(Box<Serve>),
-    /// Give an agent one task: on a server with --url, else inside this process
-    Run(Run),
-    /// Boot a simulated fleet, exercise every mode and a crash, and show what happened
-    Demo(Demo),
-    /// Check agent files: file, line, column, what is wrong and what was meant
-    Validate(Validate),
+    Serve(Box<ServeArgs>),
+    /// Run one task: on a server with --url, else inside this process
+    Run(RunTaskArgs),
+    /// Start a simulated fleet, exercise every mode and a crash, and show the results
+    Demo(DemoArgs),
+    /// Validate agent files and report errors by file, line and column
+    Validate(ValidateArgs),
     /// Print the JSON Schema of agent files, for editors
     Schema,
-    /// Rewrite agent files written for older keys, and say what changed
-    Import(Import),
-    /// Check settings, agent files, the data folder and the server, and say what to do
-    Doctor(Doctor),
-    /// Move the state of a stopped server to PostgreSQL, for the cluster engine
-    Migrate(Migrate),
-    /// The agents of a server and how they are doing
-    Agents(Agents),
+    /// Convert agent files that use older keys, and list the changes
+    Import(ImportArgs),
+    /// Check settings, agent files, the data folder and the server, with advice
+    Doctor(DoctorArgs),
+    /// Migrate the data of a stopped server to PostgreSQL, for the cluster engine
+    Migrate(MigrateArgs),
+    /// Agents of a server and their status
+    Agents(AgentsArgs),
     /// Tasks: list, show, cancel, follow
-    Tasks(Verb<Tasks>),
-    /// Conversations of continuous agents
-    Sessions(Verb<Sessions>),
+    Tasks(ResourceArgs<TaskCommand>),
+    /// Sessions of continuous agents
+    Sessions(ResourceArgs<SessionCommand>),
     /// Schedules: list, show, next runs, trigger, backfill, pause, resume
-    Schedules(Verb<Schedules>),
+    Schedules(ResourceArgs<ScheduleCommand>),
     /// Questions that wait for a person
-    Clarifications(Verb<Clarifications>),
-    /// What was given up: show, edit, replay, drop
-    DeadLetters(Verb<DeadLetters>),
+    Clarifications(ResourceArgs<ClarificationCommand>),
+    /// Dead letters: list, show, edit, replay, drop
+    DeadLetters(ResourceArgs<DeadLetterCommand>),
     /// Publish events and follow them
-    Events(Events),
+    Events(EventsArgs),
     /// Worker processes
-    Workers(Reading),
-    /// What was spent
-    Usage(Usage),
+    Workers(ReadArgs),
+    /// Usage and cost
+    Usage(UsageArgs),
     /// API keys: list, create, rotate, revoke
-    Keys(Verb<Keys>),
-    /// What a process logs: show it, or change it while it runs
-    LogLevel(LogLevel),
-    /// The fleet live in the terminal, until Ctrl-C
-    Top(Top),
-    /// Where a server spends its processor time, or who holds its memory: a profile, or a picture of it
-    Profile(Profile),
+    Keys(ResourceArgs<KeyCommand>),
+    /// Show or change the log filter of a running process
+    LogLevel(LogLevelArgs),
+    /// Live overview of the fleet in the terminal, until Ctrl-C
+    Top(TopArgs),
+    /// CPU or heap profile of a server, as pprof or flame graph
+    Profile(ProfileArgs),
     /// The validation suite: load, faults and verdicts, reports, comparisons, estimates, test data
     #[command(subcommand)]
     Bench(agentry_bench::cli::Bench),
-    /// Simulators as servers
+    /// Run simulators as servers
     #[command(subcommand)]
-    Sim(Sim),
+    Sim(SimCommand),
 }
 
 /// A profile of a server.
 #[derive(Debug, Args)]
-pub struct Profile {
-    /// How long to look, 1 to 60
+pub struct ProfileArgs {
+    /// Duration of the profile in seconds, 1 to 60
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub seconds: u64,
-    /// Who holds the memory, instead of where time goes; the server must be built with `--features heap-profile`
+    /// Take a heap profile instead of a CPU profile; the server must be built with `--features heap-profile`
     #[arg(long, conflicts_with = "seconds")]
     pub heap: bool,
-    /// The file to write: `.svg` is a flame graph for a browser, anything else a profile for `go tool pprof`
+    /// Output file: a flame graph if it ends in `.svg`, else a profile for `go tool pprof`
     #[arg(long, default_value = "profile.svg", value_name = "FILE")]
     pub out: PathBuf,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
-/// Which server.
+/// The server of a command.
 #[derive(Debug, Clone, Args)]
-pub struct Server {
+pub struct ServerArgs {
     /// The server's address [env: AGENTRY_URL] [default: http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// The API key, where the server asks for one; the environment shows it to nobody else [env: AGENTRY_API_KEY]
+    /// API key, if the server requires one; prefer the environment, which other users cannot see [env: AGENTRY_API_KEY]
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
 }
 
-/// Which server, and how to print what it says.
+/// The server of a command, and the output format.
 #[derive(Debug, Clone, Args)]
-pub struct Reading {
-    /// The server.
+pub struct ReadArgs {
     #[command(flatten)]
-    pub server: Server,
-    /// How to print
+    pub server: ServerArgs,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub output: Format,
+    pub output: OutputFormat,
 }
 
-/// A resource with verbs; `list` when none is given.
+/// A resource with commands; the default is `list`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Verb<S: Subcommand> {
-    /// What to do with it.
+pub struct ResourceArgs<S: Subcommand> {
     #[command(subcommand)]
     pub command: Option<S>,
-    /// For the list.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }

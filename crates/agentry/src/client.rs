@@ -1,8 +1,6 @@
-//! What the API's client says, turned into what a person can act on.
+//! Errors of the API client as failures with advice.
 
-use agentry_api::{Error, List};
-use reqwest::Method;
-use serde_json::{Map, Value};
+use agentry_api::Error;
 
 use crate::failure::Failure;
 
@@ -28,74 +26,17 @@ impl From<Error> for Failure {
     }
 }
 
-/// A client for the demo, which reads answers as JSON.
-#[derive(Debug, Clone)]
-pub struct Client(agentry_api::Client);
-
-impl Client {
-    /// Makes a client of the server at `url`.
-    ///
-    /// # Errors
-    /// When `url` is not one.
-    pub fn new(url: &str) -> Result<Self, Failure> {
-        Ok(Self(agentry_api::Client::builder(url).build()?))
-    }
-
-    /// `GET`.
-    ///
-    /// # Errors
-    /// When the server is not there or refuses.
-    pub async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
-        Ok(self.0.call(Method::GET, path).query(&fields(query)).await?)
-    }
-
-    /// The first `limit` rows of a list.
-    ///
-    /// # Errors
-    /// When the server is not there or refuses.
-    pub async fn list(&self, path: &[&str], query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
-        Ok(self.0.call::<List<Value>>(Method::GET, path).query(&fields(query)).all(limit).await?)
-    }
-
-    /// A request with a JSON body.
-    ///
-    /// # Errors
-    /// When the server is not there or refuses.
-    pub async fn send(&self, method: Method, path: &[&str], body: Option<&Value>) -> Result<Value, Failure> {
-        let call = self.0.call(method, path);
-        Ok(if let Some(body) = body { call.json(body).await? } else { call.await? })
-    }
-
-    /// `POST` with a query.
-    ///
-    /// # Errors
-    /// When the server is not there or refuses.
-    pub async fn post(&self, path: &[&str], query: &[(&str, String)], body: &Value) -> Result<Value, Failure> {
-        Ok(self.0.call(Method::POST, path).query(&fields(query)).json(body).await?)
-    }
-
-    /// `GET` of text.
-    ///
-    /// # Errors
-    /// When the server is not there or refuses.
-    pub async fn text(&self, path: &[&str]) -> Result<String, Failure> {
-        let bytes = self.0.call::<()>(Method::GET, path).bytes().await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-}
-
-fn fields(query: &[(&str, String)]) -> Map<String, Value> {
-    query.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use agentry_api::Client;
+
     use super::*;
 
     #[test]
     fn what_is_not_an_address_is_a_usage_error() {
         for url in ["", "localhost:8080", "ftp://x", "mailto:a"] {
-            assert_eq!(Client::new(url).unwrap_err().exit_code(), 2, "{url}");
+            let error = Client::builder(url).build().unwrap_err();
+            assert_eq!(Failure::from(error).exit_code(), 2, "{url}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The cluster engine: PostgreSQL and RabbitMQ, connected side by side, and Redis in front when there is one.
+//! The cluster engine: PostgreSQL, RabbitMQ and, if configured, Redis as a cache.
 
 use std::sync::Arc;
 
 use agentry_bus::rabbitmq::{RabbitBus, RabbitOptions};
 use agentry_config::{Cluster, Settings};
-use agentry_server::{Dependency, DependencyState, Metric};
+use agentry_server::{Dependency, DependencyMetric, DependencyState};
 use agentry_store::StateStore;
 use agentry_store::cache::{CachedStore, ReadStats, RedisOptions};
 use agentry_store::postgres::{PostgresOptions, PostgresStore};
@@ -13,31 +13,28 @@ use secrecy::ExposeSecret;
 use crate::engine::cluster_settings;
 use crate::failure::Failure;
 
-/// What is connected.
-pub struct Parts {
+/// The backends of the cluster engine.
+pub struct ClusterBackends {
     /// The store, behind the cache when there is one.
     pub store: Arc<dyn StateStore>,
-    /// What stands behind them.
-    pub servers: Servers,
-    /// What `/health/ready` looks at.
+    /// The connections behind them.
+    pub servers: ClusterConnections,
+    /// The dependencies for `/health/ready` and `/metrics`.
     pub dependencies: Vec<Dependency>,
 }
 
-/// The servers of a cluster, as this process is connected to them.
-pub struct Servers {
+/// The connections of this process to the servers.
+pub struct ClusterConnections {
     /// The store without the cache in front.
     pub postgres: Arc<PostgresStore>,
     /// The bus.
     pub bus: RabbitBus,
 }
 
-/// Connects.
-///
-/// # Errors
-/// What is missing in the settings, or which server cannot be used.
-pub async fn connect(settings: &Settings) -> Result<Parts, Failure> {
+/// Connects to the servers.
+pub async fn connect(settings: &Settings) -> Result<ClusterBackends, Failure> {
     let cluster = cluster_settings(settings)?;
-    // Checked before anything is connected: a typing mistake should not wait for a server.
+    // Validated before connecting, so that a typing mistake is reported at once.
     let redis = redis_options(&cluster)?;
     let (store, bus) = tokio::join!(
         PostgresStore::connect(postgres_options(&cluster, settings.max_queued)),
@@ -54,7 +51,7 @@ pub async fn connect(settings: &Settings) -> Result<Parts, Failure> {
     })?;
     let store = Arc::new(store);
     let mut dependencies = vec![pool(Arc::clone(&store)), broker(bus.clone())];
-    let servers = Servers { postgres: Arc::clone(&store), bus };
+    let servers = ClusterConnections { postgres: Arc::clone(&store), bus };
     let store: Arc<dyn StateStore> = match redis {
         None => store,
         Some(options) => {
@@ -63,10 +60,10 @@ pub async fn connect(settings: &Settings) -> Result<Parts, Failure> {
             cached
         }
     };
-    Ok(Parts { store, servers, dependencies })
+    Ok(ClusterBackends { store, servers, dependencies })
 }
 
-/// How PostgreSQL is used.
+/// Returns the options of the PostgreSQL store.
 pub fn postgres_options(cluster: &Cluster, max_queued: u64) -> PostgresOptions {
     PostgresOptions {
         schema: cluster.postgres_schema.clone(),
@@ -76,7 +73,7 @@ pub fn postgres_options(cluster: &Cluster, max_queued: u64) -> PostgresOptions {
     }
 }
 
-/// How RabbitMQ is used.
+/// Returns the options of the RabbitMQ bus.
 pub fn rabbit_options(cluster: &Cluster) -> RabbitOptions {
     RabbitOptions {
         prefix: cluster.rabbitmq_prefix.clone(),
@@ -85,7 +82,8 @@ pub fn rabbit_options(cluster: &Cluster) -> RabbitOptions {
     }
 }
 
-/// How Redis is used, when it is. Keys begin with the schema: one prefix belongs to one database.
+/// Returns the options of the cache, if Redis is configured. The schema is the prefix of keys, so that deployments do not
+/// share entries.
 pub fn redis_options(cluster: &Cluster) -> Result<Option<RedisOptions>, Failure> {
     let Some(url) = &cluster.redis_url else { return Ok(None) };
     let mut options = RedisOptions::new(url.expose_secret()).map_err(|error| {
@@ -95,19 +93,19 @@ pub fn redis_options(cluster: &Cluster) -> Result<Option<RedisOptions>, Failure>
     Ok(Some(options))
 }
 
-fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {
-    Metric { name, help, is_counter: false, value }
+fn gauge(name: &'static str, help: &'static str, value: f64) -> DependencyMetric {
+    DependencyMetric { name, help, is_counter: false, value }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counters stay exact far beyond what is ever counted")]
-fn counter(name: &'static str, help: &'static str, value: u64) -> Metric {
-    Metric { name, help, is_counter: true, value: value as f64 }
+fn counter(name: &'static str, help: &'static str, value: u64) -> DependencyMetric {
+    DependencyMetric { name, help, is_counter: true, value: value as f64 }
 }
 
-/// The connections to PostgreSQL: more callers that wait than connections is a pool that is too small.
+/// Returns the connection pool of PostgreSQL as a dependency; waiting callers indicate a pool that is too small.
 #[allow(clippy::cast_precision_loss, reason = "a few connections")]
 fn pool(store: Arc<PostgresStore>) -> Dependency {
-    let look = move || {
+    let probe = move || {
         let status = store.pool_status();
         let busy = status.size.saturating_sub(status.available);
         DependencyState {
@@ -120,12 +118,12 @@ fn pool(store: Arc<PostgresStore>) -> Dependency {
             ],
         }
     };
-    Dependency { name: "pool", look: Arc::new(look) }
+    Dependency { name: "pool", probe: Arc::new(probe) }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "events that wait for a confirm are bounded")]
 fn broker(bus: RabbitBus) -> Dependency {
-    let look = move || {
+    let probe = move || {
         let status = bus.status();
         let detail = match (status.connected, status.blocked, &status.last_fault) {
             (true, false, _) => format!("connected, {} reconnects", status.reconnects),
@@ -150,11 +148,11 @@ fn broker(bus: RabbitBus) -> Dependency {
             ],
         }
     };
-    Dependency { name: "bus", look: Arc::new(look) }
+    Dependency { name: "bus", probe: Arc::new(probe) }
 }
 
 fn cache(store: Arc<CachedStore>) -> Dependency {
-    let look = move || {
+    let probe = move || {
         let stats = store.stats();
         let reads = [stats.tasks, stats.journals, stats.messages, stats.versions];
         let sum = |of: fn(&ReadStats) -> u64| reads.iter().map(of).sum::<u64>();
@@ -174,11 +172,11 @@ fn cache(store: Arc<CachedStore>) -> Dependency {
             ],
         }
     };
-    Dependency { name: "cache", look: Arc::new(look) }
+    Dependency { name: "cache", probe: Arc::new(probe) }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for display")]
-fn latency(stats: &agentry_store::cache::CacheStats) -> Metric {
+fn latency(stats: &agentry_store::cache::CacheStats) -> DependencyMetric {
     let mean = stats.latency.sum_us as f64 / stats.latency.count.max(1) as f64 / 1e6;
     gauge("agentry_cache_answer_mean_seconds", "Mean time that Redis took to answer since the start.", mean)
 }

@@ -1,4 +1,4 @@
-//! `agentry doctor`: what can be checked from here, each with what to do about it.
+//! `agentry doctor`: checks of the installation, with advice.
 
 mod cluster;
 mod keys;
@@ -11,30 +11,30 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::render::{self, Format};
+use crate::render::{self, OutputFormat};
 use crate::{out, settings};
 
-/// Open files below which a busy server runs out of connections.
+/// The recommended limit of open files: with fewer, a busy server runs out of connections.
 const FILES_WANTED: u64 = 4_096;
-/// Before this the clock is surely wrong (2026-01-01), in seconds since the Unix epoch.
+/// The earliest plausible time (2026-01-01), in seconds since the Unix epoch.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// One thing that was looked at.
-struct Check {
+/// The result of a check.
+struct DoctorCheck {
     what: &'static str,
-    state: State,
+    state: CheckState,
     found: String,
     advice: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CheckState {
     Good,
     Look,
     Bad,
 }
 
-impl State {
+impl CheckState {
     fn word(self) -> &'static str {
         match self {
             Self::Good => "ok",
@@ -44,11 +44,8 @@ impl State {
     }
 }
 
-/// Checks and reports.
-///
-/// # Errors
-/// When something found keeps Agentry from working.
-pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
+/// Runs all checks and prints them.
+pub async fn doctor(args: &cli::DoctorArgs) -> Result<(), Failure> {
     let settings = settings::of_doctor(args)?;
     let mut checks = vec![agents(&settings.agents)];
     match settings.engine {
@@ -59,13 +56,13 @@ pub async fn doctor(args: &cli::Doctor) -> Result<(), Failure> {
     checks.extend([clock(), open_files()]);
     checks.push(access(&settings));
     checks.push(server(&args.reading.server).await);
-    let bad = checks.iter().any(|check| check.state == State::Bad);
+    let bad = checks.iter().any(|check| check.state == CheckState::Bad);
     show(args.reading.output, &checks)?;
-    if bad { Err(Failure::Said) } else { Ok(()) }
+    if bad { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn show(format: Format, checks: &[Check]) -> Result<(), Failure> {
-    if format == Format::Table {
+fn show(format: OutputFormat, checks: &[DoctorCheck]) -> Result<(), Failure> {
+    if format == OutputFormat::Table {
         for check in checks {
             out::line(&format!("{:<5} {:<12} {}", check.state.word(), check.what, check.found))?;
             if let Some(advice) = &check.advice {
@@ -74,80 +71,88 @@ fn show(format: Format, checks: &[Check]) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let row = |check: &Check| -> Value {
+    let row = |check: &DoctorCheck| -> Value {
         json!({"check": check.what, "state": check.state.word(), "found": check.found, "help": check.advice})
     };
     render::document(format, &Value::Array(checks.iter().map(row).collect()))
 }
 
-fn check(what: &'static str, state: State, found: impl Into<String>, advice: Option<&str>) -> Check {
-    Check { what, state, found: found.into(), advice: advice.map(str::to_owned) }
+fn check(what: &'static str, state: CheckState, found: impl Into<String>, advice: Option<&str>) -> DoctorCheck {
+    DoctorCheck { what, state, found: found.into(), advice: advice.map(str::to_owned) }
 }
 
-fn agents(folder: &Path) -> Check {
+fn agents(folder: &Path) -> DoctorCheck {
     let (problems, files) = agentry_config::validate_paths(&[folder]);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if let Some(problem) = problems.iter().find(|problem| problem.is_error()).filter(|_| files == 0) {
-        return check("agents", State::Bad, problem.one_line(), Some("name the folder with --agents"));
+        return check("agents", CheckState::Bad, problem.one_line(), Some("name the folder with --agents"));
     }
     let folder = folder.display();
     match (files, errors, problems.len()) {
-        (0, ..) => {
-            check("agents", State::Bad, format!("no agent files in {folder}"), Some("name the folder with --agents"))
-        }
-        (_, 0, 0) => check("agents", State::Good, format!("{files} files in {folder}"), None),
+        (0, ..) => check(
+            "agents",
+            CheckState::Bad,
+            format!("no agent files in {folder}"),
+            Some("name the folder with --agents"),
+        ),
+        (_, 0, 0) => check("agents", CheckState::Good, format!("{files} files in {folder}"), None),
         (_, 0, warnings) => {
             let found = format!("{files} files in {folder}, {warnings} warnings");
-            check("agents", State::Look, found, Some("`agentry validate` shows them"))
+            check("agents", CheckState::Look, found, Some("`agentry validate` shows them"))
         }
-        _ => check("agents", State::Bad, format!("{errors} errors in {folder}"), Some("`agentry validate` shows them")),
+        _ => check(
+            "agents",
+            CheckState::Bad,
+            format!("{errors} errors in {folder}"),
+            Some("`agentry validate` shows them"),
+        ),
     }
 }
 
-/// Whether a file can be made in the data folder, or in the nearest folder above that exists.
-fn data(folder: &Path) -> Check {
+/// Checks that the data folder, or its nearest existing parent, is writable.
+fn data(folder: &Path) -> DoctorCheck {
     let existing = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     match tempfile::tempfile_in(existing) {
-        Ok(_) => check("data", State::Good, format!("{} can be written", folder.display()), None),
+        Ok(_) => check("data", CheckState::Good, format!("{} can be written", folder.display()), None),
         Err(error) => {
             let found = format!("{} cannot be written: {error}", folder.display());
-            check("data", State::Bad, found, Some("choose another folder with --data, or change who owns it"))
+            check("data", CheckState::Bad, found, Some("choose another folder with --data, or change who owns it"))
         }
     }
 }
 
-fn clock() -> Check {
+fn clock() -> DoctorCheck {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     if since.as_secs() < EARLIEST {
         let advice = "set it: ids, schedules and budgets depend on it";
-        return check("clock", State::Bad, "it is before 2026", Some(advice));
+        return check("clock", CheckState::Bad, "it is before 2026", Some(advice));
     }
-    check("clock", State::Good, "plausible", None)
+    check("clock", CheckState::Good, "plausible", None)
 }
 
-/// The soft limit of this process, as Linux shows it.
-fn open_files() -> Check {
+/// Checks the soft limit of open files (Linux).
+fn open_files() -> DoctorCheck {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find(|line| line.starts_with("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().nth(3));
     match soft.map(|soft| (soft, soft.parse::<u64>())) {
-        None => check("open files", State::Good, "not known on this system", None),
+        None => check("open files", CheckState::Good, "not known on this system", None),
         Some((_, Ok(soft))) if soft < FILES_WANTED => {
-            check("open files", State::Look, format!("at most {soft}"), Some("raise it: ulimit -n 65536"))
+            check("open files", CheckState::Look, format!("at most {soft}"), Some("raise it: ulimit -n 65536"))
         }
-        Some((soft, _)) => check("open files", State::Good, format!("at most {soft}"), None),
+        Some((soft, _)) => check("open files", CheckState::Good, format!("at most {soft}"), None),
     }
 }
 
-/// Whether what the settings say of listening, keys and TLS fits together.
-fn access(settings: &Settings) -> Check {
+/// Checks that the settings of address, keys and TLS are consistent.
+fn access(settings: &Settings) -> DoctorCheck {
     let (listen, beyond) = (settings.listen, !settings.listen.ip().is_loopback());
     if let Err(failure) = crate::tls::acceptor(settings) {
         let text = failure.text(false).unwrap_or_default();
         let found = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         return check(
             "access",
-            State::Bad,
+            CheckState::Bad,
             found,
             Some("--tls-cert and --tls-key name PEM files that belong together"),
         );
@@ -156,37 +161,42 @@ fn access(settings: &Settings) -> Check {
     if beyond && settings.allow_unauthenticated && !settings.auth_required {
         let found = format!("{listen} may be reached from elsewhere without a key, by {tls}");
         let advice = "make a key with `agentry keys create`: from the first one on every request needs one";
-        return check("access", State::Look, found, Some(advice));
+        return check("access", CheckState::Look, found, Some(advice));
     }
     if beyond && settings.tls_cert.is_none() {
         let advice =
             "set --tls-cert and --tls-key, or put a proxy that speaks TLS before it: keys travel with every request";
-        return check("access", State::Look, format!("{listen} by {tls}"), Some(advice));
+        return check("access", CheckState::Look, format!("{listen} by {tls}"), Some(advice));
     }
     let who = if settings.auth_required { "a key is always needed" } else { "a key is needed as soon as one exists" };
-    check("access", State::Good, format!("{listen} by {tls}; {who}"), None)
+    check("access", CheckState::Good, format!("{listen} by {tls}; {who}"), None)
 }
 
-async fn server(server: &cli::Server) -> Check {
+async fn server(server: &cli::ServerArgs) -> DoctorCheck {
     let url = match server.address() {
         Ok(url) => url,
-        Err(_) => return check("server", State::Bad, "the settings name no good address", Some("see --url")),
+        Err(_) => return check("server", CheckState::Bad, "the settings name no good address", Some("see --url")),
     };
     let client = match server.client() {
         Ok(client) => client,
-        Err(_) => return check("server", State::Bad, format!("`{url}` is not an address"), Some("see --url")),
+        Err(_) => return check("server", CheckState::Bad, format!("`{url}` is not an address"), Some("see --url")),
     };
     match client.ready().success().await {
         Ok(_) => match client.overview().success().await {
-            Ok(_) => check("server", State::Good, format!("{url} is ready"), None),
+            Ok(_) => check("server", CheckState::Good, format!("{url} is ready"), None),
             Err(_) => {
                 let advice = "set AGENTRY_API_KEY to one that `agentry keys` lists as active";
-                check("server", State::Look, format!("{url} is ready and does not take this API key"), Some(advice))
+                check(
+                    "server",
+                    CheckState::Look,
+                    format!("{url} is ready and does not take this API key"),
+                    Some(advice),
+                )
             }
         },
         Err(error) => {
             let found = error.to_string().lines().next().unwrap_or_default().to_owned();
-            check("server", State::Look, found, Some("start one with `agentry serve`"))
+            check("server", CheckState::Look, found, Some("start one with `agentry serve`"))
         }
     }
 }

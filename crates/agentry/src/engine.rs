@@ -1,4 +1,4 @@
-//! The backends: one `match` over the engine. The only place that names concrete ones.
+//! The backends of each engine; the only module that names concrete ones.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,18 +9,17 @@ use agentry_store::StateStore;
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use prometheus_client::registry::Registry;
 
-use crate::cluster::Servers;
+use crate::cluster::ClusterConnections;
 use crate::failure::Failure;
 
-/// A store that stands before another one.
-pub type Layer = fn(Arc<dyn StateStore>) -> Arc<dyn StateStore>;
+/// Wraps a store.
+pub type StoreLayer = fn(Arc<dyn StateStore>) -> Arc<dyn StateStore>;
 
-static LAYER: OnceLock<Layer> = OnceLock::new();
+static LAYER: OnceLock<StoreLayer> = OnceLock::new();
 
-/// From now on this process puts a layer before the store of whatever engine it opens; the first one said stays. The shipped
-/// binary has none: this is how `agentry-mutants` breaks the platform, to see whether the validation suite notices.
-pub fn put_before_the_store(layer: Layer) {
-    // Said twice, the first one stays.
+/// Sets the layer around the store of any engine that this process opens; only the first call has an effect. The shipped
+/// binary has none: `agentry-mutants` uses it to break the platform and test the validation suite.
+pub fn set_store_layer(layer: StoreLayer) {
     let _ = LAYER.set(layer);
 }
 
@@ -30,24 +29,21 @@ pub struct Backends {
     pub store: Arc<dyn StateStore>,
     /// The event bus.
     pub bus: Arc<dyn EventBus>,
-    /// What else `/health/ready` looks at.
+    /// The dependencies for `/health/ready` and `/metrics`.
     pub dependencies: Vec<Dependency>,
-    /// What ends with them.
+    /// The connections to close.
     closing: Closing,
 }
 
-/// What a clean end has to wait for.
+/// The connections that a clean shutdown closes.
 enum Closing {
     /// The store joins its writer when it is dropped.
     Embedded,
-    Cluster(Servers),
+    Cluster(ClusterConnections),
 }
 
 impl Backends {
-    /// Opens or connects what the engine needs.
-    ///
-    /// # Errors
-    /// Which part cannot be used, and what to do.
+    /// Opens the backends of the engine.
     pub async fn open(settings: &Settings) -> Result<Self, Failure> {
         let opened = match settings.engine {
             Engine::Embedded => embedded(settings).await,
@@ -59,8 +55,7 @@ impl Backends {
         })
     }
 
-    /// A registry with what they measure.
-    #[must_use]
+    /// Returns a registry with the metrics of the backends.
     pub fn metrics(&self) -> Registry {
         let mut registry = Registry::default();
         if let Closing::Cluster(parts) = &self.closing {
@@ -69,7 +64,7 @@ impl Backends {
         registry
     }
 
-    /// Ends them once everything that used them has ended.
+    /// Closes the backends; everything that used them must have stopped.
     pub async fn close(self) -> bool {
         match &self.closing {
             Closing::Embedded => {}
@@ -80,8 +75,7 @@ impl Backends {
     }
 }
 
-/// The word of an engine.
-#[must_use]
+/// Returns the name of an engine.
 pub fn word(engine: Engine) -> &'static str {
     match engine {
         Engine::Embedded => "embedded",
@@ -102,7 +96,7 @@ async fn embedded(settings: &Settings) -> Result<Backends, Failure> {
     })
 }
 
-/// The store's errors carry the way out behind a semicolon.
+/// Splits the advice, after a semicolon, from an error of the store.
 fn of_store(error: &impl ToString) -> Failure {
     let text = error.to_string();
     match text.split_once("; ") {
@@ -111,10 +105,7 @@ fn of_store(error: &impl ToString) -> Failure {
     }
 }
 
-/// What the cluster engine needs and has not.
-///
-/// # Errors
-/// Every setting that is missing.
+/// Returns the settings of the cluster engine.
 pub fn cluster_settings(settings: &Settings) -> Result<agentry_config::Cluster, Failure> {
     settings.cluster().map_err(|problems| {
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -1,46 +1,47 @@
-//! How a command fails: what, and what to do about it. Shown as in `error: …` and `  = help: …`; the exit code is 1
+//! Failures of commands, with advice. Shown as in `error: …` and `  = help: …`; the exit code is 1
 //! when the thing asked for failed and 2 when it was asked for wrongly.
 
 use std::io;
 
-/// Why a command did not do what was asked.
+use agentry_server::NewKeyError;
+
+/// The failure of a command.
 #[derive(Debug)]
 pub enum Failure {
-    /// The reader of our output is gone; that is no error.
+    /// The reader of standard output is gone, which is no error.
     ClosedPipe,
-    /// Everything was already said on standard error or standard output.
-    Said,
-    /// The same, with the exit code of a verdict.
+    /// The failure was already reported.
+    Reported,
+    /// The failure was already reported and has the exit code of a verdict.
     Ended(u8),
-    /// What was asked for failed.
+    /// The command failed.
     Failed {
-        /// The thing, the place, the reason.
+        /// The cause.
         message: String,
-        /// The way out.
+        /// Advice.
         help: Option<String>,
     },
-    /// It was asked for in a way that cannot be.
+    /// The command line is invalid.
     Usage {
-        /// What is wrong with it.
+        /// The cause.
         message: String,
-        /// How to ask.
+        /// Advice.
         help: Option<String>,
     },
 }
 
 impl Failure {
-    /// A failure without advice.
+    /// Returns a failure without advice.
     pub fn new(message: impl Into<String>) -> Self {
         Self::Failed { message: message.into(), help: None }
     }
 
-    /// A wrong way of asking.
+    /// Returns a usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), help: None }
     }
 
-    /// The same with advice.
-    #[must_use]
+    /// Adds advice.
     pub fn help(self, advice: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, .. } => Self::Failed { message, help: Some(advice.into()) },
@@ -49,19 +50,17 @@ impl Failure {
         }
     }
 
-    /// The exit code that says so.
-    #[must_use]
+    /// Returns the exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ClosedPipe => 0,
-            Self::Said | Self::Failed { .. } => 1,
+            Self::Reported | Self::Failed { .. } => 1,
             Self::Usage { .. } => 2,
             Self::Ended(code) => *code,
         }
     }
 
-    /// What to print on standard error; nothing when all is said.
-    #[must_use]
+    /// Returns the text for standard error; `None` if the failure was already reported.
     pub fn text(&self, colour: bool) -> Option<String> {
         let (Self::Failed { message, help } | Self::Usage { message, help }) = self else { return None };
         let label = if colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
@@ -70,8 +69,17 @@ impl Failure {
     }
 }
 
+impl From<NewKeyError> for Failure {
+    fn from(error: NewKeyError) -> Self {
+        match error {
+            NewKeyError::Name => Self::usage(error.to_string()),
+            NewKeyError::Random(_) => Self::new(error.to_string()),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
-    /// For our own output only: other IO names its file.
+    /// For standard output only: other errors name their file.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,

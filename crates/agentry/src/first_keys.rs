@@ -1,8 +1,7 @@
-//! `keys init`: the keys that a deployment starts with, as files that only their readers can read.
+//! `keys init`: the first keys of a deployment, as private files.
 //!
-//! A deployment of containers has no terminal that could show a first key once, and a key in a log is no secret. So the
-//! first container makes keys before the others start, and says where they are. It runs at every start and makes what is
-//! missing: a second run finds the keys of the first.
+//! A deployment of containers has no terminal to show the first key, and a key must not be logged. So an init container
+//! creates the keys as files before the others start. It runs on every start and creates only what is missing.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,32 +14,29 @@ use secrecy::ExposeSecret as _;
 
 use crate::failure::Failure;
 
-/// A key of this program's own, as a file.
+/// A key to create as a file.
 struct FirstKey {
-    /// The name of its file.
+    /// The file name.
     file: &'static str,
-    /// What it is called in the store.
+    /// The name in the store.
     name: &'static str,
     scope: Scope,
-    /// Whether the group of the file may read it.
+    /// True if the file is readable by its group.
     for_group: bool,
 }
 
-/// For whoever runs the deployment. Without a file of it another is made only when nobody has a key like it.
+/// The key of the operator. If its file is missing, it is created only if no valid key has its scope.
 const ADMIN: FirstKey = FirstKey { file: "admin-key", name: "first", scope: Scope::Admin, for_group: false };
-/// For what reads `/metrics`, which runs as another user.
+/// The key of the scraper of `/metrics`, which runs as another user.
 const SCRAPE: FirstKey = FirstKey { file: "scrape-key", name: "scrape", scope: Scope::Read, for_group: true };
 
-/// The mode of a file that its group may read.
+/// The mode of a file that is readable by its group.
 #[cfg(unix)]
 const GROUP_READS: u32 = 0o640;
 
-/// Makes the keys that are missing, and says where each is.
-///
-/// # Errors
-/// When the store or the folder cannot be used.
+/// Creates the missing keys and returns a line about each.
 pub async fn ensure(store: &dyn StateStore, dir: &Path, now: Timestamp) -> Result<Vec<String>, Failure> {
-    let keys = store.keys().await.map_err(|error| Failure::new(format!("API keys cannot be looked at: {error}")))?;
+    let keys = store.keys().await.map_err(|error| Failure::new(format!("cannot read the API keys: {error}")))?;
     let good: Vec<ApiKey> = keys.into_iter().filter(|key| key.is_good(now)).collect();
     let mut said = Vec::new();
     for wanted in [ADMIN, SCRAPE] {
@@ -59,16 +55,16 @@ pub async fn ensure(store: &dyn StateStore, dir: &Path, now: Timestamp) -> Resul
     Ok(said)
 }
 
-/// Whether a file holds a good key.
+/// Returns whether a file holds a valid key.
 fn in_file(path: &Path, good: &[ApiKey]) -> bool {
     let Ok(text) = std::fs::read_to_string(path) else { return false };
     let hash = agentry_server::key_hash(text.trim());
     good.iter().any(|key| key.hash == hash)
 }
 
-/// The file first: a key that only the store has would be of no use to anybody.
+/// Creates a key. The file is written first: a key that only the store has is useless.
 async fn make(store: &dyn StateStore, path: &Path, wanted: &FirstKey, now: Timestamp) -> Result<(), Failure> {
-    let (key, text) = agentry_server::new_key(wanted.name, wanted.scope, now, None).map_err(Failure::new)?;
+    let (key, text) = agentry_server::new_key(wanted.name, wanted.scope, now, None)?;
     let write = || {
         path.parent().map_or(Ok(()), private_files::make_folder)?;
         let mut file = private_files::open(File::options().write(true).create(true).truncate(true), path)?;
@@ -80,5 +76,5 @@ async fn make(store: &dyn StateStore, path: &Path, wanted: &FirstKey, now: Times
         file.sync_all()
     };
     write().map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    store.add_key(&key).await.map_err(|error| Failure::new(format!("the key cannot be kept: {error}")))
+    store.add_key(&key).await.map_err(|error| Failure::new(format!("the key cannot be stored: {error}")))
 }

@@ -15,10 +15,7 @@ const MAX_READ: u64 = 2 * 1024 * 1024;
 
 /// Rewrites files. The new text goes to standard output, to `-o` or (`--write`) to the file itself; what was changed
 /// and what is wrong go to standard error.
-///
-/// # Errors
-/// When a file cannot be read, written, or used.
-pub fn import(args: &cli::Import) -> Result<(), Failure> {
+pub fn import(args: &cli::ImportArgs) -> Result<(), Failure> {
     if let Some(output) = &args.output
         && args.files.len() > 1
         && !output.is_dir()
@@ -39,8 +36,8 @@ pub fn import(args: &cli::Import) -> Result<(), Failure> {
         bad += usize::from(imported.is_bad());
     }
     if bad > 0 {
-        out::complain(&format!("{bad} of {} cannot be used as they are\n", args.files.len()));
-        return Err(Failure::Said);
+        out::eprint(&format!("{bad} of {} cannot be used as they are\n", args.files.len()));
+        return Err(Failure::Reported);
     }
     Ok(())
 }
@@ -57,17 +54,17 @@ fn read(file: &Path) -> Result<String, Failure> {
 fn report(file: &Path, imported: &ImportResult) {
     let shown = file.display();
     for (place, said) in &imported.changes {
-        out::complain(&format!("{shown}:{}:{}: {said}\n", place.line, place.column));
+        out::eprint(&format!("{shown}:{}:{}: {said}\n", place.line, place.column));
     }
     for problem in &imported.problems {
-        out::complain(&format!("{problem}\n\n"));
+        out::eprint(&format!("{problem}\n\n"));
     }
     if imported.changes.is_empty() && !imported.is_bad() {
-        out::complain(&format!("{shown}: nothing to change\n"));
+        out::eprint(&format!("{shown}: nothing to change\n"));
     }
 }
 
-fn deliver(args: &cli::Import, file: &Path, old: &str, new: &str) -> Result<(), Failure> {
+fn deliver(args: &cli::ImportArgs, file: &Path, old: &str, new: &str) -> Result<(), Failure> {
     if args.write {
         return if old == new { Ok(()) } else { write(file, new) };
     }

@@ -36,13 +36,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, CliCommand};
 use failure::Failure;
 
-pub use engine::{Layer, put_before_the_store};
+pub use engine::{StoreLayer, set_store_layer};
 
 /// The program: reads the command line and does what it says.
-#[must_use]
 pub fn main() -> ExitCode {
     let ended = match Cli::try_parse() {
         Ok(cli) => dispatch(cli.command),
@@ -50,7 +49,7 @@ pub fn main() -> ExitCode {
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     if let Some(text) = failure.text(out::colour_err()) {
-        out::complain(&text);
+        out::eprint(&text);
     }
     ExitCode::from(failure.exit_code())
 }
@@ -64,21 +63,21 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
     out::print(&error.to_string())
 }
 
-fn dispatch(command: Command) -> Result<(), Failure> {
+fn dispatch(command: CliCommand) -> Result<(), Failure> {
     match command {
-        Command::Validate(args) => validate::validate(&args.paths),
-        Command::Schema => validate::schema(),
-        Command::Import(args) => import::import(&args),
-        Command::Bench(command) => bench::bench(&command),
-        Command::Serve(args) => runtime()?.block_on(serve::serve(*args)),
-        Command::Run(args) => runtime()?.block_on(run::run(args)),
-        Command::Demo(args) => runtime()?.block_on(demo::demo(&args)),
-        Command::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
-        Command::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
-        Command::Sim(cli::Sim::Llm(args)) => runtime()?.block_on(sim::llm(args)),
-        Command::Sim(cli::Sim::Slack(args)) => runtime()?.block_on(sim::slack(args)),
-        Command::Top(args) => runtime()?.block_on(top::top(&args)),
-        Command::Sim(cli::Sim::Send(args)) => runtime()?.block_on(sim::send(args)),
+        CliCommand::Validate(args) => validate::validate(&args.paths),
+        CliCommand::Schema => validate::schema(),
+        CliCommand::Import(args) => import::import(&args),
+        CliCommand::Bench(command) => bench::bench(&command),
+        CliCommand::Serve(args) => runtime()?.block_on(serve::serve(*args)),
+        CliCommand::Run(args) => runtime()?.block_on(run::run(args)),
+        CliCommand::Demo(args) => runtime()?.block_on(demo::demo(&args)),
+        CliCommand::Doctor(args) => runtime()?.block_on(doctor::doctor(&args)),
+        CliCommand::Migrate(args) => runtime()?.block_on(migrate::migrate(args)),
+        CliCommand::Sim(cli::SimCommand::Llm(args)) => runtime()?.block_on(sim::llm(args)),
+        CliCommand::Sim(cli::SimCommand::Slack(args)) => runtime()?.block_on(sim::slack(args)),
+        CliCommand::Top(args) => runtime()?.block_on(top::top(&args)),
+        CliCommand::Sim(cli::SimCommand::Send(args)) => runtime()?.block_on(sim::send(args)),
         reading => runtime()?.block_on(verbs::dispatch(reading)),
     }
 }

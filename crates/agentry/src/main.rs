@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What that allocator reads when the process starts: it samples from the beginning, one allocation in 2^19 bytes.
+/// The configuration of jemalloc: profiling is active from the start and samples once per 2^19 bytes.
 #[cfg(all(feature = "heap-profile", target_os = "linux"))]
 #[expect(unsafe_code, reason = "the allocator looks for its settings under this name")]
 #[unsafe(export_name = "malloc_conf")]

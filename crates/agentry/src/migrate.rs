@@ -1,4 +1,4 @@
-//! `agentry migrate`: moves the state of one machine to PostgreSQL, and shows that it arrived.
+//! `agentry migrate`: migrates the embedded store to PostgreSQL and verifies the result.
 
 use std::time::{Duration, Instant};
 
@@ -10,40 +10,37 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::render::{self, Column, Format, at, number, text};
+use crate::render::{self, OutputFormat, TableColumn, at, number, text};
 use crate::{out, settings};
 
-/// How often a table that takes long says how far it is.
-const EVERY: Duration = Duration::from_secs(1);
+/// Interval of progress lines of a long table.
+const PRINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What an address looks like.
-const ADDRESS: &str = "postgres://user:password@host:5432/database";
+/// The form of an address.
+const ADDRESS_FORM: &str = "postgres://user:password@host:5432/database";
 
-const COLUMNS: [Column; 4] = [
+const COLUMNS: [TableColumn; 4] = [
     text("what", |row| at(row, "/table")),
     number("rows", |row| at(row, "/rows")),
     text("checksum", |row| at(row, "/checksum")),
     text("ok", |row| if row["verified"] == true { "yes" } else { "not moved" }.to_owned()),
 ];
 
-/// Moves, or only counts.
-///
-/// # Errors
-/// Why nothing was moved.
-pub async fn migrate(args: cli::Migrate) -> Result<(), Failure> {
+/// Migrates, or only counts.
+pub async fn migrate(args: cli::MigrateArgs) -> Result<(), Failure> {
     check_address(args.to.as_deref())?;
     let settings = settings::of_migrate(&args)?;
     let (from, to) = (settings.data.clone(), target(&settings));
     let started = Instant::now();
-    let mut lines = Lines { said: started, last: None };
+    let mut printer = ProgressPrinter { printed: started, last: None };
     let report = if args.dry_run {
-        agentry_store::migrate::count(from, to.as_ref(), |now| lines.say(now)).await
+        agentry_store::migrate::count(from, to.as_ref(), |now| printer.print(now)).await
     } else {
         let to = to.ok_or_else(|| {
             Failure::usage("no PostgreSQL is named to move to")
-                .help(format!("name it with --to {ADDRESS}, or set AGENTRY_POSTGRES_URL"))
+                .help(format!("name it with --to {ADDRESS_FORM}, or set AGENTRY_POSTGRES_URL"))
         })?;
-        agentry_store::migrate::migrate(&Migration { from, to }, |now| lines.say(now)).await
+        agentry_store::migrate::migrate(&Migration { from, to }, |now| printer.print(now)).await
     };
     let report = report.map_err(|error| failure(&error))?;
     show(&args, &settings, &report, started.elapsed())
@@ -54,7 +51,7 @@ fn check_address(to: Option<&str>) -> Result<(), Failure> {
     if to.is_none_or(|to| to.starts_with("postgres://") || to.starts_with("postgresql://")) {
         return Ok(());
     }
-    Err(Failure::usage("what --to names is not a PostgreSQL server").help(format!("expected --to {ADDRESS}")))
+    Err(Failure::usage("what --to names is not a PostgreSQL server").help(format!("expected --to {ADDRESS_FORM}")))
 }
 
 fn target(settings: &Settings) -> Option<PostgresOptions> {
@@ -68,9 +65,9 @@ fn failure(error: &MigrateError) -> Failure {
     failure.help(error.help())
 }
 
-fn show(args: &cli::Migrate, settings: &Settings, report: &Report, took: Duration) -> Result<(), Failure> {
+fn show(args: &cli::MigrateArgs, settings: &Settings, report: &Report, took: Duration) -> Result<(), Failure> {
     let rows: Vec<Value> = report.tables.iter().map(|table| json!(table)).collect();
-    if args.output != Format::Table {
+    if args.output != OutputFormat::Table {
         let counts = report.counts;
         let shown = json!({
             "from": settings.data.display().to_string(),
@@ -85,7 +82,7 @@ fn show(args: &cli::Migrate, settings: &Settings, report: &Report, took: Duratio
     }
     render::rows(&rows, &COLUMNS, "")?;
     let (rows, took) = (report.rows(), render::duration(took));
-    out::complain(&if args.dry_run {
+    out::eprint(&if args.dry_run {
         format!("{rows} rows can be moved (read in {took}); nothing was\n")
     } else {
         let schema = &settings.postgres_schema;
@@ -95,19 +92,19 @@ fn show(args: &cli::Migrate, settings: &Settings, report: &Report, took: Duratio
 }
 
 /// Progress on standard error: a line for each table that is done, and now and then one for a table that takes long.
-struct Lines {
-    said: Instant,
+struct ProgressPrinter {
+    printed: Instant,
     last: Option<Progress>,
 }
 
-impl Lines {
-    fn say(&mut self, now: Progress) {
+impl ProgressPrinter {
+    fn print(&mut self, now: Progress) {
         let done = now.rows == now.of;
-        if now.of == 0 || self.last == Some(now) || !(done || self.said.elapsed() >= EVERY) {
+        if now.of == 0 || self.last == Some(now) || !(done || self.printed.elapsed() >= PRINT_INTERVAL) {
             return;
         }
-        (self.said, self.last) = (Instant::now(), Some(now));
+        (self.printed, self.last) = (Instant::now(), Some(now));
         let Progress { phase, table, rows, of } = now;
-        out::complain(&format!("{:<9}{table:<15}{rows} of {of}\n", phase.as_str()));
+        out::eprint(&format!("{:<9}{table:<15}{rows} of {of}\n", phase.as_str()));
     }
 }

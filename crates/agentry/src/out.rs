@@ -23,25 +23,22 @@ pub fn line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Writes text to standard error; there is nowhere to say that this failed.
-pub fn complain(text: &str) {
+/// Writes text to standard error, ignoring errors.
+pub fn eprint(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether standard output is a terminal.
-#[must_use]
+/// Returns whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether standard output may be coloured.
-#[must_use]
+/// Returns whether standard output may be coloured.
 pub fn colour_out() -> bool {
     is_terminal() && colour_wanted()
 }
 
-/// Whether standard error may be coloured.
-#[must_use]
+/// Returns whether standard error may be coloured.
 pub fn colour_err() -> bool {
     io::stderr().is_terminal() && colour_wanted()
 }

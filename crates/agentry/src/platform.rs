@@ -1,9 +1,9 @@
-//! The wiring: which parts run, in which order they start and end. Backends are chosen in [`crate::engine`].
+//! The composition root: creates, starts and stops the parts of the platform. Backends are chosen in [`crate::engine`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use agentry_bus::EventBus;
 use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
@@ -14,7 +14,7 @@ use agentry_llm::Providers;
 use agentry_orchestrator::{
     HttpCallbacks, Metrics, Options, Orchestrator, OrchestratorDeps, Retention, Running, SlackOut,
 };
-use agentry_server::{Access, Dependency, Limits, ServerDeps, SlackDoor, Tls};
+use agentry_server::{Access, Dependency, ServerDeps, ServerLimits, SlackIngress, Tls};
 use agentry_sim::llm::{LlmSim, SimOptions};
 use agentry_sim::slack::{SlackOptions, SlackSim};
 use agentry_store::{FleetChanges, StateStore, StoreError};
@@ -27,20 +27,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Backends};
 use crate::failure::Failure;
-use crate::log::Steering;
+use crate::log::LogController;
 use crate::providers;
 use crate::serve::listen;
 use crate::slack::SlackParts;
 use crate::tape::Tape;
-use crate::vitals::{self, Watch};
+use crate::vitals::{self, ExecutorMonitor};
 
-/// The seed of the simulator inside the process: the same question gets the same answer every day.
+/// The seed of the embedded simulator: answers are reproducible.
 const SIM_SEED: u64 = 1;
-/// How long the parts around the orchestrator may take to end after it has.
-const LAST_PARTS: Duration = Duration::from_secs(15);
+/// The time that the other parts get to stop after the orchestrator.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Any free port of this machine, for this machine only.
-#[must_use]
+/// Returns the address of any free loopback port.
 pub fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
@@ -50,8 +49,7 @@ struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        crate::access::now()
     }
 }
 
@@ -62,54 +60,52 @@ pub struct Platform {
     drain: Duration,
     running: Running,
     watcher: FleetWatcher,
-    /// Follows the deployment's fleet until `unfollow` is cancelled.
+    /// Follows the fleet of the deployment until `unfollow` is cancelled.
     following: JoinHandle<()>,
     unfollow: CancellationToken,
     backends: Backends,
     tools: Arc<Tools>,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    /// Cancelled when the server has ended, for whatever reason.
+    /// Cancelled when the server has ended for any reason.
     server_ended: CancellationToken,
-    simulators: Vec<Simulator>,
+    simulators: Vec<EmbeddedSimulator>,
     slack_simulator: Option<String>,
-    /// Looks at the executor for as long as the platform runs.
-    _watch: Watch,
+    /// Measures the executor while the platform runs.
+    _monitor: ExecutorMonitor,
     own_key: SecretString,
-    /// The key that was made because there was none, to be shown once.
+    /// The first key, if one was created; shown once.
     announced: Option<SecretString>,
 }
 
-/// A simulator inside the process.
-struct Simulator {
+/// A simulator in this process.
+struct EmbeddedSimulator {
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Platform {
-    /// Starts everything. With `upstream` the calls of every provider go there.
-    ///
-    /// # Errors
-    /// When a part cannot start: the address, the agent files, the data folder.
-    pub async fn start(settings: &Settings, upstream: Option<String>, log: Arc<Steering>) -> Result<Self, Failure> {
+    /// Starts all parts. With `upstream`, all provider calls go there.
+    pub async fn start(
+        settings: &Settings,
+        upstream: Option<String>,
+        log: Arc<LogController>,
+    ) -> Result<Self, Failure> {
         Self::start_taped(settings, upstream, None, log).await
     }
 
-    /// The same with calls of models and tools recorded, or answered from a recording.
-    ///
-    /// # Errors
-    /// As [`Platform::start`].
+    /// Like [`Platform::start`], with model and tool calls recorded or replayed.
     pub async fn start_taped(
         settings: &Settings,
         upstream: Option<String>,
         tape: Option<&Tape>,
-        log: Arc<Steering>,
+        log: Arc<LogController>,
     ) -> Result<Self, Failure> {
         check(settings)?;
         let tls = crate::tls::acceptor(settings)?;
         let (listener, address) = listen(settings.listen).await?;
         let folder = settings.agents.clone();
-        // Side by side: files are read while servers are connected.
+        // Concurrently: files are read while servers are connected.
         let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
         let (loaded, opened) = tokio::join!(loading, open(settings));
         let (backends, known) = opened?;
@@ -123,14 +119,14 @@ impl Platform {
         let agents = fleet.current().len();
         let (mut simulators, mut upstream) = (Vec::new(), upstream);
         if settings.sim && upstream.is_none() {
-            let (simulator, url) = Simulator::llm().await?;
+            let (simulator, url) = EmbeddedSimulator::llm().await?;
             simulators.push(simulator);
             upstream = Some(url);
         }
         let (mut slack_settings, mut slack_simulator) = (settings.slack.clone(), None);
         if settings.sim && settings.roles.contains(&Role::Slack) && slack_settings.is_unset() {
-            let (simulator, url) = Simulator::slack(format!("http://{address}"), &mut slack_settings).await?;
-            tracing::info!(url, "Slack is played here; docs/simulators.md says how to speak in it");
+            let (simulator, url) = EmbeddedSimulator::slack(format!("http://{address}"), &mut slack_settings).await?;
+            tracing::info!(url, "Slack is simulated in this process; see docs/simulators.md");
             simulators.push(simulator);
             slack_simulator = Some(url);
         }
@@ -143,7 +139,7 @@ impl Platform {
         let providers = Arc::new(providers);
         let mut dependencies: Vec<Dependency> =
             backends.dependencies.iter().cloned().chain(slack.dependency.take()).collect();
-        // Only who executes tasks asks models.
+        // Only workers call models.
         if settings.roles.contains(&Role::Worker) {
             dependencies.push(providers::dependency(Arc::clone(&providers)));
             providers::warm(&providers, &fleet);
@@ -159,7 +155,7 @@ impl Platform {
             clock: Arc::clone(&clock),
             entropy: Arc::new(OsEntropy),
         });
-        let parts = Parts {
+        let parts = SharedParts {
             store: Arc::clone(&backends.store),
             bus: Arc::clone(&backends.bus),
             intake,
@@ -179,10 +175,10 @@ impl Platform {
         let server_ended = CancellationToken::new();
         let (own_key, own_hash) = crate::access::own_key()?;
         let access = crate::access::of(settings, address, tls.is_some(), own_hash);
-        let limits = Limits { max_body_bytes: settings.max_body_bytes, ..Limits::default() };
+        let limits = ServerLimits { max_body_bytes: settings.max_body_bytes, ..ServerLimits::default() };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let door = Door { listener, tls, access, limits, slack: slack.door, log };
-        let serving = serve(door, parts, settings, shutdown.clone(), server_ended.clone());
+        let setup = ListenerSetup { listener, tls, access, limits, slack: slack.ingress, log };
+        let serving = serve(setup, parts, settings, shutdown.clone(), server_ended.clone());
         let (url, drain) = (format!("{scheme}://{address}"), settings.drain);
         Ok(Self {
             url,
@@ -199,58 +195,52 @@ impl Platform {
             server_ended,
             simulators,
             slack_simulator,
-            _watch: watch,
+            _monitor: watch,
             own_key,
             announced,
         })
     }
 
-    /// Where it listens.
-    #[must_use]
+    /// Returns the address of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The key that this process may use with itself, whatever keys exist.
-    #[must_use]
+    /// Returns the key of this process for its own API.
     pub fn own_key(&self) -> SecretString {
         self.own_key.clone()
     }
 
-    /// The key that was made because there was none.
-    #[must_use]
+    /// Returns the first key, if one was created.
     pub fn first_key(&self) -> Option<&SecretString> {
         self.announced.as_ref()
     }
 
-    /// Where Slack is played, when it is.
-    #[must_use]
+    /// Returns the address of the Slack simulator, if it runs.
     pub fn slack_simulator(&self) -> Option<&str> {
         self.slack_simulator.as_deref()
     }
 
-    /// How many agents it started with, invalid ones included.
-    #[must_use]
+    /// Returns the number of agents at the start, including invalid ones.
     pub fn agents(&self) -> usize {
         self.agents
     }
 
-    /// How long running tasks may take to end.
-    #[must_use]
+    /// Returns the time that running tasks get to finish.
     pub fn drain_time(&self) -> Duration {
         self.drain
     }
 
-    /// Waits until the server ends by itself, which it should not.
+    /// Waits until the server ends unexpectedly, and returns that failure.
     pub async fn broken(&self) -> Failure {
         self.server_ended.cancelled().await;
         Failure::new(format!("the server on {} ended by itself", self.url)).help("the log says why")
     }
 
-    /// Takes no more requests and work, lets running tasks end or gives them back within `drain`, and ends.
+    /// Stops accepting requests and claiming tasks, lets running tasks finish or releases them within `drain`, and stops.
     ///
     /// # Errors
-    /// When a part did not end in time; nothing is lost, recovery finds what was left.
+    /// When a part did not stop in time. Nothing is lost: recovery requeues the remaining tasks.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
         self.shutdown.cancel();
         let drained = self.running.drain(drain).await;
@@ -258,7 +248,7 @@ impl Platform {
             let served = self.serving.await;
             for simulator in self.simulators {
                 simulator.shutdown.cancel();
-                // It serves only this process; how it ends is of no interest.
+                // It serves only this process; its result does not matter.
                 let _ = simulator.serving.await;
             }
             self.unfollow.cancel();
@@ -269,7 +259,7 @@ impl Platform {
             let closed = self.backends.close().await;
             served.is_ok_and(|served| served.is_ok()) && unfollowed && unwatched && closed
         };
-        let ended = tokio::time::timeout(LAST_PARTS, rest).await.unwrap_or(false);
+        let ended = tokio::time::timeout(SHUTDOWN_TIMEOUT, rest).await.unwrap_or(false);
         match (drained.clean, ended) {
             (true, true) => Ok(()),
             (false, _) => Err(Failure::new(format!("tasks were still running after {} s", drain.as_secs()))
@@ -279,8 +269,8 @@ impl Platform {
     }
 }
 
-/// What server and orchestrator share.
-struct Parts {
+/// The parts that server and orchestrator share.
+struct SharedParts {
     store: Arc<dyn StateStore>,
     bus: Arc<dyn EventBus>,
     providers: Arc<Providers>,
@@ -291,7 +281,7 @@ struct Parts {
     clock: Arc<dyn Clock>,
 }
 
-/// The fleet as it is now. Bad files are agents with an error, not a reason not to start.
+/// Loads the fleet. Invalid files become agents with an error and do not prevent the start.
 fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     let mut loader = FleetLoader::new(folder);
     let loaded = loader.load(&agentry_core::fleet::Fleet::default()).map_err(|problem| {
@@ -299,10 +289,10 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
         Failure::new(text.trim_start_matches("error: "))
     })?;
     for problem in &loaded.problems {
-        tracing::warn!(problem = %problem.one_line(), "the file of an agent is bad");
+        tracing::warn!(problem = %problem.one_line(), "invalid agent file");
     }
     for warning in &loaded.warnings {
-        tracing::info!(warning = %warning.one_line(), "somebody should look at an agent's file");
+        tracing::info!(warning = %warning.one_line(), "warning in an agent file");
     }
     if loaded.fleet.is_empty() {
         tracing::warn!(folder = %folder.display(), "there are no agent files (*.yml) yet; they are loaded when they appear");
@@ -310,18 +300,18 @@ fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
     Ok((loader, FleetHandle::new(loaded.fleet)))
 }
 
-/// Connects to the servers, and reads the agents of the deployment.
+/// Opens the backends and reads the fleet of the deployment.
 async fn open(settings: &Settings) -> Result<(Backends, FleetChanges), Failure> {
     let backends = Backends::open(settings).await?;
-    let known = backends.store.fleet_since(0).await.map_err(|error| no_deployment(&error))?;
+    let known = backends.store.fleet_since(0).await.map_err(|error| fleet_unavailable(&error))?;
     Ok((backends, known))
 }
 
-fn no_deployment(error: &StoreError) -> Failure {
+fn fleet_unavailable(error: &StoreError) -> Failure {
     Failure::new(format!("cannot read the agents of the deployment: {error}"))
 }
 
-/// Joins the deployment with the files of this process.
+/// Joins the deployment with the agent files of this process.
 async fn join(
     settings: &Settings,
     backends: &Backends,
@@ -334,14 +324,12 @@ async fn join(
         Engine::Cluster => Authority::Store,
     };
     let (store, bus) = (Arc::clone(&backends.store), Arc::clone(&backends.bus));
-    Deployment::join(store, bus, clock, files, authority, known)
-        .await
-        .map(Arc::new)
-        .map_err(|error| no_deployment(&error))
+    let joined = Deployment::join(store, bus, clock, files, authority, known).await;
+    joined.map(Arc::new).map_err(|error| fleet_unavailable(&error))
 }
 
 async fn start_orchestrator(
-    parts: &Parts,
+    parts: &SharedParts,
     settings: &Settings,
     tools: Arc<dyn ToolBox>,
     slack: Option<SlackOut>,
@@ -364,7 +352,7 @@ async fn start_orchestrator(
     Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
 }
 
-/// The prices that Agentry knows, behind those of the deployment's own file.
+/// Returns the built-in prices, overridden by those of the price file.
 fn prices(settings: &Settings) -> Result<PriceTable, Failure> {
     let Some(path) = &settings.prices else { return Ok(PriceTable::builtin()) };
     let text = std::fs::read_to_string(path)
@@ -388,19 +376,19 @@ fn options(settings: &Settings) -> Options {
     }
 }
 
-/// Where the server listens, and how.
-struct Door {
+/// The listener of the server and its settings.
+struct ListenerSetup {
     listener: TcpListener,
     tls: Option<Tls>,
     access: Access,
-    limits: Limits,
-    slack: Option<SlackDoor>,
-    log: Arc<Steering>,
+    limits: ServerLimits,
+    slack: Option<SlackIngress>,
+    log: Arc<LogController>,
 }
 
 fn serve(
-    door: Door,
-    parts: Parts,
+    setup: ListenerSetup,
+    parts: SharedParts,
     settings: &Settings,
     shutdown: CancellationToken,
     ended: CancellationToken,
@@ -410,13 +398,13 @@ fn serve(
         bus: parts.bus,
         intake: parts.intake,
         clock: parts.clock,
-        limits: door.limits,
-        slack: door.slack,
-        log: door.log,
+        limits: setup.limits,
+        slack: setup.slack,
+        log: setup.log,
         roles: settings.roles.clone(),
         dependencies: parts.dependencies,
         metrics: parts.metrics,
-        access: door.access,
+        access: setup.access,
         slots_kept: settings.task_retention,
         reports: settings.reports.clone(),
         sampling: settings.traces.sampling(),
@@ -425,16 +413,16 @@ fn serve(
     };
     tokio::spawn(async move {
         let _ended = ended.drop_guard();
-        let served = agentry_server::serve(door.listener, door.tls, deps, shutdown).await;
+        let served = agentry_server::serve(setup.listener, setup.tls, deps, shutdown).await;
         if let Err(error) = &served {
-            tracing::error!(%error, "the server's listener broke");
+            tracing::error!(%error, "the listener of the server failed");
         }
         served
     })
 }
 
-impl Simulator {
-    /// The models, on a free port; returns it and its address.
+impl EmbeddedSimulator {
+    /// Starts the provider simulator on a free port; returns it and its address.
     async fn llm() -> Result<(Self, String), Failure> {
         let options = SimOptions { seed: SIM_SEED, ..SimOptions::default() };
         let simulator = LlmSim::new(options).map_err(|error| Failure::new(error.to_string()))?;
@@ -464,14 +452,14 @@ impl Simulator {
     }
 }
 
-/// Host and process id, as the list of workers shows them.
+/// Returns host name and process id, as in the list of workers.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
     format!("{name}:{}", std::process::id())
 }
 
-/// What cannot be is refused before anything starts.
+/// Refuses impossible settings before anything starts.
 fn check(settings: &Settings) -> Result<(), Failure> {
     if settings.engine == Engine::Embedded && !settings.roles.contains(&Role::Api) {
         let message = "the embedded engine is one process, so it needs the role `api` to be given work";

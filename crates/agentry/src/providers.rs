@@ -13,9 +13,6 @@ use secrecy::ExposeSecret;
 use crate::failure::Failure;
 
 /// The providers of a process. With `upstream` all their calls go there, each by its own protocol.
-///
-/// # Errors
-/// When the address of Redis cannot be used.
 pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Providers, Failure> {
     let providers = Providers::new(&endpoints(settings, upstream));
     let limits = &settings.providers.limits;
@@ -56,7 +53,7 @@ fn rule(limit: &ModelLimit) -> LimitRule {
     LimitRule { provider: limit.provider, model: limit.model.clone(), limit: of }
 }
 
-/// Where limits are counted: in Redis when the cluster has one, so that all processes keep them together.
+/// Returns the counter of limits: in Redis if configured, so that all processes share them.
 fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
     let redis = settings.redis_url.as_ref().filter(|_| settings.engine == Engine::Cluster);
     let Some(url) = redis else {
@@ -70,9 +67,9 @@ fn buckets(settings: &Settings) -> Result<Arc<dyn Buckets>, Failure> {
     Ok(Arc::new(buckets))
 }
 
-/// What is seen of them from outside.
+/// Returns the providers as a dependency.
 pub fn dependency(providers: Arc<Providers>) -> Dependency {
-    let look = move || {
+    let probe = move || {
         let cut_off = providers.open_breakers();
         let detail = match cut_off.as_slice() {
             [] => "no model is cut off".to_owned(),
@@ -80,7 +77,7 @@ pub fn dependency(providers: Arc<Providers>) -> Dependency {
         };
         DependencyState { up: cut_off.is_empty(), detail, ..DependencyState::default() }
     };
-    Dependency { name: "providers", look: Arc::new(look) }
+    Dependency { name: "providers", probe: Arc::new(probe) }
 }
 
 /// Connects, in the background, to where the models of the fleet are.

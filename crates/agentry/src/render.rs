@@ -1,4 +1,4 @@
-//! Values for people and programs: aligned tables, JSON, YAML, and how numbers are written.
+//! Output for people and programs: tables, JSON, YAML, and formats of numbers.
 
 use std::fmt::Write;
 
@@ -12,9 +12,9 @@ use crate::failure::Failure;
 use crate::out;
 use crate::yaml::to_yaml;
 
-/// How a reading verb prints.
+/// The output format of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Aligned columns, for people.
     #[default]
     Table,
@@ -27,48 +27,40 @@ pub enum Format {
 /// The widest a cell of text may be, in characters: longer text ends in `…`.
 const MAX_CELL: usize = 60;
 
-/// A column: its heading, where its numbers line up, and what it shows of a row.
-pub struct Column<T = Value> {
+/// A column of a table.
+pub struct TableColumn<T = Value> {
     heading: &'static str,
     right: bool,
     cell: fn(&T) -> String,
 }
 
-/// A column of words.
-#[must_use]
-pub const fn text<T>(heading: &'static str, cell: fn(&T) -> String) -> Column<T> {
-    Column { heading, right: false, cell }
+/// Returns a left-aligned column.
+pub const fn text<T>(heading: &'static str, cell: fn(&T) -> String) -> TableColumn<T> {
+    TableColumn { heading, right: false, cell }
 }
 
-/// A column of numbers.
-#[must_use]
-pub const fn number<T>(heading: &'static str, cell: fn(&T) -> String) -> Column<T> {
-    Column { heading, right: true, cell }
+/// Returns a right-aligned column.
+pub const fn number<T>(heading: &'static str, cell: fn(&T) -> String) -> TableColumn<T> {
+    TableColumn { heading, right: true, cell }
 }
 
-/// Prints rows as a table. `empty` is what it says when there are none.
-///
-/// # Errors
-/// When the output cannot be written.
-pub fn rows<T>(rows: &[T], columns: &[Column<T>], empty: &str) -> Result<(), Failure> {
+/// Prints rows as a table, or `empty` if there are none.
+pub fn rows<T>(rows: &[T], columns: &[TableColumn<T>], empty: &str) -> Result<(), Failure> {
     if rows.is_empty() { out::line(empty) } else { out::print(&table(rows, columns)) }
 }
 
-/// Prints one value: JSON or YAML; as a table, its fields one a line.
-///
-/// # Errors
-/// When the output cannot be written.
-pub fn document(format: Format, value: &impl Serialize) -> Result<(), Failure> {
+/// Prints a value as JSON or YAML; as a table, one field per line.
+pub fn document(format: OutputFormat, value: &impl Serialize) -> Result<(), Failure> {
     // Through a `Value`, which sorts the fields.
     let value = serde_json::to_value(value).unwrap_or_default();
     match format {
-        Format::Json => out::line(&serde_json::to_string_pretty(&value).unwrap_or_default()),
-        Format::Yaml => out::print(&to_yaml(&value)),
-        Format::Table => out::print(&fields(&value)),
+        OutputFormat::Json => out::line(&serde_json::to_string_pretty(&value).unwrap_or_default()),
+        OutputFormat::Yaml => out::print(&to_yaml(&value)),
+        OutputFormat::Table => out::print(&fields(&value)),
     }
 }
 
-/// Fields of an object, one a line; nested objects by their path.
+/// Returns the fields of an object, one per line; nested fields have their path.
 fn fields(value: &Value) -> String {
     let mut pairs = Vec::new();
     flatten("", value, &mut pairs);
@@ -94,7 +86,7 @@ fn flatten(path: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
+fn table<T>(rows: &[T], columns: &[TableColumn<T>]) -> String {
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|column| shorten(&(column.cell)(row))).collect()).collect();
     let width = |index: usize| {
@@ -123,8 +115,7 @@ fn shorten(text: &str) -> String {
     one_line.chars().take(MAX_CELL - 1).chain(['…']).collect()
 }
 
-/// A value as one reads it: text without quotes, nothing as `–`.
-#[must_use]
+/// Returns a value as plain text; `–` for null.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
@@ -134,42 +125,36 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// What stands at a JSON pointer, as one reads it.
-#[must_use]
+/// Returns the value at a JSON pointer as plain text.
 pub fn at(row: &Value, pointer: &str) -> String {
     plain(row.pointer(pointer).unwrap_or(&Value::Null))
 }
 
-/// Any value as one reads it.
-#[must_use]
+/// Returns a serializable value as plain text.
 pub fn shown(value: &impl Serialize) -> String {
     plain(&serde_json::to_value(value).unwrap_or_default())
 }
 
-/// A moment to the second, or `–`.
-#[must_use]
+/// Returns a time to the second, or `–`.
 pub fn moment(moment: impl Into<Option<Timestamp>>) -> String {
     let Some(moment) = moment.into() else { return plain(&Value::Null) };
     let text = moment.to_string().replace('T', " ");
     text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
-/// Nano-dollars as dollars, with as many digits as small amounts need.
-#[must_use]
+/// Returns nano-dollars as dollars, with the digits that small amounts need.
 pub fn dollars(nanos: u64) -> String {
     let whole = nanos / 1_000_000_000;
     let micros = nanos % 1_000_000_000 / 1_000;
     if whole > 0 { format!("${whole}.{:02}", micros / 10_000) } else { format!("$0.{micros:06}") }
 }
 
-/// What something cost, in dollars.
-#[must_use]
+/// Returns an amount in dollars.
 pub fn cost(amount: NanoUsd) -> String {
     dollars(u64::try_from(amount.0).unwrap_or(0))
 }
 
-/// Milliseconds, or seconds from a tenth of a minute on.
-#[must_use]
+/// Returns a duration in milliseconds, or in seconds from 6 s on.
 pub fn duration(duration: std::time::Duration) -> String {
     let millis = duration.as_secs_f64() * 1_000.0;
     match millis {

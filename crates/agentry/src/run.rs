@@ -1,7 +1,6 @@
 //! `agentry run`: one task, on a server or inside this process.
 //!
-//! Inside this process the whole platform runs on a free loopback port for as long as the task takes, so that both
-//! ways go through the same API.
+//! Without a server the whole platform runs in this process, on a free loopback port, so that both cases use the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +13,17 @@ use serde_json::Value;
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::log::Steering;
+use crate::log::LogController;
 use crate::platform::{self, Platform};
-use crate::render::{self, Format, shown};
+use crate::render::{self, OutputFormat, shown};
 use crate::tape::Tape;
 use crate::{out, settings, verbs};
 
-/// How long the platform inside this process may take to end after its only task has.
+/// The time that the platform in this process gets to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs one task.
-///
-/// # Errors
-/// When it is not accepted, or was waited for and did not complete.
-pub async fn run(args: cli::Run) -> Result<(), Failure> {
+pub async fn run(args: cli::RunTaskArgs) -> Result<(), Failure> {
     let log = crate::log::start_quiet()?;
     let taped = args.record.is_some() || args.replay.is_some();
     if let (false, Some(url)) = (taped, settings::named_server(args.url.as_ref(), args.place.config.as_ref())?) {
@@ -37,7 +33,7 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     }
     let mut settings = settings::of_fleet(&args.place)?;
     settings.listen = platform::any_port();
-    // Alone in this process and for one task, whatever the settings of servers say.
+    // For one task in this process, regardless of the settings of servers.
     (settings.engine, settings.roles) = (Engine::Embedded, Role::ALL.to_vec());
     settings.traces.endpoint = None;
     if taped {
@@ -46,9 +42,9 @@ pub async fn run(args: cli::Run) -> Result<(), Failure> {
     answer(&args, &settings, None, log).await
 }
 
-/// With a recording: on fresh data, so that nothing but the files and the input decides what is asked, and without
-/// schedules, so that nothing else is asked meanwhile.
-async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) -> Result<(), Failure> {
+/// Runs one task with a recording: on fresh data, so that calls depend on files and input only, and without schedules, so
+/// that there are no other calls.
+async fn run_taped(args: &cli::RunTaskArgs, mut settings: Settings, log: Arc<LogController>) -> Result<(), Failure> {
     let fresh = tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary folder: {error}")))?;
     if args.place.data.is_none() {
         settings.data = fresh.path().to_owned();
@@ -63,7 +59,12 @@ async fn run_taped(args: &cli::Run, mut settings: Settings, log: Arc<Steering>) 
     tape.end(answered)
 }
 
-async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: Arc<Steering>) -> Result<(), Failure> {
+async fn answer(
+    args: &cli::RunTaskArgs,
+    settings: &Settings,
+    tape: Option<&Tape>,
+    log: Arc<LogController>,
+) -> Result<(), Failure> {
     let platform = Platform::start_taped(settings, args.place.sim_url.clone(), tape, log).await?;
     let client = Client::builder(platform.url()).key(Some(platform.own_key())).build()?;
     let answered = tokio::select! {
@@ -74,17 +75,17 @@ async fn answer(args: &cli::Run, settings: &Settings, tape: Option<&Tape>, log: 
     answered
 }
 
-async fn ask(client: &Client, args: &cli::Run, wait: bool) -> Result<(), Failure> {
+async fn ask(client: &Client, args: &cli::RunTaskArgs, wait: bool) -> Result<(), Failure> {
     let mut request = TaskRequest::new(&args.agent, input(args)?);
     (request.stream, request.session) = (args.stream, args.session.clone());
     let accepted = client.submit(&request).await?;
     if !wait {
         return match args.output {
-            Format::Table => out::line(&format!("{}  {}", accepted.id, shown(&accepted.status))),
+            OutputFormat::Table => out::line(&format!("{}  {}", accepted.id, shown(&accepted.status))),
             format => render::document(format, &accepted),
         };
     }
-    let mut answer = Answer { live: args.stream && args.output == Format::Table, wrote: false };
+    let mut answer = AnswerPrinter { live: args.stream && args.output == OutputFormat::Table, wrote: false };
     let mut events = client.task_events(accepted.id).follow().await?;
     while let Some(event) = events.next().await? {
         if let Some(task) = answer.take(client.base(), &event)? {
@@ -95,7 +96,7 @@ async fn ask(client: &Client, args: &cli::Run, wait: bool) -> Result<(), Failure
     Err(Failure::new(format!("the stream of task {} ended before the task did", accepted.id)).help(help))
 }
 
-fn input(args: &cli::Run) -> Result<Value, Failure> {
+fn input(args: &cli::RunTaskArgs) -> Result<Value, Failure> {
     if !args.json {
         return Ok(Value::String(args.input.clone()));
     }
@@ -103,16 +104,16 @@ fn input(args: &cli::Run) -> Result<Value, Failure> {
         .map_err(|error| Failure::usage(format!("the input is not JSON: {error}")).help("leave --json out for text"))
 }
 
-/// The answer as it comes.
-struct Answer {
-    /// Whether its pieces are printed as they come.
+/// Prints the output of a task.
+struct AnswerPrinter {
+    /// True if partial output is printed at once.
     live: bool,
-    /// Whether any was.
+    /// True if partial output was printed.
     wrote: bool,
 }
 
-impl Answer {
-    /// Returns the task at its end.
+impl AnswerPrinter {
+    /// Handles an event; returns the task at its end.
     fn take(&mut self, base: &str, event: &ServerEvent) -> Result<Option<Box<TaskView>>, Failure> {
         match event.of_task() {
             Some(TaskEvent::Delta(text)) if self.live => {
@@ -121,7 +122,7 @@ impl Answer {
             }
             Some(TaskEvent::Entry(entry)) => {
                 if let JournalBody::Asked { question, clarification: id, .. } = entry.body {
-                    out::complain(&format!(
+                    out::eprint(&format!(
                         "waiting for an answer: {question}\n  = help: agentry clarifications answer {id} \"…\" --url {base}\n"
                     ));
                 }
@@ -132,15 +133,15 @@ impl Answer {
         Ok(None)
     }
 
-    /// Prints the task, or as a program reads it, all its fields.
-    fn finish(self, task: &TaskView, fields: &Value, format: Format) -> Result<(), Failure> {
-        if format != Format::Table {
+    /// Prints the output of the task, or all its fields in other formats.
+    fn finish(self, task: &TaskView, fields: &Value, format: OutputFormat) -> Result<(), Failure> {
+        if format != OutputFormat::Table {
             render::document(format, fields)?;
         } else if self.wrote {
             out::line("")?;
         }
         match task.status {
-            TaskStatus::Completed if format == Format::Table && !self.wrote => out::line(&verbs::answer(task)),
+            TaskStatus::Completed if format == OutputFormat::Table && !self.wrote => out::line(&verbs::answer(task)),
             TaskStatus::Completed => Ok(()),
             status => {
                 let error = shown(&task.error.as_ref().map(|error| &error.message));

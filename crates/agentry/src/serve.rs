@@ -1,4 +1,4 @@
-//! `agentry serve`: the platform until it is told to stop.
+//! `agentry serve`: runs the platform until a stop signal.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,16 +11,13 @@ use tokio::net::TcpListener;
 use crate::cli;
 use crate::demo::LISTENING;
 use crate::failure::Failure;
-use crate::log::Steering;
+use crate::log::LogController;
 use crate::platform::Platform;
 use crate::traces::Exporter;
 use crate::{engine, out, settings};
 
-/// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal ends it at once.
-///
-/// # Errors
-/// When it cannot start, or did not end well.
-pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
+/// Runs the platform until SIGTERM or Ctrl-C, then drains; a second signal stops it at once.
+pub async fn serve(args: cli::ServeArgs) -> Result<(), Failure> {
     let settings = settings::of_serve(&args)?;
     let exporter = Exporter::start(&settings.traces)?;
     let log = crate::log::start(&settings.log, settings.log_format, exporter.as_ref().map(Exporter::sink))?;
@@ -35,14 +32,14 @@ pub async fn serve(args: cli::Serve) -> Result<(), Failure> {
     served
 }
 
-async fn run(settings: &Settings, sim_url: Option<String>, log: Arc<Steering>) -> Result<(), Failure> {
+async fn run(settings: &Settings, sim_url: Option<String>, log: Arc<LogController>) -> Result<(), Failure> {
     let platform = Platform::start(settings, sim_url, log).await?;
-    // Heard before anybody is told that it runs: who is told may stop it at once.
+    // Registered before the address is printed: a caller may stop the process at once.
     let mut signals = StopSignals::listen()?;
     out::line(&ready(&platform, settings))?;
     if let Some(key) = platform.first_key() {
         let key = key.expose_secret();
-        out::complain(&format!(
+        out::eprint(&format!(
             "\n  API key, shown once: {key}\n  Sign in at {} with it, or set AGENTRY_API_KEY.\n\n",
             platform.url()
         ));
@@ -52,18 +49,18 @@ async fn run(settings: &Settings, sim_url: Option<String>, log: Arc<Steering>) -
         broke = platform.broken() => Some(broke),
     };
     let drain = platform.drain_time();
-    tracing::info!(seconds = drain.as_secs(), "draining: running tasks end or are given back");
+    tracing::info!(seconds = drain.as_secs(), "draining: running tasks finish or are released");
     let drained = tokio::select! {
         drained = platform.stop(drain) => drained,
         () = signals.next() => {
-            // Nothing is lost: recovery finds what runs, as after a crash.
+            // Nothing is lost: recovery requeues running tasks, as after a crash.
             Err(Failure::new("stopped at once by a second signal").help("running tasks go on when the server is back"))
         }
     };
     broke.map_or(drained, Err)
 }
 
-/// The line that says that it runs: for a person, or for a script that reads the address.
+/// Returns the line that reports the start, for people or for scripts that read the address.
 fn ready(platform: &Platform, settings: &Settings) -> String {
     let url = platform.url();
     if !out::is_terminal() {
@@ -82,7 +79,7 @@ fn ready(platform: &Platform, settings: &Settings) -> String {
     parts.join(" · ")
 }
 
-/// SIGTERM and Ctrl-C, heard from the moment this is made.
+/// Receives SIGTERM and Ctrl-C.
 pub struct StopSignals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -93,10 +90,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// From now on these signals end nothing by themselves.
-    ///
-    /// # Errors
-    /// When signals cannot be waited for.
+    /// Registers for the signals, which no longer terminate the process.
     pub fn listen() -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(format!("cannot wait for signals: {error}"));
         #[cfg(unix)]
@@ -110,7 +104,7 @@ impl StopSignals {
         Ok(Self { interrupt: tokio::signal::windows::ctrl_c().map_err(failed)? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
@@ -123,18 +117,12 @@ impl StopSignals {
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When signals cannot be waited for.
 pub async fn stop_signal() -> Result<(), Failure> {
     StopSignals::listen()?.next().await;
     Ok(())
 }
 
-/// Listens, and says where: the port is known even when a free one was asked for.
-///
-/// # Errors
-/// When the address cannot be listened on.
+/// Binds a listener; returns it and its address, whose port is known even if a free one was requested.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(|error| cannot_listen(address, &error))?;

@@ -1,4 +1,4 @@
-//! The servers of the cluster engine from outside: what `doctor` looks at, and what `demo` removes after itself.
+//! Probes of the servers of the cluster engine, for `doctor`, and cleanup, for `demo`.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,43 +9,43 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, NoTls};
 
-/// How long one server may take for everything that it is asked.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of all requests to one server.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of RabbitMQ's greeting that are read at most: its properties take some hundred.
 const MAX_GREETING: usize = 4_096;
 
-/// What PostgreSQL says of itself.
-pub struct Postgres {
-    /// Its version, such as 150013.
+/// Information about a PostgreSQL server.
+pub struct PostgresInfo {
+    /// Version number, such as 150013.
     pub version_number: i32,
-    /// Its version, for people.
+    /// Version, for people.
     pub version: String,
-    /// The time of one question.
+    /// Round-trip time of a query.
     pub round_trip: Duration,
-    /// Its clock minus ours, in milliseconds.
+    /// Offset of its clock from ours, in milliseconds.
     pub clock_ms: f64,
-    /// Whether it takes writes at all.
+    /// True if it refuses writes.
     pub read_only: bool,
-    /// Whether this user may make or fill the schema.
+    /// True if this user may create or write the schema.
     pub may_write: bool,
-    /// The most connections it takes.
+    /// Its limit of connections.
     pub max_connections: i64,
 }
 
-/// What RabbitMQ or Redis say of themselves.
-pub struct Server {
-    /// Its version.
+/// Information about a RabbitMQ or Redis server.
+pub struct ServerInfo {
+    /// Version.
     pub version: String,
-    /// The time of one question.
+    /// Round-trip time of a query.
     pub round_trip: Duration,
 }
 
-async fn in_time<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = || Err(format!("no answer within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())
+async fn with_timeout<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = || Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs()));
+    tokio::time::timeout(PROBE_TIMEOUT, asking).await.unwrap_or_else(|_| late())
 }
 
-/// An error with what caused it, and nothing of the address.
+/// Returns an error with its causes, without the address.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -67,17 +67,14 @@ async fn connect_postgres(url: &SecretString) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Asks PostgreSQL.
-///
-/// # Errors
-/// Why it does not answer.
-pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
+/// Probes PostgreSQL.
+pub async fn postgres(cluster: &Cluster) -> Result<PostgresInfo, String> {
     const QUESTIONS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
          current_setting('max_connections')::bigint,
          pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
          CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
               ELSE has_schema_privilege(to_regnamespace($1)::oid, 'CREATE') END";
-    in_time(async {
+    with_timeout(async {
         let client = connect_postgres(&cluster.postgres_url).await?;
         let row = client.query_one(QUESTIONS, &[&cluster.postgres_schema]).await.map_err(|error| causes(&error))?;
         let clock = client.prepare("SELECT extract(epoch FROM clock_timestamp())::float8").await;
@@ -88,7 +85,7 @@ pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
         // It read its clock about half way.
         let ours = asked_at + round_trip / 2;
         let ours = ours.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Ok(Postgres {
+        Ok(PostgresInfo {
             version_number: row.get(0),
             version: row.get(1),
             max_connections: row.get(2),
@@ -101,20 +98,17 @@ pub async fn postgres(cluster: &Cluster) -> Result<Postgres, String> {
     .await
 }
 
-/// Asks RabbitMQ.
-///
-/// # Errors
-/// Why it does not answer.
-pub async fn rabbitmq(cluster: &Cluster) -> Result<Server, String> {
-    in_time(async {
+/// Probes RabbitMQ.
+pub async fn rabbitmq(cluster: &Cluster) -> Result<ServerInfo, String> {
+    with_timeout(async {
         let connection = connect_rabbitmq(&cluster.rabbitmq_url).await?;
         let asked = Instant::now();
         connection.create_channel().await.map_err(|error| causes(&error))?;
         let round_trip = asked.elapsed();
         let version = greeting(&cluster.rabbitmq_url).await.unwrap_or_else(|| "of unknown version".to_owned());
-        // It answered; how the connection ends is of no interest.
+        // The result of closing does not matter.
         let _ = connection.close(200, "OK".into()).await;
-        Ok(Server { version, round_trip })
+        Ok(ServerInfo { version, round_trip })
     })
     .await
 }
@@ -124,7 +118,7 @@ async fn connect_rabbitmq(url: &SecretString) -> Result<Connection, String> {
     Connection::connect(url.expose_secret(), properties).await.map_err(|error| causes(&error))
 }
 
-/// The version that RabbitMQ tells in its first frame, which the client library keeps to itself.
+/// Returns the version in RabbitMQ's first frame, which the client library does not expose.
 async fn greeting(url: &SecretString) -> Option<String> {
     let uri: lapin::uri::AMQPUri = url.expose_secret().parse().ok()?;
     let mut stream = tokio::net::TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await.ok()?;
@@ -134,7 +128,7 @@ async fn greeting(url: &SecretString) -> Option<String> {
     version_in(&bytes[..read])
 }
 
-/// A field table has the name, `S`, four bytes of length, and the text.
+/// Finds the version in a field table: name, `S`, four bytes of length, and the text.
 fn version_in(greeting: &[u8]) -> Option<String> {
     const KEY: &[u8] = b"\x07versionS";
     let at = greeting.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
@@ -143,12 +137,9 @@ fn version_in(greeting: &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// Asks Redis.
-///
-/// # Errors
-/// Why it does not answer.
-pub async fn redis(url: &SecretString) -> Result<Server, String> {
-    in_time(async {
+/// Probes Redis.
+pub async fn redis(url: &SecretString) -> Result<ServerInfo, String> {
+    with_timeout(async {
         // Its errors may repeat the address.
         let client = redis::Client::open(url.expose_secret()).map_err(|error| error.category().to_owned())?;
         let mut connection =
@@ -158,17 +149,14 @@ pub async fn redis(url: &SecretString) -> Result<Server, String> {
         let asked = Instant::now();
         let _pong: String = redis::cmd("PING").query_async(&mut connection).await.map_err(|error| causes(&error))?;
         let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("of unknown version");
-        Ok(Server { version: version.trim().to_owned(), round_trip: asked.elapsed() })
+        Ok(ServerInfo { version: version.trim().to_owned(), round_trip: asked.elapsed() })
     })
     .await
 }
 
 /// Removes everything that a deployment with this schema and prefix left on its servers.
-///
-/// # Errors
-/// What could not be removed.
 pub async fn remove_all(cluster: &Cluster) -> Result<(), String> {
-    let (postgres, rabbitmq) = tokio::join!(in_time(drop_schema(cluster)), in_time(delete_names(cluster)));
+    let (postgres, rabbitmq) = tokio::join!(with_timeout(drop_schema(cluster)), with_timeout(delete_names(cluster)));
     postgres.and(rabbitmq)
 }
 

@@ -1,73 +1,54 @@
-//! From the command line to settings: flags go on top of the environment and `agentry.toml`.
+//! Settings from flags, environment and `agentry.toml`, in this order of precedence.
 
 use agentry_api::Client;
 use agentry_config::{Problem, Settings, Sources};
 use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::cli::{Demo, Doctor, Migrate, Place, Serve, Server};
+use crate::cli::{DemoArgs, DoctorArgs, LocalArgs, MigrateArgs, ServeArgs, ServerArgs};
 use crate::failure::Failure;
 
-/// Where verbs look for a server when nobody says otherwise: where `serve` listens by default.
+/// The default server: the default address of `serve`.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// Flags by name, those that were given.
+/// The given flags, by the name of their setting.
 type Flags = Vec<(String, String)>;
 
 fn given<'f>(flags: impl IntoIterator<Item = (&'f str, Option<&'f String>)>) -> Flags {
     flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone()))).collect()
 }
 
-fn of_place(place: &Place) -> Flags {
-    let sim = place.sim.then(|| "true".to_owned());
-    let providers = &place.providers;
-    given([
-        ("config", place.config.as_ref()),
-        ("agents", place.agents.as_ref()),
-        ("data", place.data.as_ref()),
-        ("sim", sim.as_ref()),
-        ("openai-base-url", providers.openai_base_url.as_ref()),
-        ("anthropic-base-url", providers.anthropic_base_url.as_ref()),
-        ("bedrock-base-url", providers.bedrock_base_url.as_ref()),
-        ("aws-region", providers.aws_region.as_ref()),
-        ("ollama-base-url", providers.ollama_base_url.as_ref()),
-        ("llm-limits", providers.llm_limits.as_ref()),
-        ("llm-connect-timeout", providers.llm_connect_timeout.as_ref()),
-        ("llm-first-token-timeout", providers.llm_first_token_timeout.as_ref()),
-        ("llm-token-timeout", providers.llm_token_timeout.as_ref()),
-    ])
+/// Returns the given flags of a command whose fields are named like their settings.
+fn flags_of(args: &impl Serialize) -> Flags {
+    let Ok(Value::Object(fields)) = serde_json::to_value(args) else { return Flags::new() };
+    let flag = |(name, value): (String, Value)| match value {
+        Value::String(text) => Some((name.replace('_', "-"), text)),
+        Value::Bool(true) => Some((name.replace('_', "-"), "true".to_owned())),
+        _ => None,
+    };
+    fields.into_iter().filter_map(flag).collect()
 }
 
-/// The settings of a fleet inside this process.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn of_fleet(place: &Place) -> Result<Settings, Failure> {
-    load(of_place(place))
+/// Loads the settings of a fleet inside this process.
+pub fn of_fleet(place: &LocalArgs) -> Result<Settings, Failure> {
+    load(flags_of(place))
 }
 
-/// The settings that `doctor` looks at.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn of_doctor(args: &Doctor) -> Result<Settings, Failure> {
-    let mut flags = of_place(&args.place);
+/// Loads the settings that `doctor` checks.
+pub fn of_doctor(args: &DoctorArgs) -> Result<Settings, Failure> {
+    let mut flags = flags_of(&args.place);
     flags.extend(given([("engine", args.engine.as_ref())]));
     load(flags)
 }
 
-/// The settings of `demo`: only which servers it may use. Everything else of them is the demo's own.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn of_demo(args: &Demo) -> Result<Settings, Failure> {
+/// Loads the settings of `demo`: only the servers that it may use.
+pub fn of_demo(args: &DemoArgs) -> Result<Settings, Failure> {
     load(given([("engine", args.engine.as_ref())]))
 }
 
-/// The settings of `migrate`: which folder, and where to.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn of_migrate(args: &Migrate) -> Result<Settings, Failure> {
+/// Loads the settings of `migrate`: the source folder and the target.
+pub fn of_migrate(args: &MigrateArgs) -> Result<Settings, Failure> {
     load(given([
         ("data", args.from.as_ref()),
         ("postgres-url", args.to.as_ref()),
@@ -75,71 +56,22 @@ pub fn of_migrate(args: &Migrate) -> Result<Settings, Failure> {
     ]))
 }
 
-/// The settings of `serve`.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn of_serve(args: &Serve) -> Result<Settings, Failure> {
-    let mut flags = of_place(&args.place);
-    let open = args.allow_unauthenticated.then(|| "true".to_owned());
-    flags.extend(given([("allow-unauthenticated", open.as_ref())]));
-    flags.extend(given([
-        ("listen", args.listen.as_ref()),
-        ("auth", args.auth.as_ref()),
-        ("allowed-hosts", args.allowed_hosts.as_ref()),
-        ("key-requests-per-second", args.key_requests_per_second.as_ref()),
-        ("reports", args.reports.as_ref()),
-        ("tls-cert", args.tls_cert.as_ref()),
-        ("tls-key", args.tls_key.as_ref()),
-        ("engine", args.engine.as_ref()),
-        ("postgres-schema", args.postgres_schema.as_ref()),
-        ("postgres-connections", args.postgres_connections.as_ref()),
-        ("rabbitmq-prefix", args.rabbitmq_prefix.as_ref()),
-        ("rabbitmq-shards", args.rabbitmq_shards.as_ref()),
-        ("retention", args.retention.as_ref()),
-        ("task-retention", args.task_retention.as_ref()),
-        ("usage-retention", args.usage_retention.as_ref()),
-        ("prices", args.prices.as_ref()),
-        ("slack-api-url", args.slack_api_url.as_ref()),
-        ("slack-routes", args.slack_routes.as_ref()),
-        ("slack-questions", args.slack_questions.as_ref()),
-        ("slack-reminder", args.slack_reminder.as_ref()),
-        ("role", args.role.as_ref()),
-        ("mode", args.mode.as_ref()),
-        ("slots", args.slots.as_ref()),
-        ("max-queued", args.max_queued.as_ref()),
-        ("max-body-bytes", args.max_body_bytes.as_ref()),
-        ("drain", args.drain.as_ref()),
-        ("log", args.log.as_ref()),
-        ("log-format", args.log_format.as_ref()),
-        ("otlp-endpoint", args.otlp_endpoint.as_ref()),
-        ("trace-service", args.trace_service.as_ref()),
-        ("trace-sampler", args.trace_sampler.as_ref()),
-        ("trace-share", args.trace_share.as_ref()),
-    ]));
-    load(flags)
+/// Loads the settings of `serve`.
+pub fn of_serve(args: &ServeArgs) -> Result<Settings, Failure> {
+    load(flags_of(args))
 }
 
-/// The server that a flag, the environment or the settings file names; `None` when none does.
-///
-/// # Errors
-/// What is wrong with the settings.
+/// Returns the server of a flag, the environment or the settings file.
 pub fn named_server(url: Option<&String>, config: Option<&String>) -> Result<Option<String>, Failure> {
     Ok(load(given([("url", url), ("config", config)]))?.url)
 }
 
-/// The settings of `keys create --local`: which store.
-///
-/// # Errors
-/// What is wrong with them.
+/// Loads the settings of `keys create --local`: the store.
 pub fn of_store(data: Option<&String>, engine: Option<&String>) -> Result<Settings, Failure> {
     load(given([("data", data), ("engine", engine)]))
 }
 
-/// The key that a flag, the environment or the settings file gives.
-///
-/// # Errors
-/// What is wrong with the settings.
+/// Returns the API key of a flag, the environment or the settings file.
 pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<SecretString>, Failure> {
     match flag {
         Some(key) => Ok(Some(key.clone().into())),
@@ -147,27 +79,18 @@ pub fn api_key(flag: Option<&String>, config: Option<&String>) -> Result<Option<
     }
 }
 
-impl Server {
-    /// The key to bring.
-    ///
-    /// # Errors
-    /// What is wrong with the settings.
+impl ServerArgs {
+    /// Returns the API key to send.
     pub fn api_key(&self) -> Result<Option<SecretString>, Failure> {
         api_key(self.key.as_ref(), None)
     }
 
-    /// The address of the server to talk to.
-    ///
-    /// # Errors
-    /// What is wrong with the settings.
+    /// Returns the address of the server.
     pub fn address(&self) -> Result<String, Failure> {
         Ok(named_server(self.url.as_ref(), None)?.unwrap_or_else(|| DEFAULT_URL.to_owned()))
     }
 
-    /// A client of it.
-    ///
-    /// # Errors
-    /// What is wrong with the settings, or the address.
+    /// Returns a client of the server.
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::builder(&self.address()?).key(self.api_key()?).build()?)
     }
@@ -177,7 +100,7 @@ fn load(flags: Flags) -> Result<Settings, Failure> {
     Settings::load(&Sources::of_process(flags)).map_err(|problems| all_of(&problems))
 }
 
-/// Problems as one failure: each in its own words, the first without its label, which the failure brings.
+/// Returns all problems as one failure; the first loses its label, which the failure adds.
 fn all_of(problems: &[Problem]) -> Failure {
     let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Failure::usage(text.trim_start_matches("error: "))

@@ -13,17 +13,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Deed, SimLlm, SimSend, SimSlack};
+use crate::cli::{SimLlmArgs, SimSendArgs, SimSlackArgs, SlackAction};
 use crate::demo::LISTENING;
 use crate::failure::Failure;
 use crate::out;
 use crate::serve::{StopSignals, listen};
 
 /// Runs the simulator until it is told to stop.
-///
-/// # Errors
-/// When it cannot listen or its ledger cannot be opened.
-pub async fn llm(args: SimLlm) -> Result<(), Failure> {
+pub async fn llm(args: SimLlmArgs) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     let profile: Profile = args.profile.parse().map_err(Failure::usage)?;
     if !(0.0..=1.0).contains(&args.error_rate) {
@@ -53,10 +50,7 @@ pub async fn llm(args: SimLlm) -> Result<(), Failure> {
 }
 
 /// Runs Slack until it is told to stop.
-///
-/// # Errors
-/// When it cannot listen or its ledger cannot be opened.
-pub async fn slack(args: SimSlack) -> Result<(), Failure> {
+pub async fn slack(args: SimSlackArgs) -> Result<(), Failure> {
     crate::log::start_quiet()?;
     if !(args.time_scale.is_finite() && args.time_scale >= 0.0) {
         return Err(Failure::usage(format!("--time-scale is {}; it is a factor of at least 0", args.time_scale)));
@@ -87,21 +81,18 @@ pub async fn slack(args: SimSlack) -> Result<(), Failure> {
 }
 
 /// Has somebody in the simulated Slack do something, and prints what came of it.
-///
-/// # Errors
-/// When the simulator is not there, refuses, or what it sent was not taken.
-pub async fn send(args: SimSend) -> Result<(), Failure> {
+pub async fn send(args: SimSendArgs) -> Result<(), Failure> {
     let body: Value = serde_json::from_str(&args.body).map_err(|error| {
         Failure::usage(format!("`{}` is not JSON: {error}", args.body)).help(r#"for example '{"text": "hello"}'"#)
     })?;
     let path = match args.what {
-        Deed::Event => "events",
-        Deed::Command => "commands",
-        Deed::Click => "clicks",
-        Deed::Submission => "submissions",
-        Deed::Challenge => "challenge",
-        Deed::Target => "target",
-        Deed::Fault => "faults",
+        SlackAction::Event => "events",
+        SlackAction::Command => "commands",
+        SlackAction::Click => "clicks",
+        SlackAction::Submission => "submissions",
+        SlackAction::Challenge => "challenge",
+        SlackAction::Target => "target",
+        SlackAction::Fault => "faults",
     };
     let client = Client::builder(&args.url).build()?;
     let call = client.call::<Value>(Method::POST, &["sim", path]);
@@ -110,7 +101,7 @@ pub async fn send(args: SimSend) -> Result<(), Failure> {
         return Ok(());
     }
     out::line(&format!("{told:#}"))?;
-    if told["delivered"] == false { Err(Failure::Said) } else { Ok(()) }
+    if told["delivered"] == false { Err(Failure::Reported) } else { Ok(()) }
 }
 
 fn cannot_start(error: io::Error) -> Failure {

@@ -1,31 +1,30 @@
-//! Slack, wired: one client of its Web API for the door and for what is posted, and its counters.
+//! The parts of the Slack integration, which share one client of its Web API.
 
 use std::sync::Arc;
 
 use agentry_config::SlackSettings;
 use agentry_orchestrator::SlackOut;
-use agentry_server::{Dependency, DependencyState, Metric, SlackDoor};
+use agentry_server::{Dependency, DependencyMetric, DependencyState, SlackIngress};
 use agentry_slack::{BotTokens, Counters, WebApi};
 
-/// What the parts of a process need to speak with Slack.
+/// The parts of the Slack integration.
 pub struct SlackParts {
-    /// Takes requests, when there is a signing secret.
-    pub door: Option<SlackDoor>,
-    /// Posts, when there is a bot token.
+    /// The ingress, if there is a signing secret.
+    pub ingress: Option<SlackIngress>,
+    /// The outgoing side, if there is a bot token.
     pub out: Option<SlackOut>,
-    /// How Slack is doing, when anything is said there.
+    /// Slack as a dependency, if there is a bot token.
     pub dependency: Option<Dependency>,
 }
 
 impl SlackParts {
-    /// The parts that the settings ask for.
-    #[must_use]
+    /// Returns the configured parts.
     pub fn new(settings: &SlackSettings) -> Self {
         let tokens = BotTokens::new(settings.bot_tokens.clone());
         let speaks = !tokens.is_empty();
         let counters = Arc::new(Counters::default());
         let api = Arc::new(WebApi::new(&settings.api_url, tokens, Arc::clone(&counters)));
-        let door = (!settings.signing_secrets.is_empty()).then(|| SlackDoor {
+        let ingress = (!settings.signing_secrets.is_empty()).then(|| SlackIngress {
             secrets: settings.signing_secrets.clone(),
             routes: settings.routes.clone(),
             api: api.clone(),
@@ -36,18 +35,18 @@ impl SlackParts {
             questions: settings.questions.clone(),
             reminder: settings.reminder,
         });
-        let dependency = speaks.then(|| Dependency { name: "slack", look: Arc::new(move || state_of(&counters)) });
-        if door.is_some() && !speaks {
-            tracing::warn!("there is a signing secret of Slack and no bot token: what is asked there is not answered");
+        let dependency = speaks.then(|| Dependency { name: "slack", probe: Arc::new(move || state_of(&counters)) });
+        if ingress.is_some() && !speaks {
+            tracing::warn!("a Slack signing secret is set without a bot token: requests of Slack cannot be answered");
         }
-        Self { door, out, dependency }
+        Self { ingress, out, dependency }
     }
 }
 
 fn state_of(counters: &Counters) -> DependencyState {
     let counts = counters.counts();
     #[allow(clippy::cast_precision_loss, reason = "counters of one process stay far below 2^53")]
-    let metric = |name, help, value: u64| Metric { name, help, is_counter: true, value: value as f64 };
+    let metric = |name, help, value: u64| DependencyMetric { name, help, is_counter: true, value: value as f64 };
     DependencyState {
         up: counts.up,
         detail: if counts.up { "the last call was answered" } else { "the last call was not answered" }.to_owned(),

@@ -1,4 +1,4 @@
-//! `run --record` and `run --replay`: which tape, and what is said about it at the end.
+//! `run --record` and `run --replay`: recordings of calls.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -22,38 +22,35 @@ const SECRET_WORDS: &[&str] = &["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", 
 /// Calls that were not made, shown one by one.
 const MAX_UNUSED_SHOWN: usize = 10;
 
-/// A tape at work.
+/// A recording in use.
 pub enum Tape {
-    /// It is recorded.
+    /// Calls are recorded.
     Record {
-        /// Takes entries.
+        /// Receives entries.
         recorder: Arc<Recorder>,
-        /// Where they go.
-        sink: Arc<Sink>,
+        /// Writes them to the file.
+        sink: Arc<TapeFile>,
     },
-    /// It is played.
+    /// Calls are replayed.
     Replay {
-        /// Answers.
+        /// Returns recorded answers.
         player: Arc<Player>,
-        /// Its file.
+        /// Path of the recording.
         file: PathBuf,
     },
 }
 
-/// The file of a tape, and the first error in writing it.
-pub struct Sink {
+/// The file of a recording, with the first write error.
+pub struct TapeFile {
     path: PathBuf,
     state: Mutex<(BufWriter<File>, Option<std::io::Error>)>,
 }
 
 impl Tape {
-    /// The tape that the flags ask for.
-    ///
-    /// # Errors
-    /// When its file cannot be made, read or understood.
-    pub fn open(args: &cli::Run, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
+    /// Opens the recording of the flags.
+    pub fn open(args: &cli::RunTaskArgs, input: &Value, settings: &Settings) -> Result<Option<Self>, Failure> {
         if let Some(path) = &args.record {
-            let sink = Arc::new(Sink::new(path)?);
+            let sink = Arc::new(TapeFile::new(path)?);
             let to = Arc::clone(&sink);
             let lines = Box::new(move |line: &str| to.line(line));
             let recorder = Arc::new(Recorder::new(&args.agent, input, scrubber(settings), lines));
@@ -71,12 +68,12 @@ impl Tape {
         Ok(Some(Self::Replay { player: Arc::new(player), file: path.clone() }))
     }
 
-    /// Whether nothing leaves the process.
+    /// Returns whether calls are replayed.
     pub fn is_replay(&self) -> bool {
         matches!(self, Self::Replay { .. })
     }
 
-    /// The providers of this run.
+    /// Returns the providers of this run.
     pub fn providers(&self, real: Providers) -> Providers {
         match self {
             Self::Record { recorder, .. } => real.wrap_providers(&|provider| -> Arc<dyn LlmProvider> {
@@ -89,7 +86,7 @@ impl Tape {
         }
     }
 
-    /// The tools of this run.
+    /// Returns the tools of this run.
     pub fn tools(&self, real: Arc<dyn ToolBox>) -> Arc<dyn ToolBox> {
         match self {
             Self::Record { recorder, .. } => Arc::new(RecordingTools::new(real, Arc::clone(recorder))),
@@ -97,7 +94,7 @@ impl Tape {
         }
     }
 
-    /// What the run came to: for a recording, whether it is whole; for a replay, whether all was as recorded.
+    /// Finishes the run: checks that the recording is complete, or that the replay matched it.
     ///
     /// # Errors
     /// The first difference from the recording, calls that were not made, or why the file could not be written; else
@@ -129,11 +126,11 @@ impl Tape {
     }
 }
 
-impl Sink {
+impl TapeFile {
     fn new(path: &Path) -> Result<Self, Failure> {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
-        // What was said and answered.
+        // The file has inputs and outputs, so it is private.
         let file = agentry_store::private_files::open(&mut options, path).map_err(|error| {
             Failure::new(format!("cannot record to {}: {error}", path.display()))
                 .help("name a file in a folder that exists")
@@ -141,7 +138,7 @@ impl Sink {
         Ok(Self { path: path.to_owned(), state: Mutex::new((BufWriter::new(file), None)) })
     }
 
-    /// One line, at once: a run that is killed leaves what it had.
+    /// Writes a line and flushes it, so that a killed run leaves its recording.
     fn line(&self, line: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, failed) = &mut *state;
@@ -159,7 +156,7 @@ impl Sink {
     }
 }
 
-/// What a tape must not hold: the values of variables that are secrets by their name, or that agent files name.
+/// Returns the scrubber of a recording: it removes values of variables with secret names, and of those in agent files.
 fn scrubber(settings: &Settings) -> Scrubber {
     let named = variables_of(&settings.agents);
     let is_secret = |name: &str| {
@@ -169,7 +166,7 @@ fn scrubber(settings: &Settings) -> Scrubber {
     Scrubber::new(std::env::vars().filter(|(name, _)| is_secret(name)).collect())
 }
 
-/// The variables that the agent files of a folder name.
+/// Returns the variables in the agent files of a folder.
 fn variables_of(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml"));

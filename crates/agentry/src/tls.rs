@@ -5,10 +5,7 @@ use agentry_server::Tls;
 
 use crate::failure::Failure;
 
-/// What the server speaks TLS with; `None`: plain HTTP.
-///
-/// # Errors
-/// Which file cannot be read or used, or is missing.
+/// Returns the TLS configuration of the server; `None` for plain HTTP.
 pub fn acceptor(settings: &Settings) -> Result<Option<Tls>, Failure> {
     let (certificate, key) = match (&settings.tls_cert, &settings.tls_key) {
         (None, None) => return Ok(None),

@@ -1,7 +1,6 @@
-//! `agentry top`: the dashboard's first page in the terminal, from the same API.
+//! `agentry top`: the overview of a deployment in the terminal.
 //!
-//! Drawn anew once a second on the alternate screen, so that the shell's lines are untouched afterwards. Where standard
-//! output is no terminal, one picture is printed.
+//! It redraws the alternate screen once a second. If standard output is no terminal, it prints one snapshot.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use crate::out;
 use crate::render::shown;
 use crate::serve::StopSignals;
 
-/// How often it is drawn: as often as the server looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// Columns and lines where nobody says.
+/// Interval of redraws, which is the interval of snapshots of the server.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Default columns and lines.
 const SIZE: (usize, usize) = (100, 40);
 /// The alternate screen without a cursor, and back.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
@@ -29,7 +28,7 @@ const CLEAR_REST: &str = "\u{1b}[J";
 /// Bars of a sparkline, from nothing to the most.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// States in the order in which they are counted.
+/// States in display order.
 const STATES: [AgentState; 6] = [
     AgentState::Healthy,
     AgentState::Starting,
@@ -40,13 +39,10 @@ const STATES: [AgentState; 6] = [
 ];
 
 /// Draws until Ctrl-C, or once.
-///
-/// # Errors
-/// When the server is not there at the first look, or refuses.
-pub async fn top(args: &cli::Top) -> Result<(), Failure> {
+pub async fn top(args: &cli::TopArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let limit = args.limit as usize;
-    let first = picture(&client, limit).await?;
+    let first = snapshot(&client, limit).await?;
     if args.once || !out::is_terminal() {
         return out::print(&draw(&first, client.base(), SIZE.0, usize::MAX, None));
     }
@@ -57,7 +53,7 @@ pub async fn top(args: &cli::Top) -> Result<(), Failure> {
     drawn
 }
 
-async fn live(client: &Client, limit: usize, first: Picture, signals: &mut StopSignals) -> Result<(), Failure> {
+async fn live(client: &Client, limit: usize, first: TopSnapshot, signals: &mut StopSignals) -> Result<(), Failure> {
     let (mut last, mut trouble) = (first, None);
     loop {
         let (columns, lines) = size();
@@ -66,28 +62,28 @@ async fn live(client: &Client, limit: usize, first: Picture, signals: &mut StopS
         out::print(&format!("{HOME}{text}{CLEAR_REST}"))?;
         tokio::select! {
             () = signals.next() => return Ok(()),
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(REFRESH) => {}
         }
-        match picture(client, limit).await {
-            Ok(picture) => (last, trouble) = (picture, None),
-            // It comes back when the server does.
+        match snapshot(client, limit).await {
+            Ok(snapshot) => (last, trouble) = (snapshot, None),
+            // The next snapshot may succeed.
             Err(failure) => trouble = failure.text(false).and_then(|text| text.lines().next().map(str::to_owned)),
         }
     }
 }
 
-/// What was seen at one moment.
-struct Picture {
+/// The displayed data.
+struct TopSnapshot {
     overview: Overview,
     agents: Vec<AgentView>,
     more: bool,
 }
 
-async fn picture(client: &Client, limit: usize) -> Result<Picture, Failure> {
+async fn snapshot(client: &Client, limit: usize) -> Result<TopSnapshot, Failure> {
     let overview = client.overview().await?;
     let query = AgentQuery { limit: Some(limit), ..AgentQuery::default() };
     let List { items: agents, next_cursor } = client.agents(&query).await?;
-    Ok(Picture { overview, agents, more: next_cursor.is_some() })
+    Ok(TopSnapshot { overview, agents, more: next_cursor.is_some() })
 }
 
 fn size() -> (usize, usize) {
@@ -109,8 +105,7 @@ fn took(ms: Option<f64>) -> String {
     }
 }
 
-/// At most so many characters of a line; what is cut ends with an ellipsis. Control characters from a file or a caller
-/// must not reach the terminal.
+/// Truncates a line with an ellipsis, and removes control characters, which must not reach the terminal.
 fn cut(text: &str, most: usize) -> String {
     let clean: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if clean.len() <= most {
@@ -119,7 +114,7 @@ fn cut(text: &str, most: usize) -> String {
     clean[..most.saturating_sub(1)].iter().chain(&['…']).collect()
 }
 
-fn draw(seen: &Picture, url: &str, columns: usize, lines: usize, trouble: Option<&str>) -> String {
+fn draw(seen: &TopSnapshot, url: &str, columns: usize, lines: usize, trouble: Option<&str>) -> String {
     let (now, activity) = (&seen.overview, &seen.overview.activity);
     let states = STATES.iter().filter_map(|state| Some((state, now.agents.get(state).filter(|n| **n > 0)?)));
     let states = states.map(|(state, n)| format!("{n} {}", state.as_str())).collect::<Vec<_>>().join("  ");
@@ -205,7 +200,7 @@ mod tests {
             "llm_calls_today": 0, "failed_calls_today": 0, "input_tokens_today": 0, "output_tokens_today": 0,
             "cost_usd_today": "0"}});
         let agents = vec![serde_json::from_value(evil).unwrap(); 50];
-        let text = draw(&Picture { overview, agents, more: true }, "http://h", 60, 20, None);
+        let text = draw(&TopSnapshot { overview, agents, more: true }, "http://h", 60, 20, None);
         assert_eq!(text.lines().count(), 19);
         assert!(text.lines().all(|line| line.chars().count() <= 60));
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text}");

@@ -6,22 +6,19 @@ use crate::failure::Failure;
 use crate::out;
 
 /// Checks files and folders of files; what is wrong goes to standard error, a count to standard output.
-///
-/// # Errors
-/// When any file cannot be used.
 pub fn validate(paths: &[PathBuf]) -> Result<(), Failure> {
     let (problems, files) = agentry_config::validate_paths(paths);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     for problem in &problems {
-        out::complain(&format!("{problem}\n\n"));
+        out::eprint(&format!("{problem}\n\n"));
     }
     if errors > 0 {
-        out::complain(&format!(
+        out::eprint(&format!(
             "{files} {} checked: {}\n",
             plural(files, "file"),
             found(errors, problems.len() - errors)
         ));
-        return Err(Failure::Said);
+        return Err(Failure::Reported);
     }
     if files == 0 {
         return Err(Failure::new("there are no agent files here").help("agent files end in .yml or .yaml"));
@@ -45,9 +42,6 @@ fn plural(count: usize, word: &str) -> String {
 }
 
 /// Prints the JSON Schema of agent files.
-///
-/// # Errors
-/// When it cannot be written.
 pub fn schema() -> Result<(), Failure> {
     out::line(&serde_json::to_string_pretty(&agentry_config::agent_file_schema()).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! How the process itself is doing: processor time, memory, open files, and whether its executor keeps up.
+//! Metrics of the process: CPU time, memory, open files, and delays of its executor.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,23 +19,23 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine;
 
-/// The distance of looks at the executor: short enough to meet a stall of 50 ms, long enough to cost nothing.
+/// Interval of measurements of the executor: short enough to detect a stall of 50 ms, at negligible cost.
 const TICK: Duration = Duration::from_millis(20);
-/// Upper bounds of delays of the executor, in seconds.
-const STALLS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
+/// Buckets of executor delays, in seconds.
+const DELAY_BUCKETS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 
-/// Looks at the executor until it is dropped.
-pub struct Watch(#[expect(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>);
+/// Measures the executor until dropped.
+pub struct ExecutorMonitor(#[expect(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>);
 
-/// Shows the process in a registry, and begins to look at its executor. Within a runtime.
-pub fn register(registry: &mut Registry, engine: Engine) -> Watch {
+/// Registers the metrics of the process and starts measuring its executor. Must be called within a runtime.
+pub fn register(registry: &mut Registry, engine: Engine) -> ExecutorMonitor {
     let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("engine", engine::word(engine))];
     registry.register("agentry_build", "Which Agentry this is", Info::new(labels));
-    let stalls = Histogram::new(STALLS);
+    let stalls = Histogram::new(DELAY_BUCKETS);
     let help = "How much later than asked a timer ran: tasks that do not yield, or too little processor";
     registry.register("agentry_executor_delay_seconds", help, stalls.clone());
-    registry.register_collector(Box::new(Vitals { executor: tokio::runtime::Handle::current().metrics() }));
-    Watch(AbortOnDropHandle::new(tokio::spawn(watch(stalls))))
+    registry.register_collector(Box::new(ProcessCollector { executor: tokio::runtime::Handle::current().metrics() }));
+    ExecutorMonitor(AbortOnDropHandle::new(tokio::spawn(watch(stalls))))
 }
 
 async fn watch(stalls: Histogram) {
@@ -47,19 +47,19 @@ async fn watch(stalls: Histogram) {
     }
 }
 
-/// What is read when somebody scrapes.
-struct Vitals {
+/// Collects the metrics of the process on each scrape.
+struct ProcessCollector {
     executor: RuntimeMetrics,
 }
 
-impl fmt::Debug for Vitals {
+impl fmt::Debug for ProcessCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vitals").finish_non_exhaustive()
     }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for display")]
-impl Collector for Vitals {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let workers = 0..self.executor.num_workers();
         let busy: Duration = workers.map(|worker| self.executor.worker_total_busy_duration(worker)).sum();
@@ -73,7 +73,7 @@ impl Collector for Vitals {
             "Futures that wait in the executor's queue.",
             queue as f64,
         )?;
-        // A process that may not look at itself shows the rest.
+        // Without access to procfs the other metrics are exported.
         let Ok(process) = Process::myself() else { return Ok(()) };
         if let Ok(stat) = process.stat() {
             let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;

@@ -3,13 +3,12 @@
 
 use serde_json::Value;
 
-/// A value as a YAML document.
-#[must_use]
+/// Returns a value as a YAML document.
 pub fn to_yaml(value: &Value) -> String {
     let mut text = String::new();
     match block(value) {
-        Some(Block::Map(map)) => map.iter().for_each(|(key, value)| entry(&mut text, 0, key, value)),
-        Some(Block::List(list)) => list.iter().for_each(|value| item(&mut text, 0, value)),
+        Some(YamlBlock::Map(map)) => map.iter().for_each(|(key, value)| entry(&mut text, 0, key, value)),
+        Some(YamlBlock::List(list)) => list.iter().for_each(|value| item(&mut text, 0, value)),
         None => {
             text.push_str(&scalar(value));
             text.push('\n');
@@ -18,16 +17,16 @@ pub fn to_yaml(value: &Value) -> String {
     text
 }
 
-/// What takes lines of its own.
-enum Block<'a> {
+/// A value that takes several lines.
+enum YamlBlock<'a> {
     Map(&'a serde_json::Map<String, Value>),
     List(&'a [Value]),
 }
 
-fn block(value: &Value) -> Option<Block<'_>> {
+fn block(value: &Value) -> Option<YamlBlock<'_>> {
     match value {
-        Value::Object(map) if !map.is_empty() => Some(Block::Map(map)),
-        Value::Array(list) if !list.is_empty() => Some(Block::List(list)),
+        Value::Object(map) if !map.is_empty() => Some(YamlBlock::Map(map)),
+        Value::Array(list) if !list.is_empty() => Some(YamlBlock::List(list)),
         _ => None,
     }
 }
@@ -42,11 +41,11 @@ fn rest_of_entry(text: &mut String, indent: usize, key: &str, value: &Value) {
     text.push_str(&string(key));
     text.push(':');
     match block(value) {
-        Some(Block::Map(map)) => {
+        Some(YamlBlock::Map(map)) => {
             text.push('\n');
             map.iter().for_each(|(key, value)| entry(text, indent + 2, key, value));
         }
-        Some(Block::List(list)) => {
+        Some(YamlBlock::List(list)) => {
             text.push('\n');
             list.iter().for_each(|value| item(text, indent, value));
         }
@@ -63,7 +62,7 @@ fn item(text: &mut String, indent: usize, value: &Value) {
 fn rest_of_item(text: &mut String, indent: usize, value: &Value) {
     text.push('-');
     match block(value) {
-        Some(Block::Map(map)) => {
+        Some(YamlBlock::Map(map)) => {
             for (index, (key, value)) in map.iter().enumerate() {
                 if index == 0 {
                     text.push(' ');
@@ -73,7 +72,7 @@ fn rest_of_item(text: &mut String, indent: usize, value: &Value) {
                 }
             }
         }
-        Some(Block::List(list)) => {
+        Some(YamlBlock::List(list)) => {
             for (index, value) in list.iter().enumerate() {
                 if index == 0 {
                     text.push(' ');
@@ -104,7 +103,7 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// A string without quotes when nobody could take it for anything else; as JSON otherwise.
+/// Returns a string without quotes if it is unambiguous, else as JSON.
 fn string(text: &str) -> String {
     let is_word = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.ends_with(|last: char| last.is_ascii_alphanumeric() || "./)".contains(last))

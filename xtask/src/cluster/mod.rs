@@ -23,7 +23,7 @@ use args::{Args, Verb};
 pub use pool::{POOLS, Pool};
 use state::State;
 
-/// What follows `drain` before a process is killed: it must write its last lines and close its connections.
+/// Time between the drain and the kill of a process, to flush logs and close connections.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// The binary's own default of `drain`, in seconds.
 const DRAIN: u64 = 30;

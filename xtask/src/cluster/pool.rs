@@ -45,7 +45,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'stati
     find(&name).ok_or_else(|| Error::custom(format!("there is no pool `{name}`")))
 }
 
-/// What may stand before `=`.
+/// Valid names before `=`.
 pub fn words() -> String {
     POOLS.map(|pool| pool.word).join(", ")
 }

@@ -16,9 +16,9 @@ use crate::say;
 
 /// The first process makes the tables and queues; the others wait for it. A second or two, more on a busy machine.
 const READY: Duration = Duration::from_secs(60);
-/// How long an answer about health may take; it makes no call that may block.
+/// Timeout of a health check.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long a killed process may take to be gone.
+/// Timeout of the end of a killed process.
 const KILLED: Duration = Duration::from_secs(10);
 
 /// A process of a pool.
@@ -39,7 +39,7 @@ impl Replica {
         format!("{}-{}", self.pool.service, self.index)
     }
 
-    /// Whether it can be given work: `ready`, or why not.
+    /// Readiness: `ready`, or the reason.
     pub fn condition(&self) -> String {
         if !self.process.runs() {
             return "ended by itself".to_owned();

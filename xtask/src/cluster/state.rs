@@ -1,4 +1,4 @@
-//! What runs, in `DIR/cluster.json`: the next command, and tests, read it.
+//! The state of the cluster in `DIR/cluster.json`, which later commands and tests read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct State {
     #[serde(skip)]
     dir: PathBuf,
     pub binary: PathBuf,
-    /// Where processes run: the folder with `agents/`.
+    /// Working directory of the processes: the folder with `agents/`.
     pub root: PathBuf,
     /// For every `agentry serve`.
     pub flags: Vec<String>,
@@ -28,7 +28,7 @@ impl State {
         Self { dir: dir.to_owned(), ..Self::default() }
     }
 
-    /// What is known of this folder; `None` when nothing was started in it.
+    /// Reads the state of a folder; `None` if nothing was started in it.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
         let file = Self::new(dir).file();
         let text = match std::fs::read(&file) {

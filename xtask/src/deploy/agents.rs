@@ -44,7 +44,7 @@ pub fn write(workspace: &Workspace) -> Result<()> {
     std::fs::write(file(workspace), text(workspace)?).with_context(|| file(workspace).display().to_string())
 }
 
-/// What is wrong with it, if anything.
+/// Returns the problem of the file, if any.
 pub fn compare(workspace: &Workspace) -> Result<Option<String>> {
     let found = std::fs::read_to_string(file(workspace)).unwrap_or_default();
     let hint = "deploy/kubernetes/10-agents.yml is not what agents/ holds: run `cargo xtask references`";

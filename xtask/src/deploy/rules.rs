@@ -11,7 +11,7 @@ use crate::cluster::{POOLS, Pool};
 const SERVERS: [&str; 3] = ["postgres", "redis", "rabbitmq"];
 /// The service that makes the first API keys, before anything of ours answers.
 const FIRST_KEYS: &str = "first-keys";
-/// How much longer than the drain a process must be left alone, in seconds.
+/// The margin between the drain time and the kill of a process, in seconds.
 const MARGIN: u64 = 10;
 
 /// Problems of the Compose file.

@@ -30,7 +30,7 @@ pub fn install_packages(packages: &[&str]) -> Result<()> {
         bail!("packages are installed by us as root only");
     }
     say(&format!("apt-get: installing {}\n", packages.join(", ")));
-    let _policy = Policy::forbid_starting()?;
+    let _policy = AptPolicy::forbid_starting()?;
     output_within(apt().arg("update"), APT)?;
     output_within(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages), APT).map(drop)
 }
@@ -50,11 +50,11 @@ fn is_debian(os_release: &str) -> bool {
 }
 
 /// Forbids packages to start services as long as it lives; a policy that is already there is left alone.
-struct Policy {
+struct AptPolicy {
     ours: bool,
 }
 
-impl Policy {
+impl AptPolicy {
     fn forbid_starting() -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
         if Path::new(POLICY).exists() {
@@ -67,7 +67,7 @@ impl Policy {
     }
 }
 
-impl Drop for Policy {
+impl Drop for AptPolicy {
     fn drop(&mut self) {
         if self.ours {
             // Left behind it would only keep services from starting at installation; there is nobody to tell.

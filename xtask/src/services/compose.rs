@@ -10,14 +10,14 @@ use crate::process::output_within;
 use crate::say;
 use crate::workspace::Workspace;
 
-/// How long the daemon may take to say its version.
+/// Timeout of the version query of the daemon.
 const DAEMON: Duration = Duration::from_secs(10);
 /// Pulling three images and booting them.
 const UP: Duration = Duration::from_secs(600);
 /// Containers get 10 s to end by themselves.
 const DOWN: Duration = Duration::from_secs(120);
 
-/// Whether there is a daemon and the plugin; an error says what is missing.
+/// Checks that the daemon and the plugin are available.
 pub fn available() -> Result<()> {
     output_within(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]), DAEMON)
         .context("no docker daemon answers")?;

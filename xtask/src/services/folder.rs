@@ -1,4 +1,4 @@
-//! Where the data of a server lies that we start: in a folder that its user can get to.
+//! The data folder of a server that we start, which its user must be able to access.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ fn base_for(workspace: &Workspace, account: Option<(u32, u32)>) -> Result<PathBu
     Ok(other)
 }
 
-/// Whether a user may pass through every folder down to this one. Groups are left out: our commands have none.
+/// Returns whether a user can traverse all folders down to this one; groups are ignored.
 fn reaches(user: u32, dir: &Path) -> bool {
     dir.ancestors().all(|folder| {
         folder

@@ -11,9 +11,9 @@ use crate::process::end;
 use crate::say;
 use crate::workspace::Workspace;
 
-/// How often another port is taken when somebody was quicker between finding it free and listening on it.
+/// Attempts with another port if it was taken between the check and the start.
 const PORT_ATTEMPTS: u32 = 3;
-/// How long a server may take to end after it was asked: RabbitMQ stops its applications first.
+/// Timeout of a graceful stop: RabbitMQ stops its applications first.
 const ENDS: Duration = Duration::from_secs(30);
 
 /// Starts one. `remember` is told of its processes before anything is waited for, so that they can be ended even when

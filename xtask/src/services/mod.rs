@@ -1,4 +1,4 @@
-//! `cargo xtask services`: what tests need, found or brought up: PostgreSQL, Redis, RabbitMQ.
+//! `cargo xtask services`: finds or starts the servers that tests need: PostgreSQL, Redis, RabbitMQ.
 //!
 //! In this order: the URL in the environment, a server that we started before, one on its standard loopback port, an
 //! installed one that we start, a container, a package that we install. Whatever answers first in its own protocol,
@@ -26,7 +26,7 @@ use crate::{block_on, print, say};
 pub use node::ensure as ensure_node;
 use state::State;
 
-/// How long another `services` command of this checkout may keep us waiting: it may be installing packages.
+/// The longest wait for another `services` command of this checkout, which may be installing packages.
 const OTHER_COMMAND: Duration = Duration::from_secs(1_200);
 
 pub const USAGE: &str = "\
@@ -43,15 +43,15 @@ Usage: cargo xtask services [up [--fresh] | down | status]
 pub struct Found {
     pub service: Service,
     pub url: String,
-    /// Where it comes from, in words.
+    /// Its origin, for people.
     origin: String,
 }
 
-/// What was tried in vain, in words.
+/// Failed attempts by service, for people.
 type Tried = Vec<(Service, String)>;
 
-/// A way to bring up what is missing; what it could not is added to what was tried.
-type Step = fn(&Workspace, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
+/// A way to start missing servers; failed attempts are recorded.
+type ServiceStep = fn(&Workspace, &mut State, &[Service], &mut Tried) -> Result<Vec<Found>>;
 
 pub fn command(arguments: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
@@ -81,7 +81,7 @@ pub fn up(workspace: &Workspace, fresh: bool) -> Result<Vec<Found>> {
     for service in Service::ALL {
         found.extend(look(service, &mut state, fresh, &mut tried)?);
     }
-    let steps: [Step; 3] = [start_installed, start_containers, install_and_start];
+    let steps: [ServiceStep; 3] = [start_installed, start_containers, install_and_start];
     for step in steps {
         let missing = missing(&found);
         if !missing.is_empty() {
@@ -114,7 +114,7 @@ fn missing(found: &[Found]) -> Vec<Service> {
     Service::ALL.into_iter().filter(|service| found.iter().all(|found| found.service != *service)).collect()
 }
 
-/// What is there already: named in the environment, started by us before, or on the standard port.
+/// Returns the existing servers: named in the environment, started by us before, or on the standard port.
 fn look(service: Service, state: &mut State, fresh: bool, tried: &mut Tried) -> Result<Option<Found>> {
     if !fresh && let Some(found) = named(service, tried) {
         return Ok(Some(found));
@@ -277,7 +277,7 @@ fn down(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// What tests would use now, without starting anything.
+/// Returns the servers that tests would use now, without starting any.
 fn status(workspace: &Workspace) -> Result<()> {
     let state = State::load(&state_file(workspace))?;
     for service in Service::ALL {

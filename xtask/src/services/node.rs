@@ -5,7 +5,7 @@ use agentry_lab::find_executable;
 use super::apt;
 use crate::say;
 
-/// What the tests start.
+/// Programs that the tests start.
 const PROGRAMS: &[&str] = &["node", "npm"];
 
 /// Installs them where they are missing and that is ours to do. Where it is not, this is said, and the tests that need

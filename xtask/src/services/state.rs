@@ -1,4 +1,4 @@
-//! What we have started and `down` must end, on disk: the next command is another process.
+//! The state file: started servers that `down` must stop.
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +23,13 @@ pub struct State {
     #[serde(skip)]
     file: PathBuf,
     pub servers: Vec<StartedServer>,
-    /// Whether containers are up under our project name.
+    /// True if containers of our project are running.
     #[serde(default)]
     pub compose: bool,
 }
 
 impl State {
-    /// What the file says; nothing when there is none.
+    /// Reads the file; empty if it does not exist.
     pub fn load(file: &Path) -> Result<Self> {
         let empty = Self { file: file.to_owned(), ..Self::default() };
         let text = match std::fs::read(file) {

@@ -1,4 +1,4 @@
-//! One request, made ready and then awaited.
+//! A request that is prepared, then awaited.
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
@@ -17,13 +17,13 @@ use crate::list::List;
 
 /// Rows of one page.
 const PAGE: usize = 200;
-/// The most pages that a list asks for, so that a list that grows as fast as it is read ends.
+/// The most pages per list, so that reading a growing list terminates.
 const MAX_PAGES: usize = 1_000;
 
-/// A request that is answered with a `T`. Nothing is sent before it is awaited.
+/// A request with a response of type `T`. It is sent when awaited.
 #[must_use = "nothing is sent before it is awaited"]
 #[derive(Debug)]
-pub struct Call<T> {
+pub struct ApiCall<T> {
     client: Client,
     method: Method,
     url: Url,
@@ -32,14 +32,14 @@ pub struct Call<T> {
     answer: PhantomData<fn() -> T>,
 }
 
-impl<T> Clone for Call<T> {
+impl<T> Clone for ApiCall<T> {
     fn clone(&self) -> Self {
         let (client, method, url) = (self.client.clone(), self.method.clone(), self.url.clone());
         Self { client, method, url, headers: self.headers.clone(), body: self.body.clone(), answer: PhantomData }
     }
 }
 
-impl<T> Call<T> {
+impl<T> ApiCall<T> {
     pub(super) fn new(client: Client, method: Method, url: Url) -> Self {
         Self { client, method, url, headers: Vec::new(), body: None, answer: PhantomData }
     }
@@ -81,10 +81,10 @@ impl<T> Call<T> {
         Self { body: Some(body.into()), ..self }
     }
 
-    /// Reads the answer as another type, such as [`Value`] for all fields of a newer server.
-    pub fn answered_as<U>(self) -> Call<U> {
+    /// Reads the response as another type, such as [`Value`] for all fields of a newer server.
+    pub fn answered_as<U>(self) -> ApiCall<U> {
         let Self { client, method, url, headers, body, .. } = self;
-        Call { client, method, url, headers, body, answer: PhantomData }
+        ApiCall { client, method, url, headers, body, answer: PhantomData }
     }
 
     /// Sends the request; returns the response, whatever its status is.
@@ -132,7 +132,7 @@ impl<T> Call<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> IntoFuture for Call<T> {
+impl<T: DeserializeOwned + 'static> IntoFuture for ApiCall<T> {
     type Output = Result<T, Error>;
     type IntoFuture = BoxFuture<'static, Result<T, Error>>;
 
@@ -140,7 +140,7 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Call<T> {
         async move {
             let base = self.base().to_owned();
             let body = self.bytes().await?;
-            // What is answered with nothing is read as nothing.
+            // An empty response is read as `null`.
             let body = if body.is_empty() { b"null" } else { &body[..] };
             serde_json::from_slice(body).map_err(|error| {
                 let what = if error.is_data() {
@@ -155,7 +155,7 @@ impl<T: DeserializeOwned + 'static> IntoFuture for Call<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> Call<List<T>> {
+impl<T: DeserializeOwned + Send + 'static> ApiCall<List<T>> {
     /// Returns the first `limit` rows of a list, page by page.
     pub fn rows(self, limit: usize) -> impl Stream<Item = Result<T, Error>> {
         // The rows that are left and the cursor of the next page; `None` after the last one.

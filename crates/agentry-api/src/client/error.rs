@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::problem::{Code, ProblemBody};
 
-/// Why a call failed.
+/// An error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address of the server is not one.
+    /// The URL of the server is invalid.
     #[error("{0}")]
     InvalidUrl(String),
-    /// There is no HTTP client on this machine.
+    /// The HTTP client cannot be created.
     #[error("cannot set up HTTP: {0}")]
     Setup(String),
     /// No connection could be opened.
@@ -24,13 +24,13 @@ pub enum Error {
         /// The innermost cause.
         cause: String,
     },
-    /// No answer came in time.
+    /// No response in time.
     #[error("{base} did not answer in time")]
     TimedOut {
         /// The server.
         base: String,
     },
-    /// A connection broke before the answer was whole.
+    /// A connection was lost before the response was complete.
     #[error("the {what} {base} broke: {cause}")]
     Broken {
         /// `connection to` or `stream from`.
@@ -40,29 +40,29 @@ pub enum Error {
         /// The innermost cause.
         cause: String,
     },
-    /// The answer is not what an Agentry server sends.
+    /// The response is not from an Agentry server.
     #[error("{base} answered {what}")]
     Foreign {
         /// The server.
         base: String,
-        /// A status, or what is wrong with the body.
+        /// The status, or the error of the body.
         what: String,
     },
-    /// The server refused.
+    /// The server refused the request.
     #[error("{0}")]
-    Refused(Box<Refusal>),
+    Refused(Box<ApiRefusal>),
 }
 
-/// A refusal: the problem details of RFC 9457, and when to try again.
+/// A refusal: the problem details of RFC 9457, and the time until a retry.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct ApiRefusal {
     /// The problem, with the status of the response.
     pub problem: ProblemBody<'static>,
-    /// How long to wait before the next try.
+    /// The time until a retry.
     pub retry_after: Option<Duration>,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ApiRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ProblemBody { title, detail, code, .. } = &self.problem;
         f.write_str(if detail.is_empty() { title } else { detail })?;
@@ -73,7 +73,7 @@ impl std::fmt::Display for Refusal {
 impl Error {
     /// Returns the refusal, when it is one.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&ApiRefusal> {
         if let Self::Refused(refusal) = self { Some(refusal) } else { None }
     }
 
@@ -91,7 +91,7 @@ impl Error {
         }
         problem.status = status.as_u16();
         let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self::Refused(Box::new(Refusal { problem, retry_after: seconds.map(Duration::from_secs) }))
+        Self::Refused(Box::new(ApiRefusal { problem, retry_after: seconds.map(Duration::from_secs) }))
     }
 
     /// Returns what became of a connection.

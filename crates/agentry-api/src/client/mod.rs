@@ -1,7 +1,7 @@
 //! A client of the HTTP API.
 //!
-//! A method for each resource makes a [`Call`], which can still be given headers; awaiting it sends the request. What a
-//! test wants to send wrongly, or read as it came, goes through the same calls.
+//! A method for each resource returns a [`ApiCall`], to which headers can be added; awaiting it sends the request. Tests use
+//! the same calls to send invalid requests or read raw responses.
 
 mod call;
 mod error;
@@ -10,13 +10,13 @@ mod stream;
 
 use std::time::Duration;
 
-pub use call::Call;
-pub use error::{Error, Refusal};
+pub use call::ApiCall;
+pub use error::{ApiRefusal, Error};
 use reqwest::{Method, Url};
 use secrecy::SecretString;
 pub use stream::{EventStream, ServerEvent, TaskEvent};
 
-/// Silence on an open connection; event streams send comments more often than that.
+/// Timeout of reads; event streams send comments more often.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A server, and the connections to it. Clones share the connections.
@@ -27,7 +27,7 @@ pub struct Client {
     key: Option<SecretString>,
 }
 
-/// How a client is made.
+/// Builds a client.
 #[derive(Debug)]
 pub struct ClientBuilder {
     url: String,
@@ -48,7 +48,7 @@ impl ClientBuilder {
         Self { http: self.http.timeout(timeout), ..self }
     }
 
-    /// Makes the client.
+    /// Builds the client.
     ///
     /// # Errors
     /// When the URL is not one, or this machine has no TLS roots.
@@ -64,7 +64,7 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// Starts to make a client of the server at `url`, the part before `/v1`.
+    /// Returns a builder for a client of the server at `url`, the part before `/v1`.
     #[must_use]
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder { url: url.to_owned(), http: agentry_http::builder(url).read_timeout(READ_TIMEOUT), key: None }
@@ -77,12 +77,12 @@ impl Client {
     }
 
     /// Prepares any request below the server's address; each segment of the path is escaped.
-    pub fn call<T>(&self, method: Method, path: &[&str]) -> Call<T> {
+    pub fn call<T>(&self, method: Method, path: &[&str]) -> ApiCall<T> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        Call::new(self.clone(), method, url)
+        ApiCall::new(self.clone(), method, url)
     }
 }
 

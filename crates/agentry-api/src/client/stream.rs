@@ -1,4 +1,4 @@
-//! Server-sent events, and how a stream goes on where it broke off.
+//! Server-sent events, and resumption of streams.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sse_stream::{Sse, SseStream};
 
-use super::{Call, Error};
+use super::{ApiCall, Error};
 use crate::tasks::TaskView;
 
-/// Tries in a row to open a stream again that broke off.
+/// The most consecutive attempts to resume a stream.
 const MAX_RESUMES: u32 = 20;
-/// Time between two of them.
+/// Time between two attempts.
 const RESUME_EVERY: Duration = Duration::from_millis(250);
 
 /// One server-sent event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerEvent {
-    /// The number of a journal entry, when the stream can be resumed after it.
+    /// Number of a journal entry, if the stream can be resumed after it.
     pub id: Option<String>,
-    /// The kind.
+    /// Name of the event.
     pub event: String,
-    /// The data: JSON, or its text when it is none.
+    /// Data: JSON, or text if it is not JSON.
     pub data: Value,
 }
 
@@ -34,9 +34,9 @@ pub struct ServerEvent {
 pub enum TaskEvent {
     /// An entry of the journal.
     Entry(Box<JournalEntry>),
-    /// The task moved on.
+    /// The status changed.
     Status(TaskStatus),
-    /// Text as a model writes it.
+    /// Partial output of a model.
     Delta(String),
     /// The task has ended.
     End(Box<TaskView>),
@@ -66,12 +66,12 @@ impl ServerEvent {
 
 /// An open stream of server-sent events.
 pub struct EventStream {
-    call: Call<Self>,
+    call: ApiCall<Self>,
     last_id: Option<String>,
     events: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
 }
 
-impl Call<EventStream> {
+impl ApiCall<EventStream> {
     /// Asks for what comes after the event with this id.
     pub fn after(self, id: impl std::fmt::Display) -> Self {
         self.header("last-event-id", id.to_string())

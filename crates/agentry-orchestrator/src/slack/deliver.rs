@@ -9,7 +9,9 @@ use agentry_core::outbox::OutboxBody;
 use agentry_core::retry::DELIVERY;
 use agentry_core::slack::{ReplacedPost, SlackAddress, SlackContent, SlackMessage};
 use agentry_core::time::Timestamp;
-use agentry_slack::{MarkedPost, Post, SlackError, answer_parts, question_post, reminder_post, resolved_question_post};
+use agentry_slack::{
+    MarkedPost, Post, ResponseMode, SlackError, answer_parts, question_post, reminder_post, resolved_question_post,
+};
 use agentry_store::{Delivery, PendingMessage};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -118,7 +120,8 @@ impl Sender<'_> {
             loop {
                 self.wait_for_rate().await?;
                 // The first post replaces the acknowledgement, and itself when it is repeated.
-                match self.slack.out.api.respond(&to.url, &post, n == 0).await {
+                let mode = if n == 0 { ResponseMode::ReplaceOriginal } else { ResponseMode::New };
+                match self.slack.out.api.respond(&to.url, &post, mode).await {
                     Ok(()) => break,
                     Err(SlackError::RateLimited(wait)) => self.hold(wait).await?,
                     // The URL is used up or expired; the answer is posted as a message.

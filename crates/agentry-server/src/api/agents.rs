@@ -1,9 +1,9 @@
-//! `/v1/agents`: the fleet as this process holds it, joined with how the workers find it.
+//! `/v1/agents`: the fleet of this process, with the status that the workers report.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use agentry_api::{AgentCounters, AgentDetail, AgentList, AgentQuery, AgentView, decimal_usd};
+use agentry_api::{AgentCounters, AgentDetail, AgentQuery, AgentView, List, decimal_usd};
 use agentry_core::agent::{AgentName, ModeSet};
 use agentry_core::fleet::{AgentEntry, AgentState};
 use agentry_core::money::NanoUsd;
@@ -15,43 +15,41 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::deployment::process_file;
-use super::overview::{Picture, picture};
+use super::overview::{OverviewSnapshot, overview_snapshot};
 use super::request::unknown_agent;
-use crate::extract::{Id, Query, from_cursor, page_size, to_cursor};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{PathParam, Query, from_cursor, page_size, to_cursor};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
-/// What the store knows of agents, read once for a whole list.
-pub(crate) struct Seen {
+/// The status of all agents, read once per list.
+pub(crate) struct FleetStatus {
     statuses: HashMap<AgentName, AgentStatus>,
     usage: HashMap<String, UsageRow>,
-    /// The modes that workers execute now.
+    /// The modes that live workers execute.
     executed: ModeSet,
-    /// The workers and schedulers that live.
+    /// The live workers and schedulers.
     alive: Vec<WorkerRecord>,
 }
 
-impl Seen {
-    /// What the priced calls of the UTC day cost.
+impl FleetStatus {
+    /// Returns the cost of the priced calls of the UTC day.
     pub(crate) fn cost_today(&self) -> NanoUsd {
         self.usage.values().fold(NanoUsd(0), |sum, row| sum.plus(row.cost_nanos))
     }
-}
 
-impl Seen {
-    /// How agents are doing and what they spent today.
-    pub(crate) async fn read(state: &AppState) -> Answer<Self> {
+    /// Reads the status of agents and their usage today.
+    pub(crate) async fn read(state: &AppState) -> ApiResult<Self> {
         let now = state.now();
         let day_us = 86_400_000_000;
         let midnight = Timestamp(now.0 - now.0.rem_euclid(day_us));
         let tomorrow = midnight.after(Duration::from_secs(86_400));
         let usage = state.store().usage(UsageGroup::Agent, midnight, tomorrow).await?;
         let usage = usage.into_iter().map(|row| (row.key.clone(), row)).collect();
-        Ok(Self { usage, ..Self::unpriced(state).await? })
+        Ok(Self { usage, ..Self::without_usage(state).await? })
     }
 
-    /// How agents are doing, without the sums over a day's ledger: for who looks every few seconds.
-    pub(crate) async fn unpriced(state: &AppState) -> Answer<Self> {
+    /// Reads the status of agents without the sums of the day's ledger, for scrapes.
+    pub(crate) async fn without_usage(state: &AppState) -> ApiResult<Self> {
         let now = state.now();
         let statuses = state.store().agent_statuses().await?;
         let workers = state.store().workers(now).await?;
@@ -64,7 +62,7 @@ impl Seen {
         })
     }
 
-    /// How an agent is doing: its file decides first, then whether anybody executes its mode, then what those say.
+    /// Returns the state of an agent: by its file, then by whether a worker executes its mode, then as workers report it.
     pub(crate) fn state_of(&self, name: &AgentName, entry: &AgentEntry) -> AgentState {
         match &entry.spec {
             None => AgentState::Invalid,
@@ -94,7 +92,7 @@ impl Seen {
         }
     }
 
-    pub(crate) fn view(&self, name: &AgentName, entry: &AgentEntry, lately: &Picture) -> AgentView {
+    pub(crate) fn view(&self, name: &AgentName, entry: &AgentEntry, overview: &OverviewSnapshot) -> AgentView {
         let spec = entry.spec.as_deref();
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         AgentView {
@@ -112,28 +110,28 @@ impl Seen {
             reason: self.reason(name, entry),
             warnings: entry.warnings.iter().map(ToString::to_string).collect(),
             counters: self.counters(name),
-            activity: lately.agents.get(name).cloned().unwrap_or_default(),
+            activity: overview.agents.get(name).cloned().unwrap_or_default(),
             budget_usd_day: spec.and_then(|spec| spec.budget.per_day).map(decimal_usd),
         }
     }
 }
 
-/// Lists the fleet, by name; with `limit` in pages
+/// Lists agents by name
 #[utoipa::path(
     get, path = "/v1/agents", tag = "agents", params(AgentQuery),
     responses(
-        (status = 200, description = "Every agent, invalid ones included", body = AgentList),
-        (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The agents, including invalid ones", body = List<AgentView>),
+        (status = 422, description = "A parameter is invalid", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<AgentQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<AgentQuery>) -> ApiResult {
     let limit = query.limit.map(|limit| page_size(Some(limit))).transpose()?.unwrap_or(usize::MAX);
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let wanted = query.status.as_deref().map(agent_state).transpose()?;
-    let lately = picture(&state).await?;
-    // A list is as of now when it begins, like an agent by itself; who turns its pages looks at the picture of this second.
-    let read = if after.is_none() { Some(Seen::read(&state).await?) } else { None };
-    let seen = read.as_ref().unwrap_or(&lately.seen);
+    let overview = overview_snapshot(&state).await?;
+    // The first page is current, like a single agent; further pages use the shared snapshot.
+    let read = if after.is_none() { Some(FleetStatus::read(&state).await?) } else { None };
+    let seen = read.as_ref().unwrap_or(&overview.fleet);
     let fleet = state.fleet();
     let mut found: Vec<_> = fleet
         .iter()
@@ -145,18 +143,18 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Agen
     let more = found.len() > limit;
     found.truncate(limit);
     let next_cursor = found.last().filter(|_| more).map(|(name, _)| to_cursor(name));
-    let items = found.into_iter().map(|(name, entry)| seen.view(name, entry, &lately)).collect();
-    Ok(axum::Json(AgentList { items, next_cursor }).into_response())
+    let items = found.into_iter().map(|(name, entry)| seen.view(name, entry, &overview)).collect();
+    Ok(axum::Json(List { items, next_cursor }).into_response())
 }
 
-fn agent_state(word: &str) -> Answer<AgentState> {
+fn agent_state(word: &str) -> ApiResult<AgentState> {
     serde_json::from_value(Value::String(word.to_owned())).map_err(|_| {
         let text = "`status` is one of starting, healthy, restarting, failed, invalid and disabled";
-        Problem::new(Code::InvalidQuery, text)
+        ApiProblem::new(Code::InvalidQuery, text)
     })
 }
 
-/// Shows an agent
+/// Returns an agent
 #[utoipa::path(
     get, path = "/v1/agents/{name}", tag = "agents", params(("name" = String, Path)),
     responses(
@@ -164,14 +162,14 @@ fn agent_state(word: &str) -> Answer<AgentState> {
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(name): Id<String>) -> Answer<Response> {
+pub(crate) async fn get(State(state): State<AppState>, PathParam(name): PathParam<String>) -> ApiResult<Response> {
     let fleet = state.fleet();
     let found = AgentName::new(&name).ok().and_then(|checked| Some((fleet.entry(&name)?, checked)));
     let Some((entry, name)) = found else { return Err(unknown_agent(&state, &name)) };
-    let (seen, lately) = tokio::try_join!(Seen::read(&state), picture(&state))?;
+    let (seen, overview) = tokio::try_join!(FleetStatus::read(&state), overview_snapshot(&state))?;
     let spec = entry.spec.as_deref();
     let detail = AgentDetail {
-        agent: seen.view(&name, entry, &lately),
+        agent: seen.view(&name, entry, &overview),
         metadata: spec.and_then(|spec| spec.metadata.as_deref().cloned()),
         tools: spec.map_or_else(Vec::new, |spec| spec.tools.iter().map(|tool| tool.name.to_string()).collect()),
         processes: {

@@ -1,4 +1,4 @@
-//! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused by itself.
+//! `POST /v1/tasks/batch`: up to a thousand tasks in one group commit, each accepted or refused individually.
 
 use agentry_api::{BatchReply, BatchRequest, BatchRow, TaskRequest};
 use agentry_core::trace::{SpanContext, Trace};
@@ -11,14 +11,14 @@ use serde_json::value::RawValue;
 
 use super::request::{order, refused};
 use super::tasks::idempotency_key;
-use crate::extract::{json_problem, new_trace, parse, place_of, read_body};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{begin_trace, json_problem, parse, read_body, span_context};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
-/// Tasks of a batch at most.
+/// The most tasks of a batch.
 const MAX_BATCH: usize = 1_000;
 
-/// The same, when not every task can be read.
+/// A batch whose tasks are parsed one by one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBatch<'a> {
@@ -26,51 +26,51 @@ struct RawBatch<'a> {
     tasks: Vec<&'a RawValue>,
 }
 
-/// Accepts many tasks at once
+/// Submits a batch of tasks
 ///
-/// Each task is accepted or refused by itself; those accepted are durable when the answer arrives. With an
-/// `Idempotency-Key` header each task gets the key `<header>/<index>` unless it has one of its own, so that a batch
-/// can be sent again whole.
+/// Each task is accepted or refused individually; accepted ones are durable when the response arrives. With an
+/// `Idempotency-Key` header each task without its own key gets the key `<header>/<index>`, so that the whole batch can be
+/// retried.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", tag = "tasks",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the batch repeatable")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the batch safe to retry")),
     request_body = BatchRequest,
     responses(
-        (status = 200, description = "What became of each task, in their order", body = BatchReply),
+        (status = 200, description = "The result of each task, in order", body = BatchReply),
         (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Full or unavailable: nothing was accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The queue is full or the store unavailable; nothing was accepted", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn create(State(state): State<AppState>, request: Request) -> Answer {
-    let (headers, place) = (request.headers().clone(), place_of(request.extensions(), &state));
+pub(crate) async fn create(State(state): State<AppState>, request: Request) -> ApiResult {
+    let (headers, span) = (request.headers().clone(), span_context(request.extensions(), &state));
     let body = read_body(request, state.deps.limits.max_batch_bytes).await?;
-    let mut arrivals = Arrivals::new(&headers, place)?;
+    let mut arrivals = BatchSubmission::new(&headers, span)?;
     match serde_json::from_slice::<BatchRequest<'_>>(&body) {
         Ok(batch) => {
-            bound(batch.tasks.len())?;
+            check_size(batch.tasks.len())?;
             batch.tasks.into_iter().for_each(|task| arrivals.take(Ok(task)));
         }
-        // Something in it cannot be read: find out what, task by task.
+        // A task is invalid: parse them one by one.
         Err(_) => {
             let batch: RawBatch<'_> = parse(&body)?;
-            bound(batch.tasks.len())?;
+            check_size(batch.tasks.len())?;
             for raw in batch.tasks {
                 arrivals.take(serde_json::from_str(raw.get()).map_err(|error| json_problem(&error)));
             }
         }
     }
     let mut submitted = state.intake().submit(arrivals.orders).await?.into_iter();
-    let settle = |row: Option<Problem>| match row {
+    let settle = |row: Option<ApiProblem>| match row {
         Some(problem) => Err(problem),
         None => match submitted.next() {
             Some(Ok(submitted)) => Ok(row_of(submitted)),
             Some(Err(refusal)) => Err(refused(&state, refusal)),
-            None => Err(Problem::new(Code::Internal, "the store lost an answer")),
+            None => Err(ApiProblem::new(Code::Internal, "the store returned too few results")),
         },
     };
-    let settled: Vec<Result<BatchRow<'_>, Problem>> = arrivals.rows.into_iter().map(settle).collect();
-    Ok(reply(settled, &place.trace.id.to_string()))
+    let settled: Vec<Result<BatchRow<'_>, ApiProblem>> = arrivals.rows.into_iter().map(settle).collect();
+    Ok(reply(settled, &span.trace.id.to_string()))
 }
 
 fn row_of(submitted: SubmitResult) -> BatchRow<'static> {
@@ -85,39 +85,39 @@ fn row_of(submitted: SubmitResult) -> BatchRow<'static> {
     }
 }
 
-fn bound(tasks: usize) -> Answer<()> {
+fn check_size(tasks: usize) -> ApiResult<()> {
     if tasks == 0 || tasks > MAX_BATCH {
         let text = format!("there are {tasks}; a batch has 1 to {MAX_BATCH}: send several");
-        return Err(Problem::field("/tasks", text));
+        return Err(ApiProblem::field("/tasks", text));
     }
     Ok(())
 }
 
-/// The requests of a batch, read and checked.
-struct Arrivals {
-    /// That of the caller, for all of them; else each begins its own.
+/// The parsed requests of a batch.
+struct BatchSubmission {
+    /// The caller's trace, for all tasks; else each begins its own.
     trace: Option<Trace>,
     key: Option<String>,
     orders: Vec<Order>,
-    /// One for each request: why it was refused before it was submitted, or `None`.
-    rows: Vec<Option<Problem>>,
+    /// The problem of each request that was refused before submission.
+    rows: Vec<Option<ApiProblem>>,
 }
 
-impl Arrivals {
-    fn new(headers: &HeaderMap, place: SpanContext) -> Answer<Self> {
-        let trace = place.trace.parent.map(|_| place.propagate());
+impl BatchSubmission {
+    fn new(headers: &HeaderMap, span: SpanContext) -> ApiResult<Self> {
+        let trace = span.trace.parent.map(|_| span.propagate());
         let key = idempotency_key(headers)?;
         Ok(Self { trace, key, orders: Vec::new(), rows: Vec::new() })
     }
 
-    fn take(&mut self, request: Answer<TaskRequest<'_>>) {
+    fn take(&mut self, request: ApiResult<TaskRequest<'_>>) {
         let index = self.rows.len();
         let ordered = request.and_then(|request| {
             let key = match (&self.key, &request.idempotency_key) {
                 (Some(key), None) => Some(format!("{key}/{index}")),
                 _ => None,
             };
-            order(request, self.trace.unwrap_or_else(new_trace), key)
+            order(request, self.trace.unwrap_or_else(begin_trace), key)
         });
         self.rows.push(match ordered {
             Ok(order) => {
@@ -129,7 +129,7 @@ impl Arrivals {
     }
 }
 
-fn reply(settled: Vec<Result<BatchRow<'_>, Problem>>, trace: &str) -> Response {
+fn reply(settled: Vec<Result<BatchRow<'_>, ApiProblem>>, trace: &str) -> Response {
     let refused = settled.iter().filter(|row| row.is_err()).count();
     let (mut rows, mut problems) = (Vec::with_capacity(settled.len()), Vec::with_capacity(refused));
     for row in settled {
@@ -146,6 +146,6 @@ fn reply(settled: Vec<Result<BatchRow<'_>, Problem>>, trace: &str) -> Response {
     let body = BatchReply { accepted: tasks.len() - refused, refused, tasks };
     match serde_json::to_vec(&body) {
         Ok(bytes) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => Problem::new(Code::Internal, format!("the reply cannot be written: {error}")).into_response(),
+        Err(error) => ApiProblem::new(Code::Internal, format!("the reply cannot be written: {error}")).into_response(),
     }
 }

@@ -9,16 +9,16 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
 
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
-/// Reports that are listed at most, the newest.
+/// The most listed reports; the newest are listed.
 const MAX_REPORTS: usize = 200;
-/// The largest report that is sent, in bytes.
+/// The largest served report, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
-/// What the suite calls its page.
+/// The file name of a report.
 const PAGE: &str = "report.html";
-/// A report may draw with its own inline script and style, and reaches nothing: it runs as a page of nobody.
+/// The content security policy: reports use inline scripts and styles, in a sandbox without network access.
 const POLICY: &str = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      img-src data:; frame-ancestors 'none'";
 
@@ -44,9 +44,9 @@ fn look(folder: &FilePath) -> Vec<ReportView> {
     found
 }
 
-fn broke(error: &tokio::task::JoinError) -> Problem {
-    tracing::error!(%error, "reading the reports broke");
-    Problem::new(Code::Internal, "the reports could not be read; the log has the reason")
+fn broke(error: &tokio::task::JoinError) -> ApiProblem {
+    tracing::error!(%error, "reading the reports failed");
+    ApiProblem::new(Code::Internal, "the reports could not be read; the log has the reason")
 }
 
 /// Lists reports of the validation suite
@@ -54,31 +54,31 @@ fn broke(error: &tokio::task::JoinError) -> Problem {
     get, path = "/v1/bench/reports", tag = "bench",
     responses((status = 200, description = "The reports in the folder", body = ReportList))
 )]
-pub(crate) async fn list(State(state): State<AppState>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>) -> ApiResult {
     let folder: PathBuf = state.deps.reports.clone();
     let shown = folder.display().to_string();
     let items = tokio::task::spawn_blocking(move || look(&folder)).await.map_err(|error| broke(&error))?;
     Ok(axum::Json(ReportList { folder: shown, items }).into_response())
 }
 
-/// Shows a report of the validation suite
+/// Returns a report of the validation suite
 #[utoipa::path(
     get, path = "/bench/{name}", tag = "bench", params(("name" = String, Path)),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such report", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Path(name): Path<String>) -> Answer {
+pub(crate) async fn get(State(state): State<AppState>, Path(name): Path<String>) -> ApiResult {
     let shown: String = name.chars().take(80).collect();
-    let none = || Problem::new(Code::UnknownReport, format!("there is no report `{shown}`"));
+    let none = || ApiProblem::new(Code::UnknownReport, format!("there is no report `{shown}`"));
     if !is_name(&name) {
         return Err(none());
     }
     let file = state.deps.reports.join(&name).join(PAGE);
     let size = tokio::fs::metadata(&file).await.map_err(|_| none())?.len();
     if size > MAX_BYTES {
-        return Err(Problem::new(Code::BodyTooLarge, format!("the report has {size} bytes; open the file itself")));
+        return Err(ApiProblem::new(Code::BodyTooLarge, format!("the report has {size} bytes; open the file itself")));
     }
     let bytes = tokio::fs::read(&file).await.map_err(|_| none())?;
     let headers: [(HeaderName, &str); 2] =

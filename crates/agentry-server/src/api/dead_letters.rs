@@ -1,7 +1,7 @@
-//! `/v1/dead-letters`: what was given up; look, edit, replay, drop.
+//! `/v1/dead-letters`: failed tasks and undeliverable messages; list, edit, replay, drop.
 
 use agentry_api::{
-    DeadLetterBody, DeadLetterQuery, DeadLetterView, EditRequest, LetterOrigin, LetterState, List, ReplayReply,
+    DeadLetterBody, DeadLetterView, EditRequest, LetterOrigin, LetterState, List, OpenItemQuery, ReplayReply,
 };
 use agentry_core::id::DeadLetterId;
 use agentry_intake::{ReplayError, Replayed};
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::request::unavailable_agent;
 use super::views::list_reply;
-use crate::extract::{Id, Json, Query, from_cursor, page_size};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{Json, PathParam, Query, from_cursor, page_size};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 fn letter_view(letter: DeadLetter) -> DeadLetterView {
@@ -31,21 +31,24 @@ fn letter_view(letter: DeadLetter) -> DeadLetterView {
     DeadLetterView { letter: DeadLetterBody { id, origin, task, agent, reason, payload, created_at, state } }
 }
 
-fn unknown(id: DeadLetterId) -> Problem {
-    Problem::new(Code::UnknownDeadLetter, format!("no dead letter has the id {id}"))
+fn unknown(id: DeadLetterId) -> ApiProblem {
+    ApiProblem::new(Code::UnknownDeadLetter, format!("no dead letter has the id {id}"))
 }
 
-async fn find(state: &AppState, id: DeadLetterId) -> Answer<DeadLetter> {
+async fn find(state: &AppState, id: DeadLetterId) -> ApiResult<DeadLetter> {
     state.store().dead_letter(id).await?.ok_or_else(|| unknown(id))
 }
 
-/// Why a change was refused: it is gone, or no longer open.
-async fn refused(state: &AppState, id: DeadLetterId) -> Problem {
+/// Returns the problem of a change that was refused: the dead letter is unknown or not open.
+async fn refused(state: &AppState, id: DeadLetterId) -> ApiProblem {
     match find(state, id).await {
         Ok(letter) => {
             let state = serde_json::to_value(letter.state).ok();
             let word = state.as_ref().and_then(Value::as_str).unwrap_or("closed");
-            Problem::new(Code::DeadLetterClosed, format!("dead letter {id} is {word}: only open ones can be changed"))
+            ApiProblem::new(
+                Code::DeadLetterClosed,
+                format!("dead letter {id} is {word}: only open ones can be changed"),
+            )
         }
         Err(problem) => problem,
     }
@@ -53,17 +56,17 @@ async fn refused(state: &AppState, id: DeadLetterId) -> Problem {
 
 /// Lists dead letters, newest first
 #[utoipa::path(
-    get, path = "/v1/dead-letters", tag = "dead letters", params(DeadLetterQuery),
-    responses((status = 200, description = "A page of dead letters: open ones, or all", body = List<DeadLetterView>))
+    get, path = "/v1/dead-letters", tag = "dead letters", params(OpenItemQuery),
+    responses((status = 200, description = "A page of open dead letters, or of all", body = List<DeadLetterView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<DeadLetterQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<OpenItemQuery>) -> ApiResult {
     let limit = page_size(query.limit)?;
     let before = from_cursor(query.cursor.as_deref())?;
     let page = state.store().dead_letters(!query.all, before, limit).await?;
     list_reply(page, |letter| letter.id, letter_view)
 }
 
-/// Shows a dead letter
+/// Returns a dead letter
 #[utoipa::path(
     get, path = "/v1/dead-letters/{id}", tag = "dead letters", params(("id" = String, Path)),
     responses(
@@ -71,7 +74,7 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Dead
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<DeadLetterId>) -> Answer {
+pub(crate) async fn get(State(state): State<AppState>, PathParam(id): PathParam<DeadLetterId>) -> ApiResult {
     Ok(axum::Json(letter_view(find(&state, id).await?)).into_response())
 }
 
@@ -81,18 +84,18 @@ pub(crate) async fn get(State(state): State<AppState>, Id(id): Id<DeadLetterId>)
     responses(
         (status = 200, description = "Edited", body = DeadLetterView),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "No longer open", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Not open any more", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn edit(
     State(state): State<AppState>,
-    Id(id): Id<DeadLetterId>,
+    PathParam(id): PathParam<DeadLetterId>,
     Json(request): Json<EditRequest>,
-) -> Answer {
+) -> ApiResult {
     if !state.store().edit_dead_letter(id, request.payload).await? {
         return Err(refused(&state, id).await);
     }
-    get(State(state), Id(id)).await
+    get(State(state), PathParam(id)).await
 }
 
 /// Drops an open dead letter
@@ -101,10 +104,13 @@ pub(crate) async fn edit(
     responses(
         (status = 204, description = "Dropped"),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "No longer open", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Not open any more", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete(State(state): State<AppState>, Id(id): Id<DeadLetterId>) -> Answer<Response> {
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    PathParam(id): PathParam<DeadLetterId>,
+) -> ApiResult<Response> {
     if !state.store().drop_dead_letter(id).await? {
         return Err(refused(&state, id).await);
     }
@@ -113,17 +119,17 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(id): Id<DeadLetterI
 
 /// Replays a dead letter
 ///
-/// A task is accepted anew with the (edited) input, session, priority, timeout, budget and callback of the old one; a
-/// callback or event goes back into the outbox with fresh tries.
+/// A failed task is submitted again with the (edited) input, session, priority, timeout, budget and callback of the old
+/// one; a callback or event returns to the outbox with its retries reset.
 #[utoipa::path(
     post, path = "/v1/dead-letters/{id}/replay", tag = "dead letters", params(("id" = String, Path)),
     responses(
-        (status = 202, description = "Replayed; `Location` has the task", body = ReplayReply),
+        (status = 202, description = "Replayed; `Location` is the task", body = ReplayReply),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "No longer open, or its agent takes no tasks", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn replay(State(state): State<AppState>, Id(id): Id<DeadLetterId>) -> Answer {
+pub(crate) async fn replay(State(state): State<AppState>, PathParam(id): PathParam<DeadLetterId>) -> ApiResult {
     let letter = find(&state, id).await?;
     match state.intake().replay(letter).await {
         Ok(Replayed::Message) => Ok((StatusCode::ACCEPTED, axum::Json(ReplayReply { id, task: None })).into_response()),

@@ -1,4 +1,4 @@
-//! `/v1/events`: publish an event, follow the tail of all.
+//! `/v1/events`: publishing and following events.
 
 use std::sync::Arc;
 
@@ -12,25 +12,25 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
-use crate::extract::{Json, Query, Traced};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{Json, Query, RequestSpan};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::sse::event_tail;
 use crate::state::AppState;
 
-/// The source of events whose publisher does not say who it is.
+/// The default source.
 const SOURCE: &str = "api";
-/// The type of events whose publisher does not say what kind they are.
+/// The default type.
 const KIND: &str = "dev.agentry.event.published.v1";
 /// The longest id, source or type, in bytes.
 const MAX_NAME_BYTES: usize = 255;
-/// Past events that a tail begins with at most.
+/// The most past events of a tail.
 const MAX_RECENT: usize = 1_000;
 
-fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> String) -> Answer<String> {
+fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> String) -> ApiResult<String> {
     match given {
         None => Ok(default()),
         Some(text) if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) => {
-            Err(Problem::field(pointer, format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")))
+            Err(ApiProblem::field(pointer, format!("has 1 to {MAX_NAME_BYTES} bytes and no control characters")))
         }
         Some(text) => Ok(text),
     }
@@ -38,23 +38,23 @@ fn checked(pointer: &str, given: Option<String>, default: impl FnOnce() -> Strin
 
 /// Publishes an event
 ///
-/// It, the tasks of its subscribers and its way to listeners outside are durable when the answer arrives.
+/// The event, the tasks of its subscribers and its delivery to external listeners are durable when the response arrives.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events", request_body = EventRequest,
     responses(
-        (status = 202, description = "Durable", body = EventReceipt),
-        (status = 200, description = "Known: nothing was done", body = EventReceipt),
-        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Full: nothing was accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 202, description = "Stored", body = EventReceipt),
+        (status = 200, description = "Known; nothing was changed", body = EventReceipt),
+        (status = 422, description = "A field is invalid", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The queue is full; nothing was accepted", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn publish(
     State(state): State<AppState>,
-    Traced(place): Traced,
+    RequestSpan(span): RequestSpan,
     Json(request): Json<EventRequest>,
-) -> Answer {
-    check_topic(&request.topic).map_err(|error| Problem::field("/topic", error.to_string()))?;
-    let trace = place.propagate();
+) -> ApiResult {
+    check_topic(&request.topic).map_err(|error| ApiProblem::field("/topic", error.to_string()))?;
+    let trace = span.propagate();
     let event = Event {
         id: checked("/id", request.id, || TaskId::generate().to_string())?,
         source: checked("/source", request.source, || SOURCE.to_owned())?,
@@ -74,34 +74,34 @@ pub(crate) async fn publish(
     Ok((status, axum::Json(receipt)).into_response())
 }
 
-/// The problem that an event was not accepted.
-pub(crate) fn unpublished(error: PublishError) -> Problem {
+/// Returns the problem of an event that was not accepted.
+pub(crate) fn unpublished(error: PublishError) -> ApiProblem {
     match error {
-        PublishError::TooManyHops { .. } => Problem::new(Code::InvalidRequest, error.to_string()),
+        PublishError::TooManyHops { .. } => ApiProblem::new(Code::InvalidRequest, error.to_string()),
         PublishError::Store(error) => error.into(),
     }
 }
 
 /// Follows events
 ///
-/// Server-sent events named `event`, with the event as JSON. Live only: after a break begin again with `recent`. A
-/// tail that was too slow gets `missed`.
+/// Server-sent events named `event`, with the event as JSON. The stream is live only; reconnect with `recent`. A client
+/// that is too slow gets `missed`.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events", params(TailQuery),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
-        (status = 422, description = "Not a pattern", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Too many streams", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid pattern", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Too many open streams", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn tail(State(state): State<AppState>, Query(query): Query<TailQuery>) -> Answer {
-    let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+pub(crate) async fn tail(State(state): State<AppState>, Query(query): Query<TailQuery>) -> ApiResult {
+    let bad = |text: String| ApiProblem::new(Code::InvalidQuery, text);
     let pattern = query.topic.as_deref().map(TopicPattern::new).transpose().map_err(|error| bad(error.to_string()))?;
     if query.recent > MAX_RECENT {
         return Err(bad(format!("`recent` is {}: use 0 to {MAX_RECENT}", query.recent)));
     }
     let permit = state.stream_permit()?;
-    // Heard before the past is read: an event in between may come twice, but is not lost.
+    // Subscribed before past events are read: an event in between may come twice, but is not lost.
     let signals = state.bus().tail();
     let mut recent = if query.recent > 0 { state.store().recent_events(query.recent).await? } else { Vec::new() };
     recent.reverse();

@@ -1,61 +1,61 @@
-//! `/debug/pprof/heap`: who holds the memory of this process. Only a binary that was built for it can tell: an allocator that
-//! remembers where its memory was asked for costs every user something, and few of them ever look.
+//! `/debug/pprof/heap`: a heap profile of this process. It needs a binary built with the feature `heap-profile`, because a
+//! profiling allocator costs performance.
 
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::profile::{Format, attachment};
+use super::profile::{ProfileFormat, attachment};
 use crate::extract::Query;
-use crate::problem::Answer;
+use crate::problem::ApiResult;
 
-/// What is asked for.
+/// The query of a heap profile.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    /// `pprof` (default, gzipped) for `go tool pprof` and its like, or `flamegraph` for a picture.
-    format: Option<Format>,
+pub(crate) struct HeapQuery {
+    /// `pprof` (default, gzipped) or `flamegraph` (SVG).
+    format: Option<ProfileFormat>,
 }
 
-/// Takes a profile of this process's memory
+/// Takes a heap profile of this process
 ///
-/// What is allocated now and where it was asked for, from a sample of one allocation in each 512 KiB. One profile at a time.
+/// Live allocations by call site, sampled once per 512 KiB. Only one profile can be taken at a time.
 #[utoipa::path(
-    get, path = "/debug/pprof/heap", tag = "health", params(Wanted),
+    get, path = "/debug/pprof/heap", tag = "health", params(HeapQuery),
     responses(
         (status = 200, description = "The profile", body = String, content_type = "application/octet-stream"),
         (status = 422, description = "An unknown format"),
         (status = 501, description = "This binary was built without heap profiles"),
     )
 )]
-pub(crate) async fn heap(Query(wanted): Query<Wanted>) -> Answer {
-    let format = wanted.format.unwrap_or_default();
-    let body = taken(format).await?;
+pub(crate) async fn heap(Query(query): Query<HeapQuery>) -> ApiResult {
+    let format = query.format.unwrap_or_default();
+    let body = heap_profile(format).await?;
     Ok((attachment(format, "heap"), body).into_response())
 }
 
 #[cfg(all(feature = "heap-profile", target_os = "linux"))]
-async fn taken(format: Format) -> Answer<Vec<u8>> {
-    use crate::problem::{Code, Problem};
+async fn heap_profile(format: ProfileFormat) -> ApiResult<Vec<u8>> {
+    use crate::problem::{ApiProblem, Code};
     let off = "the allocator of this process does not profile: MALLOC_CONF turned it off";
-    let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or_else(|| Problem::new(Code::NotBuilt, off))?;
-    let failed = |error: String| Problem::new(Code::Internal, format!("the profile failed: {error}"));
-    // Finding names for addresses takes long: not on the executor.
-    let taken = tokio::task::spawn_blocking(move || {
+    let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or_else(|| ApiProblem::new(Code::NotBuilt, off))?;
+    let failed = |error: String| ApiProblem::new(Code::Internal, format!("the profile failed: {error}"));
+    // Symbolization is slow, so it runs on a blocking thread.
+    let heap_profile = tokio::task::spawn_blocking(move || {
         let mut control = control.blocking_lock();
         match format {
-            Format::Pprof => control.dump_pprof(),
-            Format::Flamegraph => control.dump_flamegraph(),
+            ProfileFormat::Pprof => control.dump_pprof(),
+            ProfileFormat::Flamegraph => control.dump_flamegraph(),
         }
     });
-    let taken = taken.await.map_err(|error| failed(error.to_string()))?;
-    taken.map_err(|error| failed(format!("{error:#}")))
+    let heap_profile = heap_profile.await.map_err(|error| failed(error.to_string()))?;
+    heap_profile.map_err(|error| failed(format!("{error:#}")))
 }
 
 #[cfg(not(all(feature = "heap-profile", target_os = "linux")))]
-async fn taken(_: Format) -> Answer<Vec<u8>> {
-    use crate::problem::{Code, Problem};
+async fn heap_profile(_: ProfileFormat) -> ApiResult<Vec<u8>> {
+    use crate::problem::{ApiProblem, Code};
     let text = "this binary was built without heap profiles: build one with `cargo build --release --features heap-profile`, \
                 on Linux; it allocates with jemalloc and samples one allocation in 512 KiB";
-    Err(Problem::new(Code::NotBuilt, text))
+    Err(ApiProblem::new(Code::NotBuilt, text))
 }

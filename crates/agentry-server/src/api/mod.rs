@@ -1,4 +1,4 @@
-//! The endpoints, one file for each resource.
+//! The endpoints, one module per resource.
 
 pub(crate) mod agents;
 pub(crate) mod backfill;

@@ -1,7 +1,7 @@
-//! `/v1/overview`: the whole deployment in one small answer, and as a stream that says it at most once a second.
+//! `/v1/overview`: a summary of the whole deployment, also as a stream.
 //!
-//! However many people look, the store is read once a second and a bounded number of tasks is covered, so that watching
-//! ten thousand agents costs what watching ten does.
+//! For any number of callers the store is read at most once a second, for a bounded number of tasks, so that the cost does
+//! not depend on the number of agents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,51 +17,52 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use tokio::time::Instant;
 
-use super::agents::Seen;
-use crate::problem::{Answer, ProblemBody};
+use super::agents::FleetStatus;
+use crate::problem::{ApiResult, ProblemBody};
 use crate::sse::overview_stream;
 use crate::state::AppState;
 
-/// How old an answer may be.
+/// The largest age of a snapshot.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
-/// How far back rates look.
+/// The window of rates.
 const WINDOW: Duration = Duration::from_secs(600);
-/// Tasks that rates are taken from at most: when more came within the window, it is shorter.
+/// The most tasks that rates cover; with more, the window is shorter.
 const SAMPLE: usize = 5_000;
 /// Bars of a sparkline.
 const BARS: usize = 12;
 
-/// What was found at one moment, for everybody who looks within a second.
-pub(crate) struct Picture {
+/// The state of the deployment at one time, shared by all callers within [`FRESH`].
+pub(crate) struct OverviewSnapshot {
     taken: Instant,
-    /// The answer.
+    /// The reply.
     pub(crate) overview: Overview,
-    /// What each agent did lately; those that did nothing are absent.
+    /// The activity of each agent with tasks in the window.
     pub(crate) agents: HashMap<AgentName, Activity>,
-    /// How the agents are.
-    pub(crate) seen: Seen,
+    /// The status of the agents.
+    pub(crate) fleet: FleetStatus,
 }
 
-/// The last picture. Whoever finds it too old takes the next one while the others wait for it.
+/// The last snapshot. The first caller that finds it too old reads the next one while the others wait.
 #[derive(Default)]
-pub(crate) struct Lately(tokio::sync::Mutex<Option<Arc<Picture>>>);
+pub(crate) struct OverviewCache(tokio::sync::Mutex<Option<Arc<OverviewSnapshot>>>);
 
-/// The picture of now, at most [`FRESH`] old.
-pub(crate) async fn picture(state: &AppState) -> Answer<Arc<Picture>> {
-    let mut last = state.lately.0.lock().await;
-    if let Some(picture) = last.as_ref().filter(|picture| picture.taken.elapsed() < FRESH) {
-        return Ok(Arc::clone(picture));
+/// Returns a snapshot that is at most [`FRESH`] old.
+pub(crate) async fn overview_snapshot(state: &AppState) -> ApiResult<Arc<OverviewSnapshot>> {
+    let mut last = state.overview_cache.0.lock().await;
+    if let Some(overview_snapshot) = last.as_ref().filter(|overview_snapshot| overview_snapshot.taken.elapsed() < FRESH)
+    {
+        return Ok(Arc::clone(overview_snapshot));
     }
-    let picture = Arc::new(take(state).await?);
-    *last = Some(Arc::clone(&picture));
-    Ok(picture)
+    let overview_snapshot = Arc::new(read_snapshot(state).await?);
+    *last = Some(Arc::clone(&overview_snapshot));
+    Ok(overview_snapshot)
 }
 
-async fn take(state: &AppState) -> Answer<Picture> {
+async fn read_snapshot(state: &AppState) -> ApiResult<OverviewSnapshot> {
     let (store, now) = (state.store(), state.now());
     let since = Timestamp(now.0.saturating_sub(i64::try_from(WINDOW.as_micros()).unwrap_or(i64::MAX)));
-    let (seen, counts, pulse, questions, letters, workers) = tokio::try_join!(
-        Seen::read(state),
+    let (status, counts, pulse, questions, letters, workers) = tokio::try_join!(
+        FleetStatus::read(state),
         async { Ok(store.counts().await?) },
         async { Ok(store.recent_tasks(since, SAMPLE).await?) },
         async { Ok(store.clarifications(true, None, MAX_PAGE).await?.items.len()) },
@@ -80,7 +81,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
     let mut agents = HashMap::new();
     let mut budget = None;
     for (name, entry) in fleet.iter() {
-        *agents.entry(seen.state_of(name, entry)).or_insert(0) += 1;
+        *agents.entry(status.state_of(name, entry)).or_insert(0) += 1;
         let day = entry.spec.as_ref().filter(|spec| spec.enabled).and_then(|spec| spec.budget.per_day);
         if let Some(day) = day {
             budget = Some(budget.unwrap_or(NanoUsd(0)).plus(day));
@@ -93,7 +94,7 @@ async fn take(state: &AppState) -> Answer<Picture> {
         tasks: OpenTasks { queued: counts.queued, running: counts.running, waiting: counts.waiting },
         window_seconds: window.as_secs_f64().round(),
         activity: all.finish(window),
-        cost_usd_today: decimal_usd(seen.cost_today()),
+        cost_usd_today: decimal_usd(status.cost_today()),
         budget_usd_day: budget.map(decimal_usd),
         questions_open: questions,
         dead_letters_open: letters,
@@ -101,10 +102,10 @@ async fn take(state: &AppState) -> Answer<Picture> {
         workers: workers.len(),
     };
     let agents = each.into_iter().map(|(name, tally)| (name, tally.finish(window))).collect();
-    Ok(Picture { taken: Instant::now(), overview, agents, seen })
+    Ok(OverviewSnapshot { taken: Instant::now(), overview, agents, fleet: status })
 }
 
-/// Counting tasks.
+/// Counts tasks of a window.
 #[derive(Default)]
 struct Tally {
     activity: Activity,
@@ -138,7 +139,7 @@ impl Tally {
     }
 }
 
-/// Shows the deployment at a glance
+/// Returns the overview
 #[utoipa::path(
     get, path = "/v1/overview", tag = "overview",
     responses(
@@ -146,13 +147,13 @@ impl Tally {
         (status = 503, description = "The store is unavailable", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn get(State(state): State<AppState>) -> Answer {
-    Ok(axum::Json(&picture(&state).await?.overview).into_response())
+pub(crate) async fn get(State(state): State<AppState>) -> ApiResult {
+    Ok(axum::Json(&overview_snapshot(&state).await?.overview).into_response())
 }
 
-/// Streams the deployment at a glance
+/// Streams the overview
 ///
-/// Server-sent events `overview`, each with the whole answer, at most one a second and none when nothing changed.
+/// Server-sent events `overview`, each with the whole reply, on every change and at most one per second.
 #[utoipa::path(
     get, path = "/v1/overview/events", tag = "overview",
     responses(
@@ -160,7 +161,7 @@ pub(crate) async fn get(State(state): State<AppState>) -> Answer {
         (status = 503, description = "Too many streams", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn events(State(state): State<AppState>) -> Answer {
+pub(crate) async fn events(State(state): State<AppState>) -> ApiResult {
     let permit = state.stream_permit()?;
     Ok(overview_stream(&state, permit))
 }

@@ -1,11 +1,11 @@
-//! `/openapi.json`: the API's document for programs.
+//! `/openapi.json`: the OpenAPI document.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::openapi::openapi;
 
-/// The document of this API
+/// Returns the OpenAPI document
 #[utoipa::path(
     get, path = "/openapi.json", tag = "health",
     responses((status = 200, description = "OpenAPI 3.1", body = Object))

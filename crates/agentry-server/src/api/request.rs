@@ -1,4 +1,4 @@
-//! From a request to a checked [`Order`]. The hot path of `POST /v1/tasks` and of batches.
+//! Validation of task requests: the hot path of `POST /v1/tasks` and of batches.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use axum::http::Uri;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::problem::{Answer, Code, Problem, did_you_mean};
+use crate::problem::{ApiProblem, ApiResult, Code, did_you_mean};
 use crate::state::AppState;
 
 /// The longest callback URL, in bytes.
@@ -20,9 +20,9 @@ const MAX_URL_BYTES: usize = 2_048;
 /// The longest idempotency key, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 255;
 
-/// Checks everything that needs no look at the agents. `key` is the idempotency key of the request; it wins over the
-/// one in the body.
-pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>) -> Answer<Order> {
+/// Validates everything that does not depend on the agents. `key` is the idempotency key of the header; it takes
+/// precedence over the one in the body.
+pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>) -> ApiResult<Order> {
     request.session.as_deref().map(check_session_key).transpose()?;
     let timeout = timeout(request.timeout_seconds)?;
     let budget = request.budget.map(budget).transpose()?;
@@ -43,65 +43,68 @@ pub(crate) fn order(request: TaskRequest<'_>, trace: Trace, key: Option<String>)
     Ok(Order { agent: request.agent.into_owned(), submission })
 }
 
-/// Returns the problem that a refusal of the intake is to a caller.
-pub(crate) fn refused(state: &AppState, refusal: Refusal) -> Problem {
+/// Returns the problem of a refused order.
+pub(crate) fn refused(state: &AppState, refusal: Refusal) -> ApiProblem {
     match refusal {
         Refusal::Agent(why) => unavailable_agent(state, &why),
-        Refusal::NoSessions { .. } => Problem::field("/session", refusal.to_string()),
+        Refusal::NoSessions { .. } => ApiProblem::field("/session", refusal.to_string()),
         Refusal::KeyReused(_) => {
-            Problem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
+            ApiProblem::new(Code::IdempotencyKeyReused, format!("{refusal}; use a new key for a new request"))
         }
         Refusal::Store(error) => error.into(),
     }
 }
 
-/// Returns the problem that an agent takes no tasks.
-pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> Problem {
+/// Returns the problem of an agent that accepts no tasks.
+pub(crate) fn unavailable_agent(state: &AppState, why: &UnavailableAgent) -> ApiProblem {
     match why {
         UnavailableAgent::Unknown { name } => {
             let hint = did_you_mean(name, state.fleet().iter().map(|(name, _)| name.as_str()));
             let hint = if hint.is_empty() { "; GET /v1/agents lists them".to_owned() } else { hint };
-            Problem::new(Code::UnknownAgent, format!("{why}{hint}"))
+            ApiProblem::new(Code::UnknownAgent, format!("{why}{hint}"))
         }
-        UnavailableAgent::Removed { .. } => Problem::new(Code::UnknownAgent, why.to_string()),
-        UnavailableAgent::Disabled { .. } => Problem::new(Code::AgentDisabled, why.to_string()),
-        UnavailableAgent::Invalid { .. } => Problem::new(Code::AgentInvalid, why.to_string()),
+        UnavailableAgent::Removed { .. } => ApiProblem::new(Code::UnknownAgent, why.to_string()),
+        UnavailableAgent::Disabled { .. } => ApiProblem::new(Code::AgentDisabled, why.to_string()),
+        UnavailableAgent::Invalid { .. } => ApiProblem::new(Code::AgentInvalid, why.to_string()),
     }
 }
 
-/// Returns the problem of a name that no agent of the fleet has.
-pub(crate) fn unknown_agent(state: &AppState, name: &str) -> Problem {
+/// Returns the problem of an unknown agent.
+pub(crate) fn unknown_agent(state: &AppState, name: &str) -> ApiProblem {
     unavailable_agent(state, &state.intake().deployment().unknown(name))
 }
 
-fn check_session_key(key: &str) -> Answer<()> {
+fn check_session_key(key: &str) -> ApiResult<()> {
     if key.is_empty() || key.len() > MAX_SESSION_KEY_BYTES || key.chars().any(char::is_control) {
         let text = format!("a session key has 1 to {MAX_SESSION_KEY_BYTES} bytes and no control characters");
-        return Err(Problem::field("/session", text));
+        return Err(ApiProblem::field("/session", text));
     }
     Ok(())
 }
 
-/// A timeout: the caller's within its bounds, or the default.
-pub(crate) fn timeout(seconds: Option<f64>) -> Answer<Duration> {
+/// Returns the timeout of a request, or the default.
+pub(crate) fn timeout(seconds: Option<f64>) -> ApiResult<Duration> {
     let most = MAX_TIMEOUT.as_secs_f64();
     match seconds {
         None => Ok(DEFAULT_TIMEOUT),
         Some(seconds) if (0.001..=most).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        Some(seconds) => Err(Problem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds"))),
+        Some(seconds) => {
+            Err(ApiProblem::field("/timeout_seconds", format!("is {seconds}: use 0.001 to {most} seconds")))
+        }
     }
 }
 
-fn budget(raw: &RawValue) -> Answer<NanoUsd> {
+fn budget(raw: &RawValue) -> ApiResult<NanoUsd> {
     let text = raw.get();
-    // A string without escapes, or a number: in both the text is the amount, and no float ever sees it.
+    // A string without escapes or a number: the text is parsed exactly, without floating point.
     let amount = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    NanoUsd::parse_usd(amount).map_err(|error| Problem::field("/budget", error.to_string()))
+    NanoUsd::parse_usd(amount).map_err(|error| ApiProblem::field("/budget", error.to_string()))
 }
 
-fn check_url(url: &str) -> Answer<()> {
-    let bad =
-        |why: &str| Err(Problem::field("/callback_url", format!("{why}; use a URL such as https://example.com/hook")));
+fn check_url(url: &str) -> ApiResult<()> {
+    let bad = |why: &str| {
+        Err(ApiProblem::field("/callback_url", format!("{why}; use a URL such as https://example.com/hook")))
+    };
     if url.len() > MAX_URL_BYTES {
         return bad("it has more than 2,048 bytes");
     }
@@ -113,15 +116,15 @@ fn check_url(url: &str) -> Answer<()> {
     }
 }
 
-fn check_key(key: &str) -> Answer<()> {
+fn check_key(key: &str) -> ApiResult<()> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
-        return Err(Problem::field("/idempotency_key", text));
+        return Err(ApiProblem::field("/idempotency_key", text));
     }
     Ok(())
 }
 
-/// A stable hash of what is asked, whatever the order of its fields: the same over versions and machines.
+/// Returns a hash of a request that is independent of the order of fields, and stable across versions and machines.
 fn fingerprint(request: &TaskRequest<'_>) -> u64 {
     let mut hash = Fnv::default();
     hash.text(&request.agent);
@@ -150,7 +153,7 @@ impl Fnv {
         }
     }
 
-    /// With its length, so that two neighbours cannot be read as one.
+    /// Hashes a text with its length, so that adjacent texts cannot be confused.
     fn text(&mut self, text: &str) {
         self.bytes(&(text.len() as u64).to_be_bytes());
         self.bytes(text.as_bytes());

@@ -1,4 +1,4 @@
-//! `/v1/schedules`: when agents run by themselves.
+//! `/v1/schedules`: schedules of agents.
 
 use agentry_api::{
     List, PageQuery, ScheduleDetail, ScheduleDetailQuery, ScheduleRequest, ScheduleView, SlotOutcome, SlotView,
@@ -16,23 +16,23 @@ use serde_json::Value;
 use super::request::{refused, timeout, unavailable_agent};
 use super::tasks::accepted_reply;
 use super::views::list_reply;
-use crate::extract::{Id, Json, Query, Traced, from_cursor, page_size};
-use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
+use crate::extract::{Json, PathParam, Query, RequestSpan, from_cursor, page_size};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
-/// Coming slots that are shown when the caller does not say.
+/// The default number of next slots in a reply.
 const NEXT_SLOTS: usize = 5;
-/// Coming slots that are shown at most.
+/// The most next slots in a reply.
 const MAX_NEXT_SLOTS: usize = 100;
-/// Past slots that are shown.
+/// Past slots in a reply.
 const LAST_SLOTS: usize = 20;
 /// The longest name of a schedule, in bytes.
 const MAX_NAME_BYTES: usize = 64;
-/// Schedules that may exist besides those of files: each takes about a kilobyte in every scheduler.
+/// The most schedules besides those of files; each takes about 1 KB in every scheduler.
 const MAX_SCHEDULES: u64 = 200_000;
-/// Names that are looked through for one that was meant.
+/// The most names that are searched for a suggestion.
 const MAX_HINTS: usize = 1_000;
-/// Slots missed by at most this many seconds are fired late when the caller does not say.
+/// The default catch-up window, in seconds.
 const DEFAULT_CATCHUP_SECONDS: f64 = 60.0;
 
 fn schedule_view(record: ScheduleRecord, now: Timestamp, next: usize) -> ScheduleView {
@@ -63,34 +63,24 @@ fn slot_view(slot: SlotRecord) -> SlotView {
     SlotView { slot: slot.slot, state, task: slot.task, decided_at: slot.decided_at }
 }
 
+/// Returns whether a request changes nothing except `paused`.
 fn only_pauses(request: &ScheduleRequest) -> bool {
-    let ScheduleRequest {
-        name, agent, cron, timezone, interval_seconds, input, timeout_seconds, enabled, overlap, ..
-    } = request;
-    name.is_none()
-        && agent.is_none()
-        && cron.is_none()
-        && timezone.is_none()
-        && interval_seconds.is_none()
-        && input.is_none()
-        && timeout_seconds.is_none()
-        && enabled.is_none()
-        && overlap.is_none()
-        && request.catchup_window_seconds.is_none()
-        && request.jitter_seconds.is_none()
+    ScheduleRequest { paused: None, ..request.clone() } == ScheduleRequest::default()
 }
 
-/// The timing that is asked for; `None` when nothing about it is said.
-fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> Answer<Option<Timing>> {
+/// Returns the requested timing; `None` when the request does not change it.
+fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> ApiResult<Option<Timing>> {
     match (&request.cron, request.interval_seconds) {
-        (Some(_), Some(_)) => Err(Problem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both")),
+        (Some(_), Some(_)) => {
+            Err(ApiProblem::field("/interval_seconds", "give `cron` or `interval_seconds`, not both"))
+        }
         (Some(cron), None) => {
             let timezone = request.timezone.clone().unwrap_or_else(|| "UTC".to_owned());
             Ok(Some(Timing::Cron { cron: cron.clone(), timezone }))
         }
         (None, Some(seconds)) => {
             if request.timezone.is_some() {
-                return Err(Problem::field("/timezone", "an interval has no time zone; leave it out"));
+                return Err(ApiProblem::field("/timezone", "an interval has no time zone; leave it out"));
             }
             Ok(Some(Timing::Interval { every_ms: millis("/interval_seconds", seconds)? }))
         }
@@ -99,13 +89,13 @@ fn timing(request: &ScheduleRequest, old: Option<&Timing>) -> Answer<Option<Timi
             (Some(zone), Some(Timing::Cron { cron, .. })) => {
                 Ok(Some(Timing::Cron { cron: cron.clone(), timezone: zone.clone() }))
             }
-            (Some(_), _) => Err(Problem::field("/timezone", "a time zone goes with `cron`")),
+            (Some(_), _) => Err(ApiProblem::field("/timezone", "a time zone goes with `cron`")),
         },
     }
 }
 
-/// Applies everything but the timing.
-fn apply(request: &mut ScheduleRequest, spec: &mut ScheduleSpec) -> Answer<()> {
+/// Applies everything except the timing.
+fn apply(request: &mut ScheduleRequest, spec: &mut ScheduleSpec) -> ApiResult<()> {
     if let Some(input) = request.input.take() {
         spec.input = input;
     }
@@ -125,33 +115,33 @@ fn apply(request: &mut ScheduleRequest, spec: &mut ScheduleSpec) -> Answer<()> {
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
-fn millis(pointer: &str, seconds: f64) -> Answer<u64> {
-    // A year: far beyond any sensible interval, far below any overflow.
+fn millis(pointer: &str, seconds: f64) -> ApiResult<u64> {
+    // A year: longer than any sensible interval, and no overflow.
     let most = 31_536_000.0;
     if (0.0..=most).contains(&seconds) {
         return Ok((seconds * 1e3).round() as u64);
     }
-    Err(Problem::field(pointer, format!("is {seconds}: use 0 to {most} seconds")))
+    Err(ApiProblem::field(pointer, format!("is {seconds}: use 0 to {most} seconds")))
 }
 
-fn check_timing(timing: &Timing, now: Timestamp) -> Answer<()> {
+fn check_timing(timing: &Timing, now: Timestamp) -> ApiResult<()> {
     timing.slots(now).map(|_| ()).map_err(|error| {
         let pointer = match (timing, &error) {
             (_, agentry_core::schedule::TimingError::Timezone(_)) => "/timezone",
             (Timing::Cron { .. }, _) => "/cron",
             (Timing::Interval { .. }, _) => "/interval_seconds",
         };
-        Problem::field(pointer, error.to_string())
+        ApiProblem::field(pointer, error.to_string())
     })
 }
 
-fn unknown(name: &str, all: &[ScheduleRecord]) -> Problem {
+fn unknown(name: &str, all: &[ScheduleRecord]) -> ApiProblem {
     let shown: String = name.chars().take(80).collect();
     let hint = did_you_mean(&shown, all.iter().map(|record| record.name.as_str()));
-    Problem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
+    ApiProblem::new(Code::UnknownSchedule, format!("no schedule is called `{shown}`{hint}"))
 }
 
-pub(crate) async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord> {
+pub(crate) async fn find(state: &AppState, name: &str) -> ApiResult<ScheduleRecord> {
     if let Some(record) = state.store().schedule(name).await? {
         return Ok(record);
     }
@@ -163,14 +153,14 @@ pub(crate) async fn find(state: &AppState, name: &str) -> Answer<ScheduleRecord>
     get, path = "/v1/schedules", tag = "schedules", params(PageQuery),
     responses((status = 200, description = "A page of schedules, by name", body = List<ScheduleView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<PageQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<PageQuery>) -> ApiResult {
     let (now, limit) = (state.now(), page_size(query.limit)?);
     let after = from_cursor::<String>(query.cursor.as_deref())?;
     let page = state.store().schedules(after.as_deref(), limit).await?;
     list_reply(page, |record| record.name.clone(), |record| schedule_view(record, now, NEXT_SLOTS))
 }
 
-/// Shows a schedule with its last and next slots
+/// Returns a schedule with its last and next slots
 #[utoipa::path(
     get, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path), ScheduleDetailQuery),
     responses(
@@ -180,12 +170,12 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Page
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
-    Id(name): Id<String>,
+    PathParam(name): PathParam<String>,
     Query(query): Query<ScheduleDetailQuery>,
-) -> Answer {
+) -> ApiResult {
     let next = query.next.unwrap_or(NEXT_SLOTS);
     if next > MAX_NEXT_SLOTS {
-        return Err(Problem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
+        return Err(ApiProblem::new(Code::InvalidQuery, format!("`next` is {next}: use 0 to {MAX_NEXT_SLOTS}")));
     }
     let record = find(&state, &name).await?;
     let last_slots = state.store().slots(&name, LAST_SLOTS).await?.into_iter().map(slot_view).collect();
@@ -193,40 +183,41 @@ pub(crate) async fn get(
     Ok(axum::Json(ScheduleDetail { schedule, last_slots }).into_response())
 }
 
-/// Makes a schedule
+/// Creates a schedule
 #[utoipa::path(
     post, path = "/v1/schedules", tag = "schedules", request_body = ScheduleRequest,
     responses(
-        (status = 201, description = "Made", body = ScheduleView),
+        (status = 201, description = "Created", body = ScheduleView),
         (status = 404, description = "Unknown agent", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The name is taken", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is invalid", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Json<ScheduleRequest>) -> Answer {
+pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Json<ScheduleRequest>) -> ApiResult {
     let now = state.now();
-    let name = request.name.take().ok_or_else(|| Problem::field("/name", "is missing"))?;
+    let name = request.name.take().ok_or_else(|| ApiProblem::field("/name", "is missing"))?;
     let fits = !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !fits {
-        return Err(Problem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
+        return Err(ApiProblem::field("/name", "use 1 to 64 letters, digits, `-`, `_` and `.`"));
     }
-    let agent = request.agent.take().ok_or_else(|| Problem::field("/agent", "is missing"))?;
+    let agent = request.agent.take().ok_or_else(|| ApiProblem::field("/agent", "is missing"))?;
     let agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
     if state.store().schedule(&name).await?.is_some() {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             Code::ScheduleExists,
             format!("a schedule called `{name}` exists; change it with PATCH /v1/schedules/{name}"),
         ));
     }
     if state.store().schedules_since(u64::MAX).await?.total >= MAX_SCHEDULES {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             Code::QueueFull,
             format!("there are {MAX_SCHEDULES} schedules, the most that are kept; delete some"),
         ));
     }
-    let timing = timing(&request, None)?.ok_or_else(|| Problem::field("/cron", "give `cron` or `interval_seconds`"))?;
+    let timing =
+        timing(&request, None)?.ok_or_else(|| ApiProblem::field("/cron", "give `cron` or `interval_seconds`"))?;
     check_timing(&timing, now)?;
     let mut spec = ScheduleSpec {
         timing,
@@ -257,21 +248,21 @@ pub(crate) async fn create(State(state): State<AppState>, Json(mut request): Jso
 
 /// Changes, pauses or resumes a schedule
 ///
-/// A schedule from an agent file can be paused and resumed here; anything else is changed in the file.
+/// A schedule of an agent file can only be paused and resumed here; change anything else in the file.
 #[utoipa::path(
     patch, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path)), request_body = ScheduleRequest,
     responses(
         (status = 200, description = "Changed", body = ScheduleView),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It comes from a file", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Defined in an agent file", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is invalid", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn change(
     State(state): State<AppState>,
-    Id(name): Id<String>,
+    PathParam(name): PathParam<String>,
     Json(mut request): Json<ScheduleRequest>,
-) -> Answer {
+) -> ApiResult {
     let now = state.now();
     let mut record = find(&state, &name).await?;
     if !only_pauses(&request) {
@@ -279,7 +270,7 @@ pub(crate) async fn change(
             return Err(from_file(&record));
         }
         if request.name.as_ref().is_some_and(|new| *new != name) {
-            return Err(Problem::field("/name", "a schedule keeps its name; make another one instead"));
+            return Err(ApiProblem::field("/name", "a schedule keeps its name; make another one instead"));
         }
         if let Some(agent) = request.agent.take() {
             record.agent = state.intake().live(&agent).map_err(|why| unavailable_agent(&state, &why))?.name.clone();
@@ -287,7 +278,7 @@ pub(crate) async fn change(
         if let Some(timing) = timing(&request, Some(&record.spec.timing))? {
             check_timing(&timing, now)?;
             if timing != record.spec.timing {
-                // A new timing starts now: slots of its past never fire.
+                // A new timing starts now: its past slots never fire.
                 record.created_at = now;
             }
             record.spec.timing = timing;
@@ -302,14 +293,14 @@ pub(crate) async fn change(
     Ok(axum::Json(schedule_view(record, now, NEXT_SLOTS)).into_response())
 }
 
-/// Keeps a record; as it is kept.
-async fn put(state: &AppState, record: ScheduleRecord) -> Answer<ScheduleRecord> {
+/// Stores a record and returns it as stored.
+async fn put(state: &AppState, record: ScheduleRecord) -> ApiResult<ScheduleRecord> {
     let kept = state.store().put_schedules(vec![record]).await?.pop();
-    kept.ok_or_else(|| Problem::new(Code::Internal, "the store gave no answer for the schedule"))
+    kept.ok_or_else(|| ApiProblem::new(Code::Internal, "the store returned no result for the schedule"))
 }
 
-fn from_file(record: &ScheduleRecord) -> Problem {
-    Problem::new(
+fn from_file(record: &ScheduleRecord) -> ApiProblem {
+    ApiProblem::new(
         Code::ScheduleFromFile,
         format!(
             "schedule `{}` comes from the file of agent `{}`; change it there, or pause it here",
@@ -322,12 +313,12 @@ fn from_file(record: &ScheduleRecord) -> Problem {
 #[utoipa::path(
     delete, path = "/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path)),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It comes from a file", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Defined in an agent file", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) -> Answer<Response> {
+pub(crate) async fn delete(State(state): State<AppState>, PathParam(name): PathParam<String>) -> ApiResult<Response> {
     let record = find(&state, &name).await?;
     if record.from_file {
         return Err(from_file(&record));
@@ -339,20 +330,24 @@ pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<String>) 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Runs a schedule's task now
+/// Triggers a schedule now
 ///
-/// The task is an ordinary one with the schedule's input and timeout (`source.kind` is `api`); no slot is used up,
-/// and a paused schedule can be triggered too.
+/// Submits a task with the schedule's input and timeout (`source.kind` is `api`). No slot is consumed, and a paused
+/// schedule can be triggered too.
 #[utoipa::path(
     post, path = "/v1/schedules/{name}/trigger", tag = "schedules", params(("name" = String, Path)),
     responses(
-        (status = 202, description = "Accepted; `Location` has the task", body = TaskReceipt),
+        (status = 202, description = "Accepted; `Location` is the task", body = TaskReceipt),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The agent is invalid or disabled", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn trigger(State(state): State<AppState>, Id(name): Id<String>, Traced(place): Traced) -> Answer {
+pub(crate) async fn trigger(
+    State(state): State<AppState>,
+    PathParam(name): PathParam<String>,
+    RequestSpan(span): RequestSpan,
+) -> ApiResult {
     let record = find(&state, &name).await?;
-    let task = state.intake().trigger(&record, place.propagate()).await.map_err(|refusal| refused(&state, refusal))?;
+    let task = state.intake().trigger(&record, span.propagate()).await.map_err(|refusal| refused(&state, refusal))?;
     Ok(accepted_reply(&TaskReceipt::from(&*task)))
 }

@@ -1,4 +1,4 @@
-//! `/metrics`: what the parts of this process measure, and what its store says of the whole deployment.
+//! `/metrics`: the metrics of this process, and those of the whole deployment as its store reports them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -15,57 +15,47 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::agents::Seen;
-use super::health::{Found, PATIENCE, in_time};
-use crate::problem::{Answer, Code, Problem};
+use super::agents::FleetStatus;
+use super::health::{DeploymentHealth, PROBE_TIMEOUT, with_probe_timeout};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
-
-/// Every state that an agent can be in.
-const STATES: [AgentState; 6] = [
-    AgentState::Starting,
-    AgentState::Healthy,
-    AgentState::Restarting,
-    AgentState::Failed,
-    AgentState::Invalid,
-    AgentState::Disabled,
-];
 
 /// Shows metrics in Prometheus' text format
 ///
-/// Numbers of the whole deployment (tasks, agents, workers) come from the store: every process shows the same ones,
-/// and none while the store does not answer.
+/// Numbers of the whole deployment (tasks, agents, workers) come from the store: every process exports the same ones,
+/// and omits them while the store does not answer.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
 )]
-pub(crate) async fn metrics(State(state): State<AppState>) -> Answer {
+pub(crate) async fn metrics(State(state): State<AppState>) -> ApiResult {
     let mut deployment = Registry::default();
-    deployment_wide(&state, &mut deployment).await;
-    here(&state, &mut deployment);
+    register_deployment(&state, &mut deployment).await;
+    register_process(&state, &mut deployment);
     let mut out = String::with_capacity(32 * 1024);
     for registry in [&deployment, &*state.deps.metrics, &state.registry] {
-        encode(&mut out, registry).map_err(|_| Problem::new(Code::Internal, "the metrics could not be written"))?;
+        encode(&mut out, registry).map_err(|_| ApiProblem::new(Code::Internal, "the metrics could not be written"))?;
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfStatus {
+struct StatusLabels {
     status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfMode {
+struct QueueModeLabels {
     mode: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfDependency {
+struct DependencyLabels {
     dependency: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfState {
+struct AgentStateLabels {
     state: &'static str,
 }
 
@@ -75,16 +65,16 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     registry.register(name, help, gauge);
 }
 
-/// What the store says, and whether it says anything.
-async fn deployment_wide(state: &AppState, registry: &mut Registry) {
-    let (found, backlog) = tokio::join!(Found::look(state), in_time(state.store().backlog()));
+/// Registers the numbers of the whole deployment, and whether the store answered.
+async fn register_deployment(state: &AppState, registry: &mut Registry) {
+    let (found, backlog) = tokio::join!(DeploymentHealth::read(state), with_probe_timeout(state.store().backlog()));
     dependencies(state, found.counts.is_ok(), registry);
     if let Ok(counts) = found.counts {
-        tasks(counts, registry);
-        agents(state, registry).await;
+        register_tasks(counts, registry);
+        register_agents(state, registry).await;
     }
     if let Ok(backlog) = backlog {
-        waiting(state, &backlog, registry);
+        register_backlog(state, &backlog, registry);
     }
     if let Ok((alive, _)) = found.workers {
         gauge(registry, "agentry_workers_alive", "Workers whose last heartbeat is recent", alive as u64);
@@ -92,26 +82,27 @@ async fn deployment_wide(state: &AppState, registry: &mut Registry) {
 }
 
 fn dependencies(state: &AppState, is_store_up: bool, registry: &mut Registry) {
-    let family = Family::<OfDependency, Gauge>::default();
-    let others = state.deps.dependencies.iter().map(|dependency| (dependency.name, (dependency.look)().up));
+    let family = Family::<DependencyLabels, Gauge>::default();
+    let others = state.deps.dependencies.iter().map(|dependency| (dependency.name, (dependency.probe)().up));
     for (dependency, is_up) in others.chain([("store", is_store_up)]) {
-        family.get_or_create(&OfDependency { dependency }).set(i64::from(is_up));
+        family.get_or_create(&DependencyLabels { dependency }).set(i64::from(is_up));
     }
-    registry.register("agentry_dependency_up", "Whether a server that this process needs is there", family);
+    registry.register("agentry_dependency_up", "Whether a dependency of this process is up", family);
 }
 
-fn tasks(counts: QueueCounts, registry: &mut Registry) {
-    let family = Family::<OfStatus, Gauge>::default();
+fn register_tasks(counts: QueueCounts, registry: &mut Registry) {
+    let family = Family::<StatusLabels, Gauge>::default();
     for (status, count) in [("queued", counts.queued), ("running", counts.running), ("waiting", counts.waiting)] {
-        family.get_or_create(&OfStatus { status }).set(count.cast_signed());
+        family.get_or_create(&StatusLabels { status }).set(count.cast_signed());
     }
     registry.register("agentry_tasks", "Tasks that have not ended, by status", family);
 }
 
-fn waiting(state: &AppState, backlog: &Backlog, registry: &mut Registry) {
-    let (depths, ages) = (Family::<OfMode, Gauge>::default(), Family::<OfMode, Gauge<f64, AtomicU64>>::default());
+fn register_backlog(state: &AppState, backlog: &Backlog, registry: &mut Registry) {
+    let (depths, ages) =
+        (Family::<QueueModeLabels, Gauge>::default(), Family::<QueueModeLabels, Gauge<f64, AtomicU64>>::default());
     for (mode, queued) in ExecutionMode::ALL.iter().zip(backlog.queued) {
-        let of = OfMode { mode: mode.as_str() };
+        let of = QueueModeLabels { mode: mode.as_str() };
         let age = queued.due_since.map_or(0.0, |since| state.now().since(since).as_secs_f64());
         depths.get_or_create(&of).set(queued.count.cast_signed());
         ages.get_or_create(&of).set(age);
@@ -124,21 +115,21 @@ fn waiting(state: &AppState, backlog: &Backlog, registry: &mut Registry) {
     gauge(registry, "agentry_dead_letters", help, backlog.dead_letters);
 }
 
-async fn agents(state: &AppState, registry: &mut Registry) {
-    let Ok(Ok(seen)) = tokio::time::timeout(PATIENCE, Seen::unpriced(state)).await else { return };
-    let mut counts: BTreeMap<&'static str, i64> = STATES.iter().map(|state| (state.as_str(), 0)).collect();
+async fn register_agents(state: &AppState, registry: &mut Registry) {
+    let Ok(Ok(seen)) = tokio::time::timeout(PROBE_TIMEOUT, FleetStatus::without_usage(state)).await else { return };
+    let mut counts: BTreeMap<&'static str, i64> = AgentState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
     for (name, entry) in state.fleet().iter() {
         *counts.entry(seen.state_of(name, entry).as_str()).or_default() += 1;
     }
-    let family = Family::<OfState, Gauge>::default();
+    let family = Family::<AgentStateLabels, Gauge>::default();
     for (state, count) in counts {
-        family.get_or_create(&OfState { state }).set(count);
+        family.get_or_create(&AgentStateLabels { state }).set(count);
     }
     registry.register("agentry_agents", "Agents of the fleet, by state", family);
 }
 
-/// What is so in this process now.
-fn here(state: &AppState, registry: &mut Registry) {
+/// Registers the numbers of this process.
+fn register_process(state: &AppState, registry: &mut Registry) {
     gauge(registry, "agentry_bus_depth", "Wakes that wait for a consumer", state.bus().depth() as u64);
     let help = "Requests being answered";
     gauge(registry, "agentry_http_requests_in_flight", help, state.metrics.in_flight() as u64);

@@ -12,8 +12,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::views::list_reply;
-use crate::extract::{Id, Query, from_cursor, page_size};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{PathParam, Query, from_cursor, page_size};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::state::AppState;
 
 fn session_view(stored: StoredSession) -> SessionView {
@@ -31,10 +31,10 @@ fn session_view(stored: StoredSession) -> SessionView {
     }
 }
 
-/// A session's name in a path or cursor.
-pub(crate) struct Name(Result<SessionId, String>);
+/// The id of a session in a path or cursor.
+pub(crate) struct SessionParam(Result<SessionId, String>);
 
-impl FromStr for Name {
+impl FromStr for SessionParam {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -42,25 +42,25 @@ impl FromStr for Name {
     }
 }
 
-fn unknown(id: &str) -> Problem {
-    Problem::new(Code::UnknownSession, format!("there is no session `{id}`; sessions are written `agent:key`"))
+fn unknown(id: &str) -> ApiProblem {
+    ApiProblem::new(Code::UnknownSession, format!("there is no session `{id}`; sessions are written `agent:key`"))
 }
 
-/// Lists sessions, last touched first
+/// Lists sessions, most recently used first
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", params(SessionQuery),
     responses((status = 200, description = "A page of sessions", body = List<SessionView>))
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<SessionQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<SessionQuery>) -> ApiResult {
     let limit = page_size(query.limit)?;
     let agent = query.agent.as_deref().map(AgentName::new).transpose();
-    let agent = agent.map_err(|error| Problem::new(Code::InvalidQuery, error.to_string()))?;
-    let before = from_cursor::<Name>(query.cursor.as_deref())?.and_then(|name| name.0.ok());
+    let agent = agent.map_err(|error| ApiProblem::new(Code::InvalidQuery, error.to_string()))?;
+    let before = from_cursor::<SessionParam>(query.cursor.as_deref())?.and_then(|name| name.0.ok());
     let page = state.store().sessions(agent.as_ref(), before.as_ref(), limit).await?;
     list_reply(page, |session| session.record.id.clone(), session_view)
 }
 
-/// Shows a session with its messages
+/// Returns a session with its messages
 #[utoipa::path(
     get, path = "/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "`agent:key`, percent-encoded"), SessionDetailQuery),
     responses(
@@ -70,9 +70,9 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Sess
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
-    Id(name): Id<Name>,
+    PathParam(name): PathParam<SessionParam>,
     Query(query): Query<SessionDetailQuery>,
-) -> Answer {
+) -> ApiResult {
     let limit = page_size(query.limit)?;
     let id = name.0.map_err(|text| unknown(&text))?;
     let stored = state.store().session(&id).await?.ok_or_else(|| unknown(id.as_str()))?;
@@ -85,20 +85,23 @@ pub(crate) async fn get(
 #[utoipa::path(
     delete, path = "/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "`agent:key`, percent-encoded")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "Deleted"),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It has open tasks", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn delete(State(state): State<AppState>, Id(name): Id<Name>) -> Answer<Response> {
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    PathParam(name): PathParam<SessionParam>,
+) -> ApiResult<Response> {
     let id = name.0.map_err(|text| unknown(&text))?;
     if state.store().delete_session(&id).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    // Refused: either there is none, or its inbox is not empty.
+    // Not deleted: either it does not exist, or it has open tasks.
     match state.store().session(&id).await? {
         None => Err(unknown(id.as_str())),
-        Some(session) => Err(Problem::new(
+        Some(session) => Err(ApiProblem::new(
             Code::SessionBusy,
             format!("session `{id}` has {} open tasks; cancel them or wait for their end", session.open_tasks),
         )),

@@ -1,4 +1,4 @@
-//! `/v1/tasks`: ask, look, cancel.
+//! `/v1/tasks`: submit, read and cancel tasks.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ use axum::response::{IntoResponse, Response};
 
 use super::request::{order, refused};
 use super::views::{brief, list_reply};
-use crate::extract::{Id, Query, from_cursor, page_size, parse, place_of, read_body};
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::extract::{PathParam, Query, from_cursor, page_size, parse, read_body, span_context};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 use crate::sse::{MAX_RECHECK, RECHECK, task_stream};
 use crate::state::AppState;
 
-/// Journal entries that a task's page shows at most; the event stream has all of them.
+/// The most journal entries of a reply; the event stream has all of them.
 const MAX_JOURNAL: usize = 10_000;
 
-/// Accepts a task
+/// Submits a task
 ///
-/// The task is durable when the answer arrives. A `traceparent` header continues its trace.
+/// The task is durable when the response arrives. A `traceparent` header continues its trace.
 #[utoipa::path(
     post, path = "/v1/tasks", tag = "tasks",
     params(
@@ -38,26 +38,26 @@ const MAX_JOURNAL: usize = 10_000;
     ),
     request_body = TaskRequest,
     responses(
-        (status = 202, description = "Accepted; `Location` has the task", body = TaskReceipt),
+        (status = 202, description = "Accepted; `Location` is the task", body = TaskReceipt),
         (status = 200, description = "It ended within `wait`", body = TaskView),
         (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "Unknown agent", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The agent is invalid or disabled", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A field is wrong", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Full; see `Retry-After`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A field is invalid", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The queue is full; see `Retry-After`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn create(
     State(state): State<AppState>,
     Query(query): Query<SubmitQuery>,
     request: Request,
-) -> Answer {
+) -> ApiResult {
     let wait = query.wait.map(|seconds| check_wait(seconds, state.deps.limits.max_wait)).transpose()?;
-    let (trace, key) = (place_of(request.extensions(), &state).propagate(), idempotency_key(request.headers())?);
+    let (trace, key) = (span_context(request.extensions(), &state).propagate(), idempotency_key(request.headers())?);
     let body = read_body(request, state.deps.limits.max_body_bytes).await?;
     let order = order(parse::<TaskRequest<'_>>(&body)?, trace, key)?;
     let prepared = state.intake().prepare(vec![order]);
-    // Watched before it is accepted: an end between accepting and watching would not be heard.
+    // Watched before it is accepted, so that an immediate end is not missed.
     let id = prepared.first().and_then(Prepared::task).map(|task| task.id);
     let watch = id.filter(|_| wait.is_some()).map(|id| state.bus().watch(id));
     match state.intake().accept(prepared).await?.pop() {
@@ -71,12 +71,12 @@ pub(crate) async fn create(
         }
         Some(Ok(SubmitResult::Duplicate(id))) => replay(&state, id, wait).await,
         Some(Err(refusal)) => Err(refused(&state, refusal)),
-        None => Err(Problem::new(Code::Internal, "the store gave no answer for the task")),
+        None => Err(ApiProblem::new(Code::Internal, "the store returned no result for the task")),
     }
 }
 
-/// The answer to a request whose key brought a task before: that task.
-async fn replay(state: &AppState, id: TaskId, wait: Option<Duration>) -> Answer {
+/// Returns the reply to a repeated idempotency key: the existing task.
+async fn replay(state: &AppState, id: TaskId, wait: Option<Duration>) -> ApiResult {
     let ended = match wait {
         Some(wait) => wait_for_end(state, id, state.bus().watch(id), wait).await?,
         None => None,
@@ -98,29 +98,30 @@ pub(crate) fn accepted_reply(receipt: &TaskReceipt) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(receipt)).into_response()
 }
 
-fn check_wait(seconds: f64, most: Duration) -> Answer<Duration> {
+fn check_wait(seconds: f64, most: Duration) -> ApiResult<Duration> {
     if (0.0..=most.as_secs_f64()).contains(&seconds) {
         return Ok(Duration::from_secs_f64(seconds));
     }
     let most = most.as_secs_f64();
-    Err(Problem::new(Code::InvalidQuery, format!("`wait` is {seconds}: use 0 to {most} seconds")))
+    Err(ApiProblem::new(Code::InvalidQuery, format!("`wait` is {seconds}: use 0 to {most} seconds")))
 }
 
-/// The `Idempotency-Key` header.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+/// Returns the `Idempotency-Key` header.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::field("/idempotency_key", "the header is not printable ASCII"))?;
+    let text =
+        value.to_str().map_err(|_| ApiProblem::field("/idempotency_key", "the header is not printable ASCII"))?;
     Ok(Some(text.to_owned()))
 }
 
-/// Waits until a task has ended, the time is up or the server shuts down. `watch` must be older than the first look.
-/// A store that does not answer meanwhile is asked again: the task was accepted, and an error would hide that.
+/// Waits until a task has ended, the time is up or the server shuts down. `watch` must be older than the first read.
+/// Transient errors of the store are retried: the task was accepted, and an error would hide that.
 async fn wait_for_end(
     state: &AppState,
     id: TaskId,
     mut watch: Box<dyn Signals>,
     wait: Duration,
-) -> Answer<Option<TaskRecord>> {
+) -> ApiResult<Option<TaskRecord>> {
     let deadline = tokio::time::Instant::now() + wait;
     let mut recheck = RECHECK;
     loop {
@@ -143,7 +144,7 @@ async fn wait_for_end(
         };
         tokio::select! {
             () = moved => {}
-            // Hints may be lost: look now and then.
+            // Signals may be lost.
             () = tokio::time::sleep(recheck) => recheck = (recheck * 2).min(MAX_RECHECK),
             () = tokio::time::sleep_until(deadline) => return Ok(None),
             () = state.shutdown.cancelled() => return Ok(None),
@@ -151,18 +152,18 @@ async fn wait_for_end(
     }
 }
 
-/// A task, or the problem that there is none.
-pub(crate) async fn find(state: &AppState, id: TaskId) -> Answer<TaskRecord> {
+/// Returns a task, or the problem of an unknown id.
+pub(crate) async fn find(state: &AppState, id: TaskId) -> ApiResult<TaskRecord> {
     let record = state.store().task(id).await?;
     record.ok_or_else(|| unknown(id))
 }
 
-fn unknown(id: TaskId) -> Problem {
-    Problem::new(Code::UnknownTask, format!("no task has the id {id}"))
+fn unknown(id: TaskId) -> ApiProblem {
+    ApiProblem::new(Code::UnknownTask, format!("no task has the id {id}"))
 }
 
-fn filter(query: &TaskQuery) -> Answer<TaskFilter> {
-    let bad = |text: String| Problem::new(Code::InvalidQuery, text);
+fn filter(query: &TaskQuery) -> ApiResult<TaskFilter> {
+    let bad = |text: String| ApiProblem::new(Code::InvalidQuery, text);
     let unknown = |word: UnknownWord| bad(word.to_string());
     let agent = query.agent.as_deref().map(AgentName::new).transpose().map_err(|error| bad(error.to_string()))?;
     let status = query.status.as_deref().map(str::parse).transpose().map_err(unknown)?;
@@ -179,10 +180,10 @@ fn filter(query: &TaskQuery) -> Answer<TaskFilter> {
     get, path = "/v1/tasks", tag = "tasks", params(TaskQuery),
     responses(
         (status = 200, description = "A page of tasks", body = List<TaskView>),
-        (status = 422, description = "A parameter is wrong", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is invalid", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<TaskQuery>) -> Answer {
+pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<TaskQuery>) -> ApiResult {
     let (filter, limit) = (filter(&query)?, page_size(query.limit)?);
     let before = from_cursor(query.cursor.as_deref())?;
     let page = state.store().tasks(&filter, before, limit).await?;
@@ -190,7 +191,7 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Task
     list_reply(page, |record| record.task.id, view)
 }
 
-/// Shows a task
+/// Returns a task
 #[utoipa::path(
     get, path = "/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path), TaskDetailQuery),
     responses(
@@ -200,9 +201,9 @@ pub(crate) async fn list(State(state): State<AppState>, Query(query): Query<Task
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,
-    Id(id): Id<TaskId>,
+    PathParam(id): PathParam<TaskId>,
     Query(query): Query<TaskDetailQuery>,
-) -> Answer {
+) -> ApiResult {
     let record = find(&state, id).await?;
     let mut journal = None;
     if query.journal {
@@ -222,14 +223,14 @@ pub(crate) async fn get(
 
 /// Streams a task
 ///
-/// Server-sent events: every journal entry under its kind with `id:` = its number, `status` when the task moves on,
-/// `delta` with text as a model writes it (live only), and `end` with the task. Comes back where it broke off with
-/// `Last-Event-ID`, on any replica.
+/// Server-sent events: each journal entry as an event named by its kind, with its number as `id`; `status` on each change;
+/// `delta` with partial output of a model (live only); and `end` with the task. `Last-Event-ID` resumes the stream on any
+/// replica.
 #[utoipa::path(
     get, path = "/v1/tasks/{id}/events", tag = "tasks",
     params(
         ("id" = String, Path),
-        ("Last-Event-ID" = Option<u32>, Header, description = "Go on after this journal entry"),
+        ("Last-Event-ID" = Option<u32>, Header, description = "Resume after this journal entry"),
     ),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
@@ -237,11 +238,15 @@ pub(crate) async fn get(
         (status = 503, description = "Too many streams", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn events(State(state): State<AppState>, Id(id): Id<TaskId>, headers: HeaderMap) -> Answer {
+pub(crate) async fn events(
+    State(state): State<AppState>,
+    PathParam(id): PathParam<TaskId>,
+    headers: HeaderMap,
+) -> ApiResult {
     let after = match headers.get("last-event-id") {
         None => 0,
         Some(value) => value.to_str().ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of a journal entry")
+            ApiProblem::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of a journal entry")
         })?,
     };
     let permit = state.stream_permit()?;
@@ -251,17 +256,17 @@ pub(crate) async fn events(State(state): State<AppState>, Id(id): Id<TaskId>, he
 
 /// Cancels a task
 ///
-/// A task that nobody runs ends at once; a running one is asked to stop.
+/// A task that is not running ends at once; the worker of a running one is asked to stop.
 #[utoipa::path(
     post, path = "/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)),
     responses(
-        (status = 200, description = "It has ended", body = CancelReply),
-        (status = 202, description = "Its worker has been asked to stop", body = CancelReply),
+        (status = 200, description = "Cancelled", body = CancelReply),
+        (status = 202, description = "Cancellation requested", body = CancelReply),
         (status = 404, description = "Unknown", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It had ended before", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Already ended", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) -> Answer {
+pub(crate) async fn cancel(State(state): State<AppState>, PathParam(id): PathParam<TaskId>) -> ApiResult {
     match state.intake().cancel(id).await? {
         CancelOutcome::Ended => Ok(axum::Json(CancelReply { id, status: TaskStatus::Cancelled }).into_response()),
         CancelOutcome::Requested => {
@@ -269,7 +274,7 @@ pub(crate) async fn cancel(State(state): State<AppState>, Id(id): Id<TaskId>) ->
             Ok((StatusCode::ACCEPTED, body).into_response())
         }
         CancelOutcome::AlreadyEnded(status) => {
-            Err(Problem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
+            Err(ApiProblem::new(Code::TaskEnded, format!("task {id} is {status}: there is nothing to cancel")))
         }
         CancelOutcome::Unknown => Err(unknown(id)),
     }

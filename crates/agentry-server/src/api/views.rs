@@ -1,4 +1,4 @@
-//! What lists show.
+//! Rows and pages of lists.
 
 use std::fmt::Display;
 
@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::extract::to_cursor;
-use crate::problem::Answer;
+use crate::problem::ApiResult;
 
-/// Characters of what was asked or answered in a list.
+/// The most characters of an input or output in a list.
 const BRIEF_CHARS: usize = 160;
 
-/// The view of a record in a list: what was asked and answered is cut to [`BRIEF_CHARS`] characters of text.
+/// Returns the view of a record for a list: input and output are truncated to [`BRIEF_CHARS`] characters.
 pub(crate) fn brief(record: &TaskRecord) -> TaskView {
     let mut view = TaskView::from(record);
     view.input = cut(&view.input);
@@ -29,7 +29,7 @@ pub(crate) fn brief(record: &TaskRecord) -> TaskView {
     view
 }
 
-/// The beginning of a value as text.
+/// Returns the beginning of a value as text.
 fn cut(value: &Value) -> Value {
     let whole = match value {
         Value::String(text) => text.clone(),
@@ -42,12 +42,12 @@ fn cut(value: &Value) -> Value {
     Value::String(line)
 }
 
-/// A page as callers see it; `cursor_of` is what the next page begins after.
+/// Returns the reply with a page; `cursor_of` returns the position after a row.
 pub(crate) fn list_reply<R, T: Serialize, C: Display>(
     page: Page<R>,
     cursor_of: impl Fn(&R) -> C,
     view: impl Fn(R) -> T,
-) -> Answer {
+) -> ApiResult {
     let next_cursor = page.items.last().filter(|_| page.more).map(|row| to_cursor(&cursor_of(row)));
     Ok(axum::Json(List { items: page.items.into_iter().map(view).collect(), next_cursor }).into_response())
 }

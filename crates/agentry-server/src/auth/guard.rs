@@ -1,25 +1,25 @@
-//! What every request passes before its endpoint.
+//! The checks of a request before its endpoint.
 
 use agentry_core::access::Scope;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 
-use super::policy::{Need, writes};
+use super::policy::{RouteAccess, writes};
 use super::session::Token;
-use super::{Caller, key, origin};
-use crate::problem::{Answer, Code, Problem};
+use super::{Principal, key, origin};
+use crate::problem::{ApiProblem, ApiResult, Code};
 use crate::state::AppState;
 
-/// Checks a request and leaves its [`Caller`] with it. Open routes get one too when the request brings a good key.
-pub(crate) async fn guard(state: &AppState, need: Need, request: &mut Request) -> Answer<()> {
+/// Checks a request and adds its [`Principal`] to the extensions.
+pub(crate) async fn guard(state: &AppState, need: RouteAccess, request: &mut Request) -> ApiResult<()> {
     let access = &state.deps.access;
     let is_write = writes(request.method());
-    if (need != Need::Nothing || is_write)
+    if (need != RouteAccess::Open || is_write)
         && let Err(refusal) = origin::check_host(access, request.headers(), request.uri())
     {
-        // Slack signs its requests, and signing in needs a key: neither is of use to a page that rebinds a name. The
-        // store is asked for strange names only, so that a scrape tells of a store that is away.
-        if access.loopback || (need != Need::Nothing && !required(state).await?) {
+        // Requests of Slack are signed, and signing in needs a key: neither helps a page that rebinds a name. The store
+        // is asked for unknown hosts only, so that a scrape works while it is unavailable.
+        if access.loopback || (need != RouteAccess::Open && !required(state).await?) {
             return Err(refusal);
         }
     }
@@ -27,37 +27,37 @@ pub(crate) async fn guard(state: &AppState, need: Need, request: &mut Request) -
         origin::check_page(request.headers(), request.uri())?;
     }
     let scope = match need {
-        Need::Nothing => return Ok(()),
-        Need::Scrape if access.loopback => return Ok(()),
-        Need::Scrape => Scope::Read,
-        Need::Scope(scope) => scope,
+        RouteAccess::Open => return Ok(()),
+        RouteAccess::Scrape if access.loopback => return Ok(()),
+        RouteAccess::Scrape => Scope::Read,
+        RouteAccess::Scope(scope) => scope,
     };
     let caller = match caller(state, request.headers(), is_write).await? {
         Some(caller) => caller,
-        None if !required(state).await? => Caller::anybody(),
+        None if !required(state).await? => Principal::anybody(),
         None => return Err(unauthorized("this server needs an API key: send `Authorization: Bearer agk_…`")),
     };
-    // Known before it is refused, so that the audit log says who tried.
+    // Added before the refusal, so that the audit log names the caller.
     let (name, has) = (caller.name.clone(), caller.scope);
     request.extensions_mut().insert(caller);
     if has < scope {
         let detail = format!("the key `{name}` has the scope {has}; this needs {scope}");
-        return Err(Problem::new(Code::ScopeMissing, detail));
+        return Err(ApiProblem::new(Code::ScopeMissing, detail));
     }
     Ok(())
 }
 
-/// Whether callers need a key now.
-pub(crate) async fn required(state: &AppState) -> Answer<bool> {
+/// Returns whether callers need a key now.
+pub(crate) async fn required(state: &AppState) -> ApiResult<bool> {
     Ok(state.deps.access.required || state.keys.needed(state.store(), state.now()).await?)
 }
 
-pub(crate) fn unauthorized(detail: &'static str) -> Problem {
-    Problem::new(Code::Unauthorized, detail)
+pub(crate) fn unauthorized(detail: &'static str) -> ApiProblem {
+    ApiProblem::new(Code::Unauthorized, detail)
 }
 
-/// Who sent a request: by its key, else by its session; `None` when it brings neither.
-pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool) -> Answer<Option<Caller>> {
+/// Returns the caller by key, else by session; `None` without either.
+pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Principal>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -67,13 +67,13 @@ pub(crate) async fn caller(state: &AppState, headers: &HeaderMap, is_write: bool
     by_session(state, headers, is_write).await
 }
 
-/// The caller that a key names.
-pub(crate) async fn by_key(state: &AppState, token: &str) -> Answer<Caller> {
+/// Returns the caller with this key.
+pub(crate) async fn by_key(state: &AppState, token: &str) -> ApiResult<Principal> {
     let now = state.now();
-    if key::looks_like_one(token) && state.deps.access.own == Some(key::hash_of(token)) {
-        return Ok(Caller { name: "this process".to_owned(), ..Caller::anybody() });
+    if key::is_well_formed(token) && state.deps.access.own == Some(key::hash_of(token)) {
+        return Ok(Principal { name: "this process".to_owned(), ..Principal::anybody() });
     }
-    let known = match key::looks_like_one(token) {
+    let known = match key::is_well_formed(token) {
         true => state.keys.by_hash(state.store(), key::hash_of(token), now).await?,
         false => None,
     };
@@ -81,11 +81,11 @@ pub(crate) async fn by_key(state: &AppState, token: &str) -> Answer<Caller> {
         state.keys.admit_failure().map_err(|wait| too_many("failed tries to sign in", wait))?;
         return Err(unauthorized("the API key is unknown, revoked or has expired: `agentry keys` lists good ones"));
     };
-    used(state, &key).await?;
-    Ok(Caller { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf: None })
+    record_use(state, &key).await?;
+    Ok(Principal { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf: None })
 }
 
-async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> Answer<Option<Caller>> {
+async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> ApiResult<Option<Principal>> {
     let Some(token) = Token::of(headers) else { return Ok(None) };
     let now = state.now();
     let key = match state.keys.session(state.store(), token.hash(), now).await? {
@@ -93,7 +93,7 @@ async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> An
         None => None,
     };
     let Some(key) = key else {
-        // A stale cookie is no reason to refuse where no key is needed.
+        // A stale cookie is ignored where no key is required.
         return if required(state).await? {
             Err(unauthorized("the session has ended: sign in again"))
         } else {
@@ -102,23 +102,23 @@ async fn by_session(state: &AppState, headers: &HeaderMap, is_write: bool) -> An
     };
     if is_write && !token.carries_csrf(headers) {
         let detail = "`X-CSRF-Token` is not that of this session: reload the page, `/v1/me` has it";
-        return Err(Problem::new(Code::CsrfRefused, detail));
+        return Err(ApiProblem::new(Code::CsrfRefused, detail));
     }
-    used(state, &key).await?;
+    record_use(state, &key).await?;
     let csrf = Some(token.csrf());
-    Ok(Some(Caller { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf }))
+    Ok(Some(Principal { name: key.name.clone(), key: Some(key.id), scope: key.scope, csrf }))
 }
 
-async fn used(state: &AppState, key: &agentry_core::access::ApiKey) -> Answer<()> {
+async fn record_use(state: &AppState, key: &agentry_core::access::ApiKey) -> ApiResult<()> {
     state.keys.admit(key.id).map_err(|wait| too_many("requests with this key", wait))?;
-    if state.keys.should_note(key.id)
+    if state.keys.should_record_use(key.id)
         && let Err(error) = state.store().record_key_use(key.id, state.now()).await
     {
-        tracing::warn!(%error, "the use of an API key could not be written down");
+        tracing::warn!(%error, "recording the use of an API key failed");
     }
     Ok(())
 }
 
-fn too_many(what: &str, wait: std::time::Duration) -> Problem {
-    Problem::new(Code::RateLimited, format!("too many {what}: slow down")).retry_after(wait)
+fn too_many(what: &str, wait: std::time::Duration) -> ApiProblem {
+    ApiProblem::new(Code::RateLimited, format!("too many {what}: slow down")).retry_after(wait)
 }

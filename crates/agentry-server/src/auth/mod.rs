@@ -1,9 +1,10 @@
-//! Who may do what. Every request passes [`guard`] before its endpoint: the place it comes from ([`origin`]), the key or
-//! session it brings ([`verify`]), the scope that its route needs ([`policy`]), and its key's rate.
+//! Authentication and authorization. [`guard`] checks every request before its endpoint: the host and origin
+//! ([`origin`]), the API key or session ([`verify`]), the scope that the route requires ([`policy`]), and the rate of the
+//! key.
 //!
-//! No key exists on a fresh laptop, and none is needed there. As soon as one key is good, or the settings demand it,
-//! every route but the probes and the dashboard's own files asks for one. Until then `Host` must not be a name that a web
-//! page could have pointed here, wherever the server listens.
+//! A fresh installation has no key and requires none. As soon as one valid key exists, or the settings require it, every
+//! route except probes and the files of the dashboard requires a key. Until then `Host` must not be a name that a web
+//! page could have rebound to this server, wherever it listens.
 
 pub(crate) mod guard;
 pub(crate) mod key;
@@ -13,45 +14,45 @@ pub(crate) mod session;
 pub(crate) mod trail;
 pub(crate) mod verify;
 
-pub use key::{hash_of as key_hash, new_key};
+pub use key::{NewKeyError, hash_of as key_hash, new_key};
 
 use std::num::NonZeroU32;
 
 use agentry_core::access::{KeyHash, Scope};
 use agentry_core::id::KeyId;
 
-/// How a server decides who may do what.
+/// The access settings of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// A key is needed even while none exists.
+    /// True if a key is required even while none exists.
     pub required: bool,
-    /// It listens on this machine only: `Host` must then name this machine.
+    /// True if it listens on a loopback address only: `Host` must then name this machine.
     pub loopback: bool,
-    /// It speaks TLS: cookies are for TLS only.
+    /// True if it serves TLS: cookies are then `Secure`.
     pub tls: bool,
-    /// Names besides this machine's that `Host` may have where it is checked, in lower case, without ports.
+    /// Allowed values of `Host` besides the names of this machine, in lower case, without ports.
     pub hosts: Vec<String>,
-    /// Requests that one key may make in a second; `None`: any number.
+    /// The most requests per second and key; `None` means no limit.
     pub rate: Option<NonZeroU32>,
-    /// The key of the process that serves: it may do everything and is kept nowhere.
+    /// The hash of the key of this process, which has every scope and is not stored.
     pub own: Option<KeyHash>,
 }
 
-/// Who a request comes from.
+/// The authenticated caller of a request.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    /// The key's name; `anybody` where none is needed.
+pub(crate) struct Principal {
+    /// The name of the key; `anybody` where none is required.
     pub(crate) name: String,
-    /// The key.
+    /// The id of the key.
     pub(crate) key: Option<KeyId>,
-    /// What it may do.
+    /// The scope of the key.
     pub(crate) scope: Scope,
-    /// Proves that a write comes from a page of this server; sessions only.
+    /// The CSRF token of the session, if the caller has one.
     pub(crate) csrf: Option<String>,
 }
 
-impl Caller {
-    /// Whoever reaches a server that asks for no key.
+impl Principal {
+    /// Returns the caller of a server that requires no key.
     pub(crate) fn anybody() -> Self {
         Self { name: "anybody".to_owned(), key: None, scope: Scope::Admin, csrf: None }
     }

@@ -1,17 +1,17 @@
-//! Where a request may come from. A server that asks for no key, or that is of this machine only, answers to no name that
-//! a web page could have pointed at it: otherwise the page would read, and act, through the visitor's browser, for which
-//! it is one site with us. An address in `Host` is no name, so nobody can point it elsewhere. Writes that a browser sends on
-//! behalf of another site are refused, whatever cookie they carry.
+//! Checks of `Host` and `Origin`. A server that requires no key, or listens on loopback only, refuses host names that a
+//! web page could have rebound to it (DNS rebinding): to the browser the page and this server would be the same site.
+//! An IP address in `Host` cannot be rebound. Writes that a browser sends on behalf of another site are refused, whatever
+//! cookie they carry.
 
 use axum::http::{HeaderMap, Uri, header};
 
 use super::Access;
-use crate::problem::{Code, Problem};
+use crate::problem::{ApiProblem, Code};
 
-/// Characters of a header that an error repeats.
+/// The most characters of a header that are quoted in an error.
 const SHOWN: usize = 80;
 
-/// The name in an authority, in lower case, without its port.
+/// Returns the host of an authority, in lower case, without its port.
 fn name_of(authority: &str) -> String {
     let authority = authority.trim().to_ascii_lowercase();
     match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -26,15 +26,15 @@ fn is_this_machine(name: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What the request says it was sent to: the `Host` header, or HTTP/2's `:authority`.
+/// Returns the host of a request: the `Host` header, or HTTP/2's `:authority`.
 fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     let header = headers.get(header::HOST).map(|value| value.to_str().unwrap_or("?"));
     header.or_else(|| uri.authority().map(|authority| authority.as_str()))
 }
 
-/// Refuses a `Host` that is neither this machine nor allowed by the settings. Beyond this machine any address is good.
-/// A request without one comes from no browser.
-pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+/// Refuses a `Host` that is neither this machine nor allowed by the settings. A server beyond loopback accepts any IP
+/// address. A request without `Host` does not come from a browser.
+pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiProblem> {
     let Some(host) = host(headers, uri) else { return Ok(()) };
     let name = name_of(host);
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
@@ -53,11 +53,11 @@ pub(crate) fn check_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Res
              AGENTRY_ALLOWED_HOSTS, or make an API key"
         )
     };
-    Err(Problem::new(Code::HostRefused, detail))
+    Err(ApiProblem::new(Code::HostRefused, detail))
 }
 
-/// Refuses what a page of another site writes, by `Origin` and `Sec-Fetch-Site`.
-pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+/// Refuses writes of pages of other sites, by `Origin` and `Sec-Fetch-Site`.
+pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiProblem> {
     let host = host(headers, uri);
     let text = |name| headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"));
     let foreign = match text(header::ORIGIN) {
@@ -67,7 +67,7 @@ pub(crate) fn check_page(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> 
     if foreign {
         let shown: String = text(header::ORIGIN).unwrap_or("another site").chars().take(SHOWN).collect();
         let detail = format!("a page of {shown} may not change anything here: open the dashboard of this server");
-        return Err(Problem::new(Code::OriginRefused, detail));
+        return Err(ApiProblem::new(Code::OriginRefused, detail));
     }
     Ok(())
 }

@@ -1,50 +1,50 @@
-//! What each route needs, in one place: by method and template.
+//! The access that each route requires, by method and template.
 
 use agentry_core::access::Scope;
 use axum::http::Method;
 
-/// What a route needs.
+/// The access that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Nothing: probes, the dashboard's files, signing in; and Slack, which signs its requests.
-    Nothing,
-    /// To read, unless the server is for this machine only: scrapers.
+pub(crate) enum RouteAccess {
+    /// No key: probes, the files of the dashboard, signing in; and Slack, whose requests are signed.
+    Open,
+    /// A key with the scope read, unless the server listens on loopback only: metrics.
     Scrape,
     /// A key with this scope.
     Scope(Scope),
 }
 
-/// Probes and what a page needs before somebody has signed in.
+/// Probes, and the routes that a page needs before sign-in.
 const OPEN: [&str; 7] = ["/health/live", "/health/ready", "/", "/ui/{file}", "/v1/me", "/v1/sign-in", "/v1/sign-out"];
 
-/// What a route needs.
-pub(crate) fn need(method: &str, path: &str) -> Need {
+/// Returns the access that a route requires.
+pub(crate) fn route_access(method: &str, path: &str) -> RouteAccess {
     if OPEN.contains(&path) || path.starts_with("/slack/") {
-        return Need::Nothing;
+        return RouteAccess::Open;
     }
     if path == "/metrics" {
-        return Need::Scrape;
+        return RouteAccess::Scrape;
     }
     let admin = ["/v1/keys", "/v1/audit", "/v1/log", "/debug/"].iter().any(|prefix| path.starts_with(prefix));
     match method {
-        _ if admin => Need::Scope(Scope::Admin),
-        "GET" | "HEAD" | "any" => Need::Scope(Scope::Read),
-        // What the deployment runs is not for everybody who may give it work.
-        "DELETE" if path == "/v1/agents/{name}" => Need::Scope(Scope::Admin),
-        _ if path == "/v1/agents/{name}/activate" => Need::Scope(Scope::Admin),
-        // Checks a text and changes nothing.
-        _ if path == "/v1/agents/validate" => Need::Scope(Scope::Read),
-        _ => Need::Scope(Scope::Run),
+        _ if admin => RouteAccess::Scope(Scope::Admin),
+        "GET" | "HEAD" | "any" => RouteAccess::Scope(Scope::Read),
+        // Changing the fleet needs more than submitting work to it.
+        "DELETE" if path == "/v1/agents/{name}" => RouteAccess::Scope(Scope::Admin),
+        _ if path == "/v1/agents/{name}/activate" => RouteAccess::Scope(Scope::Admin),
+        // Validates a text and changes nothing.
+        _ if path == "/v1/agents/validate" => RouteAccess::Scope(Scope::Read),
+        _ => RouteAccess::Scope(Scope::Run),
     }
 }
 
-/// Whether a request can change something.
+/// Returns whether a request can change state.
 pub(crate) fn writes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Whether a write goes into the audit log. What accepts work does not: the task is its own record, with its source, and
-/// comes thousands of times a second.
+/// Returns whether a write is audited. Submissions are not: a task is its own record, with its source, and there may be
+/// thousands per second.
 pub(crate) fn audited(method: &str, path: &str) -> bool {
     let accepts = ["/v1/tasks", "/v1/tasks/batch", "/v1/events", "/v1/agents/validate"].contains(&path);
     !matches!(method, "GET" | "HEAD" | "any") && !accepts && !path.starts_with("/slack/")
@@ -54,7 +54,7 @@ pub(crate) fn audited(method: &str, path: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A new route must be thought about: whoever adds one that nobody has to have a key for changes this list.
+    /// A new route without a key must be added to this list deliberately.
     #[test]
     fn only_these_routes_are_open() {
         let open: Vec<String> = crate::routes::table()
@@ -62,7 +62,7 @@ mod tests {
             .flat_map(|route| route.methods.iter().map(|(method, _)| format!("{method} {}", route.path)))
             .filter(|route| {
                 let (method, path) = route.split_once(' ').unwrap();
-                need(method, path) == Need::Nothing && !path.starts_with("/slack/")
+                route_access(method, path) == RouteAccess::Open && !path.starts_with("/slack/")
             })
             .collect();
         let expected = [
@@ -83,18 +83,18 @@ mod tests {
 
     #[test]
     fn writes_need_more_than_reads() {
-        assert_eq!(need("GET", "/v1/tasks"), Need::Scope(Scope::Read));
-        assert_eq!(need("POST", "/v1/tasks"), Need::Scope(Scope::Run));
-        assert_eq!(need("GET", "/v1/keys"), Need::Scope(Scope::Admin));
-        assert_eq!(need("DELETE", "/v1/agents/{name}"), Need::Scope(Scope::Admin));
-        assert_eq!(need("POST", "/v1/agents/{name}/activate"), Need::Scope(Scope::Admin));
-        assert_eq!(need("GET", "/v1/agents/{name}"), Need::Scope(Scope::Read));
+        assert_eq!(route_access("GET", "/v1/tasks"), RouteAccess::Scope(Scope::Read));
+        assert_eq!(route_access("POST", "/v1/tasks"), RouteAccess::Scope(Scope::Run));
+        assert_eq!(route_access("GET", "/v1/keys"), RouteAccess::Scope(Scope::Admin));
+        assert_eq!(route_access("DELETE", "/v1/agents/{name}"), RouteAccess::Scope(Scope::Admin));
+        assert_eq!(route_access("POST", "/v1/agents/{name}/activate"), RouteAccess::Scope(Scope::Admin));
+        assert_eq!(route_access("GET", "/v1/agents/{name}"), RouteAccess::Scope(Scope::Read));
         assert_eq!(
-            (need("GET", "/v1/log"), need("PUT", "/v1/log")),
-            (Need::Scope(Scope::Admin), Need::Scope(Scope::Admin))
+            (route_access("GET", "/v1/log"), route_access("PUT", "/v1/log")),
+            (RouteAccess::Scope(Scope::Admin), RouteAccess::Scope(Scope::Admin))
         );
         assert!(audited("PUT", "/v1/log") && !audited("GET", "/v1/log"));
-        assert_eq!(need("DELETE", "/v1/keys/{id}"), Need::Scope(Scope::Admin));
+        assert_eq!(route_access("DELETE", "/v1/keys/{id}"), RouteAccess::Scope(Scope::Admin));
         assert!(audited("POST", "/v1/tasks/{id}/cancel") && !audited("POST", "/v1/tasks"));
     }
 }

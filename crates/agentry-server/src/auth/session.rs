@@ -1,8 +1,8 @@
-//! Sessions of the dashboard: a random token in a cookie, of which the store keeps the SHA-256.
+//! Sessions of the dashboard: a random token in a cookie, whose SHA-256 is in the store.
 //!
-//! Any replica finds a session by that hash; from what the store keeps no cookie can be made. A second value, an HMAC under
-//! the token, is what writes must carry: other sites can make a browser send the cookie, but cannot read that value. The
-//! store could not tell it either.
+//! Any replica finds a session by that hash, and no cookie can be derived from the stored data. Writes must carry a second
+//! value, an HMAC keyed with the token: other sites can make a browser send the cookie, but cannot read that value. The
+//! store cannot derive it either.
 
 use agentry_core::access::{ApiKey, BrowserSession, KeyHash};
 use agentry_core::time::Timestamp;
@@ -11,33 +11,34 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::TryRngCore as _;
+use rand::rand_core::OsError;
 use rand::rngs::OsRng;
 use sha2::{Digest as _, Sha256};
 
 /// The cookie's name.
 const COOKIE: &str = "agentry_session";
-/// How long a session lasts: a working day.
+/// The lifetime of a session: a working day.
 pub(crate) const LIFE: std::time::Duration = std::time::Duration::from_secs(12 * 3_600);
 /// Bytes of a token: 256 random bits cannot be guessed.
 const TOKEN_BYTES: usize = 32;
 
-/// The secret of a session, as its cookie has it.
+/// The secret of a session, as in its cookie.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token([u8; TOKEN_BYTES]);
 
-/// A new session of this key, and its token, which goes into the cookie and is kept nowhere.
+/// Returns a new session of a key and its token, which is stored in the cookie only.
 ///
 /// # Errors
-/// When the operating system gives no random bytes.
-pub(crate) fn open(key: &ApiKey, now: Timestamp) -> Result<(Token, BrowserSession), String> {
+/// When the operating system returns no random bytes.
+pub(crate) fn open(key: &ApiKey, now: Timestamp) -> Result<(Token, BrowserSession), OsError> {
     let mut bytes = [0; TOKEN_BYTES];
-    OsRng.try_fill_bytes(&mut bytes).map_err(|error| format!("the operating system gives no random bytes: {error}"))?;
+    OsRng.try_fill_bytes(&mut bytes)?;
     let token = Token(bytes);
     let session = BrowserSession { hash: token.hash(), key: key.id, created_at: now, ends_at: now.after(LIFE) };
     Ok((token, session))
 }
 
-/// The `Set-Cookie` that ends one.
+/// Returns the `Set-Cookie` that ends a session.
 pub(crate) fn close(tls: bool) -> String {
     set_cookie("", 0, tls)
 }
@@ -48,7 +49,7 @@ fn set_cookie(value: &str, seconds: u64, tls: bool) -> String {
 }
 
 impl Token {
-    /// The token of a request, if its cookie can be one.
+    /// Returns the token of a request, if it has a well-formed cookie.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let value = cookies.flat_map(|text| text.split(';')).find_map(|pair| {
@@ -58,12 +59,12 @@ impl Token {
         URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok().map(Self)
     }
 
-    /// The `Set-Cookie` that brings it to the browser.
+    /// Returns the `Set-Cookie` for the browser.
     pub(crate) fn cookie(&self, tls: bool) -> String {
         set_cookie(&URL_SAFE_NO_PAD.encode(self.0), LIFE.as_secs(), tls)
     }
 
-    /// The hash that its session is found by. As with keys, finding by hash needs no comparison in constant time.
+    /// Returns the hash by which the session is looked up. As with keys, the lookup needs no constant-time comparison.
     pub(crate) fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.0).into())
     }
@@ -76,12 +77,12 @@ impl Token {
         mac
     }
 
-    /// The value that writes of this session carry.
+    /// Returns the value that writes of this session must carry.
     pub(crate) fn csrf(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.mac().finalize().into_bytes())
     }
 
-    /// Whether a request carries that value. It is compared in constant time.
+    /// Returns whether a request carries that value. The comparison takes constant time.
     pub(crate) fn carries_csrf(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get("x-csrf-token").and_then(|value| URL_SAFE_NO_PAD.decode(value.as_bytes()).ok());
         sent.is_some_and(|sent| self.mac().verify_slice(&sent).is_ok())

@@ -1,20 +1,19 @@
-//! The audit log's line of a request that could change something, and the headers that every answer has.
+//! The audit log, and the security headers of every response.
 
 use agentry_core::access::AuditEntry;
 use agentry_core::id::AuditId;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Caller;
+use super::Principal;
 use crate::state::AppState;
 
-/// The longest path that is kept, in characters.
+/// The longest stored path, in characters.
 const MAX_TARGET: usize = 300;
 
-/// Writes the line. It stands in the store before the caller hears of the outcome; when it cannot be written, the log
-/// has it.
+/// Writes an entry before the caller gets the response; if the store fails, the entry goes to the log instead.
 pub(crate) async fn write(
     state: &AppState,
-    who: Option<&Caller>,
+    who: Option<&Principal>,
     action: String,
     path: &str,
     status: u16,
@@ -31,12 +30,12 @@ pub(crate) async fn write(
         trace_id: trace,
     };
     if let Err(error) = state.store().audit(&entry).await {
-        tracing::error!(%error, who = entry.who, action = entry.action, target = entry.target, status, "a line of the audit log could not be written");
+        tracing::error!(%error, who = entry.who, action = entry.action, target = entry.target, status, "writing an entry of the audit log failed");
     }
 }
 
-/// Headers that keep a browser from doing more than it was asked.
-const STRICT: [(HeaderName, &str); 5] = [
+/// Headers that restrict what a browser does with a response.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -44,16 +43,16 @@ const STRICT: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Puts them on.
-pub(crate) fn strict(headers: &mut HeaderMap, tls: bool) {
-    for (name, value) in STRICT {
+/// Sets the security headers.
+pub(crate) fn set_security_headers(headers: &mut HeaderMap, tls: bool) {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if tls {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // What is not a page must not become one.
+    // A response that is no page must not be rendered as one.
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));

@@ -1,5 +1,5 @@
-//! Keys and sessions as this process knows them: asked of the store at most every [`FRESH`] each, so that a verified request
-//! costs no round trip, and a revoked key or a session that was signed out elsewhere is refused within that time.
+//! Cache of API keys and sessions. Each is read from the store at most every [`FRESH`], so that most requests cost no
+//! round trip, and a key that was revoked or a session that ended elsewhere is refused within that time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,43 +15,43 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// How long what the store said of a key or a session is believed.
+/// The lifetime of a cache entry.
 pub(crate) const FRESH: Duration = Duration::from_secs(2);
-/// Keys that are remembered, good or not, and sessions; with more, all are forgotten and asked for again.
-const MAX_KNOWN: usize = 4_096;
-/// The use of a key is written down at most this often.
-const NOTE_EVERY: Duration = Duration::from_secs(60);
-/// Tries to sign in, or with keys that are none, that a process answers in a second; more are refused.
+/// The most cached keys, valid or not, and sessions; the cache is cleared when it is full.
+const MAX_ENTRIES: usize = 4_096;
+/// The shortest interval between two records of the use of a key.
+const RECORD_INTERVAL: Duration = Duration::from_secs(60);
+/// Failed authentications per second and process; more are refused with 429.
 const MAX_FAILED: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
-/// How a key is named.
+/// A key by hash or id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Name {
+enum KeyLookup {
     Hash(KeyHash),
     Id(KeyId),
 }
 
-/// What the store said of some thing, and when.
-struct Known<T> {
+/// A result of the store, and the time of the query.
+struct CacheEntry<T> {
     found: Option<Arc<T>>,
     asked: Instant,
 }
 
-/// What the store said lately.
-struct Cache<N, T>(Mutex<Entries<N, T>>);
+/// Recent results of the store.
+struct Cache<N, T>(Mutex<CacheEntries<N, T>>);
 
-struct Entries<N, T> {
-    by_name: HashMap<N, Known<T>>,
-    /// How often all was forgotten: what was asked before that is not remembered.
+struct CacheEntries<N, T> {
+    by_name: HashMap<N, CacheEntry<T>>,
+    /// The number of clears: a result that was requested before the last one is not cached.
     cleared: u64,
 }
 
 impl<N: Eq + Hash, T> Cache<N, T> {
     fn new() -> Self {
-        Self(Mutex::new(Entries { by_name: HashMap::new(), cleared: 0 }))
+        Self(Mutex::new(CacheEntries { by_name: HashMap::new(), cleared: 0 }))
     }
 
-    /// What the store says of `name`, at most [`FRESH`] ago.
+    /// Returns the result for `name`, at most [`FRESH`] old.
     async fn get(
         &self,
         name: N,
@@ -64,15 +64,15 @@ impl<N: Eq + Hash, T> Cache<N, T> {
             }
             all.cleared
         };
-        // As of before the question: what the store says may be that old.
+        // Taken before the query: the result may be that old.
         let asked = Instant::now();
         let found = ask.await?.map(Arc::new);
         let mut all = locked(&self.0);
         if all.cleared == cleared {
-            if all.by_name.len() >= MAX_KNOWN {
+            if all.by_name.len() >= MAX_ENTRIES {
                 all.by_name.clear();
             }
-            all.by_name.insert(name, Known { found: found.clone(), asked });
+            all.by_name.insert(name, CacheEntry { found: found.clone(), asked });
         }
         Ok(found)
     }
@@ -84,17 +84,17 @@ impl<N: Eq + Hash, T> Cache<N, T> {
     }
 }
 
-/// What is known of the use of one key.
-struct Use {
+/// The usage of one key.
+struct KeyUse {
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
     noted: Option<Instant>,
 }
 
-/// The keys that this process knows.
-pub(crate) struct Keys {
-    known: Cache<Name, ApiKey>,
+/// The cached keys and sessions, and the rate limits of keys.
+pub(crate) struct KeyCache {
+    known: Cache<KeyLookup, ApiKey>,
     sessions: Cache<KeyHash, BrowserSession>,
-    uses: Mutex<HashMap<KeyId, Use>>,
+    uses: Mutex<HashMap<KeyId, KeyUse>>,
     needed: Mutex<Option<(bool, Instant)>>,
     failed: DefaultDirectRateLimiter,
     rate: Option<NonZeroU32>,
@@ -104,7 +104,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Keys {
+impl KeyCache {
     pub(crate) fn new(rate: Option<NonZeroU32>) -> Self {
         Self {
             known: Cache::new(),
@@ -116,7 +116,7 @@ impl Keys {
         }
     }
 
-    /// Whether any key exists, so that callers need one.
+    /// Returns whether a key exists, so that callers need one.
     pub(crate) async fn needed(&self, store: &dyn StateStore, now: Timestamp) -> Result<bool, StoreError> {
         let last = *locked(&self.needed);
         if let Some((needed, _)) = last.filter(|(_, asked)| asked.elapsed() < FRESH) {
@@ -127,42 +127,42 @@ impl Keys {
                 *locked(&self.needed) = Some((needed, Instant::now()));
                 Ok(needed)
             }
-            // What was true stays true while the store cannot say: nobody gets in by cutting it off.
+            // The last result holds while the store is unavailable: cutting it off grants no access.
             (Err(error), Some((needed, _))) if error.is_transient() => Ok(needed),
             (Err(error), _) => Err(error),
         }
     }
 
-    /// A key changed: what this process knows is asked for again.
-    pub(crate) fn forget(&self) {
+    /// Clears the cache after a key changed.
+    pub(crate) fn invalidate(&self) {
         self.known.clear();
         self.sessions.clear();
         *locked(&self.needed) = None;
     }
 
-    /// The good key with this hash.
+    /// Returns the valid key with this hash.
     pub(crate) async fn by_hash(
         &self,
         store: &dyn StateStore,
         hash: KeyHash,
         now: Timestamp,
     ) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        let found = self.known.get(Name::Hash(hash), store.key_by_hash(hash)).await?;
+        let found = self.known.get(KeyLookup::Hash(hash), store.key_by_hash(hash)).await?;
         Ok(found.filter(|key| key.is_good(now)))
     }
 
-    /// The good key with this id.
+    /// Returns the valid key with this id.
     pub(crate) async fn by_id(
         &self,
         store: &dyn StateStore,
         id: KeyId,
         now: Timestamp,
     ) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        let found = self.known.get(Name::Id(id), store.key(id)).await?;
+        let found = self.known.get(KeyLookup::Id(id), store.key(id)).await?;
         Ok(found.filter(|key| key.is_good(now)))
     }
 
-    /// The session with this hash, unless it has ended.
+    /// Returns the session with this hash, unless it has ended.
     pub(crate) async fn session(
         &self,
         store: &dyn StateStore,
@@ -173,7 +173,10 @@ impl Keys {
         Ok(found.filter(|session| session.ends_at > now))
     }
 
-    /// Counts a request of a key in; says when to try again when its rate is used up.
+    /// Counts a request of a key.
+    ///
+    /// # Errors
+    /// The time until the next request is allowed, when the rate is used up.
     pub(crate) fn admit(&self, key: KeyId) -> Result<(), Duration> {
         let Some(rate) = self.rate else { return Ok(()) };
         let limiter = {
@@ -184,16 +187,16 @@ impl Keys {
         wait_of(&limiter)
     }
 
-    /// Counts a failed try in.
+    /// Counts a failed authentication, like [`Self::admit`].
     pub(crate) fn admit_failure(&self) -> Result<(), Duration> {
         wait_of(&self.failed)
     }
 
-    /// Whether the use of a key should be written down now; true at most once in [`NOTE_EVERY`].
-    pub(crate) fn should_note(&self, key: KeyId) -> bool {
+    /// Returns whether to record the use of a key now; true at most once per [`RECORD_INTERVAL`].
+    pub(crate) fn should_record_use(&self, key: KeyId) -> bool {
         let mut uses = locked(&self.uses);
         let used = entry(&mut uses, key);
-        let due = used.noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY);
+        let due = used.noted.is_none_or(|noted| noted.elapsed() >= RECORD_INTERVAL);
         if due {
             used.noted = Some(Instant::now());
         }
@@ -201,9 +204,9 @@ impl Keys {
     }
 }
 
-/// What is known of a key's use. Only good keys get here, of which the store keeps a bounded number.
-fn entry(uses: &mut HashMap<KeyId, Use>, key: KeyId) -> &mut Use {
-    uses.entry(key).or_insert(Use { limiter: None, noted: None })
+/// Returns the usage of a key. Only valid keys get here, of which the store has a bounded number.
+fn entry(uses: &mut HashMap<KeyId, KeyUse>, key: KeyId) -> &mut KeyUse {
+    uses.entry(key).or_insert(KeyUse { limiter: None, noted: None })
 }
 
 fn wait_of(limiter: &DefaultDirectRateLimiter) -> Result<(), Duration> {

@@ -1,4 +1,4 @@
-//! `/slack/commands`: slash commands. The answer comes to the `response_url`, to who asked alone.
+//! `/slack/commands`: slash commands. The answer goes to the `response_url`; only the user who asked sees it.
 
 use std::time::Duration;
 
@@ -15,44 +15,44 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::events::{KIND, accept};
-use super::routing::{self, Asked};
-use super::{Door, Form, Outcome, SlackDoor, verified};
-use crate::extract::place_of;
-use crate::problem::{Answer, Code, Problem, ProblemBody, did_you_mean};
+use super::routing::{self, SlackPrompt};
+use super::{RequestOutcome, SlackForm, SlackIngress, SlackRequestKind, read_verified};
+use crate::extract::span_context;
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody, did_you_mean};
 use crate::state::AppState;
 
-/// How long a `response_url` is used: Slack's 30 minutes, less what clocks and retries take.
+/// Time for which a `response_url` is used: Slack's 30 minutes, less a margin for clock skew and retries.
 const RESPONSE_URL_LIFE: Duration = Duration::from_secs(29 * 60);
-/// Commands that an answer to an unknown one names at most.
+/// The most commands listed in the answer to an unknown one.
 const MAX_NAMED: usize = 20;
 
-/// Takes a slash command
+/// Receives a slash command
 ///
-/// Signed by Slack. The task is durable when the answer arrives; what it says comes to the `response_url`.
+/// Must be signed by Slack. The task is durable when the response arrives; its answer is sent to the `response_url`.
 #[utoipa::path(
     post, path = "/slack/commands", tag = "slack",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "What Slack shows to who asked", body = Object),
-        (status = 400, description = "Not a command's form", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "Not signed by Slack, too old, or taken before", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The message that Slack shows to the user", body = Object),
+        (status = 400, description = "Not the form of a slash command", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "Not signed by Slack, too old, or a replay", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn commands(State(state): State<AppState>, request: Request) -> Answer {
-    const DOOR: Door = Door::Command;
-    let trace = place_of(request.extensions(), &state).propagate();
-    let (slack, body) = verified(&state, DOOR, request).await?;
-    let form = Form::read(&state, DOOR, &body)?;
+pub(crate) async fn commands(State(state): State<AppState>, request: Request) -> ApiResult {
+    const REQUEST: SlackRequestKind = SlackRequestKind::Command;
+    let trace = span_context(request.extensions(), &state).propagate();
+    let (slack, body) = read_verified(&state, REQUEST, request).await?;
+    let form = SlackForm::read(&state, REQUEST, &body)?;
     if form.get("ssl_check") == "1" {
         return Ok(axum::Json(json!({})).into_response());
     }
-    let name = form.need(&state, DOOR, "command")?.trim_start_matches('/').to_lowercase();
-    let command = Command {
-        team: form.need(&state, DOOR, "team_id")?,
-        channel: form.need(&state, DOOR, "channel_id")?,
-        user: form.need(&state, DOOR, "user_id")?,
-        response_url: form.need(&state, DOOR, "response_url")?,
-        trigger: form.need(&state, DOOR, "trigger_id")?,
+    let name = form.need(&state, REQUEST, "command")?.trim_start_matches('/').to_lowercase();
+    let command = SlackCommand {
+        team: form.need(&state, REQUEST, "team_id")?,
+        channel: form.need(&state, REQUEST, "channel_id")?,
+        user: form.need(&state, REQUEST, "user_id")?,
+        response_url: form.need(&state, REQUEST, "response_url")?,
+        trigger: form.need(&state, REQUEST, "trigger_id")?,
         text: form.get("text").trim(),
         name: &name,
     };
@@ -60,32 +60,34 @@ pub(crate) async fn commands(State(state): State<AppState>, request: Request) ->
     let place = command.place(state.now());
     let pick = |fleet: &Fleet| -> Vec<Order> { command.orders(fleet, &slack, &place, trace) };
     if check_topic(&topic).is_err() || pick(&state.fleet()).is_empty() {
-        state.slack.note(DOOR, Outcome::Unheard);
+        state.slack.note(REQUEST, RequestOutcome::Unheard);
         return Ok(ephemeral(&unknown(&state, &slack, &name)));
     }
     match accept(&state, command.event(topic, trace, state.now()), Audience::Picked(&pick)).await {
-        Ok((Outcome::Duplicate, _)) => {
-            state.slack.note(DOOR, Outcome::Duplicate);
+        Ok((RequestOutcome::Duplicate, _)) => {
+            state.slack.note(REQUEST, RequestOutcome::Duplicate);
             // Slack never sends a command twice.
-            Err(Problem::new(Code::SlackUnverified, "this very command was taken before: it is a replay"))
+            Err(ApiProblem::new(Code::SlackUnverified, "this command was accepted before: the request is a replay"))
         }
         Ok((outcome, tasks)) => {
-            state.slack.note(DOOR, outcome);
+            state.slack.note(REQUEST, outcome);
             let names: Vec<String> = tasks.iter().map(|task| format!("`{}`", task.agent)).collect();
             let verb = if names.len() == 1 { "is" } else { "are" };
             Ok(ephemeral(&format!(":hourglass_flowing_sand: {} {verb} on it…", names.join(", "))))
         }
-        // Slack shows nothing useful for an error, and does not try again: who asked must.
+        // Slack shows nothing useful for an error and does not retry: the user has to.
         Err(problem) => {
-            state.slack.note(DOOR, Outcome::Refused);
-            tracing::warn!(detail = %problem.detail, "a command was not taken");
-            Ok(ephemeral(":warning: Not now: the queue is full or the store is away. Please try again in a minute."))
+            state.slack.note(REQUEST, RequestOutcome::Refused);
+            tracing::warn!(detail = %problem.detail, "slash command not accepted");
+            Ok(ephemeral(
+                ":warning: Not now: the queue is full or the store is unavailable. Please try again in a minute.",
+            ))
         }
     }
 }
 
-/// A command as it was given.
-struct Command<'a> {
+/// The fields of a slash command.
+struct SlackCommand<'a> {
     team: &'a str,
     channel: &'a str,
     user: &'a str,
@@ -95,12 +97,12 @@ struct Command<'a> {
     name: &'a str,
 }
 
-impl Command<'_> {
+impl SlackCommand<'_> {
     fn id(&self) -> String {
         format!("command/{}", self.trigger)
     }
 
-    /// Where it was given.
+    /// Returns the address of the channel where the command was used.
     fn place(&self, now: Timestamp) -> SlackAddress {
         SlackAddress {
             team: self.team.to_owned(),
@@ -111,10 +113,10 @@ impl Command<'_> {
         }
     }
 
-    /// What is asked of those who answer it.
-    fn orders(&self, fleet: &Fleet, slack: &SlackDoor, place: &SlackAddress, trace: Trace) -> Vec<Order> {
+    /// Returns one order for each agent that answers the command.
+    fn orders(&self, fleet: &Fleet, slack: &SlackIngress, place: &SlackAddress, trace: Trace) -> Vec<Order> {
         let whole = format!("/{}", self.name);
-        let asked = Asked {
+        let asked = SlackPrompt {
             text: if self.text.is_empty() { &whole } else { self.text },
             session: &format!("{}/{}/{}", self.team, self.channel, self.user),
             place,
@@ -140,18 +142,18 @@ impl Command<'_> {
     }
 }
 
-/// What who asked alone sees.
+/// Returns a response that only the user who asked sees.
 fn ephemeral(text: &str) -> Response {
     axum::Json(json!({"response_type": "ephemeral", "text": text})).into_response()
 }
 
-fn unknown(state: &AppState, slack: &SlackDoor, name: &str) -> String {
+fn unknown(state: &AppState, slack: &SlackIngress, name: &str) -> String {
     let known = routing::known_commands(&state.fleet(), &slack.routes);
     let near = did_you_mean(name, known.iter().map(|(name, _)| name.as_str())).replace('`', "*");
     let head = format!("No agent answers `/{}`{near}", escape(name));
     if known.is_empty() {
         return format!(
-            "{head}. No command is answered yet: an agent subscribes to `slack.command.NAME` to answer /NAME."
+            "{head}. No command is configured yet: an agent subscribes to `slack.command.NAME` to answer /NAME."
         );
     }
     let lines = known.iter().take(MAX_NAMED).map(|(name, agent)| format!("\n• `/{name}` – {agent}"));

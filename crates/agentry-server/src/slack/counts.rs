@@ -1,38 +1,38 @@
-//! Requests of Slack by door and by what became of them.
+//! Counters of requests from Slack, by kind and outcome.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// Which route.
+/// The route that Slack called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum SlackRequestKind {
     Event,
     Command,
     Interaction,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is durable.
+pub(crate) enum RequestOutcome {
+    /// Stored.
     Accepted,
-    /// It was durable before.
+    /// Stored by an earlier request.
     Duplicate,
-    /// It is of no interest: our own post, an edit, another bot.
+    /// Of no interest: our own post, an edit, or a post of another bot.
     Ignored,
-    /// No agent listens.
+    /// No agent subscribes to it.
     Unheard,
-    /// Slack did not sign it.
-    Unverified,
-    /// It cannot be read.
+    /// Without a valid signature of Slack.
+    SignatureError,
+    /// Not parseable.
     Malformed,
-    /// The store could not take it; Slack sends it again.
+    /// Not stored because the store was full or unavailable; Slack retries.
     Refused,
 }
 
-impl Door {
+impl SlackRequestKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
@@ -42,14 +42,14 @@ impl Door {
     }
 }
 
-impl Outcome {
+impl RequestOutcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Ignored => "ignored",
             Self::Unheard => "unheard",
-            Self::Unverified => "unverified",
+            Self::SignatureError => "unverified",
             Self::Malformed => "malformed",
             Self::Refused => "refused",
         }
@@ -57,22 +57,22 @@ impl Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRequest {
+struct SlackRequestLabels {
     kind: &'static str,
     outcome: &'static str,
 }
 
-/// The counters.
+/// The counters, one for each kind and outcome.
 #[derive(Debug, Default)]
-pub(crate) struct SlackCounts(Family<OfRequest, Counter>);
+pub(crate) struct SlackCounts(Family<SlackRequestLabels, Counter>);
 
 impl SlackCounts {
     /// Counts one request.
-    pub(crate) fn note(&self, door: Door, outcome: Outcome) {
-        self.0.get_or_create(&OfRequest { kind: door.as_str(), outcome: outcome.as_str() }).inc();
+    pub(crate) fn note(&self, kind: SlackRequestKind, outcome: RequestOutcome) {
+        self.0.get_or_create(&SlackRequestLabels { kind: kind.as_str(), outcome: outcome.as_str() }).inc();
     }
 
-    /// Shows the counters in a registry.
+    /// Registers the counters.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Requests of Slack, by kind and by what became of them";
         registry.register("agentry_slack_requests", help, self.0.clone());

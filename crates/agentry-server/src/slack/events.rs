@@ -1,4 +1,4 @@
-//! `/slack/events`: the Events API. A post that an agent answers is a task before Slack hears yes.
+//! `/slack/events`: the Events API. The task for a post is durable before Slack gets its 200.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::reply::{self, Reply};
-use super::routing::{self, Asked, MENTION, MESSAGE};
-use super::{Door, Outcome, SlackDoor, verified};
+use super::reply::{self, ThreadReply};
+use super::routing::{self, MENTION, MESSAGE, SlackPrompt};
+use super::{RequestOutcome, SlackIngress, SlackRequestKind, read_verified};
 use crate::api::events::unpublished;
-use crate::extract::{parse, place_of};
-use crate::problem::{Answer, Problem, ProblemBody};
+use crate::extract::{parse, span_context};
+use crate::problem::{ApiProblem, ApiResult, ProblemBody};
 use crate::state::AppState;
 
-/// The type of events that come from Slack.
+/// The CloudEvents type of events from Slack.
 pub(super) const KIND: &str = "dev.agentry.slack.event.v1";
-/// The longest id of Slack's that is believed, in bytes.
+/// The longest accepted id of Slack, in bytes.
 const MAX_ID_BYTES: usize = 128;
-/// Subtypes of messages that people wrote; every other one tells of an edit, a deletion, or of who joined.
+/// Subtypes of messages written by people; the others report edits, deletions and membership.
 const WRITTEN: [&str; 4] = ["file_share", "thread_broadcast", "me_message", "reply_broadcast"];
 
-/// What Slack wraps events in.
+/// The envelope of an event.
 #[derive(Debug, Deserialize)]
 struct Envelope {
     #[serde(rename = "type")]
@@ -45,29 +45,31 @@ struct Envelope {
     event: Value,
 }
 
-/// For whom the app sees the event.
+/// The installation that receives the event.
 #[derive(Debug, Deserialize)]
 struct Authorization {
-    /// The app's own user.
+    /// The user id of the app.
     user_id: Option<String>,
 }
 
-/// Takes an event of Slack
+/// Receives an event
 ///
-/// Signed by Slack. An event whose work an agent takes is durable when the answer arrives; sent again, it is known.
+/// Must be signed by Slack. An event that an agent handles is durable when the response arrives; a redelivery changes
+/// nothing.
 #[utoipa::path(
     post, path = "/slack/events", tag = "slack", request_body = Object,
     responses(
-        (status = 200, description = "Durable, known, or of no interest", body = Object),
+        (status = 200, description = "Stored, known or ignored", body = Object),
         (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, description = "Not signed by Slack, or too old", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Not taken: Slack sends it again", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Not stored: Slack retries", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn events(State(state): State<AppState>, request: Request) -> Answer {
-    let trace = place_of(request.extensions(), &state).propagate();
-    let (slack, body) = verified(&state, Door::Event, request).await?;
-    let envelope: Envelope = parse(&body).inspect_err(|_| state.slack.note(Door::Event, Outcome::Malformed))?;
+pub(crate) async fn events(State(state): State<AppState>, request: Request) -> ApiResult {
+    let trace = span_context(request.extensions(), &state).propagate();
+    let (slack, body) = read_verified(&state, SlackRequestKind::Event, request).await?;
+    let envelope: Envelope =
+        parse(&body).inspect_err(|_| state.slack.note(SlackRequestKind::Event, RequestOutcome::Malformed))?;
     match envelope.kind.as_str() {
         "url_verification" => {
             let challenge = envelope.challenge.unwrap_or_default();
@@ -75,29 +77,29 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> A
         }
         "event_callback" => {
             let outcome = take(&state, &slack, trace, &envelope).await;
-            state.slack.note(Door::Event, outcome.as_ref().map_or_else(outcome_of, |outcome| *outcome));
+            state.slack.note(SlackRequestKind::Event, outcome.as_ref().map_or_else(outcome_of, |outcome| *outcome));
             outcome.map(|_| axum::Json(json!({})).into_response())
         }
         other => {
-            tracing::info!(kind = other, "Slack told something that nobody listens for");
-            state.slack.note(Door::Event, Outcome::Ignored);
+            tracing::info!(kind = other, "event of an unknown kind from Slack ignored");
+            state.slack.note(SlackRequestKind::Event, RequestOutcome::Ignored);
             Ok(axum::Json(json!({})).into_response())
         }
     }
 }
 
-fn outcome_of(problem: &Problem) -> Outcome {
-    if problem.code.status().is_server_error() { Outcome::Refused } else { Outcome::Malformed }
+fn outcome_of(problem: &ApiProblem) -> RequestOutcome {
+    if problem.code.status().is_server_error() { RequestOutcome::Refused } else { RequestOutcome::Malformed }
 }
 
-/// Makes an event and what it starts durable.
-async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Envelope) -> Answer<Outcome> {
+/// Stores an event and the tasks that it starts.
+async fn take(state: &AppState, slack: &SlackIngress, trace: Trace, envelope: &Envelope) -> ApiResult<RequestOutcome> {
     let what = text(&envelope.event, "type");
     for (field, value) in
         [("team_id", envelope.team_id.as_str()), ("event_id", &envelope.event_id), ("event/type", what)]
     {
         if value.is_empty() || value.len() > MAX_ID_BYTES || value.chars().any(char::is_control) {
-            return Err(Problem::field(format!("/{field}"), format!("has 1 to {MAX_ID_BYTES} bytes")));
+            return Err(ApiProblem::field(format!("/{field}"), format!("has 1 to {MAX_ID_BYTES} bytes")));
         }
     }
     let now = state.now();
@@ -114,41 +116,42 @@ async fn take(state: &AppState, slack: &SlackDoor, trace: Trace, envelope: &Enve
     };
     if !matches!(what, "message" | "app_mention") {
         let topic = format!("slack.event.{what}");
-        check_topic(&topic).map_err(|error| Problem::field("/event/type", error.to_string()))?;
+        check_topic(&topic).map_err(|error| ApiProblem::field("/event/type", error.to_string()))?;
         return accept(state, event(topic), Audience::Subscribers).await.map(|(outcome, _)| outcome);
     }
-    let Some(post) = Post::read(envelope) else { return Ok(Outcome::Ignored) };
-    let mut not_taken = None;
+    let Some(post) = IncomingPost::read(envelope) else { return Ok(RequestOutcome::Ignored) };
+    let mut rejection = None;
     if post.is_reply {
         match reply::take(state, &post.place, &post.text).await? {
-            Reply::Answered => {
-                // The answer stands, whether this is noted or not.
-                drop(is_told_again(state, envelope, &post, trace).await);
-                return Ok(Outcome::Accepted);
+            ThreadReply::Answered => {
+                // The answer stands even if this cannot be recorded.
+                drop(is_redelivery(state, envelope, &post, trace).await);
+                return Ok(RequestOutcome::Accepted);
             }
-            Reply::AnsweredBefore => {
-                if is_told_again(state, envelope, &post, trace).await? {
-                    return Ok(Outcome::Duplicate);
+            ThreadReply::AlreadyAnswered => {
+                if is_redelivery(state, envelope, &post, trace).await? {
+                    return Ok(RequestOutcome::Duplicate);
                 }
             }
-            Reply::NotTaken(why) => not_taken = Some(why),
-            Reply::Other => {}
+            ThreadReply::Rejected(why) => rejection = Some(why),
+            ThreadReply::Other => {}
         }
     }
-    let asked = Asked { text: &post.text, session: &post.session, place: &post.place, event_id: &envelope.event_id };
+    let asked =
+        SlackPrompt { text: &post.text, session: &post.session, place: &post.place, event_id: &envelope.event_id };
     let pick = |fleet: &Fleet| -> Vec<Order> {
         let agents = routing::of_post(fleet, &slack.routes, &post.place, post.mention);
-        agents.iter().map(|spec| post.once(asked.order(spec, trace))).collect()
+        agents.iter().map(|spec| post.with_idempotency_key(asked.order(spec, trace))).collect()
     };
-    if let Some(why) = not_taken.filter(|_| pick(&state.fleet()).is_empty()) {
-        reply::tell(state, slack, &post.place, &why);
+    if let Some(why) = rejection.filter(|_| pick(&state.fleet()).is_empty()) {
+        reply::post_rejection(state, slack, &post.place, &why);
     }
     let topic = if what == "message" { MESSAGE } else { MENTION };
     accept(state, event(topic.to_owned()), Audience::Picked(&pick)).await.map(|(outcome, _)| outcome)
 }
 
-/// Whether Slack has told of this post before, under whatever id. From now on it has.
-async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace: Trace) -> Answer<bool> {
+/// Records a post and returns whether Slack delivered it before, under any event id.
+async fn is_redelivery(state: &AppState, envelope: &Envelope, post: &IncomingPost, trace: Trace) -> ApiResult<bool> {
     let event = Event {
         id: format!("reply/{}/{}", post.place.channel, post.ts),
         source: format!("slack/{}", envelope.team_id),
@@ -164,44 +167,44 @@ async fn is_told_again(state: &AppState, envelope: &Envelope, post: &Post, trace
     Ok(noted.duplicate)
 }
 
-/// Accepts an event, unless nobody gets it. Also returns the tasks that it started.
+/// Publishes an event if anybody subscribes to it. Returns the outcome and the tasks that it started.
 pub(super) async fn accept(
     state: &AppState,
     event: Event,
     audience: Audience<'_>,
-) -> Answer<(Outcome, Vec<Arc<Task>>)> {
+) -> ApiResult<(RequestOutcome, Vec<Arc<Task>>)> {
     let is_heard = match audience {
         Audience::Subscribers => state.fleet().has_subscribers(&event.topic),
         Audience::Picked(pick) => !pick(&state.fleet()).is_empty(),
     };
     if !is_heard && !state.bus().is_heard_outside(&event.topic) {
-        tracing::info!(topic = %event.topic, "no agent listens to an event of Slack");
-        return Ok((Outcome::Unheard, Vec::new()));
+        tracing::info!(topic = %event.topic, "no agent subscribes to an event from Slack");
+        return Ok((RequestOutcome::Unheard, Vec::new()));
     }
     let published = state.intake().publish(&event, audience).await.map_err(unpublished)?;
-    Ok((if published.duplicate { Outcome::Duplicate } else { Outcome::Accepted }, published.tasks))
+    Ok((if published.duplicate { RequestOutcome::Duplicate } else { RequestOutcome::Accepted }, published.tasks))
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or("")
 }
 
-/// What somebody wrote.
-struct Post {
+/// A message that a person wrote.
+struct IncomingPost {
     place: SlackAddress,
     ts: String,
-    /// Without the app's own name.
+    /// The text without the mention of the app.
     text: String,
-    /// Whether it names the app.
+    /// True if it mentions the app.
     mention: bool,
-    /// Workspace, channel and thread.
+    /// The session key: workspace, channel and thread.
     session: String,
-    /// Whether it stands in the thread of another post.
+    /// True if it is a reply in the thread of another post.
     is_reply: bool,
 }
 
-impl Post {
-    /// `None`: our own post, another bot's, an edit, a deletion, or nobody's.
+impl IncomingPost {
+    /// Reads a message; `None` for posts of bots (ours included), edits, deletions and posts without an author.
     fn read(envelope: &Envelope) -> Option<Self> {
         let event = &envelope.event;
         let subtype = text(event, "subtype");
@@ -232,8 +235,8 @@ impl Post {
         Some(Self { place, ts: ts.to_owned(), text: plain(written, &own, mention), mention, session, is_reply })
     }
 
-    /// Slack may tell of one post as a message and as a mention: each agent answers it once.
-    fn once(&self, mut order: Order) -> Order {
+    /// Adds an idempotency key: Slack may deliver one post as a message and as a mention, and each agent answers it once.
+    fn with_idempotency_key(&self, mut order: Order) -> Order {
         let SlackAddress { team, channel, .. } = &self.place;
         let key = format!("slack/{team}/{channel}/{}/{}", self.ts, order.agent);
         order.submission.idempotency = Some(IdempotencyKey { key, fingerprint: 0 });
@@ -241,10 +244,10 @@ impl Post {
     }
 }
 
-/// Text as it was typed: without the app's name, and with Slack's escapes undone.
+/// Returns the text as it was typed: without the mention of the app, and unescaped.
 fn plain(written: &str, own: &[&str], mention: bool) -> String {
     let mut rest = written.trim();
-    // The name that a mention begins with is the app's, whatever else is known of it.
+    // A mention begins with the name of the app, even if its user id is unknown.
     if mention && rest.starts_with("<@") && (own.is_empty() || own.iter().any(|user| rest[2..].starts_with(user))) {
         rest = rest.split_once('>').map_or(rest, |(_, rest)| rest);
     }
@@ -260,12 +263,12 @@ fn plain(written: &str, own: &[&str], mention: bool) -> String {
 mod tests {
     use super::*;
 
-    fn read(event: Value) -> Option<Post> {
+    fn read(event: Value) -> Option<IncomingPost> {
         let wrapped = json!({
             "type": "event_callback", "team_id": "T1", "event_id": "Ev1",
             "authorizations": [{"user_id": "U0BOT", "is_bot": true}], "event": event,
         });
-        Post::read(&serde_json::from_value(wrapped).unwrap())
+        IncomingPost::read(&serde_json::from_value(wrapped).unwrap())
     }
 
     #[test]

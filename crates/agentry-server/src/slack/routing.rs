@@ -1,4 +1,4 @@
-//! Who answers: the most exact route of the settings, else the agents that subscribe to the topic.
+//! Routing: the most specific route of the settings, else the agents that subscribe to the topic.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use agentry_core::trace::Trace;
 use agentry_intake::Order;
 use serde_json::Value;
 
-/// Topics of posts.
+/// The topic of posts that mention the app.
 pub(super) const MENTION: &str = "slack.event.app_mention";
-/// Posts that do not name the app.
+/// The topic of posts that do not mention the app.
 pub(super) const MESSAGE: &str = "slack.event.message";
 
-/// The agents that answer a post. One that names the app goes to those who listen for that, or else to those who listen
-/// to everything: Slack may send it as a mention, as a message, or as both, and the same agents must be found.
+/// Returns the agents that answer a post. A mention goes to the subscribers of mentions, or else to those of all
+/// messages: Slack may deliver it as a mention, as a message, or as both, and the result must be the same.
 pub(super) fn of_post(
     fleet: &Fleet,
     routes: &[SlackRoute],
@@ -39,7 +39,7 @@ pub(super) fn of_post(
     found.find(|agents| !agents.is_empty()).unwrap_or_default()
 }
 
-/// The agents that answer a command.
+/// Returns the agents that answer a command.
 pub(super) fn of_command(fleet: &Fleet, routes: &[SlackRoute], name: &str) -> Vec<Arc<AgentSpec>> {
     match routes.iter().find(|route| route.command.as_deref() == Some(name)) {
         Some(route) => of_route(fleet, route),
@@ -47,12 +47,12 @@ pub(super) fn of_command(fleet: &Fleet, routes: &[SlackRoute], name: &str) -> Ve
     }
 }
 
-/// The topic of a command.
+/// Returns the topic of a command.
 pub(super) fn command_topic(name: &str) -> String {
     format!("slack.command.{name}")
 }
 
-/// The commands that somebody answers, with who does.
+/// Returns the commands that an agent answers, with the agent.
 pub(super) fn known_commands(fleet: &Fleet, routes: &[SlackRoute]) -> Vec<(String, String)> {
     let routed = routes.iter().filter_map(|route| Some((route.command.clone()?, route.agent.to_string())));
     let mut known: Vec<(String, String)> = routed.collect();
@@ -69,28 +69,28 @@ pub(super) fn known_commands(fleet: &Fleet, routes: &[SlackRoute]) -> Vec<(Strin
 fn of_route(fleet: &Fleet, route: &SlackRoute) -> Vec<Arc<AgentSpec>> {
     let spec = fleet.live(&route.agent).cloned();
     if spec.is_none() {
-        tracing::warn!(agent = %route.agent, "a route of Slack names an agent that takes no tasks");
+        tracing::warn!(agent = %route.agent, "a Slack route names an agent that accepts no tasks");
     }
     spec.into_iter().collect()
 }
 
-/// The live agents that subscribe to a topic.
+/// Returns the live agents that subscribe to a topic.
 pub(super) fn of_topic(fleet: &Fleet, topic: &str) -> Vec<Arc<AgentSpec>> {
     fleet.subscribers(topic).iter().filter_map(|name| fleet.live(name).cloned()).collect()
 }
 
-/// What Slack asks of an agent.
-pub(super) struct Asked<'a> {
+/// The request to an agent that came from Slack.
+pub(super) struct SlackPrompt<'a> {
     pub text: &'a str,
-    /// The conversation, for agents that have some.
+    /// The session key, for continuous agents.
     pub session: &'a str,
     pub place: &'a SlackAddress,
-    /// Slack's name for what happened.
+    /// Slack's id of the event.
     pub event_id: &'a str,
 }
 
-impl Asked<'_> {
-    /// What an agent that answers is asked.
+impl SlackPrompt<'_> {
+    /// Returns the order for one agent.
     pub fn order(&self, spec: &AgentSpec, trace: Trace) -> Order {
         let key = || self.session.chars().take(MAX_SESSION_KEY_BYTES / 4).collect();
         let source = TaskSource::Slack { event_id: self.event_id.to_owned() };

@@ -7,14 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-/// How old, or how far ahead, a request may be, in seconds (Slack's own advice).
+/// The largest difference between the request's timestamp and now, in seconds (Slack's recommendation).
 const WINDOW_SECONDS: u64 = 5 * 60;
 /// Bytes of a signature.
 const TAG_BYTES: usize = 32;
 
-/// Why a request is not Slack's.
+/// An invalid signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unverified {
+pub(super) enum SignatureError {
     #[error("the request has no `X-Slack-Request-Timestamp` and `X-Slack-Signature`: only Slack may call this")]
     Missing,
     #[error(
@@ -25,28 +25,28 @@ pub(super) enum Unverified {
     Wrong,
 }
 
-/// Whether one of `secrets` signed exactly this body, not long ago.
+/// Verifies that one of `secrets` signed this body within the last 5 minutes.
 pub(super) fn verify(
     secrets: &[SecretString],
     headers: &HeaderMap,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), Unverified> {
+) -> Result<(), SignatureError> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let timestamp = header("x-slack-request-timestamp").ok_or(Unverified::Missing)?;
-    let signature = header("x-slack-signature").ok_or(Unverified::Missing)?;
+    let timestamp = header("x-slack-request-timestamp").ok_or(SignatureError::Missing)?;
+    let signature = header("x-slack-signature").ok_or(SignatureError::Missing)?;
     let digits = !timestamp.is_empty() && timestamp.len() <= 12 && timestamp.bytes().all(|b| b.is_ascii_digit());
-    let sent: i64 = timestamp.parse().ok().filter(|_| digits).ok_or(Unverified::Wrong)?;
+    let sent: i64 = timestamp.parse().ok().filter(|_| digits).ok_or(SignatureError::Wrong)?;
     if now.millis().div_euclid(1_000).abs_diff(sent) > WINDOW_SECONDS {
-        return Err(Unverified::Stale);
+        return Err(SignatureError::Stale);
     }
-    let given = tag(signature).ok_or(Unverified::Wrong)?;
-    // Every secret is tried, whichever fits: time says nothing of which one, or of how much of it was right.
+    let given = tag(signature).ok_or(SignatureError::Wrong)?;
+    // Every secret is tried, so that the time reveals neither which one fits nor how much of it.
     let mut fits = Choice::from(0);
     for secret in secrets {
         fits |= sign(secret, timestamp, body).ct_eq(&given);
     }
-    if bool::from(fits) { Ok(()) } else { Err(Unverified::Wrong) }
+    if bool::from(fits) { Ok(()) } else { Err(SignatureError::Wrong) }
 }
 
 /// The bytes of `v0=` and 64 hex digits.
@@ -94,7 +94,7 @@ mod tests {
         headers
     }
 
-    fn check(secrets: &[&str], headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), Unverified> {
+    fn check(secrets: &[&str], headers: &HeaderMap, body: &[u8], now: i64) -> Result<(), SignatureError> {
         let secrets: Vec<SecretString> = secrets.iter().map(|secret| SecretString::from(*secret)).collect();
         verify(&secrets, headers, body, Timestamp(now * 1_000_000))
     }
@@ -110,16 +110,16 @@ mod tests {
         let secret = "8f742231b10e8888abcd99yyyzzz85a5";
         assert_eq!(check(&[secret], &headers("1531420618", signature), body, NOW), Ok(()));
         assert_eq!(check(&["other", secret], &headers("1531420618", signature), body, NOW), Ok(()));
-        assert_eq!(check(&["other"], &headers("1531420618", signature), body, NOW), Err(Unverified::Wrong));
-        assert_eq!(check(&[], &headers("1531420618", signature), body, NOW), Err(Unverified::Wrong));
-        for (now, expected) in [(NOW + 300, Ok(())), (NOW - 300, Ok(())), (NOW + 301, Err(Unverified::Stale))] {
+        assert_eq!(check(&["other"], &headers("1531420618", signature), body, NOW), Err(SignatureError::Wrong));
+        assert_eq!(check(&[], &headers("1531420618", signature), body, NOW), Err(SignatureError::Wrong));
+        for (now, expected) in [(NOW + 300, Ok(())), (NOW - 300, Ok(())), (NOW + 301, Err(SignatureError::Stale))] {
             assert_eq!(check(&[secret], &headers("1531420618", signature), body, now), expected, "{now}");
         }
     }
 
     #[test]
     fn what_is_missing_or_no_signature_is_refused() {
-        assert_eq!(check(&["k"], &HeaderMap::new(), b"", NOW), Err(Unverified::Missing));
+        assert_eq!(check(&["k"], &HeaderMap::new(), b"", NOW), Err(SignatureError::Missing));
         let good = hex(&sign(&"k".into(), "1531420618", b"x"));
         for (timestamp, signature) in [
             ("1531420618", good.clone()),
@@ -132,7 +132,7 @@ mod tests {
             ("", format!("v0={good}")),
         ] {
             let found = check(&["k"], &headers(timestamp, &signature), b"x", NOW);
-            assert_eq!(found, Err(Unverified::Wrong), "{timestamp} {signature}");
+            assert_eq!(found, Err(SignatureError::Wrong), "{timestamp} {signature}");
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
         ) {
             let sent = (NOW + skew).to_string();
             let signed = format!("v0={}", hex(&sign(&secret.as_str().into(), &sent, &body)));
-            let expected = if skew.abs() <= 300 { Ok(()) } else { Err(Unverified::Stale) };
+            let expected = if skew.abs() <= 300 { Ok(()) } else { Err(SignatureError::Stale) };
             prop_assert_eq!(check(&[&secret], &headers(&sent, &signed), &body, NOW), expected);
             if expected.is_ok() {
                 // One byte of the body.
@@ -155,17 +155,17 @@ mod tests {
                 if !forged.is_empty() {
                     let at = at % forged.len();
                     forged[at] ^= flip;
-                    prop_assert_eq!(check(&[&secret], &headers(&sent, &signed), &forged, NOW), Err(Unverified::Wrong));
+                    prop_assert_eq!(check(&[&secret], &headers(&sent, &signed), &forged, NOW), Err(SignatureError::Wrong));
                 }
                 // One byte of the signature.
                 let mut tag = sign(&secret.as_str().into(), &sent, &body);
                 tag[at % TAG_BYTES] ^= flip;
                 let forged = format!("v0={}", hex(&tag));
-                prop_assert_eq!(check(&[&secret], &headers(&sent, &forged), &body, NOW), Err(Unverified::Wrong));
+                prop_assert_eq!(check(&[&secret], &headers(&sent, &forged), &body, NOW), Err(SignatureError::Wrong));
                 // Another moment, still within the window.
                 let moved = (NOW - skew / 2 - i64::from(skew == 0)).to_string();
                 if moved != sent {
-                    prop_assert_eq!(check(&[&secret], &headers(&moved, &signed), &body, NOW), Err(Unverified::Wrong));
+                    prop_assert_eq!(check(&[&secret], &headers(&moved, &signed), &body, NOW), Err(SignatureError::Wrong));
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! The dashboard: pages that are part of the binary. Plain files without a framework; they talk to `/v1` like anybody
-//! else, so whatever they show can be had from the API too.
+//! The dashboard: static files in the binary, without a framework. They use the public API, so everything they show is
+//! available to other clients too.
 //!
-//! A strict content security policy keeps what agents and users wrote from ever becoming code: scripts come from these
-//! files alone, and the files make text nodes of everything.
+//! A strict content security policy keeps text of agents and users from becoming code: scripts are loaded from these
+//! files only, and the files render all text as text nodes.
 
 use std::sync::LazyLock;
 
@@ -12,27 +12,27 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
-use crate::problem::{Answer, Code, Problem, ProblemBody};
+use crate::problem::{ApiProblem, ApiResult, Code, ProblemBody};
 
-/// What a page may load and do: its own files, its own server, nothing else; nobody may frame it.
+/// The content security policy: pages load their own files and call their own server only, and cannot be framed.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-/// One file.
+/// A file of the dashboard.
 struct Asset {
     name: &'static str,
     kind: &'static str,
     bytes: &'static [u8],
-    /// Changes with the bytes.
+    /// The entity tag: a hash of the bytes.
     tag: String,
 }
 
 macro_rules! assets {
     ($($name:literal, $kind:expr;)*) => {
-        /// Every file, in no order.
+        /// The files, in no order.
         static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| vec![
             $(asset($name, $kind, include_bytes!(concat!("assets/", $name))),)*
         ]);
@@ -67,7 +67,7 @@ fn send(asset: &'static Asset, headers: &HeaderMap) -> Response {
     };
     let headers = response.headers_mut();
     headers.extend(HeaderValue::from_str(&asset.tag).map(|tag| (header::ETAG, tag)));
-    // Asked for again each time, answered with 304: a new binary is seen at once.
+    // Revalidated each time and answered with 304, so that a new binary takes effect at once.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
@@ -82,24 +82,25 @@ fn find(name: &str) -> Option<&'static Asset> {
     get, path = "/", tag = "dashboard",
     responses((status = 200, description = "A page", body = String, content_type = "text/html"))
 )]
-pub(crate) async fn index(headers: HeaderMap) -> Answer {
-    let page = find("index.html").ok_or_else(|| Problem::new(Code::Internal, "the dashboard is not in this binary"))?;
+pub(crate) async fn index(headers: HeaderMap) -> ApiResult {
+    let page =
+        find("index.html").ok_or_else(|| ApiProblem::new(Code::Internal, "the dashboard is not in this binary"))?;
     Ok(send(page, &headers))
 }
 
-/// A file of the dashboard
+/// Returns a file of the dashboard
 #[utoipa::path(
     get, path = "/ui/{file}", tag = "dashboard", params(("file" = String, Path)),
     responses(
         (status = 200, description = "The file", body = String, content_type = "text/javascript"),
-        (status = 304, description = "It has not changed"),
-        (status = 404, description = "There is none", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 304, description = "Not modified"),
+        (status = 404, description = "No such file", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Answer {
+pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> ApiResult {
     let asset = find(&name).filter(|asset| asset.name != "index.html").ok_or_else(|| {
         let name: String = name.chars().take(80).collect();
-        Problem::new(Code::RouteNotFound, format!("the dashboard has no file `{name}`"))
+        ApiProblem::new(Code::RouteNotFound, format!("the dashboard has no file `{name}`"))
     })?;
     Ok(send(asset, &headers))
 }
@@ -108,7 +109,7 @@ pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Answer
 mod tests {
     use super::*;
 
-    /// Bytes that the first page may transfer: 150 KB. All files together must fit, so any page does.
+    /// The most bytes that all files may have together: what the first page may transfer.
     const MAX_BYTES: usize = 150_000;
 
     #[test]

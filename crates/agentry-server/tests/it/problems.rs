@@ -1,6 +1,6 @@
 //! Every kind of bad request: a stable code, the thing named, the way out.
 
-use agentry_server::Limits;
+use agentry_server::ServerLimits;
 use agentry_store::sqlite::SqliteOptions;
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ async fn a_problem_has_its_whole_shape() {
 
 #[tokio::test]
 async fn bodies_are_json_and_bounded() {
-    let limits = Limits { max_body_bytes: 64, ..Limits::default() };
+    let limits = ServerLimits { max_body_bytes: 64, ..ServerLimits::default() };
     let server = Server::with(limits, SqliteOptions::default()).await;
     let large = format!(r#"{{"agent":"triage","input":"{}"}}"#, "x".repeat(64));
     for headers in [vec![("content-length", "100")], vec![]] {
@@ -79,7 +79,7 @@ async fn bodies_are_json_and_bounded() {
 
 #[tokio::test]
 async fn an_overloaded_server_refuses_early_but_answers_probes() {
-    let limits = Limits { max_in_flight: 0, ..Limits::default() };
+    let limits = ServerLimits { max_in_flight: 0, ..ServerLimits::default() };
     let server = Server::with(limits, SqliteOptions::default()).await;
     let reply = server.get("/v1/tasks").await;
     assert_eq!((reply.status.as_u16(), reply.json()["code"].clone()), (503, json!("overloaded")));

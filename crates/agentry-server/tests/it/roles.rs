@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentry_core::worker::Role;
-use agentry_server::{Dependency, DependencyState, Metric, router};
+use agentry_server::{Dependency, DependencyMetric, DependencyState, router};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use serde_json::{Value, json};
@@ -21,9 +21,9 @@ async fn get(server: &Server, roles: &[Role], dependencies: Vec<Dependency>, pat
 }
 
 fn broker(up: bool) -> Dependency {
-    let metric = Metric { name: "agentry_bus_reconnects", help: "Reconnects.", is_counter: true, value: 3.0 };
+    let metric = DependencyMetric { name: "agentry_bus_reconnects", help: "Reconnects.", is_counter: true, value: 3.0 };
     let state = DependencyState { up, detail: "not connected".to_owned(), metrics: vec![metric] };
-    Dependency { name: "bus", look: Arc::new(move || state.clone()) }
+    Dependency { name: "bus", probe: Arc::new(move || state.clone()) }
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn without_its_broker_a_process_is_degraded_and_takes_requests() {
     assert!(status == 200 && body.contains("\"status\":\"ready\""), "{body}");
 }
 
-/// A door accepts for workers that come later; who executes must be seen to live.
+/// An API process accepts tasks for workers that start later; a worker must be alive.
 #[tokio::test]
 async fn dead_workers_are_required_only_where_tasks_are_executed() {
     let server = Server::new().await;

@@ -1,4 +1,4 @@
-//! Slack's door without Slack: what is stored, what is answered, and what happens when the store is full.
+//! The Slack ingress without Slack: what is stored, what is answered, and what happens when the store is full.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,8 +8,8 @@ use agentry_core::clarification::{Clarification, Resolution};
 use agentry_core::fleet::{AgentEntry, Fleet};
 use agentry_core::slack::{ReplyTo, SlackAddress};
 use agentry_core::time::{Clock as _, Timestamp};
-use agentry_server::{Limits, SlackDoor, router};
-use agentry_slack::{MarkedPost, Post, Slack, SlackError};
+use agentry_server::{ServerLimits, SlackIngress, router};
+use agentry_slack::{MarkedPost, Post, ResponseMode, Slack, SlackError};
 use agentry_store::sqlite::SqliteOptions;
 use agentry_store::{ClarificationStore as _, EventStore as _};
 use async_trait::async_trait;
@@ -26,17 +26,17 @@ const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
 /// A Slack that remembers what it was told.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct RecordingSlack(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Slack for Told {
+impl Slack for RecordingSlack {
     async fn post(&self, team: &str, channel: &str, thread: Option<&str>, post: &Post) -> Result<String, SlackError> {
         self.0.lock().unwrap().push(format!("{team}/{channel}/{} {}", thread.unwrap_or_default(), post.text));
         Ok("9.9".to_owned())
     }
 
     async fn update(&self, _: &str, _: &str, _: &str, _: &Post) -> Result<(), SlackError> {
-        Err(SlackError::Refused("the door does not post".to_owned()))
+        Err(SlackError::Refused("the ingress does not post".to_owned()))
     }
 
     async fn find_marked(
@@ -46,10 +46,10 @@ impl Slack for Told {
         _: Option<&str>,
         _: Timestamp,
     ) -> Result<Vec<MarkedPost>, SlackError> {
-        Err(SlackError::Refused("the door does not look".to_owned()))
+        Err(SlackError::Refused("the ingress does not look".to_owned()))
     }
 
-    async fn respond(&self, url: &str, post: &Post, _: bool) -> Result<(), SlackError> {
+    async fn respond(&self, url: &str, post: &Post, _: ResponseMode) -> Result<(), SlackError> {
         self.0.lock().unwrap().push(format!("{url} {}", post.text));
         Ok(())
     }
@@ -60,11 +60,11 @@ impl Slack for Told {
     }
 }
 
-async fn door(options: SqliteOptions) -> Server {
-    with_door(Server::with(Limits::default(), options).await)
+async fn slack_server(options: SqliteOptions) -> Server {
+    with_slack(Server::with(ServerLimits::default(), options).await)
 }
 
-fn with_door(mut server: Server) -> Server {
+fn with_slack(mut server: Server) -> Server {
     let entry = |name: &str, topics: &[&str]| {
         let spec = spec(name, ExecutionMode::Continuous, topics);
         let file = format!("agents/{name}.yml").into();
@@ -87,10 +87,10 @@ fn with_door(mut server: Server) -> Server {
     ];
     server.set_fleet(Fleet::new(agents.into()));
     let agent = AgentName::new("routed").unwrap();
-    server.deps.slack = Some(SlackDoor {
+    server.deps.slack = Some(SlackIngress {
         secrets: vec!["another".into(), SECRET.into()],
         routes: vec![SlackRoute { team: None, channel: Some("C9".to_owned()), command: None, agent }],
-        api: Arc::new(Told::default()),
+        api: Arc::new(RecordingSlack::default()),
     });
     server.router = router(server.deps.clone());
     server
@@ -106,9 +106,12 @@ fn signature(timestamp: i64, body: &str) -> String {
 /// A request as Slack signs it now.
 async fn signed(server: &Server, path: &str, body: &str) -> Reply {
     let now = server.clock.now().millis() / 1_000;
-    let request = Request::post(path)
-        .header("x-slack-request-timestamp", now.to_string())
-        .header("x-slack-signature", signature(now, body));
+    send(server, path, now, &signature(now, body), body).await
+}
+
+async fn send(server: &Server, path: &str, timestamp: i64, tag: &str, body: &str) -> Reply {
+    let request =
+        Request::post(path).header("x-slack-request-timestamp", timestamp.to_string()).header("x-slack-signature", tag);
     server.send(request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
@@ -130,7 +133,7 @@ async fn tasks(server: &Server) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_challenge_is_answered_when_it_is_signed() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     let body = r#"{"type":"url_verification","challenge":"abc"}"#;
     let reply = signed(&server, "/slack/events", body).await;
     assert_eq!((reply.status.as_u16(), reply.json()["challenge"].clone()), (200, json!("abc")));
@@ -140,7 +143,7 @@ async fn the_challenge_is_answered_when_it_is_signed() {
 
 #[tokio::test]
 async fn nothing_of_a_forged_request_is_parsed_or_stored() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     let body = event("Ev1", &message("C1", "1.1", "hello"));
     let now = server.clock.now().millis() / 1_000;
     for (timestamp, tag) in [
@@ -151,16 +154,11 @@ async fn nothing_of_a_forged_request_is_parsed_or_stored() {
         (now - 1, signature(now, &body)),
     ] {
         for path in ["/slack/events", "/slack/commands", "/slack/interactive"] {
-            let request = Request::post(path)
-                .header("x-slack-request-timestamp", timestamp.to_string())
-                .header("x-slack-signature", &tag);
-            let reply = server.send(request.body(Body::from(body.clone())).unwrap()).await;
-            assert_eq!(reply.status, 401, "{path}: {}", reply.text);
-            // What is not JSON is not looked at either.
-            let garbage = Request::post(path)
-                .header("x-slack-request-timestamp", timestamp.to_string())
-                .header("x-slack-signature", &tag);
-            assert_eq!(server.send(garbage.body(Body::from("{")).unwrap()).await.status, 401);
+            // A body that is not JSON is not parsed either.
+            for body in [body.as_str(), "{"] {
+                let reply = send(&server, path, timestamp, &tag, body).await;
+                assert_eq!(reply.status, 401, "{path}: {}", reply.text);
+            }
         }
     }
     assert!(tasks(&server).await.is_empty());
@@ -171,7 +169,7 @@ async fn nothing_of_a_forged_request_is_parsed_or_stored() {
 
 #[tokio::test]
 async fn one_event_is_one_task_and_one_post_is_one_answer() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     let mention = json!({"type": "app_mention", "channel": "C1", "user": "U1", "text": "<@U0BOT> hi", "ts": "1.1"});
     for _ in 0..3 {
         assert_eq!(signed(&server, "/slack/events", &event("Ev1", &mention)).await.status, 200);
@@ -190,7 +188,7 @@ async fn one_event_is_one_task_and_one_post_is_one_answer() {
 
 #[tokio::test]
 async fn routes_come_before_subscriptions_and_other_events_reach_who_listens() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     signed(&server, "/slack/events", &event("Ev1", &message("C9", "1.1", "hi"))).await;
     signed(&server, "/slack/events", &event("Ev2", &message("C1", "1.2", "hi"))).await;
     let reaction = json!({"type": "reaction_added", "user": "U1", "reaction": "eyes"});
@@ -203,7 +201,7 @@ async fn routes_come_before_subscriptions_and_other_events_reach_who_listens() {
 
 #[tokio::test]
 async fn an_event_that_the_store_cannot_take_is_refused_so_that_slack_sends_it_again() {
-    let server = door(SqliteOptions { max_queued: 1 }).await;
+    let server = slack_server(SqliteOptions { max_queued: 1 }).await;
     assert_eq!(signed(&server, "/slack/events", &event("Ev1", &message("C1", "1.1", "hi"))).await.status, 200);
     let second = event("Ev2", &message("C1", "1.2", "hi"));
     let refused = signed(&server, "/slack/events", &second).await;
@@ -217,7 +215,7 @@ async fn an_event_that_the_store_cannot_take_is_refused_so_that_slack_sends_it_a
 
 #[tokio::test]
 async fn what_cannot_be_read_is_told() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     for (path, body, status, code) in [
         ("/slack/events", "{", 400, "malformed_json"),
         ("/slack/events", r#"{"type":"event_callback","team_id":"T1"}"#, 422, "invalid_request"),
@@ -235,7 +233,7 @@ async fn what_cannot_be_read_is_told() {
 
 #[tokio::test]
 async fn commands_start_tasks_and_a_replay_is_refused() {
-    let server = door(SqliteOptions::default()).await;
+    let server = slack_server(SqliteOptions::default()).await;
     let form = |command: &str, trigger: &str| {
         format!(
             "command=%2F{command}&text=how+are+you&team_id=T1&channel_id=C1&user_id=U1&trigger_id={trigger}\
@@ -256,7 +254,7 @@ async fn commands_start_tasks_and_a_replay_is_refused() {
 
 #[tokio::test]
 async fn without_a_secret_or_the_role_nothing_is_taken() {
-    let mut server = door(SqliteOptions::default()).await;
+    let mut server = slack_server(SqliteOptions::default()).await;
     server.deps.slack = None;
     server.router = router(server.deps.clone());
     let reply = server.post("/slack/events", "{}").await;
@@ -268,7 +266,7 @@ async fn without_a_secret_or_the_role_nothing_is_taken() {
     assert!(reply.json()["detail"].as_str().unwrap().contains("role `slack`"), "{}", reply.text);
 }
 
-/// A question in the thread 1.1 of a channel, and a door to answer it through.
+/// A question in the thread 1.1 of a channel, and a server to answer it through.
 async fn asked(channel: &str, options: &[&str]) -> (Server, Clarification) {
     let server = Server::new().await;
     let place = SlackAddress {
@@ -279,7 +277,7 @@ async fn asked(channel: &str, options: &[&str]) -> (Server, Clarification) {
         response_url: None,
     };
     let question = question_in(&server, options, Some(ReplyTo::Slack(place))).await;
-    (with_door(server), question)
+    (with_slack(server), question)
 }
 
 fn reply(channel: &str, ts: &str, text: &str) -> Value {
@@ -291,20 +289,20 @@ async fn resolution(server: &Server, question: &Clarification) -> Option<Resolut
 }
 
 /// The fleet of nobody, and what Slack is told then.
-fn nobody_listens(server: &mut Server) -> Arc<Told> {
-    let told = Arc::new(Told::default());
+fn nobody_listens(server: &mut Server) -> Arc<RecordingSlack> {
+    let recorded = Arc::new(RecordingSlack::default());
     server.set_fleet(Fleet::default());
     if let Some(slack) = &mut server.deps.slack {
-        (slack.api, slack.routes) = (told.clone(), Vec::new());
+        (slack.api, slack.routes) = (recorded.clone(), Vec::new());
     }
     server.router = router(server.deps.clone());
-    told
+    recorded
 }
 
 /// The one thing that Slack is told.
-async fn told_once(told: &Told) -> String {
+async fn told_once(recorded: &RecordingSlack) -> String {
     loop {
-        if let Some(text) = told.0.lock().unwrap().pop() {
+        if let Some(text) = recorded.0.lock().unwrap().pop() {
             return text;
         }
         tokio::task::yield_now().await;
@@ -339,9 +337,9 @@ async fn a_reply_in_the_thread_answers_once_and_is_nobody_elses_message() {
 #[tokio::test]
 async fn a_reply_may_name_an_option_and_any_other_is_told_the_options() {
     let (mut server, question) = asked("C1", &["EU", "US"]).await;
-    let told = nobody_listens(&mut server);
+    let recorded = nobody_listens(&mut server);
     signed(&server, "/slack/events", &event("Ev1", &reply("C1", "2.1", "mars"))).await;
-    let said = told_once(&told).await;
+    let said = told_once(&recorded).await;
     assert!(said.starts_with("T1/C1/1.1 ") && said.contains("choose from EU, US"), "{said}");
     assert_eq!(resolution(&server, &question).await, None);
     signed(&server, "/slack/events", &event("Ev2", &reply("C1", "2.2", "eu"))).await;
@@ -349,19 +347,19 @@ async fn a_reply_may_name_an_option_and_any_other_is_told_the_options() {
     assert_eq!(answer, "EU");
     // People go on talking there.
     signed(&server, "/slack/events", &event("Ev3", &reply("C1", "2.3", "thanks"))).await;
-    assert!(told.0.lock().unwrap().is_empty());
+    assert!(recorded.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_reply_after_the_time_is_up_is_told_so_and_changes_nothing() {
     let (mut server, question) = asked("C1", &[]).await;
-    let told = nobody_listens(&mut server);
+    let recorded = nobody_listens(&mut server);
     server.clock.advance(61);
     signed(&server, "/slack/events", &event("Ev1", &reply("C1", "2.1", "the north"))).await;
-    let said = told_once(&told).await;
+    let said = told_once(&recorded).await;
     assert!(said.contains("The question expired at"), "{said}");
     assert_eq!(resolution(&server, &question).await, None, "the sweep ends it");
     // A post outside of the thread has nothing to do with it.
     signed(&server, "/slack/events", &event("Ev2", &message("C1", "1.1", "hello"))).await;
-    assert!(told.0.lock().unwrap().is_empty());
+    assert!(recorded.0.lock().unwrap().is_empty());
 }

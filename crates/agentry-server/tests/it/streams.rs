@@ -6,7 +6,7 @@ use agentry_bus::{EventBus as _, Signal};
 use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::task::Outcome;
 use agentry_core::time::Clock as _;
-use agentry_server::Limits;
+use agentry_server::ServerLimits;
 use agentry_store::sqlite::SqliteOptions;
 use agentry_store::{Advance, ClaimedTask, Step, TaskStore as _};
 use axum::body::{Body, BodyDataStream};
@@ -18,19 +18,19 @@ use crate::support::Server;
 
 /// One server-sent event.
 #[derive(Debug)]
-struct Sent {
+struct ServerEvent {
     id: Option<String>,
     name: String,
     data: Value,
 }
 
 /// Reads a stream event by event.
-struct Reader {
+struct EventReader {
     body: BodyDataStream,
     rest: String,
 }
 
-impl Reader {
+impl EventReader {
     async fn open(server: &Server, path: &str, last: Option<u32>) -> Self {
         let mut request = Request::get(path);
         if let Some(last) = last {
@@ -42,11 +42,11 @@ impl Reader {
         Self { body: response.into_body().into_data_stream(), rest: String::new() }
     }
 
-    async fn next(&mut self) -> Option<Sent> {
+    async fn next(&mut self) -> Option<ServerEvent> {
         loop {
             if let Some((event, rest)) = self.rest.split_once("\n\n") {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                let sent = field("data:").map(|data| Sent {
+                let sent = field("data:").map(|data| ServerEvent {
                     id: field("id:").map(str::to_owned),
                     name: field("event:").unwrap_or("message").to_owned(),
                     data: serde_json::from_str(data).unwrap(),
@@ -77,7 +77,7 @@ async fn a_stream_replays_follows_and_ends_with_the_task() {
     let id = server.ask("x").await;
     let claimed = server.claim().await;
     journal(&server, &claimed, 1, Step::Continue).await;
-    let mut reader = Reader::open(&server, &format!("/v1/tasks/{id}/events"), None).await;
+    let mut reader = EventReader::open(&server, &format!("/v1/tasks/{id}/events"), None).await;
     let first = reader.next().await.unwrap();
     assert_eq!((first.id.as_deref(), first.name.as_str()), (Some("1"), "plan_rejected"));
     assert_eq!(first.data["body"]["problems"], json!(["1"]));
@@ -111,7 +111,7 @@ async fn a_stream_resumes_after_the_last_event_and_reads_long_journals_whole() {
     server.finish(&claimed, Outcome::completed(json!(1)), false).await;
     let path = format!("/v1/tasks/{id}/events");
     for last in [0, 298, 300] {
-        let mut reader = Reader::open(&server, &path, Some(last)).await;
+        let mut reader = EventReader::open(&server, &path, Some(last)).await;
         let mut ids = Vec::new();
         loop {
             let sent = reader.next().await.unwrap();
@@ -130,16 +130,16 @@ async fn a_stream_resumes_after_the_last_event_and_reads_long_journals_whole() {
 
 #[tokio::test]
 async fn streams_are_bounded_and_a_closed_one_makes_room() {
-    let limits = Limits { max_streams: 1, ..Limits::default() };
+    let limits = ServerLimits { max_streams: 1, ..ServerLimits::default() };
     let server = Server::with(limits, SqliteOptions::default()).await;
     let id = server.ask("x").await;
     let path = format!("/v1/tasks/{id}/events");
-    let open = Reader::open(&server, &path, None).await;
+    let open = EventReader::open(&server, &path, None).await;
     let refused = server.get(&path).await;
     assert_eq!((refused.status.as_u16(), refused.json()["code"].clone()), (503, json!("too_many_streams")));
     assert!(!refused.header("retry-after").is_empty());
     drop(open);
-    Reader::open(&server, &path, None).await;
+    EventReader::open(&server, &path, None).await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn the_tail_begins_with_the_past_and_filters_by_pattern() {
     for n in 1..=3 {
         server.post("/v1/events", format!(r#"{{"topic":"a.b","data":{n}}}"#)).await;
     }
-    let mut reader = Reader::open(&server, "/v1/events?topic=a.*&recent=2", None).await;
+    let mut reader = EventReader::open(&server, "/v1/events?topic=a.*&recent=2", None).await;
     server.post("/v1/events", r#"{"topic":"other","data":9}"#).await;
     server.post("/v1/events", r#"{"topic":"a.c","data":4}"#).await;
     for expected in [2, 3, 4] {
@@ -161,7 +161,7 @@ async fn the_tail_begins_with_the_past_and_filters_by_pattern() {
 #[tokio::test]
 async fn shutting_down_ends_open_streams_so_that_the_server_ends() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let limits = Limits { drain: std::time::Duration::from_secs(3_600), ..Limits::default() };
+    let limits = ServerLimits { drain: std::time::Duration::from_secs(3_600), ..ServerLimits::default() };
     let server = Server::with(limits, SqliteOptions::default()).await;
     let id = server.ask("x").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -18,7 +18,7 @@ use agentry_core::time::{Clock, Timestamp};
 use agentry_core::topic::TopicPattern;
 use agentry_core::worker::{Role, WorkerRecord};
 use agentry_intake::{Deployment, Intake, IntakeDeps, OsEntropy};
-use agentry_server::{BadLogFilter, Limits, LogControl, LogState, ServerDeps, router};
+use agentry_server::{BadLogFilter, LogControl, LogState, ServerDeps, ServerLimits, router};
 use agentry_store::sqlite::{SqliteOptions, SqliteStore};
 use agentry_store::{Advance, ClaimRequest, ClaimedTask, FleetStore as _, StateStore, Step, TaskStore as _};
 use axum::Router;
@@ -32,15 +32,15 @@ use tower::ServiceExt as _;
 pub const NOW: Timestamp = Timestamp(1_795_424_400_000_000);
 
 /// A clock that stands still until it is moved.
-pub struct Hand(AtomicI64);
+pub struct ManualClock(AtomicI64);
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
 }
 
-impl Hand {
+impl ManualClock {
     pub fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
@@ -51,7 +51,7 @@ pub struct Server {
     pub deps: ServerDeps,
     pub store: Arc<SqliteStore>,
     pub bus: EmbeddedBus,
-    pub clock: Arc<Hand>,
+    pub clock: Arc<ManualClock>,
     pub worker: WorkerId,
 }
 
@@ -144,21 +144,26 @@ fn fleet() -> Fleet {
     Fleet::new(agents)
 }
 
+fn intake(store: &Arc<SqliteStore>, bus: &EmbeddedBus, clock: &Arc<ManualClock>, fleet: Fleet) -> Intake {
+    Intake::new(IntakeDeps {
+        store: Arc::clone(store) as Arc<dyn StateStore>,
+        bus: Arc::new(bus.clone()),
+        deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        entropy: Arc::new(OsEntropy),
+    })
+}
+
 impl Server {
     pub async fn new() -> Self {
-        Self::with(Limits::default(), SqliteOptions::default()).await
+        Self::with(ServerLimits::default(), SqliteOptions::default()).await
     }
 
-    pub async fn with(limits: Limits, options: SqliteOptions) -> Self {
+    pub async fn with(limits: ServerLimits, options: SqliteOptions) -> Self {
         let store = Arc::new(SqliteStore::in_memory(options).unwrap());
-        let (bus, clock, worker) = (EmbeddedBus::new(), Arc::new(Hand(AtomicI64::new(NOW.0))), WorkerId::generate());
-        let intake = Intake::new(IntakeDeps {
-            store: Arc::clone(&store) as Arc<dyn StateStore>,
-            bus: Arc::new(bus.clone()),
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet()))),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-        });
+        let (bus, clock, worker) =
+            (EmbeddedBus::new(), Arc::new(ManualClock(AtomicI64::new(NOW.0))), WorkerId::generate());
+        let intake = intake(&store, &bus, &clock, fleet());
         let deps = ServerDeps {
             sampling: agentry_core::trace::Sampling::Off,
             log: Arc::new(Log::default()),
@@ -184,14 +189,7 @@ impl Server {
 
     /// Gives the deployment these agents; the router is to be made anew.
     pub fn set_fleet(&mut self, fleet: Fleet) {
-        let deps = IntakeDeps {
-            store: Arc::clone(&self.store) as Arc<dyn StateStore>,
-            bus: Arc::new(self.bus.clone()),
-            deployment: Arc::new(Deployment::fixed(FleetHandle::new(fleet))),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(OsEntropy),
-        };
-        self.deps.intake = Intake::new(deps);
+        self.deps.intake = intake(&self.store, &self.bus, &self.clock, fleet);
     }
 
     /// The test's worker says that it lives.

@@ -3,7 +3,7 @@
 use agentry_bus::{EventBus as _, ReceiveOutcome, Signal};
 use agentry_core::agent::ModeSet;
 use agentry_core::task::Outcome;
-use agentry_server::Limits;
+use agentry_server::ServerLimits;
 use agentry_store::sqlite::SqliteOptions;
 use agentry_store::{OutboxStore as _, TaskStore as _};
 use axum::http::StatusCode;
@@ -165,7 +165,7 @@ async fn a_batch_has_its_bounds() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_with_retry_after_and_loses_nothing() {
-    let server = Server::with(Limits::default(), SqliteOptions { max_queued: 1 }).await;
+    let server = Server::with(ServerLimits::default(), SqliteOptions { max_queued: 1 }).await;
     let first = server.ask("a").await;
     let reply = server.post("/v1/tasks", r#"{"agent":"triage","input":"b"}"#).await;
     assert_eq!((reply.status.as_u16(), reply.json()["code"].clone()), (503, json!("queue_full")), "{}", reply.text);

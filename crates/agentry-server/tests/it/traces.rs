@@ -1,4 +1,4 @@
-//! One trace from the door on: the same id in problem, audit log and task, and the caller's span above the task.
+//! One trace from ingress on: the same id in problem, audit log and task, and the caller's span above the task.
 
 use agentry_core::id::TaskId;
 use agentry_core::trace::{Parent, Sampling};

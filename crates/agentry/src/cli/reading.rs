@@ -1,252 +1,239 @@
-//! Verbs that read and steer a server.
+//! Commands that use a server.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Reading, Server};
+use super::{ReadArgs, ServerArgs};
 
 /// `agents`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Agents {
-    /// Only this one, with everything about it
+pub struct AgentsArgs {
+    /// Show only this agent, with all details
     pub name: Option<String>,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
-    /// What to do with one.
+    pub reading: ReadArgs,
     #[command(subcommand)]
-    pub act: Option<AgentAct>,
+    pub act: Option<AgentCommand>,
 }
 
 /// `agents …`: what the deployment runs.
 #[derive(Debug, Subcommand)]
-pub enum AgentAct {
-    /// Remove an agent from the deployment; what was accepted for it still runs
-    Remove(Act),
-    /// Run a version that the deployment ran before: a rollback
-    Activate(Activate),
+pub enum AgentCommand {
+    /// Remove an agent from the deployment; accepted tasks still run
+    Remove(TargetArgs),
+    /// Activate an earlier version of an agent (rollback)
+    Activate(ActivateArgs),
 }
 
 /// `agents activate`.
 #[derive(Debug, Args)]
-pub struct Activate {
+pub struct ActivateArgs {
     /// The agent
     pub name: String,
-    /// The version, as `agentry agents NAME` shows it [default: the last one of an agent that was removed]
+    /// The version, as shown by `agentry agents NAME` [default: the last version of a removed agent]
     pub version: Option<String>,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `tasks …`.
 #[derive(Debug, Subcommand)]
-pub enum Tasks {
+pub enum TaskCommand {
     /// Tasks, newest first
-    List(TaskList),
+    List(TaskListArgs),
     /// One task; with its journal as JSON or YAML
-    Show(One),
+    Show(ShowArgs),
     /// Cancel a task
-    Cancel(Act),
-    /// Follow a task until it ends: one line for each entry of its journal
-    Events(One),
+    Cancel(TargetArgs),
+    /// Follow a task until it ends, one line per journal entry
+    Events(ShowArgs),
 }
 
 /// `tasks list`.
 #[derive(Debug, Args)]
-pub struct TaskList {
-    /// Only of this agent
+pub struct TaskListArgs {
+    /// Only tasks of this agent
     #[arg(long)]
     pub agent: Option<String>,
-    /// Only in this status
+    /// Only tasks with this status
     #[arg(long)]
     pub status: Option<String>,
-    /// Rows at most
+    /// Most rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// One thing to read.
 #[derive(Debug, Args)]
-pub struct One {
+pub struct ShowArgs {
     /// Its id or name
     pub id: String,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// One thing to act on.
 #[derive(Debug, Args)]
-pub struct Act {
+pub struct TargetArgs {
     /// Its id or name
     pub id: String,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `sessions …`.
 #[derive(Debug, Subcommand)]
-pub enum Sessions {
-    /// Sessions, last used first
-    List(Reading),
+pub enum SessionCommand {
+    /// Sessions, most recently used first
+    List(ReadArgs),
     /// One session and its messages
-    Show(One),
-    /// Forget a session and its messages
-    Delete(Act),
+    Show(ShowArgs),
+    /// Delete a session and its messages
+    Delete(TargetArgs),
 }
 
 /// `schedules …`.
 #[derive(Debug, Subcommand)]
-pub enum Schedules {
+pub enum ScheduleCommand {
     /// Schedules by name
-    List(Reading),
+    List(ReadArgs),
     /// One schedule with its last and next slots
-    Show(One),
-    /// When it fires next
-    Next(NextSlots),
-    /// Fire now, besides the slots
-    Trigger(Act),
-    /// Fire slots of the past that nobody decided, or that were missed
-    Backfill(Backfill),
-    /// Fire no slots until resumed
-    Pause(Act),
-    /// Fire again, from the next slot on
-    Resume(Act),
+    Show(ShowArgs),
+    /// Next slots of a schedule
+    Next(NextSlotsArgs),
+    /// Submit a task now, independent of slots
+    Trigger(TargetArgs),
+    /// Fire past slots that are undecided or missed
+    Backfill(BackfillArgs),
+    /// Pause a schedule
+    Pause(TargetArgs),
+    /// Resume a schedule, from the next slot on
+    Resume(TargetArgs),
 }
 
 /// `schedules next`.
 #[derive(Debug, Args)]
-pub struct NextSlots {
+pub struct NextSlotsArgs {
     /// Its name
     pub id: String,
-    /// Slots that are shown
+    /// Number of slots
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub count: u8,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `schedules backfill`.
 #[derive(Debug, Args)]
-pub struct Backfill {
+pub struct BackfillArgs {
     /// Its name
     pub id: String,
-    /// The first moment, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
+    /// Start of the range, such as 2026-11-01T08:00:00Z, or 2026-11-01 for the start of a UTC day
     #[arg(long, value_name = "TIME")]
     pub from: String,
-    /// The last moment; not in the future
+    /// End of the range, not in the future
     #[arg(long, value_name = "TIME")]
     pub to: String,
-    /// Slots that the range may have; with more, none fires [default: 1000]
+    /// Most slots in the range; with more, none fires [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: Option<u32>,
-    /// Only say how many would fire
+    /// Count the slots without firing them
     #[arg(long)]
     pub dry_run: bool,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `clarifications …`.
 #[derive(Debug, Subcommand)]
-pub enum Clarifications {
+pub enum ClarificationCommand {
     /// Open questions, oldest first
-    List(Reading),
+    List(ReadArgs),
     /// Answer a question; the first answer stands
-    Answer(Answer),
+    Answer(AnswerArgs),
 }
 
 /// `clarifications answer`.
 #[derive(Debug, Args)]
-pub struct Answer {
+pub struct AnswerArgs {
     /// The question's id
     pub id: String,
     /// The answer
     pub answer: String,
-    /// Who answers
+    /// Name of the answering person
     #[arg(long, env = "USER", hide_env_values = true, default_value = "cli")]
     pub by: String,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `dead-letters …`.
 #[derive(Debug, Subcommand)]
-pub enum DeadLetters {
+pub enum DeadLetterCommand {
     /// Open dead letters, newest first
-    List(Reading),
+    List(ReadArgs),
     /// One dead letter with its payload
-    Show(One),
-    /// Try again
-    Replay(Act),
-    /// Replace the payload of an open one
-    Edit(Edit),
-    /// Give up for good
-    Drop(Act),
+    Show(ShowArgs),
+    /// Submit the task or message again
+    Replay(TargetArgs),
+    /// Replace the payload of an open dead letter
+    Edit(EditArgs),
+    /// Drop a dead letter
+    Drop(TargetArgs),
 }
 
 /// `dead-letters edit`.
 #[derive(Debug, Args)]
-pub struct Edit {
+pub struct EditArgs {
     /// Its id
     pub id: String,
     /// The new payload, as JSON; `-` reads standard input
     pub payload: String,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `events …`.
 #[derive(Debug, Args)]
-pub struct Events {
-    /// What to do.
+pub struct EventsArgs {
     #[command(subcommand)]
-    pub command: EventVerb,
+    pub command: EventCommand,
 }
 
 /// `events …`.
 #[derive(Debug, Subcommand)]
-pub enum EventVerb {
+pub enum EventCommand {
     /// Publish an event; agents that subscribe to its topic get a task
-    Publish(Publish),
-    /// Follow events, one JSON object a line, until Ctrl-C
-    Tail(Tail),
+    Publish(PublishArgs),
+    /// Follow events, one JSON object per line, until Ctrl-C
+    Tail(TailArgs),
 }
 
 /// `events publish`.
 #[derive(Debug, Args)]
-pub struct Publish {
+pub struct PublishArgs {
     /// Its topic, for example customer.ticket.created
     pub topic: String,
     /// Its data: JSON, or any text
     pub data: String,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
 /// `events tail`.
 #[derive(Debug, Args)]
-pub struct Tail {
-    /// Only topics of this pattern: `*` is one word, `#` any number
+pub struct TailArgs {
+    /// Only topics that match this pattern: `*` is one word, `#` any number
     pub pattern: Option<String>,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }
 
-/// What `usage` sums over.
+/// The dimension of usage sums.
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 pub enum UsageBy {
     /// One row for each agent.
@@ -262,73 +249,70 @@ pub enum UsageBy {
 
 /// `usage reconcile`.
 #[derive(Debug, Args)]
-pub struct Reconcile {
-    /// What the provider says it did: JSON Lines or CSV, a row for each call
+pub struct ReconcileArgs {
+    /// Export of the provider: JSON Lines or CSV, one row per call
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Rows of the ledger from this moment on, such as 2026-11-01 [default: 30 days ago]
+    /// Start of the span of the ledger, such as 2026-11-01 [default: 30 days ago]
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
-    /// Rows of the ledger before this moment [default: now]
+    /// End of the span of the ledger [default: now]
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// Rows of the ledger of this provider only
+    /// Only calls of this provider
     #[arg(long, value_name = "NAME")]
     pub provider: Option<String>,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
-/// What to do with usage, other than show it.
+/// The commands of `usage`.
 #[derive(Debug, Subcommand)]
-pub enum UsageVerb {
-    /// Compare the ledger, call by call, with what a provider says it did
-    Reconcile(Reconcile),
+pub enum UsageCommand {
+    /// Compare the usage ledger with the export of a provider
+    Reconcile(ReconcileArgs),
 }
 
 /// `usage`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Usage {
-    /// Something else than to show it.
+pub struct UsageArgs {
     #[command(subcommand)]
-    pub command: Option<UsageVerb>,
-    /// One row for each
+    pub command: Option<UsageCommand>,
+    /// Dimension of the sums
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `keys …`.
 #[derive(Debug, Subcommand)]
-pub enum Keys {
-    /// Keys, without the keys themselves
-    List(Reading),
-    /// Make a key, and show it once
-    Create(KeyCreate),
-    /// Make the keys that a deployment starts with, as files, unless they are there
-    Init(KeyInit),
-    /// Make another of the same name and scope; the old one goes on for an hour
-    Rotate(Act),
-    /// Refuse a key from now on
-    Revoke(Act),
+pub enum KeyCommand {
+    /// API keys, without their secrets
+    List(ReadArgs),
+    /// Create a key and show it once
+    Create(KeyCreateArgs),
+    /// Create the first keys of a deployment as files, if they are missing
+    Init(KeyInitArgs),
+    /// Create a key with the same name and scope; the old one stays valid for an hour
+    Rotate(TargetArgs),
+    /// Revoke a key
+    Revoke(TargetArgs),
 }
 
 /// `keys create`.
 #[derive(Debug, Args)]
-pub struct KeyCreate {
-    /// What people call it
+pub struct KeyCreateArgs {
+    /// Name of the key
     pub name: String,
-    /// read: look; run: give work and steer it; admin: manage keys too
+    /// read: read only; run: submit and control work; admin: manage keys too
     #[arg(long, value_name = "SCOPE", default_value = "run", value_parser = ["read", "run", "admin"])]
     pub scope: String,
-    /// Refuse it after so many days; never when absent
+    /// Days until expiry [default: never]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub expires: Option<u32>,
-    /// Write it into the store of a stopped server (--data) or of the cluster, instead of asking a server
+    /// Create it directly in the store of a stopped server (--data) or of the cluster
     #[arg(long)]
     pub local: bool,
     /// Data folder, with --local [env: AGENTRY_DATA] [default: data]
@@ -337,14 +321,13 @@ pub struct KeyCreate {
     /// Backends, with --local: embedded or cluster [env: AGENTRY_ENGINE] [default: embedded]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
-    /// The server.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
 /// `keys init`.
 #[derive(Debug, Args)]
-pub struct KeyInit {
+pub struct KeyInitArgs {
     /// Folder of the files `admin-key` (scope admin) and `scrape-key` (scope read, which its group may read too)
     pub dir: std::path::PathBuf,
     /// Data folder [env: AGENTRY_DATA] [default: data]
@@ -357,18 +340,17 @@ pub struct KeyInit {
 
 /// `log-level`.
 #[derive(Debug, Args)]
-pub struct LogLevel {
-    /// What to log from now on, such as warn or info,agentry_bus=debug
+pub struct LogLevelArgs {
+    /// New filter, such as warn or info,agentry_bus=debug
     pub filter: Option<String>,
-    /// Go back to the filter before after this time: 90s, 10m or 2h
+    /// Restore the previous filter after this time: 90s, 10m or 2h
     #[arg(long = "for", value_name = "TIME", requires = "filter", value_parser = seconds)]
     pub time: Option<u32>,
-    /// The process.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
-/// A time with its unit, in seconds.
+/// Parses a time with a unit, in seconds.
 fn seconds(text: &str) -> Result<u32, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600)];
     let parsed = units.iter().find_map(|(unit, scale)| {
@@ -383,14 +365,13 @@ fn seconds(text: &str) -> Result<u32, String> {
 
 /// `top`.
 #[derive(Debug, Args)]
-pub struct Top {
-    /// Print one picture and end
+pub struct TopArgs {
+    /// Print one snapshot and exit
     #[arg(long)]
     pub once: bool,
-    /// Agents shown at most
+    /// Most agents in the list
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub limit: u32,
-    /// The server.
     #[command(flatten)]
-    pub server: Server,
+    pub server: ServerArgs,
 }

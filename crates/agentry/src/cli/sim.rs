@@ -10,22 +10,22 @@ use secrecy::SecretString;
 
 /// `sim …`.
 #[derive(Debug, Subcommand)]
-pub enum Sim {
-    /// An LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic from its seed
-    Llm(SimLlm),
-    /// Slack: its Web API, and people who write, click and use commands when its control API is told so
-    Slack(SimSlack),
-    /// Have somebody in the simulated Slack do something, and print what came of it
-    Send(SimSend),
+pub enum SimCommand {
+    /// An LLM provider with the protocols of OpenAI, Anthropic, Bedrock and Ollama, deterministic by seed
+    Llm(SimLlmArgs),
+    /// Slack: its Web API, and users who are driven by a control API
+    Slack(SimSlackArgs),
+    /// Perform an action of a user in the simulated Slack and print the result
+    Send(SimSendArgs),
 }
 
 /// `sim send`.
 #[derive(Debug, Args)]
-pub struct SimSend {
-    /// What is done
+pub struct SimSendArgs {
+    /// The action
     #[arg(value_enum)]
-    pub what: Deed,
-    /// More about it, as docs/simulators.md lists it: {"text": "hello", "mention": true}
+    pub what: SlackAction,
+    /// Details of the action, see docs/simulators.md: {"text": "hello", "mention": true}
     #[arg(default_value = "{}", value_name = "JSON")]
     pub body: String,
     /// The simulator's address
@@ -33,32 +33,32 @@ pub struct SimSend {
     pub url: String,
 }
 
-/// What somebody in the simulated Slack does.
+/// An action of a user in the simulated Slack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Deed {
-    /// Writes a message
+pub enum SlackAction {
+    /// Write a message
     Event,
-    /// Uses a slash command
+    /// Use a slash command
     Command,
-    /// Clicks a button
+    /// Click a button
     Click,
-    /// Submits a modal
+    /// Submit a modal
     Submission,
-    /// Asks whether the address is the app's
+    /// Verify the address of the app
     Challenge,
-    /// Sets where things are sent
+    /// Set the target address
     Target,
-    /// Sets what goes wrong
+    /// Inject a fault
     Fault,
 }
 
 /// `sim llm`.
 #[derive(Debug, Args)]
-pub struct SimLlm {
+pub struct SimLlmArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// Answers depend on it
+    /// Seed of the answers
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Latency: instant, fast or realistic
@@ -67,17 +67,17 @@ pub struct SimLlm {
     /// Share of calls that fail with a server error, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub error_rate: f64,
-    /// What goes wrong in which share of calls: a status, hang, html, truncate, garble, drip, endless, disconnect or
-    /// break, as in 429=0.01; several times for several
+    /// Fault and its share of calls, such as 429=0.01: a status, hang, html, truncate, garble, drip, endless,
+    /// disconnect or break; can be repeated
     #[arg(long = "fault", value_name = "KIND=SHARE")]
     pub faults: Vec<FaultRate>,
-    /// Calls of one second at most; more are answered with 429
+    /// Most calls per second; more get 429
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
-    /// Calls of a minute and model at most; more are answered with 429 and when to come back
+    /// Most calls per minute and model; more get 429 with Retry-After
     #[arg(long, value_name = "N")]
     pub rpm: Option<u64>,
-    /// Tokens of a minute and model at most
+    /// Most tokens per minute and model
     #[arg(long, value_name = "N")]
     pub tpm: Option<u64>,
     /// Refuse calls without this key (of signed requests, the access key)
@@ -86,45 +86,45 @@ pub struct SimLlm {
     /// Refuse calls to Bedrock that are not signed with this secret
     #[arg(long, value_name = "SECRET")]
     pub aws_secret: Option<SecretString>,
-    /// File to append every call to
+    /// File to which every call is appended
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
 }
 
 /// `sim slack`.
 #[derive(Debug, Args)]
-pub struct SimSlack {
+pub struct SimSlackArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// Where /slack/events, /slack/commands and /slack/interactive are
+    /// Address of the server with /slack/events, /slack/commands and /slack/interactive
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
-    /// A workspace; several times for several
+    /// Workspace; can be repeated
     #[arg(long = "team", default_value = "T0SIM", value_name = "ID")]
     pub teams: Vec<String>,
-    /// Signs what is sent
+    /// Signing secret of requests
     #[arg(long, default_value = "sim-signing-secret", value_name = "TEXT")]
     pub signing_secret: SecretString,
-    /// Token of the first workspace; of each other one, TEXT-ID
+    /// Token of the first workspace; others have TEXT-ID
     #[arg(long, default_value = "xoxb-sim", value_name = "TEXT")]
     pub bot_token: SecretString,
-    /// Multiplies the waits between retries and the life of a response_url
+    /// Factor of the time between retries and of the lifetime of a response_url
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub time_scale: f64,
-    /// Milliseconds that the target has to answer
+    /// Timeout of responses of the target, in milliseconds
     #[arg(long, default_value_t = 3000, value_name = "MS")]
     pub ack_timeout_ms: u64,
-    /// Hold callers to no rates
+    /// Disable rate limits
     #[arg(long)]
     pub no_rate_limits: bool,
-    /// Take posts into threads whose first message was not said here, for events that somebody else sends
+    /// Accept posts in unknown threads, for events from other senders
     #[arg(long)]
     pub any_thread: bool,
-    /// What goes wrong: fail, status:503, ratelimit, hang or lose, for a method or *, as in chat.postMessage=lose*1
+    /// Fault of a method or of *: fail, status:503, ratelimit, hang or lose, such as chat.postMessage=lose*1
     #[arg(long = "fault", value_name = "METHOD=KIND[*N]")]
     pub faults: Vec<FaultRule>,
-    /// File to append every call and every delivery to
+    /// File to which every call and delivery is appended
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
 }

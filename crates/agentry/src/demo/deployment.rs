@@ -1,17 +1,19 @@
 //! The demo's processes: simulators and the server, children of this one, over a temporary folder. On the cluster engine
 //! the server is four of them, one role each and two workers.
 
+use agentry_api::Client;
 use agentry_config::Engine;
 use agentry_lab::{Deployment, Instance, LabError, Member, ProcessGroup, Program};
+use reqwest::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::engine::DemoEngine;
 use super::fleet;
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
 
-/// What a process prints before its address, once it listens.
+/// The text that a process prints before its address.
 pub const LISTENING: &str = "listening on ";
 /// The workspace that is simulated.
 const SLACK_TEAM: &str = "T0SIM";
@@ -33,9 +35,6 @@ pub struct DemoDeployment {
 
 impl DemoDeployment {
     /// Makes a folder with the example fleet in it; nothing runs yet.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
     pub fn new(engine: DemoEngine) -> Result<Self, Failure> {
         let temporary = tempfile::Builder::new().prefix("agentry-demo-").tempdir().map_err(|error| {
             Failure::new(format!("cannot make a temporary folder: {error}"))
@@ -59,9 +58,6 @@ impl DemoDeployment {
     }
 
     /// Ends all processes and removes what they left on servers.
-    ///
-    /// # Errors
-    /// Something could not be removed.
     pub async fn end(self) -> Result<(), Failure> {
         drop(self.lab);
         self.engine.clean_up().await
@@ -78,25 +74,16 @@ impl DemoDeployment {
     }
 
     /// Returns a client of the simulated provider, for its ledger.
-    ///
-    /// # Errors
-    /// It does not run.
     pub fn provider(&self) -> Result<Client, Failure> {
-        Client::new(&self.simulators()?.0)
+        client_of(&self.simulators()?.0)
     }
 
     /// Returns a client of the simulated Slack.
-    ///
-    /// # Errors
-    /// It does not run.
     pub fn slack(&self) -> Result<Client, Failure> {
-        Client::new(&self.simulators()?.1)
+        client_of(&self.simulators()?.1)
     }
 
     /// Starts the simulators, then the server that calls them.
-    ///
-    /// # Errors
-    /// One does not start.
     pub async fn start(&mut self) -> Result<Client, Failure> {
         let program = &self.lab.program;
         let mut provider = program.command(&["sim", "llm", "--listen", "127.0.0.1:0", "--seed", "1"]);
@@ -123,16 +110,13 @@ impl DemoDeployment {
         let api = others.first().or(workers.first()).map_or("", |member| member.name.as_str());
         self.url = self.lab.instance(api).map_err(failure)?.url();
         self.workers = workers;
-        let target = serde_json::json!({"url": self.url});
-        self.slack()?.post(&["sim", "target"], &[], &target).await?;
-        Client::new(&self.url)
+        let target = json!({"url": self.url});
+        self.slack()?.call::<Value>(Method::POST, &["sim", "target"]).json(&target).await?;
+        client_of(&self.url)
     }
 
     /// Kills who executes with SIGKILL, then starts another in its place: at the same address where it
     /// is the one that answers, and beside those that are left on the cluster engine.
-    ///
-    /// # Errors
-    /// It cannot be killed or started.
     pub async fn kill_and_restart(&mut self) -> Result<Client, Failure> {
         if let Some(worker) = self.workers.last() {
             let killed = self.lab.instance(&worker.name).map_err(failure)?;
@@ -141,17 +125,21 @@ impl DemoDeployment {
             let process = self.lab.spawn(worker, address.as_deref()).map_err(failure)?;
             self.lab.admit(&worker.name, process).await.map_err(failure)?;
         }
-        Client::new(&self.url)
+        client_of(&self.url)
     }
 
     /// Shows the last lines of the processes' logs, for a demo that failed.
     pub fn show_logs(&self) {
         for (name, tail) in self.lab.program.tails() {
             if !tail.trim().is_empty() {
-                out::complain(&format!("--- end of {name}\n{tail}"));
+                out::eprint(&format!("--- end of {name}\n{tail}"));
             }
         }
     }
+}
+
+fn client_of(url: &str) -> Result<Client, Failure> {
+    Ok(Client::builder(url).build()?)
 }
 
 fn failure(error: LabError) -> Failure {

@@ -18,10 +18,7 @@ pub struct DemoEngine {
 
 impl DemoEngine {
     /// Returns the engine that was asked for.
-    ///
-    /// # Errors
-    /// A server is missing.
-    pub async fn find(args: &cli::Demo) -> Result<Self, Failure> {
+    pub async fn find(args: &cli::DemoArgs) -> Result<Self, Failure> {
         // Without the flag nothing of the caller's settings is the demo's.
         if args.engine.is_none() {
             return Ok(Self::embedded());
@@ -42,7 +39,7 @@ impl DemoEngine {
     }
 
     async fn on_servers(mut settings: agentry_config::Settings) -> Result<Self, Failure> {
-        /// Where servers of this machine listen when nobody said otherwise, with the users that they come with.
+        /// Default addresses of local servers, with their default users.
         const POSTGRES: &str = "postgres://postgres@127.0.0.1:5432/postgres";
         const RABBITMQ: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
         const REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -81,9 +78,6 @@ impl DemoEngine {
     }
 
     /// Removes what the demo left on servers. Its processes must have ended.
-    ///
-    /// # Errors
-    /// Something could not be removed.
     pub async fn clean_up(&self) -> Result<(), Failure> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         crate::servers::remove_all(cluster).await.map_err(|error| {

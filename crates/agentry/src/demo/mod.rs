@@ -1,7 +1,7 @@
-//! `agentry demo`: real processes of this executable, real sockets, one task for every mode, and a kill -9.
+//! `agentry demo`: processes of this executable, one task for every mode, and a kill -9.
 //!
-//! A simulator and a server are started on free ports over a temporary folder; everything else happens through the
-//! server's HTTP API, as any user of it would. Whatever ends the demo ends its processes too.
+//! It starts simulators and a server on free ports, with data in a temporary folder, and uses the server through its HTTP
+//! API only. Its processes end with it in every case.
 
 mod crash;
 mod deployment;
@@ -12,34 +12,34 @@ mod scenes;
 
 use std::time::{Duration, Instant};
 
+use agentry_api::{Client, TaskView};
+use agentry_core::id::TaskId;
+use agentry_core::money::NanoUsd;
+use agentry_core::task::TaskStatus;
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Format};
+use crate::render::{self, OutputFormat, shown};
 use deployment::DemoDeployment;
 pub use deployment::LISTENING;
 use engine::DemoEngine;
-use report::Report;
+use report::DemoReport;
 
-/// Time for the whole demo; a stuck one is ended and says where it was.
+/// Deadline of the whole demo.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the demo.
-///
-/// # Errors
-/// When any part of it does not do what it should.
-pub async fn demo(args: &cli::Demo) -> Result<(), Failure> {
-    let mut report = Report::new(args.output == Format::Table);
+pub async fn demo(args: &cli::DemoArgs) -> Result<(), Failure> {
+    let mut report = DemoReport::new(args.output == OutputFormat::Table);
     let mut deployment = DemoDeployment::new(DemoEngine::find(args).await?)?;
     let shown = show(args, &mut deployment, &mut report).await;
     let ended = deployment.end().await;
     shown.and(ended)
 }
 
-async fn show(args: &cli::Demo, deployment: &mut DemoDeployment, report: &mut Report) -> Result<(), Failure> {
+async fn show(args: &cli::DemoArgs, deployment: &mut DemoDeployment, report: &mut DemoReport) -> Result<(), Failure> {
     let played = tokio::select! {
         played = tokio::time::timeout(DEADLINE, play(deployment, report)) => played
             .unwrap_or_else(|_| Err(Failure::new(format!("the demo did not end within {} s", DEADLINE.as_secs())))),
@@ -49,7 +49,7 @@ async fn show(args: &cli::Demo, deployment: &mut DemoDeployment, report: &mut Re
         deployment.show_logs();
         return Err(failure);
     }
-    if args.output != Format::Table {
+    if args.output != OutputFormat::Table {
         render::document(args.output, &report.summary())?;
     } else {
         report.next_steps()?;
@@ -60,15 +60,15 @@ async fn show(args: &cli::Demo, deployment: &mut DemoDeployment, report: &mut Re
     Ok(())
 }
 
-async fn keep(args: &cli::Demo, deployment: &DemoDeployment) -> Result<(), Failure> {
-    if args.output == Format::Table {
+async fn keep(args: &cli::DemoArgs, deployment: &DemoDeployment) -> Result<(), Failure> {
+    if args.output == OutputFormat::Table {
         out::line(&format!("\n  {} stays up until Ctrl-C", deployment.url()))?;
     }
     crate::serve::stop_signal().await
 }
 
-/// The scenes in order. The schedule is made first, so that its slots come while the other scenes play.
-async fn play(deployment: &mut DemoDeployment, report: &mut Report) -> Result<(), Failure> {
+/// Plays the scenes in order. The schedule is created first, so that its slots fire during the other scenes.
+async fn play(deployment: &mut DemoDeployment, report: &mut DemoReport) -> Result<(), Failure> {
     let started = Instant::now();
     let client = deployment.start().await?;
     report.heading(deployment.engine(), deployment.url())?;
@@ -86,69 +86,57 @@ async fn play(deployment: &mut DemoDeployment, report: &mut Report) -> Result<()
     report.crash(&crash)
 }
 
-/// A task as the report needs it, from the API's view of it.
-struct Played {
+/// Tasks of one agent, as a line of the report.
+struct TaskSummary {
     agent: &'static str,
     mode: &'static str,
-    /// What to print between the agent and the duration.
+    /// The text between agent and duration.
     story: String,
-    status: String,
     duration: Duration,
-    llm_calls: u64,
-    cost_nanos: u64,
+    llm_calls: u32,
+    cost: NanoUsd,
 }
 
-impl Played {
-    /// The sum of these tasks, which must all have completed.
-    fn of(agent: &'static str, mode: &'static str, story: String, tasks: &[Value]) -> Result<Self, Failure> {
-        for task in tasks {
-            expect_completed(task)?;
-        }
-        let sum = |pointer: &str| tasks.iter().filter_map(|task| task.pointer(pointer)?.as_u64()).sum();
-        let millis: f64 = tasks.iter().filter_map(|task| task["duration_ms"].as_f64()).sum();
+impl TaskSummary {
+    /// Sums up tasks, which must all have completed.
+    fn of(agent: &'static str, mode: &'static str, story: String, tasks: &[TaskView]) -> Result<Self, Failure> {
+        tasks.iter().try_for_each(expect_completed)?;
+        let millis: f64 = tasks.iter().filter_map(|task| task.duration_ms).sum();
         Ok(Self {
             agent,
             mode,
             story,
-            status: "completed".to_owned(),
             duration: Duration::from_secs_f64(millis.max(0.0) / 1_000.0),
-            llm_calls: sum("/spent/llm_calls"),
-            cost_nanos: sum("/spent/cost_nanos"),
+            llm_calls: tasks.iter().map(|task| task.spent.llm_calls).sum(),
+            cost: tasks.iter().fold(NanoUsd(0), |sum, task| sum.plus(task.spent.cost_nanos)),
         })
     }
 
     fn json(&self) -> Value {
+        #[allow(clippy::cast_precision_loss, reason = "for display; the ledger keeps integers")]
+        let cost_usd = self.cost.0 as f64 / 1e9;
         json!({
             "agent": self.agent,
             "mode": self.mode,
-            "status": self.status,
+            "status": TaskStatus::Completed,
             "duration_ms": self.duration.as_secs_f64() * 1_000.0,
             "llm_calls": self.llm_calls,
-            "cost_usd": usd(self.cost_nanos),
+            "cost_usd": cost_usd,
         })
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for display; the ledger keeps integers")]
-fn usd(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
-}
-
-fn expect_completed(task: &Value) -> Result<(), Failure> {
-    if task["status"] == "completed" {
+fn expect_completed(task: &TaskView) -> Result<(), Failure> {
+    if task.status == TaskStatus::Completed {
         return Ok(());
     }
-    let (id, status) = (render::at(task, "/id"), render::at(task, "/status"));
-    let error = render::at(task, "/error/message");
-    Err(Failure::new(format!("task {id} of {} is {status}: {error}", render::at(task, "/agent"))))
+    let error = shown(&task.error.as_ref().map(|error| &error.message));
+    Err(Failure::new(format!("task {} of {} is {}: {error}", task.id, task.agent, task.status)))
 }
 
-/// Asks again until `done` says what it found; the demo's own deadline ends it.
-async fn until<T, F>(mut ask: impl FnMut() -> F, done: impl Fn(Value) -> Option<T>) -> Result<T, Failure>
-where
-    F: Future<Output = Result<Value, Failure>>,
-{
-    /// Between two questions: short enough to measure a start of tens of milliseconds.
+/// Repeats a request until `done` returns a result; the deadline of the demo ends it.
+async fn until<A, T>(ask: impl AsyncFn() -> Result<A, Failure>, done: impl Fn(A) -> Option<T>) -> Result<T, Failure> {
+    /// Interval of requests: short enough to measure a start of tens of milliseconds.
     const PAUSE: Duration = Duration::from_millis(5);
     loop {
         if let Some(found) = done(ask().await?) {
@@ -158,17 +146,7 @@ where
     }
 }
 
-/// Submits a task and waits for its end on the server's side.
-async fn submit(client: &Client, body: &Value) -> Result<Value, Failure> {
-    client.post(&["v1", "tasks"], &[("wait", "20".to_owned())], body).await
-}
-
-/// A task with its journal.
-async fn with_journal(client: &Client, id: &str) -> Result<Value, Failure> {
-    client.get(&["v1", "tasks", id], &[("journal", "true".to_owned())]).await
-}
-
-/// Entries of a journal of this kind.
-fn entries<'t>(task: &'t Value, kind: &'t str) -> impl Iterator<Item = &'t Value> {
-    task["journal"].as_array().into_iter().flatten().filter(move |entry| entry["body"]["kind"] == kind)
+/// Waits until a task has ended.
+async fn until_ended(client: &Client, id: TaskId) -> Result<(), Failure> {
+    until(async || Ok(client.task(id).await?.task.status), |status| status.is_terminal().then_some(())).await
 }

@@ -1,21 +1,21 @@
-//! What the demo says: a line as each scene ends, and the whole as one object.
+//! The output of the demo: a line per scene, and a summary object.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Played;
-use super::crash::Crash;
-use super::scenes::{Asked, Fired, Mentioned};
+use super::TaskSummary;
+use super::crash::CrashSummary;
+use super::scenes::{MentionSummary, QuestionSummary, SlotSummary};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{dollars, duration};
+use crate::render::{cost, duration};
 
 /// Characters before the column of durations.
 const STORY_WIDTH: usize = 82;
 
-/// The lines printed so far and what they say.
-pub struct Report {
+/// The report of the demo.
+pub struct DemoReport {
     live: bool,
     agents: usize,
     startup: Duration,
@@ -26,8 +26,8 @@ pub struct Report {
     crash: Value,
 }
 
-impl Report {
-    /// A report; `live` prints its lines as they come.
+impl DemoReport {
+    /// Returns an empty report; `live` prints each line at once.
     pub fn new(live: bool) -> Self {
         Self {
             live,
@@ -50,30 +50,30 @@ impl Report {
         self.say(format!("  {mark} {text}").trim_end())
     }
 
-    /// What runs, and where.
+    /// Reports engine and address.
     pub fn heading(&self, engine: &str, url: &str) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
         self.say(&format!("  agentry {version} · {engine} engine · simulated providers · {url}\n"))
     }
 
-    /// All agents are healthy.
+    /// Reports that all agents are healthy.
     pub fn healthy(&mut self, agents: usize, startup: Duration) -> Result<(), Failure> {
         (self.agents, self.startup) = (agents, startup);
         let line = format!("{:STORY_WIDTH$} {:>9}", format!("{agents} agents healthy"), duration(startup));
         self.done(&line)
     }
 
-    /// A task of a mode ended well.
-    pub fn task(&mut self, played: &Played) -> Result<(), Failure> {
+    /// Reports a completed task.
+    pub fn task(&mut self, played: &TaskSummary) -> Result<(), Failure> {
         self.tasks.push(played.json());
         let story = format!("{:<15} {:<15} {}", played.mode, played.agent, played.story);
         let calls = if played.llm_calls == 1 { "1 call".to_owned() } else { format!("{} calls", played.llm_calls) };
-        let numbers = format!("{:>9}  {calls:>8}  {}", duration(played.duration), dollars(played.cost_nanos));
+        let numbers = format!("{:>9}  {calls:>8}  {}", duration(played.duration), cost(played.cost));
         self.done(&format!("{story:<STORY_WIDTH$} {numbers}"))
     }
 
-    /// A question was asked, answered, and its task went on.
-    pub fn clarification(&mut self, asked: &Asked) -> Result<(), Failure> {
+    /// Reports a question that was answered.
+    pub fn clarification(&mut self, asked: &QuestionSummary) -> Result<(), Failure> {
         self.clarification = json!({
             "questions": asked.questions,
             "question": asked.question,
@@ -81,7 +81,7 @@ impl Report {
             "waited_ms": asked.waited.as_secs_f64() * 1_000.0,
             "status": asked.status,
         });
-        let Asked { questions, question, answer, waited, .. } = asked;
+        let QuestionSummary { questions, question, answer, waited, .. } = asked;
         let times = if *questions == 1 { String::new() } else { format!(" {questions} times") };
         let waited = duration(*waited);
         self.done(&format!(
@@ -89,11 +89,11 @@ impl Report {
         ))
     }
 
-    /// The schedule fired.
-    pub fn schedule(&mut self, fired: &Fired) -> Result<(), Failure> {
+    /// Reports fired slots.
+    pub fn schedule(&mut self, fired: &SlotSummary) -> Result<(), Failure> {
         let lateness = fired.lateness.as_secs_f64() * 1_000.0;
         self.schedule = json!({"slots": fired.slots, "lateness_ms": lateness});
-        if let Ok(played) = Played::of("health-check", "scheduled", String::new(), &fired.tasks) {
+        if let Ok(played) = TaskSummary::of("health-check", "scheduled", String::new(), &fired.tasks) {
             self.tasks.push(played.json());
         }
         let lateness = duration(fired.lateness);
@@ -103,17 +103,17 @@ impl Report {
         ))
     }
 
-    /// A mention was answered.
-    pub fn slack(&mut self, mentioned: &Mentioned) -> Result<(), Failure> {
-        let Mentioned { took, posts } = mentioned;
+    /// Reports an answered mention.
+    pub fn slack(&mut self, mentioned: &MentionSummary) -> Result<(), Failure> {
+        let MentionSummary { took, posts } = mentioned;
         self.slack = json!({"posts": posts, "took_ms": took.as_secs_f64() * 1_000.0});
         let story = format!("{:<15} {:<15} mention, told three times → one answer in its thread", "slack", "support");
         self.done(&format!("{story:<STORY_WIDTH$} {:>9}", duration(*took)))
     }
 
-    /// The server was killed and came back.
-    pub fn crash(&mut self, crash: &Crash) -> Result<(), Failure> {
-        let Crash { accepted, ended_before, ended_once, bought_twice, recovery } = crash;
+    /// Reports the crash and the recovery.
+    pub fn crash(&mut self, crash: &CrashSummary) -> Result<(), Failure> {
+        let CrashSummary { accepted, ended_before, ended_once, bought_twice, recovery } = crash;
         self.crash = json!({
             "accepted": accepted,
             "ended_before_kill": ended_before,
@@ -128,12 +128,12 @@ impl Report {
         ))
     }
 
-    /// What to do next.
+    /// Prints suggestions.
     pub fn next_steps(&self) -> Result<(), Failure> {
         self.say("\n  Next:  agentry run support \"Where is my order?\" --sim        agentry serve --sim")
     }
 
-    /// The whole as one object.
+    /// Returns the summary.
     pub fn summary(&self) -> Value {
         json!({
             "ok": true,

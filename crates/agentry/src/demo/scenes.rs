@@ -1,156 +1,163 @@
-//! The scenes: what is asked of the fleet through the API, and what must come of it.
+//! The scenes: the requests to the fleet through the API, and the checks of their results.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use agentry_core::time::Timestamp;
+use agentry_api::{
+    AgentQuery, Client, OpenItemQuery, ScheduleRequest, SubmitReply, TaskDetail, TaskQuery, TaskRequest, TaskView,
+};
+use agentry_core::chat::Message;
+use agentry_core::fleet::AgentState;
+use agentry_core::id::{ClarificationId, TaskId};
+use agentry_core::journal::JournalBody;
+use agentry_core::plan::PlanStep;
+use agentry_core::task::{TaskSource, TaskStatus};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::deployment::PEOPLE;
-use super::{Played, entries, expect_completed, submit, until, with_journal};
-use crate::client::Client;
+use super::{TaskSummary, expect_completed, until};
 use crate::failure::Failure;
 use crate::render::at;
 
-/// The schedule of the demo, made through the API.
+/// The schedule of the demo.
 const SCHEDULE: &str = "demo-every-second";
 /// Slots that must fire.
 const SLOTS: usize = 2;
-/// What the collaborative task asks of a person.
+/// The question of the collaborative task.
 const QUESTION: &str = "Which region?";
-/// What is answered.
+/// The answer to it.
 const ANSWER: &str = "EU";
 
-/// Waits until every agent is healthy; returns how many there are.
+/// Waits until every agent is healthy; returns their number.
 pub async fn all_healthy(client: &Client) -> Result<usize, Failure> {
-    let ask = || async { client.list(&["v1", "agents"], &[], 10_000).await.map(Value::Array) };
+    let ask = async || Ok(client.agents(&AgentQuery::default()).all(10_000).await?);
     until(ask, |agents| {
-        let agents = agents.as_array()?;
-        let healthy = agents.iter().all(|agent| agent["status"] == "healthy");
+        let healthy = agents.iter().all(|agent| agent.status == AgentState::Healthy);
         (healthy && !agents.is_empty()).then_some(agents.len())
     })
     .await
 }
 
-/// One task for a stateless agent.
-pub async fn autonomous(client: &Client) -> Result<Played, Failure> {
-    let task = submit(client, &json!({"agent": "triage", "input": "refund not received"})).await?;
-    expect_completed(&task)?;
-    let story = format!("\"refund not received\" → routed: {}", at(&task, "/output/team"));
-    Played::of("triage", "autonomous", story, &[task])
+/// Submits a task and waits until it has completed.
+async fn complete(client: &Client, request: &TaskRequest<'_>) -> Result<TaskView, Failure> {
+    match client.submit_and_wait(request, 20.0).await? {
+        SubmitReply::Ended(task) => expect_completed(&task).map(|()| *task),
+        SubmitReply::Accepted(receipt) => Err(Failure::new(format!("task {} did not end within 20 s", receipt.id))),
+    }
 }
 
-/// Three turns in one session; the third must have been answered with the first two in front of the model.
-pub async fn continuous(client: &Client) -> Result<Played, Failure> {
+/// One task of an autonomous agent.
+pub async fn autonomous(client: &Client) -> Result<TaskSummary, Failure> {
+    let task = complete(client, &TaskRequest::new("triage", "refund not received")).await?;
+    let team = task.output.as_ref().map_or(String::new(), |output| at(output, "/team"));
+    TaskSummary::of("triage", "autonomous", format!("\"refund not received\" → routed: {team}"), &[task])
+}
+
+/// Three turns in one session; the model must have got the first two with the third.
+pub async fn continuous(client: &Client) -> Result<TaskSummary, Failure> {
     let session = "demo-thread";
     let turns = ["My order is A-1042.", "It has not arrived yet.", "Which order was that?"];
     let mut tasks = Vec::new();
     for input in turns {
-        let task = submit(client, &json!({"agent": "support", "session": session, "input": input})).await?;
-        expect_completed(&task)?;
-        tasks.push(task);
+        let request = TaskRequest { session: Some(session.to_owned()), ..TaskRequest::new("support", input) };
+        tasks.push(complete(client, &request).await?);
     }
     let id = format!("support:{session}");
-    let kept = client.get(&["v1", "sessions", &id], &[]).await?;
-    let said: Vec<String> = kept["history"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|message| message["message"]["role"] == "user")
-        .map(|message| at(message, "/message/content"))
-        .collect();
+    let messages = client.session(&id).await?.history.into_iter().map(|message| message.message);
+    let user_text = |message| if let Message::User { content } = message { Some(content) } else { None };
+    let said: Vec<String> = messages.filter_map(user_text).collect();
     if said != turns {
         return Err(Failure::new(format!("session {id} kept {said:?} of the three turns, in this order")));
     }
-    let tokens = |task: &Value| task["spent"]["input_tokens"].as_u64().unwrap_or(0);
-    if tokens(&tasks[2]) <= tokens(&tasks[0]) {
+    if tasks[2].spent.input_tokens <= tasks[0].spent.input_tokens {
         return Err(Failure::new("the third turn was sent without the two before it"));
     }
-    Played::of("support", "continuous", "3 turns in one thread → in order, all remembered".to_owned(), &tasks)
+    TaskSummary::of("support", "continuous", "3 turns in one thread → in order, all remembered".to_owned(), &tasks)
 }
 
 /// A question that was asked and answered.
-pub struct Asked {
-    /// How many of its steps asked.
+pub struct QuestionSummary {
+    /// Number of steps that asked it.
     pub questions: usize,
-    /// From the first question to the acceptance of its answer.
+    /// Time from the first question to the acceptance of its answer.
     pub waited: Duration,
-    /// What was asked.
+    /// The question.
     pub question: &'static str,
-    /// What was answered.
+    /// The answer.
     pub answer: &'static str,
-    /// How the task went on.
-    pub status: String,
+    /// Final status of the task.
+    pub status: TaskStatus,
 }
 
 /// A plan of several agents, one of whose steps asks a person; the demo answers with a click in Slack.
-pub async fn collaborative(client: &Client, slack: &Client) -> Result<(Played, Asked), Failure> {
+pub async fn collaborative(client: &Client, slack: &Client) -> Result<(TaskSummary, QuestionSummary), Failure> {
     let input = format!("Compare delivery times of our three carriers. [[ask:{QUESTION}|{ANSWER}|US]]");
-    let accepted = client.post(&["v1", "tasks"], &[], &json!({"agent": "research-team", "input": input})).await?;
-    let id = at(&accepted, "/id");
-    let (questions, waited) = answer_until_over(client, slack, &id).await?;
-    let task = with_journal(client, &id).await?;
+    let id = client.submit(&TaskRequest::new("research-team", input)).await?.id;
+    let (questions, waited) = answer_until_ended(client, slack, id).await?;
+    let TaskDetail { task, journal } = client.task_with_journal(id).await?;
     expect_completed(&task)?;
     if questions == 0 {
         return Err(Failure::new("the collaborative task ended without asking"));
     }
-    let steps: Vec<&Value> = entries(&task, "plan_accepted")
-        .filter_map(|entry| entry["body"]["plan"]["steps"].as_array())
-        .flatten()
-        .collect();
-    let done: BTreeSet<String> = entries(&task, "step_completed").map(|entry| at(entry, "/body/step")).collect();
+    let (mut steps, mut done): (Vec<PlanStep>, _) = (Vec::new(), BTreeSet::new());
+    for entry in journal.unwrap_or_default() {
+        match entry.body {
+            JournalBody::PlanAccepted { plan, .. } => steps.extend(plan.steps),
+            JournalBody::StepCompleted { step, .. } => drop(done.insert(step)),
+            _ => {}
+        }
+    }
     if steps.is_empty() || done.len() != steps.len() {
         return Err(Failure::new(format!("{} of {} plan steps were completed", done.len(), steps.len())));
     }
-    let free = steps.iter().filter(|step| step["depends_on"].as_array().is_none_or(Vec::is_empty)).count();
-    let agents: BTreeSet<String> = steps.iter().map(|step| at(step, "/agent")).collect();
+    let free = steps.iter().filter(|step| step.depends_on.is_empty()).count();
+    let agents: BTreeSet<_> = steps.iter().map(|step| &step.agent).collect();
     let story = format!("{} steps, {free} in parallel, {} agents → report", steps.len(), agents.len());
-    let status = at(&task, "/status");
-    let played = Played::of("research-team", "collaborative", story, &[task])?;
-    Ok((played, Asked { waited, questions, question: QUESTION, answer: ANSWER, status }))
+    let status = task.status;
+    let summary = TaskSummary::of("research-team", "collaborative", story, &[task])?;
+    Ok((summary, QuestionSummary { waited, questions, question: QUESTION, answer: ANSWER, status }))
 }
 
-/// Answers each question of a task once it is paused, until the task has ended. Returns how many there were, and how
-/// long the first was open.
-async fn answer_until_over(client: &Client, slack: &Client, task: &str) -> Result<(usize, Duration), Failure> {
-    let path = ["v1", "tasks", task];
+/// Answers the questions of a task until it has ended. Returns their number, and the time until the first was answered.
+async fn answer_until_ended(client: &Client, slack: &Client, id: TaskId) -> Result<(usize, Duration), Failure> {
     let (mut questions, mut waited) = (0, Duration::ZERO);
     loop {
-        // Paused, not busy: a task holds no worker while it waits.
-        let paused = |task: Value| match task["status"].as_str() {
-            Some("waiting") => Some(false),
-            _ => is_over(&task).then_some(true),
-        };
-        if until(|| client.get(&path, &[]), paused).await? {
+        // A waiting task occupies no worker.
+        let ask = async || Ok(client.task(id).await?.task.status);
+        let status =
+            until(ask, |status| (status == TaskStatus::Waiting || status.is_terminal()).then_some(status)).await?;
+        if status.is_terminal() {
             return Ok((questions, waited));
         }
         let began = Instant::now();
-        let open = client.list(&["v1", "clarifications"], &[], 100).await?;
-        for question in open.iter().filter(|question| question["task"] == task) {
-            click(slack, &at(question, "/id")).await?;
+        let open = client.clarifications(&OpenItemQuery::default()).all(100).await?;
+        for question in open.iter().map(|view| &view.clarification).filter(|question| question.task == id) {
+            click(slack, question.id).await?;
             if questions == 0 {
-                waited = asked_at(question).map_or(began.elapsed(), |asked| asked.elapsed().unwrap_or_default());
+                let since_epoch = Duration::from_micros(u64::try_from(question.asked_at.0).unwrap_or(0));
+                waited = (SystemTime::UNIX_EPOCH + since_epoch).elapsed().unwrap_or_else(|_| began.elapsed());
             }
             questions += 1;
         }
     }
 }
 
-/// Clicks the first option of a question in Slack, once it is shown there.
-async fn click(slack: &Client, question: &str) -> Result<(), Failure> {
-    let query = [("by", "bot".to_owned()), ("channel", PEOPLE.to_owned())];
-    let ts = until(
-        || slack.get(&["sim", "messages"], &query),
-        |found| {
-            let shows = |post: &&Value| {
-                post["blocks"].as_array().is_some_and(|it| it.iter().any(|b| b["block_id"] == question))
-            };
-            found["messages"].as_array()?.iter().find(shows).map(|post| at(post, "/ts"))
-        },
-    )
+/// Clicks the first option of a question in Slack, once it is posted.
+async fn click(slack: &Client, question: ClarificationId) -> Result<(), Failure> {
+    let question = question.to_string();
+    let query = json!({"by": "bot", "channel": PEOPLE});
+    let ask = async || Ok(slack.call::<Value>(Method::GET, &["sim", "messages"]).query(&query).await?);
+    let ts = until(ask, |found| {
+        let shows = |post: &&Value| {
+            post["blocks"].as_array().is_some_and(|it| it.iter().any(|b| b["block_id"] == question.as_str()))
+        };
+        found["messages"].as_array()?.iter().find(shows).map(|post| at(post, "/ts"))
+    })
     .await?;
     let body = json!({"channel": PEOPLE, "ts": ts, "action_id": "agentry_answer:0"});
-    let delivery = slack.post(&["sim", "clicks"], &[("wait", "true".to_owned())], &body).await?;
+    let call = slack.call::<Value>(Method::POST, &["sim", "clicks"]).query(&json!({"wait": true}));
+    let delivery = call.json(&body).await?;
     if delivery["status"] == 200 {
         return Ok(());
     }
@@ -158,84 +165,74 @@ async fn click(slack: &Client, question: &str) -> Result<(), Failure> {
 }
 
 /// An answer in Slack.
-pub struct Mentioned {
-    /// From the mention to the answer in its thread.
+pub struct MentionSummary {
+    /// Time from the mention to the answer in its thread.
     pub took: Duration,
-    /// The app's posts in the thread.
+    /// Number of posts of the app in the thread.
     pub posts: usize,
 }
 
-/// Somebody names the app in a channel; Slack tells of it three times, and it is answered once, in the thread.
-pub async fn mention(slack: &Client) -> Result<Mentioned, Failure> {
+/// Mentions the app in a channel. Slack delivers the mention three times; it must be answered once, in the thread.
+pub async fn mention(slack: &Client) -> Result<MentionSummary, Failure> {
     let began = Instant::now();
     let body = json!({"text": "Where is order A-1042?", "mention": true, "channel": "C0SHOP", "copies": 3});
-    let sent = slack.post(&["sim", "events"], &[], &body).await?;
-    let query = |more: Option<(&'static str, String)>| {
-        let thread = [("by", "bot".to_owned()), ("channel", "C0SHOP".to_owned()), ("thread_ts", at(&sent, "/ts"))];
-        thread.into_iter().chain(more).collect::<Vec<_>>()
-    };
-    slack.get(&["sim", "messages"], &query(Some(("wait", "20".to_owned())))).await?;
+    let sent = slack.call::<Value>(Method::POST, &["sim", "events"]).json(&body).await?;
+    let thread = json!({"by": "bot", "channel": "C0SHOP", "thread_ts": at(&sent, "/ts")});
+    let messages = || slack.call::<Value>(Method::GET, &["sim", "messages"]).query(&thread);
+    messages().query(&json!({"wait": 20})).await?;
     let took = began.elapsed();
-    let found = slack.get(&["sim", "messages"], &query(None)).await?;
-    let posts = found["messages"].as_array().map_or(0, Vec::len);
+    let posts = messages().await?["messages"].as_array().map_or(0, Vec::len);
     if posts != 1 {
         return Err(Failure::new(format!("a mention was answered {posts} times")));
     }
-    Ok(Mentioned { took, posts })
+    Ok(MentionSummary { took, posts })
 }
 
-fn asked_at(question: &Value) -> Option<SystemTime> {
-    let asked: Timestamp = serde_json::from_value(question["asked_at"].clone()).ok()?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(asked.0).ok()?))
-}
-
-/// Whether a task has ended.
-pub fn is_over(task: &Value) -> bool {
-    matches!(task["status"].as_str(), Some("completed" | "failed" | "timed_out" | "cancelled"))
-}
-
-/// Makes a schedule with one slot a second.
+/// Creates a schedule with one slot per second.
 pub async fn make_schedule(client: &Client) -> Result<(), Failure> {
-    let schedule = json!({
-        "name": SCHEDULE,
-        "agent": "health-check",
-        "interval_seconds": 1,
-        "input": "check all services",
-    });
-    client.post(&["v1", "schedules"], &[], &schedule).await.map(drop)
+    let schedule = ScheduleRequest {
+        name: Some(SCHEDULE.to_owned()),
+        agent: Some("health-check".to_owned()),
+        interval_seconds: Some(1.0),
+        input: Some("check all services".into()),
+        ..ScheduleRequest::default()
+    };
+    client.create_schedule(&schedule).await?;
+    Ok(())
 }
 
 /// Slots that fired.
-pub struct Fired {
-    /// How many.
+pub struct SlotSummary {
+    /// Their number.
     pub slots: usize,
-    /// The longest time from a slot's nominal time to the acceptance of its task.
+    /// The longest time from the nominal time of a slot to the acceptance of its task.
     pub lateness: Duration,
     /// Their tasks.
-    pub tasks: Vec<Value>,
+    pub tasks: Vec<TaskView>,
 }
 
-/// Waits until the schedule has fired twice and its tasks have ended, then removes it.
-pub async fn slots_fired(client: &Client) -> Result<Fired, Failure> {
-    let query = [("agent", "health-check".to_owned())];
-    let ask = || async { client.list(&["v1", "tasks"], &query, 100).await.map(Value::Array) };
-    let tasks = until(ask, |tasks| {
-        let ours = |task: &&Value| task["source"]["schedule"] == SCHEDULE && is_over(task);
-        let tasks: Vec<Value> = tasks.as_array()?.iter().filter(ours).cloned().collect();
-        (tasks.len() >= SLOTS).then_some(tasks)
-    })
-    .await?;
-    client.send(reqwest::Method::DELETE, &["v1", "schedules", SCHEDULE], None).await?;
-    tasks.iter().try_for_each(expect_completed)?;
-    let slots: BTreeSet<&str> = tasks.iter().filter_map(|task| task["source"]["slot"].as_str()).collect();
-    if slots.len() != tasks.len() {
-        return Err(Failure::new(format!("{} tasks came of {} slots", tasks.len(), slots.len())));
-    }
-    let late = |task: &Value| -> Option<Duration> {
-        let moment = |pointer: &str| serde_json::from_value(task.pointer(pointer)?.clone()).ok();
-        let (created, slot): (Timestamp, _) = (moment("/created_at")?, moment("/source/slot")?);
-        Some(created.since(slot))
+/// Waits until the schedule has fired twice and its tasks have ended, then deletes it.
+pub async fn slots_fired(client: &Client) -> Result<SlotSummary, Failure> {
+    let query = TaskQuery { agent: Some("health-check".to_owned()), ..TaskQuery::default() };
+    let slot = |task: &TaskView| match &task.source {
+        TaskSource::Schedule { schedule, slot } if schedule == SCHEDULE => Some(*slot),
+        _ => None,
     };
+    let tasks = until(
+        async || Ok(client.tasks(&query).all(100).await?),
+        |mut tasks| {
+            tasks.retain(|task| slot(task).is_some() && task.status.is_terminal());
+            (tasks.len() >= SLOTS).then_some(tasks)
+        },
+    )
+    .await?;
+    client.delete_schedule(SCHEDULE).await?;
+    tasks.iter().try_for_each(expect_completed)?;
+    let slots = tasks.iter().filter_map(slot).collect::<BTreeSet<_>>().len();
+    if slots != tasks.len() {
+        return Err(Failure::new(format!("{} tasks came of {slots} slots", tasks.len())));
+    }
+    let late = |task: &TaskView| Some(task.created_at.since(slot(task)?));
     let lateness = tasks.iter().filter_map(late).max().unwrap_or_default();
-    Ok(Fired { slots: slots.len(), lateness, tasks })
+    Ok(SlotSummary { slots, lateness, tasks })
 }

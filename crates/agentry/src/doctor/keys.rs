@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use agentry_config::{Settings, load_fleet};
 use agentry_core::agent::{LlmTarget, ProviderKind};
 
-use super::{Check, State, check};
+use super::{CheckState, DoctorCheck, check};
 
 /// One check for each provider that an agent of the fleet asks.
-pub fn checks(settings: &Settings, replaced: bool) -> Vec<Check> {
+pub fn checks(settings: &Settings, replaced: bool) -> Vec<DoctorCheck> {
     if replaced || settings.sim {
-        return vec![check("keys", State::Good, "none needed: providers are simulated or replaced", None)];
+        return vec![check("keys", CheckState::Good, "none needed: providers are simulated or replaced", None)];
     }
     let mut targets: BTreeMap<&'static str, Vec<LlmTarget>> = BTreeMap::new();
     let fleet = load_fleet(&settings.agents).fleet;
@@ -22,12 +22,12 @@ pub fn checks(settings: &Settings, replaced: bool) -> Vec<Check> {
         }
     }
     if targets.is_empty() {
-        return vec![check("keys", State::Good, "none needed: no agent asks a provider outside", None)];
+        return vec![check("keys", CheckState::Good, "none needed: no agent asks a provider outside", None)];
     }
     targets.values().filter_map(|targets| Some(of_provider(settings, targets.first()?.provider, targets))).collect()
 }
 
-fn of_provider(settings: &Settings, provider: ProviderKind, targets: &[LlmTarget]) -> Check {
+fn of_provider(settings: &Settings, provider: ProviderKind, targets: &[LlmTarget]) -> DoctorCheck {
     let elsewhere = targets.iter().all(|target| target.base_url.is_some());
     let of = &settings.providers;
     match provider {
@@ -41,27 +41,27 @@ fn of_provider(settings: &Settings, provider: ProviderKind, targets: &[LlmTarget
         }
         ProviderKind::Bedrock => bedrock(settings, targets),
         ProviderKind::Ollama | ProviderKind::Simulated => {
-            check("keys", State::Good, format!("provider {provider} needs none"), None)
+            check("keys", CheckState::Good, format!("provider {provider} needs none"), None)
         }
     }
 }
 
-fn key(variable: &'static str, is_set: bool, elsewhere: bool) -> Check {
+fn key(variable: &'static str, is_set: bool, elsewhere: bool) -> DoctorCheck {
     match (is_set, elsewhere) {
-        (true, _) => check("keys", State::Good, format!("{variable} is set"), None),
+        (true, _) => check("keys", CheckState::Good, format!("{variable} is set"), None),
         (false, true) => {
             let found = format!("{variable} is not set; all its agents have a host of their own");
-            check("keys", State::Good, found, None)
+            check("keys", CheckState::Good, found, None)
         }
         (false, false) => {
             let advice = format!("set {variable}, or use --sim; agents with a base_url of their own may not need it");
-            check("keys", State::Look, format!("{variable} is not set"), Some(&advice))
+            check("keys", CheckState::Look, format!("{variable} is not set"), Some(&advice))
         }
     }
 }
 
 /// Only what can be seen without asking AWS.
-fn bedrock(settings: &Settings, targets: &[LlmTarget]) -> Check {
+fn bedrock(settings: &Settings, targets: &[LlmTarget]) -> DoctorCheck {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let by = if settings.providers.bedrock_api_key.is_some() {
         "AWS_BEARER_TOKEN_BEDROCK"
@@ -74,12 +74,12 @@ fn bedrock(settings: &Settings, targets: &[LlmTarget]) -> Check {
     } else {
         let advice = "set AWS_BEARER_TOKEN_BEDROCK, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; the \
                       default profile and an instance's role are found without";
-        return check("keys", State::Look, "bedrock has no key in the environment", Some(advice));
+        return check("keys", CheckState::Look, "bedrock has no key in the environment", Some(advice));
     };
     let has_region = settings.providers.aws_region.is_some() || is_set("AWS_DEFAULT_REGION");
     if has_region || targets.iter().all(|target| target.region.is_some() || target.base_url.is_some()) {
-        return check("keys", State::Good, format!("bedrock goes by {by}"), None);
+        return check("keys", CheckState::Good, format!("bedrock goes by {by}"), None);
     }
     let advice = "set AWS_REGION, or `region` in the agents' llm_config; that of an AWS profile is found without";
-    check("keys", State::Look, format!("bedrock goes by {by}, and has no region"), Some(advice))
+    check("keys", CheckState::Look, format!("bedrock goes by {by}, and has no region"), Some(advice))
 }

@@ -1,4 +1,4 @@
-//! How a log line looks: for people or as JSON, with the ids of the trace that it belongs to.
+//! The format of log lines: text or JSON, with trace ids.
 
 use std::fmt;
 
@@ -12,27 +12,27 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::throttle::{Held, WINDOW};
+use super::throttle::{SuppressedWarnings, WINDOW};
 use crate::out;
-use crate::traces::Ids;
+use crate::traces::TraceIds;
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy)]
-pub struct Lines {
+pub struct LineFormat {
     format: LogFormat,
     ansi: bool,
 }
 
-impl Lines {
-    /// In colour where standard error may be.
+impl LineFormat {
+    /// Returns a format, with colour if standard error supports it.
     pub fn new(format: LogFormat) -> Self {
         Self { format, ansi: format == LogFormat::Text && out::colour_err() }
     }
 
-    /// The line that tells of what was held back.
-    pub fn held(self, held: &Held) -> String {
-        let (file, line) = (held.metadata.file().unwrap_or("?"), held.metadata.line().unwrap_or(0));
-        let Held { text, count, metadata } = held;
+    /// Returns the line about suppressed warnings.
+    pub fn suppressed(self, suppressed: &SuppressedWarnings) -> String {
+        let (file, line) = (suppressed.metadata.file().unwrap_or("?"), suppressed.metadata.line().unwrap_or(0));
+        let SuppressedWarnings { text, count, metadata } = suppressed;
         let level = metadata.level();
         match self.format {
             LogFormat::Text => {
@@ -68,7 +68,7 @@ impl Lines {
         if self.ansi { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn text(self, mut writer: Writer<'_>, event: &Event<'_>, ids: Option<Ids>) -> fmt::Result {
+    fn text(self, mut writer: Writer<'_>, event: &Event<'_>, ids: Option<TraceIds>) -> fmt::Result {
         write!(writer, "{} {} ", self.dim(&now()), self.level(event.metadata().level()))?;
         DefaultFields::new().format_fields(writer.by_ref(), event)?;
         if let Some(ids) = ids {
@@ -81,14 +81,14 @@ impl Lines {
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut spans = ctx.event_scope().into_iter().flatten();
-        let ids = spans.find_map(|span| span.extensions().get::<Ids>().copied());
+        let ids = spans.find_map(|span| span.extensions().get::<TraceIds>().copied());
         match self.format {
             LogFormat::Text => self.text(writer, event, ids),
             LogFormat::Json => {
@@ -100,8 +100,8 @@ where
     }
 }
 
-/// One object: when, how grave, the message with its fields, who says so, and the ids.
-fn json(event: &Event<'_>, ids: Option<Ids>) -> Result<String, serde_json::Error> {
+/// Returns an event as a JSON object: time, level, message with fields, target and ids.
+fn json(event: &Event<'_>, ids: Option<TraceIds>) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::with_capacity(256);
     let mut serializer = serde_json::Serializer::new(&mut bytes);
     let mut map = serializer.serialize_map(None)?;
@@ -164,7 +164,7 @@ impl<M: serde::ser::SerializeMap<Error = serde_json::Error>> Visit for JsonField
     }
 }
 
-/// Spans show in lines by their ids alone.
+/// Omits the fields of spans: lines have their ids only.
 pub struct NoFields;
 
 impl<'writer> FormatFields<'writer> for NoFields {
@@ -177,7 +177,7 @@ impl<'writer> FormatFields<'writer> for NoFields {
     }
 }
 
-/// The time, as RFC 3339 in UTC.
+/// Returns the time as RFC 3339 in UTC.
 fn now() -> String {
     let mut text = String::with_capacity(32);
     // Writing into a string does not fail.
@@ -185,7 +185,7 @@ fn now() -> String {
     text
 }
 
-/// A number with commas between its thousands.
+/// Returns a number with thousands separators.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,4 +1,4 @@
-//! Logs to standard error: which lines, in which form, and how often one line of code may complain.
+//! Logging to standard error: filter, format and rate limit.
 
 mod format;
 mod steer;
@@ -13,17 +13,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::failure::Failure;
 use crate::traces::{SpanLayer, SpanSink};
-use format::{Lines, NoFields};
+use format::{LineFormat, NoFields};
+pub use steer::LogController;
 use steer::LogFilter;
-pub use steer::Steering;
 use throttle::Throttle;
 
-/// Logs to standard error by this filter, and hands spans to `spans`. The first call in a process counts.
-///
-/// # Errors
-/// When the filter cannot be understood.
-pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result<Arc<Steering>, Failure> {
-    let lines = Lines::new(format);
+/// Starts logging with this filter, and sends spans to `spans`. Only the first call in a process has an effect.
+pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result<Arc<LogController>, Failure> {
+    let lines = LineFormat::new(format);
     let (filter, steering) = LogFilter::new(filter, Arc::new(Throttle::default()), lines).map_err(|bad| {
         Failure::usage(format!("`{filter}` is not a log filter: {bad}"))
             .help("for example warn, or info,agentry_store=debug")
@@ -34,11 +31,8 @@ pub fn start(filter: &str, format: LogFormat, spans: Option<SpanSink>) -> Result
     Ok(steering)
 }
 
-/// Logs of verbs that are not servers: what goes wrong, and what `AGENTRY_LOG` asks for.
-///
-/// # Errors
-/// When the filter cannot be understood.
-pub fn start_quiet() -> Result<Arc<Steering>, Failure> {
+/// Starts logging for commands that are not servers: warnings, or the filter of `AGENTRY_LOG`.
+pub fn start_quiet() -> Result<Arc<LogController>, Failure> {
     let filter = std::env::var("AGENTRY_LOG").ok().filter(|filter| !filter.is_empty());
     start(filter.as_deref().unwrap_or("warn"), LogFormat::Text, None)
 }

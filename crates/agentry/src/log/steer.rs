@@ -1,4 +1,4 @@
-//! Which lines are logged, changed while the process runs: for good, or for a time.
+//! The log filter, which can be changed at run time, permanently or for a time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,18 +13,18 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::{EnvFilter, reload};
 
-use super::format::Lines;
+use super::format::LineFormat;
 use super::throttle::{Throttle, WINDOW};
 use crate::out;
 
-/// Why a text is not a filter, and which part of it is meant.
+/// The error of an invalid filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadFilter {
-    /// The directive that is wrong: what stands between two commas.
+    /// The invalid directive.
     pub directive: String,
-    /// Where it begins, in characters from 1.
+    /// Its column in characters, from 1.
     pub column: usize,
-    /// What is wrong with it.
+    /// The reason.
     pub problem: String,
 }
 
@@ -34,10 +34,7 @@ impl fmt::Display for BadFilter {
     }
 }
 
-/// A filter such as `info,agentry_bus=debug`.
-///
-/// # Errors
-/// The first directive that is none.
+/// Parses a filter such as `info,agentry_bus=debug`.
 fn parse(text: &str) -> Result<EnvFilter, BadFilter> {
     let mut column = 1;
     for directive in text.split(',') {
@@ -68,29 +65,29 @@ fn parse(text: &str) -> Result<EnvFilter, BadFilter> {
     }))
 }
 
-/// The filter of log lines: the one that is set now, within the throttle. Spans of traces always pass: lines show their
-/// ids.
+/// The filter of log lines: the current filter and the throttle. Spans always pass, because lines have their ids.
 pub struct LogFilter<S> {
     set: reload::Layer<EnvFilter, S>,
     throttle: Arc<Throttle>,
-    lines: Lines,
+    lines: LineFormat,
 }
 
 impl<S: Subscriber> LogFilter<S> {
-    /// Begins with this filter.
-    ///
-    /// # Errors
-    /// When the text is no filter.
-    pub fn new(text: &str, throttle: Arc<Throttle>, lines: Lines) -> Result<(Self, Arc<Steering>), BadFilter> {
+    /// Returns a filter and its controller.
+    pub fn new(
+        text: &str,
+        throttle: Arc<Throttle>,
+        lines: LineFormat,
+    ) -> Result<(Self, Arc<LogController>), BadFilter> {
         let filter = parse(text)?;
         let (set, handle) = reload::Layer::new(filter);
         // Fails only when the subscriber is gone, and with it all logs.
         let apply = Box::new(move |filter| drop(handle.reload(filter)));
-        let steering = Steering {
+        let steering = LogController {
             lines,
             throttle: Arc::clone(&throttle),
             apply,
-            state: Mutex::new(State { usual: text.to_owned(), passing: None }),
+            state: Mutex::new(State { permanent: text.to_owned(), temporary: None }),
             changed: Notify::new(),
         };
         Ok((Self { set, throttle, lines }, Arc::new(steering)))
@@ -114,9 +111,9 @@ impl<S: Subscriber> Filter<S> for LogFilter<S> {
         if !Filter::event_enabled(&self.set, event, context) {
             return false;
         }
-        let (passes, held) = self.throttle.admits(event);
-        if let Some(held) = held {
-            out::complain(&self.lines.held(&held));
+        let (passes, suppressed) = self.throttle.admits(event);
+        if let Some(suppressed) = suppressed {
+            out::eprint(&self.lines.suppressed(&suppressed));
         }
         passes
     }
@@ -146,75 +143,75 @@ impl<S: Subscriber> Filter<S> for LogFilter<S> {
     }
 }
 
-/// Sets the filter of this process' log.
-pub struct Steering {
-    lines: Lines,
+/// Controls the log filter of the process.
+pub struct LogController {
+    lines: LineFormat,
     throttle: Arc<Throttle>,
     apply: Box<dyn Fn(EnvFilter) + Send + Sync>,
     state: Mutex<State>,
-    /// Rings when a time limit was set or lifted.
+    /// Notified when the filter changes.
     changed: Notify,
 }
 
 struct State {
-    /// What holds when nothing passes.
-    usual: String,
-    /// What holds for a time, and until when.
-    passing: Option<(String, Instant)>,
+    /// The permanent filter.
+    permanent: String,
+    /// The temporary filter and its end.
+    temporary: Option<(String, Instant)>,
 }
 
-impl Steering {
-    /// Falls back when a time is over, and tells what was held back. Runs until it is dropped.
+impl LogController {
+    /// Restores the permanent filter in time, and prints suppressed warnings. Runs until dropped.
     pub async fn watch(&self) {
         loop {
-            let until = self.state.lock().unwrap_or_else(PoisonError::into_inner).passing.as_ref().map(|(_, at)| *at);
+            let until = self.state.lock().unwrap_or_else(PoisonError::into_inner).temporary.as_ref().map(|(_, at)| *at);
             let left = until.map_or(WINDOW, |until| until.saturating_duration_since(Instant::now()).min(WINDOW));
             tokio::select! {
                 () = tokio::time::sleep(left) => {}
                 () = self.changed.notified() => {}
             }
             self.fall_back(Instant::now());
-            self.tell(self.throttle.take_over(Instant::now()));
+            self.print(self.throttle.take_expired(Instant::now()));
         }
     }
 
-    /// The usual filter holds again when the time of another is over.
+    /// Restores the permanent filter if the time of the temporary one is over.
     fn fall_back(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.passing.as_ref().is_none_or(|(_, until)| now < *until) {
+        if state.temporary.as_ref().is_none_or(|(_, until)| now < *until) {
             return;
         }
-        state.passing = None;
-        // It was a filter when it was set.
-        if let Ok(filter) = parse(&state.usual) {
+        state.temporary = None;
+        // It was valid when it was set.
+        if let Ok(filter) = parse(&state.permanent) {
             (self.apply)(filter);
         }
-        let usual = state.usual.clone();
+        let permanent = state.permanent.clone();
         drop(state);
-        tracing::info!(filter = usual, "the usual log filter holds again");
+        tracing::info!(filter = permanent, "the permanent log filter is restored");
     }
 
-    /// Tells what was held back and not told yet: the process ends.
+    /// Prints the suppressed warnings at the end of the process.
     pub fn end(&self) {
-        self.tell(self.throttle.take_all());
+        self.print(self.throttle.take_all());
     }
 
-    fn tell(&self, held: Vec<super::throttle::Held>) {
-        for held in held {
-            out::complain(&self.lines.held(&held));
+    fn print(&self, suppressed: Vec<super::throttle::SuppressedWarnings>) {
+        for suppressed in suppressed {
+            out::eprint(&self.lines.suppressed(&suppressed));
         }
     }
 }
 
-impl LogControl for Steering {
+impl LogControl for LogController {
     fn current(&self) -> LogState {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &state.passing {
+        match &state.temporary {
             Some((filter, until)) => {
                 let left = until.saturating_duration_since(Instant::now());
-                LogState { filter: filter.clone(), then: Some((state.usual.clone(), left)) }
+                LogState { filter: filter.clone(), then: Some((state.permanent.clone(), left)) }
             }
-            None => LogState { filter: state.usual.clone(), then: None },
+            None => LogState { filter: state.permanent.clone(), then: None },
         }
     }
 
@@ -223,8 +220,8 @@ impl LogControl for Steering {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match time {
-                Some(time) => state.passing = Some((text.to_owned(), Instant::now() + time)),
-                None => *state = State { usual: text.to_owned(), passing: None },
+                Some(time) => state.temporary = Some((text.to_owned(), Instant::now() + time)),
+                None => *state = State { permanent: text.to_owned(), temporary: None },
             }
             (self.apply)(filter);
         }
@@ -258,18 +255,18 @@ mod tests {
 
     #[test]
     fn a_filter_for_a_time_gives_way_to_the_usual_one() {
-        let lines = Lines::new(agentry_config::LogFormat::Text);
+        let lines = LineFormat::new(agentry_config::LogFormat::Text);
         let (_filter, steering) = LogFilter::<Registry>::new("warn", Arc::default(), lines).unwrap();
-        let usual = "warn".to_owned();
+        let permanent = "warn".to_owned();
         steering.set("debug", Some(Duration::from_secs(60))).unwrap();
         let state = steering.current();
-        assert!(state.filter == "debug" && state.then.is_some_and(|(then, _)| then == usual));
+        assert!(state.filter == "debug" && state.then.is_some_and(|(then, _)| then == permanent));
         steering.fall_back(Instant::now());
         assert_eq!(steering.current().filter, "debug", "its time is not over");
         assert!(steering.set("debgu", None).is_err());
         assert_eq!(steering.current().filter, "debug", "a bad one changes nothing");
         steering.fall_back(Instant::now() + Duration::from_secs(60));
-        assert_eq!(steering.current(), LogState { filter: usual, then: None });
+        assert_eq!(steering.current(), LogState { filter: permanent, then: None });
         steering.set("error", None).unwrap();
         assert_eq!(steering.current(), LogState { filter: "error".to_owned(), then: None });
     }

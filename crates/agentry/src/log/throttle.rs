@@ -1,5 +1,5 @@
-//! A bound on how often one line of code may warn: an outage makes every loop and every request complain, and thousands
-//! of equal lines hide the first one. What is held back is counted, and the count is told when its time is over.
+//! A rate limit of warnings per callsite: in an outage thousands of equal lines would hide the first one. Suppressed
+//! warnings are counted, and the count is printed at the end of the window.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata};
 
-/// The time over which warnings of one line of code are counted.
+/// The window over which warnings of a callsite are counted.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// Warnings of one line of code in a window; the others are counted.
+/// The most warnings of a callsite per window; more are suppressed.
 const MAX_IN_WINDOW: u32 = 5;
-/// Lines of code that are counted at most: Agentry and its libraries have some hundred that warn.
+/// The most counted callsites; Agentry and its libraries have a few hundred warnings.
 const MAX_CALLSITES: usize = 4_096;
-/// The longest text that is kept of a warning to name it later, in characters.
+/// The longest stored text of a warning, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Lets the first warnings of each line of code pass.
+/// Limits the warnings of each callsite.
 #[derive(Default)]
 pub struct Throttle {
     counts: Mutex<HashMap<Identifier, Count>>,
@@ -27,33 +27,33 @@ struct Count {
     metadata: &'static Metadata<'static>,
     since: Instant,
     passed: u32,
-    held: u64,
-    /// What the first one that was held back said.
+    suppressed: u64,
+    /// The text of the first suppressed warning.
     text: String,
 }
 
 impl Count {
-    fn told(self) -> Option<Held> {
-        let Self { metadata, held, text, .. } = self;
-        (held > 0).then_some(Held { text, count: held, metadata })
+    fn report(self) -> Option<SuppressedWarnings> {
+        let Self { metadata, suppressed, text, .. } = self;
+        (suppressed > 0).then_some(SuppressedWarnings { text, count: suppressed, metadata })
     }
 }
 
-/// Warnings that were held back.
+/// Suppressed warnings of a callsite.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Held {
-    /// What the first of them said.
+pub struct SuppressedWarnings {
+    /// The text of the first one.
     pub text: String,
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// The line of code.
+    /// The callsite.
     pub metadata: &'static Metadata<'static>,
 }
 
 impl Throttle {
-    /// Whether an event passes, and what was held back before it and not told yet. What is less grave than
-    /// [`Level::WARN`] always passes.
-    pub fn admits(&self, event: &Event<'_>) -> (bool, Option<Held>) {
+    /// Returns whether an event passes, and the suppressed warnings of the previous window. Levels below [`Level::WARN`]
+    /// always pass.
+    pub fn admits(&self, event: &Event<'_>) -> (bool, Option<SuppressedWarnings>) {
         let metadata = event.metadata();
         // Levels order from the gravest to the finest.
         if *metadata.level() > Level::WARN {
@@ -67,53 +67,53 @@ impl Throttle {
         metadata: &'static Metadata<'static>,
         now: Instant,
         text: impl FnOnce() -> String,
-    ) -> (bool, Option<Held>) {
+    ) -> (bool, Option<SuppressedWarnings>) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let callsite = metadata.callsite();
         if counts.len() >= MAX_CALLSITES && !counts.contains_key(&callsite) {
             return (true, None);
         }
-        let fresh = || Count { metadata, since: now, passed: 0, held: 0, text: String::new() };
+        let fresh = || Count { metadata, since: now, passed: 0, suppressed: 0, text: String::new() };
         let count = counts.entry(callsite).or_insert_with(fresh);
         let mut before = None;
         if now.duration_since(count.since) >= WINDOW {
-            before = std::mem::replace(count, fresh()).told();
+            before = std::mem::replace(count, fresh()).report();
         }
         if count.passed < MAX_IN_WINDOW {
             count.passed += 1;
             return (true, before);
         }
-        if count.held == 0 {
+        if count.suppressed == 0 {
             count.text = text();
         }
-        count.held += 1;
+        count.suppressed += 1;
         (false, before)
     }
 
-    /// What was held back in windows that are over, each told once. Also ends those windows.
-    pub fn take_over(&self, now: Instant) -> Vec<Held> {
+    /// Takes the suppressed warnings of expired windows.
+    pub fn take_expired(&self, now: Instant) -> Vec<SuppressedWarnings> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let over = counts.extract_if(|_, count| now.duration_since(count.since) >= WINDOW);
-        over.filter_map(|(_, count)| count.told()).collect()
+        over.filter_map(|(_, count)| count.report()).collect()
     }
 
-    /// Everything that was held back: the process ends.
-    pub fn take_all(&self) -> Vec<Held> {
-        self.take_over(Instant::now() + WINDOW)
+    /// Takes all suppressed warnings.
+    pub fn take_all(&self) -> Vec<SuppressedWarnings> {
+        self.take_expired(Instant::now() + WINDOW)
     }
 }
 
 /// The message of an event.
 fn message(event: &Event<'_>) -> String {
-    struct Text(String);
-    impl tracing::field::Visit for Text {
+    struct MessageText(String);
+    impl tracing::field::Visit for MessageText {
         fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
             if field.name() == "message" {
                 self.0 = format!("{value:?}").chars().take(MAX_TEXT).collect();
             }
         }
     }
-    let mut text = Text(String::new());
+    let mut text = MessageText(String::new());
     event.record(&mut text);
     text.0
 }
@@ -142,12 +142,12 @@ mod tests {
         let (throttle, began) = (Throttle::default(), Instant::now());
         let warn = |at| throttle.admit(&META, at, || "it broke".to_owned());
         assert_eq!((0..100).filter(|_| warn(began).0).count(), 5);
-        assert_eq!(throttle.take_over(began), [], "not yet");
-        let told = || Held { text: "it broke".to_owned(), count: 95, metadata: &META };
-        assert_eq!(throttle.take_over(began + WINDOW), [told()], "told although nobody warns any more");
-        assert_eq!(throttle.take_over(began + WINDOW), [], "and once");
+        assert_eq!(throttle.take_expired(began), [], "not yet");
+        let report = || SuppressedWarnings { text: "it broke".to_owned(), count: 95, metadata: &META };
+        assert_eq!(throttle.take_expired(began + WINDOW), [report()], "told although nobody warns any more");
+        assert_eq!(throttle.take_expired(began + WINDOW), [], "and once");
         assert_eq!((0..100).filter(|_| warn(began + WINDOW).0).count(), 5, "the next window lets the first ones pass");
-        assert_eq!(warn(began + WINDOW * 2), (true, Some(told())), "or told by the next one, if that comes first");
+        assert_eq!(warn(began + WINDOW * 2), (true, Some(report())), "or told by the next one, if that comes first");
     }
 
     #[test]

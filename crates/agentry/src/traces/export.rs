@@ -1,5 +1,5 @@
-//! Sends spans to a collector from a bounded queue. A collector that is slow or away costs spans, which are counted, and
-//! never time.
+//! Exports spans to a collector from a bounded queue. If the collector is slow or down, spans are dropped and counted;
+//! work is never delayed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,18 +16,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
-/// Spans that wait at most; further ones are lost. One is about 1 KiB.
+/// The most queued spans; more are dropped. A span has about 1 KiB.
 const MAX_WAITING: usize = 8_192;
 /// Spans in one request (OpenTelemetry's default).
 const MAX_BATCH: usize = 512;
-/// How long a span waits for others.
+/// The time that a span waits for others.
 const LINGER: Duration = Duration::from_millis(500);
 /// Time for one request (OpenTelemetry's default).
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the process waits at its end for what is left to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Timeout of the last flush.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where spans go when they end.
+/// Receives ended spans.
 #[derive(Clone)]
 pub struct SpanSink {
     queue: mpsc::Sender<SpanData>,
@@ -43,7 +43,7 @@ impl SpanSink {
     }
 }
 
-/// Sends spans until it is told to end.
+/// Exports spans to a collector.
 pub struct Exporter {
     sink: SpanSink,
     stop: CancellationToken,
@@ -51,10 +51,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins, when the settings name a collector.
-    ///
-    /// # Errors
-    /// When the address or the environment's `OTEL_…` variables cannot be used.
+    /// Starts the export, if the settings have a collector.
     pub fn start(settings: &TraceSettings) -> Result<Option<Self>, Failure> {
         let Some(endpoint) = &settings.endpoint else { return Ok(None) };
         let url = format!("{endpoint}/v1/traces");
@@ -72,39 +69,45 @@ impl Exporter {
         otlp.set_resource(&Resource::builder().with_service_name(settings.service.clone()).build());
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let (lost, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-        let worker =
-            Worker { waiting, otlp, lost: Arc::clone(&lost), told: 0, endpoint: endpoint.clone(), stop: stop.clone() };
+        let worker = ExportWorker {
+            waiting,
+            otlp,
+            lost: Arc::clone(&lost),
+            reported: 0,
+            endpoint: endpoint.clone(),
+            stop: stop.clone(),
+        };
         let sending = tokio::spawn(worker.run());
         Ok(Some(Self { sink: SpanSink { queue, lost }, stop, sending }))
     }
 
-    /// Where spans are handed in.
+    /// Returns the sink for ended spans.
     pub fn sink(&self) -> SpanSink {
         self.sink.clone()
     }
 
-    /// Sends what waits, within a bound, and ends.
+    /// Flushes queued spans within [`FLUSH_TIMEOUT`] and stops.
     pub async fn stop(self) {
         self.stop.cancel();
         let abort = self.sending.abort_handle();
-        if timeout(LAST_WORDS, self.sending).await.is_err() {
+        if timeout(FLUSH_TIMEOUT, self.sending).await.is_err() {
             abort.abort();
             tracing::warn!("the last spans were not sent: the collector did not take them in time");
         }
     }
 }
 
-struct Worker {
+struct ExportWorker {
     waiting: mpsc::Receiver<SpanData>,
     otlp: Otlp,
     lost: Arc<AtomicU64>,
-    /// Lost spans that the log knows of.
-    told: u64,
+    /// Dropped spans that were logged.
+    reported: u64,
     endpoint: String,
     stop: CancellationToken,
 }
 
-impl Worker {
+impl ExportWorker {
     async fn run(mut self) {
         loop {
             let batch = self.next().await;
@@ -117,8 +120,8 @@ impl Worker {
                 self.lost.fetch_add(count, Ordering::Relaxed);
             }
             let lost = self.lost.load(Ordering::Relaxed);
-            if lost > self.told {
-                self.told = lost;
+            if lost > self.reported {
+                self.reported = lost;
                 let why = problem.map_or_else(|| "more came than it took".to_owned(), |error| error.to_string());
                 tracing::warn!(
                     collector = self.endpoint,
@@ -130,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// The next spans; none when everything was sent and the process ends.
+    /// Returns the next batch; empty at the end.
     async fn next(&mut self) -> Vec<SpanData> {
         let mut batch = Vec::new();
         let mut until = None;

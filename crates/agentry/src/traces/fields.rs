@@ -1,4 +1,4 @@
-//! The fields of a span: its ids, what OpenTelemetry has a place of its own for, and attributes.
+//! The fields of a span: ids, well-known OpenTelemetry fields, and attributes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,11 +13,11 @@ use tracing::field::{Field, Visit};
 /// The longest text of an attribute, in bytes; the rest is cut.
 const MAX_TEXT: usize = 4_096;
 
-/// What a span brings along.
+/// The fields of a span.
 #[derive(Default)]
-pub struct Fields {
+pub struct SpanFields {
     pub trace: Option<TraceId>,
-    /// Only spans that are kept have one.
+    /// The span id, if the span is exported.
     pub span: Option<SpanId>,
     parent: Option<u64>,
     name: Option<String>,
@@ -27,7 +27,7 @@ pub struct Fields {
     attributes: Vec<KeyValue>,
 }
 
-impl Fields {
+impl SpanFields {
     /// The span as it is exported.
     pub fn into_data(self, name: &'static str, start: SystemTime, end: SystemTime) -> Option<SpanData> {
         let (trace, span) = (self.trace?, self.span?);
@@ -97,7 +97,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-impl Visit for Fields {
+impl Visit for SpanFields {
     fn record_u128(&mut self, field: &Field, value: u128) {
         if field.name() == "trace_id" {
             self.trace = Some(TraceId(value));

@@ -1,4 +1,4 @@
-//! Notes the ids of spans for log lines, and hands spans that are kept to the exporter when they end.
+//! Records the ids of spans for log lines, and sends ended spans to the exporter.
 
 use std::time::SystemTime;
 
@@ -10,21 +10,21 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::export::SpanSink;
-use super::fields::Fields;
+use super::fields::SpanFields;
 
-/// The ids that a log line within a span shows.
+/// The ids in log lines within a span.
 #[derive(Debug, Clone, Copy)]
-pub struct Ids {
+pub struct TraceIds {
     /// The trace.
     pub trace: TraceId,
     /// The span, where it is kept.
     pub span: Option<SpanId>,
 }
 
-/// A span that is kept, until it ends.
-struct Open {
+/// An exported span that has not ended.
+struct OpenSpan {
     start: SystemTime,
-    fields: Fields,
+    fields: SpanFields,
 }
 
 /// See the module.
@@ -49,27 +49,27 @@ where
 {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::default();
+        let mut fields = SpanFields::default();
         attributes.record(&mut fields);
         let Some(trace) = fields.trace else { return };
         let mut extensions = span.extensions_mut();
-        extensions.insert(Ids { trace, span: fields.span });
+        extensions.insert(TraceIds { trace, span: fields.span });
         if fields.span.is_some() && self.sink.is_some() {
-            extensions.insert(Open { start: SystemTime::now(), fields });
+            extensions.insert(OpenSpan { start: SystemTime::now(), fields });
         }
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(open) = span.extensions_mut().get_mut::<Open>() {
+        if let Some(open) = span.extensions_mut().get_mut::<OpenSpan>() {
             values.record(&mut open.fields);
         }
     }
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
         let (Some(sink), Some(span)) = (&self.sink, context.span(&id)) else { return };
-        let open = span.extensions_mut().remove::<Open>();
-        if let Some(Open { start, fields }) = open
+        let open = span.extensions_mut().remove::<OpenSpan>();
+        if let Some(OpenSpan { start, fields }) = open
             && let Some(data) = fields.into_data(span.name(), start, SystemTime::now())
         {
             sink.send(data);

@@ -9,4 +9,4 @@ mod fields;
 mod layer;
 
 pub use export::{Exporter, SpanSink};
-pub use layer::{Ids, SpanLayer};
+pub use layer::{SpanLayer, TraceIds};

@@ -1,16 +1,17 @@
-//! `agents`, `workers`, `usage`, `log-level`: how the fleet is doing.
+//! `agents`, `workers`, `usage`, `log-level`: the state of the fleet.
 
 use agentry_api::{
-    ActivateRequest, AgentQuery, AgentView, By, LogChange, LogView, UsageQuery, UsageReply, UsageSum, WorkerView,
+    ActivateRequest, AgentQuery, AgentView, LogChange, LogView, UsageDimension, UsageQuery, UsageReply, UsageSum,
+    WorkerView,
 };
 
 use super::{LIST_LIMIT, act, list, show};
-use crate::cli::{AgentAct, Agents, LogLevel, Reading, Usage, UsageBy};
+use crate::cli::{AgentCommand, AgentsArgs, LogLevelArgs, ReadArgs, UsageArgs, UsageBy};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, cost, moment, number, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, cost, moment, number, shown, text};
 
-const AGENTS: &[Column<AgentView>] = &[
+const AGENTS: &[TableColumn<AgentView>] = &[
     text("agent", |agent| shown(&agent.name)),
     text("mode", |agent| shown(&agent.mode)),
     text("version", |agent| shown(&agent.version)),
@@ -19,18 +20,18 @@ const AGENTS: &[Column<AgentView>] = &[
     text("note", note),
 ];
 
-/// Why an agent is not as it should be: its file's error, why it is not healthy, or what to look at.
+/// Returns the error of an agent's file, the reason of its status, or its warnings.
 fn note(agent: &AgentView) -> String {
     agent.error.as_ref().or(agent.reason.as_ref()).cloned().unwrap_or_else(|| agent.warnings.join(", "))
 }
 
-pub async fn agents(args: &Agents) -> Result<(), Failure> {
+pub async fn agents(args: &AgentsArgs) -> Result<(), Failure> {
     match &args.act {
-        Some(AgentAct::Remove(args)) => {
+        Some(AgentCommand::Remove(args)) => {
             let call = args.server.client()?.remove_agent(&args.id);
             return act(args, call, "is removed; what was accepted for it still runs").await;
         }
-        Some(AgentAct::Activate(args)) => {
+        Some(AgentCommand::Activate(args)) => {
             let version = ActivateRequest { version: args.version.clone() };
             let active = args.server.client()?.activate(&args.name, &version).await?;
             return out::line(&format!("{} runs version {}", active.name, active.version));
@@ -47,7 +48,7 @@ pub async fn agents(args: &Agents) -> Result<(), Failure> {
     }
 }
 
-const WORKERS: &[Column<WorkerView>] = &[
+const WORKERS: &[TableColumn<WorkerView>] = &[
     text("worker", |it| shown(&it.worker.id)),
     text("host", |it| shown(&it.worker.host)),
     text("roles", |it| shown(&it.worker.roles)),
@@ -58,11 +59,11 @@ const WORKERS: &[Column<WorkerView>] = &[
     text("heartbeat", |it| moment(it.worker.heartbeat_at)),
 ];
 
-pub async fn workers(reading: &Reading) -> Result<(), Failure> {
+pub async fn workers(reading: &ReadArgs) -> Result<(), Failure> {
     list(reading, reading.server.client()?.workers(), LIST_LIMIT, WORKERS, "no workers are registered").await
 }
 
-const USAGE: &[Column<UsageSum>] = &[
+const USAGE: &[TableColumn<UsageSum>] = &[
     text("for", |row| shown(&row.key)),
     number("calls", |row| shown(&row.calls)),
     number("failed", |row| shown(&row.failed_calls)),
@@ -73,29 +74,29 @@ const USAGE: &[Column<UsageSum>] = &[
     number("cost", |row| cost(row.cost_nanos)),
 ];
 
-pub async fn usage(args: &Usage) -> Result<(), Failure> {
+pub async fn usage(args: &UsageArgs) -> Result<(), Failure> {
     let by = match args.by {
-        UsageBy::Agent => By::Agent,
-        UsageBy::Model => By::Model,
-        UsageBy::Day => By::Day,
-        UsageBy::Task => By::Task,
+        UsageBy::Agent => UsageDimension::Agent,
+        UsageBy::Model => UsageDimension::Model,
+        UsageBy::Day => UsageDimension::Day,
+        UsageBy::Task => UsageDimension::Task,
     };
     let call = args.reading.server.client()?.usage(&UsageQuery { by, from: None, to: None });
-    if args.reading.output != Format::Table {
+    if args.reading.output != OutputFormat::Table {
         return show(&args.reading, call).await;
     }
     let UsageReply { rows, .. } = call.await?;
     render::rows(&rows, USAGE, "no provider was called yet")
 }
 
-/// Shows what a process logs, after a change when one is asked for.
-pub async fn log_level(args: &LogLevel) -> Result<(), Failure> {
+/// Prints the log filter, after changing it if requested.
+pub async fn log_level(args: &LogLevelArgs) -> Result<(), Failure> {
     let client = args.reading.server.client()?;
     let call = match &args.filter {
         None => client.log(),
         Some(filter) => client.change_log(&LogChange { filter: filter.clone(), for_seconds: args.time }),
     };
-    if args.reading.output != Format::Table {
+    if args.reading.output != OutputFormat::Table {
         return show(&args.reading, call).await;
     }
     let LogView { filter, then, remaining_seconds } = call.await?;

@@ -1,20 +1,20 @@
-//! `clarifications`, `dead-letters`: what waits for a person to decide.
+//! `clarifications`, `dead-letters`: items that wait for a decision of a person.
 
 use std::io::Read;
 
-use agentry_api::{AnswerRequest, ClarificationQuery, ClarificationView, DeadLetterQuery, DeadLetterView, EditRequest};
+use agentry_api::{AnswerRequest, ClarificationView, DeadLetterView, EditRequest, OpenItemQuery};
 use serde_json::Value;
 
 use super::{LIST_LIMIT, act, list, show};
-use crate::cli::{Clarifications, DeadLetters, Edit, Verb};
+use crate::cli::{ClarificationCommand, DeadLetterCommand, EditArgs, ResourceArgs};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{Column, moment, shown, text};
+use crate::render::{TableColumn, moment, shown, text};
 
-/// The largest payload that is read from standard input, in bytes: what the API takes as a body.
+/// The largest payload that is read from standard input, in bytes: the limit of the API.
 const MAX_PAYLOAD: u64 = 1 << 20;
 
-const QUESTIONS: &[Column<ClarificationView>] = &[
+const QUESTIONS: &[TableColumn<ClarificationView>] = &[
     text("id", |it| shown(&it.clarification.id)),
     text("agent", |it| shown(&it.clarification.agent)),
     text("question", |it| shown(&it.clarification.question)),
@@ -23,13 +23,13 @@ const QUESTIONS: &[Column<ClarificationView>] = &[
     text("expires", |it| moment(it.clarification.expires_at)),
 ];
 
-pub async fn clarifications(verb: Verb<Clarifications>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Clarifications::List(verb.reading)) {
-        Clarifications::List(reading) => {
-            let call = reading.server.client()?.clarifications(&ClarificationQuery::default());
+pub async fn clarifications(verb: ResourceArgs<ClarificationCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(ClarificationCommand::List(verb.reading)) {
+        ClarificationCommand::List(reading) => {
+            let call = reading.server.client()?.clarifications(&OpenItemQuery::default());
             list(&reading, call, LIST_LIMIT, QUESTIONS, "nobody waits for an answer").await
         }
-        Clarifications::Answer(args) => {
+        ClarificationCommand::Answer(args) => {
             let answer = AnswerRequest { answer: args.answer, by: Some(args.by) };
             args.server.client()?.answer(&args.id, &answer).await?;
             out::line(&format!("{} is answered", args.id))
@@ -37,7 +37,7 @@ pub async fn clarifications(verb: Verb<Clarifications>) -> Result<(), Failure> {
     }
 }
 
-const LETTERS: &[Column<DeadLetterView>] = &[
+const LETTERS: &[TableColumn<DeadLetterView>] = &[
     text("id", |it| shown(&it.letter.id)),
     text("origin", |it| shown(&it.letter.origin)),
     text("agent", |it| shown(&it.letter.agent)),
@@ -46,20 +46,22 @@ const LETTERS: &[Column<DeadLetterView>] = &[
     text("reason", |it| shown(&it.letter.reason.message)),
 ];
 
-pub async fn dead_letters(verb: Verb<DeadLetters>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(DeadLetters::List(verb.reading)) {
-        DeadLetters::List(reading) => {
-            let call = reading.server.client()?.dead_letters(&DeadLetterQuery::default());
+pub async fn dead_letters(verb: ResourceArgs<DeadLetterCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(DeadLetterCommand::List(verb.reading)) {
+        DeadLetterCommand::List(reading) => {
+            let call = reading.server.client()?.dead_letters(&OpenItemQuery::default());
             list(&reading, call, LIST_LIMIT, LETTERS, "nothing was given up").await
         }
-        DeadLetters::Show(args) => show(&args.reading, args.reading.server.client()?.dead_letter(&args.id)).await,
-        DeadLetters::Replay(args) => act(&args, args.server.client()?.replay(&args.id), "is tried again").await,
-        DeadLetters::Edit(args) => edit(&args).await,
-        DeadLetters::Drop(args) => act(&args, args.server.client()?.drop_dead_letter(&args.id), "is dropped").await,
+        DeadLetterCommand::Show(args) => show(&args.reading, args.reading.server.client()?.dead_letter(&args.id)).await,
+        DeadLetterCommand::Replay(args) => act(&args, args.server.client()?.replay(&args.id), "is tried again").await,
+        DeadLetterCommand::Edit(args) => edit(&args).await,
+        DeadLetterCommand::Drop(args) => {
+            act(&args, args.server.client()?.drop_dead_letter(&args.id), "is dropped").await
+        }
     }
 }
 
-async fn edit(args: &Edit) -> Result<(), Failure> {
+async fn edit(args: &EditArgs) -> Result<(), Failure> {
     let payload = payload(&args.payload)?;
     args.server.client()?.edit_dead_letter(&args.id, &EditRequest { payload }).await?;
     out::line(&format!("{} is changed; replay it with `agentry dead-letters replay {}`", args.id, args.id))

@@ -1,15 +1,15 @@
-//! `profile`: where a server spends its processor time, and who holds its memory.
+//! `profile`: CPU and heap profiles of a server.
 
 use std::io::Write as _;
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::cli::Profile;
+use crate::cli::ProfileArgs;
 use crate::failure::Failure;
 use crate::out;
 
-pub async fn profile(args: &Profile) -> Result<(), Failure> {
+pub async fn profile(args: &ProfileArgs) -> Result<(), Failure> {
     let is_picture = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     let format = if is_picture { "flamegraph" } else { "pprof" };
     let cannot = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", args.out.display()));
@@ -18,10 +18,10 @@ pub async fn profile(args: &Profile) -> Result<(), Failure> {
     let client = args.server.client()?;
     let call = |what| client.call::<()>(Method::GET, &["debug", "pprof", what]).query(&json!({"format": format}));
     let call = if args.heap {
-        out::complain(&format!("looking at the memory of {}\n", client.base()));
+        out::eprint(&format!("looking at the memory of {}\n", client.base()));
         call("heap")
     } else {
-        out::complain(&format!("looking at {} for {} s\n", client.base(), args.seconds));
+        out::eprint(&format!("looking at {} for {} s\n", client.base(), args.seconds));
         call("profile").query(&json!({"seconds": args.seconds}))
     };
     let taken = call.bytes().await.inspect_err(|_| {

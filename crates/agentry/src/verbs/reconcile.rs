@@ -1,8 +1,7 @@
-//! `usage reconcile FILE`: the ledger against what a provider says it did.
+//! `usage reconcile FILE`: compares the usage ledger with the export of a provider.
 //!
-//! The provider's file is JSON Lines or CSV with one row for each call. A row is found in the ledger by the provider's own
-//! name of the call or by our id, which went along as `x-request-id`. Both sides must hold the same calls with the same
-//! tokens; whatever one side has alone, or counts differently, is printed.
+//! The export is JSON Lines or CSV with one row per call. Rows are matched by the provider's id of the call, or by our id,
+//! which was sent as `x-request-id`. Both sides must have the same calls with the same tokens; differences are printed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,55 +9,55 @@ use std::path::Path;
 use agentry_api::{CallView, CallsQuery};
 use serde_json::{Value, json};
 
-use crate::cli::Reconcile;
+use crate::cli::ReconcileArgs;
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, at, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, at, shown, text};
 
-/// Rows of the ledger that are read at most: as many as the client reads pages of.
+/// The most rows of the ledger that are read: the page limit of the client.
 const MAX_CALLS: usize = 200_000;
-/// The largest file of a provider, in bytes.
+/// The largest export, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Differences that are printed at most; all are counted.
+/// The most printed differences; all are counted.
 const MAX_SHOWN: usize = 100;
 
-/// What fields of an export are called, by what they hold.
+/// Names of the fields of an export.
 const PROVIDER_ID: &[&str] = &["provider_id", "id", "call_id", "generation_id", "requestId"];
 const REQUEST_ID: &[&str] = &["request_id", "x_request_id", "client_request_id"];
 const INPUT: &[&str] = &["input_tokens", "prompt_tokens", "inputTokens", "prompt_eval_count"];
 const OUTPUT: &[&str] = &["output_tokens", "completion_tokens", "outputTokens", "eval_count"];
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[TableColumn] = &[
     text("call", |row| at(row, "/call")),
     text("what", |row| at(row, "/what")),
     text("ledger", |row| at(row, "/ledger")),
     text("provider", |row| at(row, "/provider")),
 ];
 
-/// A call as a provider's export has it.
+/// A call in the export of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Exported {
+struct ExportedCall {
     provider_id: Option<String>,
     request_id: Option<String>,
     input: u64,
     output: u64,
 }
 
-impl Exported {
+impl ExportedCall {
     fn name(&self) -> String {
         self.provider_id.clone().or_else(|| self.request_id.clone()).unwrap_or_default()
     }
 }
 
-/// What was found.
+/// The result of the comparison.
 #[derive(Debug, Default)]
-struct Findings {
+struct Reconciliation {
     matched: u64,
     differences: u64,
     shown: Vec<Value>,
 }
 
-impl Findings {
+impl Reconciliation {
     fn differs(&mut self, call: &str, what: &str, ledger: Value, provider: Value) {
         self.differences += 1;
         if self.shown.len() < MAX_SHOWN {
@@ -67,8 +66,8 @@ impl Findings {
     }
 }
 
-/// Compares and prints; differences are a failure.
-pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
+/// Compares both sides and prints the differences, which are a failure.
+pub async fn reconcile(args: &ReconcileArgs) -> Result<(), Failure> {
     let exported = read(&args.file)?;
     let query = CallsQuery { from: args.from.clone(), to: args.to.clone(), ..CallsQuery::default() };
     let ledger = args.reading.server.client()?.calls(&query).all(MAX_CALLS).await?;
@@ -87,7 +86,7 @@ pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
         "shown": found.shown,
     });
     match args.reading.output {
-        Format::Table => {
+        OutputFormat::Table => {
             if !found.shown.is_empty() {
                 render::rows(&found.shown, COLUMNS, "")?;
             }
@@ -107,7 +106,7 @@ pub async fn reconcile(args: &Reconcile) -> Result<(), Failure> {
         .help("--from, --to and --provider choose the rows of the ledger that the file covers"))
 }
 
-fn compare(ledger: &[&CallView], exported: &[Exported]) -> Findings {
+fn compare(ledger: &[&CallView], exported: &[ExportedCall]) -> Reconciliation {
     let mut by_id: HashMap<&str, usize> = HashMap::with_capacity(exported.len() * 2);
     for (index, row) in exported.iter().enumerate() {
         for id in [&row.provider_id, &row.request_id].into_iter().flatten() {
@@ -115,7 +114,7 @@ fn compare(ledger: &[&CallView], exported: &[Exported]) -> Findings {
         }
     }
     let mut seen = vec![false; exported.len()];
-    let mut found = Findings::default();
+    let mut found = Reconciliation::default();
     for row in ledger {
         let call = &row.call.to_string();
         let of_provider = row.provider_call.as_deref().and_then(|id| by_id.get(id));
@@ -152,7 +151,7 @@ fn compare(ledger: &[&CallView], exported: &[Exported]) -> Findings {
     found
 }
 
-fn read(path: &Path) -> Result<Vec<Exported>, Failure> {
+fn read(path: &Path) -> Result<Vec<ExportedCall>, Failure> {
     let shown = path.display();
     let failed = |error: std::io::Error| Failure::new(format!("cannot read {shown}: {error}"));
     let size = std::fs::metadata(path).map_err(failed)?.len();
@@ -170,13 +169,13 @@ fn read(path: &Path) -> Result<Vec<Exported>, Failure> {
     })
 }
 
-type Row = BTreeMap<String, Value>;
+type ExportRow = BTreeMap<String, Value>;
 
-fn json_lines(text: &str) -> Result<Vec<Exported>, (usize, String)> {
+fn json_lines(text: &str) -> Result<Vec<ExportedCall>, (usize, String)> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            let row: Row =
+            let row: ExportRow =
                 serde_json::from_str(line).map_err(|error| (number, format!("not a JSON object: {error}")))?;
             exported(&row).map_err(|problem| (number, problem))
         })
@@ -184,7 +183,7 @@ fn json_lines(text: &str) -> Result<Vec<Exported>, (usize, String)> {
 }
 
 /// Comma-separated values without quotes within fields: ids and numbers need none.
-fn csv(text: &str) -> Result<Vec<Exported>, (usize, String)> {
+fn csv(text: &str) -> Result<Vec<ExportedCall>, (usize, String)> {
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let cells =
         |line: &str| -> Vec<String> { line.split(',').map(|cell| cell.trim().trim_matches('"').to_owned()).collect() };
@@ -196,13 +195,13 @@ fn csv(text: &str) -> Result<Vec<Exported>, (usize, String)> {
             if cells.len() != head.len() {
                 return Err((number, format!("{} cells under {} headings", cells.len(), head.len())));
             }
-            let row: Row = head.iter().cloned().zip(cells.into_iter().map(Value::String)).collect();
+            let row: ExportRow = head.iter().cloned().zip(cells.into_iter().map(Value::String)).collect();
             exported(&row).map_err(|problem| (number, problem))
         })
         .collect()
 }
 
-fn exported(row: &Row) -> Result<Exported, String> {
+fn exported(row: &ExportRow) -> Result<ExportedCall, String> {
     let field = |names: &[&str]| names.iter().find_map(|name| row.get(*name));
     let id = |names: &[&str]| field(names).and_then(Value::as_str).map(str::to_owned).filter(|id| !id.is_empty());
     let tokens = |names: &[&str]| match field(names) {
@@ -210,7 +209,7 @@ fn exported(row: &Row) -> Result<Exported, String> {
         Some(Value::String(text)) => text.parse().map_err(|_| format!("`{}` is `{text}`, not a number", names[0])),
         Some(value) => value.as_u64().ok_or_else(|| format!("`{}` is {value}, not a whole number", names[0])),
     };
-    let row = Exported {
+    let row = ExportedCall {
         provider_id: id(PROVIDER_ID),
         request_id: id(REQUEST_ID),
         input: tokens(INPUT)?,

@@ -1,15 +1,15 @@
-//! `schedules`: when agents run by themselves.
+//! `schedules`: schedules of agents.
 
 use agentry_api::{BackfillReply, BackfillRequest, ScheduleDetail, ScheduleRequest, ScheduleView};
 use agentry_core::schedule::Timing;
 
 use super::{LIST_LIMIT, act, list, show};
-use crate::cli::{Act, Backfill, NextSlots, Schedules, Verb};
+use crate::cli::{BackfillArgs, NextSlotsArgs, ResourceArgs, ScheduleCommand, TargetArgs};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, moment, number, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, moment, number, shown, text};
 
-const SCHEDULES: &[Column<ScheduleView>] = &[
+const SCHEDULES: &[TableColumn<ScheduleView>] = &[
     text("schedule", |schedule| shown(&schedule.name)),
     text("agent", |schedule| shown(&schedule.agent)),
     text("when", |schedule| when(&schedule.spec.timing)),
@@ -28,31 +28,33 @@ fn when(timing: &Timing) -> String {
     }
 }
 
-pub async fn schedules(verb: Verb<Schedules>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Schedules::List(verb.reading)) {
-        Schedules::List(reading) => {
+pub async fn schedules(verb: ResourceArgs<ScheduleCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(ScheduleCommand::List(verb.reading)) {
+        ScheduleCommand::List(reading) => {
             let empty = "no schedules: a scheduled agent's file makes one, and so does POST /v1/schedules";
             list(&reading, reading.server.client()?.schedules(), LIST_LIMIT, SCHEDULES, empty).await
         }
-        Schedules::Show(args) => show(&args.reading, args.reading.server.client()?.schedule(&args.id, None)).await,
-        Schedules::Next(args) => next(&args).await,
-        Schedules::Backfill(args) => backfill(&args).await,
-        Schedules::Trigger(args) => act(&args, args.server.client()?.trigger(&args.id), "is triggered").await,
-        Schedules::Pause(args) => pause(&args, true, "is paused").await,
-        Schedules::Resume(args) => pause(&args, false, "fires again").await,
+        ScheduleCommand::Show(args) => {
+            show(&args.reading, args.reading.server.client()?.schedule(&args.id, None)).await
+        }
+        ScheduleCommand::Next(args) => next(&args).await,
+        ScheduleCommand::Backfill(args) => backfill(&args).await,
+        ScheduleCommand::Trigger(args) => act(&args, args.server.client()?.trigger(&args.id), "is triggered").await,
+        ScheduleCommand::Pause(args) => pause(&args, true, "is paused").await,
+        ScheduleCommand::Resume(args) => pause(&args, false, "fires again").await,
     }
 }
 
-async fn pause(args: &Act, paused: bool, done: &str) -> Result<(), Failure> {
+async fn pause(args: &TargetArgs, paused: bool, done: &str) -> Result<(), Failure> {
     let change = ScheduleRequest { paused: Some(paused), ..ScheduleRequest::default() };
     act(args, args.server.client()?.change_schedule(&args.id, &change), done).await
 }
 
 /// Prints the slots to come, one a line.
-async fn next(args: &NextSlots) -> Result<(), Failure> {
+async fn next(args: &NextSlotsArgs) -> Result<(), Failure> {
     let call = args.reading.server.client()?.schedule(&args.id, Some(args.count.into()));
     let ScheduleDetail { schedule, .. } = call.await?;
-    if args.reading.output != Format::Table {
+    if args.reading.output != OutputFormat::Table {
         return render::document(args.reading.output, &schedule.next_slots);
     }
     if schedule.next_slots.is_empty() {
@@ -62,7 +64,7 @@ async fn next(args: &NextSlots) -> Result<(), Failure> {
     schedule.next_slots.into_iter().try_for_each(|slot| out::line(&moment(slot)))
 }
 
-async fn backfill(args: &Backfill) -> Result<(), Failure> {
+async fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok());
     let range = BackfillRequest { from: args.from.clone(), to: args.to.clone(), limit, dry_run: args.dry_run };
     let reply = args.server.client()?.backfill(&args.id, &range).await?;

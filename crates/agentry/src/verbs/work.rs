@@ -1,4 +1,4 @@
-//! `tasks`, `sessions`, `events`: what is asked and what is said.
+//! `tasks`, `sessions`, `events`.
 
 use agentry_api::{
     EventRequest, ServerEvent, SessionQuery, SessionView, TailQuery, TaskDetailQuery, TaskEvent, TaskQuery, TaskView,
@@ -8,12 +8,12 @@ use agentry_core::session::SessionMessage;
 use serde_json::json;
 
 use super::{LIST_LIMIT, act, json_or_text, show};
-use crate::cli::{EventVerb, One, Reading, Sessions, TaskList, Tasks, Verb};
+use crate::cli::{EventCommand, ReadArgs, ResourceArgs, SessionCommand, ShowArgs, TaskCommand, TaskListArgs};
 use crate::failure::Failure;
 use crate::out;
-use crate::render::{self, Column, Format, cost, moment, number, shown, text};
+use crate::render::{self, OutputFormat, TableColumn, cost, moment, number, shown, text};
 
-const TASKS: &[Column<TaskView>] = &[
+const TASKS: &[TableColumn<TaskView>] = &[
     text("id", |task| shown(&task.id)),
     text("agent", |task| shown(&task.agent)),
     text("status", |task| shown(&task.status)),
@@ -24,37 +24,37 @@ const TASKS: &[Column<TaskView>] = &[
     text("output or error", answer),
 ];
 
-/// What came of a task, for a table: its answer, or why there is none.
+/// Returns the output of a task, or its error.
 pub fn answer(task: &TaskView) -> String {
     task.error.as_ref().map_or_else(|| shown(&task.output), |error| error.message.clone())
 }
 
-pub async fn tasks(verb: Verb<Tasks>) -> Result<(), Failure> {
-    let list = |reading| TaskList { agent: None, status: None, limit: 50, reading };
-    match verb.command.unwrap_or_else(|| Tasks::List(list(verb.reading))) {
-        Tasks::List(args) => task_list(args).await,
-        Tasks::Show(args) => {
+pub async fn tasks(verb: ResourceArgs<TaskCommand>) -> Result<(), Failure> {
+    let list = |reading| TaskListArgs { agent: None, status: None, limit: 50, reading };
+    match verb.command.unwrap_or_else(|| TaskCommand::List(list(verb.reading))) {
+        TaskCommand::List(args) => task_list(args).await,
+        TaskCommand::Show(args) => {
             // People get the task's fields; programs get the journal too.
-            let query = TaskDetailQuery { journal: args.reading.output != Format::Table };
+            let query = TaskDetailQuery { journal: args.reading.output != OutputFormat::Table };
             show(&args.reading, args.reading.server.client()?.task(&args.id).query(&query)).await
         }
-        Tasks::Cancel(args) => act(&args, args.server.client()?.cancel(&args.id), "is being cancelled").await,
-        Tasks::Events(args) => follow(&args).await,
+        TaskCommand::Cancel(args) => act(&args, args.server.client()?.cancel(&args.id), "is being cancelled").await,
+        TaskCommand::Events(args) => follow(&args).await,
     }
 }
 
-async fn task_list(args: TaskList) -> Result<(), Failure> {
+async fn task_list(args: TaskListArgs) -> Result<(), Failure> {
     let query = TaskQuery { agent: args.agent, status: args.status, ..TaskQuery::default() };
     let limit = usize::try_from(args.limit).unwrap_or(LIST_LIMIT);
     let empty = "no tasks yet: agentry run AGENT \"input\" --url URL makes one";
     super::list(&args.reading, args.reading.server.client()?.tasks(&query), limit, TASKS, empty).await
 }
 
-async fn follow(args: &One) -> Result<(), Failure> {
+async fn follow(args: &ShowArgs) -> Result<(), Failure> {
     let mut events = args.reading.server.client()?.task_events(&args.id).follow().await?;
     while let Some(event) = events.next().await? {
         out::line(&match args.reading.output {
-            Format::Table => journal_line(&event),
+            OutputFormat::Table => journal_line(&event),
             _ => json!({"event": event.event, "data": event.data}).to_string(),
         })?;
         if event.event == "end" {
@@ -64,7 +64,7 @@ async fn follow(args: &One) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One event of a task for people: number, part of the task, what happened.
+/// Returns an event of a task as a line: number, scope, kind, detail.
 fn journal_line(event: &ServerEvent) -> String {
     let entry = match event.of_task() {
         Some(TaskEvent::Status(status)) => return format!("       status  {}", shown(&status)),
@@ -84,7 +84,7 @@ fn journal_line(event: &ServerEvent) -> String {
     line.trim_end().to_owned()
 }
 
-const SESSIONS: &[Column<SessionView>] = &[
+const SESSIONS: &[TableColumn<SessionView>] = &[
     text("session", |session| shown(&session.id)),
     number("turns", |session| shown(&session.turns)),
     number("messages", |session| shown(&session.messages)),
@@ -92,32 +92,34 @@ const SESSIONS: &[Column<SessionView>] = &[
     text("last used", |session| moment(session.updated_at)),
 ];
 
-pub async fn sessions(verb: Verb<Sessions>) -> Result<(), Failure> {
-    match verb.command.unwrap_or(Sessions::List(verb.reading)) {
-        Sessions::List(reading) => {
+pub async fn sessions(verb: ResourceArgs<SessionCommand>) -> Result<(), Failure> {
+    match verb.command.unwrap_or(SessionCommand::List(verb.reading)) {
+        SessionCommand::List(reading) => {
             let empty = "no sessions yet: a continuous agent's first message with a session key makes one";
             let call = reading.server.client()?.sessions(&SessionQuery::default());
             super::list(&reading, call, LIST_LIMIT, SESSIONS, empty).await
         }
-        Sessions::Show(args) => show_session(&args.id, &args.reading).await,
-        Sessions::Delete(args) => act(&args, args.server.client()?.delete_session(&args.id), "is forgotten").await,
+        SessionCommand::Show(args) => show_session(&args.id, &args.reading).await,
+        SessionCommand::Delete(args) => {
+            act(&args, args.server.client()?.delete_session(&args.id), "is forgotten").await
+        }
     }
 }
 
-const MESSAGES: &[Column<SessionMessage>] = &[
+const MESSAGES: &[TableColumn<SessionMessage>] = &[
     number("#", |message| shown(&message.number)),
     text("at", |message| moment(message.at)),
     text("role", |message| part(message, "role")),
     text("text", |message| part(message, "content")),
 ];
 
-/// A field of what was said; each kind of message has others.
+/// Returns a field of a message; kinds of messages have different fields.
 fn part(message: &SessionMessage, field: &str) -> String {
     shown(&serde_json::to_value(&message.message).unwrap_or_default().get(field))
 }
 
-/// A session with all its messages: the API gives them in pages.
-async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
+/// Prints a session with all its messages, which are read in pages.
+async fn show_session(id: &str, reading: &ReadArgs) -> Result<(), Failure> {
     let client = reading.server.client()?;
     let mut session = client.session(id).await?;
     while let Some(number) = session.next_after.filter(|_| session.history.len() < LIST_LIMIT) {
@@ -126,7 +128,7 @@ async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
         // Numbers only grow; a page that does not is the last.
         session.next_after = page.next_after.filter(|next| *next > number);
     }
-    if reading.output == Format::Table {
+    if reading.output == OutputFormat::Table {
         return render::rows(&session.history, MESSAGES, "no messages yet");
     }
     let mut document = serde_json::to_value(&session).unwrap_or_default();
@@ -135,20 +137,20 @@ async fn show_session(id: &str, reading: &Reading) -> Result<(), Failure> {
     render::document(reading.output, &document)
 }
 
-pub async fn events(verb: EventVerb) -> Result<(), Failure> {
+pub async fn events(verb: EventCommand) -> Result<(), Failure> {
     match verb {
-        EventVerb::Publish(args) => {
+        EventCommand::Publish(args) => {
             let (topic, data) = (args.topic, json_or_text(&args.data));
             let event = EventRequest { topic, data, id: None, source: None, kind: None };
             let accepted = args.server.client()?.publish(&event).await?;
             out::line(&format!("{} accepted, {} tasks", accepted.id, accepted.tasks.len()))
         }
-        EventVerb::Tail(args) => {
+        EventCommand::Tail(args) => {
             let query = TailQuery { topic: args.pattern, recent: 0 };
             let mut events = args.server.client()?.events(&query).follow().await?;
             while let Some(event) = events.next().await? {
                 if event.event == "missed" {
-                    out::complain("warning: some events came too fast and are not shown\n");
+                    out::eprint("warning: some events came too fast and are not shown\n");
                 } else {
                     out::line(&event.data.to_string())?;
                 }

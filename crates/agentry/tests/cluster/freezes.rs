@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::invariants::Promised;
 use crate::judge::read_ledger;
-use crate::load::Promised;
 use crate::test_cluster::{PATIENCE, TestCluster};
 use crate::wait::until;
 

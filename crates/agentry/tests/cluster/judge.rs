@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 use crate::http::get;
-use crate::load::Promised;
+use crate::invariants::{self, Promised, calls, entries, journal_is_gapless, one_task_for_each_key};
 use crate::test_cluster::{PATIENCE, TestCluster, now};
 use crate::wait::until;
 
@@ -68,22 +68,6 @@ pub async fn all_tasks(cluster: &TestCluster) -> Vec<Value> {
     }
 }
 
-pub fn entries<'t>(task: &'t Value, kind: &'t str) -> impl Iterator<Item = &'t Value> {
-    task["journal"].as_array().unwrap().iter().filter(move |entry| entry["body"]["kind"] == kind)
-}
-
-/// What was acknowledged exists, once; and nothing exists that nobody asked for.
-fn one_task_for_each_key(promised: &Promised, tasks: &[Value]) {
-    let ids: HashSet<&str> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), tasks.len(), "a task is listed twice");
-    let lost: Vec<_> = promised.keys.iter().filter(|(_, id)| !ids.contains(id.as_str())).collect();
-    assert!(lost.is_empty(), "accepted and gone, or not ended: {lost:?}");
-    let asked: Vec<&Value> = tasks.iter().filter(|task| task["source"]["kind"] == "api").collect();
-    let inputs: HashSet<&str> = asked.iter().map(|task| task["input"].as_str().unwrap()).collect();
-    assert_eq!(inputs.len(), asked.len(), "one request became two tasks");
-    assert_eq!(promised.keys.len(), asked.len(), "tasks that nobody was told of");
-}
-
 /// Every second has its slot, and every slot one task.
 fn slots_fired_once(tasks: &[Value]) {
     let of_schedule = tasks.iter().filter(|task| task["source"]["kind"] == "schedule");
@@ -116,9 +100,7 @@ async fn same_as_in_the_store(cluster: &TestCluster, tasks: &[Value]) {
 fn ended_once(task: &Value) {
     assert_eq!(task["status"], "completed", "{task}");
     assert!(!task["output"].is_null() && task["finished_at"].is_string(), "no outcome: {task}");
-    let numbers: Vec<u64> =
-        task["journal"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
-    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "gaps in the journal: {task}");
+    journal_is_gapless(task);
 }
 
 /// An answer that was journaled is never asked for again, each call reached the provider once at most, and none did that
@@ -137,32 +119,6 @@ async fn nothing_bought_twice(ledger: &Path, journals: &[Value], quiet: i64) -> 
     let strangers: Vec<_> = asked.iter().filter(|(call, asked)| asked.at <= quiet && !known.contains(*call)).collect();
     assert!(strangers.is_empty(), "the provider was asked what no journal knows: {strangers:?}");
     asked.into_iter().map(|(call, asked)| (call, asked.answered)).collect()
-}
-
-/// The calls that the journals saw leave, and those that they saw come back.
-fn calls(journals: &[Value]) -> (HashSet<String>, HashSet<String>) {
-    let call = |entry: &Value| entry["body"]["call"].as_str().unwrap().to_owned();
-    let turn = |entry: &Value| format!("{} {} {}", entry["attempt"], entry["scope"], entry["body"]["turn"]);
-    let (mut known, mut completed) = (HashSet::new(), HashSet::new());
-    for task in journals {
-        let started: HashSet<String> = entries(task, "model_started").map(call).collect();
-        assert_eq!(task["spent"]["llm_calls"], started.len(), "the usage ledger has a row for each call: {task}");
-        known.extend(started);
-        let mut done = HashSet::new();
-        for entry in task["journal"].as_array().unwrap() {
-            match entry["body"]["kind"].as_str() {
-                Some("model_completed") => {
-                    assert!(done.insert(turn(entry)), "a turn was answered twice: {task}");
-                    assert!(completed.insert(call(entry)), "a call counts twice: {task}");
-                }
-                Some("model_started") => {
-                    assert!(!done.contains(&turn(entry)), "an answered turn was asked again: {task}");
-                }
-                _ => {}
-            }
-        }
-    }
-    (known, completed)
 }
 
 /// What the provider says of a call.
@@ -196,13 +152,7 @@ async fn conversation_is_whole(cluster: &TestCluster, session: &str, turns: &[(S
         messages.extend(page["history"].as_array().unwrap().iter().cloned());
         after = page["next_after"].as_u64();
     }
-    let numbers = messages.iter().map(|message| message["number"].as_u64().unwrap());
-    assert!(numbers.eq(1..=messages.len() as u64), "gaps in session {session}");
-    let roles: Vec<&str> = messages.iter().map(|message| message["message"]["role"].as_str().unwrap()).collect();
-    let of_users = messages.iter().filter(|message| message["message"]["role"] == "user");
-    let said: Vec<&str> = of_users.map(|message| message["message"]["content"].as_str().unwrap()).collect();
-    assert_eq!(said, expected, "session {session} is out of order");
-    assert!(roles.chunks(2).all(|pair| pair == ["user", "assistant"]), "session {session}: {roles:?}");
+    invariants::conversation_is_whole(session, &messages, &expected);
 }
 
 impl Record {

@@ -1,7 +1,7 @@
 //! Steady load in an open loop: tasks come at their rate whatever the deployment does, and every caller insists, with
 //! the same idempotency key, until it has an answer.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::client;
+use crate::invariants::Promised;
 
 /// Single tasks per second.
 const SINGLES: f64 = 40.0;
@@ -40,13 +41,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Tasks that are looked at again and again: the last so many.
 const RECENT: usize = 300;
-
-/// What was acknowledged with 2xx: idempotency key to task, and each conversation in the order of its messages.
-#[derive(Default)]
-pub struct Promised {
-    pub keys: BTreeMap<String, String>,
-    pub turns: BTreeMap<String, Vec<(String, String)>>,
-}
 
 /// The callers together.
 pub struct Load {

@@ -17,6 +17,8 @@ mod files_differ;
 mod foreign;
 mod freezes;
 mod http;
+#[path = "../common/invariants.rs"]
+mod invariants;
 mod judge;
 mod load;
 mod rolling;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use agentry_lab::Signal;
 
 use crate::deployment::MEMBERS;
-use crate::judge::{Record, entries};
+use crate::invariants::entries;
+use crate::judge::Record;
 use crate::test_cluster::{PATIENCE, TestCluster, now};
 use crate::wait::until;
 

@@ -10,8 +10,9 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::deployment::{Deployment, MEMBERS};
 use crate::http::{client, get};
+use crate::invariants::Promised;
 use crate::judge;
-use crate::load::{Load, Promised, RATES};
+use crate::load::{Load, RATES};
 use crate::wait::until;
 
 /// After a fault, 90 % of the offered rate must be back within this time (issue: 60 s, goal 5 s).

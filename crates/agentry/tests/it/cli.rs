@@ -5,13 +5,6 @@ use std::process::Stdio;
 
 use crate::support::{agentry, run};
 
-macro_rules! snapshot {
-    ($args:expr) => {{
-        let folder = tempfile::tempdir().unwrap();
-        insta::assert_snapshot!(run(folder.path(), $args));
-    }};
-}
-
 #[test]
 fn every_flag_of_the_reference_is_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -28,65 +21,16 @@ fn every_flag_of_the_reference_is_one() {
 
 #[test]
 fn help_of_every_verb() {
+    const VERBS: &str = "serve, run, demo, validate, schema, import, doctor, migrate, agents, tasks, tasks list, \
+        tasks show, tasks cancel, tasks events, sessions, sessions show, sessions delete, schedules, \
+        schedules show, schedules next, schedules trigger, schedules backfill, schedules pause, \
+        schedules resume, clarifications, clarifications answer, dead-letters, dead-letters show, \
+        dead-letters replay, dead-letters edit, dead-letters drop, events, events publish, \
+        events tail, workers, usage, keys, keys create, keys init, keys rotate, keys revoke, top, \
+        bench, bench list, bench report, bench compare, bench estimate, bench generate, \
+        bench generate agents, bench generate workload, sim, sim llm, sim slack, sim send";
     let folder = tempfile::tempdir().unwrap();
-    let verbs = [
-        "",
-        "serve",
-        "run",
-        "demo",
-        "validate",
-        "schema",
-        "import",
-        "doctor",
-        "migrate",
-        "agents",
-        "tasks",
-        "tasks list",
-        "tasks show",
-        "tasks cancel",
-        "tasks events",
-        "sessions",
-        "sessions show",
-        "sessions delete",
-        "schedules",
-        "schedules show",
-        "schedules next",
-        "schedules trigger",
-        "schedules backfill",
-        "schedules pause",
-        "schedules resume",
-        "clarifications",
-        "clarifications answer",
-        "dead-letters",
-        "dead-letters show",
-        "dead-letters replay",
-        "dead-letters edit",
-        "dead-letters drop",
-        "events",
-        "events publish",
-        "events tail",
-        "workers",
-        "usage",
-        "keys",
-        "keys create",
-        "keys init",
-        "keys rotate",
-        "keys revoke",
-        "top",
-        "bench",
-        "bench list",
-        "bench report",
-        "bench compare",
-        "bench estimate",
-        "bench generate",
-        "bench generate agents",
-        "bench generate workload",
-        "sim",
-        "sim llm",
-        "sim slack",
-        "sim send",
-    ];
-    for verb in verbs {
+    for verb in VERBS.split(", ").chain([""]) {
         let args: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let name = format!("help {verb}").trim().replace([' ', '-'], "_");
         insta::assert_snapshot!(name, run(folder.path(), &args));
@@ -94,49 +38,23 @@ fn help_of_every_verb() {
 }
 
 #[test]
-fn an_unknown_verb_is_a_usage_error() {
-    snapshot!(&["tasx"]);
-}
-
-#[test]
-fn an_unknown_flag_is_a_usage_error() {
-    snapshot!(&["serve", "--agent", "x"]);
-}
-
-#[test]
-fn a_bad_setting_is_a_usage_error() {
-    snapshot!(&["serve", "--listen", "8080"]);
-}
-
-#[test]
-fn a_server_that_is_not_there() {
-    // Port 1 is reserved and nobody listens on it.
-    snapshot!(&["agents", "--url", "http://127.0.0.1:1"]);
-}
-
-#[test]
-fn an_address_that_is_none() {
-    snapshot!(&["tasks", "--url", "localhost:8080"]);
-}
-
-#[test]
-fn a_public_address_is_refused() {
-    snapshot!(&["serve", "--listen", "0.0.0.0:0"]);
-}
-
-#[test]
-fn the_cluster_engine_needs_its_servers() {
-    snapshot!(&["serve", "--engine", "cluster", "--role", "worker"]);
-}
-
-#[test]
-fn the_embedded_engine_needs_its_door() {
-    snapshot!(&["serve", "--role", "worker"]);
-}
-
-#[test]
-fn a_folder_of_agents_that_is_missing() {
-    snapshot!(&["serve", "--listen", "127.0.0.1:0"]);
+fn mistakes_are_named_with_advice() {
+    let cases: [(&str, &[&str]); 9] = [
+        ("an_unknown_verb_is_a_usage_error", &["tasx"]),
+        ("an_unknown_flag_is_a_usage_error", &["serve", "--agent", "x"]),
+        ("a_bad_setting_is_a_usage_error", &["serve", "--listen", "8080"]),
+        // Port 1 is reserved and nobody listens on it.
+        ("a_server_that_is_not_there", &["agents", "--url", "http://127.0.0.1:1"]),
+        ("an_address_that_is_none", &["tasks", "--url", "localhost:8080"]),
+        ("a_public_address_is_refused", &["serve", "--listen", "0.0.0.0:0"]),
+        ("the_cluster_engine_needs_its_servers", &["serve", "--engine", "cluster", "--role", "worker"]),
+        ("the_embedded_engine_needs_the_role_api", &["serve", "--role", "worker"]),
+        ("a_folder_of_agents_that_is_missing", &["serve", "--listen", "127.0.0.1:0"]),
+    ];
+    for (name, args) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        insta::assert_snapshot!(name, run(folder.path(), args));
+    }
 }
 
 #[test]

@@ -5,20 +5,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::http::Http;
-use crate::support::{Server, json, run};
-
-fn write(folder: &Path, name: &str, prompt: &str) {
-    let text = format!(
-        "name: {name}\nexecution_mode: autonomous\nllm_config: {{provider: openai, model: gpt-4.1-mini}}\n\
-         system_prompt: {prompt}\n"
-    );
-    std::fs::write(folder.join("agents").join(format!("{name}.yml")), text).unwrap();
-}
+use crate::support::{Server, empty_folder, json, run, write_agent};
 
 fn folder_of(agents: &[&str]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("agents")).unwrap();
-    agents.iter().for_each(|agent| write(folder.path(), agent, "Answer shortly."));
+    let folder = empty_folder();
+    agents.iter().for_each(|agent| write_agent(folder.path(), agent, "autonomous", ""));
     folder
 }
 

@@ -1,7 +1,7 @@
 //! A hundred kill -9 of a loaded server, at random moments: nothing that was accepted is lost, nothing ends twice, no
 //! answer of a model is bought twice, and conversations stay in order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::http::{Http, PATIENCE, client};
-use crate::support::{Server, agentry};
+use crate::invariants::{self, Promised, calls, entries, journal_is_gapless, one_task_for_each_key};
+use crate::support::{Server, agentry, empty_folder, write_agent};
 
 /// Kills of a server that listens and has work.
 const KILLS: u32 = 100;
@@ -51,27 +52,16 @@ impl Dice {
     }
 }
 
-const TARGET: &str = "llm_config: {provider: openai, model: gpt-4.1-mini}\nsystem_prompt: Answer shortly.\n";
-
 fn write_fleet(folder: &Path) {
-    let agents = folder.join("agents");
-    std::fs::create_dir(&agents).unwrap();
-    let write = |name: &str, mode: &str, more: &str| {
-        let text = format!("name: {name}\nexecution_mode: {mode}\n{TARGET}{more}");
-        std::fs::write(agents.join(format!("{name}.yml")), text).unwrap();
-    };
-    write("support", "continuous", "");
-    write("clerk", "autonomous", "");
-    write("checker", "autonomous", "");
     let team = "collaborative_config: {preferred_collaborators: [clerk, checker], min_collaborators: 1}\n";
-    write("team", "collaborative", team);
-}
-
-/// What was acknowledged with 2xx: idempotency key to task, and each conversation in the order of its messages.
-#[derive(Default)]
-struct Acknowledged {
-    keys: BTreeMap<String, String>,
-    turns: BTreeMap<String, Vec<(String, String)>>,
+    for (name, mode, more) in [
+        ("support", "continuous", ""),
+        ("clerk", "autonomous", ""),
+        ("checker", "autonomous", ""),
+        ("team", "collaborative", team),
+    ] {
+        write_agent(folder, name, mode, more);
+    }
 }
 
 /// The clients' view: where the server is now, and what it promised.
@@ -79,7 +69,7 @@ struct Acknowledged {
 struct Load {
     http: Client,
     url: watch::Receiver<String>,
-    promised: Arc<Mutex<Acknowledged>>,
+    promised: Arc<Mutex<Promised>>,
 }
 
 impl Load {
@@ -254,7 +244,7 @@ async fn a_hundred_kills_lose_nothing_and_buy_nothing_twice() {
         .unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_secs());
     // Shown when the test fails.
     eprintln!("seed {seed}: run it again with AGENTRY_TEST_SEED={seed}");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = empty_folder();
     write_fleet(folder.path());
     let mut simulator = agentry(folder.path());
     simulator.args(["sim", "llm", "--listen", "127.0.0.1:0", "--ledger", "ledger.jsonl"]).stderr(Stdio::null());
@@ -281,7 +271,7 @@ async fn a_hundred_kills_lose_nothing_and_buy_nothing_twice() {
 }
 
 /// Everything that must hold once all is quiet.
-fn judge(stage: &Stage<'_>, server: Server, promised: &Acknowledged) {
+fn judge(stage: &Stage<'_>, server: Server, promised: &Promised) {
     let http = Http::new(&server.url);
     http.until("the end of every task", || {
         let open = |status: &str| !http.get(&format!("/v1/tasks?limit=1&status={status}"))["items"][0].is_null();
@@ -289,6 +279,7 @@ fn judge(stage: &Stage<'_>, server: Server, promised: &Acknowledged) {
     });
     let tasks = all_tasks(&http);
     one_task_for_each_key(promised, &tasks);
+    assert!(tasks.iter().all(|task| task["source"]["kind"] == "api"), "tasks that nobody asked for");
     let journals: Vec<Value> = tasks
         .iter()
         .map(|task| http.get(&format!("/v1/tasks/{}?journal=true", task["id"].as_str().unwrap())))
@@ -317,21 +308,6 @@ fn all_tasks(http: &Http) -> Vec<Value> {
     }
 }
 
-fn entries<'t>(task: &'t Value, kind: &'t str) -> impl Iterator<Item = &'t Value> {
-    task["journal"].as_array().unwrap().iter().filter(move |entry| entry["body"]["kind"] == kind)
-}
-
-/// What was acknowledged exists, once; and nothing exists that nobody asked for.
-fn one_task_for_each_key(promised: &Acknowledged, tasks: &[Value]) {
-    let ids: HashSet<&str> = tasks.iter().map(|task| task["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), tasks.len(), "a task is listed twice");
-    let inputs: HashSet<&str> = tasks.iter().map(|task| task["input"].as_str().unwrap()).collect();
-    assert_eq!(inputs.len(), tasks.len(), "one request became two tasks");
-    let lost: Vec<_> = promised.keys.iter().filter(|(_, id)| !ids.contains(id.as_str())).collect();
-    assert!(lost.is_empty(), "accepted and gone: {lost:?}");
-    assert_eq!(promised.keys.len(), tasks.len(), "tasks that nobody was told of");
-}
-
 /// Given up because its worker died again and again while it ran: rare, and right.
 fn is_poisoned(task: &Value) -> bool {
     task["error"]["code"] == "poison_task"
@@ -341,37 +317,12 @@ fn ended_once(task: &Value) {
     let poisoned = is_poisoned(task);
     assert!(task["status"] == "completed" || poisoned, "{task}");
     assert!(task["output"].is_null() == poisoned && task["finished_at"].is_string(), "no outcome: {task}");
-    let numbers: Vec<u64> =
-        task["journal"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
-    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "gaps in the journal of {}", task["id"]);
+    journal_is_gapless(task);
 }
 
 fn nothing_bought_twice(stage: &Stage<'_>, http: &Http, journals: &[Value]) {
-    let call = |entry: &Value| entry["body"]["call"].as_str().unwrap().to_owned();
-    let turn = |entry: &Value| format!("{} {} {}", entry["attempt"], entry["scope"], entry["body"]["turn"]);
-    let mut known = HashSet::new();
-    let mut completed = HashSet::new();
-    let mut rows_of_tasks = 0;
-    for task in journals {
-        let started: HashSet<String> = entries(task, "model_started").map(call).collect();
-        let rows = &task["spent"]["llm_calls"];
-        assert!(*rows == started.len(), "the usage ledger has a row for each call: {task}");
-        rows_of_tasks += rows.as_u64().unwrap();
-        known.extend(started);
-        let mut done = HashSet::new();
-        for entry in task["journal"].as_array().unwrap() {
-            match entry["body"]["kind"].as_str() {
-                Some("model_completed") => {
-                    assert!(done.insert(turn(entry)), "a turn was answered twice: {task}");
-                    assert!(completed.insert(call(entry)), "a call counts twice: {task}");
-                }
-                Some("model_started") => {
-                    assert!(!done.contains(&turn(entry)), "an answered turn was asked again: {task}");
-                }
-                _ => {}
-            }
-        }
-    }
+    let (known, completed) = calls(journals);
+    let rows_of_tasks: u64 = journals.iter().map(|task| task["spent"]["llm_calls"].as_u64().unwrap()).sum();
     let bought = http.until("the simulator's ledger to have every answer", || {
         let bought = stage.bought();
         completed.iter().all(|call| bought.contains_key(call)).then_some(bought)
@@ -396,14 +347,5 @@ fn conversation_is_whole(http: &Http, session: &str, turns: &[(String, String)],
         messages.extend(page["history"].as_array().unwrap().iter().cloned());
         after = page["next_after"].as_u64();
     }
-    let numbers = messages.iter().map(|message| message["number"].as_u64().unwrap());
-    assert!(numbers.eq(1..=messages.len() as u64), "gaps in session {session}");
-    let said: Vec<&str> = messages
-        .iter()
-        .filter(|message| message["message"]["role"] == "user")
-        .map(|message| message["message"]["content"].as_str().unwrap())
-        .collect();
-    assert_eq!(said, expected, "session {session} is out of order");
-    let roles: Vec<&str> = messages.iter().map(|message| message["message"]["role"].as_str().unwrap()).collect();
-    assert!(roles.chunks(2).all(|pair| pair == ["user", "assistant"]), "session {session}: {roles:?}");
+    invariants::conversation_is_whole(session, &messages, &expected);
 }

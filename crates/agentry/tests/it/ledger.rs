@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::http::Http;
-use crate::support::{Server, agentry};
+use crate::support::{Server, agentry, empty_folder, write_agent};
 
 /// Tasks of one provider call each, if nothing goes wrong.
 const TASKS: usize = 20_000;
@@ -25,13 +25,7 @@ const SLOTS: usize = 256;
 /// A whole answer that a killed server did not write down came at most so long before the kill.
 const UNWRITTEN_FOR: Duration = Duration::from_secs(5);
 
-const AGENT: &str = "\
-name: caller
-execution_mode: autonomous
-llm_config: {provider: openai, model: gpt-4.1-mini}
-system_prompt: Answer shortly.
-retry_config: {max_retries: 6, retry_delay_seconds: 0.01, max_retry_delay: 0.1}
-";
+const RETRIES: &str = "retry_config: {max_retries: 6, retry_delay_seconds: 0.01, max_retry_delay: 0.1}\n";
 
 /// What the simulator wrote about one call.
 type Line = Value;
@@ -115,9 +109,8 @@ fn sum(values: impl Iterator<Item = u64>) -> u64 {
 
 #[test]
 fn the_ledger_is_the_providers_over_faults_and_kills_in_mid_stream() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("agents")).unwrap();
-    std::fs::write(folder.path().join("agents/caller.yml"), AGENT).unwrap();
+    let folder = empty_folder();
+    write_agent(folder.path(), "caller", "autonomous", RETRIES);
     let simulator = simulator(folder.path());
     let upstream = format!("{}/v1", simulator.url);
     let provider = Http::new(&simulator.url);

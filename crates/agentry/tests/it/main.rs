@@ -9,6 +9,8 @@ mod demo;
 mod fleet;
 mod http;
 mod import;
+#[path = "../common/invariants.rs"]
+mod invariants;
 mod kill9;
 mod ledger;
 mod listener;

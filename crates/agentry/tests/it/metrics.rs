@@ -7,20 +7,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::http::Http;
-use crate::support::{Server, agentry, run};
+use crate::support::{Server, agentry, empty_folder, run, write_agent};
 
-const CLERK: &str = "\
-name: clerk
-execution_mode: autonomous
-llm_config: {provider: openai, model: gpt-4.1-mini}
-system_prompt: Answer shortly.
-";
 const TASKS: usize = 20;
 
 fn serve() -> (TempDir, Server, Http) {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("agents")).unwrap();
-    std::fs::write(folder.path().join("agents/clerk.yml"), CLERK).unwrap();
+    let folder = empty_folder();
+    write_agent(folder.path(), "clerk", "autonomous", "");
     let mut command = agentry(folder.path());
     command.args(["serve", "--sim", "--listen", "127.0.0.1:0", "--slots", "64"]);
     let server = Server::spawn(command.stderr(Stdio::null()));

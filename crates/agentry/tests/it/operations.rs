@@ -1,7 +1,6 @@
 //! What operators do with a running server, verb by verb, and what reaches the outside: events, callbacks, streams.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -10,16 +9,10 @@ use tempfile::TempDir;
 
 use crate::http::{Http, Sent};
 use crate::listener::{Listener, signature};
-use crate::support::{Server, agentry, json, run};
+use crate::support::{Server, agentry, empty_folder, json, run, write_agent};
 
-const TARGET: &str = "llm_config: {provider: openai, model: gpt-4.1-mini}\nsystem_prompt: Answer shortly.\n";
 /// Tasks fail at the first error: nothing is tried again.
 const ONCE: &str = "retry_config: {max_retries: 0}\n";
-
-fn write_agent(folder: &Path, name: &str, mode: &str, more: &str) {
-    let text = format!("name: {name}\nexecution_mode: {mode}\n{TARGET}{more}");
-    std::fs::write(folder.join("agents").join(format!("{name}.yml")), text).unwrap();
-}
 
 /// A server over a fleet with an agent for each thing to try, and a client of it.
 struct Stage {
@@ -35,8 +28,7 @@ impl Stage {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("agents")).unwrap();
+        let folder = empty_folder();
         let write = |name: &str, mode: &str, more: &str| write_agent(folder.path(), name, mode, more);
         write("clerk", "autonomous", ONCE);
         write("orders", "autonomous", "event_subscriptions: [\"order.*\"]\n");

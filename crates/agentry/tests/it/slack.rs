@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::Http;
-use crate::support::{Server, agentry};
-
-const TARGET: &str = "llm_config: {provider: openai, model: gpt-4.1-mini}\nsystem_prompt: Answer shortly.\n";
+use crate::support::{Server, agentry, empty_folder, write_agent};
 
 /// Slack, a server, and what they share.
 struct Stage {
@@ -23,11 +21,8 @@ struct Stage {
 }
 
 fn write_fleet(folder: &Path) {
-    let agents = folder.join("agents");
-    std::fs::create_dir(&agents).unwrap();
     let write = |name: &str, mode: &str, topics: &str, more: &str| {
-        let text = format!("name: {name}\nexecution_mode: {mode}\nevent_subscriptions: [{topics}]\n{TARGET}{more}");
-        std::fs::write(agents.join(format!("{name}.yml")), text).unwrap();
+        write_agent(folder, name, mode, &format!("event_subscriptions: [{topics}]\n{more}"));
     };
     write("helper", "autonomous", "slack.event.app_mention, slack.command.ask", "retry_config: {max_retries: 0}\n");
     write("chatter", "continuous", "slack.event.message", "");
@@ -39,7 +34,7 @@ fn write_fleet(folder: &Path) {
 
 impl Stage {
     fn new(more: &[(&'static str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = empty_folder();
         write_fleet(folder.path());
         let mut command = agentry(folder.path());
         command.args(["sim", "slack", "--listen", "127.0.0.1:0"]).stderr(Stdio::null());

@@ -50,6 +50,20 @@ pub fn folder_with_fleet() -> TempDir {
     folder
 }
 
+/// Returns a folder with an empty folder `agents`.
+pub fn empty_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("agents")).unwrap();
+    folder
+}
+
+/// Writes an agent file with these additional keys.
+pub fn write_agent(folder: &Path, name: &str, mode: &str, more: &str) {
+    let target = "llm_config: {provider: openai, model: gpt-4.1-mini}\nsystem_prompt: Answer shortly.\n";
+    let text = format!("name: {name}\nexecution_mode: {mode}\n{target}{more}");
+    std::fs::write(folder.join("agents").join(format!("{name}.yml")), text).unwrap();
+}
+
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,

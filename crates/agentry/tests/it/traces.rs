@@ -1,4 +1,4 @@
-//! One trace from the door to the answer, as a collector of OTLP sees it, and as log lines show it.
+//! One trace from ingress to delivery, as a collector of OTLP sees it, and as log lines show it.
 
 use std::fs::File;
 use std::path::Path;
@@ -69,7 +69,7 @@ fn attribute(span: &Span, name: &str) -> Value {
 }
 
 #[test]
-fn a_collector_sees_the_tree_from_the_door_to_the_answer() {
+fn a_collector_sees_the_tree_from_ingress_to_delivery() {
     let (collector, outside) = (Listener::start(&[]), Listener::start(&[]));
     let folder = folder(&outside.url);
     let server = Server::spawn(serve(folder.path()).env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url));
@@ -87,17 +87,17 @@ fn a_collector_sees_the_tree_from_the_door_to_the_answer() {
         [span] => span,
         ref others => panic!("{name}: {others:?}"),
     };
-    let (door, run, tool) = (one("POST /v1/tasks"), one("invoke_agent worker"), one("execute_tool crm"));
+    let (request, run, tool) = (one("POST /v1/tasks"), one("invoke_agent worker"), one("execute_tool crm"));
     let (chats, delivery) = (named("chat gpt-4.1-mini"), one("deliver callback"));
-    assert_eq!((hex(&door.parent_span_id).as_str(), door.kind()), (CALLER, SpanKind::Server));
-    assert_eq!(run.parent_span_id, door.span_id);
+    assert_eq!((hex(&request.parent_span_id).as_str(), request.kind()), (CALLER, SpanKind::Server));
+    assert_eq!(run.parent_span_id, request.span_id);
     assert_eq!(chats.len(), 2, "one that calls the tool, one that answers");
     for span in [tool, delivery].into_iter().chain(chats.iter().copied()) {
         assert_eq!(span.parent_span_id, run.span_id, "{}", span.name);
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano && span.start_time_unix_nano > 0);
     }
     assert_eq!(tree.len(), 6, "{:?}", tree.iter().map(|span| &span.name).collect::<Vec<_>>());
-    assert_eq!(attribute(door, "http.response.status_code"), 202);
+    assert_eq!(attribute(request, "http.response.status_code"), 202);
     assert_eq!(attribute(run, "agentry.task.id"), task);
     assert_eq!(attribute(run, "agentry.task.status"), "completed");
     assert_eq!(attribute(run, "gen_ai.agent.name"), "worker");
