@@ -27,14 +27,13 @@ const TEST_CODE: &[&str] = &["crates/agentry-testkit"];
 /// Names that are still defined more than once. The list may only shrink: the check fails when a name on it is not
 /// repeated any more.
 const TO_RENAME: &str = "\
-    AgentFile Agents Answer Answers App Appended Arrival Arrivals Attempt Backlog Batch Batches Bounded Bucket Call \
-    Claims Click Command Connection Context Counters Counts CpuShare Db Delivery Deployment Engine Entry Event \
-    Events Exchange Exit Failure Fault Frame Gate Head Histograms Id IncomingEvent InvalidEvent InvalidRedisUrl \
-    Journal Kept Key Kind Known Lease Ledger Life Limits Line Lines List Live Llm Load LoadError Machine Member \
-    Message Messages Next Outcome Pace Params Parsed Part Path Place Plan Planner Process Profile Program Progress \
-    Published Queue Reader Refusal Refused Report ResponseUrl Role Rule Run Running Sampler Schedule Scope Seconds \
-    Server SessionView Shape Shared Signal Simulator Slot Source Step Steps Stop Submission Table Target ToolCall \
-    Turn Turns Value Variables Versions Waiting Window Writer";
+    AgentFile Agents Answer Answers App Arrivals Attempt Backlog Batch Bucket Call Click Command Connection \
+    Context Counters Counts Db Delivery Deployment Engine Entry Event Exchange Failure Fault Frame Gate Head \
+    Histograms Id IncomingEvent InvalidEvent InvalidRedisUrl Key Kind Known Lease Ledger Limits Line Lines List \
+    Live Llm LoadError Member Message Next Outcome Params Parsed Part Path Plan Planner Process Profile Program \
+    Progress Published Queue Reader Refusal Report ResponseUrl Role Run Running Sampler Schedule Scope Seconds \
+    Server SessionView Shape Shared Signal Simulator Slot Source Step Stop Submission Table Target ToolCall \
+    Variables Versions Waiting Window Writer";
 
 /// The files that define each name, relative to the workspace.
 type Definitions = BTreeMap<String, Vec<String>>;

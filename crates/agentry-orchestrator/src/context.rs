@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::claims::Claims;
 use crate::lifecycle::Probes;
-use crate::liveness::Liveness;
+use crate::liveness::HeartbeatFreshness;
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::sessions::{ActiveSessions, WindowCache};
@@ -155,7 +155,7 @@ pub(crate) struct Context {
     pub worker: WorkerId,
     pub started_at: Timestamp,
     /// Freshness of this worker's heartbeats.
-    pub liveness: Liveness,
+    pub liveness: HeartbeatFreshness,
     /// One permit for each task that may execute.
     pub slots: Arc<Semaphore>,
     /// Cancelled when the process stops taking new work.
@@ -221,7 +221,7 @@ impl Context {
             options: deps.options,
             worker,
             started_at,
-            liveness: Liveness::default(),
+            liveness: HeartbeatFreshness::default(),
             slots: Arc::new(Semaphore::new(slots)),
             stop: CancellationToken::new(),
             interrupt: CancellationToken::new(),

@@ -13,17 +13,17 @@ use tokio::time::{Duration, Instant};
 const STALE_AFTER: Duration = HEARTBEAT.saturating_mul(MISSED_HEARTBEATS);
 
 /// The last successful heartbeat of this worker, by the monotonic clock.
-pub(crate) struct Liveness {
+pub(crate) struct HeartbeatFreshness {
     sent: watch::Sender<Option<Instant>>,
 }
 
-impl Default for Liveness {
+impl Default for HeartbeatFreshness {
     fn default() -> Self {
         Self { sent: watch::Sender::new(None) }
     }
 }
 
-impl Liveness {
+impl HeartbeatFreshness {
     /// Records a successful heartbeat. `sent` is the moment before it was sent: a process that is frozen while it waits
     /// for the answer must not take an old heartbeat for a new one.
     pub fn record(&self, sent: Instant) {
@@ -35,7 +35,7 @@ impl Liveness {
         is_fresh(*self.sent.borrow())
     }
 
-    /// Waits until [`Liveness::is_fresh`]; returns whether it had to wait. If so, this worker may have been declared
+    /// Waits until [`HeartbeatFreshness::is_fresh`]; returns whether it had to wait. If so, this worker may have been declared
     /// dead meanwhile, and its leases must be checked with the store. Cancel-safe.
     pub async fn wait_fresh(&self) -> bool {
         if self.is_fresh() {
@@ -59,7 +59,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_heartbeat_is_fresh_for_as_long_as_nobody_can_count_its_worker_as_dead() {
-        let liveness = Liveness::default();
+        let liveness = HeartbeatFreshness::default();
         assert!(!liveness.is_fresh(), "there was none yet");
         liveness.record(Instant::now());
         assert!(liveness.is_fresh() && !liveness.wait_fresh().await);
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_goes_on_with_the_next_heartbeat_that_was_sent_lately() {
-        let liveness = Arc::new(Liveness::default());
+        let liveness = Arc::new(HeartbeatFreshness::default());
         let before = Instant::now();
         tokio::time::advance(STALE_AFTER).await;
         let waiting = {

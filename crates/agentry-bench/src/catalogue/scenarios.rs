@@ -194,7 +194,7 @@ pub const SCENARIOS: &[Scenario] = &[
         target: "Test 5, 10, 15, 20, 25, 30 agents; identify bottlenecks",
         measures: &[
             "throughput over 1 to 32 workers",
-            "contention and coherency of the Universal Scalability Law, its knee",
+            "contention and coherency of the Universal Scalability Law",
         ],
         how: "closed loop at each size; at least six sizes, bootstrap interval, no extrapolation beyond twice the largest",
         phases: &[Scale],

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::DeliveryStatus;
 use super::ledger::{Ledger, SlackStats};
 use super::options::{SlackOptions, Team};
-use super::workspaces::{BoundedMap, Workspaces};
+use super::workspaces::{RecentMap, Workspaces};
 use super::{api, control, queries, response_url, settings};
 use crate::server::{self, lock};
 
@@ -35,7 +35,7 @@ pub(super) struct Simulator {
     pub(super) ledger: Ledger,
     pub(super) http: reqwest::Client,
     workspaces: Mutex<Workspaces>,
-    deliveries: Mutex<BoundedMap<DeliveryStatus>>,
+    deliveries: Mutex<RecentMap<DeliveryStatus>>,
     under_way: AtomicUsize,
     changed: watch::Sender<u64>,
 }
@@ -146,7 +146,7 @@ impl Simulator {
         lock(&self.workspaces)
     }
 
-    pub(super) fn deliveries(&self) -> MutexGuard<'_, BoundedMap<DeliveryStatus>> {
+    pub(super) fn deliveries(&self) -> MutexGuard<'_, RecentMap<DeliveryStatus>> {
         lock(&self.deliveries)
     }
 

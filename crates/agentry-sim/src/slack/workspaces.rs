@@ -52,18 +52,18 @@ pub(super) struct View {
 
 /// A map that drops its oldest entry when it is full.
 #[derive(Debug)]
-pub(super) struct BoundedMap<T> {
+pub(super) struct RecentMap<T> {
     entries: HashMap<String, T>,
     order: VecDeque<String>,
 }
 
-impl<T> Default for BoundedMap<T> {
+impl<T> Default for RecentMap<T> {
     fn default() -> Self {
         Self { entries: HashMap::new(), order: VecDeque::new() }
     }
 }
 
-impl<T> BoundedMap<T> {
+impl<T> RecentMap<T> {
     pub(super) fn insert(&mut self, key: String, entry: T) {
         if self.order.len() >= MAX_KEPT
             && let Some(oldest) = self.order.pop_front()
@@ -92,9 +92,9 @@ pub(super) struct Workspaces {
     channels: HashMap<(String, String), VecDeque<Message>>,
     last_us: u64,
     serial: u64,
-    triggers: BoundedMap<Trigger>,
-    responses: BoundedMap<ResponseUrl>,
-    pub(super) views: BoundedMap<View>,
+    triggers: RecentMap<Trigger>,
+    responses: RecentMap<ResponseUrl>,
+    pub(super) views: RecentMap<View>,
     pub(super) rates: Rates,
     pub(super) faults: Vec<FaultRule>,
     pub(super) target: Option<String>,

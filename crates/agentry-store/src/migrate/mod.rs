@@ -36,7 +36,7 @@ pub struct Migration {
 
 /// Phase of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum MigrationPhase {
     /// Reading the source, as a check (see [`count`]).
     Reading,
     /// Reading and writing.
@@ -45,7 +45,7 @@ pub enum Phase {
     Checking,
 }
 
-impl Phase {
+impl MigrationPhase {
     /// Returns the phase as shown to users.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -61,7 +61,7 @@ impl Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Current phase.
-    pub phase: Phase,
+    pub phase: MigrationPhase,
     /// Current table.
     pub table: &'static str,
     /// Finished rows of the table.
@@ -151,9 +151,9 @@ pub async fn count(
     let mut tables = Vec::with_capacity(TABLES.len());
     for table in &TABLES {
         let of = source.call(|source| source.count(table)).await?;
-        progress(Progress { phase: Phase::Reading, table: table.name, rows: 0, of });
+        progress(Progress { phase: MigrationPhase::Reading, table: table.name, rows: 0, of });
         let sum = source.call(|source| source.read(table, |_, _| Ok(()))).await?;
-        progress(Progress { phase: Phase::Reading, table: table.name, rows: sum.rows, of });
+        progress(Progress { phase: MigrationPhase::Reading, table: table.name, rows: sum.rows, of });
         tables.push(moved(table, sum, false));
     }
     Ok(Report { tables, counts: source.call(Source::counts).await? })
@@ -167,7 +167,7 @@ async fn copy(
     progress: &mut (impl FnMut(Progress) + Send),
 ) -> Result<Checksum, MigrateError> {
     let of = source.call(|source| source.count(table)).await?;
-    let mut say = |rows| progress(Progress { phase: Phase::Copying, table: table.name, rows, of });
+    let mut say = |rows| progress(Progress { phase: MigrationPhase::Copying, table: table.name, rows, of });
     say(0);
     let (chunks, received) = mpsc::channel(source::CHUNKS_AHEAD);
     let read = source.call(move |source| source.send(table, &chunks));
@@ -186,7 +186,7 @@ async fn check(
     read: Checksum,
     progress: &mut (impl FnMut(Progress) + Send),
 ) -> Result<MovedTable, MigrateError> {
-    let mut say = |rows| progress(Progress { phase: Phase::Checking, table: table.name, rows, of: read.rows });
+    let mut say = |rows| progress(Progress { phase: MigrationPhase::Checking, table: table.name, rows, of: read.rows });
     say(0);
     let kept = import.sum(table, say).await?;
     if kept != read {

@@ -142,7 +142,7 @@ fn add_ledger(db: &mut Db, task: &OwnedTask, rows: &[LedgerRow]) -> Result<(), F
 fn step(db: &mut Db, write: &EncodedWrite, task: &OwnedTask) -> Result<bool, Failure> {
     let advance = &write.advance;
     let used = task.used_us.saturating_add(micros(task.claimed_at, advance.at));
-    let here = |status| NextState { status, attempt: task.attempt, used, ready_at: advance.at };
+    let here = |status| StateChange { status, attempt: task.attempt, used, ready_at: advance.at };
     match &advance.step {
         Step::Continue => {
             let sql = "UPDATE tasks SET version = ?2, journal = ?3, questions = ?4 WHERE seq = ?1";
@@ -150,7 +150,7 @@ fn step(db: &mut Db, write: &EncodedWrite, task: &OwnedTask) -> Result<bool, Fai
         }
         Step::Finish { outcome, .. } => finish(db, write, task, used, outcome)?,
         Step::Retry { at } => {
-            let place = NextState { status: TaskStatus::Queued, attempt: task.attempt + 1, used: 0, ready_at: *at };
+            let place = StateChange { status: TaskStatus::Queued, attempt: task.attempt + 1, used: 0, ready_at: *at };
             requeue(db, task, &place, advance.at)?;
         }
         Step::Release => requeue(db, task, &here(TaskStatus::Queued), advance.at)?,
@@ -189,7 +189,7 @@ pub(super) fn store_outcome(db: &Db, seq: i64, outcome: &str) -> Result<(), Fail
 }
 
 /// State of a task after a claim that did not end it.
-struct NextState {
+struct StateChange {
     status: TaskStatus,
     attempt: u32,
     used: i64,
@@ -197,7 +197,7 @@ struct NextState {
 }
 
 /// Ends the claim without ending the task; its session, if any, has no owner until the next claim.
-fn requeue(db: &mut Db, task: &OwnedTask, to: &NextState, now: Timestamp) -> Result<(), Failure> {
+fn requeue(db: &mut Db, task: &OwnedTask, to: &StateChange, now: Timestamp) -> Result<(), Failure> {
     let sql = "UPDATE tasks SET status = ?2, attempt = ?3, used_us = ?4, ready_at = ?5, delayed = ?6, version = ?7,
                    journal = ?8, questions = ?9
                WHERE seq = ?1 RETURNING session";

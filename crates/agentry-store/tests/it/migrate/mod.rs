@@ -12,7 +12,7 @@ use agentry_core::journal::{JournalBody, JournalEntry, Scope};
 use agentry_core::session::SessionId;
 use agentry_core::task::{Outcome, TaskStatus};
 use agentry_store::contract::build::{accept, agent, at, claim, heartbeat, keyed, message, task, worker};
-use agentry_store::migrate::{MigrateError, Migration, Phase, Report, count, migrate};
+use agentry_store::migrate::{MigrateError, Migration, MigrationPhase, Report, count, migrate};
 use agentry_store::sqlite::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use agentry_store::{
     AcceptError, Acceptance, Advance, ClaimRequest, EventAcceptance, FiringResult, IncomingEvent, ResolveResult,
@@ -74,7 +74,10 @@ async fn everything_arrives_and_the_folder_stays_as_it_was() {
         assert!(!found.is_empty(), "there is something {status} to compare");
     }
     let finished = |phase| said.iter().filter(|now| now.phase == phase && now.rows == now.of).count();
-    assert!(finished(Phase::Copying) >= report.tables.len() && finished(Phase::Checking) >= report.tables.len());
+    assert!(
+        finished(MigrationPhase::Copying) >= report.tables.len()
+            && finished(MigrationPhase::Checking) >= report.tables.len()
+    );
 
     // A dry run reports the same of the folder.
     let dry = count(folder.path().to_owned(), None, |_| {}).await.unwrap();
