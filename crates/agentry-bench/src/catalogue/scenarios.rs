@@ -192,10 +192,7 @@ pub const SCENARIOS: &[Scenario] = &[
         id: "phase-scale",
         title: "Scale Testing",
         target: "Test 5, 10, 15, 20, 25, 30 agents; identify bottlenecks",
-        measures: &[
-            "throughput over 1 to 32 workers",
-            "contention and coherency of the Universal Scalability Law",
-        ],
+        measures: &["throughput over 1 to 32 workers", "contention and coherency of the Universal Scalability Law"],
         how: "closed loop at each size; at least six sizes, bootstrap interval, no extrapolation beyond twice the largest",
         phases: &[Scale],
         seconds: [0, 40, 600, 2_400],
