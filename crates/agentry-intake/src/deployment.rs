@@ -11,6 +11,7 @@
 //! removed explicitly.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Deployment {
     files: FleetHandle,
     fleet: FleetHandle,
     state: Mutex<State>,
+    /// No change is in use that was not written.
+    is_written: AtomicBool,
     /// One update at a time, so that an older answer never replaces a newer one.
     looking: tokio::sync::Mutex<()>,
 }
@@ -105,6 +108,7 @@ impl Deployment {
             files: fleet.clone(),
             fleet,
             state: Mutex::default(),
+            is_written: AtomicBool::new(true),
             looking: tokio::sync::Mutex::default(),
         }
     }
@@ -112,7 +116,8 @@ impl Deployment {
     /// Joins the deployment with the files of this process: offers what they have. `known` is the content of the store
     /// ([`FleetStore::fleet_since`](agentry_store::FleetStore::fleet_since) 0), which can be read while files are loaded.
     ///
-    /// If the folder decides, what it has is in use when this returns, and [`Self::follow`] writes it to the store.
+    /// If the folder decides, what it has is in use when this returns. It is written to the store before the first work
+    /// is accepted, or by [`Self::follow`] a second later.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
@@ -132,12 +137,14 @@ impl Deployment {
             files,
             fleet: FleetHandle::new(Fleet::default()),
             state: Mutex::default(),
+            is_written: AtomicBool::new(true),
             looking: tokio::sync::Mutex::default(),
         };
         deployment.take(&*store, known).await?;
         let changes = deployment.plan();
         if authority == Authority::Folder {
             deployment.apply(&changes);
+            deployment.is_written.store(false, Ordering::Release);
             deployment.lock().unwritten = Some(changes);
         } else if deployment.write(&*store, changes).await? {
             deployment.read(&*store).await?;
@@ -156,10 +163,6 @@ impl Deployment {
     pub async fn follow(&self, end: CancellationToken) {
         let (mut files, mut signals) = (self.files.changes(), self.bus.as_ref().map(|bus| bus.signals()));
         loop {
-            let offer = self.has_unoffered();
-            if let Err(error) = self.look(offer).await {
-                tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
-            }
             let changed = async {
                 match &mut signals {
                     Some(signals) => loop {
@@ -182,7 +185,20 @@ impl Deployment {
                 () = changed => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+            let offer = self.has_unoffered();
+            if let Err(error) = self.look(offer).await {
+                tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
+            }
         }
+    }
+
+    /// Writes changes that are in use and not written yet, so that work is never accepted for a version that only this
+    /// process knows.
+    ///
+    /// # Errors
+    /// Fails when the store is unavailable.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        if self.is_written.load(Ordering::Acquire) { Ok(()) } else { self.look(true).await }
     }
 
     /// Reads the deployment from the store.
@@ -214,6 +230,7 @@ impl Deployment {
     /// Fails when the store is unavailable.
     pub async fn remove(&self, agents: Vec<AgentName>) -> Result<Vec<AgentName>, StoreError> {
         let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(Vec::new()) };
+        self.settle().await?;
         let removed = store.remove_agents(agents, clock.now()).await?;
         self.announce(!removed.is_empty());
         self.look(false).await?;
@@ -227,6 +244,7 @@ impl Deployment {
     /// Fails when the store is unavailable.
     pub async fn activate(&self, agent: &AgentName, version: Option<&str>) -> Result<Option<Box<str>>, StoreError> {
         let (Some(store), Some(clock)) = (&self.store, &self.clock) else { return Ok(None) };
+        self.settle().await?;
         let found = match version {
             Some(version) => store.version(agent, version).await?.map(Arc::new),
             None => self.removed(agent),
@@ -288,8 +306,11 @@ impl Deployment {
             self.write(&**store, changes).await.inspect_err(|_| *self.lock() = State::default())?;
         }
         self.read(&**store).await?;
-        if offer && self.write(&**store, self.plan()).await? {
-            self.read(&**store).await?;
+        if offer {
+            if self.write(&**store, self.plan()).await? {
+                self.read(&**store).await?;
+            }
+            self.is_written.store(true, Ordering::Release);
         }
         self.assemble();
         Ok(())

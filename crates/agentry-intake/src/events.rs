@@ -97,6 +97,7 @@ impl Intake {
             trace: Some(event.trace()),
             body: OutboxBody::Event { event: event.clone(), is_accepted: true },
         });
+        self.deployment().settle().await?;
         for _ in 0..MAX_LOOKS {
             let fleet = self.fleet();
             let tasks = self.tasks_of(event, audience)?;

@@ -43,6 +43,7 @@ impl Intake {
             DeadLetterOrigin::Outbox => None,
             DeadLetterOrigin::Task => Some(Arc::new(self.task_again(letter).await?)),
         };
+        self.deployment().settle().await?;
         if !self.store().replay_dead_letter(id, task.clone(), self.now()).await? {
             return Err(ReplayError::NotOpen);
         }

@@ -70,6 +70,7 @@ impl Intake {
 
     async fn decide(&self, firings: Vec<Firing>) -> Result<Vec<FiredSlot>, StoreError> {
         let offered: Vec<Option<Arc<Task>>> = firings.iter().map(|firing| firing.task.clone()).collect();
+        self.deployment().settle().await?;
         let results = self.store().fire(firings, self.now()).await?;
         let mut due = Vec::new();
         let decided = results.into_iter().zip(offered).map(|(result, offered)| {

@@ -103,6 +103,7 @@ impl Intake {
                 Err((refusal, key)) => Err(self.submitted_before(refusal, key).await?),
             });
         }
+        self.deployment().settle().await?;
         let answers = if new.is_empty() { Vec::new() } else { self.store().accept(new).await? };
         let mut answers = answers.into_iter();
         let mut accepted = Vec::new();

@@ -6,9 +6,11 @@ use std::time::Duration;
 use agentry_config::FleetHandle;
 use agentry_core::agent::{AgentName, AgentSpec};
 use agentry_core::fleet::Fleet;
-use agentry_intake::{Authority, Deployment, UnavailableAgent};
+use agentry_core::task::{Submission, TaskSource};
+use agentry_intake::{Authority, Deployment, Order, SubmitResult, UnavailableAgent};
 use agentry_store::FleetChanges;
 use agentry_testkit::{FaultyStore, Outage, SeededRng, StoreFaults};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{Stage, Still, files, name, spec};
@@ -201,4 +203,18 @@ async fn a_process_without_files_loads_all_versions() {
     let specs: Vec<AgentSpec> = (0..100).map(|at| spec(&format!("agent-{at}"), "v1", "x")).collect();
     stage.process(files(&specs, &[])).await;
     assert_eq!(stage.process(files(&[], &[])).await.deployment.fleet().current().len(), 100);
+}
+
+#[tokio::test]
+async fn work_is_accepted_only_after_the_versions_of_the_folder_are_written() {
+    let stage = Stage::new();
+    let process = stage.start(files(&[v("v1")], &[]), Authority::Folder).await;
+    assert_eq!(stage.store.fleet_revision().await.unwrap(), 0, "not written yet");
+    let submission = Submission::new(json!("hi"), TaskSource::Api, process.intake.new_trace());
+    let submitted = process.intake.submit(vec![Order { agent: "support".to_owned(), submission }]).await.unwrap();
+    assert!(matches!(submitted[0], Ok(SubmitResult::New(_))));
+    assert!(stage.store.version(&name("support"), "v1").await.unwrap().is_some());
+    let other = Stage::new();
+    let process = other.start(files(&[v("v1")], &[]), Authority::Folder).await;
+    assert_eq!(process.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
 }
