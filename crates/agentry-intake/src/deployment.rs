@@ -176,7 +176,12 @@ impl Deployment {
                 }
             };
             tokio::select! {
-                () = end.cancelled() => return,
+                () = end.cancelled() => {
+                    if let Err(error) = self.settle().await {
+                        tracing::warn!(%error, "writing the versions of agents at the end failed; the next start does it");
+                    }
+                    return;
+                }
                 changed = files.changed() => {
                     if changed.is_err() {
                         return;

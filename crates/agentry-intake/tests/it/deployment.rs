@@ -218,3 +218,13 @@ async fn work_is_accepted_only_after_the_versions_of_the_folder_are_written() {
     let process = other.start(files(&[v("v1")], &[]), Authority::Folder).await;
     assert_eq!(process.deployment.remove(vec![name("support")]).await.unwrap(), [name("support")]);
 }
+
+#[tokio::test]
+async fn the_versions_of_a_folder_are_written_at_the_latest_when_the_process_stops() {
+    let stage = Stage::new();
+    let process = stage.start(files(&[v("v1")], &[]), Authority::Folder).await;
+    let end = CancellationToken::new();
+    end.cancel();
+    process.deployment.follow(end).await;
+    assert_eq!(stage.store.fleet_revision().await.unwrap(), 1);
+}
