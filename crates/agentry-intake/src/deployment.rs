@@ -11,7 +11,6 @@
 //! removed explicitly.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,20 +51,17 @@ pub struct Deployment {
     files: FleetHandle,
     fleet: FleetHandle,
     state: Mutex<State>,
-    /// No change is in use that was not written.
-    is_written: AtomicBool,
     /// One update at a time, so that an older answer never replaces a newer one.
     looking: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
+/// The content of the store, as this process knows it.
+#[derive(Default, Clone)]
 struct State {
     revision: u64,
     agents: HashMap<AgentName, Current>,
     /// The files of this process that were offered last.
     offered: Option<Arc<Fleet>>,
-    /// Changes that are in use and not written yet.
-    unwritten: Option<Changes>,
 }
 
 impl State {
@@ -91,6 +87,7 @@ struct Changes {
 }
 
 /// The current version of an agent.
+#[derive(Clone)]
 struct Current {
     removed: bool,
     spec: Arc<AgentSpec>,
@@ -108,7 +105,6 @@ impl Deployment {
             files: fleet.clone(),
             fleet,
             state: Mutex::default(),
-            is_written: AtomicBool::new(true),
             looking: tokio::sync::Mutex::default(),
         }
     }
@@ -137,19 +133,20 @@ impl Deployment {
             files,
             fleet: FleetHandle::new(Fleet::default()),
             state: Mutex::default(),
-            is_written: AtomicBool::new(true),
             looking: tokio::sync::Mutex::default(),
         };
         deployment.take(&*store, known).await?;
         let changes = deployment.plan();
-        if authority == Authority::Folder {
-            deployment.apply(&changes);
-            deployment.is_written.store(false, Ordering::Release);
-            deployment.lock().unwritten = Some(changes);
-        } else if deployment.write(&*store, changes).await? {
-            deployment.read(&*store).await?;
+        if authority == Authority::Store {
+            if deployment.write(&*store, changes).await? {
+                deployment.read(&*store).await?;
+            }
+            deployment.assemble();
+        } else {
+            let mut state = deployment.lock().clone();
+            state.apply(&changes);
+            deployment.fleet.replace(state.fleet(&changes.files));
         }
-        deployment.assemble();
         Ok(deployment)
     }
 
@@ -190,42 +187,35 @@ impl Deployment {
                 () = changed => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let offer = self.has_unoffered();
-            if let Err(error) = self.look(offer).await {
+            if let Err(error) = self.look().await {
                 tracing::warn!(%error, "reading the deployment's agents failed; this process keeps using those it has");
             }
         }
     }
 
-    /// Writes changes that are in use and not written yet, so that work is never accepted for a version that only this
-    /// process knows.
+    /// Writes versions that are in use since [`Self::join`] and not written yet, so that no work is accepted for a
+    /// version that only this process knows.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
-        if self.is_written.load(Ordering::Acquire) { Ok(()) } else { self.look(true).await }
+        let is_written = self.authority == Authority::Store || self.lock().offered.is_some();
+        if is_written { Ok(()) } else { self.look().await }
     }
 
-    /// Reads the deployment from the store.
+    /// Offers the versions of files that changed, and reads the deployment from the store.
     ///
     /// # Errors
     /// Fails when the store is unavailable.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        self.look(false).await
-    }
-
-    /// Offers the versions of this process's files.
-    ///
-    /// # Errors
-    /// Fails when the store is unavailable.
-    pub async fn offer_files(&self) -> Result<(), StoreError> {
-        self.look(true).await
+        self.look().await
     }
 
     /// Returns the last version of an agent that was removed from the deployment, for tasks that were accepted before.
     #[must_use]
     pub fn removed(&self, agent: &AgentName) -> Option<Arc<AgentSpec>> {
-        self.lock().agents.get(agent).filter(|current| current.removed).map(|current| Arc::clone(&current.spec))
+        let is_removed = self.fleet.current().entry(agent.as_str()).is_none();
+        self.lock().agents.get(agent).filter(|_| is_removed).map(|current| Arc::clone(&current.spec))
     }
 
     /// Removes agents from the deployment. Tasks that were accepted for them still run. Returns the agents that
@@ -238,7 +228,7 @@ impl Deployment {
         self.settle().await?;
         let removed = store.remove_agents(agents, clock.now()).await?;
         self.announce(!removed.is_empty());
-        self.look(false).await?;
+        self.look().await?;
         Ok(removed)
     }
 
@@ -259,7 +249,7 @@ impl Deployment {
         let offer = VersionOffer { spec, replaces: ReplacePolicy::Any };
         store.offer_versions(vec![offer], clock.now()).await?;
         self.announce(true);
-        self.look(false).await?;
+        self.look().await?;
         Ok(Some(active))
     }
 
@@ -296,26 +286,18 @@ impl Deployment {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a file of this process has a version that was not offered yet.
+    /// Returns whether the files of this process changed since they were offered.
     fn has_unoffered(&self) -> bool {
         let (files, state) = (self.files.current(), self.lock());
-        let is_offered = |files: &Arc<Fleet>| state.offered.as_ref().is_some_and(|offered| Arc::ptr_eq(offered, files));
-        !is_offered(&files)
+        state.offered.as_ref().is_none_or(|offered| !Arc::ptr_eq(offered, &files))
     }
 
-    async fn look(&self, offer: bool) -> Result<(), StoreError> {
+    async fn look(&self) -> Result<(), StoreError> {
         let Some(store) = &self.store else { return Ok(()) };
         let _one = self.looking.lock().await;
-        let unwritten = self.lock().unwritten.take();
-        if let Some(changes) = unwritten {
-            self.write(&**store, changes).await.inspect_err(|_| *self.lock() = State::default())?;
-        }
         self.read(&**store).await?;
-        if offer {
-            if self.write(&**store, self.plan()).await? {
-                self.read(&**store).await?;
-            }
-            self.is_written.store(true, Ordering::Release);
+        if self.has_unoffered() && self.write(&**store, self.plan()).await? {
+            self.read(&**store).await?;
         }
         self.assemble();
         Ok(())
@@ -414,21 +396,6 @@ impl Deployment {
         Some(state.offered(name).map_or(ReplacePolicy::Nothing, |before| ReplacePolicy::Version(before.into())))
     }
 
-    /// Takes over changes that the store is certain to accept, because the folder decides.
-    fn apply(&self, changes: &Changes) {
-        let mut state = self.lock();
-        for VersionOffer { spec, .. } in &changes.offers {
-            state.agents.insert(spec.name.clone(), Current { removed: false, spec: Arc::clone(spec) });
-        }
-        for name in &changes.gone {
-            if let Some(current) = state.agents.get_mut(name) {
-                current.removed = true;
-            }
-        }
-        // Each of the two writes is a revision.
-        state.revision += u64::from(!changes.offers.is_empty()) + u64::from(!changes.gone.is_empty());
-    }
-
     /// Writes changes to the store. Returns whether there were any.
     async fn write(&self, store: &dyn StateStore, changes: Changes) -> Result<bool, StoreError> {
         let Some(clock) = &self.clock else { return Ok(false) };
@@ -454,8 +421,7 @@ impl Deployment {
     /// Builds the fleet from the deployment's versions and the findings in this process's files.
     fn assemble(&self) {
         let (files, state) = (self.files.current(), self.lock());
-        let fleet = if state.runs(&files) { Fleet::clone(&files) } else { state.fleet(&files) };
-        let (fleet, before) = (fleet.with_revision(state.revision), self.fleet.current());
+        let (fleet, before) = (state.fleet(&files), self.fleet.current());
         if before.revision() != fleet.revision() || !before.same_entries(&fleet) {
             drop(state);
             self.fleet.replace(fleet);
@@ -472,8 +438,25 @@ impl State {
         self.agents.len() == files.len() && self.agents.iter().all(is_same)
     }
 
-    /// Returns the agents of the deployment with the findings in these files.
+    /// Takes over changes that the store is certain to accept, because the folder decides.
+    fn apply(&mut self, changes: &Changes) {
+        for VersionOffer { spec, .. } in &changes.offers {
+            self.agents.insert(spec.name.clone(), Current { removed: false, spec: Arc::clone(spec) });
+        }
+        for name in &changes.gone {
+            if let Some(current) = self.agents.get_mut(name) {
+                current.removed = true;
+            }
+        }
+        // Each of the two writes is a revision.
+        self.revision += u64::from(!changes.offers.is_empty()) + u64::from(!changes.gone.is_empty());
+    }
+
+    /// Returns the agents of the deployment with the findings in these files. Shares the files' index if nothing differs.
     fn fleet(&self, files: &Fleet) -> Fleet {
+        if self.runs(files) {
+            return files.clone().with_revision(self.revision);
+        }
         let mut agents: HashMap<AgentName, AgentEntry> = HashMap::with_capacity(self.agents.len());
         for (name, current) in self.agents.iter().filter(|(_, current)| !current.removed) {
             agents.insert(name.clone(), entry(current, files.entry(name.as_str())));
@@ -486,7 +469,7 @@ impl State {
                 agents.insert(name.clone(), entry.clone());
             }
         }
-        Fleet::new(agents)
+        Fleet::new(agents).with_revision(self.revision)
     }
 }
 

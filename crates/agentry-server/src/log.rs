@@ -24,6 +24,6 @@ pub trait LogControl: Send + Sync + 'static {
     /// Sets the filter, for a time or permanently.
     ///
     /// # Errors
-    /// When the filter is invalid; nothing changes then.
+    /// Fails when the filter is invalid; nothing changes then.
     fn set(&self, filter: &str, time: Option<Duration>) -> Result<(), BadLogFilter>;
 }

@@ -38,7 +38,7 @@ use crate::tls::{Tls, TlsListener};
 /// [`crate::ServerLimits::drain`] to finish.
 ///
 /// # Errors
-/// When the listener fails.
+/// Fails when the listener fails.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,

@@ -39,7 +39,7 @@ impl Tls {
     /// Reads a certificate chain and its private key, both in PEM.
     ///
     /// # Errors
-    /// When a file cannot be read or used.
+    /// Fails when a file cannot be read or used.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, String> {
         let bad = |file: &Path, why: String| format!("{}: {why}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)

@@ -50,7 +50,7 @@ fn unavailable(error: StoreError) -> Failure {
 /// Returns whether the first key must be created: one is required and none is valid.
 ///
 /// # Errors
-/// When standard error is no terminal: the key would end up in a log.
+/// Fails when standard error is no terminal: the key would end up in a log.
 pub async fn lacks_key(settings: &Settings, store: &dyn StateStore) -> Result<bool, Failure> {
     let beyond = !settings.listen.ip().is_loopback() && !settings.allow_unauthenticated;
     if (!beyond && !settings.auth_required) || store.has_active_keys(now()).await.map_err(unavailable)? {

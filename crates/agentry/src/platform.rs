@@ -240,7 +240,7 @@ impl Platform {
     /// Stops accepting requests and claiming tasks, lets running tasks finish or releases them within `drain`, and stops.
     ///
     /// # Errors
-    /// When a part did not stop in time. Nothing is lost: recovery requeues the remaining tasks.
+    /// Fails when a part did not stop in time. Nothing is lost: recovery requeues the remaining tasks.
     pub async fn stop(self, drain: Duration) -> Result<(), Failure> {
         self.shutdown.cancel();
         let drained = self.running.drain(drain).await;

@@ -90,7 +90,7 @@ impl<T> ApiCall<T> {
     /// Sends the request; returns the response, whatever its status is.
     ///
     /// # Errors
-    /// When the server cannot be reached or the connection breaks.
+    /// Fails when the server cannot be reached or the connection breaks.
     pub async fn response(self) -> Result<Response, Error> {
         let Self { client, method, url, headers, body, .. } = self;
         let mut request = client.http.request(method, url);
@@ -176,7 +176,7 @@ impl<T: DeserializeOwned + Send + 'static> ApiCall<List<T>> {
     /// Returns the first `limit` rows of a list.
     ///
     /// # Errors
-    /// When one of its pages cannot be had.
+    /// Fails when one of its pages cannot be had.
     pub async fn all(self, limit: usize) -> Result<Vec<T>, Error> {
         self.rows(limit).try_collect().await
     }

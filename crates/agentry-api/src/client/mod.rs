@@ -51,7 +51,7 @@ impl ClientBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// When the URL is not one, or this machine has no TLS roots.
+    /// Fails when the URL is not one, or this machine has no TLS roots.
     pub fn build(self) -> Result<Client, Error> {
         let base = Url::parse(&self.url)
             .map_err(|error| Error::InvalidUrl(format!("`{}` is not a URL: {error}", self.url)))?;

@@ -80,7 +80,7 @@ impl ApiCall<EventStream> {
     /// Opens the stream.
     ///
     /// # Errors
-    /// When the server is not there or refuses.
+    /// Fails when the server is not there or refuses.
     pub async fn follow(self) -> Result<EventStream, Error> {
         let call = self.clone();
         let events = SseStream::from_bytes_stream(self.success().await?.bytes_stream());
@@ -92,7 +92,7 @@ impl EventStream {
     /// Returns the next event; `None` at the end.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// Fails when the connection breaks.
     pub async fn next(&mut self) -> Result<Option<ServerEvent>, Error> {
         while let Some(event) = self.events.next().await {
             let broke = |error: sse_stream::Error| Error::Broken {
@@ -111,7 +111,7 @@ impl EventStream {
     /// Opens the stream again after the last event that was read.
     ///
     /// # Errors
-    /// When the server is not there or refuses.
+    /// Fails when the server is not there or refuses.
     pub async fn resume(&mut self) -> Result<(), Error> {
         let call = self.call.clone();
         let resumed = match &self.last_id {

@@ -115,6 +115,6 @@ impl Process {
     /// Changes the files of this process.
     pub async fn save(&self, files: Fleet) {
         self.files.replace(files);
-        self.deployment.offer_files().await.unwrap();
+        self.deployment.refresh().await.unwrap();
     }
 }

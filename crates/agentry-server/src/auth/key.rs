@@ -31,7 +31,7 @@ pub enum NewKeyError {
 /// Returns a new key and its text, which is shown once.
 ///
 /// # Errors
-/// When the name is invalid or the operating system returns no random bytes.
+/// Fails when the name is invalid or the operating system returns no random bytes.
 pub fn new_key(
     name: &str,
     scope: Scope,

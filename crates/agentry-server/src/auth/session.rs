@@ -29,7 +29,7 @@ pub(crate) struct Token([u8; TOKEN_BYTES]);
 /// Returns a new session of a key and its token, which is stored in the cookie only.
 ///
 /// # Errors
-/// When the operating system returns no random bytes.
+/// Fails when the operating system returns no random bytes.
 pub(crate) fn open(key: &ApiKey, now: Timestamp) -> Result<(Token, BrowserSession), OsError> {
     let mut bytes = [0; TOKEN_BYTES];
     OsRng.try_fill_bytes(&mut bytes)?;
