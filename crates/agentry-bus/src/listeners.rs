@@ -49,7 +49,7 @@ impl Listeners {
     /// Sends a signal about one task to its watchers and any other signal to all listeners.
     pub fn send(&self, signal: Signal) {
         match &signal {
-            Signal::Progress { task, .. } | Signal::Delta { task, .. } => {
+            Signal::Progress { task, .. } | Signal::Delta { task, .. } | Signal::Restart { task } => {
                 if let Some(watchers) = self.shared.watchers_of(*task) {
                     let _nobody_listens = watchers.send(ReceiveOutcome::Signal(signal));
                 }

@@ -31,6 +31,11 @@ pub enum Signal {
         /// New text.
         text: Arc<str>,
     },
+    /// The pieces so far belong to an answer that failed: the answer begins again.
+    Restart {
+        /// Id of the task.
+        task: TaskId,
+    },
     /// The set of schedules changed.
     Schedules,
     /// The deployment's agents changed: another version, a new agent, or one less.
@@ -167,7 +172,7 @@ pub trait EventBus: Send + Sync + 'static {
     /// Returns true when somebody watches this task; otherwise a delta need not be sent.
     fn is_watched(&self, task: TaskId) -> bool;
 
-    /// Receives signals about one task only ([`Signal::Progress`], [`Signal::Delta`]) from now on.
+    /// Receives signals about one task only ([`Signal::Progress`], [`Signal::Delta`], [`Signal::Restart`]) from now on.
     fn watch(&self, task: TaskId) -> Box<dyn Signals>;
 
     /// Publishes an accepted event to consumers outside the process. The embedded bus has none and sends it to its

@@ -253,9 +253,109 @@ pub struct LlmConfig {
     pub response_format: Option<Box<Value>>,
 }
 
-/// Sampling parameters and limits; `None` is not sent.
+words! {
+    /// How hard a model thinks before it answers.
+    #[derive(PartialOrd, Ord)]
+    pub enum Effort: "effort" {
+        /// Not at all.
+        None = "none",
+        /// As little as possible.
+        Minimal = "minimal",
+        /// A little.
+        Low = "low",
+        /// Some.
+        Medium = "medium",
+        /// Much.
+        High = "high",
+        /// Very much.
+        Xhigh = "xhigh",
+        /// As much as possible.
+        Max = "max",
+    }
+}
+
+words! {
+    /// The length of an answer.
+    pub enum Verbosity: "verbosity" {
+        /// Short.
+        Low = "low",
+        /// In between.
+        Medium = "medium",
+        /// Long.
+        High = "high",
+    }
+}
+
+words! {
+    /// Whether the model must call a tool.
+    pub enum ToolChoice: "tool choice" {
+        /// It decides.
+        Auto = "auto",
+        /// It may not.
+        None = "none",
+        /// It must.
+        Required = "required",
+    }
+}
+
+/// The time that a provider keeps the beginning of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKeep {
+    /// The provider's default.
+    #[default]
+    Auto,
+    /// Nothing is kept that would have to be asked for.
+    Off,
+    /// An hour.
+    #[serde(rename = "1h")]
+    Hour,
+}
+
+/// What becomes of an answer that is cut at the limit of its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLength {
+    /// The task fails with `output_truncated`.
+    #[default]
+    Fail,
+    /// The model is asked to go on.
+    Continue,
+}
+
+/// Parameters of a call; `None` is not sent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SamplingParams {
+    /// Effort of reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Effort>,
+    /// Length of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbosity: Option<Verbosity>,
+    /// Time that the provider keeps the beginning of a conversation.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cache: CacheKeep,
+    /// Service tier, in the provider's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<Box<str>>,
+    /// Whether the model must call a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// False if the model may call one tool at a time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// Size of the context, in tokens (Ollama).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_ctx: Option<u32>,
+    /// Time that the model stays loaded (Ollama).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<Box<str>>,
+    /// True if a parameter that the model refuses is an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strict_parameters: bool,
+    /// What becomes of an answer that is cut at the limit of its length.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_length: OnLength,
     /// Sampling temperature.
     pub temperature: Option<f64>,
     /// Maximum number of tokens in the answer.
@@ -444,6 +544,21 @@ pub enum PlanningStrategy {
     Sequential,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What becomes of calls of a model without a price when a limit in dollars is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unpriced {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They are made, and cost nothing.
+    Allow,
+}
+
 /// `budget`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BudgetConfig {
@@ -453,4 +568,7 @@ pub struct BudgetConfig {
     pub per_day: Option<NanoUsd>,
     /// Maximum number of model calls in one task.
     pub max_llm_calls: Option<u32>,
+    /// Calls of models without a price.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unpriced: Unpriced,
 }

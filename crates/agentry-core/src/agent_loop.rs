@@ -7,6 +7,8 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use crate::agent::OnLength;
+use crate::answer::{OutputForm, ended};
 use crate::chat::{ChatReply, ChatRequest, Message, StopReason, ToolCall, ToolDefinition};
 use crate::journal::JournalBody;
 use crate::task::{ErrorCode, TaskError};
@@ -21,6 +23,9 @@ pub const MAX_CALLS_PER_ANSWER: usize = 128;
 pub const MAX_TOOL_CALLS: usize = 1_000;
 /// Maximum length of a tool output, in bytes; longer ones are cut with a note.
 pub const MAX_TOOL_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// The message after an answer that was cut (`on_length: continue`).
+const GO_ON: &str = "Your answer was cut. Go on exactly where it stopped, without repeating anything.";
 
 /// The next action of the loop.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +62,12 @@ pub struct PendingCall {
 /// The agent's settings that the loop depends on.
 #[derive(Debug, Clone)]
 pub struct LoopConfig {
-    /// Tools offered to the model until [`AgentLoop::offer`] replaces them.
+    /// Tools offered to the model; [`AgentLoop::offer`] adds more.
     pub tools: Vec<ToolDefinition>,
-    /// Schema that the answer must fit.
-    pub output_schema: Option<Value>,
+    /// Form that the answer must have.
+    pub output: Option<OutputForm>,
+    /// What becomes of an answer that is cut at the limit of its length.
+    pub on_length: OnLength,
     /// True if the model may ask a human.
     pub may_ask: bool,
     /// Maximum number of model calls.
@@ -72,7 +79,7 @@ enum CallState {
     Requested,
     Started,
     Asked(crate::id::ClarificationId),
-    Returned(String),
+    Returned { output: String, is_error: bool },
 }
 
 /// The loop of one agent on one input.
@@ -85,6 +92,10 @@ pub struct AgentLoop {
     calls: Vec<(ToolCall, CallState)>,
     /// Number of tool calls so far.
     called: usize,
+    /// The text of the answer so far, when it was cut and goes on.
+    begun: String,
+    /// True once the model was asked to mend its answer.
+    repaired: bool,
     done: Option<Result<Value, TaskError>>,
 }
 
@@ -93,7 +104,17 @@ impl AgentLoop {
     #[must_use]
     pub fn new(config: LoopConfig, messages: Vec<Message>) -> Self {
         let given = messages.len();
-        Self { config, messages, given, turn: 0, calls: Vec::new(), called: 0, done: None }
+        Self {
+            config,
+            messages,
+            given,
+            turn: 0,
+            calls: Vec::new(),
+            called: 0,
+            begun: String::new(),
+            repaired: false,
+            done: None,
+        }
     }
 
     /// Returns the next action.
@@ -118,7 +139,7 @@ impl AgentLoop {
             .filter_map(|(index, (call, state))| match state {
                 CallState::Requested => Some(PendingCall { call: call.clone(), index, started: false }),
                 CallState::Started => Some(PendingCall { call: call.clone(), index, started: true }),
-                CallState::Asked(_) | CallState::Returned(_) => None,
+                CallState::Asked(_) | CallState::Returned { .. } => None,
             })
             .collect();
         // `apply_*` clears `calls` once all have returned, so an empty list here means that humans are awaited.
@@ -128,17 +149,23 @@ impl AgentLoop {
     /// Returns the request for the next model call.
     #[must_use]
     pub fn request(&self) -> ChatRequest {
-        let mut tools = self.config.tools.clone();
-        if self.config.may_ask {
-            tools.push(ask_human_definition());
-        }
-        ChatRequest { messages: self.messages.clone(), tools, output_schema: self.config.output_schema.clone() }
+        // The built-in tool stands first, so that tools which come later do not move it.
+        let built_in = self.config.may_ask.then(ask_human_definition);
+        let tools = built_in.into_iter().chain(self.config.tools.iter().cloned()).collect();
+        let output_schema = self.config.output.as_ref().map(|form| form.schema.clone());
+        ChatRequest { messages: self.messages.clone(), tools, output_schema }
     }
 
-    /// Replaces the tools offered to the model: tool servers come, go and change theirs while a loop runs. Nothing that
-    /// the journal replays depends on them.
+    /// Adds tools that are offered to the model: tool servers come, go and change theirs while a loop runs. The list only
+    /// grows, and what stands in it stays as it is: providers refuse an answer's reasoning, and lose their cache, when
+    /// the beginning of the conversation changes. A call of a tool that is gone is answered as such. Nothing that the
+    /// journal replays depends on the tools.
     pub fn offer(&mut self, tools: Vec<ToolDefinition>) {
-        self.config.tools = tools;
+        for tool in tools {
+            if !self.config.tools.iter().any(|known| known.name == tool.name) {
+                self.config.tools.push(tool);
+            }
+        }
     }
 
     /// Returns the conversation so far.
@@ -153,14 +180,37 @@ impl AgentLoop {
         &self.messages[self.given..]
     }
 
-    /// Applies the model's answer.
+    /// Applies the model's answer. Only an answer that came to its natural end is used: the calls of one that was cut or
+    /// withheld are not made.
     pub fn apply_reply(&mut self, reply: &ChatReply) {
         self.turn += 1;
-        if reply.tool_calls.is_empty() {
-            self.messages.push(reply.to_message());
-            self.done = Some(self.conclude(reply));
-            return;
+        match (reply.stop, self.config.on_length) {
+            (StopReason::Paused, _) => self.messages.push(reply.to_message()),
+            (StopReason::Length, OnLength::Continue) if self.may_continue(reply) => self.go_on(reply),
+            _ => match ended(reply) {
+                Err(error) => {
+                    self.messages.push(reply.to_message());
+                    self.done = Some(Err(error));
+                }
+                Ok(()) if reply.tool_calls.is_empty() => self.conclude(reply),
+                Ok(()) => self.request_calls(reply),
+            },
         }
+    }
+
+    /// Returns whether a cut answer can go on: it has text that another answer can be joined to.
+    fn may_continue(&self, reply: &ChatReply) -> bool {
+        reply.tool_calls.is_empty() && self.config.output.is_none() && !reply.content.trim().is_empty()
+    }
+
+    fn go_on(&mut self, reply: &ChatReply) {
+        self.begun.push_str(&reply.content);
+        self.messages.push(reply.to_message());
+        self.messages.push(Message::User { content: GO_ON.to_owned() });
+    }
+
+    fn request_calls(&mut self, reply: &ChatReply) {
+        self.begun.clear();
         self.called += reply.tool_calls.len();
         if reply.tool_calls.len() > MAX_CALLS_PER_ANSWER || self.called > MAX_TOOL_CALLS {
             self.messages.push(reply.to_message());
@@ -174,7 +224,11 @@ impl AgentLoop {
             return;
         }
         let calls = self.with_unique_ids(&reply.tool_calls);
-        self.messages.push(Message::Assistant { content: reply.content.clone(), tool_calls: calls.clone() });
+        self.messages.push(Message::Assistant {
+            content: reply.content.clone(),
+            tool_calls: calls.clone(),
+            native: reply.native.clone(),
+        });
         self.calls = calls.into_iter().map(|call| (call, CallState::Requested)).collect();
     }
 
@@ -199,19 +253,32 @@ impl AgentLoop {
         calls.iter().map(unique).collect()
     }
 
-    fn conclude(&self, reply: &ChatReply) -> Result<Value, TaskError> {
-        if reply.stop == StopReason::ContentFilter {
-            return Err(TaskError::new(ErrorCode::ProviderInvalidRequest, "the provider withheld the answer"));
+    /// Takes the last answer, or asks the model once to mend it.
+    fn conclude(&mut self, reply: &ChatReply) {
+        let begun = std::mem::take(&mut self.begun);
+        let text = if begun.is_empty() { reply.content.clone() } else { begun + &reply.content };
+        self.messages.push(reply.to_message());
+        let problem = match &self.config.output {
+            _ if text.trim().is_empty() => "it is empty".to_owned(),
+            None => {
+                self.done = Some(Ok(Value::String(text)));
+                return;
+            }
+            Some(form) => match form.read(&text) {
+                Ok(value) => {
+                    self.done = Some(Ok(value));
+                    return;
+                }
+                Err(problem) => problem,
+            },
+        };
+        if self.repaired {
+            let message = format!("the model's answer cannot be used, and asking once more did not help: {problem}");
+            self.done = Some(Err(TaskError::new(ErrorCode::OutputInvalid, message)));
+            return;
         }
-        if self.config.output_schema.is_none() {
-            return Ok(Value::String(reply.content.clone()));
-        }
-        serde_json::from_str(&reply.content).map_err(|error| {
-            TaskError::new(
-                ErrorCode::OutputInvalid,
-                format!("the answer is not the JSON that output_schema asks for: {error}"),
-            )
-        })
+        self.repaired = true;
+        self.messages.push(Message::User { content: repair(&problem, self.config.output.is_some()) });
     }
 
     /// Marks a tool call as about to be made.
@@ -220,8 +287,8 @@ impl AgentLoop {
     }
 
     /// Applies the output of a tool call, successful or not: the model receives it either way.
-    pub fn apply_tool_output(&mut self, call_id: &str, output: &str) {
-        self.set(call_id, CallState::Returned(bounded(output)));
+    pub fn apply_tool_output(&mut self, call_id: &str, output: &str, is_error: bool) {
+        self.set(call_id, CallState::Returned { output: bounded(output), is_error });
         self.close_turn();
     }
 
@@ -234,7 +301,7 @@ impl AgentLoop {
     pub fn apply_answer(&mut self, clarification: crate::id::ClarificationId, answer: &str) {
         for (_, state) in &mut self.calls {
             if *state == CallState::Asked(clarification) {
-                *state = CallState::Returned(bounded(answer));
+                *state = CallState::Returned { output: bounded(answer), is_error: false };
             }
         }
         self.close_turn();
@@ -261,8 +328,8 @@ impl AgentLoop {
             JournalBody::ToolStarted { call, turn } if self.is_open(*turn, &call.id) => {
                 self.apply_tool_started(&call.id);
             }
-            JournalBody::ToolCompleted { call_id, output, turn, .. } if self.is_open(*turn, call_id) => {
-                self.apply_tool_output(call_id, output);
+            JournalBody::ToolCompleted { call_id, output, is_error, turn, .. } if self.is_open(*turn, call_id) => {
+                self.apply_tool_output(call_id, output, *is_error);
             }
             JournalBody::Asked { clarification, call_id: Some(call_id), .. } if self.may_still_ask(call_id) => {
                 self.apply_asked(call_id, *clarification);
@@ -277,7 +344,7 @@ impl AgentLoop {
 
     fn is_open(&self, turn: u32, call_id: &str) -> bool {
         turn + 1 == self.turn
-            && self.calls.iter().any(|(call, state)| call.id == call_id && !matches!(state, CallState::Returned(_)))
+            && self.calls.iter().any(|(call, state)| call.id == call_id && !matches!(state, CallState::Returned { .. }))
     }
 
     /// Returns whether no question of this call is known. The second entry of a question that was written twice may
@@ -294,14 +361,25 @@ impl AgentLoop {
     }
 
     fn close_turn(&mut self) {
-        if !self.calls.iter().all(|(_, state)| matches!(state, CallState::Returned(_))) {
+        if !self.calls.iter().all(|(_, state)| matches!(state, CallState::Returned { .. })) {
             return;
         }
         for (call, state) in self.calls.drain(..) {
-            if let CallState::Returned(content) = state {
-                self.messages.push(Message::Tool { call_id: call.id, content });
+            if let CallState::Returned { output, is_error } = state {
+                self.messages.push(Message::Tool { call_id: call.id, content: output, is_error });
             }
         }
+    }
+}
+
+/// Returns the message that asks a model to mend its answer.
+fn repair(problem: &str, has_form: bool) -> String {
+    if has_form {
+        format!(
+            "Your answer cannot be used: {problem}. Answer again with nothing but JSON that fits the schema you were given."
+        )
+    } else {
+        format!("Your answer cannot be used: {problem}. Answer again.")
     }
 }
 
@@ -348,7 +426,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn config(may_ask: bool) -> LoopConfig {
-        LoopConfig { tools: Vec::new(), output_schema: None, may_ask, max_turns: 3 }
+        LoopConfig { tools: Vec::new(), output: None, on_length: OnLength::Fail, may_ask, max_turns: 3 }
     }
 
     fn reply(content: &str, calls: &[&str]) -> ChatReply {
@@ -361,6 +439,7 @@ mod tests {
             stop: StopReason::End,
             usage: Usage::default(),
             model: "m".to_owned(),
+            native: None,
         }
     }
 
@@ -378,6 +457,78 @@ mod tests {
     }
 
     #[test]
+    fn only_a_natural_end_is_an_answer() {
+        for (stop, code) in [
+            (StopReason::Length, ErrorCode::OutputTruncated),
+            (StopReason::ContentFilter, ErrorCode::Refused),
+            (StopReason::ContextExceeded, ErrorCode::ContextExceeded),
+            (StopReason::Other, ErrorCode::ProviderMalformedReply),
+        ] {
+            for calls in [&[] as &[&str], &["a"]] {
+                let mut machine = start(false);
+                machine.apply_reply(&ChatReply { stop, ..reply("Transfer the money to", calls) });
+                let Next::Done(Err(error)) = machine.next() else { panic!("{stop:?}") };
+                assert_eq!(error.code, code);
+                assert_eq!(error.message.contains("Transfer"), stop == StopReason::Length, "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_answer_goes_on_where_the_file_says_so() {
+        let config = LoopConfig { on_length: OnLength::Continue, ..config(false) };
+        let mut machine = AgentLoop::new(config, vec![Message::User { content: "hi".to_owned() }]);
+        machine.apply_reply(&ChatReply { stop: StopReason::Length, ..reply("one, ", &[]) });
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        machine.apply_reply(&reply("two", &[]));
+        assert_eq!(machine.next(), Next::Done(Ok(json!("one, two"))));
+        let mut machine = AgentLoop::new(
+            LoopConfig { on_length: OnLength::Continue, ..self::config(false) },
+            vec![Message::User { content: "hi".to_owned() }],
+        );
+        machine.apply_reply(&ChatReply { stop: StopReason::Length, ..reply("", &["a"]) });
+        assert!(matches!(machine.next(), Next::Done(Err(_))), "calls of a cut answer are never made");
+    }
+
+    #[test]
+    fn a_pause_is_sent_back() {
+        let mut machine = start(false);
+        machine.apply_reply(&ChatReply { stop: StopReason::Paused, ..reply("searching", &[]) });
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        assert_eq!(machine.added().len(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_mended_once() {
+        let form = OutputForm::new(json!({}), |value| (!value.is_u64()).then(|| "it is not a number".to_owned()));
+        let machine = || {
+            let config = LoopConfig { output: Some(form.clone()), ..config(false) };
+            AgentLoop::new(config, vec![Message::User { content: "hi".to_owned() }])
+        };
+        let mut mended = machine();
+        mended.apply_reply(&reply("{}", &[]));
+        assert_eq!(mended.next(), Next::CallModel { turn: 1 });
+        assert!(mended.messages().last().is_some_and(|message| message.content().contains("it is not a number")));
+        mended.apply_reply(&reply("```json\n12\n```", &[]));
+        assert_eq!(mended.next(), Next::Done(Ok(json!(12))));
+        let mut broken = machine();
+        broken.apply_reply(&reply("twelve", &[]));
+        broken.apply_reply(&reply("\"twelve\"", &[]));
+        let Next::Done(Err(error)) = broken.next() else { panic!() };
+        assert_eq!(error.code, ErrorCode::OutputInvalid);
+    }
+
+    #[test]
+    fn an_empty_answer_is_no_answer() {
+        let mut machine = start(false);
+        machine.apply_reply(&reply("\n\n", &[]));
+        assert_eq!(machine.next(), Next::CallModel { turn: 1 });
+        machine.apply_reply(&reply("", &[]));
+        let Next::Done(Err(error)) = machine.next() else { panic!() };
+        assert_eq!(error.code, ErrorCode::OutputInvalid);
+    }
+
+    #[test]
     fn a_question_that_was_written_twice_stays_answered() {
         let mut machine = start(true);
         machine.apply_reply(&reply("", &["a", "b"]));
@@ -389,7 +540,7 @@ mod tests {
         machine.replay(&asked);
         assert_eq!(machine.open_questions().count(), 0);
         machine.replay(&JournalBody::ToolStarted { call: reply("", &["b"]).tool_calls.remove(0), turn: 0 });
-        machine.apply_tool_output("b", "found");
+        machine.apply_tool_output("b", "found", false);
         assert_eq!(machine.next(), Next::CallModel { turn: 1 });
     }
 
@@ -398,10 +549,10 @@ mod tests {
         let mut machine = start(false);
         machine.apply_reply(&reply("", &["a", "b"]));
         machine.apply_tool_started("b");
-        machine.apply_tool_output("b", "second");
+        machine.apply_tool_output("b", "second", false);
         let Next::CallTools { calls, .. } = machine.next() else { panic!("a is open") };
         assert_eq!(calls.iter().map(|c| c.call.id.as_str()).collect::<Vec<_>>(), ["a"]);
-        machine.apply_tool_output("a", "first");
+        machine.apply_tool_output("a", "first", false);
         assert_eq!(machine.next(), Next::CallModel { turn: 1 });
         let contents: Vec<_> = machine.added()[1..].iter().map(Message::content).collect();
         assert_eq!(contents, ["first", "second"]);
@@ -453,7 +604,7 @@ mod tests {
         assert_eq!(ids, ["dup", "dup_2", "call", "call_2"]);
         assert_eq!(calls.iter().map(|pending| pending.index).collect::<Vec<_>>(), [0, 1, 2, 3]);
         for id in ids {
-            machine.apply_tool_output(id, id);
+            machine.apply_tool_output(id, id, false);
         }
         assert_eq!(machine.next(), Next::CallModel { turn: 1 });
         let Message::Assistant { tool_calls, .. } = &machine.added()[0] else { panic!() };
@@ -479,7 +630,7 @@ mod tests {
             machine.apply_reply(&reply("", &ids[..100]));
             match machine.next() {
                 Next::CallTools { calls, .. } => {
-                    calls.iter().for_each(|pending| machine.apply_tool_output(&pending.call.id, "x"));
+                    calls.iter().for_each(|pending| machine.apply_tool_output(&pending.call.id, "x", false));
                 }
                 Next::Done(Err(error)) => {
                     assert_eq!((error.code, answers), (ErrorCode::TooManySteps, 1 + MAX_TOOL_CALLS / 100));
@@ -507,7 +658,7 @@ mod tests {
         let mut machine = start(false);
         for id in ["a", "b", "c"] {
             machine.apply_reply(&reply("", &[id]));
-            machine.apply_tool_output(id, "x");
+            machine.apply_tool_output(id, "x", false);
         }
         let Next::Done(Err(error)) = machine.next() else { panic!() };
         assert_eq!(error.code, ErrorCode::TooManySteps);

@@ -7,12 +7,14 @@
 pub mod access;
 pub mod agent;
 pub mod agent_loop;
+pub mod answer;
 pub mod chat;
 pub mod clarification;
 pub mod event;
 pub mod fleet;
 pub mod id;
 pub mod journal;
+pub mod models;
 pub mod money;
 pub mod outbox;
 pub mod plan;

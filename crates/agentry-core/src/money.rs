@@ -68,6 +68,8 @@ pub enum CallStatus {
     Completed = 0,
     /// An error or an incomplete answer; `usage` is what the provider counted until then.
     Failed = 1,
+    /// A complete answer whose tokens the provider did not count: what was set aside for it is charged.
+    Estimated = 2,
 }
 
 /// The record of one provider call, paid or not.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::agent::{AgentName, CollaborativeConfig};
+use crate::answer::json_of;
 use crate::task::TaskError;
 
 /// The answer of a planner.
@@ -37,7 +38,8 @@ impl Plan {
     /// # Errors
     /// Returns all problems of the plan, in words that the planner can act on.
     pub fn parse(answer: &str, config: &CollaborativeConfig, allowed: &[AgentName]) -> Result<Self, Vec<String>> {
-        let plan: Self = serde_json::from_str(unfenced(answer))
+        let plan: Self = json_of(answer)
+            .and_then(serde_json::from_value)
             .map_err(|error| vec![format!("the answer is not a plan in JSON: {error}")])?;
         let problems = plan.problems(config, allowed);
         if problems.is_empty() { Ok(plan) } else { Err(problems) }
@@ -138,12 +140,6 @@ impl Plan {
             "additionalProperties": false
         })
     }
-}
-
-fn unfenced(answer: &str) -> &str {
-    let trimmed = answer.trim();
-    let Some(inner) = trimmed.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return trimmed };
-    inner.split_once('\n').map_or(inner, |(_language, body)| body).trim()
 }
 
 /// The progress of a plan: a machine without IO.

@@ -139,6 +139,13 @@ impl PriceTable {
         periods.iter().find(|(from, _)| *from <= at).map(|(_, price)| *price)
     }
 
+    /// Returns the most that a call of so many tokens can cost.
+    #[must_use]
+    pub fn most(&self, provider: ProviderKind, model: &str, input: u64, output: u64, at: Timestamp) -> Option<NanoUsd> {
+        let usage = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
+        self.cost(provider, model, &usage, at)
+    }
+
     /// Returns the cost of a call that ended at `at`; `None` if the model has no price then. Tokens read from or
     /// written to the provider's cache are charged at their own price instead of the input price. The sum is rounded
     /// once, half up.
@@ -190,7 +197,7 @@ impl Entry {
 }
 
 /// Returns the start of a UTC day.
-fn day(text: &str) -> Option<Timestamp> {
+pub(crate) fn day(text: &str) -> Option<Timestamp> {
     let date: jiff::civil::Date = text.parse().ok()?;
     let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(Timestamp(start.timestamp().as_microsecond()))

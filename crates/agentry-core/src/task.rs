@@ -341,7 +341,7 @@ words! {
         ProviderInvalidRequest = "provider_invalid_request",
         /// The provider's answer could not be understood.
         ProviderMalformedReply = "provider_malformed_reply",
-        /// The answer does not fit the agent's `output_schema`.
+        /// The answer is empty or does not fit the agent's `output_schema`, and one repair did not help.
         OutputInvalid = "output_invalid",
         /// The loop took more turns than allowed.
         TooManySteps = "too_many_steps",
@@ -365,6 +365,12 @@ words! {
         PoisonTask = "poison_task",
         /// A defect of Agentry itself.
         Internal = "internal",
+        /// The answer was cut at the limit of its length.
+        OutputTruncated = "output_truncated",
+        /// The model refused to answer, or its provider withheld the answer, and so did the fallbacks.
+        Refused = "refused",
+        /// The conversation does not fit the model's context.
+        ContextExceeded = "context_exceeded",
     }
 }
 

@@ -46,7 +46,14 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     fn error(kind: LlmErrorKind) -> LlmError {
-        LlmError { kind, provider: "openai", model: "m".into(), message: String::new(), usage: Usage::default() }
+        LlmError {
+            kind,
+            provider: "openai",
+            model: "m".into(),
+            message: String::new(),
+            usage: Usage::default(),
+            is_uncounted: false,
+        }
     }
 
     fn wait(retry: u32, kind: LlmErrorKind, remaining: Duration, jitter: f64) -> Option<Duration> {

@@ -19,6 +19,8 @@ pub struct LlmError {
     pub message: String,
     /// Tokens that the provider counted before the failure.
     pub usage: Usage,
+    /// True when the answer had begun and the provider did not count it.
+    pub is_uncounted: bool,
 }
 
 /// Kind of failure.
@@ -47,15 +49,21 @@ pub enum LlmErrorKind {
     Unavailable,
     /// The credentials are missing or were refused.
     Authentication,
-    /// The provider refused the model, a parameter or a tool.
+    /// The provider refused a parameter, a tool or the conversation.
     InvalidRequest,
     /// The answer violates the protocol.
     Malformed,
+    /// The model does not exist, or not any more.
+    ModelGone,
+    /// The model refused to answer, or the provider withheld the answer.
+    Refused,
+    /// The conversation does not fit the model's context.
+    ContextExceeded,
 }
 
 impl LlmErrorKind {
     /// Error classes, as metrics name them.
-    pub const CLASSES: [&str; 9] = [
+    pub const CLASSES: [&str; 12] = [
         "rate_limited",
         "quota_exhausted",
         "overloaded",
@@ -65,6 +73,9 @@ impl LlmErrorKind {
         "authentication",
         "invalid_request",
         "malformed",
+        "model_gone",
+        "refused",
+        "context_exceeded",
     ];
 
     /// Returns the index of the class in [`LlmErrorKind::CLASSES`].
@@ -80,6 +91,9 @@ impl LlmErrorKind {
             Self::Authentication => 6,
             Self::InvalidRequest => 7,
             Self::Malformed => 8,
+            Self::ModelGone => 9,
+            Self::Refused => 10,
+            Self::ContextExceeded => 11,
         }
     }
 
@@ -90,6 +104,15 @@ impl LlmErrorKind {
             Self::RateLimited { retry_after } | Self::Overloaded { retry_after } => retry_after,
             Self::CircuitOpen { retry_after } => Some(retry_after),
             _ => None,
+        }
+    }
+
+    /// Returns the kind with the delay that the provider asked for, where the kind has one.
+    pub(crate) fn with_delay(self, retry_after: Option<Duration>) -> Self {
+        match self {
+            Self::RateLimited { .. } => Self::RateLimited { retry_after },
+            Self::Overloaded { .. } => Self::Overloaded { retry_after },
+            other => other,
         }
     }
 
@@ -108,10 +131,11 @@ impl LlmError {
             || matches!(self.kind, LlmErrorKind::RateLimited { .. } | LlmErrorKind::CircuitOpen { .. })
     }
 
-    /// Returns true when a fallback model may be called. A refused request or key must be corrected by a person.
+    /// Returns true when a fallback model may be called: another model may take what this one refused. A refused key
+    /// must be corrected by a person.
     #[must_use]
     pub fn may_fall_back(&self) -> bool {
-        self.is_retryable() || self.kind == LlmErrorKind::QuotaExhausted
+        self.kind != LlmErrorKind::Authentication
     }
 
     /// Converts the error for display in a task.
@@ -124,7 +148,9 @@ impl LlmError {
             | LlmErrorKind::Timeout
             | LlmErrorKind::Unavailable => ErrorCode::ProviderUnavailable,
             LlmErrorKind::Authentication => ErrorCode::ProviderAuthentication,
-            LlmErrorKind::InvalidRequest => ErrorCode::ProviderInvalidRequest,
+            LlmErrorKind::InvalidRequest | LlmErrorKind::ModelGone => ErrorCode::ProviderInvalidRequest,
+            LlmErrorKind::Refused => ErrorCode::Refused,
+            LlmErrorKind::ContextExceeded => ErrorCode::ContextExceeded,
             LlmErrorKind::Malformed => ErrorCode::ProviderMalformedReply,
         };
         TaskError::new(code, self.to_string())

@@ -306,15 +306,17 @@ mod tests {
             stop: StopReason::End,
             usage,
             model: "m".into(),
+            native: None,
         };
         let (duration, first_token) = (Duration::from_secs(3), Some(Duration::from_secs(1)));
-        model.ended(&Ok(TimedReply { reply, duration, first_token, provider_call_id: None }));
+        model.ended(&Ok(TimedReply { reply, duration, first_token, provider_call_id: None, is_uncounted: false }));
         let error = LlmError {
             kind: LlmErrorKind::Timeout,
             provider: "openai",
             model: String::new(),
             message: String::new(),
             usage: Usage::default(),
+            is_uncounted: false,
         };
         model.ended(&Err(error));
         model.waited(Duration::from_micros(50));

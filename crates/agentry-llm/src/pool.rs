@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::agent::{LlmTarget, ProviderKind};
+use agentry_core::models::ModelTable;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::Priority;
 use agentry_core::trace::TARGET;
@@ -43,6 +44,7 @@ pub struct Providers {
     limits: Limits,
     breakers: Arc<Breakers>,
     metrics: Metrics,
+    models: Arc<ModelTable>,
 }
 
 impl Providers {
@@ -62,7 +64,15 @@ impl Providers {
             limits: Limits::new(Vec::new(), Arc::new(MemoryBuckets::default())),
             breakers: Arc::default(),
             metrics: Metrics::default(),
+            models: Arc::new(ModelTable::builtin()),
         }
+    }
+
+    /// Uses this table of models instead of the one that ships with Agentry.
+    #[must_use]
+    pub fn with_models(mut self, models: Arc<ModelTable>) -> Self {
+        self.models = models;
+        self
     }
 
     /// Adds limits, which `buckets` count.
@@ -116,8 +126,9 @@ impl Providers {
     ///
     /// Every target has `call.timeout` for all its attempts together: waits for a slot and for its limit, retries (at
     /// most three, exponential with full jitter, never before a `Retry-After`) and the calls themselves. The next
-    /// target is called only when the one before stayed unavailable or limited; a refused request or key ends the chat.
-    /// The first call has `call.id`, every other an id from `hooks`. A retried stream starts again from its beginning.
+    /// target is called when the one before stayed unavailable or limited, is gone, or refused the request or to answer;
+    /// a refused key ends the chat. What a target's model does not take of the parameters is left out. The first call
+    /// has `call.id`, every other an id from `hooks`. The watchers of a stream that is retried are told to begin again.
     pub async fn chat(
         &self,
         call: &Call,
@@ -126,7 +137,10 @@ impl Providers {
         hooks: &dyn Hooks,
     ) -> ChatOutcome {
         let mut chat = Chat { providers: self, sink, hooks, started: Instant::now(), attempts: Vec::new() };
-        let mut end = chat.call_target(call, !fallback.is_empty()).await;
+        let mut end = match self.fitted(call) {
+            Ok(call) => chat.call_target(&call, !fallback.is_empty()).await,
+            Err(error) => Err(error.into()),
+        };
         for (index, target) in fallback.iter().enumerate() {
             match &end {
                 Err(ChatError::Failed(error)) if error.may_fall_back() => {
@@ -135,9 +149,30 @@ impl Providers {
                 _ => break,
             }
             let next = Call { id: hooks.new_call_id(), target: target.clone(), ..call.clone() };
-            end = chat.call_target(&next, index + 1 < fallback.len()).await;
+            end = match self.fitted(&next) {
+                Ok(next) => chat.call_target(&next, index + 1 < fallback.len()).await,
+                Err(error) => Err(error.into()),
+            };
         }
         ChatOutcome { attempts: chat.attempts, error: end.err() }
+    }
+
+    /// Returns the call with the traits of its model, without the parameters that the model refuses.
+    ///
+    /// # Errors
+    /// Something would be left out, and the agent's file says that this is an error.
+    pub fn fitted(&self, call: &Call) -> Result<Call, LlmError> {
+        let traits = self.models.of(call.target.provider, &call.target.model);
+        let admitted = traits.admit(&call.params);
+        if let Some(left_out) = admitted.left_out.first().filter(|_| call.params.strict_parameters) {
+            let message = format!("`{}` cannot be sent: {}", left_out.key, left_out.reason);
+            return Err(error(call, LlmErrorKind::InvalidRequest, message));
+        }
+        let mut call = Call { params: admitted.params, traits, ..call.clone() };
+        if call.must_limit {
+            call.params.max_tokens = Some(call.output_limit());
+        }
+        Ok(call)
     }
 
     fn provider(&self, call: &Call) -> Result<&Arc<dyn LlmProvider>, LlmError> {
@@ -259,6 +294,9 @@ impl Chat<'_> {
         let started_after = began.saturating_duration_since(self.started);
         let attempt = Attempt { call: call.id, target: call.target.clone(), result, started_after, duration };
         if failed.is_some() {
+            if let Some(sink) = &self.sink {
+                sink.restart();
+            }
             self.hooks.failed(&attempt);
         }
         self.attempts.push(attempt);

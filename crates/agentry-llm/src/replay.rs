@@ -46,7 +46,7 @@ impl LlmProvider for RecordingProvider {
         let (outcome, took) = match &result {
             Ok(timed) => (json!({ "ok": timed }), timed.duration),
             Err(error) => (
-                json!({"error": {"kind": error.kind, "message": error.message, "usage": error.usage}}),
+                json!({"error": {"kind": error.kind, "message": error.message, "usage": error.usage, "is_uncounted": error.is_uncounted}}),
                 began.elapsed(),
             ),
         };
@@ -65,7 +65,8 @@ impl LlmProvider for ReplayProvider {
         if let Some(recorded) = outcome.get("error") {
             let message: String = part(call, recorded, "message")?;
             let usage = part(call, recorded, "usage")?;
-            return Err(LlmError { usage, ..error(call, part(call, recorded, "kind")?, message) });
+            let is_uncounted = recorded["is_uncounted"].as_bool().unwrap_or_default();
+            return Err(LlmError { usage, is_uncounted, ..error(call, part(call, recorded, "kind")?, message) });
         }
         let timed: TimedReply = part(call, &outcome, "ok")?;
         if let Some(sink) = sink

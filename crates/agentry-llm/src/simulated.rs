@@ -30,9 +30,15 @@ impl LlmProvider for Simulated {
         let sent: usize = call.request.messages.iter().map(|message| message.content().len()).sum();
         let usage = Usage { input_tokens: tokens(sent), output_tokens: tokens(content.len()), ..Usage::default() };
         let model = call.target.model.to_string();
-        let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model };
+        let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model, native: None };
         // No clock is read, because this provider answers in no time.
-        Ok(TimedReply { reply, duration: Duration::ZERO, first_token: None, provider_call_id: None })
+        Ok(TimedReply {
+            reply,
+            duration: Duration::ZERO,
+            first_token: None,
+            provider_call_id: None,
+            is_uncounted: false,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::id::CallId;
+use agentry_core::models::ModelTable;
 use agentry_core::task::Priority;
 use agentry_core::trace::{Sampling, SpanContext, SpanId, Trace};
 
@@ -30,6 +31,14 @@ pub(crate) fn call(base_url: &str) -> Call {
         params: SamplingParams::default(),
         response_format: None,
         timeout: Duration::from_secs(5),
+        must_limit: false,
         priority: Priority::Normal,
+        traits: ModelTable::builtin().of(ProviderKind::Openai, "sim-small"),
     }
+}
+
+/// Returns the call to this model of the same provider, with its traits.
+pub(crate) fn modern(call: Call, model: &str) -> Call {
+    let traits = ModelTable::builtin().of(call.target.provider, model);
+    Call { target: LlmTarget { model: model.into(), ..call.target }, traits, ..call }
 }

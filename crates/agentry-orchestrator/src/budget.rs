@@ -1,7 +1,8 @@
 //! Budgets: money is reserved before a call leaves, so that calls whose price is known never overspend.
 //!
-//! The reserved amount is the maximum cost of a call: every byte of the request a token, and `max_tokens` (or
-//! [`ASSUMED_OUTPUT_TOKENS`]) of answer; on a retry also the cost of the failed calls before it. One reservation covers
+//! The reserved amount is the maximum cost of a call: every byte of the request a token (messages, tools, schemas), at
+//! the dearest price of the input, and the whole of the answer's limit, which is always sent when money is counted; on a
+//! retry also the cost of the failed calls before it. One reservation covers
 //! a call and its retries, under the id of the first. A task's budget is reserved in its [`Run`], which all branches of
 //! a plan share; an agent's daily budget in the store, which all processes share. Both end with the ledger rows of the
 //! calls.
@@ -9,8 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentry_core::agent::AgentSpec;
-use agentry_core::chat::Usage;
+use agentry_core::agent::{AgentSpec, Unpriced};
+use agentry_core::chat::{ChatRequest, Usage};
 use agentry_core::id::CallId;
 use agentry_core::money::NanoUsd;
 use agentry_core::task::{ErrorCode, TaskError};
@@ -23,20 +24,24 @@ use crate::run::Run;
 
 /// Delay before a failed release is retried.
 const RELEASE_BACKOFF: Duration = Duration::from_millis(200);
-/// Answer tokens assumed for a model without `max_tokens`.
-pub(crate) const ASSUMED_OUTPUT_TOKENS: u64 = 4_096;
 
-/// Returns whether the agent may make another model call in this task.
+/// Returns whether the agent may make another model call in this task, after `tries` of the current one. A retry is a
+/// call: it may be paid.
 ///
 /// # Errors
 /// Fails with `budget_exhausted`.
-pub(crate) fn allow_call(run: &Run, spec: &AgentSpec) -> Result<(), TaskError> {
+pub(crate) fn allow_call(run: &Run, spec: &AgentSpec, tries: u32) -> Result<(), TaskError> {
     match spec.budget.max_llm_calls {
-        Some(most) if run.spent().0 >= most => {
+        Some(most) if run.spent().0.saturating_add(tries) >= most => {
             Err(exhausted(format!("agent `{}` may make {most} model calls in one task", spec.name)))
         }
         _ => Ok(()),
     }
+}
+
+/// Returns whether the task or the agent has a limit in dollars.
+pub(crate) fn is_in_dollars(run: &Run, spec: &AgentSpec) -> bool {
+    spec.budget.per_task.is_some() || spec.budget.per_day.is_some() || run.task.budget.is_some()
 }
 
 /// Reserves the maximum cost of a call, plus the cost `lost` of earlier failed calls in the same reservation (`first`).
@@ -50,11 +55,21 @@ pub(crate) async fn reserve(
     call: &Call,
     lost: NanoUsd,
 ) -> Result<(), TaskError> {
-    let per_task = [spec.budget.per_task, run.task.budget].into_iter().flatten().min();
-    if per_task.is_none() && spec.budget.per_day.is_none() {
+    if !is_in_dollars(run, spec) {
         return Ok(());
     }
-    let amount = lost.plus(max_cost(&run.ctx, call));
+    let per_task = [spec.budget.per_task, run.task.budget].into_iter().flatten().min();
+    let amount = match (max_cost(&run.ctx, call), spec.budget.unpriced) {
+        (Some(cost), _) => lost.plus(cost),
+        (None, Unpriced::Allow) => lost,
+        (None, Unpriced::Refuse) => {
+            return Err(exhausted(format!(
+                "model `{}` of {} has no price, so that a limit in dollars cannot hold: add it to the price file, or set \
+                 `unpriced: allow` in the agent's budget",
+                call.target.model, call.target.provider
+            )));
+        }
+    };
     if let Some(cap) = per_task {
         run.reserve(first, amount, cap).map_err(|(spent, reserved)| {
             exhausted(format!(
@@ -143,12 +158,31 @@ fn exhausted(message: String) -> TaskError {
     TaskError::new(ErrorCode::BudgetExhausted, message)
 }
 
-fn max_cost(ctx: &Context, call: &Call) -> NanoUsd {
-    let bytes: usize = call.request.messages.iter().map(|message| message.content().len()).sum();
-    let usage = Usage {
-        input_tokens: u64::try_from(bytes).unwrap_or(u64::MAX),
-        output_tokens: call.params.max_tokens.map_or(ASSUMED_OUTPUT_TOKENS, u64::from),
-        ..Usage::default()
-    };
-    ctx.prices.cost(call.target.provider, &call.target.model, &usage, ctx.now()).unwrap_or_default()
+fn max_cost(ctx: &Context, call: &Call) -> Option<NanoUsd> {
+    let usage = most_usage(call);
+    let (input, output) = (usage.input_tokens, usage.output_tokens);
+    ctx.prices.most(call.target.provider, &call.target.model, input, output, ctx.now())
+}
+
+/// Returns the most tokens that a call can use: no token is shorter than a byte.
+pub(crate) fn most_usage(call: &Call) -> Usage {
+    let ChatRequest { messages, tools, output_schema } = &call.request;
+    let mut bytes = ByteCount(0);
+    // Counting never fails.
+    let _ = serde_json::to_writer(&mut bytes, &(messages, tools, output_schema, &call.response_format));
+    Usage { input_tokens: bytes.0, output_tokens: u64::from(call.output_limit()), ..Usage::default() }
+}
+
+/// Counts what is written.
+struct ByteCount(u64);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -15,7 +15,7 @@ use agentry_core::worker::Role;
 use agentry_intake::{Entropy, Intake};
 use agentry_llm::Providers;
 use agentry_store::{Horizon, StateStore, StoreError};
-use agentry_tools::ToolBox;
+use agentry_tools::{Schemas, ToolBox};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -150,6 +150,8 @@ pub(crate) struct Context {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub prices: PriceTable,
+    /// Compiled schemas of answers.
+    pub schemas: Arc<Schemas>,
     pub metrics: Metrics,
     pub options: Options,
     pub worker: WorkerId,
@@ -217,6 +219,7 @@ impl Context {
             clock: deps.clock,
             entropy: deps.entropy,
             prices: deps.prices,
+            schemas: Arc::default(),
             metrics: deps.metrics,
             options: deps.options,
             worker,

@@ -1,15 +1,19 @@
 //! Drives one agent loop: executes its next action, journals it, and feeds back the result.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_bus::Signal;
 use agentry_core::agent::{AgentSpec, OnUnknown, ToolSpec};
 use agentry_core::agent_loop::{ASK_HUMAN, AgentLoop, LoopConfig, MAX_TURNS, Next, PendingCall};
-use agentry_core::chat::{ChatReply, ChatRequest, Message, ToolCall};
+use agentry_core::answer::OutputForm;
+use agentry_core::chat::{ChatReply, ChatRequest, Message, ToolCall, Usage};
 use agentry_core::clarification::Clarification;
 use agentry_core::id::{CallId, TaskId};
 use agentry_core::journal::{JournalBody, Scope};
+use agentry_core::models::Traits;
 use agentry_core::money::{CallStatus, LedgerRow, NanoUsd};
 use agentry_core::retry::RetryPolicy;
 use agentry_core::task::{ErrorCode, TaskError};
@@ -79,7 +83,8 @@ impl Runner<'_> {
         let config = LoopConfig {
             // The tools are set before each model call: tool servers change theirs while a loop runs.
             tools: Vec::new(),
-            output_schema: self.spec.output_schema.as_deref().cloned(),
+            output: self.spec.output_schema.as_deref().map(|schema| self.form(schema)),
+            on_length: self.spec.llm.params.on_length,
             may_ask: self.clarification.allowed,
             max_turns: MAX_TURNS,
         };
@@ -88,6 +93,12 @@ impl Runner<'_> {
             machine.replay(body);
         }
         machine
+    }
+
+    /// Returns the form that answers must have.
+    fn form(&self, schema: &Value) -> OutputForm {
+        let (schemas, own) = (Arc::clone(&self.run.ctx.schemas), schema.clone());
+        OutputForm::new(schema.clone(), move |value| schemas.problem(&own, value))
     }
 
     /// Drives the loop until it ends or waits for humans.
@@ -104,7 +115,10 @@ impl Runner<'_> {
                 Next::CallModel { turn } => {
                     self.run.checkpoint()?;
                     if !self.spec.tools.is_empty() {
-                        machine.offer(self.run.ctx.tools.definitions(self.spec).await);
+                        let mut tools = self.run.ctx.tools.definitions(self.spec).await;
+                        // The same tools must make the same request, which the provider's cache depends on.
+                        tools.sort_by(|a, b| a.name.cmp(&b.name));
+                        machine.offer(tools);
                     }
                     match self.call_model(turn, machine.request()).await? {
                         Ok(reply) => machine.apply_reply(&reply),
@@ -130,11 +144,19 @@ impl Runner<'_> {
     /// answer is written together with the end of the task.
     pub async fn call_model(&self, turn: u32, request: ChatRequest) -> Result<Result<ChatReply, TaskError>, Stop> {
         let call = self.call(request);
-        if let Err(error) = budget::allow_call(self.run, self.spec) {
+        if let Err(error) = budget::allow_call(self.run, self.spec, 0) {
             return Ok(Err(error));
         }
-        let hooks = CallHooks { runner: self, turn, first: call.id, lost: Mutex::default() };
-        let outcome = self.run.ctx.providers.chat(&call, &self.spec.llm.fallback, self.sink(), &hooks).await;
+        let hooks = CallHooks {
+            runner: self,
+            turn,
+            first: call.id,
+            tries: AtomicU32::new(0),
+            lost: Mutex::default(),
+            set_aside: Mutex::default(),
+        };
+        let mut outcome = self.run.ctx.providers.chat(&call, &self.spec.llm.fallback, self.sink(), &hooks).await;
+        outcome.attempts.iter_mut().for_each(|attempt| hooks.count(attempt));
         let answer = outcome.answer().map(|(attempt, timed)| (attempt.call, timed.reply.clone()));
         let mut bodies = Vec::with_capacity(outcome.attempts.len());
         let mut ledger = Vec::with_capacity(outcome.attempts.len());
@@ -188,6 +210,8 @@ impl Runner<'_> {
             response_format: self.spec.llm.response_format.as_deref().cloned(),
             timeout: Duration::from_millis(self.spec.llm.timeout_ms),
             priority: self.run.task.priority,
+            traits: Arc::new(Traits::default()),
+            must_limit: budget::is_in_dollars(self.run, self.spec),
         }
     }
 
@@ -208,7 +232,11 @@ impl Runner<'_> {
 
     fn ledger_row(&self, attempt: &Attempt) -> LedgerRow {
         let (status, usage, provider_call) = match &attempt.result {
-            Ok(timed) => (CallStatus::Completed, timed.reply.usage, timed.provider_call_id.as_deref().map(Into::into)),
+            Ok(timed) => (
+                if timed.is_uncounted { CallStatus::Estimated } else { CallStatus::Completed },
+                timed.reply.usage,
+                timed.provider_call_id.as_deref().map(Into::into),
+            ),
             Err(error) => (CallStatus::Failed, error.usage, None),
         };
         let at = self.run.ctx.now();
@@ -433,8 +461,28 @@ struct CallHooks<'a> {
     turn: u32,
     /// First call of the chat: the id of its reservation.
     first: CallId,
+    /// Calls of the chat so far.
+    tries: AtomicU32,
     /// Cost of the failed calls of the chat.
     lost: Mutex<NanoUsd>,
+    /// The most that each call of the chat may use.
+    set_aside: Mutex<HashMap<CallId, Usage>>,
+}
+
+impl CallHooks<'_> {
+    /// Charges a call that the provider did not count with what was set aside for it.
+    fn count(&self, attempt: &mut Attempt) {
+        let set_aside = || lock(&self.set_aside).get(&attempt.call).copied();
+        match &mut attempt.result {
+            Ok(timed) if timed.is_uncounted => match set_aside() {
+                Some(usage) => timed.reply.usage = usage,
+                // Nothing left the process.
+                None => timed.is_uncounted = false,
+            },
+            Err(error) if error.is_uncounted => error.usage = set_aside().unwrap_or(error.usage),
+            _ => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -443,6 +491,9 @@ impl Hooks for CallHooks<'_> {
         let (run, spec) = (self.runner.run, self.runner.spec);
         // Others may have declared this worker dead meanwhile; the write below fails then.
         run.ctx.liveness.wait_fresh().await;
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed);
+        budget::allow_call(run, spec, tries).map_err(Abort)?;
+        lock(&self.set_aside).insert(call.id, budget::most_usage(call));
         let lost = *lock(&self.lost);
         budget::reserve(run, spec, self.first, call, lost).await.map_err(Abort)?;
         run.call_announced(call, self.turn, &self.runner.scope);
@@ -462,13 +513,16 @@ impl Hooks for CallHooks<'_> {
     }
 
     fn failed(&self, attempt: &Attempt) {
-        let row = self.runner.ledger_row(attempt);
+        let mut attempt = attempt.clone();
+        self.count(&mut attempt);
+        let row = self.runner.ledger_row(&attempt);
         {
             let mut lost = lock(&self.lost);
             *lost = lost.plus(row.cost.unwrap_or_default());
         }
-        let body = journal_body(self.turn, attempt.clone(), &row);
-        self.runner.run.call_failed(attempt.call, body, row);
+        let call = attempt.call;
+        let body = journal_body(self.turn, attempt, &row);
+        self.runner.run.call_failed(call, body, row);
     }
 
     fn new_call_id(&self) -> CallId {
@@ -493,6 +547,15 @@ impl TokenSink for StreamSink {
         }
         if let Some(preview) = &self.preview {
             preview.push(text);
+        }
+    }
+
+    fn restart(&self) {
+        if let Some(bus) = &self.bus {
+            bus.signal(Signal::Restart { task: self.task });
+        }
+        if let Some(preview) = &self.preview {
+            preview.begin();
         }
     }
 }

@@ -12,7 +12,7 @@ use agentry_store::SessionClaim;
 use crate::claims::HeldLease;
 use crate::context::{Context, lock};
 use crate::execute::execute;
-use crate::modes::Window;
+use crate::modes::{Window, last_turn};
 
 /// Maximum number of active sessions; recovery finds further ones later.
 const MAX_ACTIVE: usize = 50_000;
@@ -113,7 +113,7 @@ impl WindowCache {
         (cached.window.last == record.messages && cached.created_at == record.created_at).then_some(cached.window)
     }
 
-    /// Caches a window with the messages of a turn, cut to twice the number that is sent.
+    /// Caches a window with the messages of a turn, cut to twice the number that is sent, or to the last turn.
     pub fn keep(
         &self,
         record: &SessionRecord,
@@ -126,7 +126,8 @@ impl WindowCache {
         window.last += u64::try_from(added.len()).unwrap_or(0);
         window.messages.extend_from_slice(added);
         let surplus = window.messages.len().saturating_sub(most as usize * 2);
-        window.messages.drain(..surplus);
+        let of_earlier_turns = surplus.min(last_turn(&window.messages).unwrap_or(surplus));
+        window.messages.drain(..of_earlier_turns);
         let mut windows = lock(&self.windows);
         if windows.len() >= MAX_WINDOWS {
             evict_oldest(&mut windows);

@@ -135,6 +135,9 @@ impl TaskStream {
             Ok(ReceiveOutcome::Signal(Signal::Delta { text, .. })) => {
                 self.ready.push_back(json_event("delta", &serde_json::json!({"text": &*text})));
             }
+            Ok(ReceiveOutcome::Signal(Signal::Restart { .. })) => {
+                self.ready.push_back(json_event("restart", &serde_json::json!({})));
+            }
             Ok(ReceiveOutcome::Closed) => {
                 // Without the bus the stream goes on by polling the store.
                 tokio::time::sleep(RECHECK).await;

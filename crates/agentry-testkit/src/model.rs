@@ -147,6 +147,7 @@ impl LlmProvider for ScriptedModel {
             model: call.target.model.to_string(),
             message: "injected".to_owned(),
             usage,
+            is_uncounted: false,
         };
         if duration > call.timeout {
             tokio::time::sleep(call.timeout).await;
@@ -164,6 +165,7 @@ impl LlmProvider for ScriptedModel {
             return Err(error(LlmErrorKind::Unavailable, usage));
         }
         in_flight.end(CallEnd::Answered(usage));
-        Ok(TimedReply { reply: script::reply(call, usage), duration, first_token: None, provider_call_id: None })
+        let reply = script::reply(call, usage);
+        Ok(TimedReply { reply, duration, first_token: None, provider_call_id: None, is_uncounted: false })
     }
 }

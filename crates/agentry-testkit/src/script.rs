@@ -33,7 +33,7 @@ pub(crate) fn reply(call: &Call, usage: Usage) -> ChatReply {
         }
     };
     let stop = if tool_calls.is_empty() { StopReason::End } else { StopReason::ToolCalls };
-    ChatReply { content, tool_calls, stop, usage, model: call.target.model.to_string() }
+    ChatReply { content, tool_calls, stop, usage, model: call.target.model.to_string(), native: None }
 }
 
 fn says(text: &str, word: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Validation of tool arguments against the tool's schema, before anything is sent.
+//! Validation against JSON Schemas: of tool arguments before anything is sent, and of answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::ToolError;
 
 /// Largest number of compiled schemas; one more clears all of them.
-const MAX_VALIDATORS: usize = 1_024;
+const MAX_SCHEMAS: usize = 1_024;
 const MAX_PROBLEMS: usize = 5;
 
 /// Returns the schema of a tool without one.
@@ -19,11 +19,21 @@ pub(crate) fn any_object() -> Value {
 
 /// Compiled schemas, by their text.
 #[derive(Debug, Default)]
-pub(crate) struct Validators {
+pub struct Schemas {
     compiled: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-impl Validators {
+impl Schemas {
+    /// Returns the problem of a value that does not fit the schema, in words that a model can act on; also of a schema
+    /// that is none.
+    #[must_use]
+    pub fn problem(&self, schema: &Value, value: &Value) -> Option<String> {
+        match self.validator(schema) {
+            Ok(validator) => problems(&validator, value),
+            Err(reason) => Some(format!("the schema itself is not a JSON Schema: {reason}")),
+        }
+    }
+
     /// Parses and validates arguments.
     ///
     /// # Errors
@@ -42,15 +52,10 @@ impl Validators {
             tool: tool.to_owned(),
             reason: format!("its `parameters` are not a JSON Schema: {reason}"),
         })?;
-        let problems: Vec<String> = validator
-            .iter_errors(&value)
-            .take(MAX_PROBLEMS)
-            .map(|error| match error.instance_path().to_string() {
-                path if path.is_empty() => error.to_string(),
-                path => format!("{path}: {error}"),
-            })
-            .collect();
-        if problems.is_empty() { Ok(value) } else { Err(problem(problems.join("; "))) }
+        match problems(&validator, &value) {
+            None => Ok(value),
+            Some(problems) => Err(problem(problems)),
+        }
     }
 
     fn validator(&self, schema: &Value) -> Result<Arc<Validator>, Box<jsonschema::ValidationError<'static>>> {
@@ -60,7 +65,7 @@ impl Validators {
         }
         let compiled = Arc::new(jsonschema::validator_for(schema).map_err(Box::new)?);
         let mut all = self.lock();
-        if all.len() >= MAX_VALIDATORS {
+        if all.len() >= MAX_SCHEMAS {
             all.clear();
         }
         all.insert(key, Arc::clone(&compiled));
@@ -72,17 +77,30 @@ impl Validators {
     }
 }
 
+/// Returns the first problems of a value, with their places in it.
+fn problems(validator: &Validator, value: &Value) -> Option<String> {
+    let problems: Vec<String> = validator
+        .iter_errors(value)
+        .take(MAX_PROBLEMS)
+        .map(|error| match error.instance_path().to_string() {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{path}: {error}"),
+        })
+        .collect();
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(validators: &Validators, schema: Option<&Value>, arguments: &str) -> Result<Value, ToolError> {
+    fn check(validators: &Schemas, schema: Option<&Value>, arguments: &str) -> Result<Value, ToolError> {
         validators.check("t", schema, arguments)
     }
 
     #[test]
     fn what_does_not_fit_is_said_with_its_place() {
-        let validators = Validators::default();
+        let validators = Schemas::default();
         let schema = json!({"type": "object", "properties": {"ids": {"type": "array", "items": {"type": "integer"}}},
             "required": ["ids"], "additionalProperties": false});
         assert_eq!(check(&validators, Some(&schema), r#"{"ids":[1]}"#), Ok(json!({"ids": [1]})));
@@ -102,13 +120,13 @@ mod tests {
 
     #[test]
     fn without_a_schema_any_object_fits() {
-        assert_eq!(check(&Validators::default(), None, " "), Ok(json!({})));
+        assert_eq!(check(&Schemas::default(), None, " "), Ok(json!({})));
     }
 
     #[test]
     fn a_broken_schema_makes_the_tool_unavailable_and_nothing_is_fetched() {
         for schema in [json!({"type": "objekt"}), json!({"$ref": "http://localhost:1/schema.json"})] {
-            let error = check(&Validators::default(), Some(&schema), "{}").unwrap_err();
+            let error = check(&Schemas::default(), Some(&schema), "{}").unwrap_err();
             assert!(matches!(error, ToolError::Unavailable { .. }), "{error}");
         }
     }

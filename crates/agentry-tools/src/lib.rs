@@ -9,6 +9,7 @@ mod registry;
 mod replay;
 mod servers;
 
+pub use arguments::Schemas;
 pub use environment::Lookup;
 pub use port::{Invocation, ToolBox, ToolError, ToolOutput};
 pub use registry::Tools;

@@ -6,7 +6,7 @@ use agentry_core::agent::{AgentSpec, ToolKind, ToolSpec};
 use agentry_core::chat::ToolDefinition;
 use async_trait::async_trait;
 
-use crate::arguments::{Validators, any_object};
+use crate::arguments::{Schemas, any_object};
 use crate::environment::{self, Lookup};
 use crate::http::HttpTools;
 use crate::servers::McpServers;
@@ -14,7 +14,7 @@ use crate::{Invocation, ToolBox, ToolError, ToolOutput};
 
 /// The tools. All agents of the process share connections and compiled schemas.
 pub struct Tools {
-    validators: Validators,
+    validators: Schemas,
     http: HttpTools,
     servers: McpServers,
 }
@@ -36,7 +36,7 @@ impl Tools {
     #[must_use]
     pub fn with_environment(lookup: Lookup) -> Self {
         let servers = McpServers::new(lookup.clone());
-        Self { validators: Validators::default(), http: HttpTools::new(lookup), servers }
+        Self { validators: Schemas::default(), http: HttpTools::new(lookup), servers }
     }
 
     /// Sets the start timeout of MCP servers.

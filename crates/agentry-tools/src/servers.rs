@@ -10,7 +10,7 @@ use agentry_mcp::{Credential, McpCall, McpError, McpServer, McpTool, Program, Se
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::arguments::Validators;
+use crate::arguments::Schemas;
 use crate::environment::{Lookup, VariableError, resolve};
 use crate::names::offered;
 use crate::{Invocation, ToolError, ToolOutput, http};
@@ -68,7 +68,7 @@ impl McpServers {
     }
 
     /// Makes one call of one tool of a server.
-    pub async fn call(&self, invocation: &Invocation<'_>, validators: &Validators) -> Result<ToolOutput, ToolError> {
+    pub async fn call(&self, invocation: &Invocation<'_>, validators: &Schemas) -> Result<ToolOutput, ToolError> {
         let (tool, name) = (invocation.tool, &invocation.call.name);
         let unavailable = |reason: String| ToolError::Unavailable { tool: name.clone(), reason };
         let limit = Duration::from_millis(tool.timeout_ms);

@@ -85,7 +85,7 @@ async fn ask(client: &Client, args: &cli::RunTaskArgs, wait: bool) -> Result<(),
             format => render::document(format, &accepted),
         };
     }
-    let mut answer = AnswerPrinter { live: args.stream && args.output == OutputFormat::Table, wrote: false };
+    let mut answer = AnswerPrinter { live: args.stream && args.output == OutputFormat::Table, shown: String::new() };
     let mut events = client.task_events(accepted.id).follow().await?;
     while let Some(event) = events.next().await? {
         if let Some(task) = answer.take(client.base(), &event)? {
@@ -108,8 +108,8 @@ fn input(args: &cli::RunTaskArgs) -> Result<Value, Failure> {
 struct AnswerPrinter {
     /// True if partial output is printed at once.
     live: bool,
-    /// True if partial output was printed.
-    wrote: bool,
+    /// The partial output that was printed since the answer began.
+    shown: String,
 }
 
 impl AnswerPrinter {
@@ -117,8 +117,13 @@ impl AnswerPrinter {
     fn take(&mut self, base: &str, event: &ServerEvent) -> Result<Option<Box<TaskView>>, Failure> {
         match event.of_task() {
             Some(TaskEvent::Delta(text)) if self.live => {
-                self.wrote = true;
+                self.shown.push_str(&text);
                 out::print(&text)?;
+            }
+            Some(TaskEvent::Restart) if !self.shown.is_empty() => {
+                self.shown.clear();
+                out::print("\n")?;
+                out::eprint("the answer was cut off and begins again\n");
             }
             Some(TaskEvent::Entry(entry)) => {
                 if let JournalBody::Asked { question, clarification: id, .. } = entry.body {
@@ -137,11 +142,14 @@ impl AnswerPrinter {
     fn finish(self, task: &TaskView, fields: &Value, format: OutputFormat) -> Result<(), Failure> {
         if format != OutputFormat::Table {
             render::document(format, fields)?;
-        } else if self.wrote {
+        } else if !self.shown.is_empty() {
             out::line("")?;
         }
         match task.status {
-            TaskStatus::Completed if format == OutputFormat::Table && !self.wrote => out::line(&verbs::answer(task)),
+            // Partial output may be the end of the answer only, or text that is not the answer.
+            TaskStatus::Completed if format == OutputFormat::Table && self.shown != verbs::answer(task) => {
+                out::line(&verbs::answer(task))
+            }
             TaskStatus::Completed => Ok(()),
             status => {
                 let error = shown(&task.error.as_ref().map(|error| &error.message));

@@ -38,6 +38,8 @@ pub enum TaskEvent {
     Status(TaskStatus),
     /// Partial output of a model.
     Delta(String),
+    /// The partial output so far belongs to an answer that failed: the answer begins again.
+    Restart,
     /// The task has ended.
     End(Box<TaskView>),
 }
@@ -58,6 +60,7 @@ impl ServerEvent {
         match self.event.as_str() {
             "status" => read(&self.data["status"]).map(TaskEvent::Status),
             "delta" => read(&self.data["text"]).map(TaskEvent::Delta),
+            "restart" => Some(TaskEvent::Restart),
             "end" => read(&self.data).map(TaskEvent::End),
             _ => read(&self.data).map(TaskEvent::Entry),
         }

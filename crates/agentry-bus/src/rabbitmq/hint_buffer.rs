@@ -71,7 +71,8 @@ impl HintBuffer {
     /// Buffers a note. When the buffer fills up, its last note reports that some are missing.
     pub fn note(&self, note: Note) {
         let mut notes = lock(&self.notes);
-        let about_one = matches!(&note, Note::Signal(Signal::Progress { .. } | Signal::Delta { .. }));
+        let about_one =
+            matches!(&note, Note::Signal(Signal::Progress { .. } | Signal::Delta { .. } | Signal::Restart { .. }));
         let queue = if about_one { &mut notes.to_watchers } else { &mut notes.to_all };
         match queue.len() {
             MAX_NOTES.. => return,

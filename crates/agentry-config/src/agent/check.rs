@@ -146,6 +146,7 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
         per_task: raw.budget.as_ref().and_then(|budget| budget.per_task_usd.map(|usd| usd.0)),
         per_day: raw.budget.as_ref().and_then(|budget| budget.per_day_usd.map(|usd| usd.0)),
         max_llm_calls: raw.budget.and_then(|budget| cx.count("max_llm_calls", budget.max_llm_calls, 1, MAX_COUNT)),
+        unpriced: agentry_core::agent::Unpriced::default(),
     };
     let output_schema = cx.json_schema("output_schema", raw.output_schema);
     let of = |wanted: ExecutionMode| mode == wanted;
@@ -235,14 +236,27 @@ fn llm(raw: raw::Llm, cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
         frequency_penalty: cx.range("frequency_penalty", raw.frequency_penalty, -2.0, 2.0),
         presence_penalty: cx.range("presence_penalty", raw.presence_penalty, -2.0, 2.0),
         seed: raw.seed,
+        ..SamplingParams::default()
     };
     let timeout_ms = cx.some_time("timeout", raw.timeout).unwrap_or(DEFAULT_LLM_TIMEOUT_MS);
     let target = target(Some(raw.provider), raw.model, raw.base_url, raw.region, provider, cx);
     let fallback = raw.fallback.unwrap_or_default().into_iter();
     let fallback = fallback
-        .map(|other| self::target(other.provider, other.model, other.base_url, other.region, provider, cx))
+        .map(|other| {
+            beside(&target, self::target(other.provider, other.model, other.base_url, other.region, provider, cx))
+        })
         .collect();
     LlmConfig { target, fallback, params, timeout_ms, response_format: raw.response_format.map(Box::new) }
+}
+
+/// Returns a fallback with the address and region of the first model where it names none and has the same provider:
+/// prompts of a local deployment do not leave for the provider's public address.
+fn beside(first: &LlmTarget, mut fallback: LlmTarget) -> LlmTarget {
+    if fallback.provider == first.provider {
+        fallback.base_url = fallback.base_url.or_else(|| first.base_url.clone());
+        fallback.region = fallback.region.or_else(|| first.region.clone());
+    }
+    fallback
 }
 
 fn target(

@@ -6,14 +6,15 @@ mod request;
 use agentry_core::agent::LlmTarget;
 use async_trait::async_trait;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize as _;
 
-pub(crate) use request::ANSWER_DESCRIPTION;
+pub(crate) use request::{ANSWER_DESCRIPTION, output_config, thinking};
 
 use crate::openai::{no_key, secret_header};
-use crate::wire::failure::{error, malformed};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use crate::wire::failure::{malformed, of_body};
+use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "https://api.anthropic.com";
@@ -44,20 +45,6 @@ impl Anthropic {
     }
 }
 
-/// Returns the kind of an error with this name (Anthropic, "Errors"), where the HTTP status alone does not tell it.
-fn kind_of(name: &str) -> Option<LlmErrorKind> {
-    Some(match name {
-        "overloaded_error" => LlmErrorKind::Overloaded { retry_after: None },
-        "rate_limit_error" => LlmErrorKind::RateLimited { retry_after: None },
-        "api_error" => LlmErrorKind::Unavailable,
-        "timeout_error" => LlmErrorKind::Timeout,
-        "authentication_error" | "permission_error" => LlmErrorKind::Authentication,
-        "billing_error" => LlmErrorKind::QuotaExhausted,
-        "invalid_request_error" | "not_found_error" | "request_too_large" => LlmErrorKind::InvalidRequest,
-        _ => return None,
-    })
-}
-
 #[async_trait]
 impl Protocol for Anthropic {
     fn framing(&self) -> Framing {
@@ -68,26 +55,32 @@ impl Protocol for Anthropic {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = self.headers(call, &base)?;
-        let body = request::body(call, stream).map_err(|problem| failure::unwritable(call, &problem))?;
+        let body = request::body(call, stream).and_then(|body| changes.apply(body));
+        let body = body.map_err(|problem| failure::unwritable(call, &problem))?;
         Ok(Outgoing { url: format!("{}/v1/messages", base.or_own(OWN)), headers, body })
     }
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<Draft, LlmError> {
-        let message = serde_json::from_slice(body).map_err(|problem| {
+        let not_one = |problem: serde_json::Error| {
             malformed(call, format!("the answer is not a message ({problem}): {}", failure::excerpt(body)))
-        })?;
-        Ok(reply::whole(call, message))
+        };
+        let value = failure::document(body).map_err(not_one)?;
+        if value.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(of_body(call, &value, LlmErrorKind::Unavailable));
+        }
+        if value.get("content").is_none() && value.get("stop_reason").is_none() {
+            return Err(malformed(call, format!("the answer is not a message: {}", failure::excerpt(body))));
+        }
+        Ok(reply::whole(call, reply::WireReply::deserialize(value).map_err(not_one)?))
     }
 
     fn frame(&self, call: &Call, draft: &mut Draft, frame: &Frame) -> Result<Progress, LlmError> {
         match failure::piece(call, &frame.data)? {
-            reply::Event::Error { error: detail } => {
-                let kind = kind_of(&detail.kind).unwrap_or(LlmErrorKind::Unavailable);
-                let message = format!("the stream ended with an error: {}: {}", detail.kind, detail.message);
-                Err(error(call, kind, message))
+            reply::Event::Error { error } => {
+                Err(of_body(call, &serde_json::json!({ "error": error }), LlmErrorKind::Unavailable))
             }
             event => Ok(reply::event(draft, event)),
         }
@@ -95,13 +88,9 @@ impl Protocol for Anthropic {
 
     fn refusal(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
         let mut refusal = failure::of_status(call, status, headers, body);
-        let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
-        let name = parsed.as_ref().and_then(|parsed| parsed.pointer("/error/type")?.as_str());
-        // The status already gave a kind with a delay.
-        if refusal.kind.retry_after().is_none()
-            && let Some(kind) = name.and_then(kind_of)
-        {
-            refusal.kind = kind;
+        // A limit that time heals says when; the spending limit of an account's tier does not.
+        if (refusal.kind == LlmErrorKind::RateLimited { retry_after: None }) && !headers.contains_key(RETRY_AFTER) {
+            refusal.kind = LlmErrorKind::QuotaExhausted;
         }
         refusal
     }

@@ -25,7 +25,8 @@ fn kind_of(name: &str) -> Option<LlmErrorKind> {
         | "missingauthenticationtoken"
         | "invalidclienttokenid"
         | "notauthorized" => LlmErrorKind::Authentication,
-        "validation" | "resourcenotfound" => LlmErrorKind::InvalidRequest,
+        "validation" => LlmErrorKind::InvalidRequest,
+        "resourcenotfound" => LlmErrorKind::ModelGone,
         _ => return None,
     })
 }
@@ -38,7 +39,10 @@ pub(super) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, bo
     let name = name.split(':').next().unwrap_or(name);
     let name = name.rsplit('#').next().unwrap_or(name);
     let mut refusal = failure::of_status(call, status, headers, body);
-    if let Some(kind) = kind_of(name) {
+    // The message of a validation may tell more than the name.
+    let is_told =
+        matches!(refusal.kind, LlmErrorKind::QuotaExhausted | LlmErrorKind::ContextExceeded | LlmErrorKind::ModelGone);
+    if let Some(kind) = kind_of(name).filter(|_| !is_told) {
         refusal.kind = match kind {
             LlmErrorKind::RateLimited { .. } => LlmErrorKind::RateLimited { retry_after: retry_after(headers) },
             LlmErrorKind::Overloaded { .. } => LlmErrorKind::Overloaded { retry_after: retry_after(headers) },
@@ -81,7 +85,7 @@ mod tests {
             (424, "ModelErrorException", LlmErrorKind::Unavailable),
             (403, "ExpiredTokenException", LlmErrorKind::Authentication),
             (400, "ValidationException", LlmErrorKind::InvalidRequest),
-            (404, "ResourceNotFoundException", LlmErrorKind::InvalidRequest),
+            (404, "ResourceNotFoundException", LlmErrorKind::ModelGone),
         ] {
             let error = of(status, name);
             assert_eq!(error.kind, kind, "{name}");

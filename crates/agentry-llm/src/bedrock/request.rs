@@ -2,40 +2,40 @@
 
 use std::borrow::Cow;
 
-use agentry_core::chat::{Message, ToolDefinition};
+use agentry_core::agent::{CacheKeep, ToolChoice};
+use agentry_core::chat::{Message, NativePart, ToolCall, ToolDefinition};
+use agentry_core::models::Caching;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::Call;
-use crate::anthropic::ANSWER_DESCRIPTION;
-use crate::wire::{ANSWER_TOOL, AnswerSchema, Fields, Form, Turn, form, object_or_empty, turns};
+use crate::anthropic::{ANSWER_DESCRIPTION, output_config, thinking};
+use crate::wire::{
+    ANSWER_TOOL, AnswerBy, Fields, OwnParts, Turn, answer_by, in_words, object_or_empty, offered, shown, turns, wire_id,
+};
+
+/// Longest id of a call that Converse accepts, in bytes.
+const MAX_CALL_ID_BYTES: usize = 64;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
     messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    system: Vec<Text<'a>>,
+    system: Vec<Block<'a>>,
     #[serde(skip_serializing_if = "Fields::is_empty")]
     inference_config: Fields<4>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<ToolConfig<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    additional_model_request_fields: Option<Additional>,
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    additional_model_request_fields: Fields<3>,
     request_metadata: Metadata,
 }
 
 #[derive(Serialize)]
 struct Text<'a> {
     text: &'a str,
-}
-
-/// Parameters that Converse has no field for. Some models refuse them, so they are sent only when an agent file sets
-/// them.
-#[derive(Serialize)]
-struct Additional {
-    top_k: u32,
 }
 
 /// Appears in the logs of model invocations, where it identifies the call.
@@ -51,19 +51,33 @@ struct WireMessage<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(untagged)]
 enum Block<'a> {
-    Text(&'a str),
+    Own(OwnBlock<'a>),
+    Opaque(&'a Value),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum OwnBlock<'a> {
+    Text(Cow<'a, str>),
     #[serde(rename_all = "camelCase")]
     ToolUse {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         name: &'a str,
         input: &'a RawValue,
     },
     #[serde(rename_all = "camelCase")]
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: [Text<'a>; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<&'static str>,
+    },
+    CachePoint {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ttl: Option<&'static str>,
     },
 }
 
@@ -98,27 +112,48 @@ struct Schema<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Choice {
+    Auto {},
     Any {},
     Tool { name: &'static str },
 }
 
-/// Builds the request body; the path says whether it streams. Structured output is requested as the arguments of a
-/// tool, which the model must call: at once, or after it is done with the agent's own tools.
+/// Builds the request body; the path says whether it streams.
 pub(super) fn body(call: &Call) -> Result<Vec<u8>, serde_json::Error> {
     let (system, turns) = turns(&call.request.messages);
-    let mut tools: Vec<WireTool<'_>> = call.request.tools.iter().map(tool).collect();
-    let tool_choice = match form(call) {
-        Form::Text => None,
-        Form::Schema(schema) => {
-            let choice = if tools.is_empty() { Choice::Tool { name: ANSWER_TOOL } } else { Choice::Any {} };
-            tools.push(spec(ANSWER_TOOL, ANSWER_DESCRIPTION, AnswerSchema::new(schema).into_schema()));
-            Some(choice)
-        }
+    let (offered, own) = (offered(call), OwnParts::of(call));
+    let mut system: Vec<Block<'_>> = system.into_iter().map(text).collect();
+    let mut tools: Vec<WireTool<'_>> = offered.iter().map(|one| tool(one)).collect();
+    let mut tool_choice = match call.params.tool_choice {
+        Some(ToolChoice::Auto) => Some(Choice::Auto {}),
+        Some(ToolChoice::Required) => Some(Choice::Any {}),
+        None | Some(ToolChoice::None) => None,
     };
+    let words = match answer_by(call) {
+        AnswerBy::Text => None,
+        AnswerBy::Tool(schema) => {
+            tool_choice = Some(if tools.is_empty() { Choice::Tool { name: ANSWER_TOOL } } else { Choice::Any {} });
+            tools.push(spec(ANSWER_TOOL, ANSWER_DESCRIPTION, schema));
+            None
+        }
+        // Which models of Converse hold an answer to a schema is not documented.
+        AnswerBy::Schema(schema) => Some(in_words(&schema)),
+        AnswerBy::Words(words) => Some(words),
+    };
+    system.extend(words.map(|words| Block::Own(OwnBlock::Text(words.into()))));
+    let mut messages: Vec<WireMessage<'_>> = turns.iter().map(|turn| message(&own, turn)).collect();
+    if let Some(ttl) = cache_ttl(call) {
+        let point = || Block::Own(OwnBlock::CachePoint { r#type: "default", ttl });
+        if !system.is_empty() {
+            system.push(point());
+        }
+        if let Some(last) = messages.last_mut() {
+            last.content.push(point());
+        }
+    }
     let params = &call.params;
     let request = Request {
-        messages: turns.iter().map(message).collect(),
-        system: system.into_iter().map(|text| Text { text }).collect(),
+        messages,
+        system,
         inference_config: Fields([
             ("maxTokens", params.max_tokens.into()),
             ("temperature", params.temperature.into()),
@@ -126,10 +161,23 @@ pub(super) fn body(call: &Call) -> Result<Vec<u8>, serde_json::Error> {
             ("stopSequences", json!(params.stop_sequences)),
         ]),
         tool_config: (!tools.is_empty()).then_some(ToolConfig { tools, tool_choice }),
-        additional_model_request_fields: params.top_k.map(|top_k| Additional { top_k }),
+        additional_model_request_fields: Fields([
+            ("top_k", params.top_k.into()),
+            ("thinking", thinking(call)),
+            ("output_config", output_config(call, Value::Null)),
+        ]),
         request_metadata: Metadata { agentry_call: call.id.to_string() },
     };
     serde_json::to_vec(&request)
+}
+
+/// Returns the time that prefixes are kept, inside; `None` when the model has no cache that is asked for.
+fn cache_ttl(call: &Call) -> Option<Option<&'static str>> {
+    match (call.traits.caching, call.params.cache) {
+        (Caching::Breakpoints, CacheKeep::Auto) => Some(None),
+        (Caching::Breakpoints, CacheKeep::Hour) => Some(Some("1h")),
+        _ => None,
+    }
 }
 
 fn tool(tool: &ToolDefinition) -> WireTool<'_> {
@@ -140,27 +188,44 @@ fn spec<'a>(name: &'a str, description: &'a str, json: Cow<'a, Value>) -> WireTo
     WireTool { tool_spec: ToolSpec { name, description, input_schema: Schema { json } } }
 }
 
-fn message<'a>(turn: &Turn<'a>) -> WireMessage<'a> {
+fn message<'a>(own: &OwnParts<'_>, turn: &Turn<'a>) -> WireMessage<'a> {
     let mut content = Vec::with_capacity(turn.messages.len());
     for message in &turn.messages {
         match message {
-            Message::System { content: text } | Message::User { content: text } => content.push(Block::Text(text)),
-            Message::Assistant { content: text, tool_calls } => {
-                if !text.is_empty() {
-                    content.push(Block::Text(text));
+            Message::System { content: words } | Message::User { content: words } => content.push(text(words)),
+            Message::Assistant { content: words, tool_calls, native } => match own.parts(native.as_deref()) {
+                Some(parts) => content.extend(parts.iter().filter_map(|part| match part {
+                    NativePart::Opaque { block } => Some(Block::Opaque(block)),
+                    NativePart::Text { text: words, .. } => (!words.trim().is_empty()).then(|| text(words)),
+                    NativePart::Call { index, .. } => tool_calls.get(*index).map(tool_use),
+                })),
+                None => {
+                    if !words.trim().is_empty() {
+                        content.push(text(words));
+                    }
+                    content.extend(tool_calls.iter().map(tool_use));
                 }
-                content.extend(tool_calls.iter().map(|call| Block::ToolUse {
-                    tool_use_id: &call.id,
-                    name: &call.name,
-                    input: object_or_empty(&call.arguments),
-                }));
-            }
-            Message::Tool { call_id, content: text } => {
-                content.push(Block::ToolResult { tool_use_id: call_id, content: [Text { text }] });
-            }
+            },
+            Message::Tool { call_id, content: words, is_error } => content.push(Block::Own(OwnBlock::ToolResult {
+                tool_use_id: wire_id(call_id, MAX_CALL_ID_BYTES),
+                content: [Text { text: shown(words) }],
+                status: is_error.then_some("error"),
+            })),
         }
     }
     WireMessage { role: if turn.is_assistant { "assistant" } else { "user" }, content }
+}
+
+fn text(words: &str) -> Block<'_> {
+    Block::Own(OwnBlock::Text(Cow::Borrowed(shown(words))))
+}
+
+fn tool_use(call: &ToolCall) -> Block<'_> {
+    Block::Own(OwnBlock::ToolUse {
+        tool_use_id: wire_id(&call.id, MAX_CALL_ID_BYTES),
+        name: &call.name,
+        input: object_or_empty(&call.arguments),
+    })
 }
 
 #[cfg(test)]
@@ -168,7 +233,6 @@ mod tests {
     use super::*;
     use crate::test_call::call;
     use agentry_core::agent::SamplingParams;
-    use agentry_core::chat::ToolCall;
 
     fn sent(call: &Call) -> Value {
         serde_json::from_slice(&body(call).unwrap()).unwrap()
@@ -183,8 +247,9 @@ mod tests {
             Message::Assistant {
                 content: String::new(),
                 tool_calls: vec![ToolCall { id: "t1".into(), name: "find".into(), arguments: r#"{"q":1}"#.into() }],
+                native: None,
             },
-            Message::Tool { call_id: "t1".into(), content: "found".into() },
+            Message::Tool { call_id: "t1".into(), content: "found".into(), is_error: false },
         ];
         call.request.tools =
             vec![ToolDefinition { name: "find".into(), description: String::new(), parameters: json!({"x": 1}) }];
@@ -207,6 +272,8 @@ mod tests {
     #[test]
     fn a_form_is_a_tool_that_must_be_called() {
         let mut call = call("");
+        call.target.provider = agentry_core::agent::ProviderKind::Bedrock;
+        let mut call = crate::test_call::modern(call, "sim-small");
         call.request.output_schema = Some(json!({"type": "array"}));
         let config = &sent(&call)["toolConfig"];
         assert_eq!(config["toolChoice"], json!({"tool": {"name": ANSWER_TOOL}}));

@@ -9,8 +9,8 @@ use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 
 use crate::openai::bearer;
-use crate::wire::failure::{error, malformed};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use crate::wire::failure::{error, malformed, of_body};
+use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "http://127.0.0.1:11434";
@@ -37,21 +37,22 @@ impl Protocol for Ollama {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = match (&self.api_key, &base) {
             (Some(key), Base::Chosen(_) | Base::Own) => bearer(call, key, "OLLAMA_API_KEY")?,
             _ => HeaderMap::new(),
         };
-        let body = request::body(call, stream).map_err(|problem| failure::unwritable(call, &problem))?;
+        let body = request::body(call, stream).and_then(|body| changes.apply(body));
+        let body = body.map_err(|problem| failure::unwritable(call, &problem))?;
         Ok(Outgoing { url: format!("{}/api/chat", base.or_own(OWN)), headers, body })
     }
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<Draft, LlmError> {
-        let line: reply::Line = serde_json::from_slice(body).map_err(|problem| {
+        let line: reply::Part = serde_json::from_slice(body).map_err(|problem| {
             malformed(call, format!("the answer is not one of Ollama's ({problem}): {}", failure::excerpt(body)))
         })?;
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(call);
         match take(call, &mut draft, line)? {
             Progress::Done => Ok(draft),
             Progress::More => Err(malformed(call, "the answer does not say that it is done")),
@@ -67,11 +68,12 @@ impl Protocol for Ollama {
     }
 }
 
-fn take(call: &Call, draft: &mut Draft, line: reply::Line) -> Result<Progress, LlmError> {
-    match line {
-        reply::Line::Error { error: reported } => {
-            Err(error(call, LlmErrorKind::Unavailable, format!("the answer ended with an error: {reported}")))
-        }
-        reply::Line::Part(part) => Ok(reply::part(draft, *part)),
+fn take(call: &Call, draft: &mut Draft, line: reply::Part) -> Result<Progress, LlmError> {
+    if let Some(reported) = line.error.as_ref().filter(|reported| !reported.is_null()) {
+        return Err(of_body(call, &serde_json::json!({ "error": reported }), LlmErrorKind::Unavailable));
     }
+    if line.is_only_loaded() {
+        return Err(error(call, LlmErrorKind::Unavailable, "the server loaded the model and did not answer"));
+    }
+    Ok(reply::part(draft, line))
 }

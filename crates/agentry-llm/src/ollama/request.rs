@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use agentry_core::agent::SamplingParams;
-use agentry_core::chat::{Message, ToolDefinition};
+use agentry_core::agent::{Effort, SamplingParams};
+use agentry_core::chat::{Message, NativePart, ToolDefinition};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::Call;
-use crate::wire::{Fields, Form, form, object_or_empty};
+use crate::wire::{Fields, Form, OwnParts, form, in_words, object_or_empty, offered, shown};
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -20,7 +20,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Cow<'a, Value>>,
     #[serde(skip_serializing_if = "Fields::is_empty")]
-    options: Fields<8>,
+    options: Fields<9>,
+    #[serde(flatten)]
+    more: Fields<2>,
     // Always sent, because Ollama streams by default.
     stream: bool,
 }
@@ -33,6 +35,9 @@ struct WireMessage<'a> {
     tool_calls: Vec<WireToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
+    /// Thinking as it came.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    extra: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -63,47 +68,70 @@ struct WireTool<'a> {
 /// with tools, the schema is part of the system prompt instead.
 pub(super) fn body(call: &Call, stream: bool) -> Result<Vec<u8>, serde_json::Error> {
     let messages = &call.request.messages;
+    let (offered, own) = (offered(call), OwnParts::of(call));
     let mut sent: Vec<WireMessage<'_>> =
-        messages.iter().enumerate().map(|(at, one)| message(one, &messages[..at])).collect();
+        messages.iter().enumerate().filter_map(|(at, one)| message(&own, one, &messages[..at])).collect();
     let format = match form(call) {
         Form::Text => None,
         Form::Schema(schema) if call.request.tools.is_empty() => Some(schema),
         Form::Schema(schema) => {
-            let text = format!("Answer with nothing but JSON that fits this schema: {schema}");
             let at = sent.iter().take_while(|message| message.role == "system").count();
-            sent.insert(at, text_message("system", Cow::Owned(text)));
+            sent.insert(at, text_message("system", Cow::Owned(in_words(&schema))));
             None
         }
     };
     let request = Request {
         model: &call.target.model,
         messages: sent,
-        tools: call.request.tools.iter().map(tool).collect(),
+        tools: offered.iter().map(|one| tool(one)).collect(),
         format,
         options: options(&call.params),
+        more: Fields([("think", think(call)), ("keep_alive", call.params.keep_alive.as_deref().into())]),
         stream,
     };
     serde_json::to_vec(&request)
 }
 
 fn text_message<'a>(role: &'static str, content: Cow<'a, str>) -> WireMessage<'a> {
-    WireMessage { role, content, tool_calls: Vec::new(), tool_name: None }
+    WireMessage { role, content, tool_calls: Vec::new(), tool_name: None, extra: None }
 }
 
-fn message<'a>(message: &'a Message, before: &'a [Message]) -> WireMessage<'a> {
-    let content = Cow::Borrowed(message.content());
-    match message {
-        Message::System { .. } => text_message("system", content),
-        Message::User { .. } => text_message("user", content),
-        Message::Assistant { tool_calls, .. } => {
+fn message<'a>(own: &OwnParts<'_>, message: &'a Message, before: &'a [Message]) -> Option<WireMessage<'a>> {
+    Some(match message {
+        Message::System { content } => text_message("system", Cow::Borrowed(content)),
+        Message::User { content } => text_message("user", Cow::Borrowed(shown(content))),
+        Message::Assistant { content, tool_calls, native } => {
+            if content.trim().is_empty() && tool_calls.is_empty() {
+                return None;
+            }
             let tool_call = |call: &'a agentry_core::chat::ToolCall| WireToolCall {
                 function: WireCall { name: &call.name, arguments: object_or_empty(&call.arguments) },
             };
-            WireMessage { tool_calls: tool_calls.iter().map(tool_call).collect(), ..text_message("assistant", content) }
+            let extra = own.parts(native.as_deref()).unwrap_or_default().iter().find_map(|part| match part {
+                NativePart::Opaque { block } => Some(block),
+                _ => None,
+            });
+            let tool_calls = tool_calls.iter().map(tool_call).collect();
+            WireMessage { tool_calls, extra, ..text_message("assistant", Cow::Borrowed(content)) }
         }
-        Message::Tool { call_id, .. } => {
-            WireMessage { tool_name: name_of(call_id, before), ..text_message("tool", content) }
+        Message::Tool { call_id, content, .. } => {
+            WireMessage { tool_name: name_of(call_id, before), ..text_message("tool", Cow::Borrowed(shown(content))) }
         }
+    })
+}
+
+/// Returns whether and how hard the model thinks; nothing is sent when the agent's file says nothing.
+fn think(call: &Call) -> Value {
+    let Some(effort) = call.params.reasoning else { return Value::Null };
+    // Other models only think or do not (Ollama, "Thinking").
+    if !call.target.model.contains("gpt-oss") {
+        return (effort != Effort::None).into();
+    }
+    match effort {
+        Effort::None => false.into(),
+        Effort::Minimal | Effort::Low => "low".into(),
+        Effort::Medium => "medium".into(),
+        Effort::High | Effort::Xhigh | Effort::Max => "high".into(),
     }
 }
 
@@ -122,7 +150,7 @@ fn tool(tool: &ToolDefinition) -> Function<WireTool<'_>> {
     Function { r#type: "function", function }
 }
 
-fn options(params: &SamplingParams) -> Fields<8> {
+fn options(params: &SamplingParams) -> Fields<9> {
     Fields([
         ("temperature", params.temperature.into()),
         ("num_predict", params.max_tokens.into()),
@@ -132,6 +160,7 @@ fn options(params: &SamplingParams) -> Fields<8> {
         ("frequency_penalty", params.frequency_penalty.into()),
         ("presence_penalty", params.presence_penalty.into()),
         ("seed", params.seed.into()),
+        ("num_ctx", params.num_ctx.into()),
     ])
 }
 
@@ -153,8 +182,9 @@ mod tests {
             Message::Assistant {
                 content: String::new(),
                 tool_calls: vec![ToolCall { id: "t1".into(), name: "find".into(), arguments: r#"{"q":1}"#.into() }],
+                native: None,
             },
-            Message::Tool { call_id: "t1".into(), content: "found".into() },
+            Message::Tool { call_id: "t1".into(), content: "found".into(), is_error: false },
         ];
         call.request.tools =
             vec![ToolDefinition { name: "find".into(), description: "Finds.".into(), parameters: json!({}) }];

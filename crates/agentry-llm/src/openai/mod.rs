@@ -1,15 +1,22 @@
-//! OpenAI's chat completions, and all servers that speak them.
+//! OpenAI's Responses and chat completions, and all servers that speak the latter.
 
 mod reply;
 mod request;
+mod responses;
+mod responses_reply;
+mod schema;
 
 use agentry_core::agent::LlmTarget;
+use agentry_core::models::Api;
 use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize as _;
 
-use crate::wire::failure::{error, malformed, provider_message};
-use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use serde_json::Value;
+
+use crate::wire::failure::{error, malformed, of_body};
+use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "https://api.openai.com/v1";
@@ -23,6 +30,14 @@ impl OpenAi {
     /// Creates the protocol with a key, which is sent as a bearer token.
     pub fn new(api_key: Option<SecretString>, bases: Bases) -> Self {
         Self { api_key, bases: Bases { override_prefix: "/v1", ..bases } }
+    }
+
+    /// Returns the API of a call. Only OpenAI's own host speaks Responses; others speak chat completions.
+    fn api(&self, call: &Call) -> Api {
+        match self.bases.of(&call.target) {
+            Base::Chosen(url) if url != OWN => Api::Chat,
+            _ => call.traits.api,
+        }
     }
 
     fn headers(&self, call: &Call, base: &Base) -> Result<HeaderMap, LlmError> {
@@ -62,30 +77,51 @@ impl Protocol for OpenAi {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = self.headers(call, &base)?;
+        let api = self.api(call);
         let url = base.or_own(OWN);
-        let body = request::body(call, stream, url == OWN).map_err(|problem| failure::unwritable(call, &problem))?;
-        Ok(Outgoing { url: format!("{url}/chat/completions"), headers, body })
+        let (path, body) = match api {
+            Api::Responses => ("responses", responses::body(call, stream)),
+            _ => ("chat/completions", request::body(call, stream, url == OWN)),
+        };
+        let body = body.and_then(|body| changes.apply(body)).map_err(|problem| failure::unwritable(call, &problem))?;
+        Ok(Outgoing { url: format!("{url}/{path}"), headers, body })
     }
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<Draft, LlmError> {
-        let completion = serde_json::from_slice(body).map_err(|problem| {
-            malformed(call, format!("the answer is not a chat completion ({problem}): {}", failure::excerpt(body)))
-        })?;
-        reply::whole(completion).ok_or_else(|| malformed(call, "the answer has no choices"))
+        let not_one = |what: &str, problem: serde_json::Error| {
+            malformed(call, format!("the answer is not {what} ({problem}): {}", failure::excerpt(body)))
+        };
+        let mut draft = Draft::of(call);
+        let value: Value = failure::document(body).map_err(|problem| not_one("JSON", problem))?;
+        if self.api(call) == Api::Responses {
+            let response = responses_reply::Response::deserialize(&value).map_err(|e| not_one("a response", e))?;
+            responses_reply::whole(call, &mut draft, &value, response)?;
+            return Ok(draft);
+        }
+        let completion = reply::Completion::deserialize(&value).map_err(|e| not_one("a chat completion", e))?;
+        if let Some(reported) = completion.error(&value) {
+            return Err(of_body(call, &reported, LlmErrorKind::Unavailable));
+        }
+        reply::whole(&mut draft, completion).ok_or_else(|| malformed(call, "the answer has no choices"))?;
+        Ok(draft)
     }
 
     fn frame(&self, call: &Call, draft: &mut Draft, frame: &Frame) -> Result<Progress, LlmError> {
-        if &frame.data[..] == b"[DONE]" {
+        if frame.data.trim_ascii() == b"[DONE]" {
             return Ok(Progress::Done);
         }
-        let chunk: reply::Chunk = failure::piece(call, &frame.data)?;
-        if let Some(reported) = &chunk.error {
-            let words = provider_message(reported).unwrap_or("an error without a message");
-            let kind = LlmErrorKind::Unavailable;
-            return Err(error(call, kind, format!("the stream ended with an error: {words}")));
+        if self.api(call) == Api::Responses {
+            return responses_reply::event(call, draft, &frame.data, failure::piece(call, &frame.data)?);
+        }
+        let chunk: reply::Completion = failure::piece(call, &frame.data)?;
+        if chunk.may_be_error() {
+            let body: Value = failure::piece(call, &frame.data)?;
+            if let Some(reported) = chunk.error(&body) {
+                return Err(of_body(call, &reported, LlmErrorKind::Unavailable));
+            }
         }
         reply::chunk(draft, chunk);
         Ok(Progress::More)

@@ -1,15 +1,18 @@
 //! Requests of OpenAI's chat completions. All fields are borrowed, so a conversation is not copied to be sent.
 
-use agentry_core::agent::SamplingParams;
-use agentry_core::chat::{Message, ToolCall, ToolDefinition};
+use std::borrow::Cow;
+
+use agentry_core::chat::{Message, NativePart, ToolCall, ToolDefinition};
+use agentry_core::models::OutputLimit;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::schema::named_schema;
 use crate::Call;
-use crate::wire::Fields;
+use crate::wire::{Fields, Form, OwnParts, form, offered, shown, wire_id};
 
-/// Longest schema name that the API accepts, in bytes.
-const MAX_SCHEMA_NAME_BYTES: usize = 64;
+/// Longest id of a call that the API accepts, in bytes.
+const MAX_CALL_ID_BYTES: usize = 40;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -20,7 +23,7 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     #[serde(flatten)]
-    params: Fields<8>,
+    params: Fields<14>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,9 +48,12 @@ enum WireMessage<'a> {
         content: Option<&'a str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<Function<'a, WireCall<'a>>>,
+        /// Reasoning as it came.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        extra: Option<&'a Value>,
     },
     Tool {
-        tool_call_id: &'a str,
+        tool_call_id: Cow<'a, str>,
         content: &'a str,
     },
 }
@@ -56,9 +62,11 @@ enum WireMessage<'a> {
 #[derive(Serialize)]
 struct Function<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    id: Option<Cow<'a, str>>,
     r#type: &'static str,
     function: T,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    extra: Option<&'a Map<String, Value>>,
 }
 
 #[derive(Serialize)]
@@ -78,108 +86,106 @@ struct WireTool<'a> {
 #[serde(untagged)]
 enum ResponseFormat<'a> {
     Given(&'a Value),
-    Schema { r#type: &'static str, json_schema: NamedSchema<'a> },
-}
-
-#[derive(Serialize)]
-struct NamedSchema<'a> {
-    name: String,
-    schema: &'a Value,
-    strict: bool,
+    Schema { r#type: &'static str, json_schema: Map<String, Value> },
 }
 
 /// Builds the request body. OpenAI's newer models refuse `max_tokens`, while most compatible servers know only that
 /// name.
 pub(super) fn body(call: &Call, stream: bool, own_host: bool) -> Result<Vec<u8>, serde_json::Error> {
+    let (offered, own) = (offered(call), OwnParts::of(call));
     let request = Request {
         model: &call.target.model,
-        messages: call.request.messages.iter().map(message).collect(),
-        tools: call.request.tools.iter().map(tool).collect(),
+        messages: call.request.messages.iter().filter_map(|one| message(&own, one)).collect(),
+        tools: offered.iter().map(|one| tool(one)).collect(),
         response_format: response_format(call),
-        params: params(&call.params, own_host),
+        params: params(call, own_host),
         stream: stream.then_some(true),
         stream_options: stream.then_some(StreamOptions { include_usage: true }),
     };
     serde_json::to_vec(&request)
 }
 
-fn message(message: &Message) -> WireMessage<'_> {
-    match message {
+fn message<'a>(own: &OwnParts<'_>, message: &'a Message) -> Option<WireMessage<'a>> {
+    Some(match message {
         Message::System { content } => WireMessage::System { content },
-        Message::User { content } => WireMessage::User { content },
-        Message::Assistant { content, tool_calls } => WireMessage::Assistant {
-            content: (!content.is_empty() || tool_calls.is_empty()).then_some(content),
-            tool_calls: tool_calls.iter().map(tool_call).collect(),
-        },
-        Message::Tool { call_id, content } => WireMessage::Tool { tool_call_id: call_id, content },
-    }
+        Message::User { content } => WireMessage::User { content: shown(content) },
+        Message::Assistant { content, tool_calls, native } => {
+            let native = own.parts(native.as_deref()).unwrap_or_default();
+            let extra = native.iter().find_map(|part| match part {
+                NativePart::Opaque { block } => Some(block),
+                _ => None,
+            });
+            let content = (!content.trim().is_empty()).then_some(content.as_str());
+            if content.is_none() && tool_calls.is_empty() {
+                return None;
+            }
+            let tool_calls = (0..).zip(tool_calls).map(|(index, call)| tool_call(call, attached(native, index)));
+            WireMessage::Assistant { content, tool_calls: tool_calls.collect(), extra }
+        }
+        Message::Tool { call_id, content, .. } => {
+            WireMessage::Tool { tool_call_id: wire_id(call_id, MAX_CALL_ID_BYTES), content: shown(content) }
+        }
+    })
 }
 
-fn tool_call(call: &ToolCall) -> Function<'_, WireCall<'_>> {
+/// Returns what the provider attached to a call.
+fn attached(native: &[NativePart], at: usize) -> Option<&Map<String, Value>> {
+    native.iter().find_map(|part| match part {
+        NativePart::Call { index, extra } if *index == at => Some(extra),
+        _ => None,
+    })
+}
+
+fn tool_call<'a>(call: &'a ToolCall, extra: Option<&'a Map<String, Value>>) -> Function<'a, WireCall<'a>> {
     let function = WireCall { name: &call.name, arguments: &call.arguments };
-    Function { id: Some(&call.id), r#type: "function", function }
+    Function { id: Some(wire_id(&call.id, MAX_CALL_ID_BYTES)), r#type: "function", function, extra }
 }
 
 fn tool(tool: &ToolDefinition) -> Function<'_, WireTool<'_>> {
     let function = WireTool { name: &tool.name, description: &tool.description, parameters: &tool.parameters };
-    Function { id: None, r#type: "function", function }
+    Function { id: None, r#type: "function", function, extra: None }
 }
 
 fn response_format(call: &Call) -> Option<ResponseFormat<'_>> {
     if let Some(given) = &call.response_format {
         return Some(ResponseFormat::Given(given));
     }
-    let schema = call.request.output_schema.as_ref()?;
-    let json_schema = NamedSchema { name: schema_name(schema), schema, strict: is_strict(schema) };
-    Some(ResponseFormat::Schema { r#type: "json_schema", json_schema })
-}
-
-/// Returns the schema's title with the characters that the API accepts.
-fn schema_name(schema: &Value) -> String {
-    let title = schema.get("title").and_then(Value::as_str).unwrap_or_default();
-    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    let name: String = title.chars().map(fits).take(MAX_SCHEMA_NAME_BYTES).collect();
-    if name.is_empty() { "answer".to_owned() } else { name }
-}
-
-/// Returns true when the API accepts the schema as `strict`: every object is closed and all its properties are required
-/// (OpenAI, "Structured outputs", supported schemas).
-fn is_strict(schema: &Value) -> bool {
-    match schema {
-        Value::Object(fields) => {
-            let closed = match fields.get("properties").and_then(Value::as_object) {
-                None => fields.get("type").and_then(Value::as_str) != Some("object"),
-                Some(properties) => {
-                    let required = fields.get("required").and_then(Value::as_array);
-                    let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name));
-                    fields.get("additionalProperties") == Some(&Value::Bool(false))
-                        && properties.keys().all(is_required)
-                }
-            };
-            closed && fields.values().all(is_strict)
+    match form(call) {
+        Form::Text => None,
+        Form::Schema(schema) => {
+            Some(ResponseFormat::Schema { r#type: "json_schema", json_schema: named_schema(schema) })
         }
-        Value::Array(items) => items.iter().all(is_strict),
-        _ => true,
     }
 }
 
-/// Returns the sampling parameters. `top_k` is an extension of compatible servers, and is sent only when an agent file
-/// sets it.
-fn params(params: &SamplingParams, own_host: bool) -> Fields<8> {
+/// Returns the parameters. Those that only OpenAI or only compatible servers know are sent when an agent file sets
+/// them.
+fn params(call: &Call, own_host: bool) -> Fields<14> {
+    let params = &call.params;
+    let is_new = own_host || call.traits.limit == OutputLimit::MaxCompletionTokens;
+    let limit = if is_new { "max_completion_tokens" } else { "max_tokens" };
     Fields([
         ("temperature", params.temperature.into()),
-        (if own_host { "max_completion_tokens" } else { "max_tokens" }, params.max_tokens.into()),
+        (limit, params.max_tokens.into()),
         ("top_p", params.top_p.into()),
         ("top_k", params.top_k.into()),
         ("stop", json!(params.stop_sequences)),
         ("frequency_penalty", params.frequency_penalty.into()),
         ("presence_penalty", params.presence_penalty.into()),
         ("seed", params.seed.into()),
+        ("reasoning_effort", params.reasoning.map(|effort| effort.as_str()).into()),
+        ("verbosity", params.verbosity.map(|verbosity| verbosity.as_str()).into()),
+        ("tool_choice", params.tool_choice.map(|choice| choice.as_str()).into()),
+        ("parallel_tool_calls", params.parallel_tool_calls.into()),
+        ("service_tier", params.service_tier.as_deref().into()),
+        ("prompt_cache_key", own_host.then_some(call.agent.as_str()).into()),
     ])
 }
 
 #[cfg(test)]
 mod tests {
+    use agentry_core::agent::SamplingParams;
+
     use super::*;
     use crate::test_call::call;
 
@@ -196,8 +202,9 @@ mod tests {
             Message::Assistant {
                 content: String::new(),
                 tool_calls: vec![ToolCall { id: "c1".into(), name: "find".into(), arguments: "{}".into() }],
+                native: None,
             },
-            Message::Tool { call_id: "c1".into(), content: "found".into() },
+            Message::Tool { call_id: "c1".into(), content: "found".into(), is_error: false },
         ];
         call.request.tools = vec![ToolDefinition {
             name: "find".into(),
@@ -240,13 +247,5 @@ mod tests {
         assert_eq!(format["json_schema"]["strict"], true);
         call.response_format = Some(json!({"type": "json_object"}));
         assert_eq!(sent(&call, false, false)["response_format"], json!({"type": "json_object"}));
-    }
-
-    #[test]
-    fn only_closed_schemas_are_strict() {
-        assert!(!is_strict(&json!({"type": "object"})));
-        assert!(!is_strict(&json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false})));
-        let open_inside = json!({"type": "array", "items": {"type": "object", "properties": {"a": {}}}});
-        assert!(!is_strict(&open_inside));
     }
 }

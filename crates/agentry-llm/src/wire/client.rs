@@ -6,13 +6,16 @@ use std::time::Duration;
 use agentry_core::agent::LlmTarget;
 use agentry_http::{Clients, Lease, read_bounded, with_causes};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use reqwest::Response;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::draft::InvalidAnswer;
 use super::failure::{self, malformed};
-use super::frames::{Frame, FramingError, content_type};
+use super::frames::{Frame, FramingError};
+use super::mend::Refusals;
 use super::{Draft, Outgoing, Progress, Protocol, Timeouts};
 use crate::{Call, LlmError, LlmErrorKind, LlmProvider, TimedReply, TokenSink};
 
@@ -22,17 +25,20 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const WARM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest number of parameters that are found out to be refused in one call.
+const MAX_CHANGES: usize = 4;
 
 pub(crate) struct Client {
     protocol: Box<dyn Protocol>,
     clients: Arc<Clients>,
     timeouts: Timeouts,
+    refusals: Refusals,
 }
 
 impl Client {
     /// Creates a client that speaks `protocol`. Connections are opened when they are first needed.
     pub fn new(protocol: Box<dyn Protocol>, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
-        Self { protocol, clients, timeouts }
+        Self { protocol, clients, timeouts, refusals: Refusals::default() }
     }
 
     async fn call_once(&self, call: &Call, sink: Option<&dyn TokenSink>) -> Result<TimedReply, LlmError> {
@@ -64,32 +70,42 @@ impl Client {
             .map_err(|problem| failure::error(call, LlmErrorKind::Unavailable, problem.to_string()))
     }
 
-    /// Sends the call and returns a response with a successful status.
+    /// Sends the call and returns a response with a successful status. A request that is refused for a parameter is sent
+    /// again without it.
     async fn send(&self, call: &Call, client: &Lease<'_>, stream: bool) -> Result<Response, LlmError> {
-        let Outgoing { url, headers, body } = self.protocol.outgoing(call, stream).await?;
-        let accept = if stream { self.protocol.framing().accept() } else { "application/json" };
-        let sent = client.post(&url).headers(common(call, accept)).headers(headers).body(body).send().await;
-        let response = sent.map_err(|error| {
-            let (kind, what) = match (error.is_builder(), error.is_timeout()) {
-                (true, _) => (LlmErrorKind::InvalidRequest, "check base_url"),
-                (false, true) => (LlmErrorKind::Timeout, "no connection in time"),
-                (false, false) => (LlmErrorKind::Unavailable, "no answer"),
-            };
-            let host = agentry_http::host(&url);
-            failure::error(call, kind, format!("{what} ({host}): {}", with_causes(&error.without_url())))
-        })?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refused(call, response).await) }
+        let mut learned = 0;
+        loop {
+            let changes = self.refusals.of(call);
+            let Outgoing { url, headers, body } = self.protocol.outgoing(call, stream, &changes).await?;
+            let body = Bytes::from(body);
+            let accept = if stream { self.protocol.framing().accept() } else { "application/json" };
+            let request = client.post(&url).headers(common(call, accept)).headers(headers).body(body.clone());
+            let response = request.send().await.map_err(|error| not_sent(call, &url, error))?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let (error, refusal) = self.refused(call, response).await;
+            let may_learn = error.kind == LlmErrorKind::InvalidRequest && !call.params.strict_parameters;
+            let field = if may_learn { self.refusals.learn(call, &body, &refusal) } else { None };
+            match field {
+                Some(field) if learned < MAX_CHANGES => {
+                    learned += 1;
+                    tracing::warn!(model = %call.target.model, field, %error, "the model refuses a parameter; from now on it is sent without");
+                }
+                _ => return Err(error),
+            }
+        }
     }
 
-    /// Converts an error response, whose body is read up to a bound.
-    async fn refused(&self, call: &Call, response: Response) -> LlmError {
+    /// Converts an error response, whose body is read up to a bound; returns the body too.
+    async fn refused(&self, call: &Call, response: Response) -> (LlmError, Vec<u8>) {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = head(response).await;
         let error = self.protocol.refusal(call, status, &headers, &body);
         if error.kind == LlmErrorKind::Authentication {
             self.protocol.credentials_refused().await;
         }
-        error
+        (error, body)
     }
 
     async fn read(&self, call: &Call, response: Response) -> Result<Draft, LlmError> {
@@ -113,16 +129,15 @@ impl Client {
         started: Instant,
         deadline: Instant,
     ) -> Result<TimedReply, LlmError> {
-        let framing = self.protocol.framing();
-        if !framing.is(content_type(&response)) {
-            let status = response.status();
-            return Err(not_a_stream(call, status, framing.accept(), &head(response).await));
-        }
         let mut draft = Draft::of(call);
         draft.id = request_id(response.headers());
-        let mut frames = framing.frames(response);
+        let mut frames = self.protocol.framing().frames(response);
         let mut first_token = None;
-        let failed = |error: LlmError, draft: &Draft| LlmError { usage: draft.usage, ..error };
+        let failed = |error: LlmError, draft: &Draft| LlmError {
+            usage: draft.usage,
+            is_uncounted: draft.has_begun && !draft.is_counted,
+            ..error
+        };
         loop {
             let by = match first_token {
                 None => started + self.timeouts.first_token,
@@ -149,7 +164,18 @@ impl Client {
 
     fn take(&self, call: &Call, draft: &mut Draft, frame: &Frame, sink: &dyn TokenSink) -> Result<Progress, LlmError> {
         let sent = draft.content.len();
-        let progress = self.protocol.frame(call, draft, frame)?;
+        let progress = if frame.is_whole {
+            let id = draft.id.take();
+            *draft = self.protocol.whole(call, &frame.data)?;
+            draft.id = draft.id.take().or(id);
+            draft.has_begun = true;
+            Progress::Done
+        } else if matches!(frame.data.trim_ascii(), b"" | b"null") && !frame.is_exception {
+            // A keep-alive.
+            return Ok(Progress::More);
+        } else {
+            self.protocol.frame(call, draft, frame)?
+        };
         // The draft was reset because the text so far was not the answer, so all of it is new.
         let from = if draft.content.len() < sent { 0 } else { sent };
         if draft.may_be_streamed() && draft.content.len() > from {
@@ -198,10 +224,15 @@ impl LlmProvider for Client {
 }
 
 fn timed(call: &Call, draft: Draft, started: Instant, first_token: Option<Duration>) -> Result<TimedReply, LlmError> {
-    let usage = draft.usage;
-    let (reply, provider_call_id) =
-        draft.finish(call).map_err(|problem| LlmError { usage, ..malformed(call, problem.to_string()) })?;
-    Ok(TimedReply { reply, duration: started.elapsed(), first_token, provider_call_id })
+    let (usage, is_uncounted) = (draft.usage, !draft.is_counted);
+    let (reply, provider_call_id) = draft.finish(call).map_err(|problem| {
+        let kind = match problem {
+            InvalidAnswer::Refused(_) => LlmErrorKind::Refused,
+            _ => LlmErrorKind::Malformed,
+        };
+        LlmError { usage, is_uncounted, ..failure::error(call, kind, problem.to_string()) }
+    })?;
+    Ok(TimedReply { reply, duration: started.elapsed(), first_token, provider_call_id, is_uncounted })
 }
 
 fn common(call: &Call, accept: &'static str) -> HeaderMap {
@@ -220,7 +251,9 @@ fn common(call: &Call, accept: &'static str) -> HeaderMap {
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-amzn-requestid").or_else(|| headers.get("request-id"))?;
+    // Bedrock's, Anthropic's, OpenAI's and Azure's.
+    let names = ["x-amzn-requestid", "request-id", "x-request-id", "apim-request-id"];
+    let id = names.iter().find_map(|name| headers.get(*name))?;
     id.to_str().ok().map(str::to_owned)
 }
 
@@ -234,13 +267,18 @@ fn framing_error(call: &Call, problem: FramingError) -> LlmError {
     match problem {
         FramingError::CutOff(problem) => cut_off(call, &problem),
         FramingError::TooLarge => too_large(call),
-        FramingError::Malformed(problem) => malformed(call, format!("the stream is not what it says: {problem}")),
+        FramingError::Malformed(problem) => malformed(call, format!("the answer is not a stream: {problem}")),
     }
 }
 
-fn not_a_stream(call: &Call, status: StatusCode, expected: &str, body: &[u8]) -> LlmError {
-    let problem = format!("HTTP {}, but the answer is not {expected}: {}", status.as_u16(), failure::excerpt(body));
-    malformed(call, problem)
+/// Returns the error of a request that got no response.
+fn not_sent(call: &Call, url: &str, error: reqwest::Error) -> LlmError {
+    let (kind, what) = match (error.is_builder(), error.is_timeout()) {
+        (true, _) => (LlmErrorKind::InvalidRequest, "check base_url"),
+        (false, true) => (LlmErrorKind::Timeout, "no connection in time"),
+        (false, false) => (LlmErrorKind::Unavailable, "no answer"),
+    };
+    failure::error(call, kind, format!("{what} ({}): {}", agentry_http::host(url), with_causes(&error.without_url())))
 }
 
 fn too_large(call: &Call) -> LlmError {

@@ -1,6 +1,6 @@
 //! Conversion of failed calls to [`LlmError`]: by HTTP status, with the provider's message, without keys.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agentry_core::chat::Usage;
 use reqwest::StatusCode;
@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::classify::{kind_of_body, of_number};
 use crate::{Call, LlmError, LlmErrorKind};
 
 /// Longest message, in characters.
@@ -30,6 +31,7 @@ pub(crate) fn error(call: &Call, kind: LlmErrorKind, message: impl Into<String>)
         model: call.target.model.to_string(),
         message: message.into(),
         usage: Usage::default(),
+        is_uncounted: false,
     }
 }
 
@@ -49,6 +51,32 @@ pub(crate) fn piece<T: DeserializeOwned>(call: &Call, data: &[u8]) -> Result<T, 
     })
 }
 
+/// Reads a JSON document. Some servers write NaN and infinity, which JSON has not: they are read as null.
+pub(crate) fn document(body: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(body).or_else(|error| match nulled(body) {
+        Some(mended) => serde_json::from_slice(&mended),
+        None => Err(error),
+    })
+}
+
+/// Replaces NaN and infinities outside of texts by null; returns `None` when there are none.
+fn nulled(body: &[u8]) -> Option<Vec<u8>> {
+    let (mut mended, mut rest, mut in_text, mut found) = (Vec::with_capacity(body.len()), body, false, false);
+    while let Some(byte) = rest.first() {
+        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| !in_text && rest.starts_with(word));
+        if let Some(word) = word {
+            mended.extend_from_slice(b"null");
+            (rest, found) = (&rest[word.len()..], true);
+            continue;
+        }
+        let taken = if in_text && *byte == b'\\' { rest.len().min(2) } else { 1 };
+        in_text ^= *byte == b'"';
+        mended.extend_from_slice(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    found.then_some(mended)
+}
+
 /// Makes an error safe to show: one line of bounded length, without these secrets and anything that looks like a key.
 pub(crate) fn redact_error(mut error: LlmError, secrets: &[SecretString]) -> LlmError {
     for secret in secrets {
@@ -61,20 +89,24 @@ pub(crate) fn redact_error(mut error: LlmError, secrets: &[SecretString]) -> Llm
     error
 }
 
+/// Creates the error that a body reports in an answer or a stream that began well.
+pub(crate) fn of_body(call: &Call, body: &Value, otherwise: LlmErrorKind) -> LlmError {
+    let words = provider_message(body).map_or_else(|| excerpt(body.to_string().as_bytes()), str::to_owned);
+    let kind = kind_of_body(None, body).unwrap_or(otherwise);
+    error(call, kind, format!("the answer is an error: {words}"))
+}
+
 pub(crate) fn of_status(call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> LlmError {
     let parsed = serde_json::from_slice::<Value>(body).ok();
-    let retry_after = retry_after(headers);
-    let is_spent =
-        parsed.as_ref().and_then(|parsed| parsed.pointer("/error/code")?.as_str()) == Some("insufficient_quota");
-    let kind = match status.as_u16() {
-        401 | 403 => LlmErrorKind::Authentication,
-        429 if is_spent => LlmErrorKind::QuotaExhausted,
-        429 => LlmErrorKind::RateLimited { retry_after },
-        503 | 529 => LlmErrorKind::Overloaded { retry_after },
-        408 | 504 => LlmErrorKind::Timeout,
-        409 | 425 | 500.. => LlmErrorKind::Unavailable,
-        _ => LlmErrorKind::InvalidRequest,
+    let by_body = parsed.as_ref().and_then(|parsed| kind_of_body(Some(status.as_u16()), parsed));
+    let kind = match (by_body, of_number(status.as_u16())) {
+        // What the status says about waiting is more than an error's general name.
+        (Some(LlmErrorKind::InvalidRequest | LlmErrorKind::Unavailable) | None, by_status) => {
+            by_status.unwrap_or(LlmErrorKind::InvalidRequest)
+        }
+        (Some(by_body), _) => by_body,
     };
+    let kind = kind.with_delay(retry_after(headers));
     error(call, kind, status_message(status, "", parsed.as_ref(), body))
 }
 
@@ -113,11 +145,12 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = value.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    // All three forms of RFC 9110 §5.6.7.
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
     let until = date(&value)?;
     // The date is compared with the server's own clock where the response has it.
-    let now = headers.get(DATE).and_then(text).as_deref().and_then(date).unwrap_or_else(jiff::Timestamp::now);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO))
+    let now = headers.get(DATE).and_then(text).as_deref().and_then(date).unwrap_or_else(SystemTime::now);
+    Some(until.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 /// Shortens a text to `chars` characters on one line and masks anything that looks like a key.

@@ -1,7 +1,8 @@
-//! Structured output in protocols that have no `response_format`.
+//! Structured output: the form that is asked for, and the way to ask for it.
 
 use std::borrow::Cow;
 
+use agentry_core::agent::Effort;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -33,6 +34,87 @@ pub(crate) fn form(call: &Call) -> Form<'_> {
 #[serde(transparent)]
 pub(crate) struct AnswerSchema<'a> {
     schema: Cow<'a, Value>,
+}
+
+/// The way in which a model is asked for an answer of a schema.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum AnswerBy<'a> {
+    /// There is no schema.
+    Text,
+    /// The provider holds the answer to the schema.
+    Schema(Value),
+    /// The answer is the arguments of [`super::ANSWER_TOOL`], which the model is forced to call.
+    Tool(Cow<'a, Value>),
+    /// The model is told in the system text.
+    Words(String),
+}
+
+/// Returns the way in which this model takes the schema of a call, in protocols like Anthropic's. Whatever the way, the
+/// answer is checked.
+pub(crate) fn answer_by(call: &Call) -> AnswerBy<'_> {
+    let Form::Schema(schema) = form(call) else { return AnswerBy::Text };
+    let is_native = call.traits.native_schema;
+    if let Some(closed) = is_native.then(|| closed(&AnswerSchema::new(Cow::Borrowed(&*schema)).schema)).flatten() {
+        return AnswerBy::Schema(closed);
+    }
+    let thinks = call.params.reasoning.is_some_and(|effort| effort != Effort::None);
+    if call.traits.forced_tool_choice && !thinks {
+        return AnswerBy::Tool(AnswerSchema::new(schema).into_schema());
+    }
+    AnswerBy::Words(in_words(&schema))
+}
+
+/// Returns the instruction to answer with JSON of this schema.
+pub(crate) fn in_words(schema: &Value) -> String {
+    format!("Answer with nothing but JSON that fits this schema: {schema}")
+}
+
+/// Bounds that providers refuse in schemas, and that are checked when the answer is there.
+const CHECKED_LATER: [&str; 14] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+];
+
+/// Returns a schema that is closed everywhere and has no bounds, which every value that fits it must meet besides;
+/// `None` if the schema cannot be closed or says what providers do not take.
+fn closed(schema: &Value) -> Option<Value> {
+    let fields = schema.as_object()?;
+    let mut sent = Map::new();
+    for (keyword, value) in fields {
+        let value = match keyword.as_str() {
+            keyword if CHECKED_LATER.contains(&keyword) => continue,
+            "properties" | "$defs" => {
+                let schemas = value.as_object()?.iter().map(|(name, one)| Some((name.clone(), closed(one)?)));
+                Value::Object(schemas.collect::<Option<_>>()?)
+            }
+            "anyOf" => Value::Array(value.as_array()?.iter().map(closed).collect::<Option<_>>()?),
+            "items" => closed(value)?,
+            "type" | "enum" | "const" | "required" | "title" | "description" | "default" | "$ref" => value.clone(),
+            "additionalProperties" if *value == Value::Bool(false) => continue,
+            _ => return None,
+        };
+        sent.insert(keyword.clone(), value);
+    }
+    if fields.get("type").and_then(Value::as_str) == Some("object") || fields.contains_key("properties") {
+        // An object of any fields cannot be closed.
+        fields.get("properties").and_then(Value::as_object).filter(|properties| !properties.is_empty())?;
+        sent.insert("additionalProperties".to_owned(), false.into());
+    } else if !["type", "enum", "const", "anyOf", "$ref"].iter().any(|keyword| fields.contains_key(*keyword)) {
+        return None;
+    }
+    Some(Value::Object(sent))
 }
 
 /// Returns true when answers of this schema must be wrapped in an object.
@@ -98,6 +180,26 @@ mod tests {
         assert_eq!(object_or_empty(r#" {"a":1}"#).get(), r#"{"a":1}"#);
         for bad in ["", "[1]", "{", "no"] {
             assert_eq!(object_or_empty(bad).get(), "{}", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_schema_is_closed_where_that_is_possible() {
+        let open = json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1},
+            "list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+            "required": ["n"]});
+        let expected = json!({"type": "object", "properties": {"n": {"type": "integer"},
+            "list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}},
+                "additionalProperties": false}}}, "required": ["n"], "additionalProperties": false});
+        assert_eq!(closed(&open), Some(expected));
+        for impossible in [
+            json!({"type": "object"}),
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+            json!({"type": "object", "properties": {"a": {"oneOf": [{"type": "string"}]}}}),
+            json!({"type": "object", "properties": {"a": {}}}),
+            json!(true),
+        ] {
+            assert_eq!(closed(&impossible), None, "{impossible}");
         }
     }
 }

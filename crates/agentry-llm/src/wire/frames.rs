@@ -1,4 +1,5 @@
-//! Framing of streams: server-sent events, one JSON object per line, and AWS's event stream with checksums.
+//! Framing of streams: server-sent events, one JSON object per line, and AWS's event stream with checksums. A server
+//! that answers with one JSON document instead, whatever it calls it, is understood.
 
 use std::io;
 
@@ -9,10 +10,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use sse_stream::{Error as SseError, Sse, SseStream};
 
 use super::client::MAX_BODY_BYTES;
+use super::failure::excerpt;
+use super::sse::Events;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -21,10 +22,12 @@ pub(crate) enum Framing {
     EventStream,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Frame {
     /// Event name, in framings that have one.
     pub name: String,
+    /// The whole answer, from a server that does not stream.
+    pub is_whole: bool,
     /// The frame reports an error.
     pub is_exception: bool,
     pub data: Bytes,
@@ -50,29 +53,14 @@ impl Framing {
         }
     }
 
-    /// Returns true when a response has this framing. A proxy may answer with a page or with JSON instead.
-    pub fn is(self, content_type: Option<&HeaderValue>) -> bool {
-        let begins = |with: &str| content_type.is_some_and(|value| value.as_bytes().starts_with(with.as_bytes()));
-        match self {
-            Self::Sse | Self::EventStream => begins(self.accept()),
-            Self::Lines => begins("application/x-ndjson") || begins("application/json"),
-        }
-    }
-
     pub fn frames(self, response: Response) -> Frames {
         let pieces = bounded(response);
         match self {
-            Self::Sse => SseStream::from_bytes_stream(pieces)
-                .filter_map(|event| std::future::ready(event.map_or_else(|e| Some(Err(sse_error(&e))), frame_of_event)))
-                .boxed(),
+            Self::Sse => split_frames(pieces, OrWhole::new(Events::default())).boxed(),
             Self::Lines => split_frames(pieces, Lines::default()).boxed(),
-            Self::EventStream => split_frames(pieces, Messages::default()).boxed(),
+            Self::EventStream => split_frames(pieces, OrWhole::new(Messages::default())).boxed(),
         }
     }
-}
-
-pub(crate) fn content_type(response: &Response) -> Option<&HeaderValue> {
-    response.headers().get(CONTENT_TYPE)
 }
 
 /// Returns the body's pieces; fails once their total exceeds [`MAX_BODY_BYTES`].
@@ -86,21 +74,6 @@ fn bounded(response: Response) -> Pieces {
     response.bytes_stream().map(within).boxed()
 }
 
-fn frame_of_event(event: Sse) -> Option<Result<Frame, FramingError>> {
-    let data = event.data?;
-    Some(Ok(Frame { name: event.event.unwrap_or_default(), is_exception: false, data: data.into() }))
-}
-
-fn sse_error(error: &SseError) -> FramingError {
-    match error {
-        SseError::Body(cause) => match cause.downcast_ref::<io::Error>() {
-            Some(cause) => of_io(cause),
-            None => FramingError::CutOff(cause.to_string()),
-        },
-        other => FramingError::Malformed(other.to_string()),
-    }
-}
-
 fn of_io(error: &io::Error) -> FramingError {
     match error.kind() {
         io::ErrorKind::FileTooLarge => FramingError::TooLarge,
@@ -108,7 +81,7 @@ fn of_io(error: &io::Error) -> FramingError {
     }
 }
 
-trait FrameSplitter: Send + 'static {
+pub(super) trait FrameSplitter: Send + 'static {
     /// Returns the next complete frame; `at_end` when no more bytes follow.
     fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError>;
 }
@@ -136,6 +109,46 @@ fn split_frames(
     })
 }
 
+/// Splits a stream, unless it begins like a JSON document: then all of it is one frame.
+struct OrWhole<S> {
+    splitter: S,
+    begins: Begins,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Unknown,
+    AsStream,
+    AsDocument,
+}
+
+impl<S> OrWhole<S> {
+    fn new(splitter: S) -> Self {
+        Self { splitter, begins: Begins::Unknown }
+    }
+}
+
+impl<S: FrameSplitter> FrameSplitter for OrWhole<S> {
+    fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError> {
+        if self.begins == Begins::Unknown {
+            self.begins = match read.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                None if at_end => Begins::AsStream,
+                None => return Ok(None),
+                Some(b'{') => Begins::AsDocument,
+                Some(b'<') => return Err(FramingError::Malformed(format!("it is a page: {}", excerpt(read)))),
+                Some(_) => Begins::AsStream,
+            };
+        }
+        match self.begins {
+            Begins::AsDocument if at_end && !read.is_empty() => {
+                Ok(Some(Frame { is_whole: true, data: read.split().freeze(), ..Frame::default() }))
+            }
+            Begins::AsDocument => Ok(None),
+            _ => self.splitter.next_frame(read, at_end),
+        }
+    }
+}
+
 /// Splits lines; the last one may lack its line break.
 #[derive(Default)]
 struct Lines {
@@ -161,7 +174,7 @@ impl FrameSplitter for Lines {
             };
             self.scanned = 0;
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(Frame { name: String::new(), is_exception: false, data: line.freeze() }));
+                return Ok(Some(Frame { data: line.freeze(), ..Frame::default() }));
             }
         }
     }
@@ -215,5 +228,5 @@ fn frame_of_message(message: &Message) -> Frame {
         (true, Some(words)) => serde_json::json!({"message": words}).to_string().into(),
         _ => message.payload().clone(),
     };
-    Frame { name: name.unwrap_or_default(), is_exception, data }
+    Frame { name: name.unwrap_or_default(), is_exception, data, is_whole: false }
 }

@@ -3,12 +3,16 @@
 //! A [`Protocol`] formats requests and parses answers; [`Client`] does everything else once for all of them.
 
 mod base;
+mod classify;
 mod client;
 mod draft;
 pub(crate) mod failure;
 mod fields;
 mod form;
 mod frames;
+pub(crate) mod lenient;
+mod mend;
+mod sse;
 mod timeouts;
 mod turns;
 
@@ -20,12 +24,15 @@ use secrecy::SecretString;
 pub(crate) use base::{Base, Bases};
 pub(crate) use client::Client;
 pub use client::MAX_BODY_BYTES;
-pub(crate) use draft::{ANSWER_TOOL, Draft};
+pub(crate) use draft::{ANSWER_TOOL, Draft, ToolDelta};
 pub(crate) use fields::Fields;
-pub(crate) use form::{AnswerSchema, Form, form, object_or_empty};
+pub(crate) use form::{AnswerBy, AnswerSchema, Form, answer_by, form, in_words, object_or_empty};
 pub(crate) use frames::{Frame, Framing};
+pub(crate) use mend::Changes;
 pub use timeouts::Timeouts;
-pub(crate) use turns::{Turn, turns};
+#[cfg(test)]
+pub(crate) use turns::prefix_of;
+pub(crate) use turns::{OwnParts, Turn, offered, shown, turns, wire_id};
 
 use crate::{Call, LlmError};
 
@@ -53,7 +60,8 @@ pub(crate) trait Protocol: Send + Sync + 'static {
 
     fn base_url(&self, target: &agentry_core::agent::LlmTarget) -> Result<String, MissingRegion>;
 
-    async fn outgoing(&self, call: &Call, stream: bool) -> Result<Outgoing, LlmError>;
+    /// Writes the request, with the changes that the model is known to need.
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError>;
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<Draft, LlmError>;
 

@@ -70,13 +70,30 @@ impl LlmProvider for Script {
         match self.steps.lock().unwrap().pop().expect("asked more often than expected") {
             Ok(()) => {
                 let usage = Usage::default();
-                let reply =
-                    ChatReply { content: "yes".into(), tool_calls: Vec::new(), stop: StopReason::End, usage, model };
-                Ok(TimedReply { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
+                let reply = ChatReply {
+                    content: "yes".into(),
+                    tool_calls: Vec::new(),
+                    stop: StopReason::End,
+                    usage,
+                    model,
+                    native: None,
+                };
+                Ok(TimedReply {
+                    reply,
+                    duration: Duration::from_millis(1),
+                    first_token: None,
+                    provider_call_id: None,
+                    is_uncounted: false,
+                })
             }
-            Err(kind) => {
-                Err(LlmError { kind, provider: "openai", model, message: "no".into(), usage: Usage::default() })
-            }
+            Err(kind) => Err(LlmError {
+                kind,
+                provider: "openai",
+                model,
+                message: "no".into(),
+                usage: Usage::default(),
+                is_uncounted: false,
+            }),
         }
     }
 }
@@ -138,10 +155,26 @@ async fn retry_after_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_refused_request_is_neither_retried_nor_sent_elsewhere() {
-    let script = Script::new(&[Err(LlmErrorKind::InvalidRequest)]);
+async fn a_refused_request_is_not_repeated_but_the_fallback_is_asked() {
+    for kind in [
+        LlmErrorKind::InvalidRequest,
+        LlmErrorKind::ModelGone,
+        LlmErrorKind::Refused,
+        LlmErrorKind::ContextExceeded,
+        LlmErrorKind::QuotaExhausted,
+    ] {
+        let script = Script::new(&[Err(kind), Ok(())]);
+        let outcome = providers(&script).chat(&long_call(), &[other_model()], None, &Journal::default()).await;
+        assert!(outcome.answer().is_ok(), "{kind:?}");
+        assert_eq!(outcome.attempts.len(), 2, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_ends_the_chat() {
+    let script = Script::new(&[Err(LlmErrorKind::Authentication)]);
     let outcome = providers(&script).chat(&long_call(), &[other_model()], None, &Journal::default()).await;
-    assert_eq!(outcome.answer().unwrap_err().code, ErrorCode::ProviderInvalidRequest);
+    assert_eq!(outcome.answer().unwrap_err().code, ErrorCode::ProviderAuthentication);
     assert_eq!(outcome.attempts.len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! Shared code of this crate's tests: a simulator on a free port, a call, a sink.
 
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentry_core::agent::{AgentName, LlmTarget, ProviderKind, SamplingParams};
@@ -84,6 +84,8 @@ pub fn call(base_url: &str, text: &str) -> Call {
         params: SamplingParams::default(),
         response_format: None,
         timeout: Duration::from_secs(20),
+        traits: Arc::default(),
+        must_limit: false,
         priority: Priority::Normal,
     }
 }

@@ -7,6 +7,7 @@ mod common;
 mod contract;
 mod dialect;
 mod limits;
+mod oddities;
 mod openai;
 mod server;
 mod simulator;

@@ -60,7 +60,8 @@ async fn tools_are_called_whole_and_streamed() {
         assert_eq!(arguments, json!({"query": "late \"parcel\"", "ids": [1, 2]}));
         let mut next = call.clone();
         next.request.messages.push(reply.to_message());
-        let result = Message::Tool { call_id: reply.tool_calls[0].id.clone(), content: "it is in Kiel".into() };
+        let result =
+            Message::Tool { call_id: reply.tool_calls[0].id.clone(), content: "it is in Kiel".into(), is_error: false };
         next.request.messages.push(result);
         let answer = client().call(&next, None).await.unwrap().reply;
         assert!(answer.content.contains("it is in Kiel"), "{}", answer.content);

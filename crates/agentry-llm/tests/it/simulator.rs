@@ -61,7 +61,11 @@ async fn tools_are_called_and_their_results_are_heard() {
             let mut next = call.clone();
             next.request.messages.push(reply.to_message());
             let content = "it is in Kiel".to_owned();
-            next.request.messages.push(Message::Tool { call_id: reply.tool_calls[0].id.clone(), content });
+            next.request.messages.push(Message::Tool {
+                call_id: reply.tool_calls[0].id.clone(),
+                content,
+                is_error: false,
+            });
             for timed in both(&sim.endpoints(), &next).await {
                 let answer = timed.unwrap().reply;
                 assert!(answer.content.contains("it is in Kiel"), "{dialect:?}: {}", answer.content);
@@ -143,7 +147,7 @@ async fn models_that_do_not_exist_or_take_no_tools_say_so() {
         call.target.model = "unknown-model".into();
         for failed in both(&sim.endpoints(), &call).await {
             let error = failed.unwrap_err();
-            assert_eq!(error.kind, LlmErrorKind::InvalidRequest, "{dialect:?}: {error}");
+            assert_eq!(error.kind, LlmErrorKind::ModelGone, "{dialect:?}: {error}");
         }
         call.target.model = "sim-no-tools".into();
         let parameters = json!({"type": "object"});

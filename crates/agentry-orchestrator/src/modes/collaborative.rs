@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_core::agent::{AgentName, AgentSpec, CollaborativeConfig};
+use agentry_core::answer::ended;
 use agentry_core::chat::{ChatReply, ChatRequest, Message};
 use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::plan::{Plan, PlanRun, PlanStep};
@@ -105,6 +106,9 @@ async fn make_plan(run: &Run, config: &CollaborativeConfig) -> Result<Result<(Pl
                 Err(error) => return Ok(Err(error)),
             },
         };
+        if let Err(error) = ended(&reply) {
+            return Ok(Err(error));
+        }
         match Plan::parse(&reply.content, config, &names) {
             Ok(plan) => {
                 let versions = match keep_versions(run, &team, &plan).await {

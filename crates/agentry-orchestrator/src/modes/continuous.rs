@@ -2,6 +2,7 @@
 //! written in the transaction that ends the task, under the session's fence.
 
 use agentry_core::agent::{ContinuousConfig, Pruning};
+use agentry_core::answer::ended;
 use agentry_core::chat::{ChatRequest, Message};
 use agentry_core::journal::{JournalBody, Scope};
 use agentry_core::session::{SessionRecord, SessionWrite, Summary};
@@ -55,28 +56,41 @@ pub(super) async fn execute(run: &Run, session: &SessionRecord) -> Result<ModeEn
     Ok(ModeEnd::Done(result, Some(write)))
 }
 
-/// Returns the window from memory if it is current, else from the store: a bounded number of messages either way.
+/// Returns the window from memory if it is current, else from the store: a bounded number of messages either way, and at
+/// least the last turn.
 async fn load(run: &Run, session: &SessionRecord, config: &ContinuousConfig) -> Result<Window, TaskError> {
     if let Some(window) = run.ctx.windows.take(session) {
         return Ok(window);
     }
     let summarised = session.summary.as_ref().map_or(0, |summary| summary.through);
-    let keep = u64::from(config.max_history) * if config.pruning == Pruning::Summarize { 2 } else { 1 };
-    let after = summarised.max(session.messages.saturating_sub(keep));
-    let limit = usize::try_from(session.messages - after).unwrap_or(usize::MAX);
-    let messages =
-        run.ctx.store.messages(&session.id, after, limit).await.map_err(|error| {
+    let mut keep = u64::from(config.max_history) * if config.pruning == Pruning::Summarize { 2 } else { 1 };
+    loop {
+        let after = summarised.max(session.messages.saturating_sub(keep));
+        let limit = usize::try_from(session.messages - after).unwrap_or(usize::MAX);
+        let messages = run.ctx.store.messages(&session.id, after, limit).await.map_err(|error| {
             TaskError::new(ErrorCode::Internal, format!("cannot read session {}: {error}", session.id))
         })?;
-    Ok(Window { last: session.messages, messages: messages.into_iter().map(|m| m.message).collect() })
+        let messages: Vec<Message> = messages.into_iter().map(|m| m.message).collect();
+        if after == summarised || last_turn(&messages).is_some() {
+            return Ok(Window { last: session.messages, messages });
+        }
+        // The last turn is longer.
+        keep = keep.max(1) * 4;
+    }
+}
+
+/// Returns the place of the message that began the last turn.
+pub(crate) fn last_turn(messages: &[Message]) -> Option<usize> {
+    messages.iter().rposition(|message| matches!(message, Message::User { .. }))
 }
 
 /// Returns the last `most` messages, starting with a user's message: an answer or a tool's result never stands alone.
+/// The last turn is whole, however long it is.
 fn within(messages: &[Message], most: u32) -> &[Message] {
     let start = messages.len().saturating_sub(most as usize);
-    let tail = &messages[start..];
-    let first = tail.iter().position(|message| matches!(message, Message::User { .. })).unwrap_or(tail.len());
-    &tail[first..]
+    let is_user = |message: &Message| matches!(message, Message::User { .. });
+    let first = messages[start..].iter().position(is_user).map(|at| start + at);
+    &messages[first.or_else(|| last_turn(messages)).unwrap_or(messages.len())..]
 }
 
 /// Lets the model summarise the older half of a window that holds twice the number of messages sent (`summarize`).
@@ -106,7 +120,10 @@ async fn summarise(
             let runner =
                 Runner { run, spec: &run.spec, scope: Scope::SUMMARY, clarification: ClarificationPolicy::default() };
             match runner.call_model(0, request).await? {
-                Ok(reply) => reply.content,
+                Ok(reply) => match ended(&reply) {
+                    Ok(()) => reply.content,
+                    Err(error) => return Ok(Err(error)),
+                },
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -123,14 +140,15 @@ mod tests {
     }
 
     fn tool(text: &str) -> Message {
-        Message::Tool { call_id: "c".to_owned(), content: text.to_owned() }
+        Message::Tool { call_id: "c".to_owned(), content: text.to_owned(), is_error: false }
     }
 
     #[test]
     fn a_window_begins_with_a_user() {
         let messages = [user("a"), tool("b"), user("c"), tool("d")];
         assert_eq!(within(&messages, 3), &messages[2..]);
-        assert_eq!(within(&messages, 1), &[] as &[Message]);
+        assert_eq!(within(&messages, 1), &messages[2..], "the last turn is whole");
+        assert_eq!(within(&messages[1..2], 1), &[] as &[Message]);
         assert_eq!(within(&messages, 10), &messages);
     }
 }

@@ -11,7 +11,7 @@ use agentry_core::session::SessionRecord;
 use crate::execute::ModeEnd;
 use crate::run::{Run, Stop};
 
-pub(crate) use continuous::Window;
+pub(crate) use continuous::{Window, last_turn};
 
 pub(crate) async fn execute(run: &Run, session: Option<&SessionRecord>) -> Result<ModeEnd, Stop> {
     match (run.task.mode, session) {

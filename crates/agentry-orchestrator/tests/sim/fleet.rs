@@ -77,7 +77,12 @@ pub fn fleet() -> Fleet {
     helper.tools = vec![tool("phone", OnUnknown::Ask)];
     let mut clerk = spec("clerk", ExecutionMode::Autonomous);
     clerk.tools = vec![tool("book", OnUnknown::Retry), tool("wire", OnUnknown::Retry), tool("mail", OnUnknown::Fail)];
-    clerk.budget = BudgetConfig { per_task: Some(PER_TASK), per_day: Some(PER_DAY), max_llm_calls: None };
+    clerk.budget = BudgetConfig {
+        per_task: Some(PER_TASK),
+        per_day: Some(PER_DAY),
+        max_llm_calls: None,
+        ..BudgetConfig::default()
+    };
     let mut chat = spec("chat", ExecutionMode::Continuous);
     chat.continuous = Some(Box::new(ContinuousConfig { max_history: 4, ..ContinuousConfig::default() }));
     let mut team = spec("team", ExecutionMode::Collaborative);

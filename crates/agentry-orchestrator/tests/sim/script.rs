@@ -28,7 +28,14 @@ type Outcomes = dyn Fn(&Invocation<'_>, usize) -> Result<ToolOutput, ToolError> 
 
 pub fn answer(text: &str) -> ChatReply {
     let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
-    ChatReply { content: text.to_owned(), tool_calls: Vec::new(), stop: StopReason::End, usage, model: "m".to_owned() }
+    ChatReply {
+        content: text.to_owned(),
+        tool_calls: Vec::new(),
+        stop: StopReason::End,
+        usage,
+        model: "m".to_owned(),
+        native: None,
+    }
 }
 
 /// Returns an answer that calls the tool, under these ids with these arguments.
@@ -130,7 +137,13 @@ impl LlmProvider for Script {
     async fn call(&self, call: &Call, _: Option<Arc<dyn TokenSink>>) -> Result<TimedReply, LlmError> {
         *self.asked.lock().unwrap() += 1;
         let reply = (self.answers)(&call.request);
-        Ok(TimedReply { reply, duration: Duration::from_millis(1), first_token: None, provider_call_id: None })
+        Ok(TimedReply {
+            reply,
+            duration: Duration::from_millis(1),
+            first_token: None,
+            provider_call_id: None,
+            is_uncounted: false,
+        })
     }
 }
 

@@ -85,7 +85,7 @@ async fn a_session_has_its_messages_in_pages_and_is_deleted_only_when_idle() {
     let mut advance = Advance::new(claimed.lease, NOW, step);
     let messages = vec![
         Message::User { content: "hi".to_owned() },
-        Message::Assistant { content: "hello".to_owned(), tool_calls: Vec::new() },
+        Message::Assistant { content: "hello".to_owned(), tool_calls: Vec::new(), native: None },
     ];
     advance.session = Some(SessionWrite { session: id, fence: session.fence, messages, summary: None });
     server.store.advance(advance.into()).await.unwrap();

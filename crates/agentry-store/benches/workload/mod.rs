@@ -76,7 +76,14 @@ pub fn finish(lease: Lease) -> Advance {
     let usage = Usage { input_tokens: 12, output_tokens: 9, ..Usage::default() };
     let content = "The customer cannot sign in.".to_owned();
     let outcome = Outcome::completed(content.clone().into());
-    let reply = ChatReply { content, tool_calls: Vec::new(), stop: StopReason::End, usage, model: "echo".to_owned() };
+    let reply = ChatReply {
+        content,
+        tool_calls: Vec::new(),
+        stop: StopReason::End,
+        usage,
+        model: "echo".to_owned(),
+        native: None,
+    };
     let row = LedgerRow { provider, usage, cost, at, duration_us, ..build::ledger_row(lease.task, "echo") };
     let body = JournalBody::ModelCompleted {
         call: row.call,

@@ -21,6 +21,7 @@ fn row(task: TaskId, model: &str, cost: Option<i64>, at: Timestamp) -> LedgerRow
             reasoning_tokens: 1,
             cache_write_tokens: 2,
             cache_write_1h_tokens: 4,
+            ..Usage::default()
         },
         provider_call: cost.map(|cost| format!("gen-{cost}").into()),
         cost: cost.map(NanoUsd),

@@ -201,14 +201,17 @@ pub(crate) fn usage_row<R: Columns>(row: &R, key: String) -> Decoded<UsageRow, R
 pub(crate) fn ledger_row<R: Columns>(task: TaskId, row: &R) -> Decoded<LedgerRow, R> {
     let provider = row.plain(2)?;
     let known = ProviderKind::ALL.into_iter().find(|kind| kind.as_str() == provider);
-    let completed = row.number(4)? == CallStatus::Completed as i64;
     Ok(LedgerRow {
         call: row.id(0)?,
         task,
         agent: row.agent(1)?,
         provider: known.ok_or_else(|| Unreadable(format!("there is no provider `{provider}`")))?,
         model: row.text(3)?,
-        status: if completed { CallStatus::Completed } else { CallStatus::Failed },
+        status: match row.number(4)? {
+            0 => CallStatus::Completed,
+            2 => CallStatus::Estimated,
+            _ => CallStatus::Failed,
+        },
         usage: Usage {
             input_tokens: row.count(5)?,
             cached_tokens: row.count(6)?,
@@ -216,6 +219,7 @@ pub(crate) fn ledger_row<R: Columns>(task: TaskId, row: &R) -> Decoded<LedgerRow
             reasoning_tokens: row.count(8)?,
             cache_write_tokens: row.count(12)?,
             cache_write_1h_tokens: row.count(13)?,
+            ..Usage::default()
         },
         provider_call: row.text_or_none(14)?,
         cost: row.number_or_none(9)?.map(NanoUsd),

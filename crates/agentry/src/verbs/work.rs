@@ -69,6 +69,7 @@ fn journal_line(event: &ServerEvent) -> String {
     let entry = match event.of_task() {
         Some(TaskEvent::Status(status)) => return format!("       status  {}", shown(&status)),
         Some(TaskEvent::Delta(text)) => return format!("       delta   {text}"),
+        Some(TaskEvent::Restart) => return "       restart the answer begins again".to_owned(),
         Some(TaskEvent::End(task)) => return format!("       end     {}  {}", shown(&task.status), answer(&task)),
         Some(TaskEvent::Entry(entry)) => entry,
         None => return format!("{:>5}  {:<12}  {}", "–", "–", event.event),

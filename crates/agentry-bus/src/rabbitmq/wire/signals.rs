@@ -51,6 +51,7 @@ const UNWATCHED: u8 = 8;
 const MISSED: u8 = 9;
 const FLEET: u8 = 10;
 const OUTBOX: u8 = 11;
+const RESTART: u8 = 12;
 
 /// Encodes notes into as many batches as their length takes.
 pub(in crate::rabbitmq) fn encode(process: Process, notes: &[Note]) -> Vec<Vec<u8>> {
@@ -90,6 +91,7 @@ fn put(out: &mut Vec<u8>, note: &Note) {
             about(out, DELTA, task);
             put_long(out, text.as_bytes());
         }
+        Note::Signal(Signal::Restart { task }) => about(out, RESTART, task),
         Note::Signal(Signal::Schedules) => out.push(SCHEDULES),
         Note::Signal(Signal::Fleet) => out.push(FLEET),
         Note::Signal(Signal::Outbox) => out.push(OUTBOX),
@@ -126,6 +128,7 @@ fn note(reader: &mut Reader<'_>) -> Result<Note, WireError> {
             Signal::Progress { task, status }
         }
         DELTA => Signal::Delta { task: reader.task()?, text: text(reader.long()?)?.into() },
+        RESTART => Signal::Restart { task: reader.task()? },
         SCHEDULES => Signal::Schedules,
         FLEET => Signal::Fleet,
         OUTBOX => Signal::Outbox,
@@ -152,6 +155,7 @@ mod tests {
             Signal::Resolved(task),
             Signal::Progress { task, status: TaskStatus::TimedOut },
             Signal::Delta { task, text: "grüß".into() },
+            Signal::Restart { task },
             Signal::Schedules,
             Signal::Fleet,
             Signal::Outbox,

@@ -84,6 +84,7 @@ fn ledger_row(lease: Lease, model: &str, cost: Option<i64>, seconds: i64) -> Led
             reasoning_tokens: 10,
             cache_write_tokens: 5,
             cache_write_1h_tokens: 6,
+            ..Usage::default()
         },
         provider_call: (seconds % 2 == 0).then(|| format!("call {ODD}").into()),
         cost: cost.map(NanoUsd),
