@@ -3,7 +3,7 @@
 //! `models.toml` beside this crate's sources ships with Agentry, with sources and days; a deployment may add a file of
 //! its own, whose entries are applied last. A model that no entry fits has the traits of its provider's default.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
@@ -281,6 +281,13 @@ impl ModelTable {
     pub fn builtin() -> Self {
         // A test parses the file, so the fallback is never used.
         Self::parse(BUILTIN).unwrap_or_default()
+    }
+
+    /// Returns the same table, which is read once in a process.
+    #[must_use]
+    pub fn shipped() -> &'static Self {
+        static SHIPPED: LazyLock<ModelTable> = LazyLock::new(ModelTable::builtin);
+        &SHIPPED
     }
 
     /// Reads a model file.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::leaf::{Choice, Seconds};
 use super::raw;
 use super::read::{At, Reader};
-use super::{schedule, tool};
+use super::{model, schedule, tool};
 use crate::problem::Problem;
 use crate::yaml::Span;
 
@@ -142,11 +142,12 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
         config
     });
     let schedule = raw.schedule_config.and_then(|config| schedule::schedule(config, cx));
+    let unpriced = raw.budget.as_ref().and_then(|budget| budget.unpriced).map(|what| what.0).unwrap_or_default();
     let budget = BudgetConfig {
         per_task: raw.budget.as_ref().and_then(|budget| budget.per_task_usd.map(|usd| usd.0)),
         per_day: raw.budget.as_ref().and_then(|budget| budget.per_day_usd.map(|usd| usd.0)),
         max_llm_calls: raw.budget.and_then(|budget| cx.count("max_llm_calls", budget.max_llm_calls, 1, MAX_COUNT)),
-        unpriced: agentry_core::agent::Unpriced::default(),
+        unpriced,
     };
     let output_schema = cx.json_schema("output_schema", raw.output_schema);
     let of = |wanted: ExecutionMode| mode == wanted;
@@ -227,6 +228,7 @@ fn subscriptions(topics: Vec<At<Box<str>>>, cx: &mut Checker<'_, '_, '_>) -> Vec
 
 fn llm(raw: raw::Llm, cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
     let provider = raw.provider.0;
+    let spans = model::spans(&raw);
     let params = SamplingParams {
         temperature: cx.range("temperature", raw.temperature, 0.0, 2.0),
         max_tokens: cx.count("max_tokens", raw.max_tokens, 1, u32::MAX),
@@ -236,10 +238,21 @@ fn llm(raw: raw::Llm, cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
         frequency_penalty: cx.range("frequency_penalty", raw.frequency_penalty, -2.0, 2.0),
         presence_penalty: cx.range("presence_penalty", raw.presence_penalty, -2.0, 2.0),
         seed: raw.seed,
-        ..SamplingParams::default()
+        reasoning: raw.reasoning.as_ref().map(|effort| effort.value.0),
+        verbosity: raw.verbosity.as_ref().map(|verbosity| verbosity.value.0),
+        cache: raw.cache.map(|keep| keep.0).unwrap_or_default(),
+        service_tier: raw.service_tier,
+        tool_choice: raw.tool_choice.as_ref().map(|choice| choice.value.0),
+        parallel_tool_calls: raw.parallel_tool_calls,
+        num_ctx: cx.count("num_ctx", raw.num_ctx, 1, u32::MAX),
+        keep_alive: raw.keep_alive,
+        strict_parameters: raw.strict_parameters.unwrap_or_default(),
+        on_length: raw.on_length.map(|what| what.0).unwrap_or_default(),
     };
+    let model_span = raw.model.span;
     let timeout_ms = cx.some_time("timeout", raw.timeout).unwrap_or(DEFAULT_LLM_TIMEOUT_MS);
     let target = target(Some(raw.provider), raw.model, raw.base_url, raw.region, provider, cx);
+    model::left_out(&target, &params, &spans, model_span, cx);
     let fallback = raw.fallback.unwrap_or_default().into_iter();
     let fallback = fallback
         .map(|other| {
@@ -268,13 +281,15 @@ fn target(
     cx: &mut Checker<'_, '_, '_>,
 ) -> LlmTarget {
     if model.value.trim().is_empty() {
-        cx.wrong(model.span, "`model` is empty", "expected a model id such as gpt-4.1-mini");
+        cx.wrong(model.span, "`model` is empty", "expected a model id such as gpt-6-luna");
     }
     if let Some(url) = &base_url {
         cx.web_address("base_url", url);
     }
+    let provider = provider.map_or(default, |choice| choice.0);
+    model::retirement(provider, &model, cx);
     LlmTarget {
-        provider: provider.map_or(default, |choice| choice.0),
+        provider,
         model: cx.shared(&model.value),
         base_url: base_url.map(|url| cx.shared(url.value.trim_end_matches('/'))),
         region: region.map(|region| cx.shared(&region)),

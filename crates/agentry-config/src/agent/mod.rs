@@ -6,6 +6,7 @@ mod disclosure;
 mod file;
 mod import;
 mod leaf;
+mod model;
 mod raw;
 mod read;
 mod record;

@@ -1,6 +1,9 @@
 //! The keys of an agent file (INTERFACES §3).
 
-use agentry_core::agent::{ExecutionMode, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind};
+use agentry_core::agent::{
+    CacheKeep, Effort, ExecutionMode, OnLength, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind, ToolChoice,
+    Unpriced, Verbosity,
+};
 use agentry_core::schedule::Overlap;
 use serde_json::Value;
 
@@ -59,6 +62,20 @@ words! {
         "consensus" => Self::Consensus,
         "sequential" => Self::Sequential,
     }
+    Effort: "Effort" {
+        "none" => Self::None,
+        "minimal" => Self::Minimal,
+        "low" => Self::Low,
+        "medium" => Self::Medium,
+        "high" => Self::High,
+        "xhigh" => Self::Xhigh,
+        "max" => Self::Max,
+    }
+    Verbosity: "Verbosity" { "low" => Self::Low, "medium" => Self::Medium, "high" => Self::High }
+    CacheKeep: "CacheKeep" { "auto" => Self::Auto, "off" => Self::Off, "1h" => Self::Hour }
+    ToolChoice: "ToolChoice" { "auto" => Self::Auto, "none" => Self::None, "required" => Self::Required }
+    OnLength: "OnLength" { "fail" => Self::Fail, "continue" => Self::Continue }
+    Unpriced: "Unpriced" { "refuse" => Self::Refuse, "allow" => Self::Allow }
     ScheduleType: "ScheduleType" { "cron" => Self::Cron, "interval" => Self::Interval }
     Overlap: "Overlap" { "skip" => Self::Skip, "buffer_one" => Self::BufferOne, "allow_all" => Self::AllowAll }
 }
@@ -129,6 +146,26 @@ record! {
         optional presence_penalty: At<f64>,
         /// For repeatable sampling, where the provider has it.
         optional seed: i64,
+        /// How hard the model thinks; the provider's default if absent.
+        optional reasoning | "reasoning_effort": At<Choice<Effort>>,
+        /// Length of the answer, where the model has it (OpenAI).
+        optional verbosity: At<Choice<Verbosity>>,
+        /// Time that the provider keeps the beginning of a conversation.
+        optional cache: Choice<CacheKeep>,
+        /// Service tier, in the provider's words.
+        optional service_tier: Box<str>,
+        /// Whether the model must call a tool.
+        optional tool_choice: At<Choice<ToolChoice>>,
+        /// False if the model may call one tool at a time only.
+        optional parallel_tool_calls: bool,
+        /// Size of the context, in tokens (Ollama).
+        optional num_ctx: At<u32>,
+        /// Time that the model stays loaded, such as 10m (Ollama).
+        optional keep_alive: Box<str>,
+        /// True if a parameter that the model refuses is an error instead of being left out.
+        optional strict_parameters: bool,
+        /// What becomes of an answer that is cut at the limit of its length.
+        optional on_length: Choice<OnLength>,
         /// Seconds for one call; 60 by default.
         optional timeout: At<Seconds>,
         /// AWS region (Bedrock).
@@ -299,7 +336,9 @@ record! {
         optional per_task_usd: Usd,
         /// Maximum cost of all tasks of a UTC day, in dollars.
         optional per_day_usd: Usd,
-        /// Maximum number of model calls in one task.
+        /// Maximum number of model calls in one task, retries included.
         optional max_llm_calls: At<u32>,
+        /// What becomes of calls of a model without a price when a limit in dollars is set.
+        optional unpriced: Choice<Unpriced>,
     }
 }

@@ -50,11 +50,12 @@ impl Traits {
             Sampling::WithoutReasoning => "the model takes it only with `reasoning: none`",
             _ => "the model does not take it; `reasoning` and the prompt steer it instead",
         };
-        if !samples && refuse("temperature", params.temperature.is_some(), reason) {
-            sent.temperature = None;
-        }
-        if !samples && refuse("top_p", params.top_p.is_some(), reason) {
-            sent.top_p = None;
+        if !samples {
+            // The default is what happens anyway.
+            let is_odd = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > f64::EPSILON);
+            refuse("temperature", is_odd(params.temperature), reason);
+            refuse("top_p", is_odd(params.top_p), reason);
+            (sent.temperature, sent.top_p) = (None, None);
         }
         if !(self.top_k && (samples || self.sampling == Sampling::Allowed))
             && refuse("top_k", params.top_k.is_some(), "the model does not take it")
