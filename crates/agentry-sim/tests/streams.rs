@@ -119,6 +119,8 @@ async fn gemini_answers_whole_and_in_a_stream() {
     );
     let usage = &whole["usageMetadata"];
     assert_eq!((&usage["candidatesTokenCount"], &usage["thoughtsTokenCount"]), (&json!(3), &json!(5)));
+    let version_1 = sim.answer("/v1/models/gemini-4-carbon:generateContent", &body("[[say:x]]", json!({}))).await;
+    assert_eq!(version_1["candidates"][0]["content"]["parts"][0]["text"], "x");
     let thinking = json!({"thinkingConfig": {"includeThoughts": true}});
     let stream = format!("{model}:streamGenerateContent?alt=sse");
     let chunks = sim.events(&stream, &body("[[reason:5]] [[say:Hello there]]", thinking)).await;

@@ -65,14 +65,14 @@ impl Chain {
         self.prefix
     }
 
-    /// Marks the end, as an automatic breakpoint does.
+    /// Marks the end of what was added last, unless it is marked.
     pub(super) fn mark_end(&mut self, keep: Keep) {
         if let Some(last) = self.links.last_mut() {
             last.mark.get_or_insert(keep);
         }
     }
 
-    /// Marks the end of what was added last, for protocols whose breakpoints are blocks of their own.
+    /// Returns the breakpoints in order.
     pub(super) fn marks(&self) -> impl Iterator<Item = Keep> {
         self.links.iter().filter_map(|link| link.mark)
     }

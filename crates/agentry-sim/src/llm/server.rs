@@ -154,7 +154,8 @@ fn router(app: App) -> Router {
             post(|app, id, uri, headers, body| of_model(true, app, id, uri, headers, body)),
         )
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::one))
+        // Google's own library calls version 1 of its API, others the beta of it.
+        .route("/v1/models/{id}", get(models::one).post(gemini))
         .route("/foundation-models", get(models::bedrock))
         .route("/api/tags", get(models::tags))
         .route("/api/show", post(models::show))

@@ -72,6 +72,7 @@ impl Wire for Anthropic {
             "content": blocks(reply),
             "stop_reason": stop_reason(reply.answer),
             "stop_sequence": stop_sequence(reply.answer),
+            "stop_details": stop_details(reply.answer),
         });
         add_usage(&mut message, reply, || usage(&reply.counts, reply.counts.output));
         serde_json::to_vec(&message)
@@ -130,7 +131,11 @@ impl Wire for Anthropic {
         }
         let mut end = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": stop_reason(answer), "stop_sequence": stop_sequence(answer)},
+            "delta": {
+                "stop_reason": stop_reason(answer),
+                "stop_sequence": stop_sequence(answer),
+                "stop_details": stop_details(answer),
+            },
         });
         add_usage(&mut end, reply, || cumulative(&reply.counts));
         pieces.push(Piece::frame(sse(Some("message_delta"), &end)?));
@@ -201,6 +206,13 @@ fn stop_reason(answer: &Answer) -> &'static str {
 
 fn stop_sequence(answer: &Answer) -> Option<&str> {
     if let Stop::Sequence(text) = &answer.stop { Some(text) } else { None }
+}
+
+/// Returns why the model declined.
+fn stop_details(answer: &Answer) -> Option<Value> {
+    let explanation = "The simulator was asked to decline.";
+    (answer.stop == Stop::Refusal)
+        .then(|| json!({"type": "refusal", "category": "general_harms", "explanation": explanation}))
 }
 
 fn add_usage(message: &mut Value, reply: &Reply<'_>, usage: impl FnOnce() -> Value) {

@@ -275,3 +275,77 @@ pub(super) fn told(fault: &ThinkingFault) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the refusal of a request with these headers.
+    fn refusal(headers: &[(&'static str, &str)], more: Value) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+        for (key, value) in more.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        let mut prompt = Prompt { model: "claude-opus-4-6".into(), ..Prompt::default() };
+        apply(&mut prompt, &body, &map);
+        prompt.refusal.map(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn the_newest_version_of_the_api_has_less() {
+        let cited = json!({"type": "text", "text": "x", "citations": []});
+        let document = json!({"type": "document", "source": {"type": "text", "data": "x", "media_type": "text/plain"}});
+        let asked = json!({"role": "user", "content": "hi"});
+        let said = |role: &str, block: &Value| json!({"role": role, "content": [block]});
+        for (more, word) in [
+            (json!({"temperature": 1.0}), "temperature"),
+            (json!({"messages": [said("user", &cited)]}), "citations"),
+            (json!({"messages": [asked, said("assistant", &document), asked]}), "`document` blocks"),
+        ] {
+            let text = refusal(&[("anthropic-version", "2026-10-21")], more.clone()).unwrap_or_default();
+            assert!(text.contains(word), "{more}: {text}");
+            assert_eq!(refusal(&[("anthropic-version", "2023-06-01")], more), None);
+        }
+    }
+
+    #[test]
+    fn blocks_are_bound_loosely_by_a_beta_only() {
+        let binding = json!({"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}});
+        let body = json!({"thinking": binding});
+        let text = refusal(&[], body.clone()).unwrap_or_default();
+        assert_eq!(text, "thinking.adaptive.block_binding: Extra inputs are not permitted");
+        assert_eq!(refusal(&[("anthropic-beta", "a, thinking-binding-controls-2026-08-01")], body), None);
+    }
+
+    #[test]
+    fn a_block_that_moved_is_refused_unless_the_request_drops_it() {
+        let model = "claude-opus-5-5";
+        let signature = super::super::super::signature::sign(model, "so", Chain::default().prefix());
+        let thinking = json!({"type": "thinking", "thinking": "so", "signature": signature});
+        let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": [thinking]},
+            {"role": "user", "content": "and?"}]);
+        let judged = |more: Value| {
+            let mut headers = HeaderMap::new();
+            headers.insert("anthropic-beta", BINDING_BETA.parse().unwrap());
+            let mut prompt = Prompt { model: model.into(), ..Prompt::default() };
+            apply(&mut prompt, &json!({"messages": messages, "thinking": more}), &headers);
+            prompt.refusal.map(|refusal| refusal.message).unwrap_or_default()
+        };
+        assert!(judged(json!({"type": "adaptive"})).contains("bound to a different conversation"));
+        let drops = json!({"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}});
+        assert_eq!(judged(drops), "");
+    }
+
+    #[test]
+    fn an_hour_comes_before_five_minutes() {
+        let block =
+            |ttl: &str| json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}});
+        let system = |first: &str, second: &str| json!({"system": [block(first), block(second)]});
+        assert_eq!(refusal(&[], system("1h", "5m")), None);
+        assert!(refusal(&[], system("5m", "1h")).unwrap_or_default().contains("must not come after"));
+    }
+}
