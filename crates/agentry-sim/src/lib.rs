@@ -1,8 +1,8 @@
 //! Wire-level simulators: they are used only through sockets, as the real thing is.
 //!
-//! [`llm`] is an LLM provider that speaks the protocols of OpenAI, Anthropic, Bedrock (Converse) and Ollama on one
-//! listener. Its answers depend on nothing but the seed, the model and the conversation, and it keeps a ledger of its
-//! own: a witness of every call that reached it.
+//! [`llm`] is an LLM provider that speaks the protocols of OpenAI (chat completions and Responses), Anthropic, Bedrock
+//! (Converse), Gemini and Ollama on one listener. Its answers depend on nothing but the seed, the model and the
+//! conversation, and it keeps a ledger of its own: a witness of every call that reached it.
 //!
 //! [`slack`] is Slack towards an app: it takes calls of the Web API, and signs and sends what people do.
 //!
@@ -18,6 +18,10 @@
 //! | `[[say:TEXT]]` | answers `TEXT` |
 //! | `[[long:N]]` | answers `N` tokens |
 //! | `[[refuse]]` | declines, with the provider's reason for it |
+//! | `[[pause]]` | pauses in a tool of the provider until the answer is sent back |
+//! | `[[cut]]` | cuts the answer in half, as the token limit does |
+//! | `[[empty]]` | answers with an empty text |
+//! | `[[nousage]]` | reports no usage |
 //! | `[[reason:N]]` | reasons for `N` tokens first, where the request lets it |
 //! | `[[cached:N]]`, `[[written:N]]` | counts `N` input tokens as read from, or written to, the cache |
 //! | `[[fail:STATUS]]` | answers with this HTTP status, for example 500, 529, or 429 with `Retry-After: 1` |
@@ -35,8 +39,8 @@
 //! | `[[badplan]]` | answers a request for a plan with an invalid one first, then with a good one |
 //! | `[[badplan:always]]` | answers every request for a plan with an invalid one |
 //!
-//! Models whose names begin with `unknown` do not exist; those whose names contain `no-tools` refuse tools. Everything
-//! else is answered.
+//! Models whose names begin with `unknown` do not exist; those whose names contain `no-tools` refuse tools. Names of real
+//! models are held to what their providers take; everything else is answered.
 //!
 //! Tokens are characters divided by four, rounded up: over all messages of a request for those sent; for those
 //! received, over the reasoning, the text, and the name and arguments of each call.

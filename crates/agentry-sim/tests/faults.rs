@@ -10,13 +10,18 @@ use tokio::io::AsyncReadExt;
 use common::{Sim, chunks_of};
 
 /// Returns a streaming request with this text for each protocol.
-fn streamed(text: &str) -> [(&'static str, Value); 4] {
+fn streamed(text: &str) -> [(&'static str, Value); 6] {
     let messages = json!([{"role": "user", "content": text}]);
     [
         ("/v1/chat/completions", json!({"model": "m", "messages": messages, "stream": true})),
         ("/v1/messages", json!({"model": "m", "max_tokens": 9_000, "messages": messages, "stream": true})),
         ("/model/m/converse-stream", json!({"messages": [{"role": "user", "content": [{"text": text}]}]})),
         ("/api/chat", json!({"model": "m", "messages": messages})),
+        ("/v1/responses", json!({"model": "m", "input": text, "stream": true})),
+        (
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+            json!({"contents": [{"role": "user", "parts": [{"text": text}]}]}),
+        ),
     ]
 }
 
@@ -32,7 +37,7 @@ async fn a_disconnect_comes_before_a_single_byte() {
         assert_eq!(sim.post(path, &body).await, b"", "{path}");
     }
     let ends: Vec<Value> = sim.ledger().iter().map(|line| line["end"].clone()).collect();
-    assert_eq!(ends, vec![json!("disconnected"); 4]);
+    assert_eq!(ends, vec![json!("disconnected"); 6]);
 }
 
 #[tokio::test]
@@ -98,6 +103,8 @@ async fn errors_have_the_shape_and_the_headers_of_their_provider() {
         ("retry-after: 7", r#""type":"rate_limit_error""#),
         ("x-amzn-errortype: ThrottlingException", r#"{"message":"#),
         ("retry-after: 7", r#"{"error":"#),
+        ("retry-after: 7", r#""code":"rate_limit_exceeded""#),
+        ("HTTP/1.1 429", r#""status":"RESOURCE_EXHAUSTED""#),
     ];
     for ((path, body), (header, shape)) in streamed("[[fail:429::7]]").into_iter().zip(expected) {
         let response = String::from_utf8(sim.post(path, &body).await).unwrap();
@@ -106,7 +113,8 @@ async fn errors_have_the_shape_and_the_headers_of_their_provider() {
         let line = sim.ledger().pop().unwrap();
         assert_eq!(line["retry_after"] == 7, header.starts_with("retry-after"), "{path}: {line}");
         let id = line["provider_id"].as_str().unwrap();
-        assert!(response.contains(id) && id.is_empty() == (path == "/api/chat"), "{path}: {id}: {response}");
+        let has_id = path != "/api/chat" && !path.starts_with("/v1beta");
+        assert!(response.contains(id) && id.is_empty() != has_id, "{path}: {id}: {response}");
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) enum Stop {
     /// One of the request's stop sequences came up.
     Sequence(String),
     Refusal,
+    /// The provider paused in the middle of a tool of its own.
+    Pause,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +60,33 @@ impl Answer {
             self.stop = Stop::Sequence(stop.to_owned());
             self.text.truncate(at);
         }
-        let most = usize::try_from(max_tokens.unwrap_or(u64::MAX)).unwrap_or(usize::MAX).saturating_mul(TOKEN_CHARS);
+        // The limit covers reasoning too.
+        let most = max_tokens.map(|most| most.saturating_sub(count(&self.thinking)));
+        self.cut_to(most.unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Cuts the text after so many tokens.
+    fn cut_to(&mut self, tokens: u64) {
+        let most = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(TOKEN_CHARS);
         if let Some((at, _)) = self.text.char_indices().nth(most) {
             self.stop = Stop::Length;
             self.text.truncate(at);
         }
+    }
+
+    /// Cuts the answer in half, as the token limit does: in the text, or in the arguments of the last call.
+    pub(super) fn halved(mut self) -> Self {
+        let half = |text: &mut String| {
+            let middle = text.chars().count() / 2;
+            let at = text.char_indices().nth(middle).map_or(0, |(at, _)| at);
+            text.truncate(at);
+        };
+        match self.calls.last_mut() {
+            Some(call) => half(&mut call.arguments),
+            None => half(&mut self.text),
+        }
+        self.stop = Stop::Length;
         self
     }
 
@@ -114,6 +138,21 @@ mod tests {
         assert_eq!(cut(&["three", " two", ""], None), ("one".into(), Stop::Sequence(" two".into())));
         assert_eq!(cut(&["four"], Some(2)), ("one two ".into(), Stop::Length));
         assert_eq!(cut(&[], Some(4)), ("one two three".into(), Stop::End));
+    }
+
+    #[test]
+    fn reasoning_counts_against_the_limit() {
+        let answer = Answer { thinking: "x".repeat(12), ..Answer::text("one two three") };
+        let cut = |most| answer.clone().cut(std::iter::empty(), Some(most)).text;
+        assert_eq!((cut(3), cut(4), cut(7)), (String::new(), "one ".into(), "one two three".into()));
+    }
+
+    #[test]
+    fn half_an_answer_ends_in_its_last_part() {
+        let call = ToolCall { name: "find".into(), arguments: r#"{"a":"b"}"#.into() };
+        let half = Answer::calls(vec![call]).halved();
+        assert_eq!((half.calls[0].arguments.as_str(), half.stop), (r#"{"a""#, Stop::Length));
+        assert_eq!(Answer::text("12345").halved().text, "12");
     }
 
     #[test]

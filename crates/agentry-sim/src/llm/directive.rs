@@ -22,6 +22,14 @@ pub(super) enum Directive<'a> {
     Together,
     Long(u64),
     Refuse,
+    /// Pauses in the middle of a tool of the provider.
+    Pause,
+    /// Cuts the answer as the token limit does.
+    Cut,
+    /// Answers with nothing.
+    Empty,
+    /// Reports no usage.
+    NoUsage,
     Reason(u64),
     Cached(u64),
     Written(u64),
@@ -108,6 +116,10 @@ fn parse(inner: &str) -> Option<Directive<'_>> {
         "together" => Some(Directive::Together),
         "long" => Some(Directive::Long(value.trim().parse().ok()?)),
         "refuse" => Some(Directive::Refuse),
+        "pause" => Some(Directive::Pause),
+        "cut" => Some(Directive::Cut),
+        "empty" => Some(Directive::Empty),
+        "nousage" => Some(Directive::NoUsage),
         "reason" => Some(Directive::Reason(value.trim().parse().ok()?)),
         "cached" => Some(Directive::Cached(value.trim().parse().ok()?)),
         "written" => Some(Directive::Written(value.trim().parse().ok()?)),
@@ -168,6 +180,10 @@ mod tests {
         assert_eq!(only("[[together]]"), Directive::Together);
         assert_eq!(only("[[long:80]]"), Directive::Long(80));
         assert_eq!(only("[[refuse]]"), Directive::Refuse);
+        assert_eq!(only("[[pause]]"), Directive::Pause);
+        assert_eq!(only("[[cut]]"), Directive::Cut);
+        assert_eq!(only("[[empty]]"), Directive::Empty);
+        assert_eq!(only("[[nousage]]"), Directive::NoUsage);
         assert_eq!(only("[[reason:8]]"), Directive::Reason(8));
         assert_eq!(only("[[cached:8]]"), Directive::Cached(8));
         assert_eq!(only("[[written:8]]"), Directive::Written(8));

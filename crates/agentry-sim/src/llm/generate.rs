@@ -13,8 +13,12 @@ use super::{persona, plan};
 const MAX_FILL_TOKENS: u64 = 1_000_000;
 /// Words of long answers and of reasoning, one token each.
 const FILL: [&str; 4] = ["so, ", "and ", "then", " on "];
+/// Characters of the question that the reasoning repeats.
+const THOUGHT_CHARS: usize = 60;
 /// Answer to `[[refuse]]`.
 const REFUSED: &str = "I cannot help with that.";
+/// Answer to `[[pause]]`, until it is sent back.
+const PAUSED: &str = "I am looking that up.";
 const PLAN_TITLE: &str = "agentry_plan";
 
 #[derive(Default)]
@@ -27,6 +31,8 @@ pub(super) struct Conversation<'a> {
     /// Tool results after the last user message.
     pub(super) results: Vec<&'a str>,
     pub(super) has_answer: bool,
+    /// The last message is the assistant's, which the answer goes on with.
+    pub(super) is_continued: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -35,6 +41,7 @@ impl<'a> Conversation<'a> {
         let mut users = 0;
         for message in &prompt.messages {
             let text = message.text.as_ref();
+            conversation.is_continued = message.role == Role::Assistant;
             match message.role {
                 Role::System if conversation.system.is_empty() => conversation.system = text,
                 Role::System => {}
@@ -59,16 +66,29 @@ impl<'a> Conversation<'a> {
 pub(super) fn generate(seed: u64, prompt: &Prompt<'_>) -> Answer {
     let conversation = Conversation::of(prompt);
     let directives = find(conversation.last_user);
-    let answer = full_answer(seed, prompt, &conversation, &directives);
-    let mut answer = answer.cut(prompt.stop.iter().map(AsRef::as_ref), prompt.max_tokens);
-    if prompt.thinks {
-        let reasoned = directives.iter().find_map(|found| match found.directive {
-            Directive::Reason(tokens) => Some(tokens),
-            _ => None,
-        });
-        answer.thinking = fill(reasoned.unwrap_or(0));
+    let mut answer = full_answer(seed, prompt, &conversation, &directives);
+    if prompt.thinks || prompt.reasons {
+        answer.thinking = reasoning(prompt, &conversation, &directives);
     }
-    answer
+    let answer = answer.cut(prompt.stop.iter().map(AsRef::as_ref), prompt.max_tokens);
+    let is_cut = directives.iter().any(|found| found.directive == Directive::Cut);
+    if is_cut { answer.halved() } else { answer }
+}
+
+/// Returns what the model reasons: as much as a directive says, or a sentence when it reasons by itself.
+fn reasoning(prompt: &Prompt<'_>, conversation: &Conversation<'_>, directives: &[DirectiveMatch<'_>]) -> String {
+    let reasoned = directives.iter().find_map(|found| match found.directive {
+        Directive::Reason(tokens) => Some(tokens),
+        _ => None,
+    });
+    match reasoned {
+        Some(tokens) => fill(tokens),
+        None if prompt.reasons => {
+            let question: String = strip(conversation.last_user).chars().take(THOUGHT_CHARS).collect();
+            format!("Step {}: what helps with “{question}”?", conversation.results.len() + 1)
+        }
+        None => String::new(),
+    }
 }
 
 fn full_answer(
@@ -94,6 +114,10 @@ fn full_answer(
             Directive::Say(text) => return Answer::text(text),
             Directive::Long(tokens) => return Answer::text(fill(tokens)),
             Directive::Refuse => return Answer { stop: Stop::Refusal, ..Answer::text(REFUSED) },
+            Directive::Empty => return Answer::text(""),
+            Directive::Pause if !conversation.is_continued => {
+                return Answer { stop: Stop::Pause, ..Answer::text(PAUSED) };
+            }
             _ => {}
         }
     }
@@ -143,7 +167,7 @@ fn forced(seed: u64, prompt: &Prompt<'_>, conversation: &Conversation<'_>) -> Op
         ToolChoice::Tool(name) => prompt.offer(name)?,
         ToolChoice::Auto | ToolChoice::Never => return None,
     };
-    let schema = offer.schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| json!({}));
+    let schema = offer.schema.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| json!({}));
     let arguments = if is_plan(&schema) {
         plan::answer(&schema, conversation)
     } else {
@@ -248,7 +272,7 @@ mod tests {
     #[test]
     fn a_tool_that_must_be_called_gets_arguments_that_fit() {
         let schema = r#"{"type":"object","properties":{"team":{"enum":["billing"]}},"required":["team"]}"#;
-        let tools = vec![ToolOffer { name: "sort".into(), schema: Some(schema) }];
+        let tools = vec![ToolOffer { name: "sort".into(), schema: Some(schema.into()) }];
         let forced = Prompt { tools, choice: ToolChoice::Tool("sort".into()), ..user("Sort this") };
         assert_eq!(called(&generate(7, &forced)), [("sort", r#"{"team":"billing"}"#)]);
     }
@@ -269,5 +293,26 @@ mod tests {
         assert_eq!(generate(7, &user("[[long:500]]")).tokens(), (0, 500));
         let reasoning = |thinks| generate(7, &Prompt { thinks, ..user("[[reason:9]] [[say:ok]]") }).tokens();
         assert_eq!((reasoning(true), reasoning(false)), ((9, 1), (0, 1)));
+    }
+
+    #[test]
+    fn directives_pause_once_cut_and_leave_nothing() {
+        assert_eq!(generate(7, &user("[[pause]] [[say:done]]")).stop, Stop::Pause);
+        let after = vec![say(Role::User, "[[pause]] [[say:done]]"), say(Role::Assistant, PAUSED)];
+        assert_eq!(generate(7, &prompt(after, &[])).text, "done");
+        let cut = generate(7, &user("[[cut]] [[say:12345678]]"));
+        assert_eq!((cut.text.as_str(), cut.stop), ("1234", Stop::Length));
+        assert_eq!(generate(7, &user("[[empty]]")), Answer::text(""));
+    }
+
+    #[test]
+    fn a_model_that_reasons_by_itself_reasons_anew_in_each_step() {
+        let thought = |results: usize| {
+            let mut messages = vec![say(Role::User, "Find it [[tool:find {}]]")];
+            messages.extend((0..results).map(|_| say(Role::Tool, "r")));
+            generate(7, &Prompt { reasons: true, ..prompt(messages, &["find"]) }).thinking
+        };
+        assert!(thought(0).contains("Find it") && !thought(0).contains("[["), "{}", thought(0));
+        assert_ne!(thought(0), thought(1));
     }
 }

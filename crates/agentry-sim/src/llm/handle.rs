@@ -14,13 +14,15 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::Answer;
 use super::directive::{Directive, DirectiveMatch, find};
 use super::fault::{Fault, drawn};
+use super::fingerprint::Fingerprint;
 use super::generate::{Conversation, generate};
 use super::latency::draw;
 use super::ledger::{LedgerEntry, RequestEnd};
 use super::limits::{BucketLevels, LimitExceeded};
-use super::overrides::{added_delay, counts, failure};
+use super::overrides::{added_delay, counts, failure, hides_usage};
 use super::paced_body::{Ending, Pace, PacedBody, drops, first_half, half};
 use super::prompt::{Prompt, TokenCounts};
+use super::rules::model::is_retired;
 use super::server::App;
 use super::wire::{Incoming, Piece, Refusal, Reply, Wire};
 use crate::clock::since_epoch;
@@ -51,7 +53,9 @@ pub(super) async fn handle(app: App, head: RequestHead, body: Result<Bytes, Byte
     let request_id = ["x-request-id", "x-client-request-id"].iter().find_map(|name| head.headers.get(*name));
     let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or_default();
     let entry = LedgerEntry::begin(app.sim.ledger(), head.wire.name(), ids, request_id);
-    let call = Exchange { app, wire: head.wire, ids, entry, asked_at: since_epoch(), levels: BucketLevels::default() };
+    let account = Fingerprint::default().text(head.wire.key(&head.headers).unwrap_or_default());
+    let (wire, levels) = (head.wire, BucketLevels::default());
+    let call = Exchange { app, wire, ids, entry, account, asked_at: since_epoch(), levels };
     if let Some(required_key) = &call.app.sim.options.require_key {
         let key = head.wire.key(&head.headers).filter(|key| !key.is_empty());
         if key != Some(required_key.expose_secret()) {
@@ -77,7 +81,7 @@ pub(super) async fn handle(app: App, head: RequestHead, body: Result<Bytes, Byte
     }
     match head.wire.read(&incoming) {
         Ok(prompt) => call.answer(&prompt).await,
-        Err(refusal) => call.refuse(&refusal),
+        Err(refusal) => call.refuse_broken_rule(&refusal),
     }
 }
 
@@ -86,6 +90,8 @@ struct Exchange {
     wire: &'static dyn Wire,
     ids: super::ids::Ids,
     entry: LedgerEntry,
+    /// Whoever sent the request, for the cache of prefixes.
+    account: Fingerprint,
     asked_at: Duration,
     levels: BucketLevels,
 }
@@ -98,12 +104,9 @@ impl Exchange {
         let directives = find(last_user);
         let answer = if prompt.messages.is_empty() { Answer::text("") } else { generate(options.seed, prompt) };
         let counts = counts(prompt, &answer, &directives);
-        self.entry.set_request(&prompt.model, prompt.stream, &counts);
-        if prompt.model.starts_with(UNKNOWN) {
-            return self.refuse(&wire.no_model(&prompt.model));
-        }
-        if prompt.model.contains(NO_TOOLS) && !prompt.tools.is_empty() {
-            return self.refuse(&wire.no_tools(&prompt.model));
+        self.entry.set_request(prompt, &counts);
+        if let Some(refusal) = broken_rule(wire, prompt) {
+            return self.refuse_broken_rule(&refusal);
         }
         let first = options.profile.first_token(draw(options.seed ^ TIME_SALT, self.ids.n)) + added_delay(&directives);
         let first_at = self.entry.began() + first;
@@ -132,8 +135,9 @@ impl Exchange {
             Some(Fault::Disconnect) => return self.disconnect(),
             _ => {}
         }
-        let asked_at = self.asked_at;
-        let reply = Reply { ids: &ids, prompt, answer: &answer, counts, asked_at, first, total };
+        let counts = self.cached(prompt, counts);
+        let (asked_at, has_usage) = (self.asked_at, !hides_usage(&directives));
+        let reply = Reply { ids: &ids, prompt, answer: &answer, counts, has_usage, asked_at, first, total };
         let pieces = if prompt.stream {
             wire.stream(&reply)
         } else {
@@ -145,6 +149,21 @@ impl Exchange {
             Ok(pieces) => self.send(prompt.stream, pieces, Pace::Tokens(first_at, each), fault),
             Err(problem) => self.refuse(&Refusal::new(500, problem.to_string())),
         }
+    }
+
+    /// Counts what of the request the provider's cache has, unless a directive did.
+    fn cached(&mut self, prompt: &Prompt<'_>, counts: TokenCounts) -> TokenCounts {
+        if counts.cached + counts.written > 0 {
+            return counts;
+        }
+        let key = prompt.cache_key.as_deref().unwrap_or_default();
+        let account = self.account.text(&prompt.model).text(key);
+        let used = self.app.sim.prefixes().take(prompt.caching, account, &prompt.chain, self.entry.began());
+        let cached = used.read.min(counts.input);
+        let written = used.written.min(counts.input - cached);
+        let counts = TokenCounts { cached, written, written_1h: used.written_1h.min(written), ..counts };
+        self.entry.set_request(prompt, &counts);
+        counts
     }
 
     /// Sends an answer, or the part of it that a fault leaves.
@@ -198,6 +217,11 @@ impl Exchange {
         self.entry.sent(piece.tokens, piece.reasoning);
         self.entry.end(if fault.is_some() { RequestEnd::Garbled } else { RequestEnd::Completed });
         Body::from(piece.bytes)
+    }
+
+    fn refuse_broken_rule(mut self, refusal: &Refusal) -> Response {
+        self.entry.set_refusal(&refusal.message);
+        self.refuse(refusal)
     }
 
     fn refuse(mut self, refusal: &Refusal) -> Response {
@@ -262,6 +286,20 @@ impl Exchange {
         self.entry.end(RequestEnd::Disconnected);
         aborted_response()
     }
+}
+
+/// Returns the refusal of a request that the provider would not answer.
+fn broken_rule(wire: &dyn Wire, prompt: &Prompt<'_>) -> Option<Refusal> {
+    if prompt.model.starts_with(UNKNOWN) {
+        return Some(wire.no_model(&prompt.model));
+    }
+    if is_retired(wire.name(), &prompt.model) {
+        return Some(wire.retired(&prompt.model));
+    }
+    if prompt.model.contains(NO_TOOLS) && !prompt.tools.is_empty() {
+        return Some(wire.no_tools(&prompt.model));
+    }
+    prompt.refusal.clone()
 }
 
 /// Sends everything up to the last piece of content, then repeats that piece.

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::ids::Ids;
-use super::prompt::TokenCounts;
+use super::prompt::{Prompt, TokenCounts};
 use crate::clock::{micros, now_us};
 use crate::ledger::LineLog;
 use crate::server::lock;
@@ -49,6 +48,14 @@ struct LedgerLine {
     cache_write_tokens: u64,
     output_tokens: u64,
     reasoning_tokens: u64,
+    /// Pieces of reasoning that the request returned as they were made.
+    thinking_equal: u64,
+    /// Pieces of reasoning that the request changed, or returned after something else.
+    thinking_altered: u64,
+    /// Pieces of reasoning that the request left out.
+    thinking_missing: u64,
+    /// The provider's words when the request breaks one of its rules.
+    refusal: Option<String>,
     /// HTTP status; 0 when none was sent.
     status: u16,
     /// `Retry-After` of the response, in seconds.
@@ -76,32 +83,31 @@ pub struct Stats {
     pub input_tokens: u64,
     /// Output tokens of complete answers.
     pub output_tokens: u64,
+    /// The part of `input_tokens` that was read from the cache.
+    pub cached_tokens: u64,
+    /// Requests that break a rule of the provider; they are part of `failed`.
+    pub refused: u64,
+    /// Pieces of reasoning that requests returned as they were made.
+    pub thinking_equal: u64,
+    /// Pieces of reasoning that requests changed, or returned after something else.
+    pub thinking_altered: u64,
+    /// Pieces of reasoning that requests left out.
+    pub thinking_missing: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     lines: Mutex<LineLog>,
-    completed: AtomicU64,
-    failed: AtomicU64,
-    input_tokens: AtomicU64,
-    output_tokens: AtomicU64,
+    stats: Mutex<Stats>,
 }
 
 impl Ledger {
     pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
-        let lines = Mutex::new(LineLog::open(path, RECENT_LINES)?);
-        let [completed, failed, input_tokens, output_tokens] = Default::default();
-        Ok(Self { lines, completed, failed, input_tokens, output_tokens })
+        Ok(Self { lines: Mutex::new(LineLog::open(path, RECENT_LINES)?), stats: Mutex::default() })
     }
 
     fn write(&self, line: &LedgerLine) {
-        let whole = line.end == RequestEnd::Completed;
-        let add = |counter: &AtomicU64, by: u64| counter.fetch_add(by, Ordering::Relaxed);
-        add(if whole { &self.completed } else { &self.failed }, 1);
-        if whole {
-            add(&self.input_tokens, line.input_tokens);
-            add(&self.output_tokens, line.output_tokens);
-        }
+        lock(&self.stats).add(line);
         let mut text = match serde_json::to_string(line) {
             Ok(text) => text,
             Err(error) => return tracing::error!(%error, "a ledger line cannot be written"),
@@ -115,15 +121,25 @@ impl Ledger {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (completed, failed) = (load(&self.completed), load(&self.failed));
-        Stats {
-            requests: completed + failed,
-            completed,
-            failed,
-            input_tokens: load(&self.input_tokens),
-            output_tokens: load(&self.output_tokens),
+        *lock(&self.stats)
+    }
+}
+
+impl Stats {
+    fn add(&mut self, line: &LedgerLine) {
+        self.requests += 1;
+        if line.end == RequestEnd::Completed {
+            self.completed += 1;
+            self.input_tokens += line.input_tokens;
+            self.output_tokens += line.output_tokens;
+            self.cached_tokens += line.cached_tokens;
+        } else {
+            self.failed += 1;
         }
+        self.refused += u64::from(line.refusal.is_some());
+        self.thinking_equal += line.thinking_equal;
+        self.thinking_altered += line.thinking_altered;
+        self.thinking_missing += line.thinking_missing;
     }
 }
 
@@ -147,10 +163,13 @@ impl LedgerEntry {
         self.began
     }
 
-    pub(super) fn set_request(&mut self, model: &str, stream: bool, counts: &TokenCounts) {
+    pub(super) fn set_request(&mut self, prompt: &Prompt<'_>, counts: &TokenCounts) {
         if let Some(line) = &mut self.line {
-            model.clone_into(&mut line.model);
-            line.stream = stream;
+            prompt.model.as_ref().clone_into(&mut line.model);
+            line.stream = prompt.stream;
+            let returned = prompt.returned;
+            (line.thinking_equal, line.thinking_altered, line.thinking_missing) =
+                (returned.equal, returned.altered, returned.missing);
             (line.input_tokens, line.cached_tokens, line.cache_write_tokens) =
                 (counts.input, counts.cached, counts.written);
         }
@@ -159,6 +178,13 @@ impl LedgerEntry {
     pub(super) fn head(&mut self, status: u16, provider_id: String) {
         if let Some(line) = &mut self.line {
             (line.status, line.provider_id) = (status, provider_id);
+        }
+    }
+
+    /// Notes that the request breaks a rule of the provider.
+    pub(super) fn set_refusal(&mut self, message: &str) {
+        if let Some(line) = &mut self.line {
+            line.refusal = Some(message.to_owned());
         }
     }
 

@@ -1,8 +1,10 @@
-//! The LLM simulator: one answer generator and one ledger behind four protocols.
+//! The LLM simulator: one answer generator and one ledger behind six protocols.
 
 mod answer;
+mod cache;
 mod directive;
 mod fault;
+mod fingerprint;
 mod generate;
 mod handle;
 mod ids;
@@ -14,8 +16,11 @@ mod overrides;
 mod paced_body;
 mod persona;
 mod plan;
+mod prefix;
 mod prompt;
+mod rules;
 mod server;
+mod signature;
 mod wire;
 
 pub use fault::{Fault, FaultRate};

@@ -31,6 +31,7 @@ pub(super) fn counts(prompt: &Prompt<'_>, answer: &Answer, directives: &[Directi
         input,
         cached,
         written: written.unwrap_or(0).min(input - cached),
+        written_1h: 0,
         output: reasoning + shown,
         reasoning,
     }
@@ -41,4 +42,9 @@ pub(super) fn added_delay(directives: &[DirectiveMatch<'_>]) -> Duration {
     let wait =
         |found: &DirectiveMatch<'_>| if let Directive::Sleep(wait) = found.directive { Some(wait) } else { None };
     directives.iter().filter_map(wait).sum()
+}
+
+/// Returns true when the answer reports no usage.
+pub(super) fn hides_usage(directives: &[DirectiveMatch<'_>]) -> bool {
+    directives.iter().any(|found| found.directive == Directive::NoUsage)
 }

@@ -1,8 +1,12 @@
-//! The request that all four protocols have in common, borrowed from the body wherever possible.
+//! The request that all protocols have in common, borrowed from the body wherever possible.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
+
+use super::cache::Caching;
+use super::prefix::Chain;
+use super::wire::Refusal;
 
 pub(super) const TOKEN_CHARS: usize = 4;
 
@@ -38,7 +42,7 @@ pub(super) struct Message<'a> {
 pub(super) struct ToolOffer<'a> {
     pub(super) name: Cow<'a, str>,
     /// JSON Schema of the arguments, not yet parsed.
-    pub(super) schema: Option<&'a str>,
+    pub(super) schema: Option<Cow<'a, str>>,
 }
 
 /// Demand that a request makes on tool calls.
@@ -75,9 +79,54 @@ pub(super) struct Prompt<'a> {
     pub(super) stop: Vec<Cow<'a, str>>,
     /// The model may reason before it answers.
     pub(super) thinks: bool,
+    /// The model reasons before it answers, also when no directive asks for it.
+    pub(super) reasons: bool,
+    /// Reasoning is returned encrypted, in protocols that leave this to the client.
+    pub(super) encrypts: bool,
+    /// Summaries of reasoning are returned, in protocols that leave this to the client.
+    pub(super) summarizes: bool,
+    /// Reasoning that the request returned.
+    pub(super) returned: Returned,
+    /// Parts of the request, for caches and signatures.
+    pub(super) chain: Chain,
+    pub(super) caching: Caching,
+    /// Key that the client gives its prefixes.
+    pub(super) cache_key: Option<String>,
+    /// Service tier that the request asks for, when it names one.
+    pub(super) tier: Option<String>,
+    /// Rule of the provider that the request breaks.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Pieces of reasoning in the turns of the assistant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Returned {
+    /// Came back as they were made, after what they were made after.
+    pub(super) equal: u64,
+    /// Came back changed, or after something else.
+    pub(super) altered: u64,
+    /// Did not come back with the calls that they were made for.
+    pub(super) missing: u64,
 }
 
 impl<'a> Prompt<'a> {
+    /// Notes a broken rule; the first one is the one that is told.
+    pub(super) fn refuse(&mut self, refusal: impl Into<Option<Refusal>>) {
+        if self.refusal.is_none() {
+            self.refusal = refusal.into();
+        }
+    }
+
+    /// Returns the service tier that the answer is served at.
+    pub(super) fn served_tier(&self) -> &str {
+        self.tier.as_deref().filter(|tier| *tier != "auto").unwrap_or("default")
+    }
+
+    /// Returns true when the request lets the model call tools, and does not make it.
+    pub(super) fn may_call(&self) -> bool {
+        !self.tools.is_empty() && self.choice == ToolChoice::Auto
+    }
+
     pub(super) fn offer(&self, name: &str) -> Option<&ToolOffer<'a>> {
         self.tools.iter().find(|tool| tool.name == name)
     }
@@ -100,6 +149,8 @@ pub(super) struct TokenCounts {
     pub(super) cached: u64,
     /// Input tokens written to the provider's cache.
     pub(super) written: u64,
+    /// The part of `written` that is kept for an hour.
+    pub(super) written_1h: u64,
     /// Output tokens, including reasoning.
     pub(super) output: u64,
     /// Output tokens spent on reasoning.

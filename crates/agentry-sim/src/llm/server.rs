@@ -1,4 +1,4 @@
-//! The server: the endpoints of four protocols on one listener, and two that read the ledger.
+//! The server: the endpoints of six protocols on one listener, and two that read the ledger.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::cache::PrefixCache;
 use super::fault::FaultRate;
 use super::generate::fnv;
 use super::handle::{RequestHead, handle};
@@ -28,8 +29,10 @@ use super::models;
 use super::wire::Wire;
 use super::wire::anthropic::Anthropic;
 use super::wire::bedrock::Bedrock;
+use super::wire::gemini::Gemini;
 use super::wire::ollama::Ollama;
 use super::wire::openai::OpenAi;
+use super::wire::responses::Responses;
 use crate::clock::now_us;
 use crate::server::{self, lock};
 
@@ -72,6 +75,7 @@ pub(super) struct Simulator {
     pub(super) options: SimOptions,
     ledger: Arc<Ledger>,
     limits: Limits,
+    prefixes: PrefixCache,
     boot: u64,
     arrived: AtomicU64,
     failures: Mutex<HashMap<u64, u32>>,
@@ -89,6 +93,7 @@ impl LlmSim {
             limits: Limits::new(options.rpm, options.tpm),
             options,
             ledger,
+            prefixes: PrefixCache::default(),
             boot: now_us(),
             arrived: AtomicU64::new(0),
             failures: Mutex::default(),
@@ -97,7 +102,7 @@ impl LlmSim {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Serves on `listener` until `shutdown`. Base URLs are `http://ADDRESS/v1` for clients of OpenAI's protocol and
+    /// Serves on `listener` until `shutdown`. Base URLs are `http://ADDRESS/v1` for clients of OpenAI's protocols and
     /// `http://ADDRESS` for all others. The ledger is complete when this returns.
     ///
     /// # Errors
@@ -135,6 +140,12 @@ pub(super) struct App {
 fn router(app: App) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(|app, uri, headers, body| fixed(&OpenAi, app, uri, headers, body)))
+        .route(
+            "/v1beta/openai/chat/completions",
+            post(|app, uri, headers, body| fixed(&OpenAi, app, uri, headers, body)),
+        )
+        .route("/v1/responses", post(|app, uri, headers, body| fixed(&Responses, app, uri, headers, body)))
+        .route("/v1beta/models/{call}", post(gemini))
         .route("/v1/messages", post(|app, uri, headers, body| fixed(&Anthropic, app, uri, headers, body)))
         .route("/api/chat", post(|app, uri, headers, body| fixed(&Ollama, app, uri, headers, body)))
         .route("/model/{id}/converse", post(|app, id, uri, headers, body| of_model(false, app, id, uri, headers, body)))
@@ -143,7 +154,8 @@ fn router(app: App) -> Router {
             post(|app, id, uri, headers, body| of_model(true, app, id, uri, headers, body)),
         )
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::one))
+        // Google's own library calls version 1 of its API, others the beta of it.
+        .route("/v1/models/{id}", get(models::one).post(gemini))
         .route("/foundation-models", get(models::bedrock))
         .route("/api/tags", get(models::tags))
         .route("/api/show", post(models::show))
@@ -176,6 +188,23 @@ async fn of_model(
     handle(app, RequestHead { wire: &Bedrock, headers, uri, model: Some(id), stream }, body).await
 }
 
+/// Splits `MODEL:METHOD`, of which the path of Gemini's calls consists.
+async fn gemini(
+    State(app): State<App>,
+    Path(call): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let stream = match call.rsplit_once(':') {
+        Some((_, "generateContent")) => false,
+        Some((_, "streamGenerateContent")) => true,
+        _ => return nowhere().await,
+    };
+    let model = call.rsplit_once(':').map(|(model, _)| model.to_owned());
+    handle(app, RequestHead { wire: &Gemini, headers, uri, model, stream }, body).await
+}
+
 async fn ledger(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "application/jsonl")], app.sim.ledger.recent()).into_response()
 }
@@ -185,8 +214,9 @@ async fn stats(State(app): State<App>) -> Response {
 }
 
 async fn nowhere() -> Response {
-    let text = "the simulator answers POST /v1/chat/completions, /v1/messages, /model/{id}/converse, \
-                /model/{id}/converse-stream and /api/chat\n";
+    let text = "the simulator answers POST /v1/chat/completions, /v1/responses, /v1/messages, \
+                /model/{id}/converse, /model/{id}/converse-stream, /v1beta/models/{id}:generateContent, \
+                /v1beta/models/{id}:streamGenerateContent and /api/chat\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
@@ -201,6 +231,10 @@ impl Simulator {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(super) fn prefixes(&self) -> &PrefixCache {
+        &self.prefixes
     }
 
     /// Counts a request with this text and returns true for the first `times` of them.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agentry_sim::llm::{LlmSim, SimOptions};
+use agentry_sim::llm::{LlmSim, SimOptions, Stats};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,6 +60,40 @@ impl Sim {
         response
     }
 
+    /// Sends a request and returns the status and the body, which is JSON.
+    pub async fn call(&self, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.post_text(path, &body.to_string()).await;
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{path}: {response}")))
+    }
+
+    /// Sends a request that must be answered and returns the answer.
+    pub async fn answer(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.call(path, body).await;
+        assert_eq!(status, 200, "{path} {body}: {answer}");
+        answer
+    }
+
+    /// Sends a request that must be refused with 400 and returns the refusal as text.
+    pub async fn refusal(&self, path: &str, body: &Value) -> String {
+        let (status, answer) = self.call(path, body).await;
+        assert_eq!(status, 400, "{path} {body}: {answer}");
+        answer.to_string()
+    }
+
+    /// Sends a request for a stream of server-sent events and returns their data.
+    pub async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
+        let bytes = chunks_of(&self.post(path, body).await).concat();
+        let text = String::from_utf8(bytes).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.sim.stats()
+    }
+
     pub fn ledger(&self) -> Vec<Value> {
         self.sim.ledger().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -69,6 +103,8 @@ impl Sim {
         let protocol = match path {
             "/v1/chat/completions" => "openai",
             "/v1/messages" => "anthropic",
+            "/v1/responses" => "responses",
+            path if path.starts_with("/v1beta/models/") => "gemini",
             "/api/chat" => "ollama",
             _ => "bedrock",
         };

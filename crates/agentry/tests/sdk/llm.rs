@@ -1,4 +1,4 @@
-//! `agentry sim llm` and the libraries of OpenAI, Anthropic, AWS and Ollama for Python.
+//! `agentry sim llm` and the libraries of OpenAI, Anthropic, AWS, Google and Ollama for Python.
 
 use serde_json::Value;
 
@@ -34,6 +34,13 @@ fn aws_takes_it_for_bedrock() {
 #[test]
 fn ollama_takes_it_for_ollama() {
     speaks("ollama_sdk.py", &[]);
+}
+
+#[test]
+fn every_library_returns_the_reasoning_of_a_tool_loop_as_the_provider_wants_it() {
+    let simulator = start(&["sim", "llm", "--aws-secret", "secret-of-the-simulator"]);
+    let parts = "responses\nmessages\nconverse\ngenerate_content\nchat\n";
+    assert_eq!(script("loops_sdk.py", &[&simulator.url]), parts);
 }
 
 #[test]

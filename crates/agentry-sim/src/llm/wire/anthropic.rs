@@ -13,15 +13,18 @@ use super::super::answer::{Answer, Block, Stop, count, tokens};
 use super::super::ids::Ids;
 use super::super::limits::BucketLevels;
 use super::super::prompt::{Prompt, TokenCounts};
-use super::{Incoming, Key, Piece, Refusal, Reply, Wire, anthropic_request, bearer, json_error, set, sse};
+use super::{
+    Incoming, Key, Piece, Refusal, Reply, Wire, anthropic_request, anthropic_rules, bearer, json_error, set, sse,
+};
 
 pub(in super::super) struct Anthropic;
 
+/// Arguments of the provider's tool that `[[pause]]` pauses in.
+const SEARCHED: &str = r#"{"query":"agentry"}"#;
 /// Header with the protocol version, which is required.
 const VERSION: &str = "anthropic-version";
 /// Known versions; the simulator's answers are the same in all of them.
 const VERSIONS: [&[u8]; 3] = [b"2023-01-01", b"2023-06-01", b"2026-10-21"];
-const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
 
 impl Wire for Anthropic {
     fn name(&self) -> &'static str {
@@ -45,7 +48,11 @@ impl Wire for Anthropic {
                 return Err(Refusal::bad(format!("{VERSION}: \"{other}\" is not a valid version")));
             }
         }
-        anthropic_request::read(incoming.body)
+        let mut prompt = anthropic_request::read(incoming.body)?;
+        // What was read once can be read again.
+        let body: Value = serde_json::from_slice(incoming.body).unwrap_or_default();
+        anthropic_rules::apply(&mut prompt, &body, incoming.headers);
+        Ok(prompt)
     }
 
     fn no_model(&self, model: &str) -> Refusal {
@@ -57,7 +64,7 @@ impl Wire for Anthropic {
     }
 
     fn whole(&self, reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&json!({
+        let mut message = json!({
             "id": self.id(reply.ids, true),
             "type": "message",
             "role": "assistant",
@@ -65,12 +72,14 @@ impl Wire for Anthropic {
             "content": blocks(reply),
             "stop_reason": stop_reason(reply.answer),
             "stop_sequence": stop_sequence(reply.answer),
-            "usage": usage(&reply.counts, reply.counts.output),
-        }))
+            "stop_details": stop_details(reply.answer),
+        });
+        add_usage(&mut message, reply, || usage(&reply.counts, reply.counts.output));
+        serde_json::to_vec(&message)
     }
 
     fn stream(&self, reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
-        let message = json!({
+        let mut message = json!({
             "id": self.id(reply.ids, true),
             "type": "message",
             "role": "assistant",
@@ -78,9 +87,9 @@ impl Wire for Anthropic {
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            // The provider has counted a first token by then.
-            "usage": usage(&reply.counts, reply.counts.output.min(1)),
         });
+        // The provider has counted a first token by then.
+        add_usage(&mut message, reply, || usage(&reply.counts, reply.counts.output.min(1)));
         let mut pieces = vec![
             Piece::frame(sse(Some("message_start"), &json!({"type": "message_start", "message": message}))?),
             Piece::frame(sse(Some("ping"), &json!({"type": "ping"}))?),
@@ -93,7 +102,8 @@ impl Wire for Anthropic {
                     for thinking in tokens(text) {
                         pieces.push(Piece::reasoning(delta(index, Delta::Thinking { thinking })?, 1));
                     }
-                    pieces.push(Piece::frame(delta(index, Delta::Signature { signature: SIGNATURE })?));
+                    let signature = reply.signature();
+                    pieces.push(Piece::frame(delta(index, Delta::Signature { signature: &signature })?));
                 }
                 Block::Text(text) => {
                     pieces.push(start(index, &json!({"type": "text", "text": ""}))?);
@@ -112,11 +122,22 @@ impl Wire for Anthropic {
             }
             pieces.push(stop(index)?);
         }
-        let end = json!({
+        if answer.stop == Stop::Pause {
+            let index = answer.blocks().count();
+            let block = json!({"type": "server_tool_use", "id": reply.ids.named("srvtoolu_"), "name": "web_search", "input": {}});
+            pieces.push(start(index, &block)?);
+            pieces.push(Piece::frame(delta(index, Delta::InputJson { partial_json: SEARCHED })?));
+            pieces.push(stop(index)?);
+        }
+        let mut end = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": stop_reason(answer), "stop_sequence": stop_sequence(answer)},
-            "usage": cumulative(&reply.counts),
+            "delta": {
+                "stop_reason": stop_reason(answer),
+                "stop_sequence": stop_sequence(answer),
+                "stop_details": stop_details(answer),
+            },
         });
+        add_usage(&mut end, reply, || cumulative(&reply.counts));
         pieces.push(Piece::frame(sse(Some("message_delta"), &end)?));
         pieces.push(Piece::frame(sse(Some("message_stop"), &json!({"type": "message_stop"}))?));
         Ok(pieces)
@@ -179,11 +200,25 @@ fn stop_reason(answer: &Answer) -> &'static str {
         Stop::Length => "max_tokens",
         Stop::Sequence(_) => "stop_sequence",
         Stop::Refusal => "refusal",
+        Stop::Pause => "pause_turn",
     }
 }
 
 fn stop_sequence(answer: &Answer) -> Option<&str> {
     if let Stop::Sequence(text) = &answer.stop { Some(text) } else { None }
+}
+
+/// Returns why the model declined.
+fn stop_details(answer: &Answer) -> Option<Value> {
+    let explanation = "The simulator was asked to decline.";
+    (answer.stop == Stop::Refusal)
+        .then(|| json!({"type": "refusal", "category": "general_harms", "explanation": explanation}))
+}
+
+fn add_usage(message: &mut Value, reply: &Reply<'_>, usage: impl FnOnce() -> Value) {
+    if reply.has_usage {
+        message["usage"] = usage();
+    }
 }
 
 /// `usage` with `output` tokens; its input excludes cached tokens.
@@ -192,8 +227,12 @@ fn usage(counts: &TokenCounts, output: u64) -> Value {
         "input_tokens": counts.fresh(),
         "cache_creation_input_tokens": counts.written,
         "cache_read_input_tokens": counts.cached,
-        "cache_creation": {"ephemeral_5m_input_tokens": counts.written, "ephemeral_1h_input_tokens": 0},
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": counts.written - counts.written_1h,
+            "ephemeral_1h_input_tokens": counts.written_1h,
+        },
         "output_tokens": output,
+        "output_tokens_details": {"thinking_tokens": counts.reasoning.min(output)},
         "service_tier": "standard",
     })
 }
@@ -205,22 +244,28 @@ fn cumulative(counts: &TokenCounts) -> Value {
         "cache_creation_input_tokens": counts.written,
         "cache_read_input_tokens": counts.cached,
         "output_tokens": counts.output,
+        "output_tokens_details": {"thinking_tokens": counts.reasoning},
     })
 }
 
 fn call_id(reply: &Reply<'_>, index: usize) -> String {
-    reply.ids.call("toolu_", index)
+    reply.call_id("toolu_", index)
 }
 
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
     let block = |block| match block {
-        Block::Thinking(text) => json!({"type": "thinking", "thinking": text, "signature": SIGNATURE}),
+        Block::Thinking(text) => json!({"type": "thinking", "thinking": text, "signature": reply.signature()}),
         Block::Text(text) => json!({"type": "text", "text": text}),
         Block::Call(at, call) => {
             json!({"type": "tool_use", "id": call_id(reply, at), "name": call.name, "input": call.input()})
         }
     };
-    reply.answer.blocks().map(block).collect()
+    let mut blocks: Vec<Value> = reply.answer.blocks().map(block).collect();
+    if reply.answer.stop == Stop::Pause {
+        let input: Value = serde_json::from_str(SEARCHED).unwrap_or_default();
+        blocks.push(json!({"type": "server_tool_use", "id": reply.ids.named("srvtoolu_"), "name": "web_search", "input": input}));
+    }
+    blocks
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
-use super::blocks::{Block, PairingError, Turn, find_unpaired};
+use super::blocks::{Block, PairingError, Repeated, Turn, find_unpaired, first_repeated, is_plain_id};
 
 /// `POST /v1/messages`. Unknown fields are refused, as Anthropic does.
 #[derive(Debug, Deserialize)]
@@ -82,6 +82,10 @@ struct WireBlock<'a> {
     name: Option<Cow<'a, str>>,
     input: Option<Value>,
     #[serde(borrow)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    signature: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     tool_use_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     content: Option<Box<Content<'a>>>,
@@ -143,6 +147,11 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let tools: Vec<ToolOffer<'_>> = request.tools.into_iter().enumerate().map(offer).collect::<Result<_, _>>()?;
     let format = request.output_config.and_then(|config| config.format).or(request.output_format);
     let mut messages = Vec::with_capacity(wire.len() + 1);
+    if let Some(Content::Blocks(blocks)) = &request.system
+        && blocks.iter().any(|block| block.text.as_deref() == Some(""))
+    {
+        return bad!("system: text content blocks must be non-empty");
+    }
     messages.extend(request.system.map(|system| Message { role: Role::System, text: text(system) }));
     conversation(wire, &mut messages)?;
     Ok(Prompt {
@@ -156,6 +165,7 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
         max_tokens: Some(max_tokens),
         stop: request.stop_sequences,
         thinks,
+        ..Prompt::default()
     })
 }
 
@@ -172,7 +182,7 @@ fn thinks(thinking: Option<&Thinking<'_>>, max_tokens: u64) -> Result<bool, Refu
     let Some(thinking) = thinking else { return Ok(false) };
     match (thinking.r#type.as_ref(), thinking.budget_tokens) {
         ("disabled", _) => Ok(false),
-        ("adaptive", _) => Ok(true),
+        ("adaptive" | "between_tools", _) => Ok(true),
         ("enabled", None) => bad!("thinking.enabled.budget_tokens: Field required"),
         ("enabled", Some(budget)) if budget < MIN_THINKING_TOKENS => {
             bad!("thinking.enabled.budget_tokens: Input should be greater than or equal to {MIN_THINKING_TOKENS}")
@@ -192,7 +202,7 @@ fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<ToolOffer<'a>, Refu
     if own && tool.input_schema.is_none() {
         return bad!("tools.{index}.custom.input_schema: Field required");
     }
-    Ok(ToolOffer { name: tool.name, schema: tool.input_schema.map(RawValue::get) })
+    Ok(ToolOffer { name: tool.name, schema: tool.input_schema.map(|raw| raw.get().into()) })
 }
 
 fn choice<'a>(choice: WireChoice<'a>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
@@ -235,6 +245,14 @@ fn conversation<'a>(wire: Vec<WireTurn<'a>>, messages: &mut Vec<Message<'a>>) ->
     if turns[0].role != Role::User {
         return bad!("messages: first message must use the \"user\" role");
     }
+    if let Some(id) = first_repeated(&turns) {
+        return Err(match id {
+            Repeated::Use(_) => Refusal::bad("messages: `tool_use` ids must be unique"),
+            Repeated::Result(at, id) => Refusal::bad(format!(
+                "messages.{at}.content: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"
+            )),
+        });
+    }
     match find_unpaired(&turns) {
         Some(PairingError::MissingResult(at, ids)) => {
             return bad!(
@@ -273,32 +291,43 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
         }
     };
     let blocks = match wire.content {
-        Content::Text(text) => vec![text_block(text, index, 0)?],
+        Content::Text(text) => vec![text_block(text)?],
         Content::Blocks(blocks) => {
             let read = |(at, wire)| block(wire, index, at);
             blocks.into_iter().enumerate().map(read).collect::<Result<_, _>>()?
         }
     };
+    let mut texts =
+        blocks.iter().filter_map(|block| if let Block::Text(text) = block { Some(text) } else { None }).peekable();
+    if texts.peek().is_some() && texts.all(|text| text.trim().is_empty()) {
+        return bad!("messages: text content blocks must contain non-whitespace text");
+    }
     if blocks.is_empty() && role == Role::User {
         return bad!("messages.{index}: user messages must have non-empty content");
     }
     Ok(Turn { role, blocks })
 }
 
-fn text_block(text: Cow<'_, str>, index: usize, at: usize) -> Result<Block<'_>, Refusal> {
+fn text_block(text: Cow<'_, str>) -> Result<Block<'_>, Refusal> {
     if text.is_empty() {
-        return bad!("messages.{index}.content.{at}: text content blocks must be non-empty");
+        return bad!("messages: text content blocks must be non-empty");
     }
     Ok(Block::Text(text))
+}
+
+/// Checks the id of a call, at this place of the request.
+fn plain_id<'a>(id: Cow<'a, str>, place: &str) -> Result<Cow<'a, str>, Refusal> {
+    if is_plain_id(&id) { Ok(id) } else { bad!("{place}: String should match pattern '^[a-zA-Z0-9_-]+$'") }
 }
 
 fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, Refusal> {
     let missing =
         |field: &str| Refusal::bad(format!("messages.{index}.content.{at}.{}.{field}: Field required", wire.r#type));
     match wire.r#type.as_ref() {
-        "text" => text_block(wire.text.ok_or_else(|| missing("text"))?, index, at),
+        "text" => text_block(wire.text.ok_or_else(|| missing("text"))?),
         "tool_use" => {
-            let id = wire.id.ok_or_else(|| missing("id"))?;
+            let id =
+                plain_id(wire.id.ok_or_else(|| missing("id"))?, &format!("messages.{index}.content.{at}.tool_use.id"))?;
             wire.name.ok_or_else(|| missing("name"))?;
             match wire.input {
                 Some(Value::Object(_)) => Ok(Block::Use(id)),
@@ -307,10 +336,23 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
             }
         }
         "tool_result" => {
-            let id = wire.tool_use_id.ok_or_else(|| missing("tool_use_id"))?;
+            let id = plain_id(
+                wire.tool_use_id.ok_or_else(|| missing("tool_use_id"))?,
+                &format!("messages.{index}.content.{at}.tool_result.tool_use_id"),
+            )?;
+            if let Some(Content::Blocks(blocks)) = wire.content.as_deref()
+                && blocks.iter().any(|block| block.text.as_deref() == Some(""))
+            {
+                return bad!("messages: text content blocks must be non-empty");
+            }
             Ok(Block::Result(id, wire.content.map(|content| text(*content)).unwrap_or_default()))
         }
-        "image" | "document" | "thinking" | "redacted_thinking" | "search_result" => Ok(Block::Other),
+        "thinking" if wire.thinking.is_none() => Err(missing("thinking")),
+        "thinking" if wire.signature.is_none() => Err(missing("signature")),
+        "image" | "document" | "thinking" | "redacted_thinking" | "search_result" | "server_tool_use" => {
+            Ok(Block::Other)
+        }
+        of_server if of_server.ends_with("_tool_result") => Ok(Block::Other),
         other => {
             bad!("messages.{index}.content.{at}: Input tag '{other}' is no known type of block")
         }
@@ -338,6 +380,8 @@ mod tests {
             |messages: &str, more: &str| format!(r#"{{"model":"m","max_tokens":9,"messages":[{messages}]{more}}}"#);
         let user = r#"{"role":"user","content":"x"}"#;
         let called = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"f","input":{}}]}"#;
+        let plain = r#"{"type":"tool_result","tool_use_id":"t1","content":"r"}"#;
+        let result = format!(r#"{{"role":"user","content":[{plain}]}}"#);
         for (body, expected) in [
             ("{".to_owned(), "not valid JSON"),
             (r#"{"model":"m","messages":[]}"#.to_owned(), "max_tokens: Field required"),
@@ -354,6 +398,18 @@ mod tests {
             (of(&format!("{user},{called}"), ""), "t1. Each"),
             (of(&format!("{user},{called},{user}"), ""), "without `tool_result`"),
             (of(r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t9"}]}"#, ""), "t9. Each"),
+            (of(r#"{"role":"user","content":" \n"}"#, ""), "non-whitespace"),
+            (of(user, r#","system":[{"type":"text","text":""}]"#), "system: text content blocks must be non-empty"),
+            (of(&format!("{user},{}", called.replace("t1", "t.1")), ""), "match pattern"),
+            (of(&format!("{user},{called},{result},{called},{result}"), ""), "must be unique"),
+            (
+                of(&format!("{user},{called},{}", result.replace("}]", "},RESULT]").replace("RESULT", plain)), ""),
+                "single result",
+            ),
+            (
+                of(&format!("{user},{called},{}", result.replace("\"r\"", r#"[{"type":"text","text":""}]"#)), ""),
+                "non-empty",
+            ),
         ] {
             let message = refused(&body);
             assert!(message.contains(expected), "{body}: {message}");

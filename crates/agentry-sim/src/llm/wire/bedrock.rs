@@ -14,13 +14,14 @@ use super::super::limits::BucketLevels;
 use super::super::prompt::{Prompt, TokenCounts};
 use super::bedrock_frame::{damaged, frame};
 use super::bedrock_sign::SIGNED;
-use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, bedrock_sign, json_error, set};
+use super::{
+    Incoming, Key, Piece, Refusal, Reply, Wire, bearer, bedrock_request, bedrock_rules, bedrock_sign, json_error, set,
+};
 
 pub(in super::super) struct Bedrock;
 
 /// Padding of events, which hides the length of their payload.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-const SIGNATURE: &str = "c2lnbmVkLWJ5LXRoZS1zaW11bGF0b3I=";
 
 impl Wire for Bedrock {
     fn name(&self) -> &'static str {
@@ -53,11 +54,20 @@ impl Wire for Bedrock {
     }
 
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
-        bedrock_request::read(incoming.body, incoming.model.unwrap_or_default(), incoming.stream)
+        let mut prompt = bedrock_request::read(incoming.body, incoming.model.unwrap_or_default(), incoming.stream)?;
+        // What was read once can be read again.
+        let body: Value = serde_json::from_slice(incoming.body).unwrap_or_default();
+        bedrock_rules::apply(&mut prompt, &body);
+        Ok(prompt)
     }
 
     fn no_model(&self, _model: &str) -> Refusal {
         Refusal::bad("The provided model identifier is invalid.")
+    }
+
+    fn retired(&self, _model: &str) -> Refusal {
+        let text = "This model version has reached the end of its life. Please refer to the AWS documentation for more details.";
+        Refusal::new(404, text)
     }
 
     fn no_tools(&self, _model: &str) -> Refusal {
@@ -65,12 +75,15 @@ impl Wire for Bedrock {
     }
 
     fn whole(&self, reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&json!({
+        let mut whole = json!({
             "output": {"message": {"role": "assistant", "content": blocks(reply)}},
             "stopReason": stop_reason(reply.answer),
-            "usage": usage(&reply.counts),
             "metrics": {"latencyMs": millis(reply.total)},
-        }))
+        });
+        if reply.has_usage {
+            whole["usage"] = usage(&reply.counts);
+        }
+        serde_json::to_vec(&whole)
     }
 
     fn stream(&self, reply: &Reply<'_>) -> Result<Vec<Piece>, serde_json::Error> {
@@ -84,7 +97,8 @@ impl Wire for Bedrock {
                         let delta = Delta::ReasoningContent(Reasoning::Text(text));
                         pieces.push(Piece::reasoning(delta_event(index, pieces.len(), delta)?, 1));
                     }
-                    let signed = Delta::ReasoningContent(Reasoning::Signature(SIGNATURE));
+                    let signature = reply.signature();
+                    let signed = Delta::ReasoningContent(Reasoning::Signature(&signature));
                     pieces.push(Piece::frame(delta_event(index, pieces.len(), signed)?));
                 }
                 Block::Text(text) => {
@@ -106,8 +120,11 @@ impl Wire for Bedrock {
         }
         let blocks = answer.blocks().count();
         pieces.push(frame("messageStop", &json!({"stopReason": stop_reason(answer), "p": pad(blocks)}))?);
-        let metrics = json!({"latencyMs": millis(reply.total)});
-        pieces.push(frame("metadata", &json!({"usage": usage(&reply.counts), "metrics": metrics, "p": pad(7)}))?);
+        let mut metadata = json!({"metrics": {"latencyMs": millis(reply.total)}, "p": pad(7)});
+        if reply.has_usage {
+            metadata["usage"] = usage(&reply.counts);
+        }
+        pieces.push(frame("metadata", &metadata)?);
         Ok(pieces)
     }
 
@@ -172,7 +189,7 @@ fn exception(refusal: &Refusal) -> &'static str {
 
 fn stop_reason(answer: &Answer) -> &'static str {
     match answer.stop {
-        Stop::End => "end_turn",
+        Stop::End | Stop::Pause => "end_turn",
         Stop::Tools => "tool_use",
         Stop::Length => "max_tokens",
         Stop::Sequence(_) => "stop_sequence",
@@ -182,7 +199,11 @@ fn stop_reason(answer: &Answer) -> &'static str {
 
 /// `usage`: its input excludes cached tokens, its total includes them.
 fn usage(counts: &TokenCounts) -> Value {
+    let details = [("1h", counts.written_1h), ("5m", counts.written - counts.written_1h)];
+    let details = details.iter().filter(|(_, tokens)| *tokens > 0);
+    let details: Vec<Value> = details.map(|(ttl, tokens)| json!({"ttl": ttl, "inputTokens": tokens})).collect();
     json!({
+        "cacheDetails": details,
         "inputTokens": counts.fresh(),
         "outputTokens": counts.output,
         "totalTokens": counts.input + counts.output,
@@ -192,7 +213,7 @@ fn usage(counts: &TokenCounts) -> Value {
 }
 
 fn call_id(reply: &Reply<'_>, index: usize) -> String {
-    reply.ids.call("tooluse_", index)
+    reply.call_id("tooluse_", index)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -205,7 +226,9 @@ fn pad(n: usize) -> &'static str {
 
 fn blocks(reply: &Reply<'_>) -> Vec<Value> {
     let block = |block| match block {
-        Block::Thinking(text) => json!({"reasoningContent": {"reasoningText": {"text": text, "signature": SIGNATURE}}}),
+        Block::Thinking(text) => {
+            json!({"reasoningContent": {"reasoningText": {"text": text, "signature": reply.signature()}}})
+        }
         Block::Text(text) => json!({"text": text}),
         Block::Call(at, call) => {
             json!({"toolUse": {"toolUseId": call_id(reply, at), "name": call.name, "input": call.input()}})

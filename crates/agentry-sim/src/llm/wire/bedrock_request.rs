@@ -9,7 +9,10 @@ use serde_json::value::RawValue;
 
 use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
 use super::Refusal;
-use super::blocks::{Block, PairingError, Turn, find_unpaired};
+use super::blocks::{Block, PairingError, Repeated, Turn, find_unpaired, first_repeated};
+
+/// Longest id of a call.
+const MAX_ID_CHARS: usize = 64;
 
 /// Body of `POST /model/{id}/converse`. Unknown fields are ignored, as AWS services do.
 #[derive(Debug, Deserialize)]
@@ -142,6 +145,11 @@ pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Prom
     let (tools, choice) = tools(request.tool_config)?;
     let turns: Vec<Turn<'_>> = wire.into_iter().enumerate().map(turn).collect::<Result<_, _>>()?;
     check(&turns, has_config)?;
+    if let Some(at) = request.system.iter().position(|block| block.text.as_deref().is_some_and(is_blank)) {
+        return bad!(
+            "The text field in the SystemContentBlock object at system.{at} is blank. Add text to the text field, and try again."
+        );
+    }
     let system = request.system.into_iter().filter_map(|block| block.text);
     let mut messages: Vec<Message<'_>> = system.map(|text| Message { role: Role::System, text }).collect();
     for turn in turns {
@@ -159,6 +167,7 @@ pub(super) fn read<'a>(body: &'a [u8], model: &str, stream: bool) -> Result<Prom
         max_tokens,
         stop,
         thinks: thinking.and_then(Value::as_str).is_some_and(|kind| kind != "disabled"),
+        ..Prompt::default()
     })
 }
 
@@ -195,7 +204,7 @@ fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, Tool
         let schema = spec.input_schema.and_then(|schema| schema.json).ok_or_else(|| {
             Refusal::bad(format!("The value at toolConfig.tools.{index}.toolSpec.inputSchema is required."))
         })?;
-        tools.push(ToolOffer { name: spec.name, schema: Some(schema.get()) });
+        tools.push(ToolOffer { name: spec.name, schema: Some(schema.get().into()) });
     }
     let choice = match config.tool_choice {
         Some(WireChoice { tool: Some(tool), .. }) => {
@@ -234,7 +243,7 @@ fn turn<'a>((index, wire): (usize, WireTurn<'a>)) -> Result<Turn<'a>, Refusal> {
 
 fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, Refusal> {
     if let Some(text) = wire.text {
-        if text.trim().is_empty() {
+        if is_blank(&text) {
             return bad!(
                 "The text field in the ContentBlock object at messages.{index}.content.{at} is blank. Add text to the \
                  text field, and try again."
@@ -243,9 +252,17 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
         return Ok(Block::Text(text));
     }
     if let Some(tool) = wire.tool_use {
+        check_id(&tool.tool_use_id, index, at, "toolUse")?;
         return Ok(Block::Use(tool.tool_use_id));
     }
     if let Some(result) = wire.tool_result {
+        check_id(&result.tool_use_id, index, at, "toolResult")?;
+        if let Some(inner) = result.content.iter().position(|block| block.text.as_deref().is_some_and(is_blank)) {
+            return bad!(
+                "The text field in the ContentBlock object at messages.{index}.content.{at}.toolResult.content.{inner} is \
+                 blank. Add text to the text field, and try again."
+            );
+        }
         let text = result.content.into_iter().map(|block| match (block.text, block.json) {
             (Some(text), _) => text,
             (None, Some(json)) => Cow::Owned(json.to_string()),
@@ -254,6 +271,29 @@ fn block<'a>(wire: WireBlock<'a>, index: usize, at: usize) -> Result<Block<'a>, 
         return Ok(Block::Result(result.tool_use_id, text.reduce(|all, more| all + more).unwrap_or_default()));
     }
     Ok(Block::Other)
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// Checks the id of a call or a result: 1 to 64 letters, digits and some signs.
+fn check_id(id: &str, index: usize, at: usize, kind: &str) -> Result<(), Refusal> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    let place = format!("messages.{}.member.content.{}.member.{kind}.toolUseId", index + 1, at + 1);
+    if id.is_empty() || id.len() > MAX_ID_CHARS {
+        return bad!(
+            "1 validation error detected: Value '{id}' at '{place}' failed to satisfy constraint: Member must have length less \
+             than or equal to {MAX_ID_CHARS} and greater than or equal to 1"
+        );
+    }
+    if id.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    bad!(
+        "1 validation error detected: Value '{id}' at '{place}' failed to satisfy constraint: Member must satisfy regular \
+         expression pattern: [a-zA-Z0-9_.:-]+"
+    )
 }
 
 fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
@@ -272,6 +312,16 @@ fn check(turns: &[Turn<'_>], has_config: bool) -> Result<(), Refusal> {
         |turn: &Turn<'_>| turn.blocks.iter().any(|block| matches!(block, Block::Use(_) | Block::Result(..)));
     if !has_config && turns.iter().any(has_tools) {
         return bad!("The toolConfig field must be defined when using toolUse and toolResult content blocks.");
+    }
+    match first_repeated(turns) {
+        Some(Repeated::Use(id)) => {
+            let at = turns.iter().rposition(|turn| turn.uses().contains(&id.as_str())).unwrap_or(0);
+            return bad!("The toolUse blocks at messages.{at}.content contain duplicate Ids: {id}");
+        }
+        Some(Repeated::Result(at, id)) => {
+            return bad!("The toolResult blocks at messages.{at}.content contain duplicate Ids: {id}");
+        }
+        None => {}
     }
     match find_unpaired(turns) {
         Some(PairingError::MissingResult(at, ids)) => {
@@ -306,6 +356,7 @@ mod tests {
         let of = |messages: &str, more: &str| format!(r#"{{"messages":[{messages}]{more}}}"#);
         let user = r#"{"role":"user","content":[{"text":"x"}]}"#;
         let called = r#"{"role":"assistant","content":[{"toolUse":{"toolUseId":"t1","name":"f","input":{}}}]}"#;
+        let result = r#"{"role":"user","content":[{"toolResult":{"toolUseId":"t1","content":[{"text":"r"}]}}]}"#;
         let tools = r#","toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}]}"#;
         for (body, expected) in [
             ("{".to_owned(), "malformed"),
@@ -316,6 +367,13 @@ mod tests {
             (of(&format!("{user},{user}"), ""), "must alternate"),
             (of(&format!("{user},{called},{user}"), ""), "toolConfig field"),
             (of(&format!("{user},{called},{user}"), tools), "following Ids: t1"),
+            (of(user, r#","system":[{"text":" "}]"#), "system.0 is blank"),
+            (of(&format!("{user},{},{user}", called.replace("t1", "t/1")), tools), "regular expression"),
+            (
+                of(&format!("{user},{called},{}", result.replace("\"r\"", "\" \"")), tools),
+                "toolResult.content.0 is blank",
+            ),
+            (of(&format!("{user},{called},{result},{called},{result}"), tools), "duplicate Ids: t1"),
             (
                 of(r#"{"role":"user","content":[{"toolResult":{"toolUseId":"t9","content":[]}}]}"#, tools),
                 "exceeds the number",

@@ -1,6 +1,7 @@
 //! Conversations of turns that consist of blocks, as in Anthropic's and Bedrock's protocols.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::super::prompt::{Message, Role};
 
@@ -46,15 +47,41 @@ pub(super) fn find_unpaired(turns: &[Turn<'_>]) -> Option<PairingError> {
     None
 }
 
+/// An id that occurs twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// The id of two calls.
+    Use(String),
+    /// The turn in which two results have this id.
+    Result(usize, String),
+}
+
+/// Finds the first id of two calls of the conversation, or of two results of one turn.
+pub(super) fn first_repeated(turns: &[Turn<'_>]) -> Option<Repeated> {
+    let mut uses = HashSet::new();
+    turns.iter().enumerate().find_map(|(index, turn)| {
+        let mut results = HashSet::new();
+        let used =
+            turn.uses().into_iter().find(|id| !uses.insert((*id).to_owned())).map(|id| Repeated::Use(id.to_owned()));
+        let mut repeated = || turn.results().into_iter().find(|id| !results.insert(*id));
+        used.or_else(|| repeated().map(|id| Repeated::Result(index, id.to_owned())))
+    })
+}
+
+/// Returns true for ids of letters, digits, underscores and hyphens.
+pub(super) fn is_plain_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 impl<'a> Turn<'a> {
-    fn uses(&self) -> Vec<&str> {
+    pub(super) fn uses(&self) -> Vec<&str> {
         self.blocks
             .iter()
             .filter_map(|block| if let Block::Use(id) = block { Some(id.as_ref()) } else { None })
             .collect()
     }
 
-    fn results(&self) -> Vec<&str> {
+    pub(super) fn results(&self) -> Vec<&str> {
         let blocks = self.blocks.iter();
         blocks.filter_map(|block| if let Block::Result(id, _) = block { Some(id.as_ref()) } else { None }).collect()
     }

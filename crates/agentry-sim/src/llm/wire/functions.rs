@@ -24,7 +24,7 @@ pub(super) struct WireFunction<'a> {
 
 impl<'a> WireTool<'a> {
     pub(super) fn offer(self) -> ToolOffer<'a> {
-        ToolOffer { name: self.function.name, schema: self.function.parameters.map(RawValue::get) }
+        ToolOffer { name: self.function.name, schema: self.function.parameters.map(|raw| raw.get().into()) }
     }
 }
 

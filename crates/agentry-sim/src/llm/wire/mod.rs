@@ -8,9 +8,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::ids::Ids;
+use super::ids::{Ids, Thought};
 use super::limits::BucketLevels;
 use super::prompt::{Prompt, TokenCounts};
+use super::signature;
 
 /// Refuses a request with a formatted message.
 macro_rules! bad {
@@ -21,17 +22,30 @@ macro_rules! bad {
 
 pub(super) mod anthropic;
 mod anthropic_request;
+mod anthropic_rules;
 pub(super) mod bedrock;
 mod bedrock_frame;
 mod bedrock_request;
+mod bedrock_rules;
 mod bedrock_sign;
 mod blocks;
 mod functions;
+pub(super) mod gemini;
+mod gemini_request;
+mod gemini_rules;
 pub(super) mod ollama;
 mod ollama_request;
 pub(super) mod openai;
 mod openai_reply;
 mod openai_request;
+mod openai_rules;
+mod openai_schemas;
+pub(super) mod responses;
+mod responses_items;
+mod responses_reply;
+mod responses_request;
+mod responses_rules;
+mod thinking;
 
 pub(super) struct Incoming<'a> {
     pub(super) headers: &'a HeaderMap,
@@ -49,13 +63,15 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// Field that is wrong, in protocols that report it.
     pub(super) param: Option<String>,
+    /// Code of the error, in protocols that report it beside the status.
+    pub(super) code: Option<&'static str>,
     /// `Retry-After`, in seconds.
     pub(super) retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, retry_after: None }
+        Self { status, message: message.into(), param: None, code: None, retry_after: None }
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
@@ -66,7 +82,11 @@ impl Refusal {
         Self { param: Some(param.into()), ..self }
     }
 
-    pub(super) fn code(&self) -> StatusCode {
+    pub(super) fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    pub(super) fn http_status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
@@ -77,12 +97,26 @@ pub(super) struct Reply<'a> {
     pub(super) prompt: &'a Prompt<'a>,
     pub(super) answer: &'a Answer,
     pub(super) counts: TokenCounts,
+    /// The answer reports its usage.
+    pub(super) has_usage: bool,
     /// Arrival of the request, since the Unix epoch.
     pub(super) asked_at: Duration,
     /// Time from arrival to the first token.
     pub(super) first: Duration,
     /// Time from arrival to the end.
     pub(super) total: Duration,
+}
+
+impl Reply<'_> {
+    /// Returns the id of a call, which tells of the reasoning before it.
+    fn call_id(&self, kind: &str, index: usize) -> String {
+        self.ids.call(kind, index, Thought::of(&self.prompt.model, &self.answer.thinking))
+    }
+
+    /// Signs the reasoning of the answer.
+    fn signature(&self) -> String {
+        signature::sign(&self.prompt.model, &self.answer.thinking, self.prompt.chain.prefix())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -123,6 +157,10 @@ pub(super) trait Wire: Sync {
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal>;
     /// Returns the error for a model that does not exist.
     fn no_model(&self, model: &str) -> Refusal;
+    /// Returns the error for a model that was switched off.
+    fn retired(&self, model: &str) -> Refusal {
+        self.no_model(model)
+    }
     /// Returns the error for tools sent to a model that does not support them.
     fn no_tools(&self, model: &str) -> Refusal;
     fn whole(&self, reply: &Reply<'_>) -> Result<Vec<u8>, serde_json::Error>;
@@ -138,7 +176,7 @@ pub(super) trait Wire: Sync {
 }
 
 fn json_error(refusal: &Refusal, body: &serde_json::Value) -> Response {
-    let mut response = (refusal.code(), axum::Json(body)).into_response();
+    let mut response = (refusal.http_status(), axum::Json(body)).into_response();
     if let Some(seconds) = refusal.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

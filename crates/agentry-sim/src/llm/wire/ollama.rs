@@ -129,13 +129,13 @@ fn line(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
 fn call(reply: &Reply<'_>, index: usize) -> Value {
     let made = &reply.answer.calls[index];
     let function = json!({"index": index, "name": made.name, "arguments": made.input()});
-    json!({"id": reply.ids.call("call_", index), "function": function})
+    json!({"id": reply.call_id("call_", index), "function": function})
 }
 
 /// Returns the last object of a stream, or a whole answer.
 fn end(reply: &Reply<'_>, message: &Value) -> Value {
     let (first, rest) = (reply.first, reply.total.saturating_sub(reply.first));
-    json!({
+    let mut end = json!({
         "model": reply.prompt.model,
         "created_at": created_at(reply),
         "message": message,
@@ -143,11 +143,14 @@ fn end(reply: &Reply<'_>, message: &Value) -> Value {
         "done_reason": done_reason(reply.prompt, reply.answer),
         "total_duration": nanos(reply.total + LOAD),
         "load_duration": nanos(LOAD),
-        "prompt_eval_count": reply.counts.input,
         "prompt_eval_duration": nanos(first),
-        "eval_count": reply.counts.output,
         "eval_duration": nanos(rest),
-    })
+    });
+    if reply.has_usage {
+        end["prompt_eval_count"] = reply.counts.input.into();
+        end["eval_count"] = reply.counts.output.into();
+    }
+    end
 }
 
 fn done_reason(prompt: &Prompt<'_>, answer: &Answer) -> &'static str {

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice};
+use super::super::ids::Thought;
+use super::super::prompt::{AnswerForm, Message, Prompt, Returned, Role, ToolChoice};
 use super::Refusal;
 use super::functions::{StopSequences, WireTool};
 
@@ -31,11 +32,16 @@ struct WireMessage<'a> {
     role: Cow<'a, str>,
     #[serde(borrow)]
     content: Option<Cow<'a, str>>,
-    tool_calls: Option<Vec<WireToolCall>>,
+    #[serde(borrow)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<WireToolCall<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct WireToolCall {
+struct WireToolCall<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
     function: CalledFunction,
 }
 
@@ -54,7 +60,9 @@ struct Options<'a> {
 pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     let request: Request<'_> = serde_json::from_slice(body).map_err(|problem| Refusal::bad(problem.to_string()))?;
     let model = request.model.filter(|model| !model.is_empty()).ok_or_else(|| Refusal::bad("model is required"))?;
-    let messages = request.messages.unwrap_or_default().into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let wire = request.messages.unwrap_or_default();
+    let returned = returned(&model, &wire);
+    let messages = wire.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
     let (max_tokens, stop) = request.options.map_or((None, Vec::new()), |options| {
         let stop = options.stop.map(StopSequences::into_vec).unwrap_or_default();
         // A negative number means no limit.
@@ -71,6 +79,8 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
         max_tokens,
         stop,
         thinks: request.think.is_some_and(|think| !matches!(think, Value::Null | Value::Bool(false))),
+        returned,
+        ..Prompt::default()
     })
 }
 
@@ -83,7 +93,7 @@ fn message<'a>(wire: WireMessage<'a>) -> Result<Message<'a>, Refusal> {
         other => return bad!("invalid role: {other}"),
     };
     // Arguments are objects in this protocol and not text, which clients of OpenAI's protocol often get wrong.
-    let is_text = |call: &WireToolCall| !call.function.arguments.is_object();
+    let is_text = |call: &WireToolCall<'_>| !call.function.arguments.is_object();
     if wire.tool_calls.iter().flatten().any(is_text) {
         return bad!(
             "json: cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls.function.arguments of \
@@ -91,6 +101,21 @@ fn message<'a>(wire: WireMessage<'a>) -> Result<Message<'a>, Refusal> {
         );
     }
     Ok(Message { role, text: wire.content.unwrap_or_default() })
+}
+
+/// Counts the reasoning that came back. Ollama takes any, so nothing of it is refused.
+fn returned(model: &str, messages: &[WireMessage<'_>]) -> Returned {
+    let mut returned = Returned::default();
+    for turn in messages {
+        let ids = turn.tool_calls.iter().flatten().filter_map(|call| call.id.as_deref());
+        let Some(thought) = ids.filter_map(|id| Thought::before(id, model)).next() else { continue };
+        match turn.thinking.as_deref().filter(|text| !text.is_empty()) {
+            None => returned.missing += 1,
+            Some(text) if thought.is(text) => returned.equal += 1,
+            Some(_) => returned.altered += 1,
+        }
+    }
+    returned
 }
 
 /// Reads `format`: absent, `"json"`, or a schema.

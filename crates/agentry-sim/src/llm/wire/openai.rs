@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::super::ids::Ids;
 use super::super::limits::BucketLevels;
 use super::super::prompt::Prompt;
-use super::{Incoming, Key, Piece, Refusal, Reply, Wire, bearer, json_error, openai_reply, openai_request, set};
+use super::{
+    Incoming, Key, Piece, Refusal, Reply, Wire, bearer, json_error, openai_reply, openai_request, openai_rules, set,
+};
 
 pub(in super::super) struct OpenAi;
 
@@ -24,25 +26,21 @@ impl Wire for OpenAi {
     }
 
     fn no_key(&self, key: Key<'_>) -> Refusal {
-        Refusal::new(
-            401,
-            match key {
-                Some(_) => {
-                    "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys."
-                }
-                None => {
-                    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
-                }
-            },
-        )
+        no_key(key)
     }
 
     fn read<'a>(&self, incoming: &Incoming<'a>) -> Result<Prompt<'a>, Refusal> {
-        openai_request::read(incoming.body)
+        let mut prompt = openai_request::read(incoming.body)?;
+        openai_rules::apply(&mut prompt, incoming.body);
+        Ok(prompt)
     }
 
     fn no_model(&self, model: &str) -> Refusal {
         Refusal::new(404, format!("The model `{model}` does not exist or you do not have access to it."))
+    }
+
+    fn retired(&self, model: &str) -> Refusal {
+        retired(model)
     }
 
     fn no_tools(&self, _model: &str) -> Refusal {
@@ -74,14 +72,7 @@ impl Wire for OpenAi {
     }
 
     fn stamp(&self, headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels, _now: Duration) {
-        set(headers, "x-request-id", &ids.named("req_"));
-        set(headers, "openai-version", "2020-10-01");
-        for (of, level) in [("requests", levels.requests), ("tokens", levels.tokens)] {
-            let Some(level) = level else { continue };
-            set(headers, &format!("x-ratelimit-limit-{of}"), &level.limit.to_string());
-            set(headers, &format!("x-ratelimit-remaining-{of}"), &level.remaining.to_string());
-            set(headers, &format!("x-ratelimit-reset-{of}"), &span(level.full_in));
-        }
+        stamp(headers, ids, levels);
     }
 
     fn id(&self, ids: &Ids, answered: bool) -> String {
@@ -89,7 +80,38 @@ impl Wire for OpenAi {
     }
 }
 
-fn body(refusal: &Refusal) -> Value {
+pub(super) fn no_key(key: Key<'_>) -> Refusal {
+    Refusal::new(
+        401,
+        match key {
+            Some(_) => {
+                "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys."
+            }
+            None => {
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            }
+        },
+    )
+}
+
+pub(super) fn retired(model: &str) -> Refusal {
+    let page = "https://platform.openai.com/docs/deprecations";
+    Refusal::new(404, format!("The model `{model}` has been deprecated, learn more here: {page}"))
+}
+
+pub(super) fn stamp(headers: &mut HeaderMap, ids: &Ids, levels: &BucketLevels) {
+    set(headers, "x-request-id", &ids.named("req_"));
+    set(headers, "openai-version", "2020-10-01");
+    for (of, level) in [("requests", levels.requests), ("tokens", levels.tokens)] {
+        let Some(level) = level else { continue };
+        set(headers, &format!("x-ratelimit-limit-{of}"), &level.limit.to_string());
+        set(headers, &format!("x-ratelimit-remaining-{of}"), &level.remaining.to_string());
+        set(headers, &format!("x-ratelimit-reset-{of}"), &span(level.full_in));
+    }
+}
+
+/// Returns the body of an error.
+pub(super) fn body(refusal: &Refusal) -> Value {
     let (kind, code) = match refusal.status {
         401 | 403 => ("invalid_request_error", Some("invalid_api_key")),
         404 => ("invalid_request_error", Some("model_not_found")),
@@ -97,6 +119,7 @@ fn body(refusal: &Refusal) -> Value {
         500.. => ("server_error", None),
         _ => ("invalid_request_error", None),
     };
+    let code = refusal.code.or(code);
     json!({"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": code}})
 }
 

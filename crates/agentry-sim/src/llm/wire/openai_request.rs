@@ -14,7 +14,8 @@ use super::functions::{StopSequences, WireTool};
 /// Largest number of stop sequences.
 const MAX_STOPS: usize = 4;
 
-/// `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI's compatible servers do.
+/// `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI's compatible servers do; `openai_rules` refuses
+/// them for OpenAI's own models.
 #[derive(Debug, Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
@@ -99,6 +100,7 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
         max_tokens: request.max_completion_tokens.or(request.max_tokens),
         stop,
         thinks: true,
+        ..Prompt::default()
     })
 }
 
@@ -138,7 +140,16 @@ fn messages<'a>(wire: Vec<WireMessage<'a>>) -> Result<Vec<Message<'a>>, Refusal>
         } else if !open.is_empty() {
             return Err(unanswered(&open).at(at("role")));
         }
-        open.extend(message.tool_calls.into_iter().flatten().map(|call| call.id));
+        for call in message.tool_calls.into_iter().flatten() {
+            if open.contains(&call.id) {
+                let text = format!(
+                    "Invalid parameter: Duplicate value for 'tool_call_id' of '{}' in messages[{index}].",
+                    call.id
+                );
+                return Err(Refusal::bad(text).at(format!("messages[{index}].tool_calls")));
+            }
+            open.push(call.id);
+        }
         messages.push(Message { role, text: message.content });
     }
     if open.is_empty() { Ok(messages) } else { Err(unanswered(&open).at("messages")) }
@@ -286,6 +297,7 @@ mod tests {
             (of(&format!("{user},{}", result("c9")), ""), "preceeding"),
             (of(&format!("{user},{called},{}", result("c1")), ""), "c2"),
             (of(&format!("{user},{called},{user}"), ""), "c1, c2"),
+            (of(&format!("{user},{}", called.replace("c2", "c1")), ""), "Duplicate value"),
         ] {
             let message = read(body.as_bytes()).unwrap_err().message;
             assert!(message.contains(expected), "{body}: {message}");
