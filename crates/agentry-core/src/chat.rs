@@ -225,6 +225,7 @@ pub struct Usage {
 
 words! {
     /// A service tier with a price of its own.
+    #[derive(PartialOrd, Ord)]
     pub enum ServiceTier: "service tier" {
         /// Cheaper and later.
         Batch = "batch",

@@ -160,8 +160,9 @@ fn exhausted(message: String) -> TaskError {
 
 fn max_cost(ctx: &Context, call: &Call) -> Option<NanoUsd> {
     let usage = most_usage(call);
-    let (input, output) = (usage.input_tokens, usage.output_tokens);
-    ctx.prices.most(call.target.provider, &call.target.model, input, output, ctx.now())
+    let tokens = (usage.input_tokens, usage.output_tokens);
+    let tier = call.params.service_tier.as_deref().and_then(|tier| tier.parse().ok());
+    ctx.prices.most(call.target.provider, &call.target.model, tokens, tier, ctx.now())
 }
 
 /// Returns the most tokens that a call can use: no token is shorter than a byte.

@@ -59,5 +59,9 @@ pub(super) fn retirement(provider: ProviderKind, model: &At<Box<str>>, cx: &mut 
     let (date, is_over) = (day.to_jiff().strftime("%Y-%m-%d"), day <= cx.now);
     let when = if is_over { "has retired on" } else { "retires on" };
     let instead = traits.successor.as_deref().map_or(String::new(), |model| format!("; use {model}"));
-    cx.warn(model.span, format!("`{}` {when} {date}{instead}", model.value), if is_over { "retired" } else { "retiring" });
+    cx.warn(
+        model.span,
+        format!("`{}` {when} {date}{instead}", model.value),
+        if is_over { "retired" } else { "retiring" },
+    );
 }

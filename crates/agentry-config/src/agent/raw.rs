@@ -1,8 +1,8 @@
 //! The keys of an agent file (INTERFACES §3).
 
 use agentry_core::agent::{
-    CacheKeep, Effort, ExecutionMode, OnLength, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind, ToolChoice,
-    Unpriced, Verbosity,
+    CacheKeep, Effort, ExecutionMode, OnLength, OnUnknown, PlanningStrategy, ProviderKind, Pruning, ToolAuthKind,
+    ToolChoice, Unpriced, Verbosity,
 };
 use agentry_core::schedule::Overlap;
 use serde_json::Value;
