@@ -4,6 +4,7 @@
 //! its own, whose entries are applied last. A model that no entry fits has the traits of its provider's default.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub use admit::{Admitted, LeftOut};
 const BUILTIN: &str = include_str!("../models.toml");
 /// Maximum number of entries in one file.
 const MAX_ENTRIES: usize = 10_000;
+/// Time before a model's retirement from which on its users are warned.
+const RETIREMENT_NOTICE: Duration = Duration::from_secs(90 * 86_400);
 
 /// The API of a provider that a model is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -175,6 +178,15 @@ impl Traits {
     pub fn is_retired(&self, at: Timestamp) -> bool {
         self.retires.is_some_and(|day| day <= at)
     }
+
+    /// Returns a sentence about the retirement of a model that has retired or will within 90 days, with its successor.
+    #[must_use]
+    pub fn retirement_notice(&self, model: &str, at: Timestamp) -> Option<String> {
+        let day = self.retires.filter(|day| day.before(RETIREMENT_NOTICE) <= at)?;
+        let verb = if self.is_retired(at) { "retired" } else { "retires" };
+        let successor = self.successor.as_deref().map_or(String::new(), |model| format!("; use {model}"));
+        Some(format!("`{model}` {verb} on {}{successor}", day.to_jiff().strftime("%Y-%m-%d")))
+    }
 }
 
 /// A model file that cannot be used.
@@ -258,7 +270,8 @@ impl Entry {
 }
 
 /// Returns whether an id fits a pattern, which may begin and end with `*`.
-fn fits(pattern: &str, model: &str) -> bool {
+#[must_use]
+pub fn fits(pattern: &str, model: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (None, None) => pattern == model,
         (None, Some(start)) => model.starts_with(start),
@@ -324,6 +337,12 @@ impl ModelTable {
         Self { version, entries: base.entries.into_iter().chain(self.entries).collect() }
     }
 
+    /// Returns the exact ids of the table, with their providers, in no particular order. An id may come twice.
+    pub fn exact_ids(&self) -> impl Iterator<Item = (ProviderKind, &str)> {
+        let ids = self.entries.iter().flat_map(|entry| entry.models.iter().map(|id| (entry.provider, id.as_str())));
+        ids.filter(|(_, id)| !id.contains('*'))
+    }
+
     /// Returns the traits of a model.
     #[must_use]
     pub fn of(&self, provider: ProviderKind, model: &str) -> Arc<Traits> {
@@ -372,6 +391,24 @@ mod tests {
         assert!(traits.is_retired(day) && !traits.is_retired(Timestamp(day.0 - 1)));
         assert_eq!(openai("gpt-5.2").retires, None, "another model with the same beginning");
         assert!(table().of(ProviderKind::Anthropic, "claude-sonnet-4-5").is_retired(day));
+    }
+
+    #[test]
+    fn retirement_is_told_90_days_before() {
+        let (day, traits) = (crate::prices::day("2026-12-11").unwrap(), openai("gpt-5-mini"));
+        let notice = |at: Timestamp| traits.retirement_notice("gpt-5-mini", at);
+        assert_eq!(notice(Timestamp(day.before(RETIREMENT_NOTICE).0 - 1)), None);
+        let soon = notice(day.before(RETIREMENT_NOTICE)).unwrap();
+        assert_eq!(soon, "`gpt-5-mini` retires on 2026-12-11; use gpt-6-luna");
+        assert!(notice(day).unwrap().contains("retired on"));
+        assert_eq!(openai("gpt-6-luna").retirement_notice("gpt-6-luna", day), None);
+    }
+
+    #[test]
+    fn exact_ids_are_listed_without_patterns() {
+        let ids: Vec<String> = table().exact_ids().map(|(provider, id)| format!("{provider}/{id}")).collect();
+        assert!(ids.iter().any(|id| id == "anthropic/claude-sonnet-5-5"), "{ids:?}");
+        assert!(ids.iter().all(|id| !id.contains('*')), "{ids:?}");
     }
 
     #[test]

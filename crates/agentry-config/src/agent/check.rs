@@ -17,6 +17,7 @@ use super::raw;
 use super::read::{At, Reader};
 use super::{model, schedule, tool};
 use crate::problem::Problem;
+use crate::tables::Tables;
 use crate::yaml::Span;
 
 /// Default timeout of a model call, in milliseconds.
@@ -31,6 +32,8 @@ pub(crate) struct Checker<'c, 's, 'a> {
     pub reader: &'c mut Reader<'s, 'a>,
     pub warnings: Vec<Problem>,
     pub now: Timestamp,
+    /// What is known of models.
+    pub tables: &'c Tables,
     /// Strings that many agents share.
     pub share: &'c mut HashSet<Arc<str>>,
     /// True if there were no problems before, so that an absent value is really absent.
@@ -131,7 +134,8 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
         cx.wrong(raw.system_prompt.span, "`system_prompt` is empty", "expected what the model is told it is");
     }
     let subscriptions = subscriptions(raw.event_subscriptions.unwrap_or_default(), cx);
-    let llm = llm(raw.llm_config, cx);
+    let models = model::places(&raw.llm_config);
+    let llm = llm(raw.llm_config, &models, cx);
     let tools = tool::tools(raw.tools.unwrap_or_default(), cx);
     let retry = retry(raw.retry_config, cx);
     let continuous = raw.continuous_config.map(|config| continuous(config.value, cx));
@@ -142,13 +146,18 @@ pub(crate) fn check(raw: raw::Agent, cx: &mut Checker<'_, '_, '_>) -> Option<(Ag
         config
     });
     let schedule = raw.schedule_config.and_then(|config| schedule::schedule(config, cx));
-    let unpriced = raw.budget.as_ref().and_then(|budget| budget.unpriced).map(|what| what.0).unwrap_or_default();
+    let unpriced = raw.budget.as_ref().and_then(|budget| budget.unpriced.clone());
+    // A variable that is not set may say `allow`.
+    let may_allow = unpriced.as_ref().is_some_and(At::is_unknown);
     let budget = BudgetConfig {
         per_task: raw.budget.as_ref().and_then(|budget| budget.per_task_usd.map(|usd| usd.0)),
         per_day: raw.budget.as_ref().and_then(|budget| budget.per_day_usd.map(|usd| usd.0)),
         max_llm_calls: raw.budget.and_then(|budget| cx.count("max_llm_calls", budget.max_llm_calls, 1, MAX_COUNT)),
-        unpriced,
+        unpriced: unpriced.map(|what| what.value.0).unwrap_or_default(),
     };
+    if !may_allow {
+        model::unpriced(&llm, &budget, &models, cx);
+    }
     let output_schema = cx.json_schema("output_schema", raw.output_schema);
     let of = |wanted: ExecutionMode| mode == wanted;
     let spec = AgentSpec {
@@ -226,7 +235,7 @@ fn subscriptions(topics: Vec<At<Box<str>>>, cx: &mut Checker<'_, '_, '_>) -> Vec
     patterns
 }
 
-fn llm(raw: raw::Llm, cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
+fn llm(raw: raw::Llm, places: &[model::Place], cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
     let provider = raw.provider.0;
     let spans = model::spans(&raw);
     let params = SamplingParams {
@@ -249,10 +258,11 @@ fn llm(raw: raw::Llm, cx: &mut Checker<'_, '_, '_>) -> LlmConfig {
         strict_parameters: raw.strict_parameters.unwrap_or_default(),
         on_length: raw.on_length.map(|what| what.0).unwrap_or_default(),
     };
-    let model_span = raw.model.span;
     let timeout_ms = cx.some_time("timeout", raw.timeout).unwrap_or(DEFAULT_LLM_TIMEOUT_MS);
     let target = target(Some(raw.provider), raw.model, raw.base_url, raw.region, provider, cx);
-    model::left_out(&target, &params, &spans, model_span, cx);
+    if let Some(place) = places.first() {
+        model::left_out(&target, &params, &spans, place, cx);
+    }
     let fallback = raw.fallback.unwrap_or_default().into_iter();
     let fallback = fallback
         .map(|other| {

@@ -19,7 +19,7 @@ const FILES: [&str; 4] = [include_str!("../../tests/good/full.yml"), COLLABORATI
 const COLLABORATIVE: &str = "
 name: team
 execution_mode: collaborative
-llm_config: {provider: aws_bedrock, model_id: m, aws_region: eu, host: 'http://x', fallback: [{model: m, region: eu, host: 'http://x'}, {model: m, aws_region: eu, api_base: 'http://x'}, {model: m, endpoint_url: 'http://x'}]}
+llm_config: {provider: aws_bedrock, model_id: m, reasoning_effort: low, aws_region: eu, host: 'http://x', fallback: [{model: m, region: eu, host: 'http://x'}, {model: m, aws_region: eu, api_base: 'http://x'}, {model: m, endpoint_url: 'http://x'}]}
 system_prompt: You plan.
 tools:
   - {name: files, type: mcp, command: [srv, x], env: {TOKEN: t}, allowed_tools: [read]}
@@ -120,7 +120,8 @@ fn problems(text: &str, secret: &str) -> Vec<Problem> {
 }
 
 fn checked(text: &str, variables: Variables<'_>) -> Vec<Problem> {
-    let environment = Environment { variables, now: Timestamp(1_795_000_000_000_000) };
+    let tables = crate::tables::Tables::shipped();
+    let environment = Environment { variables, now: Timestamp(1_795_000_000_000_000), tables };
     let file = parse_text(text, "f.yml".into(), &environment, &mut HashSet::new());
     file.problems.into_iter().chain(file.warnings).collect()
 }

@@ -14,6 +14,7 @@ use super::check::{Checker, check};
 use super::raw;
 use super::read::{At, FromNode, Reader};
 use crate::problem::{Position, Problem};
+use crate::tables::Tables;
 use crate::yaml::{Kind, MAX_FILE_BYTES, Missing, Node, Source, Variables, canonical, fill, parse};
 
 /// Capacity reserved for the bytes of a file.
@@ -27,18 +28,21 @@ pub(crate) struct Environment<'e> {
     pub variables: Variables<'e>,
     /// The moment after which a schedule must fire.
     pub now: Timestamp,
+    /// What is known of models.
+    pub tables: &'e Tables,
 }
 
-pub(crate) fn process_environment() -> Environment<'static> {
+pub(crate) fn process_environment(tables: &Tables) -> Environment<'_> {
     Environment {
         variables: Variables::Resolved(&|name| std::env::var(name).ok()),
         now: Timestamp::from_jiff(jiff::Timestamp::now()),
+        tables,
     }
 }
 
 /// Returns the environment for untrusted files: this process's clock, and no variables.
 pub(crate) fn no_environment() -> Environment<'static> {
-    Environment { variables: Variables::Unresolved, ..process_environment() }
+    Environment { variables: Variables::Unresolved, ..process_environment(Tables::shipped()) }
 }
 
 /// The name of an agent in a file, with its location.
@@ -145,8 +149,14 @@ pub(crate) fn parse_text(
     reader.problems = parsed.problems;
     let raw = raw::Agent::read(&parsed.root, &mut reader);
     let clean = reader.problems.is_empty() && !reader.has_unknown;
-    let mut checker =
-        Checker { warnings: missing_variables(&missing, &source), now: env.now, share, clean, reader: &mut reader };
+    let mut checker = Checker {
+        warnings: missing_variables(&missing, &source),
+        now: env.now,
+        tables: env.tables,
+        share,
+        clean,
+        reader: &mut reader,
+    };
     let checked = raw.and_then(|raw| check(raw, &mut checker));
     let warnings = std::mem::take(&mut checker.warnings);
     let mut problems = reader.problems;

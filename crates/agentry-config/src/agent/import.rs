@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::file::{parse_text, process_environment};
 use crate::problem::{Position, Problem, Severity};
+use crate::tables::Tables;
 use crate::yaml::{Key, Kind, MAX_FILE_BYTES, Node, Source, Span, parse};
 
 /// A mapping of the file, by the keys that lead to it; `*` is every item of a list.
@@ -22,6 +23,7 @@ const SESSIONS: Path = &["continuous_config"];
 /// Former names of keys: mapping, former name, current name.
 const KEYS: &[(Path, &str, &str)] = &[
     (LLM, "model_id", "model"),
+    (LLM, "reasoning_effort", "reasoning"),
     (LLM, "aws_region", "region"),
     (LLM, "host", "base_url"),
     (LLM, "api_base", "base_url"),
@@ -86,7 +88,7 @@ pub fn import_text(name: &str, text: &str) -> ImportResult {
     rewriter.walk(&parsed.root, &mut Vec::new());
     let (text, mut changes) = (rewriter.text(), rewriter.changes);
     changes.sort_by_key(|(place, _)| (place.line, place.column));
-    let checked = parse_text(&text, file, &process_environment(), &mut HashSet::new());
+    let checked = parse_text(&text, file, &process_environment(Tables::shipped()), &mut HashSet::new());
     let mut problems = checked.problems;
     problems.extend(checked.warnings);
     problems.sort_by_key(|problem| (problem.severity == Severity::Warning, problem.line, problem.column));

@@ -339,6 +339,6 @@ record! {
         /// Maximum number of model calls in one task, retries included.
         optional max_llm_calls: At<u32>,
         /// What becomes of calls of a model without a price when a limit in dollars is set.
-        optional unpriced: Choice<Unpriced>,
+        optional unpriced: At<Choice<Unpriced>>,
     }
 }

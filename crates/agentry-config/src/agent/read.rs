@@ -7,6 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::problem::{Problem, all_of, did_you_mean};
 use crate::yaml::{Key, Kind, Node, Plain, Source, Span, Style, Written, resolve};
 
+/// Keys of `llm_config` that are often written beside it.
+const MODEL_KEYS: [&str; 8] =
+    ["model", "provider", "temperature", "max_tokens", "top_p", "top_k", "stop_sequences", "base_url"];
+
 /// Reads values and collects the problems.
 pub(crate) struct Reader<'s, 'a> {
     pub source: &'s Source<'a>,
@@ -141,10 +145,14 @@ impl<'s, 'a> Reader<'s, 'a> {
 
     /// Reports an unknown key. Returns the key that was probably meant.
     pub fn unknown(&mut self, key: &Key<'_>, what: &str, keys: &[&'static str]) -> Option<&'static str> {
-        let near = did_you_mean(&key.text, keys.iter().copied());
+        let is_model_key = keys.contains(&"llm_config") && MODEL_KEYS.contains(&&*key.text);
+        let near = did_you_mean(&key.text, keys.iter().copied()).filter(|_| !is_model_key);
         let shown: String = key.text.chars().take(80).collect();
         let problem = self.source.problem(key.span, format!("unknown key `{shown}`"));
         self.report(match near {
+            None if is_model_key => {
+                problem.label(format!("not a key of {what}")).help("it belongs to `llm_config`: move it there")
+            }
             Some(near) => problem.label(format!("not a key of {what}")).help(format!("did you mean `{near}`?")),
             None => {
                 problem.label(format!("not a key of {what}")).help(format!("{what} has the keys {}", keys.join(", ")))
@@ -212,9 +220,9 @@ fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "name" => "triage",
         "execution_mode" => "autonomous",
-        "llm_config" => "{provider: openai, model: gpt-4.1-mini}",
+        "llm_config" => "{provider: openai, model: gpt-6-luna}",
         "provider" => "openai",
-        "model" => "gpt-4.1-mini",
+        "model" => "gpt-6-luna",
         "system_prompt" => "You sort support tickets.",
         "type" => "http",
         _ => return None,

@@ -12,6 +12,7 @@ use super::assemble::assemble;
 use super::list::{Listed, Stamp, agent_files, shown};
 use crate::agent::{Environment, ParsedFile, Scratch, parse_file, process_environment};
 use crate::problem::Problem;
+use crate::tables::Tables;
 
 /// Maximum number of reading threads.
 const MAX_THREADS: usize = 16;
@@ -45,6 +46,7 @@ pub(crate) struct Known {
 pub struct FleetLoader {
     dir: PathBuf,
     known: HashMap<PathBuf, Known>,
+    tables: Tables,
 }
 
 /// Reads every agent file of a directory (`*.yml`, `*.yaml`, also in nested directories). Bad files never prevent good
@@ -70,7 +72,14 @@ impl FleetLoader {
     /// Returns a loader that has read nothing.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), known: HashMap::new() }
+        Self { dir: dir.to_owned(), known: HashMap::new(), tables: Tables::shipped().clone() }
+    }
+
+    /// Uses the models and prices of a deployment for warnings and checks.
+    #[must_use]
+    pub fn with_tables(mut self, tables: Tables) -> Self {
+        self.tables = tables;
+        self
     }
 
     /// Returns the directory.
@@ -88,7 +97,7 @@ impl FleetLoader {
         let (kept, changed): (Vec<&Listed>, Vec<&Listed>) = listed.iter().partition(|listed| {
             self.known.get(&listed.path).is_some_and(|known| known.settled && known.stamp == listed.stamp)
         });
-        let read = parse_all(&changed, &process_environment());
+        let read = parse_all(&changed, &process_environment(&self.tables));
         let mut next: HashMap<PathBuf, Known> = HashMap::with_capacity(listed.len());
         for listed in kept {
             if let Some((path, known)) = self.known.remove_entry(&listed.path) {

@@ -8,5 +8,5 @@ mod validate;
 mod watch;
 
 pub use load::{FleetLoader, LoadedFleet, load_fleet, reload};
-pub use validate::{validate_paths, validate_text};
+pub use validate::{validate_paths, validate_paths_with, validate_text};
 pub use watch::{FleetWatcher, WatchError};

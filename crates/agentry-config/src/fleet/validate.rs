@@ -10,11 +10,18 @@ use super::list::{Listed, agent_files};
 use super::load::parse_all;
 use crate::agent::{no_environment, parse_text, process_environment};
 use crate::problem::{Problem, Severity};
+use crate::tables::Tables;
 
 /// Validates files and directories of files, also across them. Returns all problems, warnings included (see
 /// [`Problem::severity`]), and the number of files.
 #[must_use]
 pub fn validate_paths<P: AsRef<Path>>(paths: &[P]) -> (Vec<Problem>, usize) {
+    validate_paths_with(paths, Tables::shipped())
+}
+
+/// Like [`validate_paths`], with the models and prices of a deployment.
+#[must_use]
+pub fn validate_paths_with<P: AsRef<Path>>(paths: &[P], tables: &Tables) -> (Vec<Problem>, usize) {
     let mut problems = Vec::new();
     let mut listed: Vec<Listed> = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
@@ -30,7 +37,7 @@ pub fn validate_paths<P: AsRef<Path>>(paths: &[P]) -> (Vec<Problem>, usize) {
     let mut seen: HashSet<PathBuf> = HashSet::new();
     listed.retain(|listed| seen.insert(listed.path.clone()));
     let files: Vec<&Listed> = listed.iter().collect();
-    let parsed = parse_all(&files, &process_environment());
+    let parsed = parse_all(&files, &process_environment(tables));
     let pairs: Vec<_> = files.iter().map(|listed| listed.path.as_path()).zip(&parsed).collect();
     let loaded = assemble(&pairs, &Fleet::default());
     problems.extend(loaded.problems);

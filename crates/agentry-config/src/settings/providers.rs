@@ -1,5 +1,6 @@
 //! Settings of model providers: keys, hosts, timeouts and rate limits.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
@@ -30,6 +31,8 @@ pub struct ProviderSettings {
     pub ollama_api_key: Option<SecretString>,
     /// Base URL of provider `ollama`.
     pub ollama_base_url: Option<String>,
+    /// Model file whose entries are applied after those of the built-in table.
+    pub models_file: Option<PathBuf>,
     /// Rate limits of models.
     pub limits: Vec<ModelLimit>,
     /// Timeout of a connection attempt.

@@ -207,6 +207,10 @@ keys! {
     "ollama-api-key", "OLLAMA_API_KEY", "ollama.api_key", "",
         "The key for provider ollama, where its host wants one.",
         |s, v| { s.providers.ollama_api_key = Some(v.to_owned().into()); Ok(()) };
+    "llm-models-file", "AGENTRY_LLM_MODELS_FILE", "llm.models_file", "",
+        "A model file (TOML) whose entries say what models take and refuse, after those that Agentry knows; \
+         docs/providers.md has its form.",
+        |s, v| { s.providers.models_file = Some(v.into()); Ok(()) };
     "llm-limits", "AGENTRY_LLM_LIMITS", "llm.limits", "",
         "What models may be asked for, as a list: `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`, or `anthropic/* rpm=50` \
          for each model of a provider. Shared by all processes through Redis; without it each process counts by itself.",
