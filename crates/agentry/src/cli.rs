@@ -33,6 +33,8 @@ pub enum CliCommand {
     Demo(DemoArgs),
     /// Validate agent files and report errors by file, line and column
     Validate(ValidateArgs),
+    /// Models that Agentry knows: prices, limits, what they take, retirement
+    Models(ModelsArgs),
     /// Print the JSON Schema of agent files, for editors
     Schema,
     /// Convert agent files that use older keys, and list the changes

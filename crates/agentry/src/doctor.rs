@@ -2,11 +2,12 @@
 
 mod cluster;
 mod keys;
+mod models;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use agentry_config::{Engine, Settings};
+use agentry_config::{Engine, Settings, Tables};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -47,7 +48,9 @@ impl CheckState {
 /// Runs all checks and prints them.
 pub async fn doctor(args: &cli::DoctorArgs) -> Result<(), Failure> {
     let settings = settings::of_doctor(args)?;
-    let mut checks = vec![agents(&settings.agents)];
+    let tables = settings::tables(&settings)?;
+    let mut checks = vec![agents(&settings.agents, &tables)];
+    checks.extend(models::checks(&settings, &tables, crate::access::now()));
     match settings.engine {
         Engine::Embedded => checks.push(data(&settings.data)),
         Engine::Cluster => checks.extend(cluster::checks(&settings).await?),
@@ -81,8 +84,8 @@ fn check(what: &'static str, state: CheckState, found: impl Into<String>, advice
     DoctorCheck { what, state, found: found.into(), advice: advice.map(str::to_owned) }
 }
 
-fn agents(folder: &Path) -> DoctorCheck {
-    let (problems, files) = agentry_config::validate_paths(&[folder]);
+fn agents(folder: &Path, tables: &Tables) -> DoctorCheck {
+    let (problems, files) = agentry_config::validate_paths_with(&[folder], tables);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if let Some(problem) = problems.iter().find(|problem| problem.is_error()).filter(|_| files == 0) {
         return check("agents", CheckState::Bad, problem.one_line(), Some("name the folder with --agents"));

@@ -13,6 +13,7 @@ mod first_keys;
 mod import;
 mod log;
 mod migrate;
+mod models;
 mod out;
 mod platform;
 mod providers;
@@ -66,6 +67,7 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
 fn dispatch(command: CliCommand) -> Result<(), Failure> {
     match command {
         CliCommand::Validate(args) => validate::validate(&args.paths),
+        CliCommand::Models(args) => models::models(&args),
         CliCommand::Schema => validate::schema(),
         CliCommand::Import(args) => import::import(&args),
         CliCommand::Bench(command) => bench::bench(&command),

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentry_bus::EventBus;
-use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings};
-use agentry_core::prices::PriceTable;
+use agentry_config::{Engine, FleetHandle, FleetLoader, FleetWatcher, Role, Settings, SlackSettings, Tables};
 use agentry_core::time::{Clock, Timestamp};
 use agentry_intake::{Authority, Deployment, Intake, IntakeDeps, OsEntropy};
 use agentry_llm::Providers;
@@ -104,9 +103,9 @@ impl Platform {
         check(settings)?;
         let tls = crate::tls::acceptor(settings)?;
         let (listener, address) = listen(settings.listen).await?;
-        let folder = settings.agents.clone();
+        let (folder, tables) = (settings.agents.clone(), crate::settings::tables(settings)?);
         // Concurrently: files are read while servers are connected.
-        let loading = tokio::task::spawn_blocking(move || load_fleet(&folder));
+        let loading = tokio::task::spawn_blocking(move || load_fleet(&folder, tables));
         let (loaded, opened) = tokio::join!(loading, open(settings));
         let (backends, known) = opened?;
         let keyless = crate::access::lacks_key(settings, &*backends.store).await?;
@@ -282,8 +281,8 @@ struct SharedParts {
 }
 
 /// Loads the fleet. Invalid files become agents with an error and do not prevent the start.
-fn load_fleet(folder: &Path) -> Result<(FleetLoader, FleetHandle), Failure> {
-    let mut loader = FleetLoader::new(folder);
+fn load_fleet(folder: &Path, tables: Tables) -> Result<(FleetLoader, FleetHandle), Failure> {
+    let mut loader = FleetLoader::new(folder).with_tables(tables);
     let loaded = loader.load(&agentry_core::fleet::Fleet::default()).map_err(|problem| {
         let text = problem.to_string();
         Failure::new(text.trim_start_matches("error: "))
@@ -345,20 +344,11 @@ async fn start_orchestrator(
         slack,
         clock: parts.clock.clone(),
         entropy: Arc::new(OsEntropy),
-        prices: prices(settings)?,
+        prices: (*crate::settings::tables(settings)?.prices).clone(),
         metrics: parts.work.clone(),
         options: options(settings),
     };
     Orchestrator::start(deps).await.map_err(|error| Failure::new(format!("cannot register as a worker: {error}")))
-}
-
-/// Returns the built-in prices, overridden by those of the price file.
-fn prices(settings: &Settings) -> Result<PriceTable, Failure> {
-    let Some(path) = &settings.prices else { return Ok(PriceTable::builtin()) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(format!("cannot read the price file {}: {error}", path.display())))?;
-    let own = PriceTable::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-    Ok(own.or(PriceTable::builtin()))
 }
 
 fn options(settings: &Settings) -> Options {

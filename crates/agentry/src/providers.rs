@@ -14,7 +14,8 @@ use crate::failure::Failure;
 
 /// The providers of a process. With `upstream` all their calls go there, each by its own protocol.
 pub fn of(settings: &Settings, upstream: Option<String>) -> Result<Providers, Failure> {
-    let providers = Providers::new(&endpoints(settings, upstream));
+    let models = crate::settings::tables(settings)?.models;
+    let providers = Providers::new(&endpoints(settings, upstream)).with_models(models);
     let limits = &settings.providers.limits;
     if limits.is_empty() {
         return Ok(providers);

@@ -1,7 +1,7 @@
 //! Settings from flags, environment and `agentry.toml`, in this order of precedence.
 
 use agentry_api::Client;
-use agentry_config::{Problem, Settings, Sources};
+use agentry_config::{Problem, Settings, Sources, Tables};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
@@ -94,6 +94,16 @@ impl ServerArgs {
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::builder(&self.address()?).key(self.api_key()?).build()?)
     }
+}
+
+/// Loads the settings of a command that only names their file.
+pub fn of_file(config: Option<&String>) -> Result<Settings, Failure> {
+    load(given([("config", config)]))
+}
+
+/// Returns the traits and prices of models, with those of the files that the settings name.
+pub fn tables(settings: &Settings) -> Result<Tables, Failure> {
+    Tables::of(settings).map_err(|problem| all_of(&[problem]))
 }
 
 fn load(flags: Flags) -> Result<Settings, Failure> {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::out;
+use crate::{out, settings};
 
 /// Checks files and folders of files; what is wrong goes to standard error, a count to standard output.
 pub fn validate(paths: &[PathBuf]) -> Result<(), Failure> {
-    let (problems, files) = agentry_config::validate_paths(paths);
+    let tables = settings::tables(&settings::of_file(None)?)?;
+    let (problems, files) = agentry_config::validate_paths_with(paths, &tables);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     for problem in &problems {
         out::eprint(&format!("{problem}\n\n"));

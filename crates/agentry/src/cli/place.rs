@@ -51,7 +51,10 @@ pub struct ProviderArgs {
     /// The host for provider ollama [env: OLLAMA_HOST] [default: http://127.0.0.1:11434]
     #[arg(long, value_name = "URL")]
     pub ollama_base_url: Option<String>,
-    /// Rate limits of models, such as "openai/gpt-4.1 rpm=500 tpm=200000, anthropic/* concurrent=8"
+    /// Model file whose entries follow the built-in ones [env: AGENTRY_LLM_MODELS_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub llm_models_file: Option<String>,
+    /// Rate limits of models, such as "openai/gpt-6-luna rpm=500 tpm=200000, anthropic/* concurrent=8"
     /// [env: AGENTRY_LLM_LIMITS]
     #[arg(long, value_name = "LIST")]
     pub llm_limits: Option<String>,
@@ -234,6 +237,19 @@ pub struct ValidateArgs {
     /// Agent files, or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Only models whose `provider/id` contains this text, or fits it with `*` at the beginning or the end
+    pub pattern: Option<String>,
+    /// Settings file [env: AGENTRY_CONFIG] [default: agentry.toml, when there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: OutputFormat,
 }
 
 /// `import`.

@@ -21,7 +21,7 @@ fn every_flag_of_the_reference_is_one() {
 
 #[test]
 fn help_of_every_verb() {
-    const VERBS: &str = "serve, run, demo, validate, schema, import, doctor, migrate, agents, tasks, tasks list, \
+    const VERBS: &str = "serve, run, demo, validate, models, schema, import, doctor, migrate, agents, tasks, tasks list, \
         tasks show, tasks cancel, tasks events, sessions, sessions show, sessions delete, schedules, \
         schedules show, schedules next, schedules trigger, schedules backfill, schedules pause, \
         schedules resume, clarifications, clarifications answer, dead-letters, dead-letters show, \
@@ -60,7 +60,7 @@ fn mistakes_are_named_with_advice() {
 #[test]
 fn an_agent_file_with_a_typing_mistake() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name: triage\nexecution_mode: autonomos\nllm_config:\n  provider: openai\n  model: gpt-4.1\nsystem_prompt: Sort.\n";
+    let text = "name: triage\nexecution_mode: autonomos\nllm_config:\n  provider: openai\n  model: gpt-6-luna\nsystem_prompt: Sort.\n";
     std::fs::write(folder.path().join("triage.yml"), text).unwrap();
     insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
 }
@@ -69,7 +69,7 @@ fn an_agent_file_with_a_typing_mistake() {
 #[test]
 fn the_value_of_a_variable_is_not_in_a_message() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name: ${SECRET}\nexecution_mode: ${SECRET}\nenabled: ${SECRET}\nllm_config:\n  provider: openai\n  model: gpt-4.1\n  max_tokens: ${SECRET}\n  base_url: ${SECRET}\nsystem_prompt: Sort.\n";
+    let text = "name: ${SECRET}\nexecution_mode: ${SECRET}\nenabled: ${SECRET}\nllm_config:\n  provider: openai\n  model: gpt-6-luna\n  max_tokens: ${SECRET}\n  base_url: ${SECRET}\nsystem_prompt: Sort.\n";
     std::fs::write(folder.path().join("triage.yml"), text).unwrap();
     for verb in [&["validate", "triage.yml"][..], &["import", "triage.yml"], &["doctor", "--agents", "."]] {
         let output =
@@ -86,6 +86,37 @@ fn a_good_agent_file_is_counted() {
     let text = "name: triage\nexecution_mode: autonomous\nllm_config:\n  provider: simulated\n  model: any\nsystem_prompt: Sort.\n";
     std::fs::write(folder.path().join("triage.yml"), text).unwrap();
     insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
+}
+
+#[test]
+fn models_are_listed_with_a_price_file_and_a_model_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("agentry.toml", "[usage]\nprices = 'prices.toml'\n[llm]\nmodels_file = 'models.toml'\n");
+    write(
+        "prices.toml",
+        "version='own'\n[[prices]]\nprovider='openai'\nmodels=['local-7b']\nfrom='2026-01-01'\nsource='contract'\n\
+         input='0.125'\noutput='1'\n",
+    );
+    write(
+        "models.toml",
+        "version='own'\n[[models]]\nprovider='openai'\nmodels=['local-*']\nsource='own'\ncontext=32_000\n\
+         sampling='refused'\nretires='2026-01-01'\nsuccessor='local-8b'\n",
+    );
+    let rows = crate::support::json(folder.path(), &["models", "local-*", "-o", "json"]);
+    let row = &rows[0];
+    assert_eq!((row["model"].as_str(), row["context"].as_u64()), (Some("local-7b"), Some(32_000)), "{rows}");
+    assert_eq!((row["input_nano_usd"].as_u64(), row["is_retired"].as_bool()), (Some(125_000_000), Some(true)));
+    let agent = "name: a\nexecution_mode: autonomous\nsystem_prompt: x\nbudget: {per_day_usd: 1}\n\
+                 llm_config: {provider: openai, model: local-7b, temperature: 0.2}\n";
+    write("a.yml", agent);
+    let said = run(folder.path(), &["validate", "a.yml"]);
+    for expected in ["`local-7b` retired on 2026-01-01; use local-8b", "`temperature` is not sent", "good, 2 warnings"]
+    {
+        assert!(said.contains(expected), "{said}");
+    }
+    write("models.toml", "version='own'\n[[models]]\nprovider='openai'\nmodels=[]\nsource='own'\n");
+    assert!(run(folder.path(), &["models"]).contains("models.toml: entry 1 (openai/): `models` is empty"));
 }
 
 #[test]
