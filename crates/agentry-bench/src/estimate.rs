@@ -169,7 +169,7 @@ mod tests {
     use crate::catalogue::scenario;
 
     fn of(profile: Profile, only: &[&Scenario]) -> Estimate {
-        estimate(profile, ProviderKind::Openai, "gpt-4.1-mini", only, &PriceTable::builtin()).unwrap()
+        estimate(profile, ProviderKind::Openai, "gpt-6-luna", only, &PriceTable::builtin()).unwrap()
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(slack.items.iter().map(|item| item.calls).collect::<Vec<_>>(), [180, 540]);
         let input = 180 * 450 + 540 * 900;
         let output = 180 * 60 + 540 * 220;
-        assert_eq!(slack.cost(), NanoUsd(input * 400 + output * 1_600));
+        assert_eq!(slack.cost(), NanoUsd(input * 100 + output * 500));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_5_1_costs_is_what_it_calls_with_live() {
         let live = of(Profile::Quick, &[scenario("5.1").unwrap()]);
-        assert_eq!((live.calls(), live.cost()), (10, NanoUsd(10 * (450 * 400 + 60 * 1_600))));
+        assert_eq!((live.calls(), live.cost()), (10, NanoUsd(10 * (450 * 100 + 60 * 500))));
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
     fn no_price_is_guessed() {
         let error =
             estimate(Profile::Ci, ProviderKind::Anthropic, "claude-unknown", &[], &PriceTable::builtin()).unwrap_err();
-        assert!(error.help().contains("openai/gpt-4.1-mini"), "{error:?}");
+        assert!(error.help().contains("openai/gpt-6-luna"), "{error:?}");
     }
 
     #[test]

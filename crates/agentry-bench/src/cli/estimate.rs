@@ -19,7 +19,7 @@ pub struct EstimateArgs {
     #[arg(long, default_value = "openai", value_name = "NAME")]
     pub provider: String,
     /// The model, as its price list names it
-    #[arg(long, default_value = "gpt-4.1-mini", value_name = "ID")]
+    #[arg(long, default_value = "gpt-6-luna", value_name = "ID")]
     pub model: String,
     /// Only these scenarios
     #[arg(value_name = "SCENARIO")]
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_named_with_a_way_out() {
-        assert!(estimate(&args("openai", "gpt-4.1-mini", &[])).unwrap().text.contains('$'));
+        assert!(estimate(&args("openai", "gpt-6-luna", &[])).unwrap().text.contains('$'));
         let help = |args: EstimateArgs| estimate(&args).unwrap_err().help.unwrap();
         assert!(help(args("opnai", "x", &[])).contains("openai"));
-        assert!(help(args("openai", "gpt-x", &[])).contains("openai/gpt-4o"));
-        assert!(help(args("openai", "gpt-4o", &["6.1-slak"])).contains("6.1-slack"));
+        assert!(help(args("openai", "gpt-x", &[])).contains("openai/gpt-6-luna"));
+        assert!(help(args("openai", "gpt-6-luna", &["6.1-slak"])).contains("6.1-slack"));
     }
 }

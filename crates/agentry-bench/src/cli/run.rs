@@ -46,7 +46,7 @@ pub struct RunArgs {
     /// The most that --live may spend, in dollars; nothing is sent when the estimate is beyond it
     #[arg(long, value_name = "USD", value_parser = NanoUsd::parse_usd)]
     pub budget: Option<NanoUsd>,
-    /// What --live calls, such as openai=gpt-4.1-mini; repeat it for more providers
+    /// What --live calls, such as openai=gpt-6-luna; repeat it for more providers
     #[arg(long = "model", value_name = "PROVIDER=MODEL")]
     pub models: Vec<String>,
     /// Folder of the report [default: bench-report]
@@ -238,7 +238,7 @@ mod tests {
         for (line, message, help) in [
             ("5.1 --live", "needs --budget", "agentry bench estimate 5.1 --profile quick"),
             ("5.1 --budget 1", "--budget is of --live", "add --live"),
-            ("5.1 --model openai=gpt-4o", "--model is of --live", "add --live"),
+            ("5.1 --model openai=gpt-6-luna", "--model is of --live", "add --live"),
             ("3.1 --live --budget 1", "5.1-llm-latency, which is not run", "name it"),
             ("--live --budget 1", "5.1-llm-latency, which is not run", "name it"),
             ("5.1 --live --budget 1 --url http://127.0.0.1:1", "do not go together", "leave out --url"),

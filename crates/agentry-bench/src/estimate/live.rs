@@ -17,8 +17,8 @@ pub const LIVE_SCENARIO: &str = "5.1-llm-latency";
 pub const LIVE_RATE: f64 = 1.0;
 /// The wire protocols, each with a model that its provider has and sells.
 pub const DEFAULT_MODELS: [(&str, &str); 4] = [
-    ("openai", "gpt-4.1-mini"),
-    ("anthropic", "claude-haiku-4-5"),
+    ("openai", "gpt-6-luna"),
+    ("anthropic", "claude-haiku-5-5"),
     ("bedrock", "amazon.nova-lite-v1:0"),
     ("ollama", "llama3.2"),
 ];
@@ -169,7 +169,7 @@ impl LiveRefusal {
                     .to_owned()
             }
             Self::NoKey { variable, .. } => format!("set {variable}"),
-            Self::NoModel(_) => "as in --model openai=gpt-4.1-mini".to_owned(),
+            Self::NoModel(_) => "as in --model openai=gpt-6-luna".to_owned(),
             Self::UnknownProvider { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
             Self::UnknownProvider { meant: None, .. } => {
                 format!("expected one of {}", DEFAULT_MODELS.map(|(provider, _)| provider).join(", "))
@@ -322,9 +322,7 @@ mod tests {
         assert_eq!(help(&["opnai=m"]), "did you mean `openai`?");
         assert_eq!(help(&["zzz=m"]), "expected one of openai, anthropic, bedrock, ollama");
         assert!(help(&["simulated=echo"]).contains("openai"));
-        assert!(
-            help(&["openai="]).contains("openai=gpt-4.1-mini") && help(&["openai"]).contains("openai=gpt-4.1-mini")
-        );
+        assert!(help(&["openai="]).contains("openai=gpt-6-luna") && help(&["openai"]).contains("openai=gpt-6-luna"));
         assert_eq!(with(&["openai=a", "openai=b"], &keys), Err(LiveRefusal::Twice(ProviderKind::Openai)));
         assert_eq!(help(&["anthropic=m"]), "set ANTHROPIC_API_KEY");
         assert!(with(&["anthropic=m"], &["ANTHROPIC_BASE_URL"]).is_ok() && with(&["ollama=m"], &[]).is_ok());
@@ -342,7 +340,7 @@ mod tests {
     #[test]
     fn shares_of_a_live_budget_hold_their_estimates_and_sum_to_it() {
         for usd in ["0.50", "0.100000007", "3"] {
-            let plan = plan(&["openai=gpt-4.1-mini", "anthropic=claude-haiku-4-5"], Profile::Ci, usd).unwrap();
+            let plan = plan(&["openai=gpt-6-luna", "anthropic=claude-haiku-5-5"], Profile::Ci, usd).unwrap();
             let shares: Vec<NanoUsd> = plan.targets.iter().filter_map(|target| target.share).collect();
             assert_eq!(shares.iter().map(|share| share.0).sum::<i64>(), plan.budget.0, "{usd}");
             assert!(plan.targets.iter().all(|target| target.share >= Some(target.estimate)), "{plan:?}");
@@ -351,11 +349,11 @@ mod tests {
 
     #[test]
     fn a_live_budget_that_just_holds_the_estimate_is_taken_and_a_billionth_less_is_not() {
-        let whole = plan(&["openai=gpt-4.1-mini"], Profile::Quick, "1").unwrap().estimate();
+        let whole = plan(&["openai=gpt-6-luna"], Profile::Quick, "1").unwrap().estimate();
         let usd = |nanos: i64| format!("0.{nanos:09}");
-        let just = plan(&["openai=gpt-4.1-mini"], Profile::Quick, &usd(whole.0)).unwrap();
+        let just = plan(&["openai=gpt-6-luna"], Profile::Quick, &usd(whole.0)).unwrap();
         assert_eq!(just.targets[0].share, Some(whole));
-        let refused = plan(&["openai=gpt-4.1-mini"], Profile::Quick, &usd(whole.0 - 1)).unwrap_err();
+        let refused = plan(&["openai=gpt-6-luna"], Profile::Quick, &usd(whole.0 - 1)).unwrap_err();
         let text = refused.to_string();
         assert!(text.contains(&whole.to_string()) && text.contains(&NanoUsd(whole.0 - 1).to_string()), "{text}");
         assert!(refused.help().contains("bench estimate 5.1 --profile quick"), "{}", refused.help());
@@ -364,7 +362,7 @@ mod tests {
     #[test]
     fn a_live_model_without_a_price_is_refused() {
         let refused = plan(&["openai=gpt-unknown"], Profile::Quick, "1").unwrap_err();
-        assert!(refused.to_string().contains("gpt-unknown") && refused.help().contains("priced are: gpt-4.1, "));
+        assert!(refused.to_string().contains("gpt-unknown") && refused.help().contains("gpt-6-luna"));
         assert!(!refused.help().contains("claude"), "{}", refused.help());
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentry_core::agent::ProviderKind;
+use agentry_core::models::{ModelTable, Thinking};
 use agentry_core::money::NanoUsd;
 use serde_json::{Value, json};
 
@@ -27,8 +28,8 @@ use crate::verdict::{Observation, live_gates};
 const PROMPT: &str = "You answer questions of customers of a travel agency by chat. Answer at once and in plain text, without a \
                       greeting, without a question back and without anything that was not asked for. When a list is asked for, \
                       write its items in one line with commas between them. Do not explain the items and do not number them.";
-/// Question, before the number of the task. The answer is about as long as `max_tokens` lets it be.
-const ASK: &str = "Name thirty large cities that one can travel to. This is question";
+/// Question, before the number of the task. The answer has some 30 tokens: one that is cut at `max_tokens` is a failure.
+const ASK: &str = "Name ten large cities that one can travel to. This is question";
 /// The most seconds of one call, its retries included.
 const TIMEOUT: u32 = 30;
 /// Time limit of a task, its time in the queue included.
@@ -96,9 +97,12 @@ fn name(target: &LiveTarget) -> String {
 fn agent(target: &LiveTarget) -> AgentFile {
     let budget = target.share.map(|share| format!("budget: {{per_day_usd: {}}}\n", usd(share))).unwrap_or_default();
     let (name, provider, model) = (name(target), target.provider, json!(target.model));
+    // Thoughts would use up the tokens of the answer.
+    let thinks = ModelTable::shipped().of(provider, &target.model).thinking != Thinking::None;
+    let reasoning = if thinks { ", reasoning: none" } else { "" };
     let text = format!(
         "name: {name}\nexecution_mode: autonomous\ndescription: Part of a measurement\nsystem_prompt: {}\n\
-         llm_config: {{provider: {provider}, model: {model}, max_tokens: {}, timeout: {TIMEOUT}}}\n\
+         llm_config: {{provider: {provider}, model: {model}, max_tokens: {}, timeout: {TIMEOUT}{reasoning}}}\n\
          retry_config: {{max_retries: 0}}\n{budget}",
         json!(PROMPT),
         SHORT.1
@@ -309,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_live_agent_has_its_share_of_the_budget_and_no_retries() {
-        let (name, text) = agent(&target(ProviderKind::Openai));
+        // The only provider that has a price for any model: a limit in dollars needs one.
+        let (name, text) = agent(&target(ProviderKind::Simulated));
         let fleet = tempfile::tempdir().unwrap();
         std::fs::write(fleet.path().join("a.yml"), &text).unwrap();
         let fleet = agentry_config::load_fleet(fleet.path()).fleet;
@@ -319,6 +324,8 @@ mod tests {
         assert_eq!(spec.budget.per_day, Some(NanoUsd(3_000_000)));
         assert_eq!(spec.llm.params.max_tokens.map(u64::from), Some(SHORT.1));
         assert_eq!(spec.retry.max_retries, 0);
+        let thinking = LiveTarget { model: "claude-haiku-5-5".to_owned(), ..target(ProviderKind::Anthropic) };
+        assert!(agent(&thinking).1.contains("reasoning: none") && !text.contains("reasoning"), "{text}");
     }
 
     #[test]
