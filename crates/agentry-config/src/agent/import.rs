@@ -26,6 +26,7 @@ const KEYS: &[(Path, &str, &str)] = &[
     (LLM, "host", "base_url"),
     (LLM, "api_base", "base_url"),
     (LLM, "endpoint_url", "base_url"),
+    (LLM, "reasoning_effort", "reasoning"),
     (FALLBACK, "model_id", "model"),
     (FALLBACK, "aws_region", "region"),
     (FALLBACK, "host", "base_url"),

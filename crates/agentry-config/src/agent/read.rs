@@ -212,9 +212,9 @@ fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "name" => "triage",
         "execution_mode" => "autonomous",
-        "llm_config" => "{provider: openai, model: gpt-4.1-mini}",
+        "llm_config" => "{provider: openai, model: gpt-6-luna}",
         "provider" => "openai",
-        "model" => "gpt-4.1-mini",
+        "model" => "gpt-6-luna",
         "system_prompt" => "You sort support tickets.",
         "type" => "http",
         _ => return None,

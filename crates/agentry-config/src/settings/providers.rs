@@ -69,7 +69,7 @@ pub(super) fn limits(text: &str) -> Parsed<Vec<ModelLimit>> {
 }
 
 fn limit(entry: &str) -> Parsed<ModelLimit> {
-    let example = "expected limits such as `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`";
+    let example = "expected limits such as `openai/gpt-6-sol rpm=500 tpm=200000 concurrent=32`";
     let mut words = entry.split_whitespace();
     let target = words.next().unwrap_or_default();
     let (provider, model) = target.split_once('/').filter(|(_, model)| !model.is_empty()).ok_or(example)?;
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn limits_are_read() {
-        let text = "openai/gpt-4.1 rpm=500 tpm=200_000, bedrock/arn:aws:x/us.y:0 concurrent=8,anthropic/* rpm=5,";
+        let text = "openai/gpt-6-sol rpm=500 tpm=200_000, bedrock/arn:aws:x/us.y:0 concurrent=8,anthropic/* rpm=5,";
         let read = limits(text).unwrap();
         let models: Vec<_> = read.iter().map(|limit| (limit.provider, limit.model.as_deref())).collect();
         assert_eq!(
             models,
             [
-                (ProviderKind::Openai, Some("gpt-4.1")),
+                (ProviderKind::Openai, Some("gpt-6-sol")),
                 (ProviderKind::Bedrock, Some("arn:aws:x/us.y:0")),
                 (ProviderKind::Anthropic, None)
             ]

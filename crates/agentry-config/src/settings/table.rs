@@ -208,7 +208,7 @@ keys! {
         "The key for provider ollama, where its host wants one.",
         |s, v| { s.providers.ollama_api_key = Some(v.to_owned().into()); Ok(()) };
     "llm-limits", "AGENTRY_LLM_LIMITS", "llm.limits", "",
-        "What models may be asked for, as a list: `openai/gpt-4.1 rpm=500 tpm=200000 concurrent=32`, or `anthropic/* rpm=50` \
+        "What models may be asked for, as a list: `openai/gpt-6-sol rpm=500 tpm=200000 concurrent=32`, or `anthropic/* rpm=50` \
          for each model of a provider. Shared by all processes through Redis; without it each process counts by itself.",
         |s, v| { s.providers.limits = super::providers::limits(v)?; Ok(()) };
     "llm-connect-timeout", "AGENTRY_LLM_CONNECT_TIMEOUT", "llm.connect_timeout", "5",

@@ -51,7 +51,7 @@ pub struct ProviderArgs {
     /// The host for provider ollama [env: OLLAMA_HOST] [default: http://127.0.0.1:11434]
     #[arg(long, value_name = "URL")]
     pub ollama_base_url: Option<String>,
-    /// Rate limits of models, such as "openai/gpt-4.1 rpm=500 tpm=200000, anthropic/* concurrent=8"
+    /// Rate limits of models, such as "openai/gpt-6-sol rpm=500 tpm=200000, anthropic/* concurrent=8"
     /// [env: AGENTRY_LLM_LIMITS]
     #[arg(long, value_name = "LIST")]
     pub llm_limits: Option<String>,

@@ -60,7 +60,7 @@ fn mistakes_are_named_with_advice() {
 #[test]
 fn an_agent_file_with_a_typing_mistake() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name: triage\nexecution_mode: autonomos\nllm_config:\n  provider: openai\n  model: gpt-4.1\nsystem_prompt: Sort.\n";
+    let text = "name: triage\nexecution_mode: autonomos\nllm_config:\n  provider: openai\n  model: gpt-6-sol\nsystem_prompt: Sort.\n";
     std::fs::write(folder.path().join("triage.yml"), text).unwrap();
     insta::assert_snapshot!(run(folder.path(), &["validate", "triage.yml"]));
 }
@@ -69,7 +69,7 @@ fn an_agent_file_with_a_typing_mistake() {
 #[test]
 fn the_value_of_a_variable_is_not_in_a_message() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name: ${SECRET}\nexecution_mode: ${SECRET}\nenabled: ${SECRET}\nllm_config:\n  provider: openai\n  model: gpt-4.1\n  max_tokens: ${SECRET}\n  base_url: ${SECRET}\nsystem_prompt: Sort.\n";
+    let text = "name: ${SECRET}\nexecution_mode: ${SECRET}\nenabled: ${SECRET}\nllm_config:\n  provider: openai\n  model: gpt-6-sol\n  max_tokens: ${SECRET}\n  base_url: ${SECRET}\nsystem_prompt: Sort.\n";
     std::fs::write(folder.path().join("triage.yml"), text).unwrap();
     for verb in [&["validate", "triage.yml"][..], &["import", "triage.yml"], &["doctor", "--agents", "."]] {
         let output =
