@@ -327,6 +327,25 @@ async fn generate_content() {
     }
 }
 
+/// Ollama takes results without calls and the reverse; the simulator is not stricter than that.
+#[tokio::test]
+async fn ollama_chat() {
+    let said = |message: Value| json!({"model": "m", "stream": false, "messages": [message]});
+    let called = json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]});
+    let refusals = table(
+        "/api/chat",
+        vec![
+            (said(json!({"role": "tool", "content": "r"})), ""),
+            (said(json!({"role": "robot", "content": "x"})), "invalid role: robot"),
+            (said(called), "cannot unmarshal string"),
+            (json!({"model": "m", "stream": false, "messages": [], "format": "yaml"}), "invalid format"),
+            (json!({"messages": []}), "model is required"),
+        ],
+    )
+    .await;
+    assert!(refusals.iter().all(|refusal| refusal["error"].is_string()), "{refusals:?}");
+}
+
 #[tokio::test]
 async fn what_was_switched_off_is_gone() {
     let sim = Sim::start(SimOptions::default()).await;

@@ -187,3 +187,40 @@ async fn answers_without_usage_say_nothing_of_it() {
         assert_eq!(answer.pointer(place), None, "{path}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn deepseek_and_gemini_stream_what_must_come_back() {
+    let sim = Sim::start(SimOptions::default()).await;
+    let tools = json!([{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]);
+    let mut body = json!({"model": "deepseek-v4-pro", "tools": tools, "messages": [{"role": "user", "content": "[[tool:find {}]]"}]});
+    let whole = sim.answer("/v1/chat/completions", &body).await;
+    body["stream"] = json!(true);
+    let events = sim.events("/v1/chat/completions", &body).await;
+    let deltas = || events.iter().map(|event| &event["choices"][0]["delta"]);
+    let reasoning: String = deltas().filter_map(|delta| delta["reasoning_content"].as_str()).collect();
+    assert_eq!(whole["choices"][0]["message"]["reasoning_content"], reasoning);
+    body["model"] = json!("gemini-3.8-flash");
+    let events = sim.events("/v1/chat/completions", &body).await;
+    let signature = "/choices/0/delta/tool_calls/0/extra_content/google/thought_signature";
+    assert_eq!(events.iter().filter(|event| event.pointer(signature).is_some()).count(), 1, "{events:?}");
+}
+
+#[tokio::test]
+async fn bedrock_streams_its_reasoning_with_the_signature() {
+    let sim = Sim::start(SimOptions::default()).await;
+    let tools = json!({"tools": [{"toolSpec": {"name": "find", "inputSchema": {"json": {"type": "object"}}}}]});
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "[[tool:find {}]]"}]}], "toolConfig": tools});
+    let model = "/model/us.anthropic.claude-opus-5-5";
+    let whole = sim.answer(&format!("{model}/converse"), &body).await;
+    let signature =
+        whole["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["signature"].as_str().unwrap();
+    let mut frames =
+        bytes::Bytes::from(common::chunks_of(&sim.post(&format!("{model}/converse-stream"), &body).await).concat());
+    let mut signatures = Vec::new();
+    while !frames.is_empty() {
+        let message = aws_smithy_eventstream::frame::read_message_from(&mut frames).unwrap();
+        let payload: Value = serde_json::from_slice(message.payload()).unwrap();
+        signatures.extend(payload["delta"]["reasoningContent"]["signature"].as_str().map(str::to_owned));
+    }
+    assert_eq!(signatures, [signature]);
+}

@@ -51,6 +51,7 @@ const GONE: &[&str] = &[
     "been decommissioned",
     "model_decommissioned",
     "end of its life",
+    "model identifier is invalid",
     "no longer available",
     "no longer supported",
 ];

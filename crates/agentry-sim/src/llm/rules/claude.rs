@@ -50,6 +50,7 @@ impl<'a> Parameters<'a> {
 }
 
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+/// As told in can1357/oh-my-pi#12939 (2026-09-23).
 const FORCED: &str = r#"tool_choice: type "tool" and "any" are not supported for this model."#;
 const PREFILLED: &str =
     "This model does not support assistant message prefill. The conversation must end with a user message.";

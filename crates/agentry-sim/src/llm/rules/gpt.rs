@@ -30,7 +30,7 @@ const UNSUPPORTED: &str = "unsupported_parameter";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChatTools {
     Always,
-    /// Only without an effort, or with the effort `none`.
+    /// Only without an effort, or with the effort `none` (openai/openai-openapi#541, 2026-05-18).
     WithoutEffort,
     /// Only with the effort `none`.
     WithEffortNone,
