@@ -128,16 +128,20 @@ pub fn estimate(
     let mut items = Vec::new();
     for load in LOADS.iter().filter(|load| wanted(load.scenario)) {
         let calls = times(load.rate * load.share * f64::from(seconds(load.scenario, profile)), load.calls);
-        let usage =
-            Usage { input_tokens: calls * load.tokens.0, output_tokens: calls * load.tokens.1, ..Usage::default() };
-        let cost = match prices.cost(provider, model, &usage, LATEST) {
-            Some(cost) => cost,
+        let of = |calls| Usage {
+            input_tokens: calls * load.tokens.0,
+            output_tokens: calls * load.tokens.1,
+            ..Usage::default()
+        };
+        // One call is priced, because the price of a token depends on the length of its prompt.
+        let cost = match prices.cost(provider, model, &of(1), LATEST) {
+            Some(cost) => NanoUsd(cost.0.saturating_mul(i64::try_from(calls).unwrap_or(i64::MAX))),
             // It runs on a machine of one's own.
             None if provider == ProviderKind::Ollama => NanoUsd::ZERO,
             None => return Err(unpriced(provider, model, prices)),
         };
         if calls > 0 {
-            items.push(CostItem { scenario: load.scenario, what: load.what, calls, usage, cost });
+            items.push(CostItem { scenario: load.scenario, what: load.what, calls, usage: of(calls), cost });
         }
     }
     Ok(Estimate { profile, model: format!("{provider}/{model}"), prices: prices.version.clone(), items })

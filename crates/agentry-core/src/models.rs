@@ -369,6 +369,7 @@ mod tests {
     #[test]
     fn the_shipped_table_says_what_current_models_take() {
         let luna = openai("gpt-6-luna");
+        assert!(openai("gpt-4.1").efforts.is_empty() && luna.efforts.contains(&Effort::Low));
         assert_eq!(
             (luna.api, luna.sampling, luna.context),
             (Api::Responses, Sampling::WithoutReasoning, Some(1_050_000))

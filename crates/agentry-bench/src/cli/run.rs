@@ -242,7 +242,7 @@ mod tests {
             ("3.1 --live --budget 1", "5.1-llm-latency, which is not run", "name it"),
             ("--live --budget 1", "5.1-llm-latency, which is not run", "name it"),
             ("5.1 --live --budget 1 --url http://127.0.0.1:1", "do not go together", "leave out --url"),
-            ("5.1 --live --budget 0.000001", "may cost $0.002760, and the budget is $0.000001", "raise --budget"),
+            ("5.1 --live --budget 0.000001", "may cost $0.000750, and the budget is $0.000001", "raise --budget"),
             ("5.1 --live --budget 1 --model opnai=x", "unknown provider `opnai`", "did you mean `openai`?"),
             ("5.1 --live --budget 1 --model openai=x", "has no price", "priced are"),
         ] {
