@@ -25,7 +25,7 @@ const RETIREMENT_NOTICE: Duration = Duration::from_secs(90 * 86_400);
 /// The API of a provider that a model is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Api {
+pub enum WireApi {
     /// OpenAI Responses.
     Responses,
     /// OpenAI chat completions.
@@ -51,7 +51,7 @@ pub enum OutputLimit {
 /// Whether `temperature` and `top_p` are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sampling {
+pub enum SamplingTaken {
     /// Always.
     Allowed,
     /// Only with the effort `none`.
@@ -89,11 +89,11 @@ pub enum Caching {
 #[allow(clippy::struct_excessive_bools, reason = "each is a yes or no of its own in the table")]
 pub struct Traits {
     /// API that it is called by at its provider's own address.
-    pub api: Api,
+    pub api: WireApi,
     /// Name of the limit of an answer.
     pub limit: OutputLimit,
     /// Whether temperature and `top_p` are taken.
-    pub sampling: Sampling,
+    pub sampling: SamplingTaken,
     /// Whether `top_k` is taken.
     pub top_k: bool,
     /// Whether `frequency_penalty` and `presence_penalty` are taken.
@@ -142,15 +142,15 @@ impl Traits {
     /// Returns the traits of a provider's models that are not listed: everything that its protocol knows is sent.
     fn of_provider(provider: ProviderKind) -> Self {
         let api = match provider {
-            ProviderKind::Openai | ProviderKind::Simulated => Api::Chat,
-            ProviderKind::Anthropic => Api::Messages,
-            ProviderKind::Bedrock => Api::Converse,
-            ProviderKind::Ollama => Api::Ollama,
+            ProviderKind::Openai | ProviderKind::Simulated => WireApi::Chat,
+            ProviderKind::Anthropic => WireApi::Messages,
+            ProviderKind::Bedrock => WireApi::Converse,
+            ProviderKind::Ollama => WireApi::Ollama,
         };
         Self {
             api,
             limit: OutputLimit::MaxTokens,
-            sampling: Sampling::Allowed,
+            sampling: SamplingTaken::Allowed,
             top_k: true,
             penalties: true,
             stop: true,
@@ -196,7 +196,7 @@ pub struct InvalidModels(pub String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ModelFile {
     version: String,
     #[serde(default)]
     models: Vec<Entry>,
@@ -209,9 +209,9 @@ struct Entry {
     provider: ProviderKind,
     models: Vec<String>,
     source: String,
-    api: Option<Api>,
+    api: Option<WireApi>,
     limit: Option<OutputLimit>,
-    sampling: Option<Sampling>,
+    sampling: Option<SamplingTaken>,
     top_k: Option<bool>,
     penalties: Option<bool>,
     stop: Option<bool>,
@@ -308,7 +308,7 @@ impl ModelTable {
     /// # Errors
     /// Returns the mistake and its entry.
     pub fn parse(text: &str) -> Result<Self, InvalidModels> {
-        let mut file: File = toml::from_str(text).map_err(|error| InvalidModels(error.to_string()))?;
+        let mut file: ModelFile = toml::from_str(text).map_err(|error| InvalidModels(error.to_string()))?;
         if file.models.len() > MAX_ENTRIES {
             return Err(InvalidModels(format!("it has more than {MAX_ENTRIES} entries")));
         }
@@ -372,14 +372,17 @@ mod tests {
         assert!(openai("gpt-4.1").efforts.is_empty() && luna.efforts.contains(&Effort::Low));
         assert_eq!(
             (luna.api, luna.sampling, luna.context),
-            (Api::Responses, Sampling::WithoutReasoning, Some(1_050_000))
+            (WireApi::Responses, SamplingTaken::WithoutReasoning, Some(1_050_000))
         );
-        assert_eq!(openai("gpt-6.2-sol").sampling, Sampling::Refused);
+        assert_eq!(openai("gpt-6.2-sol").sampling, SamplingTaken::Refused);
         assert!(!openai("gpt-6.1-terra").efforts.contains(&Effort::None));
         let sonnet = table().of(ProviderKind::Anthropic, "claude-sonnet-5-5");
-        assert!(!sonnet.forced_tool_choice && sonnet.native_schema && sonnet.sampling == Sampling::Refused);
+        assert!(!sonnet.forced_tool_choice && sonnet.native_schema && sonnet.sampling == SamplingTaken::Refused);
         let haiku = table().of(ProviderKind::Anthropic, "claude-haiku-4-5-20251001");
-        assert_eq!((haiku.thinking, haiku.sampling, haiku.output), (Thinking::Budget, Sampling::Allowed, Some(64_000)));
+        assert_eq!(
+            (haiku.thinking, haiku.sampling, haiku.output),
+            (Thinking::Budget, SamplingTaken::Allowed, Some(64_000))
+        );
         let opus = table().of(ProviderKind::Bedrock, "eu.anthropic.claude-opus-5-5");
         assert_eq!((opus.caching, opus.forced_tool_choice), (Caching::Breakpoints, false));
     }
@@ -415,7 +418,7 @@ mod tests {
     #[test]
     fn what_is_not_listed_is_sent_everything() {
         let unknown = openai("qwen3:8b");
-        assert!(!unknown.is_listed && unknown.api == Api::Chat && unknown.sampling == Sampling::Allowed);
+        assert!(!unknown.is_listed && unknown.api == WireApi::Chat && unknown.sampling == SamplingTaken::Allowed);
     }
 
     #[test]

@@ -53,13 +53,13 @@ struct TokenLabels {
 
 /// Metrics by model, for one provider.
 type Models = HashMap<Arc<str>, Arc<ModelMetrics>>;
-type ModelTable = HashMap<ProviderKind, Models>;
+type MeasuredModels = HashMap<ProviderKind, Models>;
 type Histograms = Family<ModelLabels, Histogram, fn() -> Histogram>;
 type Dollars = Counter<f64, std::sync::atomic::AtomicU64>;
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    models: Arc<RwLock<ModelTable>>,
+    models: Arc<RwLock<MeasuredModels>>,
     in_flight: Family<ModelLabels, Gauge>,
     completed: Family<ModelLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
@@ -247,7 +247,7 @@ impl Drop for InFlight<'_> {
 #[derive(Debug)]
 struct BreakerCollector {
     breakers: Arc<Breakers>,
-    models: Arc<RwLock<ModelTable>>,
+    models: Arc<RwLock<MeasuredModels>>,
 }
 
 impl Collector for BreakerCollector {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use agentry_config::Tables;
 use agentry_core::agent::ProviderKind;
 use agentry_core::chat::Usage;
-use agentry_core::models::{Sampling, Traits, fits};
+use agentry_core::models::{SamplingTaken, Traits, fits};
 use agentry_core::time::Timestamp;
 use serde::Serialize;
 
@@ -104,9 +104,9 @@ fn takes(traits: &Traits) -> Vec<String> {
         }
     };
     match traits.sampling {
-        Sampling::Allowed => add(true, "temperature"),
-        Sampling::WithoutReasoning => add(true, "temperature (reasoning: none)"),
-        Sampling::Refused => {}
+        SamplingTaken::Allowed => add(true, "temperature"),
+        SamplingTaken::WithoutReasoning => add(true, "temperature (reasoning: none)"),
+        SamplingTaken::Refused => {}
     }
     if let (Some(least), Some(most)) = (traits.efforts.iter().min(), traits.efforts.iter().max()) {
         add(true, &format!("reasoning {least}–{most}"));

@@ -28,7 +28,7 @@ pub enum Nemesis {
 }
 
 /// Properties of a fault.
-pub struct Traits {
+pub struct FaultTraits {
     /// Name in ids.
     pub id: &'static str,
     /// Class.
@@ -47,7 +47,7 @@ impl Nemesis {
 
     /// Returns the properties of the fault.
     #[rustfmt::skip]
-    pub fn traits(self) -> Traits {
+    pub fn traits(self) -> FaultTraits {
         // A broker needs 15 s from its end until it answers again on two cores.
         let (id, kind, seconds, words) = match self {
             Self::ConsumerKilled => ("consumer-killed", "N1-kill", 0,
@@ -67,7 +67,7 @@ impl Nemesis {
             Self::ClientsCut => ("clients-cut", "N7-partition", Self::CUT.as_secs(),
                 "network partition: the callers' connections carry nothing"),
         };
-        Traits { id, kind, words, duration: Duration::from_secs(seconds) }
+        FaultTraits { id, kind, words, duration: Duration::from_secs(seconds) }
     }
 
     /// Returns the faults of an engine; embedded there is no other process that takes over.

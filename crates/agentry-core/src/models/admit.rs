@@ -1,6 +1,6 @@
 //! What is sent of what an agent's file asks for.
 
-use super::{Sampling, Traits};
+use super::{SamplingTaken, Traits};
 use crate::agent::{Effort, SamplingParams, ToolChoice};
 
 /// Parameters as they are sent.
@@ -42,12 +42,12 @@ impl Traits {
             }
         }
         let samples = match self.sampling {
-            Sampling::Allowed => true,
-            Sampling::WithoutReasoning => sent.reasoning == Some(Effort::None),
-            Sampling::Refused => false,
+            SamplingTaken::Allowed => true,
+            SamplingTaken::WithoutReasoning => sent.reasoning == Some(Effort::None),
+            SamplingTaken::Refused => false,
         };
         let reason = match self.sampling {
-            Sampling::WithoutReasoning => "the model takes it only with `reasoning: none`",
+            SamplingTaken::WithoutReasoning => "the model takes it only with `reasoning: none`",
             _ => "the model does not take it; `reasoning` and the prompt steer it instead",
         };
         if !samples {
@@ -57,7 +57,7 @@ impl Traits {
             refuse("top_p", is_odd(params.top_p), reason);
             (sent.temperature, sent.top_p) = (None, None);
         }
-        if !(self.top_k && (samples || self.sampling == Sampling::Allowed))
+        if !(self.top_k && (samples || self.sampling == SamplingTaken::Allowed))
             && refuse("top_k", params.top_k.is_some(), "the model does not take it")
         {
             sent.top_k = None;

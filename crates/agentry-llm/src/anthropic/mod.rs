@@ -14,7 +14,9 @@ pub(crate) use request::{ANSWER_DESCRIPTION, output_config, thinking};
 
 use crate::openai::{no_key, secret_header};
 use crate::wire::failure::{malformed, of_body};
-use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use crate::wire::{
+    Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, RequestChanges, failure,
+};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "https://api.anthropic.com";
@@ -55,7 +57,7 @@ impl Protocol for Anthropic {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &RequestChanges) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = self.headers(call, &base)?;
         let body = request::body(call, stream).and_then(|body| changes.apply(body));

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 
 use crate::openai::bearer;
 use crate::wire::failure::{error, malformed, piece, unwritable};
-use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol};
+use crate::wire::{Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, RequestChanges};
 use crate::{Call, LlmError, LlmErrorKind};
 
 pub use credentials::AwsEnvironment;
@@ -96,7 +96,7 @@ impl Protocol for Bedrock {
         self.base_of(target).map(|(_, url)| url)
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &RequestChanges) -> Result<Outgoing, LlmError> {
         let base = self.base_of(&call.target);
         let (base, root) = base.map_err(|problem| error(call, LlmErrorKind::InvalidRequest, problem.to_string()))?;
         let body = request::body(call).and_then(|body| changes.apply(body));

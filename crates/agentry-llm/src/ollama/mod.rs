@@ -10,7 +10,9 @@ use secrecy::SecretString;
 
 use crate::openai::bearer;
 use crate::wire::failure::{error, malformed, of_body};
-use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use crate::wire::{
+    Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, RequestChanges, failure,
+};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "http://127.0.0.1:11434";
@@ -37,7 +39,7 @@ impl Protocol for Ollama {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &RequestChanges) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = match (&self.api_key, &base) {
             (Some(key), Base::Chosen(_) | Base::Own) => bearer(call, key, "OLLAMA_API_KEY")?,

@@ -7,7 +7,7 @@ mod responses_reply;
 mod schema;
 
 use agentry_core::agent::LlmTarget;
-use agentry_core::models::Api;
+use agentry_core::models::WireApi;
 use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,7 +16,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::wire::failure::{error, malformed, of_body};
-use crate::wire::{Base, Bases, Changes, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, failure};
+use crate::wire::{
+    Base, Bases, Draft, Frame, Framing, MissingRegion, Outgoing, Progress, Protocol, RequestChanges, failure,
+};
 use crate::{Call, LlmError, LlmErrorKind};
 
 const OWN: &str = "https://api.openai.com/v1";
@@ -33,9 +35,9 @@ impl OpenAi {
     }
 
     /// Returns the API of a call. Only OpenAI's own host speaks Responses; others speak chat completions.
-    fn api(&self, call: &Call) -> Api {
+    fn api(&self, call: &Call) -> WireApi {
         match self.bases.of(&call.target) {
-            Base::Chosen(url) if url != OWN => Api::Chat,
+            Base::Chosen(url) if url != OWN => WireApi::Chat,
             _ => call.traits.api,
         }
     }
@@ -77,13 +79,13 @@ impl Protocol for OpenAi {
         Ok(self.bases.of(target).or_own(OWN))
     }
 
-    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError> {
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &RequestChanges) -> Result<Outgoing, LlmError> {
         let base = self.bases.of(&call.target);
         let headers = self.headers(call, &base)?;
         let api = self.api(call);
         let url = base.or_own(OWN);
         let (path, body) = match api {
-            Api::Responses => ("responses", responses::body(call, stream)),
+            WireApi::Responses => ("responses", responses::body(call, stream)),
             _ => ("chat/completions", request::body(call, stream, url == OWN)),
         };
         let body = body.and_then(|body| changes.apply(body)).map_err(|problem| failure::unwritable(call, &problem))?;
@@ -96,7 +98,7 @@ impl Protocol for OpenAi {
         };
         let mut draft = Draft::of(call);
         let value: Value = failure::document(body).map_err(|problem| not_one("JSON", problem))?;
-        if self.api(call) == Api::Responses {
+        if self.api(call) == WireApi::Responses {
             let response = responses_reply::Response::deserialize(&value).map_err(|e| not_one("a response", e))?;
             responses_reply::whole(call, &mut draft, &value, response)?;
             return Ok(draft);
@@ -113,7 +115,7 @@ impl Protocol for OpenAi {
         if frame.data.trim_ascii() == b"[DONE]" {
             return Ok(Progress::Done);
         }
-        if self.api(call) == Api::Responses {
+        if self.api(call) == WireApi::Responses {
             return responses_reply::event(call, draft, &frame.data, failure::piece(call, &frame.data)?);
         }
         let chunk: reply::Completion = failure::piece(call, &frame.data)?;

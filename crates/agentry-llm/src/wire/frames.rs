@@ -13,7 +13,7 @@ use reqwest::Response;
 
 use super::client::MAX_BODY_BYTES;
 use super::failure::excerpt;
-use super::sse::Events;
+use super::sse::EventSplitter;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -56,7 +56,7 @@ impl Framing {
     pub fn frames(self, response: Response) -> Frames {
         let pieces = bounded(response);
         match self {
-            Self::Sse => split_frames(pieces, OrWhole::new(Events::default())).boxed(),
+            Self::Sse => split_frames(pieces, OrWhole::new(EventSplitter::default())).boxed(),
             Self::Lines => split_frames(pieces, Lines::default()).boxed(),
             Self::EventStream => split_frames(pieces, OrWhole::new(Messages::default())).boxed(),
         }

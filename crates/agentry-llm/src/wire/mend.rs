@@ -62,16 +62,16 @@ const REFUSES: [&str; 14] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum RequestChange {
     LeaveOut(&'static str),
     Rename(&'static str, &'static str),
 }
 
 /// The changes that one model needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Changes(Vec<Change>);
+pub(crate) struct RequestChanges(Vec<RequestChange>);
 
-impl Changes {
+impl RequestChanges {
     /// Returns the body with the changes made.
     pub fn apply(&self, body: Vec<u8>) -> serde_json::Result<Vec<u8>> {
         if self.0.is_empty() {
@@ -93,10 +93,10 @@ impl Changes {
     fn change(&self, fields: &mut Map<String, Value>) {
         for change in &self.0 {
             match change {
-                Change::LeaveOut(name) => {
+                RequestChange::LeaveOut(name) => {
                     fields.remove(*name);
                 }
-                Change::Rename(from, to) => {
+                RequestChange::Rename(from, to) => {
                     if let Some(value) = fields.remove(*from) {
                         fields.insert((*to).to_owned(), value);
                     }
@@ -108,7 +108,7 @@ impl Changes {
 
 /// Address and id of a model.
 type ModelKey = (Option<Arc<str>>, Arc<str>);
-type ByModel = HashMap<ModelKey, Arc<Changes>>;
+type ByModel = HashMap<ModelKey, Arc<RequestChanges>>;
 
 /// The changes of all models that needed any.
 #[derive(Debug, Default)]
@@ -118,7 +118,7 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     /// Returns the changes for the model of a call.
-    pub fn of(&self, call: &Call) -> Arc<Changes> {
+    pub fn of(&self, call: &Call) -> Arc<RequestChanges> {
         self.lock().get(&key(call)).cloned().unwrap_or_default()
     }
 
@@ -131,8 +131,8 @@ impl Refusals {
         }
         let changes = Arc::make_mut(known.entry(key(call)).or_default());
         let (name, would_undo) = match change {
-            Change::LeaveOut(name) => (name, None),
-            Change::Rename(from, to) => (from, Some(Change::Rename(to, from))),
+            RequestChange::LeaveOut(name) => (name, None),
+            RequestChange::Rename(from, to) => (from, Some(RequestChange::Rename(to, from))),
         };
         // A server that refuses both names would be asked for ever.
         if changes.0.contains(&change) || would_undo.is_some_and(|undo| changes.0.contains(&undo)) {
@@ -151,7 +151,7 @@ fn key(call: &Call) -> ModelKey {
     (call.target.base_url.clone(), Arc::clone(&call.target.model))
 }
 
-fn change_for(sent: &[u8], refusal: &[u8]) -> Option<Change> {
+fn change_for(sent: &[u8], refusal: &[u8]) -> Option<RequestChange> {
     let refusal: Value = serde_json::from_slice(refusal).ok()?;
     let message = provider_message(&refusal).map_or_else(|| Cow::Owned(refusal.to_string()), Cow::Borrowed);
     let folded = message.to_ascii_lowercase();
@@ -167,9 +167,9 @@ fn change_for(sent: &[u8], refusal: &[u8]) -> Option<Change> {
             && (param == Some(*name) || (param.is_none() && names(&message, name)))
     };
     if let Some((from, to)) = RENAMED.into_iter().find(|(from, _)| is_meant(from)) {
-        return Some(Change::Rename(from, to));
+        return Some(RequestChange::Rename(from, to));
     }
-    OPTIONAL.into_iter().find(|name| is_meant(name)).map(Change::LeaveOut)
+    OPTIONAL.into_iter().find(|name| is_meant(name)).map(RequestChange::LeaveOut)
 }
 
 /// Returns whether a text has the name as a word of its own.

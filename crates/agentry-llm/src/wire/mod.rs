@@ -28,7 +28,7 @@ pub(crate) use draft::{ANSWER_TOOL, Draft, ToolDelta};
 pub(crate) use fields::Fields;
 pub(crate) use form::{AnswerBy, AnswerSchema, Form, answer_by, form, in_words, object_or_empty};
 pub(crate) use frames::{Frame, Framing};
-pub(crate) use mend::Changes;
+pub(crate) use mend::RequestChanges;
 pub use timeouts::Timeouts;
 #[cfg(test)]
 pub(crate) use turns::prefix_of;
@@ -61,7 +61,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     fn base_url(&self, target: &agentry_core::agent::LlmTarget) -> Result<String, MissingRegion>;
 
     /// Writes the request, with the changes that the model is known to need.
-    async fn outgoing(&self, call: &Call, stream: bool, changes: &Changes) -> Result<Outgoing, LlmError>;
+    async fn outgoing(&self, call: &Call, stream: bool, changes: &RequestChanges) -> Result<Outgoing, LlmError>;
 
     fn whole(&self, call: &Call, body: &[u8]) -> Result<Draft, LlmError>;
 

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use super::frames::{Frame, FrameSplitter, FramingError};
 
 #[derive(Default)]
-pub(super) struct Events {
+pub(super) struct EventSplitter {
     name: String,
     data: Option<Vec<u8>>,
     /// The stream's first bytes were seen, and a byte order mark skipped.
@@ -17,7 +17,7 @@ pub(super) struct Events {
     scanned: usize,
 }
 
-impl FrameSplitter for Events {
+impl FrameSplitter for EventSplitter {
     fn next_frame(&mut self, read: &mut BytesMut, at_end: bool) -> Result<Option<Frame>, FramingError> {
         if !self.has_begun {
             if read.len() < BYTE_ORDER_MARK.len() && !at_end {
@@ -41,7 +41,7 @@ impl FrameSplitter for Events {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-impl Events {
+impl EventSplitter {
     /// Takes the next line, without its end.
     fn line(&mut self, read: &mut BytesMut, at_end: bool) -> Option<BytesMut> {
         if self.after_return && !read.is_empty() {
@@ -100,7 +100,7 @@ mod tests {
 
     /// Returns the events of a stream that arrives in pieces of `size` bytes.
     fn events(stream: &[u8], size: usize) -> Vec<(String, String)> {
-        let (mut parser, mut read, mut found) = (Events::default(), BytesMut::new(), Vec::new());
+        let (mut parser, mut read, mut found) = (EventSplitter::default(), BytesMut::new(), Vec::new());
         let mut take = |read: &mut BytesMut, at_end| {
             while let Some(frame) = parser.next_frame(read, at_end).unwrap() {
                 found.push((frame.name, String::from_utf8(frame.data.to_vec()).unwrap()));

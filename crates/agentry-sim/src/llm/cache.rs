@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::RequestPrint;
 use super::prefix::{Chain, Keep, Link};
 use super::prompt::TOKEN_CHARS;
 use crate::server::lock;
@@ -22,7 +22,7 @@ const ONE_HOUR: Duration = Duration::from_secs(3_600);
 
 /// How a provider caches the prefix of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Caching {
+pub(super) enum CacheRules {
     #[default]
     Off,
     /// At the breakpoints that the request marks.
@@ -43,23 +43,23 @@ pub(super) struct CacheUse {
 #[derive(Debug, Default)]
 pub(super) struct PrefixCache {
     /// Times of expiry by account and prefix.
-    expiries: Mutex<HashMap<(Fingerprint, Fingerprint), Instant>>,
+    expiries: Mutex<HashMap<(RequestPrint, RequestPrint), Instant>>,
 }
 
 impl PrefixCache {
     /// Reads and writes the prefixes of one request. `account` is whoever shares prefixes.
-    pub(super) fn take(&self, caching: Caching, account: Fingerprint, chain: &Chain, now: Instant) -> CacheUse {
+    pub(super) fn take(&self, caching: CacheRules, account: RequestPrint, chain: &Chain, now: Instant) -> CacheUse {
         match caching {
-            Caching::Off => CacheUse::default(),
-            Caching::Marked { minimum_tokens } => self.marked(account, chain, minimum_tokens, now),
-            Caching::Automatic { minimum_tokens, bills_writes } => {
+            CacheRules::Off => CacheUse::default(),
+            CacheRules::Marked { minimum_tokens } => self.marked(account, chain, minimum_tokens, now),
+            CacheRules::Automatic { minimum_tokens, bills_writes } => {
                 let found = self.automatic(account, chain, minimum_tokens, now);
                 CacheUse { written: if bills_writes { found.written } else { 0 }, ..found }
             }
         }
     }
 
-    fn marked(&self, account: Fingerprint, chain: &Chain, minimum: u64, now: Instant) -> CacheUse {
+    fn marked(&self, account: RequestPrint, chain: &Chain, minimum: u64, now: Instant) -> CacheUse {
         let mut expiries = self.open();
         let marks: Vec<usize> =
             chain.links.iter().enumerate().filter(|(_, link)| link.mark.is_some()).map(|(at, _)| at).collect();
@@ -81,7 +81,7 @@ impl PrefixCache {
         usage
     }
 
-    fn automatic(&self, account: Fingerprint, chain: &Chain, minimum: u64, now: Instant) -> CacheUse {
+    fn automatic(&self, account: RequestPrint, chain: &Chain, minimum: u64, now: Instant) -> CacheUse {
         let mut expiries = self.open();
         let long = || chain.links.iter().rev().filter(|link| tokens(link) >= minimum);
         let kept = |link: &&Link| expiries.get(&(account, link.digest)).is_some_and(|expiry| *expiry > now);
@@ -93,7 +93,7 @@ impl PrefixCache {
         CacheUse { read, written, written_1h: 0 }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<(Fingerprint, Fingerprint), Instant>> {
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<(RequestPrint, RequestPrint), Instant>> {
         let mut expiries = lock(&self.expiries);
         if expiries.len() >= MAX_PREFIXES {
             expiries.clear();
@@ -120,12 +120,12 @@ mod tests {
         chain
     }
 
-    const MARKED: Caching = Caching::Marked { minimum_tokens: 1_024 };
+    const MARKED: CacheRules = CacheRules::Marked { minimum_tokens: 1_024 };
     const SHORT: Option<Keep> = Some(Keep::FiveMinutes);
 
     #[test]
     fn a_marked_prefix_is_written_once_and_read_until_it_expires() {
-        let (cache, account, start) = (PrefixCache::default(), Fingerprint::default(), Instant::now());
+        let (cache, account, start) = (PrefixCache::default(), RequestPrint::default(), Instant::now());
         let take = |texts: &[(&str, u64, Option<Keep>)], at| cache.take(MARKED, account, &chain(texts), at);
         let first = [("a", 2_000, Some(Keep::OneHour)), ("b", 100, SHORT)];
         assert_eq!(take(&first, start), CacheUse { read: 0, written: 2_100, written_1h: 2_000 });
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn an_automatic_cache_reads_the_longest_prefix_of_the_same_account() {
         let (cache, start) = (PrefixCache::default(), Instant::now());
-        let automatic = Caching::Automatic { minimum_tokens: 1_024, bills_writes: true };
+        let automatic = CacheRules::Automatic { minimum_tokens: 1_024, bills_writes: true };
         let take = |account: &str, texts: &[(&str, u64, Option<Keep>)]| {
-            cache.take(automatic, Fingerprint::default().text(account), &chain(texts), start)
+            cache.take(automatic, RequestPrint::default().text(account), &chain(texts), start)
         };
         assert_eq!(
             take("a", &[("s", 1_500, None), ("q", 10, None)]),

@@ -9,15 +9,15 @@ const UNREAD_KEYS: [&str; 1] = ["cache_control"];
 
 /// FNV-1a over texts and values. The order of keys does not matter, the order of everything else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Fingerprint(pub(super) u64);
+pub(super) struct RequestPrint(pub(super) u64);
 
-impl Default for Fingerprint {
+impl Default for RequestPrint {
     fn default() -> Self {
         Self(START)
     }
 }
 
-impl Fingerprint {
+impl RequestPrint {
     pub(super) fn text(self, text: &str) -> Self {
         // The byte at the end does not occur in UTF-8, so that two texts are never taken for one.
         let bytes = text.bytes().chain(std::iter::once(0xff));
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn values_that_mean_the_same_are_equal_and_others_are_not() {
-        let of = |value: Value| Fingerprint::default().value(&value);
+        let of = |value: Value| RequestPrint::default().value(&value);
         assert_eq!(
             of(json!({"a": 1, "b": [2]})),
             of(json!({"b": [2], "a": 1, "cache_control": {"type": "ephemeral"}}))

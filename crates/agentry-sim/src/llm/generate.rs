@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Stop, ToolCall};
 use super::directive::{Directive, DirectiveMatch, find, strip};
-use super::prompt::{AnswerForm, Prompt, Role, TOKEN_CHARS, ToolChoice, ToolOffer};
+use super::prompt::{AnswerForm, Prompt, Role, TOKEN_CHARS, ToolDemand, ToolOffer};
 use super::{persona, plan};
 
 /// Upper bound of `[[long:N]]` and `[[reason:N]]`.
@@ -136,7 +136,7 @@ fn calls(
     conversation: &Conversation<'_>,
     directives: &[DirectiveMatch<'_>],
 ) -> Option<Vec<ToolCall>> {
-    if prompt.choice == ToolChoice::Never {
+    if prompt.choice == ToolDemand::Never {
         return None;
     }
     let together = directives.iter().any(|found| found.directive == Directive::Together);
@@ -163,9 +163,9 @@ fn call(found: &DirectiveMatch<'_>, prompt: &Prompt<'_>) -> Option<ToolCall> {
 
 fn forced(seed: u64, prompt: &Prompt<'_>, conversation: &Conversation<'_>) -> Option<ToolCall> {
     let offer: &ToolOffer<'_> = match &prompt.choice {
-        ToolChoice::Any => prompt.tools.first()?,
-        ToolChoice::Tool(name) => prompt.offer(name)?,
-        ToolChoice::Auto | ToolChoice::Never => return None,
+        ToolDemand::Any => prompt.tools.first()?,
+        ToolDemand::Tool(name) => prompt.offer(name)?,
+        ToolDemand::Auto | ToolDemand::Never => return None,
     };
     let schema = offer.schema.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| json!({}));
     let arguments = if is_plan(&schema) {
@@ -265,7 +265,7 @@ mod tests {
     fn tools_are_called_together_when_that_is_asked_for_and_never_when_it_is_forbidden() {
         let mut both = prompt(vec![say(Role::User, "[[together]] [[tool:a {}]] [[tool:b]]")], &["a", "b"]);
         assert_eq!(called(&generate(7, &both)), [("a", "{}"), ("b", "{}")]);
-        both.choice = ToolChoice::Never;
+        both.choice = ToolDemand::Never;
         assert_eq!(generate(7, &both).stop, Stop::End);
     }
 
@@ -273,7 +273,7 @@ mod tests {
     fn a_tool_that_must_be_called_gets_arguments_that_fit() {
         let schema = r#"{"type":"object","properties":{"team":{"enum":["billing"]}},"required":["team"]}"#;
         let tools = vec![ToolOffer { name: "sort".into(), schema: Some(schema.into()) }];
-        let forced = Prompt { tools, choice: ToolChoice::Tool("sort".into()), ..user("Sort this") };
+        let forced = Prompt { tools, choice: ToolDemand::Tool("sort".into()), ..user("Sort this") };
         assert_eq!(called(&generate(7, &forced)), [("sort", r#"{"team":"billing"}"#)]);
     }
 

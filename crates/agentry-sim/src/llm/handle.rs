@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::Answer;
 use super::directive::{Directive, DirectiveMatch, find};
 use super::fault::{Fault, drawn};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::RequestPrint;
 use super::generate::{Conversation, generate};
 use super::latency::draw;
 use super::ledger::{LedgerEntry, RequestEnd};
@@ -53,7 +53,7 @@ pub(super) async fn handle(app: App, head: RequestHead, body: Result<Bytes, Byte
     let request_id = ["x-request-id", "x-client-request-id"].iter().find_map(|name| head.headers.get(*name));
     let request_id = request_id.and_then(|id| id.to_str().ok()).unwrap_or_default();
     let entry = LedgerEntry::begin(app.sim.ledger(), head.wire.name(), ids, request_id);
-    let account = Fingerprint::default().text(head.wire.key(&head.headers).unwrap_or_default());
+    let account = RequestPrint::default().text(head.wire.key(&head.headers).unwrap_or_default());
     let (wire, levels) = (head.wire, BucketLevels::default());
     let call = Exchange { app, wire, ids, entry, account, asked_at: since_epoch(), levels };
     if let Some(required_key) = &call.app.sim.options.require_key {
@@ -91,7 +91,7 @@ struct Exchange {
     ids: super::ids::Ids,
     entry: LedgerEntry,
     /// Whoever sent the request, for the cache of prefixes.
-    account: Fingerprint,
+    account: RequestPrint,
     asked_at: Duration,
     levels: BucketLevels,
 }

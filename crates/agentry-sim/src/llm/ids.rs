@@ -1,6 +1,6 @@
 //! Ids of one request. They are unique over all runs of the simulator, so that ledgers of several runs can be merged.
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::RequestPrint;
 
 /// Digits of a call's id before what tells of its reasoning.
 const CALL_DIGITS: usize = 26;
@@ -54,7 +54,7 @@ pub(super) struct Thought {
 impl Thought {
     /// Describes the reasoning of a model; `None` when there is none.
     pub(super) fn of(model: &str, text: &str) -> Option<Self> {
-        let low = |text: &str| u16::try_from(Fingerprint::default().text(text).short() & 0xffff).unwrap_or(0);
+        let low = |text: &str| u16::try_from(RequestPrint::default().text(text).short() & 0xffff).unwrap_or(0);
         (!text.is_empty()).then(|| Self { model: low(model), text: low(text) })
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::RequestPrint;
 
 /// Time that a marked prefix is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) enum Keep {
 /// The end of one tool, system block, message or content block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
-    /// Fingerprint of everything up to here.
-    pub(super) digest: Fingerprint,
+    /// RequestPrint of everything up to here.
+    pub(super) digest: RequestPrint,
     /// Characters of text up to here.
     pub(super) chars: u64,
     /// The request marks this place as a cache breakpoint.
@@ -25,16 +25,16 @@ pub(super) struct Link {
 /// Fingerprints of what a thinking block was made after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Prefix {
-    pub(super) tools: Fingerprint,
-    pub(super) system: Fingerprint,
-    pub(super) messages: Fingerprint,
+    pub(super) tools: RequestPrint,
+    pub(super) system: RequestPrint,
+    pub(super) messages: RequestPrint,
 }
 
 /// The parts of a request in the order in which a model reads them: tools, system, messages.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub(super) links: Vec<Link>,
-    digest: Fingerprint,
+    digest: RequestPrint,
     chars: u64,
     prefix: Prefix,
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::cache::Caching;
+use super::cache::CacheRules;
 use super::prefix::Chain;
 use super::wire::Refusal;
 
@@ -47,7 +47,7 @@ pub(super) struct ToolOffer<'a> {
 
 /// Demand that a request makes on tool calls.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum ToolChoice<'a> {
+pub(super) enum ToolDemand<'a> {
     #[default]
     Auto,
     Never,
@@ -69,7 +69,7 @@ pub(super) struct Prompt<'a> {
     pub(super) model: Cow<'a, str>,
     pub(super) messages: Vec<Message<'a>>,
     pub(super) tools: Vec<ToolOffer<'a>>,
-    pub(super) choice: ToolChoice<'a>,
+    pub(super) choice: ToolDemand<'a>,
     pub(super) form: AnswerForm,
     /// The answer is sent as a stream.
     pub(super) stream: bool,
@@ -89,7 +89,7 @@ pub(super) struct Prompt<'a> {
     pub(super) returned: Returned,
     /// Parts of the request, for caches and signatures.
     pub(super) chain: Chain,
-    pub(super) caching: Caching,
+    pub(super) caching: CacheRules,
     /// Key that the client gives its prefixes.
     pub(super) cache_key: Option<String>,
     /// Service tier that the request asks for, when it names one.
@@ -124,7 +124,7 @@ impl<'a> Prompt<'a> {
 
     /// Returns true when the request lets the model call tools, and does not make it.
     pub(super) fn may_call(&self) -> bool {
-        !self.tools.is_empty() && self.choice == ToolChoice::Auto
+        !self.tools.is_empty() && self.choice == ToolDemand::Auto
     }
 
     pub(super) fn offer(&self, name: &str) -> Option<&ToolOffer<'a>> {

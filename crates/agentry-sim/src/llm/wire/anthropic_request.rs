@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolDemand, ToolOffer};
 use super::Refusal;
 use super::blocks::{Block, PairingError, Repeated, Turn, find_unpaired, first_repeated, is_plain_id};
 
@@ -157,7 +157,7 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
     Ok(Prompt {
         model,
         messages,
-        choice: request.tool_choice.map_or(Ok(ToolChoice::Auto), |choice| self::choice(choice, &tools))?,
+        choice: request.tool_choice.map_or(Ok(ToolDemand::Auto), |choice| self::choice(choice, &tools))?,
         tools,
         form: form(format)?,
         stream: request.stream == Some(true),
@@ -205,15 +205,15 @@ fn offer<'a>((index, tool): (usize, WireTool<'a>)) -> Result<ToolOffer<'a>, Refu
     Ok(ToolOffer { name: tool.name, schema: tool.input_schema.map(|raw| raw.get().into()) })
 }
 
-fn choice<'a>(choice: WireChoice<'a>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
+fn choice<'a>(choice: WireChoice<'a>, tools: &[ToolOffer<'a>]) -> Result<ToolDemand<'a>, Refusal> {
     if tools.is_empty() {
         return bad!("tool_choice may only be specified while providing tools");
     }
     match (choice.r#type.as_ref(), choice.name) {
-        ("auto", _) => Ok(ToolChoice::Auto),
-        ("none", _) => Ok(ToolChoice::Never),
-        ("any", _) => Ok(ToolChoice::Any),
-        ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Tool(name)),
+        ("auto", _) => Ok(ToolDemand::Auto),
+        ("none", _) => Ok(ToolDemand::Never),
+        ("any", _) => Ok(ToolDemand::Any),
+        ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(ToolDemand::Tool(name)),
         ("tool", Some(name)) => bad!("Tool '{name}' not found in provided tools"),
         ("tool", None) => bad!("tool_choice.tool.name: Field required"),
         (other, _) => {

@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::cache::Caching;
+use super::super::cache::CacheRules;
 use super::super::prefix::{Chain, Keep, chars, content_chars};
 use super::super::prompt::Prompt;
 use super::super::rules::claude::{Claude, Parameters};
@@ -46,7 +46,7 @@ pub(super) fn apply(prompt: &mut Prompt<'_>, body: &Value, headers: &HeaderMap) 
     prompt.refuse(fault.map(|fault| Refusal::bad(told(&fault))));
     prompt.returned = returned;
     prompt.chain = chain;
-    prompt.caching = Caching::Marked { minimum_tokens: claude.map_or(1_024, Claude::cache_minimum) };
+    prompt.caching = CacheRules::Marked { minimum_tokens: claude.map_or(1_024, Claude::cache_minimum) };
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {

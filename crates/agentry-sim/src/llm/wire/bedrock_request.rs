@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolDemand, ToolOffer};
 use super::Refusal;
 use super::blocks::{Block, PairingError, Repeated, Turn, find_unpaired, first_repeated};
 
@@ -190,8 +190,8 @@ fn inference<'a>(config: Option<InferenceConfig<'a>>) -> Result<(Option<u64>, Ve
     Ok((config.max_tokens, config.stop_sequences))
 }
 
-fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, ToolChoice<'a>), Refusal> {
-    let Some(config) = config else { return Ok((Vec::new(), ToolChoice::Auto)) };
+fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, ToolDemand<'a>), Refusal> {
+    let Some(config) = config else { return Ok((Vec::new(), ToolDemand::Auto)) };
     if config.tools.is_empty() {
         return bad!(
             "1 validation error detected: Value '[]' at 'toolConfig.tools' failed to satisfy constraint: Member must \
@@ -211,10 +211,10 @@ fn tools<'a>(config: Option<ToolConfig<'a>>) -> Result<(Vec<ToolOffer<'a>>, Tool
             if !tools.iter().any(|offer| offer.name == tool.name) {
                 return bad!("The tool {} in toolChoice is not in toolConfig.tools.", tool.name);
             }
-            ToolChoice::Tool(tool.name)
+            ToolDemand::Tool(tool.name)
         }
-        Some(WireChoice { any: Some(_), .. }) => ToolChoice::Any,
-        _ => ToolChoice::Auto,
+        Some(WireChoice { any: Some(_), .. }) => ToolDemand::Any,
+        _ => ToolDemand::Auto,
     };
     Ok((tools, choice))
 }

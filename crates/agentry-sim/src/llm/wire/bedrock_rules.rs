@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::cache::Caching;
+use super::super::cache::CacheRules;
 use super::super::prefix::{Chain, Keep, chars, content_chars};
 use super::super::prompt::Prompt;
 use super::super::rules::claude::{Claude, Parameters};
@@ -38,7 +38,7 @@ pub(super) fn apply(prompt: &mut Prompt<'_>, body: &Value) {
     prompt.refuse(fault.map(|fault| of_model(&told(&fault))));
     prompt.returned = returned;
     prompt.chain = chain;
-    prompt.caching = Caching::Marked { minimum_tokens: claude.map_or(1_024, Claude::cache_minimum) };
+    prompt.caching = CacheRules::Marked { minimum_tokens: claude.map_or(1_024, Claude::cache_minimum) };
 }
 
 /// Returns a refusal that Bedrock passes on.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::super::prefix::chars;
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolDemand, ToolOffer};
 use super::Refusal;
 
 const FIELDS: [&str; 9] = [
@@ -213,16 +213,16 @@ fn lowered(schema: &Value) -> Value {
     }
 }
 
-fn choice<'a>(body: &Value) -> Result<ToolChoice<'a>, Refusal> {
+fn choice<'a>(body: &Value) -> Result<ToolDemand<'a>, Refusal> {
     let config = field(body, "toolConfig").and_then(|config| field(config, "functionCallingConfig"));
-    let Some(config) = config else { return Ok(ToolChoice::Auto) };
+    let Some(config) = config else { return Ok(ToolDemand::Auto) };
     let names = list(config, "allowedFunctionNames");
     match (word(config, "mode").to_ascii_uppercase().as_str(), names) {
-        ("ANY", [name]) => Ok(ToolChoice::Tool(Cow::Owned(name.as_str().unwrap_or_default().to_owned()))),
-        ("ANY", _) => Ok(ToolChoice::Any),
+        ("ANY", [name]) => Ok(ToolDemand::Tool(Cow::Owned(name.as_str().unwrap_or_default().to_owned()))),
+        ("ANY", _) => Ok(ToolDemand::Any),
         (_, [_, ..]) => bad!("Allowed function names should only be set when function calling mode is ANY."),
-        ("NONE", _) => Ok(ToolChoice::Never),
-        _ => Ok(ToolChoice::Auto),
+        ("NONE", _) => Ok(ToolDemand::Never),
+        _ => Ok(ToolDemand::Auto),
     }
 }
 

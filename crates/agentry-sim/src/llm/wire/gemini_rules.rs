@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::super::answer::ToolCall;
-use super::super::cache::Caching;
-use super::super::fingerprint::Fingerprint;
+use super::super::cache::CacheRules;
+use super::super::fingerprint::RequestPrint;
 use super::super::ids::Thought;
 use super::super::prefix::{Chain, Prefix};
 use super::super::prompt::{Prompt, Returned};
 use super::super::rules::model::Model;
-use super::super::signature::{Verdict, sign, verify};
+use super::super::signature::{SignatureCheck, sign, verify};
 use super::gemini_request::{field, list, text_chars, word};
 use super::{Refusal, Reply};
 
@@ -23,7 +23,7 @@ const LEVELS: [&str; 4] = ["low", "medium", "high", "xhigh"];
 
 /// Returns what the signature of a call covers.
 pub(super) fn signed_call(name: &str, input: &Value) -> String {
-    format!("{name} {:016x}", Fingerprint::default().value(input).0)
+    format!("{name} {:016x}", RequestPrint::default().value(input).0)
 }
 
 /// Signs a call of the answer. Gemini does not bind signatures to what stands before.
@@ -50,7 +50,7 @@ pub(super) fn apply(prompt: &mut Prompt<'_>, body: &Value) {
     prompt.summarizes = thinking.and_then(|config| field(config, "includeThoughts")) == Some(&Value::Bool(true));
     prompt.reasons = major >= 3 && prompt.may_call();
     prompt.chain = chain(body);
-    prompt.caching = Caching::Automatic { minimum_tokens: CACHE_MINIMUM, bills_writes: false };
+    prompt.caching = CacheRules::Automatic { minimum_tokens: CACHE_MINIMUM, bills_writes: false };
     signatures(prompt, major, list(body, "contents"));
 }
 
@@ -105,9 +105,9 @@ fn signatures(prompt: &mut Prompt<'_>, major: u32, contents: &[Value]) {
             }
             Some(signature) if UNCHECKED_SIGNATURES.contains(&signature) => {}
             Some(signature) => match verify(signature, &prompt.model, &signed_call(name, &input), Prefix::default()) {
-                Verdict::Intact | Verdict::Moved(_) => returned.equal += 1,
-                Verdict::Foreign => {}
-                Verdict::Altered => {
+                SignatureCheck::Intact | SignatureCheck::Moved(_) => returned.equal += 1,
+                SignatureCheck::Foreign => {}
+                SignatureCheck::Altered => {
                     returned.altered += 1;
                     prompt.refuse(Refusal::bad(ALTERED_SIGNATURE));
                 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::ids::Thought;
-use super::super::prompt::{AnswerForm, Message, Prompt, Returned, Role, ToolChoice};
+use super::super::prompt::{AnswerForm, Message, Prompt, Returned, Role, ToolDemand};
 use super::Refusal;
 use super::functions::{StopSequences, WireTool};
 
@@ -72,7 +72,7 @@ pub(super) fn read(body: &[u8]) -> Result<Prompt<'_>, Refusal> {
         model,
         messages,
         tools: request.tools.unwrap_or_default().into_iter().map(WireTool::offer).collect(),
-        choice: ToolChoice::Auto,
+        choice: ToolDemand::Auto,
         form: form(request.format)?,
         stream: request.stream != Some(false),
         include_usage: true,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolDemand, ToolOffer};
 use super::Refusal;
 use super::functions::{StopSequences, WireTool};
 
@@ -164,21 +164,21 @@ fn unanswered(open: &[Cow<'_, str>]) -> Refusal {
 }
 
 /// Reads `tool_choice`: a word, or a tool.
-fn choice<'a>(raw: Option<&'a RawValue>, tools: &[ToolOffer<'a>]) -> Result<ToolChoice<'a>, Refusal> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(ToolChoice::Auto) };
+fn choice<'a>(raw: Option<&'a RawValue>, tools: &[ToolOffer<'a>]) -> Result<ToolDemand<'a>, Refusal> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Ok(ToolDemand::Auto) };
     if tools.is_empty() {
         let text = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.";
         return Err(Refusal::bad(text).at("tool_choice"));
     }
     match serde_json::from_str::<&str>(raw.get()) {
-        Ok("auto") => return Ok(ToolChoice::Auto),
-        Ok("none") => return Ok(ToolChoice::Never),
-        Ok("required") => return Ok(ToolChoice::Any),
+        Ok("auto") => return Ok(ToolDemand::Auto),
+        Ok("none") => return Ok(ToolDemand::Never),
+        Ok("required") => return Ok(ToolDemand::Any),
         _ => {}
     }
     let named = serde_json::from_str::<WireTool<'_>>(raw.get()).ok().map(|tool| tool.function.name);
     match named {
-        Some(name) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Tool(name)),
+        Some(name) if tools.iter().any(|tool| tool.name == name) => Ok(ToolDemand::Tool(name)),
         Some(name) => {
             Err(Refusal::bad(format!("Tool choice '{name}' not found in 'tools' parameter.")).at("tool_choice"))
         }

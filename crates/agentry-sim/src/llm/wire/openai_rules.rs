@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::super::cache::Caching;
+use super::super::cache::CacheRules;
 use super::super::ids::Thought;
 use super::super::prefix::{Chain, Prefix, content_chars};
 use super::super::prompt::{Prompt, Returned};
 use super::super::rules::fields;
 use super::super::rules::gpt::Gpt;
 use super::super::rules::model::Model;
-use super::super::signature::{Verdict, verify};
+use super::super::signature::{SignatureCheck, verify};
 use super::Refusal;
 use super::gemini_rules::{ALTERED_SIGNATURE, UNCHECKED_SIGNATURES, missing_signature, signed_call};
 use super::openai_schemas::{form, function, unknown_parameter};
@@ -70,7 +70,7 @@ fn of_openai(prompt: &mut Prompt<'_>, gpt: Gpt, body: &Value) {
     prompt.refuse(messages(list(body, "messages")));
     prompt.tier = body.get("service_tier").and_then(Value::as_str).map(str::to_owned);
     prompt.cache_key = body.get("prompt_cache_key").and_then(Value::as_str).map(str::to_owned);
-    prompt.caching = Caching::Automatic { minimum_tokens: OPENAI_MINIMUM, bills_writes: gpt.bills_cache_writes() };
+    prompt.caching = CacheRules::Automatic { minimum_tokens: OPENAI_MINIMUM, bills_writes: gpt.bills_cache_writes() };
 }
 
 fn messages(messages: &[Value]) -> Option<Refusal> {
@@ -99,7 +99,7 @@ fn messages(messages: &[Value]) -> Option<Refusal> {
 
 /// DeepSeek wants the reasoning of all turns once tools were used.
 fn of_deepseek(prompt: &mut Prompt<'_>, body: &Value) {
-    prompt.caching = Caching::Automatic { minimum_tokens: DEEPSEEK_MINIMUM, bills_writes: false };
+    prompt.caching = CacheRules::Automatic { minimum_tokens: DEEPSEEK_MINIMUM, bills_writes: false };
     if body.pointer("/thinking/type").and_then(Value::as_str) == Some("disabled") {
         prompt.thinks = false;
         return;
@@ -146,9 +146,9 @@ fn of_gemini(prompt: &mut Prompt<'_>, body: &Value) {
             }
             Some(signature) if UNCHECKED_SIGNATURES.contains(&signature) => {}
             Some(signature) => match verify(signature, &prompt.model, &signed_call(name, &input), Prefix::default()) {
-                Verdict::Intact | Verdict::Moved(_) => returned.equal += 1,
-                Verdict::Foreign => {}
-                Verdict::Altered => {
+                SignatureCheck::Intact | SignatureCheck::Moved(_) => returned.equal += 1,
+                SignatureCheck::Foreign => {}
+                SignatureCheck::Altered => {
                     returned.altered += 1;
                     prompt.refuse(Refusal::bad(ALTERED_SIGNATURE));
                 }

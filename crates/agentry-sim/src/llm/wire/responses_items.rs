@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::fingerprint::Fingerprint;
+use super::super::fingerprint::RequestPrint;
 use super::super::ids::Thought;
 use super::super::prefix::Prefix;
 use super::super::prompt::Returned;
-use super::super::signature::{Verdict, sign, verify};
+use super::super::signature::{SignatureCheck, sign, verify};
 use super::Refusal;
 use super::responses_request::{list, word};
 
@@ -19,21 +19,22 @@ const THOUGHT: usize = 8;
 
 /// Encrypts, or so it looks, the reasoning of the answer with these digits.
 pub(super) fn encrypt(model: &str, digits: &str, thinking: &str) -> String {
-    let bound = format!("{digits}{:08x}", Fingerprint::default().text(thinking).short());
+    let bound = format!("{digits}{:08x}", RequestPrint::default().text(thinking).short());
     format!("{ENCRYPTED}{bound}{}", sign(model, &bound, Prefix::default()))
 }
 
 /// Returns what became of encrypted reasoning and the digits of the answer that it came with.
-fn decrypt<'v>(model: &str, item: &'v Value) -> (Verdict, &'v str) {
+fn decrypt<'v>(model: &str, item: &'v Value) -> (SignatureCheck, &'v str) {
     let text = word(item, "encrypted_content").strip_prefix(ENCRYPTED).unwrap_or_default();
     let (Some(bound), Some(signature)) = (text.get(..DIGITS + THOUGHT), text.get(DIGITS + THOUGHT..)) else {
-        return (Verdict::Altered, "");
+        return (SignatureCheck::Altered, "");
     };
     let (digits, thought) = bound.split_at(DIGITS);
     let summary: String = list(item, "summary").iter().map(|part| word(part, "text")).collect();
-    let is_changed = !summary.is_empty() && format!("{:08x}", Fingerprint::default().text(&summary).short()) != thought;
+    let is_changed =
+        !summary.is_empty() && format!("{:08x}", RequestPrint::default().text(&summary).short()) != thought;
     match verify(signature, model, bound, Prefix::default()) {
-        Verdict::Intact if is_changed => (Verdict::Altered, digits),
+        SignatureCheck::Intact if is_changed => (SignatureCheck::Altered, digits),
         verdict => (verdict, digits),
     }
 }
@@ -97,9 +98,9 @@ pub(super) fn reasoning(model: &str, items: &[Value], is_stored: bool) -> (Retur
         let (verdict, digits) = decrypt(model, item);
         seen.push(digits);
         match verdict {
-            Verdict::Intact | Verdict::Moved(_) => returned.equal += 1,
-            Verdict::Foreign => {}
-            Verdict::Altered => {
+            SignatureCheck::Intact | SignatureCheck::Moved(_) => returned.equal += 1,
+            SignatureCheck::Foreign => {}
+            SignatureCheck::Altered => {
                 returned.altered += 1;
                 note(Refusal::bad(format!(
                     "The encrypted content for item {id} could not be verified. Reason: Encrypted content could not be \

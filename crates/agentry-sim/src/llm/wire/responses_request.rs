@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::super::prefix::content_chars;
-use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolChoice, ToolOffer};
+use super::super::prompt::{AnswerForm, Message, Prompt, Role, ToolDemand, ToolOffer};
 use super::Refusal;
 
 /// Value of `include` that asks for encrypted reasoning.
@@ -159,22 +159,22 @@ fn tools<'a>(tools: &[Value]) -> Result<Vec<ToolOffer<'a>>, Refusal> {
     Ok(offers)
 }
 
-fn choice<'a>(choice: Option<&Value>, tools: &[ToolOffer<'_>]) -> Result<ToolChoice<'a>, Refusal> {
+fn choice<'a>(choice: Option<&Value>, tools: &[ToolOffer<'_>]) -> Result<ToolDemand<'a>, Refusal> {
     match choice {
-        None | Some(Value::Null) => Ok(ToolChoice::Auto),
+        None | Some(Value::Null) => Ok(ToolDemand::Auto),
         Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::Never),
+            "auto" => Ok(ToolDemand::Auto),
+            "none" => Ok(ToolDemand::Never),
             "required" if tools.is_empty() => {
                 Err(Refusal::bad("Tool choice 'required' must be specified with 'tools' parameter.").at("tool_choice"))
             }
-            "required" => Ok(ToolChoice::Any),
+            "required" => Ok(ToolDemand::Any),
             other => Err(invalid(other, "'none', 'auto', and 'required'", "tool_choice".to_owned())),
         },
         Some(named) => {
             let name = word(named, "name");
             if tools.iter().any(|tool| tool.name == name) {
-                Ok(ToolChoice::Tool(Cow::Owned(name.to_owned())))
+                Ok(ToolDemand::Tool(Cow::Owned(name.to_owned())))
             } else {
                 Err(Refusal::bad(format!("Tool choice '{name}' not found in 'tools' parameter.")).at("tool_choice"))
             }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::cache::Caching;
+use super::super::cache::CacheRules;
 use super::super::prefix::{Chain, content_chars};
 use super::super::prompt::Prompt;
 use super::super::rules::fields;
@@ -31,7 +31,7 @@ pub(super) fn apply(prompt: &mut Prompt<'_>, body: &Value) {
     prompt.returned = returned;
     prompt.chain = chain(body);
     prompt.caching =
-        Caching::Automatic { minimum_tokens: CACHE_MINIMUM, bills_writes: gpt.is_some_and(Gpt::bills_cache_writes) };
+        CacheRules::Automatic { minimum_tokens: CACHE_MINIMUM, bills_writes: gpt.is_some_and(Gpt::bills_cache_writes) };
 }
 
 fn of_model(prompt: &mut Prompt<'_>, gpt: Gpt, body: &Value) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::ids::Thought;
 use super::super::prefix::Prefix;
 use super::super::prompt::Returned;
-use super::super::signature::{Verdict, verify};
+use super::super::signature::{SignatureCheck, verify};
 
 /// A signed block of reasoning in a turn of the assistant.
 #[derive(Debug)]
@@ -53,14 +53,14 @@ pub(super) fn judge(
     for turn in turns {
         for block in &turn.blocks {
             match verify(block.signature, model, block.text, turn.prefix) {
-                Verdict::Intact => returned.equal += 1,
-                Verdict::Moved(what) if checks_prefix => {
+                SignatureCheck::Intact => returned.equal += 1,
+                SignatureCheck::Moved(what) if checks_prefix => {
                     returned.altered += 1;
                     note(ThinkingFault::Moved(turn.index, block.at, what));
                 }
-                Verdict::Moved(_) => returned.equal += 1,
-                Verdict::Foreign => {}
-                Verdict::Altered => {
+                SignatureCheck::Moved(_) => returned.equal += 1,
+                SignatureCheck::Foreign => {}
+                SignatureCheck::Altered => {
                     returned.altered += 1;
                     note(ThinkingFault::Altered(turn.index, block.at));
                 }
