@@ -47,7 +47,7 @@ impl fmt::Debug for OutputForm {
     }
 }
 
-/// Returns the error of an answer that did not come to a natural end; its calls and its text are not used.
+/// Checks that an answer came to a natural end; the calls and the text of another are not used.
 ///
 /// # Errors
 /// The answer was cut, withheld, or ended for a reason that nobody knows.

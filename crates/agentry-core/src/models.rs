@@ -375,7 +375,9 @@ mod tests {
             (WireApi::Responses, SamplingTaken::WithoutReasoning, Some(1_050_000))
         );
         assert_eq!(openai("gpt-6.2-sol").sampling, SamplingTaken::Refused);
-        assert!(!openai("gpt-6.1-terra").efforts.contains(&Effort::None));
+        assert!(
+            openai("gpt-6.1-terra").efforts.contains(&Effort::None) && !openai("o3").efforts.contains(&Effort::None)
+        );
         let sonnet = table().of(ProviderKind::Anthropic, "claude-sonnet-5-5");
         assert!(!sonnet.forced_tool_choice && sonnet.native_schema && sonnet.sampling == SamplingTaken::Refused);
         let haiku = table().of(ProviderKind::Anthropic, "claude-haiku-4-5-20251001");

@@ -146,7 +146,8 @@ mod tests {
         for (model, asked, expected) in [
             ("gpt-6-luna", Effort::Minimal, Effort::Low),
             ("gpt-6-luna", Effort::Max, Effort::Max),
-            ("gpt-6.2-sol", Effort::None, Effort::Low),
+            ("gpt-6.2-sol", Effort::None, Effort::None),
+            ("o3", Effort::None, Effort::Low),
             ("gpt-5.2", Effort::Max, Effort::Xhigh),
             ("gpt-5-mini", Effort::None, Effort::Minimal),
         ] {

@@ -2,6 +2,7 @@
 //! of their own answers unchanged; and in protocols whose roles must alternate, adjacent messages of one role as one turn.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use agentry_core::agent::ProviderKind;
 use agentry_core::chat::{Message, NativePart, NativeReply, ToolDefinition};
@@ -33,19 +34,22 @@ pub(crate) fn wire_id(id: &str, most: usize) -> Cow<'_, str> {
 /// Tells which answers the called model made in this very conversation: their own parts go back.
 pub(crate) struct OwnParts<'c> {
     call: &'c Call,
-    prefix: u32,
+    /// Digest of the beginning, which is computed when an answer has parts.
+    prefix: OnceCell<u32>,
 }
 
 impl<'c> OwnParts<'c> {
     pub fn of(call: &'c Call) -> Self {
-        Self { call, prefix: prefix_of(call) }
+        Self { call, prefix: OnceCell::new() }
     }
 
     /// Returns the parts of an answer, or `None` when they must be left out.
     pub fn parts<'a>(&self, native: Option<&'a NativeReply>) -> Option<&'a [NativePart]> {
         let target = &self.call.target;
         let is_own = |native: &&NativeReply| {
-            native.provider == target.provider && *native.model == *target.model && native.prefix == self.prefix
+            native.provider == target.provider
+                && *native.model == *target.model
+                && native.prefix == *self.prefix.get_or_init(|| prefix_of(self.call))
         };
         native.filter(is_own).map(|native| native.parts.as_slice())
     }

@@ -170,6 +170,20 @@ async fn a_refused_request_is_not_repeated_but_the_fallback_is_asked() {
     }
 }
 
+#[test]
+fn what_is_sent_fits_the_model_and_has_a_limit_when_money_depends_on_it() {
+    let providers = Providers::with_providers(HashMap::new());
+    let mut call = long_call();
+    call.target.model = "gpt-6-luna".into();
+    call.params.temperature = Some(0.2);
+    let sent = providers.fitted(&call).unwrap().params;
+    assert_eq!((sent.temperature, sent.max_tokens), (None, None));
+    call.must_limit = true;
+    assert_eq!(providers.fitted(&call).unwrap().params.max_tokens, Some(16_384));
+    call.params.strict_parameters = true;
+    assert!(providers.fitted(&call).unwrap_err().message.contains("`temperature` cannot be sent"));
+}
+
 #[tokio::test]
 async fn a_refused_key_ends_the_chat() {
     let script = Script::new(&[Err(LlmErrorKind::Authentication)]);
